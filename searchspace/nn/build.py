@@ -1,0 +1,36 @@
+"""`build`: a NetworkSpec as a torch module."""
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+from searchspace.nn.layers import initialise, make_block
+from searchspace.spec import NetworkSpec
+
+
+class Network(nn.Sequential):
+    """A built network: its stages in order, by name. Input (batch, in_channels, height, width) float, any height
+    and width from the total stride on; output logits (batch, classes).
+
+    State-dict names read stage.block.layer: `stage3.1.depthwise.conv.weight`, `classifier.0.linear.bias`.
+    """
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        blocks: dict[str, list[nn.Module]] = {stage.name: [] for stage in spec.stages}
+        for where, in_channels, row in spec.walk():
+            blocks[where.rpartition(".")[0]].append(make_block(in_channels, row))
+        super().__init__(OrderedDict((name, nn.Sequential(*rows)) for name, rows in blocks.items()))
+        self.spec = spec
+
+
+def build(spec: NetworkSpec, *, generator: torch.Generator | None = None) -> Network:
+    """The spec as a freshly initialised module in channels-last memory, in training mode, on the CPU.
+
+    `generator` makes the weights reproducible; None draws from torch's global state.
+    """
+    with torch.device("meta"):
+        network = Network(spec)
+    network.to_empty(device="cpu")
+    initialise(network, generator)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -1,0 +1,99 @@
+"""Files written whole or not at all: a temporary file in the same folder, fsync, one rename over the target."""
+
+import errno
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from searchspace.errors import StorageError
+
+_NEXT_STEP = {
+    errno.ENOSPC: "free some space on that disk, or choose another folder",
+    errno.EDQUOT: "your disk quota is used up: delete something, or choose another folder",
+    errno.EROFS: "the disk is read-only: choose a folder that can be written",
+    errno.EACCES: "you may not write there: choose another folder, or change its permissions",
+    errno.EPERM: "you may not write there: choose another folder, or change its permissions",
+    errno.ENOTDIR: "a part of that path is a file: choose another folder",
+    errno.EEXIST: "a part of that path is a file: choose another folder",
+    errno.EISDIR: "that path is a folder: choose another name",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOENT: "look whether the path is spelt right",
+}
+
+
+def storage_error(action: str, path: Path, error: OSError) -> StorageError:
+    """The StorageError that names the path, the system's reason and the next step."""
+    reason = error.strerror or str(error) or type(error).__name__
+    step = _NEXT_STEP.get(error.errno or 0, "look at the disk, or choose another folder")
+    return StorageError(f"cannot {action} {path}: {reason}; {step}")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """An empty temporary file beside `path`, of the same suffix, that replaces `path` on success.
+
+    For writers that want a name or an open file: np.save, torch.save. Missing folders are made. Whatever goes
+    wrong, `path` is as it was and the temporary file is gone. OSError becomes StorageError; a writer that does
+    its own I/O may raise a type of its own on a full disk, so prefer
+    `write_atomic(path, safetensors.torch.save(tensors))`.
+    """
+    path = Path(path)
+    try:
+        target = path.resolve()  # through a symbolic link: its target is replaced, the link stays
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _check_replaceable(target)
+        unique = f"{os.getpid()}-{secrets.token_hex(4)}"
+        temp = target.with_name(f".{target.stem[:100]}.{unique}.tmp{target.suffix}")
+        os.close(os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise storage_error("write", path, error) from error
+    try:
+        yield temp
+        with open(temp, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temp, target)
+    except OSError as error:
+        raise storage_error("write", path, error) from error
+    finally:
+        with suppress(OSError):
+            temp.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Write `data` (text as UTF-8) to `path`, whole or not at all; missing folders are made.
+
+    Raises StorageError (read-only or full disk, a folder or a device of that name).
+    """
+    content = data.encode() if isinstance(data, str) else data
+    with atomic_path(path) as temp:
+        temp.write_bytes(content)
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file; StorageError if it cannot be read or is damaged (the file stays as it is)."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise storage_error("read", path, error) from error
+    except (ValueError, RecursionError) as error:
+        raise StorageError(
+            f"{path} must hold JSON and does not ({error}): restore it from a copy, or delete it and run the"
+            " command that writes it again"
+        ) from error
+
+
+def _check_replaceable(target: Path) -> None:
+    """Renaming over a device such as /dev/null would destroy it; only plain files are replaced."""
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a plain file")

@@ -1,0 +1,98 @@
+"""Files are written whole or not at all."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from searchspace.errors import StorageError
+from studies.files import atomic_path, read_json, write_atomic
+
+
+def test_text_and_bytes_arrive_whole_and_folders_are_made(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "new" / "folder" / "a.json", '{"ä": 1}')
+    write_atomic(tmp_path / "b.bin", b"\x00\xff")
+    assert read_json(tmp_path / "new" / "folder" / "a.json") == {"ä": 1}
+    assert (tmp_path / "b.bin").read_bytes() == b"\x00\xff"
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.ENOSPC, "free some space"), (errno.EROFS, "read-only"), (errno.EACCES, "permissions")],
+)
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, advice: str
+) -> None:
+    path = tmp_path / "best.json"
+    write_atomic(path, "old")
+
+    def fail(*args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(StorageError, match=advice) as caught:
+        write_atomic(path, "new")
+    assert str(path) in str(caught.value)
+    assert os.strerror(number) in str(caught.value)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["best.json"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_really_full_disk_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="free some space"), atomic_path(tmp_path / "x.npy"):
+        Path("/dev/full").write_bytes(b"x")
+    assert os.listdir(tmp_path) == []
+
+
+def test_any_error_of_the_writer_leaves_nothing_and_stays_itself(tmp_path: Path) -> None:
+    def write_half() -> None:
+        with atomic_path(tmp_path / "x.npy") as temp:
+            temp.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_temporary_keeps_the_suffix_so_numpy_adds_none(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "x.npy") as temp:
+        assert temp.suffix == ".npy"
+        assert temp.parent == tmp_path
+        temp.write_bytes(b"1")
+    assert (tmp_path / "x.npy").read_bytes() == b"1"
+
+
+def test_a_file_where_a_folder_should_be_a_folder_and_a_device_are_storage_errors(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="part of that path is a file"):
+        write_atomic(tmp_path / "file" / "x.json", "")
+    with pytest.raises(StorageError, match="is a folder"):
+        write_atomic(tmp_path, "")
+    with pytest.raises(StorageError, match="device"):
+        write_atomic(Path(os.devnull), "")
+
+
+def test_a_link_keeps_pointing_at_its_replaced_target(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_atomic(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "new"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1}trailing', b"\xff\xfe\x00", b"[" * 100_000])
+def test_damaged_json_names_the_file_and_the_next_step_and_stays(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "summary.json"
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=r"summary\.json must hold JSON.*delete it"):
+        read_json(path)
+    assert path.read_bytes() == content
+
+
+def test_missing_json_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot read"):
+        read_json(tmp_path / "none.json")

@@ -34,7 +34,7 @@ def mnas_hard(accuracy: float, latency_ms: float, budget_ms: float) -> float:
 def absolute(accuracy: float, latency_ms: float, budget_ms: float, *, beta: float = 0.07) -> float:
     """ACC(m) - beta x |LAT(m) / T - 1|: the budget is aimed at, not merely stayed under.
 
-    Source: TuNAS, arXiv:2008.06120, eq. 2, r = Q + beta |T/T0 - 1| with a negative beta; here beta is its size.
+    Source: TuNAS (arXiv:2008.06120), the absolute reward r = Q + beta |T/T0 - 1| with beta < 0; here beta is its size.
     The default makes one percent of latency worth 0.07 points of accuracy, as MnasNet's exponent does near T.
     """
     return accuracy - beta * abs(latency_ms / budget_ms - 1.0)

@@ -1,0 +1,66 @@
+"""What a person sees while a search runs: on a terminal a live bar, elsewhere a line now and then. On stderr."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+LINE_EVERY_S = 15.0
+
+
+def clock_text(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    minutes, seconds = divmod(round(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+class Progress:
+    """Phases with the time left. `left_s` estimates the seconds until the whole command ends (None: unknown)."""
+
+    def __init__(self, left_s: Callable[[], float | None], *, quiet: bool = False) -> None:
+        self._left_s = left_s
+        self._start = time.monotonic()
+        self._last_line = -LINE_EVERY_S
+        self._quiet = quiet
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> "Progress":
+        if sys.stderr.isatty() and not self._quiet:
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[left]}"))
+            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("starting", total=1.0, left="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _time(self) -> str:
+        left = self._left_s()
+        known = f", about {clock_text(left)} left" if left is not None else ""
+        return f"{clock_text(time.monotonic() - self._start)}{known}"
+
+    def line(self, text: str) -> None:
+        """One line that stays."""
+        if self._quiet:
+            return
+        self._last_line = time.monotonic()
+        stamped = f"[{self._time()}] {text}"
+        if self._bar is not None:
+            self._bar.console.print(stamped, highlight=False, markup=False)
+        else:
+            print(stamped, file=sys.stderr, flush=True)
+
+    def update(self, fraction: float, what: str) -> None:
+        """The present phase has come to `fraction` (0 to 1) of its end."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=fraction, description=what, left=self._time())
+        elif time.monotonic() - self._last_line >= LINE_EVERY_S:
+            self.line(f"{what}: {fraction:.0%}")

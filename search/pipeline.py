@@ -1,0 +1,238 @@
+"""From flags to a winner: images, latency table, search, winner, files."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from searchspace.latency import LatencyTable
+from studies.frame import write_trials_csv
+from studies.storage import folder as study_folder
+from studies.storage import open_storage, set_aside
+
+from search import data as images
+from search.candidates import Pricer
+from search.console import Progress
+from search.latency import table_for
+from search.settings import Settings, check_same
+from search.study import Clock, Search, make_pruner, make_sampler, recover
+from search.train import Recipe
+from search.winner import Winner, crown, write_winner
+from searchspace.errors import InvalidData, StudyMismatch
+from searchspace.mnasnet_space import KNOWN
+from searchspace.space import Choices, SearchSpace
+from studies.files import read_json, write_atomic
+
+SUMMARY = "summary.json"
+
+
+def run_search(settings: Settings, *, fresh: bool, quiet: bool = False) -> dict[str, Any]:
+    """The whole job of `python -m search.run`; gives the content of summary.json.
+
+    Raises a PhinasError for anything the user can mend; KeyboardInterrupt passes with everything kept.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    name = settings.study_name
+    folder = study_folder(name)
+    with _sole_runner(folder):
+        if fresh:
+            set_aside(name)
+        study, clock = _open(settings, name)
+        with Progress(clock.left_s, quiet=quiet) as progress:
+            done = _finished_already(study, settings, folder)
+            if done is not None:
+                progress.line(f"the study {name!r} has used its time; give more --minutes or --trials to go on")
+                return done
+            try:
+                return _search(settings, study, clock, progress, folder)
+            finally:
+                study.set_user_attr("spent_s", clock.elapsed_s())
+                write_trials_csv(name)
+
+
+def _open(settings: Settings, name: str) -> tuple[optuna.Study, Clock]:
+    storage = open_storage(name, create=True)
+    study = optuna.create_study(
+        storage=storage, study_name=name, direction="maximize", load_if_exists=True,
+        sampler=optuna.samplers.RandomSampler(),
+    )  # fmt: skip
+    stored = study.user_attrs.get("settings")
+    if stored is not None:
+        check_same(name, stored, settings.identity())
+    spent = float(study.user_attrs.get("spent_s", 0.0))
+    return study, Clock(settings.time_limit_s, spent)
+
+
+@contextmanager
+def _sole_runner(folder: Path) -> Iterator[None]:
+    """Only one process searches in a study at a time; the lock goes with the process, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StudyMismatch(
+                f"another process is searching in {folder}: wait until it ends, stop it, or give --study NAME"
+            ) from None
+        yield
+
+
+def _finished_already(study: optuna.Study, settings: Settings, folder: Path) -> dict[str, Any] | None:
+    """The summary, if this command has run to its end and asks for no more than it had."""
+    done = study.user_attrs.get("finished")
+    if done is None or not (folder / SUMMARY).exists() or not (folder / "best.json").exists():
+        return None
+    asked = [settings.time_limit_s, settings.trials]
+    more = [a is not None and (d is None or a > d) for a, d in zip(asked, done, strict=True)]
+    if any(more):
+        return None
+    summary: dict[str, Any] = read_json(folder / SUMMARY)
+    return summary
+
+
+def _search(
+    settings: Settings, study: optuna.Study, clock: Clock, progress: Progress, folder: Path
+) -> dict[str, Any]:
+    dataset = images.load(
+        settings.data, resolution=settings.proxy_resolution, seed=settings.seed, images=settings.images,
+        progress=lambda done, total: progress.update(done / max(1, total), "reading images"),
+    )  # fmt: skip
+    progress.line(
+        f"images: {dataset.name}, {len(dataset.train)} to train and {len(dataset.validation)} to validate at "
+        f"{dataset.resolution} px, {len(dataset.classes)} classes"
+    )
+    for note in dataset.notes:
+        progress.line(note)
+    if len(dataset.classes) < 2:
+        raise InvalidData(f"a search needs at least 2 classes, got {len(dataset.classes)}")
+    space = settings.search_space(classes=len(dataset.classes))
+    progress.line(f"search space: {space.name}, {space.size():.3g} networks at {space.resolution} px")
+    table = table_for(space, seed=settings.seed, progress=progress.update)
+    progress.line(f"latency table: {len(table.kernels)} kernels, error {table.relative_error:.1%}")
+    recipe = recipe_for(settings)
+    _remember(study, settings, dataset, space, table, recipe)
+    search = _prepare(settings, study, clock, progress, dataset, space, table, recipe)
+    search.run()
+    winner, module = crown(search, table, folder)
+    write_winner(winner, module, folder, classes=dataset.classes, pixels=dataset.resolution)
+    summary = summarise(search, winner, dataset, folder)
+    write_atomic(folder / SUMMARY, json.dumps(summary, indent=1))
+    study.set_user_attr("finished", [settings.time_limit_s, settings.trials])
+    return summary
+
+
+def recipe_for(settings: Settings) -> Recipe:
+    """The short training's recipe; a mirrored digit is another digit, so only real photographs are flipped."""
+    recipe = Recipe(flip=settings.data not in (None, "digits"))
+    return recipe if settings.epochs is None else replace(recipe, epochs=settings.epochs)
+
+
+def _remember(
+    study: optuna.Study, settings: Settings, dataset: images.Dataset, space: SearchSpace, table: LatencyTable,
+    recipe: Recipe,
+) -> None:  # fmt: skip
+    """Store what defines the study, or raise StudyMismatch if it was defined otherwise."""
+    identity: dict[str, Any] = {
+        **settings.identity(),
+        "data_fingerprint": dataset.fingerprint,
+        "space": space.to_dict(),
+        "recipe": asdict(recipe),
+        "device": json.loads(json.dumps(table.identity)),
+    }
+    identity = json.loads(json.dumps(identity))
+    stored = study.user_attrs.get("settings")
+    if stored is None:
+        versions = {package: version(package) for package in ("torch", "optuna", "numpy")}
+        study.set_user_attr("settings", {**identity, "name": study.study_name, "versions": versions})
+    else:
+        check_same(study.study_name, stored, identity)
+
+
+def _prepare(
+    settings: Settings, study: optuna.Study, clock: Clock, progress: Progress, dataset: images.Dataset,
+    space: SearchSpace, table: LatencyTable, recipe: Recipe,
+) -> Search:  # fmt: skip
+    pricer = Pricer(space, table.latency_ms)
+    fastest = pricer.check_budget(settings.budget_ms)
+    limit_ms = settings.budget_ms * (1.0 - table.relative_error)
+    if fastest.latency_ms > limit_ms:
+        limit_ms = settings.budget_ms
+    progress.line(
+        f"the fastest network takes {fastest.latency_ms:.1f} ms; candidates are kept within {limit_ms:.2f} ms "
+        f"(the budget less the table's own error)"
+    )
+    known, cut_off = recover(study)
+    if known or cut_off:
+        progress.line(f"going on with {len(known)} networks tried before; {cut_off} cut off are run again")
+    study.sampler = make_sampler(settings, pricer, limit_ms, known, _starts(space))
+    study.pruner = make_pruner(recipe)
+    return Search(study, settings, pricer, dataset, recipe, limit_ms, clock, progress, known)
+
+
+def _starts(space: SearchSpace) -> list[Choices]:
+    """The known networks that are points of the space."""
+    parameters = space.parameters()
+    inside = [
+        {key: value for key, value in choices.items() if key in parameters}
+        for choices in KNOWN.values()
+        if all(value in parameters.get(key, ()) for key, value in choices.items())
+    ]
+    return [space.canonical(choices) for choices in inside]
+
+
+def summarise(search: Search, winner: Winner, dataset: images.Dataset, folder: Path) -> dict[str, Any]:
+    """What summary.json holds: the winner, the study's counts, its settings."""
+    trials = search.study.get_trials(deepcopy=False)
+    counts: dict[str, int] = {}
+    for trial in trials:
+        status = str(trial.user_attrs.get("status", "running"))
+        counts[status] = counts.get(status, 0) + 1
+    sampler: Any = search.study.sampler
+    candidate = search.pricer.price(trials[winner.trial].user_attrs["choices"])
+    tested = int(search.study.user_attrs.get("times_tested", 0)) + 1
+    search.study.set_user_attr("times_tested", tested)
+    return {
+        "study": search.study.study_name,
+        "folder": str(folder),
+        "budget_ms": search.settings.budget_ms,
+        "within_budget": winner.within_budget,
+        "winner": {
+            "trial": winner.trial,
+            "fingerprint": candidate.fingerprint,
+            "params": candidate.params,
+            "macs": candidate.macs,
+            "predicted_latency_ms": winner.predicted_latency_ms,
+            "measured_latency_ms": winner.measured.latency_ms,
+            "measured_low_ms": winner.measured.low_ms,
+            "measured_high_ms": winner.measured.high_ms,
+            "noisy": winner.measured.noisy,
+            "search_accuracy": winner.search_accuracy,
+            "validation_accuracy": winner.validation_accuracy,
+            "test_accuracy": winner.test_accuracy,
+            "test_low": winner.test_low,
+            "test_high": winner.test_high,
+            "test_images": winner.test_images,
+            "epochs": winner.epochs,
+        },
+        "rejected": list(winner.rejected),
+        "trials": counts,
+        "priced_and_rejected": dict(sampler.rejected),
+        "times_tested": tested,
+        "spent_s": round(search.clock.elapsed_s(), 1),
+        "resolution": search.settings.resolution,
+        "proxy_resolution": dataset.resolution,
+        "classes": list(dataset.classes),
+        "skipped_images": list(dataset.skipped),
+        "threads": torch.get_num_threads(),
+        "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "settings": search.study.user_attrs["settings"],
+    }

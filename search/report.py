@@ -1,0 +1,69 @@
+"""The report at the end of a search, as text."""
+
+from pathlib import Path
+from typing import Any
+
+from searchspace.describe import stage_table
+
+from searchspace.serialize import read_spec
+
+
+def report(summary: dict[str, Any]) -> str:
+    """What a person reads: the winner stage by stage, accuracy, latency, size, files, next commands."""
+    folder = Path(summary["folder"])
+    return "\n".join(
+        [
+            "",
+            f"Winner of {summary['study']}: trial {summary['winner']['trial']}",
+            "",
+            stage_table(read_spec(folder / "best.json")),
+            "",
+            *_figures(summary),
+            "",
+            f"Written to {folder}/: best.json (network), best.safetensors (weights), trials.csv, summary.json",
+            "",
+            *_next_steps(summary, folder),
+        ]
+    )
+
+
+def _figures(summary: dict[str, Any]) -> list[str]:
+    winner = summary["winner"]
+    held = "within" if summary["within_budget"] else "NOT within"
+    trials = summary["trials"]
+    noisy = "; the machine was noisy" if winner["noisy"] else ""
+    lines = [
+        f"accuracy   test {winner['test_accuracy']:.1%} (95 % interval {winner['test_low']:.1%} to "
+        f"{winner['test_high']:.1%}, {winner['test_images']} images), validation "
+        f"{winner['validation_accuracy']:.1%}, at {summary['proxy_resolution']} px",
+        f"latency    measured {winner['measured_latency_ms']:.2f} ms ({winner['measured_low_ms']:.2f} to "
+        f"{winner['measured_high_ms']:.2f}), predicted {winner['predicted_latency_ms']:.2f} ms at "
+        f"{summary['resolution']} px: {held} the budget of {summary['budget_ms']:g} ms{noisy}",
+        f"size       {winner['params'] / 1e6:.2f} M parameters, {winner['macs'] / 1e6:.0f} M MACs "
+        f"at {summary['resolution']} px",
+        f"search     {trials.get('trained', 0)} networks trained, {trials.get('stopped_early', 0)} stopped early, "
+        f"{trials.get('failed', 0)} failed; {summary['priced_and_rejected'].get('over_budget', 0)} proposals over the "
+        f"budget never trained; {summary['spent_s'] / 60:.1f} minutes",
+    ]
+    lines += [
+        f"           trial {row['trial']} was better but measured {row['measured_latency_ms']:.2f} ms: passed over"
+        for row in summary["rejected"]
+    ]
+    if summary["times_tested"] > 1:
+        lines.append(
+            f"           the test images have now been used {summary['times_tested']} times (once per extension)"
+        )
+    return lines
+
+
+def _next_steps(summary: dict[str, Any], folder: Path) -> list[str]:
+    settings = summary["settings"]
+    data = f" --data {settings['data']}" if settings["data"] else ""
+    minutes = max(30, round(summary["spent_s"] / 60) * 3)
+    return [
+        "Next:",
+        f"  python -m studies {summary['study']}",
+        f"  python -m scaling.compound --phi 1 --network {folder}/best.json",
+        f"  python -m search.run --budget-ms {summary['budget_ms']:g}{data} --study {summary['study']} "
+        f"--minutes {minutes}",
+    ]

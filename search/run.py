@@ -1,0 +1,106 @@
+"""python -m search.run --budget-ms 20: the most accurate network for your images that runs in 20 ms here."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from search.reward import REWARDS
+from search.settings import DEFAULT_MINUTES, SAMPLERS, Settings
+from searchspace.errors import InvalidArgument, PhinasError
+
+_DESCRIPTION = """\
+Find the most accurate network that runs within a latency budget on this machine.
+
+It measures the kernels of the search space here (once; the table is kept), lets Optuna propose networks that are
+predicted to meet the budget, trains each briefly, then trains the best one longer, measures it for real and tests
+it once. Everything is kept in studies/NAME/: the same command again goes on where it stopped."""
+
+_EPILOG = """\
+examples:
+  python -m search.run --budget-ms 20                          the embedded task, about 9 minutes
+  python -m search.run --budget-ms 20 --data photos/           your own images: a folder with one folder per class
+  python -m search.run --budget-ms 20 --data photos.tar --minutes 120 --study photos
+  python -m search.run --budget-ms 5 --trials 10 --json        ten candidates, however long they take
+
+afterwards:
+  python -m studies                                            your studies
+  python -m scaling.compound --phi 1 --network studies/NAME/best.json
+exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (everything is kept)."""
+
+
+def _number(rule: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            return convert(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}") from None
+
+    return parse
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of search.run."""
+    cli = argparse.ArgumentParser(
+        "python -m search.run", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    number, integer = _number("a number", float), _number("an integer", int)
+    add = cli.add_argument
+    add("--budget-ms", type=number, required=True, metavar="MS", help="latency budget of one image in ms")
+    add("--data", metavar="SOURCE", help="a folder, .tar or .zip of class folders, a .parquet file, or the name of a "
+        "data set on the Hugging Face hub (default: the embedded task 'digits')")  # fmt: skip
+    add("--minutes", type=number, metavar="M", help="time for everything, earlier runs of this study included "
+        f"(default: {DEFAULT_MINUTES:g}, or no limit where --trials is given)")  # fmt: skip
+    add("--trials", type=integer, metavar="N", help="stop searching after N candidates (default: time decides)")
+    add("--study", metavar="NAME", help="name of the study (default: made of data and budget)")
+    add("--fresh", action="store_true", help="set an existing study of this name aside and start anew")
+    add("--seed", type=integer, default=0, help="splits, first weights, proposals (default: %(default)s)")
+    add("--resolution", type=integer, default=Settings.resolution, metavar="PX",
+        help="pixels of the deployed network; latency is measured there (default: %(default)s)")  # fmt: skip
+    add("--proxy-resolution", type=integer, default=Settings.proxy_resolution, metavar="PX",
+        help="pixels the networks are trained and tested at (default: %(default)s)")  # fmt: skip
+    add("--reward", default="feasible", metavar="NAME",
+        help=f"what is maximised: {', '.join(REWARDS)} (default: %(default)s)")  # fmt: skip
+    add("--sampler", default=Settings.sampler, metavar="NAME",
+        help=f"who proposes: {', '.join(SAMPLERS)} (default: %(default)s)")  # fmt: skip
+    add("--space", metavar="FILE.toml", help="narrower or wider choices, in a table [choices]: "
+        '"*.activation" = ["relu"], "stage3.kernel" = [3, 5]')  # fmt: skip
+    add("--epochs", type=integer, metavar="N", help="epochs of a candidate's short training (default: the recipe's)")
+    add("--images", type=integer, metavar="N", help="use at most N training images (default: all)")
+    add("--json", action="store_true", help="print summary.json instead of the report, and no progress")
+    return cli
+
+
+def settings_from(args: argparse.Namespace) -> Settings:
+    """The settings that the flags mean. Raises InvalidArgument."""
+    flags = dict(vars(args))
+    space_file = flags.pop("space")
+    for flag in ("fresh", "json"):
+        del flags[flag]
+    return Settings(space_file=space_file, **flags)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        settings = settings_from(args)
+        from search.pipeline import run_search
+        from search.report import report
+
+        summary = run_search(settings, fresh=args.fresh, quiet=args.json)
+        print(json.dumps(summary, indent=1) if args.json else report(summary))
+    except KeyboardInterrupt:
+        print("\nstopped; everything done so far is kept. The same command goes on where it stopped.", file=sys.stderr)
+        return 130
+    except PhinasError as error:
+        flag = "" if isinstance(error, InvalidArgument) else "error: "
+        print(f"search.run: {flag}{error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

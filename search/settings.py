@@ -1,0 +1,108 @@
+"""What a search was asked to do: checked once, stored with the study, compared when the study goes on."""
+
+import math
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from search.reward import by_name
+from searchspace.errors import InvalidArgument, StudyMismatch
+from searchspace.mnasnet_space import mnasnet_space, space_from_toml
+from searchspace.space import SearchSpace
+
+DEFAULT_MINUTES = 9.0
+DEFAULT_RESOLUTION = 224
+SAMPLERS = ("tpe", "random")
+MAX_RESOLUTION = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The flags of `search.run`. `minutes` and `trials` say how far to go; all others define the study.
+
+    proxy_resolution: pixels that candidates are trained at; resolution: pixels that latency is measured at.
+    epochs, images: the short training's length and training images; None takes the recipe's and the data's own.
+    Raises InvalidArgument naming rule, value and next step.
+    """
+
+    budget_ms: float
+    data: str | None = None
+    resolution: int = DEFAULT_RESOLUTION
+    proxy_resolution: int = 48
+    reward: str = "feasible"
+    sampler: str = "tpe"
+    seed: int = 0
+    space_file: str | None = None
+    epochs: int | None = None
+    images: int | None = None
+    study: str | None = None
+    minutes: float | None = None
+    trials: int | None = None
+
+    def __post_init__(self) -> None:
+        _check("--budget-ms", self.budget_ms, 0 < self.budget_ms < math.inf, "a number of ms above 0")
+        for flag, value in (("--resolution", self.resolution), ("--proxy-resolution", self.proxy_resolution)):
+            _check(flag, value, 32 <= value <= MAX_RESOLUTION, f"32 to {MAX_RESOLUTION} px (total stride is 32)")
+        _check("--seed", self.seed, 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
+        _check("--sampler", self.sampler, self.sampler in SAMPLERS, f"one of {', '.join(SAMPLERS)}")
+        for flag, count in (("--epochs", self.epochs), ("--images", self.images), ("--trials", self.trials)):
+            _check(flag, count, count is None or count >= 1, "an integer of at least 1")
+        minutes = self.minutes
+        _check("--minutes", minutes, minutes is None or 0 < minutes < math.inf, "a number of minutes above 0")
+        by_name(self.reward)
+
+    @property
+    def time_limit_s(self) -> float | None:
+        """Seconds for everything; None where only --trials limits the search."""
+        if self.minutes is None:
+            return None if self.trials is not None else DEFAULT_MINUTES * 60
+        return self.minutes * 60
+
+    @property
+    def study_name(self) -> str:
+        """--study, or a name made of the data and the budget: `digits-20ms`."""
+        if self.study is not None:
+            return self.study
+        stem = Path(self.data).name if self.data else "digits"
+        for suffix in (".gz", ".tar", ".tgz", ".zip", ".parquet"):
+            stem = stem.removesuffix(suffix)
+        return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', stem).strip('-.') or 'data'}-{self.budget_ms:g}ms"
+
+    def search_space(self, *, classes: int) -> SearchSpace:
+        """The space to search, for networks of `classes` outputs."""
+        if self.space_file is None:
+            return mnasnet_space(classes=classes, resolution=self.resolution)
+        return space_from_toml(Path(self.space_file), classes=classes, resolution=self.resolution)
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that must agree for a study to go on."""
+        own = asdict(self)
+        for free in ("study", "minutes", "trials"):
+            del own[free]
+        own["data"] = str(Path(self.data).resolve()) if self.data and Path(self.data).exists() else self.data
+        return own
+
+
+def _check(flag: str, value: object, holds: bool, rule: str) -> None:
+    if not holds:
+        raise InvalidArgument(f"{flag} must be {rule}, got {value}")
+
+
+def check_same(name: str, stored: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raises StudyMismatch naming every setting of `asked` that differs from the stored study's."""
+    differing = [
+        f"{key} is {_short(asked[key])} and was {_short(stored.get(key))}"
+        for key in asked
+        if stored.get(key) != asked[key]
+    ]
+    if differing:
+        raise StudyMismatch(
+            f"the study {name!r} was made with other settings: {'; '.join(differing)}. Give the same flags to go "
+            f"on with it, --study NAME for a new study, or --fresh to set the old one aside"
+        )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

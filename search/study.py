@@ -1,0 +1,245 @@
+"""The search loop: ask Optuna for a network within the budget, train it briefly, tell Optuna how it did.
+
+Every trial is in the study's SQLite file before the next begins, with everything that was known of it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import torch
+from studies.schema import Status
+
+from search.candidates import Candidate, Pricer
+from search.console import Progress, clock_text
+from search.reward import by_name
+from search.sampler import BudgetSampler, SpaceExhausted, distributions, trial_choices
+from search.settings import Settings
+from search.train import Outcome, Recipe, TrainingDiverged, train
+from searchspace.errors import PhinasError
+from searchspace.nn import build
+
+if TYPE_CHECKING:
+    from search.data import Dataset
+
+SEARCH_SHARE = 0.66  # of the time limit, the rest is the winner's
+FAILURES_IN_A_ROW = 5
+
+
+@dataclass
+class Clock:
+    """Seconds spent on a study, those of earlier runs of the command included."""
+
+    limit_s: float | None
+    spent_before_s: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    def elapsed_s(self) -> float:
+        """Seconds spent so far."""
+        return self.spent_before_s + time.monotonic() - self.started
+
+    def left_s(self, share: float = 1.0) -> float | None:
+        """Seconds until `share` of the limit is used; None without a limit."""
+        return None if self.limit_s is None else max(0.0, self.limit_s * share - self.elapsed_s())
+
+
+@dataclass
+class Search:
+    """One study and what its trials need. `limit_ms` is what predictions are held to (the budget less a margin)."""
+
+    study: optuna.Study
+    settings: Settings
+    pricer: Pricer
+    data: Dataset
+    recipe: Recipe
+    limit_ms: float
+    clock: Clock
+    progress: Progress
+    fingerprints: set[str]
+
+    def run(self) -> None:
+        """Train candidates until the time for it or the number of trials is reached, or the space is used up."""
+        failures = 0
+        while not self._done():
+            try:
+                trial = self.study.ask(fixed_distributions=distributions(self.pricer.space))
+            except SpaceExhausted as end:
+                self.progress.line(str(end))
+                return
+            failures = 0 if self._run_trial(trial) else failures + 1
+            self.study.set_user_attr("spent_s", self.clock.elapsed_s())
+            if failures == FAILURES_IN_A_ROW:
+                last = self.study.get_trials(deepcopy=False)[-1].user_attrs.get("error")
+                raise PhinasError(
+                    f"{failures} trainings in a row failed; the last one: {last}. The study is kept; mend the "
+                    "cause (smaller --proxy-resolution, other data) and run the same command again"
+                )
+
+    def finished(self) -> list[optuna.trial.FrozenTrial]:
+        """The trials that were trained to their end, best reward first."""
+        complete = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
+
+    def _attempts(self) -> int:
+        states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
+        trials = self.study.get_trials(deepcopy=False, states=states)
+        return sum(trial.user_attrs.get("status") != Status.RUNNING for trial in trials)
+
+    def _done(self) -> bool:
+        if self.settings.trials is not None and self._attempts() >= self.settings.trials:
+            return True
+        left = self.clock.left_s(SEARCH_SHARE)
+        trained = self.finished()
+        if left is None or not trained:
+            return False  # at least one network is trained, however short the time
+        usual = sorted(trial.user_attrs["train_s"] for trial in trained)[len(trained) // 2]
+        return left < 0.7 * usual
+
+    def _run_trial(self, trial: optuna.Trial) -> bool:
+        """Train one candidate and record how it ended; False if it failed."""
+        candidate = self.pricer.price(trial_choices(self.pricer.space, trial))
+        if candidate.fingerprint in self.fingerprints:
+            attrs = {"status": Status.FAILED, "error": "trained already", "fingerprint": candidate.fingerprint}
+            self._end(trial, optuna.trial.TrialState.FAIL, attrs)
+            return True
+        self._describe(trial, candidate)
+        what = f"trial {trial.number}: {candidate.macs / 1e6:.0f} M MACs, {candidate.latency_ms:.1f} ms"
+        began = time.monotonic()
+        history: list[float] = []
+        try:
+            outcome = self._train(trial, candidate, what, history)
+        except optuna.TrialPruned:
+            attrs = {"status": Status.STOPPED_EARLY, **_effort(history, began)}
+            self._end(trial, optuna.trial.TrialState.PRUNED, attrs)
+            self.progress.line(f"{what}: {history[-1]:.1%} after epoch {len(history)}, stopped early")
+        except KeyboardInterrupt:
+            self._end(trial, optuna.trial.TrialState.FAIL, _effort(history, began))
+            raise
+        except (TrainingDiverged, MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not _out_of_memory(error):
+                raise
+            attrs = {"status": Status.FAILED, "error": str(error) or type(error).__name__, **_effort(history, began)}
+            self._end(trial, optuna.trial.TrialState.FAIL, attrs)
+            self.progress.line(f"{what}: failed ({attrs['error']}); the study goes on")
+            self.fingerprints.add(candidate.fingerprint)
+            return False
+        else:
+            self._succeed(trial, candidate, outcome, what)
+        self.fingerprints.add(candidate.fingerprint)
+        return True
+
+    def _describe(self, trial: optuna.Trial, candidate: Candidate) -> None:
+        attrs = {
+            "status": Status.RUNNING,
+            "choices": candidate.choices,
+            "spec": candidate.spec.to_json(),
+            "fingerprint": candidate.fingerprint,
+            "params": candidate.params,
+            "macs": candidate.macs,
+            "predicted_latency_ms": candidate.latency_ms,
+            "seed": self.settings.seed,
+        }
+        for name, value in attrs.items():
+            trial.set_user_attr(name, value)
+
+    def _train(
+        self, trial: optuna.Trial, candidate: Candidate, what: str, history: list[float]
+    ) -> Outcome:
+        reward = by_name(self.settings.reward)
+
+        def on_epoch(epoch: int, accuracy: float) -> None:
+            history.append(accuracy)
+            trial.report(reward(accuracy, candidate.latency_ms, self.settings.budget_ms), epoch)
+            if epoch < self.recipe.epochs and trial.should_prune():
+                raise optuna.TrialPruned
+
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        return train(
+            build(candidate.spec, generator=generator),
+            train=self.data.train,
+            validation=self.data.validation,
+            recipe=self.recipe,
+            seed=self.settings.seed,
+            on_epoch=on_epoch,
+            on_step=lambda step, total: self.progress.update(step / total, what),
+        )
+
+    def _succeed(self, trial: optuna.Trial, candidate: Candidate, outcome: Outcome, what: str) -> None:
+        reward = by_name(self.settings.reward)
+        value = reward(outcome.accuracy, candidate.latency_ms, self.settings.budget_ms)
+        attrs = {
+            "status": Status.TRAINED,
+            "accuracy": outcome.accuracy,
+            "history": list(outcome.history),
+            "train_s": outcome.seconds,
+            "epochs": outcome.epochs,
+            "reward": value,
+        }
+        best = self.finished()[:1]
+        self._end(trial, optuna.trial.TrialState.COMPLETE, attrs, value)
+        mark = ", the best so far" if not best or value > (best[0].value or 0.0) else ""
+        took = clock_text(outcome.seconds)
+        self.progress.line(f"{what}: {outcome.accuracy:.1%} validation accuracy in {took}{mark}")
+
+    def _end(
+        self, trial: optuna.Trial, state: optuna.trial.TrialState, attrs: dict[str, Any], value: float | None = None
+    ) -> None:
+        for name, attr in attrs.items():
+            trial.set_user_attr(name, attr)
+        self.study.tell(trial, value, state=state)
+
+
+def _effort(history: list[float], began: float) -> dict[str, Any]:
+    """What a training that did not reach its end leaves."""
+    accuracy = {"accuracy": history[-1]} if history else {}
+    return {"history": list(history), "epochs": len(history), "train_s": time.monotonic() - began, **accuracy}
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def make_sampler(
+    settings: Settings, pricer: Pricer, limit_ms: float, fingerprints: set[str], starts: list[dict[str, Any]]
+) -> BudgetSampler:
+    """The sampler of the settings; starting points belong to every sampler but honest random search."""
+    return BudgetSampler(
+        pricer,
+        budget_ms=limit_ms,
+        seed=settings.seed,
+        kind=settings.sampler,
+        known=fingerprints,
+        starting_points=() if settings.sampler == "random" else starts,
+    )
+
+
+def make_pruner(recipe: Recipe) -> optuna.pruners.BasePruner:
+    """Stops a training whose reward after an epoch is below the median of the trials before it."""
+    return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=recipe.epochs // 2)
+
+
+def recover(study: optuna.Study) -> tuple[set[str], int]:
+    """Bring a study that was cut off in order: (fingerprints tried, trials that were cut off).
+
+    Trials that a crash or Ctrl-C cut off are closed as failed (studies reads them as "interrupted") and their
+    choices are queued once, so that they are run again first.
+    """
+    known: set[str] = set()
+    queued: list[int] = study.user_attrs.get("queued_again", [])
+    again: list[optuna.trial.FrozenTrial] = []
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state == optuna.trial.TrialState.RUNNING:
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        status = trial.user_attrs.get("status")
+        if status in (Status.TRAINED, Status.STOPPED_EARLY, Status.FAILED):
+            known.add(trial.user_attrs["fingerprint"])
+        elif status == Status.RUNNING and trial.number not in queued:
+            again.append(trial)
+    study.set_user_attr("queued_again", queued + [trial.number for trial in again])
+    for trial in again:
+        study.enqueue_trial(trial.params)
+    return known, len(again)

@@ -1,0 +1,192 @@
+"""The winner: the best trained network that really runs within the budget, trained longer, tested once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import safetensors.torch
+import torch
+from searchspace.latency import LatencyTable
+
+from search.console import clock_text
+from search.latency import Measurement, measure, measure_modules
+from search.study import Search
+from search.train import evaluate, train, wilson_interval
+from searchspace.errors import InfeasibleBudget
+from searchspace.nn import Network, build
+from searchspace.spec import NetworkSpec
+from studies.files import write_atomic
+
+if TYPE_CHECKING:
+    pass
+
+FINALISTS = 5
+LONGER = 4  # times the short training's epochs, where no time limit says how many
+CLOSING_S = 20.0  # kept free for the last measurement, the test and writing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Winner:
+    """The chosen network with everything that was found out about it. Accuracies are fractions."""
+
+    trial: int
+    spec: NetworkSpec
+    predicted_latency_ms: float
+    measured: Measurement
+    search_accuracy: float
+    validation_accuracy: float
+    test_accuracy: float
+    test_low: float
+    test_high: float
+    test_images: int
+    epochs: int
+    within_budget: bool
+    rejected: tuple[dict[str, Any], ...]
+
+
+def spec_of(trial: optuna.trial.FrozenTrial) -> NetworkSpec:
+    """The network that a trial trained."""
+    return NetworkSpec.from_json(trial.user_attrs["spec"])
+
+
+def finalists_within(search: Search, table: LatencyTable) -> tuple[list[optuna.trial.FrozenTrial], list[dict[str, Any]]]:
+    """Trained trials that measure within the budget, best first, and those that did not.
+
+    The best FINALISTS are measured in one interleaved run; if all are over the budget the next ones follow, until
+    no trained network is left. A network passes if the upper end of its measured interval is within the budget,
+    or, where none does, if its measured latency is. Raises InfeasibleBudget if not even one does.
+    """
+    budget_ms = search.settings.budget_ms
+    trials = search.finished()
+    rejected: list[dict[str, Any]] = []
+    fallback: list[optuna.trial.FrozenTrial] = []
+    for start in range(0, len(trials), FINALISTS):
+        group = trials[start : start + FINALISTS]
+        found = measure(
+            [spec_of(trial) for trial in group],
+            table=table,
+            progress=lambda fraction, what: search.progress.update(fraction, f"measuring finalists: {what}"),
+        )
+        _record(search.study, group, found)
+        passing = []
+        for trial, one in zip(group, found, strict=True):
+            if one.high_ms <= budget_ms:
+                passing.append(trial)
+                continue
+            if one.latency_ms <= budget_ms:
+                fallback.append(trial)
+            rejected.append({"trial": trial.number, "measured_latency_ms": one.latency_ms})
+            search.progress.line(
+                f"trial {trial.number} ({trial.user_attrs['accuracy']:.1%}) measures {one.latency_ms:.2f} ms "
+                f"({one.low_ms:.2f} to {one.high_ms:.2f}): not surely within {budget_ms:g} ms, the next best is taken"
+            )
+        if passing:
+            return passing, rejected
+    if fallback:
+        return fallback, rejected
+    nearest = min(rejected, key=lambda row: float(row["measured_latency_ms"]))
+    raise InfeasibleBudget(
+        f"none of the {len(trials)} trained networks measures within {budget_ms:g} ms; the nearest is trial "
+        f"{nearest['trial']} with {nearest['measured_latency_ms']:.2f} ms. Go on searching with more --minutes or "
+        "--trials, or raise --budget-ms"
+    )
+
+
+def _record(study: optuna.Study, trials: list[optuna.trial.FrozenTrial], found: list[Measurement]) -> None:
+    measured = dict(study.user_attrs.get("measured_latency_ms", {}))
+    measured |= {str(trial.number): one.latency_ms for trial, one in zip(trials, found, strict=True)}
+    study.set_user_attr("measured_latency_ms", measured)
+
+
+def crown(search: Search, table: LatencyTable, folder: Path) -> tuple[Winner, Network]:
+    """Choose the winner, train it longer, measure the trained module, test it once.
+
+    If the trained module measures over the budget, the next finalist is taken.
+    """
+    finalists, rejected = finalists_within(search, table)
+    for place, trial in enumerate(finalists):
+        spec = spec_of(trial)
+        module, validation_accuracy, epochs = train_longer(search, trial, folder)
+        search.progress.update(1.0, "measuring the winner")
+        measured = measure_modules([module], [spec], table=table)[0]
+        last = place == len(finalists) - 1
+        if measured.latency_ms <= search.settings.budget_ms or last:
+            break
+        rejected.append({"trial": trial.number, "measured_latency_ms": measured.latency_ms})
+        search.progress.line(
+            f"the trained winner, trial {trial.number}, measures {measured.latency_ms:.2f} ms, over the budget of "
+            f"{search.settings.budget_ms:g} ms: the next best is taken"
+        )
+    _record(search.study, [trial], [measured])
+    test = search.data.open_test()
+    accuracy = evaluate(module, test)
+    low, high = wilson_interval(accuracy, len(test))
+    winner = Winner(
+        trial=trial.number, spec=spec, predicted_latency_ms=trial.user_attrs["predicted_latency_ms"],
+        measured=measured, search_accuracy=trial.user_attrs["accuracy"], validation_accuracy=validation_accuracy,
+        test_accuracy=accuracy, test_low=low, test_high=high, test_images=len(test), epochs=epochs,
+        within_budget=measured.latency_ms <= search.settings.budget_ms, rejected=tuple(rejected),
+    )  # fmt: skip
+    return winner, module
+
+
+def train_longer(
+    search: Search, trial: optuna.trial.FrozenTrial, folder: Path
+) -> tuple[Network, float, int]:
+    """The trial's network trained from scratch for the time that is left: (module, validation accuracy, epochs).
+
+    Each epoch is on disk before the next; a run that was cut off goes on after its last epoch.
+    """
+    epochs = _epochs(search, trial)
+    checkpoint = folder / f"winner-{trial.user_attrs['fingerprint']}-{epochs}.ckpt"
+    what = f"training the winner, trial {trial.number}, for {epochs} epochs"
+    search.progress.line(what)
+
+    def on_epoch(epoch: int, accuracy: float) -> None:
+        search.study.set_user_attr("spent_s", search.clock.elapsed_s())
+        search.progress.line(f"winner: {accuracy:.1%} validation accuracy after epoch {epoch} of {epochs}")
+
+    generator = torch.Generator().manual_seed(search.settings.seed)
+    module = build(spec_of(trial), generator=generator)
+    outcome = train(
+        module,
+        train=search.data.train,
+        validation=search.data.validation,
+        recipe=replace(search.recipe, epochs=epochs),
+        seed=search.settings.seed,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+        on_step=lambda step, total: search.progress.update(step / total, what),
+    )
+    search.progress.line(f"winner trained in {clock_text(outcome.seconds)}")
+    return module, outcome.accuracy, epochs
+
+
+def _epochs(search: Search, trial: optuna.trial.FrozenTrial) -> int:
+    """Epochs that fit the time left; what an earlier, cut-off run decided stands."""
+    decided = search.study.user_attrs.get("winner_epochs", {})
+    key = f"{trial.user_attrs['fingerprint']}@{search.clock.limit_s}"
+    if key not in decided:
+        left = search.clock.left_s()
+        short = search.recipe.epochs
+        if left is None:
+            epochs = LONGER * short
+        else:
+            epoch_s = trial.user_attrs["train_s"] / trial.user_attrs["epochs"]
+            epochs = max(short, int((left - CLOSING_S) * 0.95 / epoch_s))
+        decided = {**decided, key: epochs}
+        search.study.set_user_attr("winner_epochs", decided)
+    return int(decided[key])
+
+
+def write_winner(winner: Winner, module: Network, folder: Path, *, classes: tuple[str, ...], pixels: int) -> None:
+    """best.json (the spec) and best.safetensors (its weights; classes and training pixels in the metadata)."""
+    state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+    metadata = {"classes": "\n".join(classes), "trained_at_px": str(pixels), "fingerprint": winner.spec.fingerprint()}
+    write_atomic(folder / "best.safetensors", safetensors.torch.save(state, metadata))
+    write_atomic(folder / "best.json", winner.spec.to_json())
+    for checkpoint in folder.glob("winner-*.ckpt"):
+        checkpoint.unlink(missing_ok=True)

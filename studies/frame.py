@@ -1,0 +1,208 @@
+"""Studies as pandas frames: one row a trial, choices as columns, units in names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from searchspace.errors import InfeasibleBudget
+from searchspace.serialize import read_spec
+from searchspace.spec import NetworkSpec
+from studies import storage
+from studies.database import StoredStudy, damaged, read_study
+from studies.files import read_json, write_atomic
+from studies.schema import FIRST_COLUMNS, LAST_COLUMNS, MEASURED, SETTINGS, Status, TrialRecord, Value
+
+TRIALS_CSV = "trials.csv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Best:
+    """A study's winner, or, while it is not `finished`, its most accurate trial within the budget so far.
+
+    accuracy is the validation accuracy of the search's short training, test_accuracy that of the winner; fractions.
+    """
+
+    name: str
+    folder: Path
+    finished: bool
+    spec: NetworkSpec
+    trial: int
+    accuracy: float
+    test_accuracy: float | None
+    predicted_latency_ms: float
+    measured_latency_ms: float | None
+    params: int
+    macs: int
+    summary: dict[str, Any]
+
+
+def load(name: str) -> pd.DataFrame:
+    """All trials of a study: one row each by number, columns FIRST_COLUMNS, choices, LAST_COLUMNS.
+
+    All columns can hold missing values. `attrs` holds "name", "folder", "settings" and what else the study stores.
+    Raises InvalidArgument (no such study; names the nearest), StudyMismatch (damaged), StorageError (unreadable).
+    """
+    folder = storage.existing(name)
+    path = folder / storage.DATABASE
+    stored = read_study(path)
+    try:
+        frame = _frame(stored)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise damaged(path, f"a trial cannot be read: {error}") from error
+    frame.attrs = {SETTINGS: {}}
+    frame.attrs |= {key: value for key, value in stored.attrs.items() if key != MEASURED}
+    frame.attrs |= {"name": name, "folder": str(folder)}
+    return frame
+
+
+def history(name: str) -> pd.DataFrame:
+    """Validation accuracy of every trial after each epoch: columns trial, epoch (from 1), accuracy (fraction)."""
+    stored = read_study(storage.existing(name) / storage.DATABASE)
+    rows = [
+        (trial.number, epoch, accuracy)
+        for trial in stored.trials
+        for epoch, accuracy in enumerate(trial.attrs.get("history", ()), start=1)
+    ]
+    frame = pd.DataFrame(rows, columns=["trial", "epoch", "accuracy"])
+    return frame.astype({"trial": "Int64", "epoch": "Int64", "accuracy": "Float64"})
+
+
+def pareto(df: pd.DataFrame) -> pd.DataFrame:
+    """The trained trials that no other one beats, by predicted latency: none is as fast and as accurate and better in
+    one of the two. Equal trials stay together.
+    """
+    trained = df[(df["status"] == Status.TRAINED) & df["accuracy"].notna() & df["predicted_latency_ms"].notna()]
+    ordered = trained.sort_values(["predicted_latency_ms", "accuracy"], ascending=[True, False], kind="stable")
+    accuracy = ordered["accuracy"].astype("float64")
+    latency_ms = ordered["predicted_latency_ms"].astype("float64")
+    best_as_fast = accuracy.groupby(latency_ms).max()
+    best_faster = best_as_fast.cummax().shift(fill_value=float("-inf"))
+    front = best_as_fast[best_as_fast > best_faster]
+    return ordered.loc[accuracy == latency_ms.map(front)]
+
+
+def within_budget(df: pd.DataFrame) -> pd.DataFrame:
+    """Trained trials within the study's budget by prediction and, where measured, by measurement; best first."""
+    budget_ms = df.attrs[SETTINGS].get("budget_ms", float("inf"))
+    fits = (df["predicted_latency_ms"] <= budget_ms) & ~(df["measured_latency_ms"] > budget_ms).fillna(False)
+    trained: pd.DataFrame = df[(df["status"] == Status.TRAINED) & fits.fillna(False)]
+    return trained.sort_values(["accuracy", "predicted_latency_ms"], ascending=[False, True], kind="stable")
+
+
+def summary(name: str) -> dict[str, Any]:
+    """The content of the study's summary.json; empty while the search is not finished."""
+    path = storage.existing(name) / storage.SUMMARY
+    return dict(read_json(path)) if path.exists() else {}
+
+
+def best(name: str) -> Best:
+    """The winner of a finished study, else the best trial so far.
+
+    Raises InvalidArgument (no such study), InfeasibleBudget (no trained trial within the budget yet), StorageError,
+    StudyMismatch or InvalidSpec (damaged files).
+    """
+    df = load(name)
+    folder = storage.existing(name)
+    found = summary(name)
+    candidates = within_budget(df)
+    winner = found.get("winner", {})
+    finished = bool(winner) and (folder / storage.BEST).exists()
+    if finished:
+        candidates = df[df["trial"] == winner["trial"]]
+    if candidates.empty:
+        raise InfeasibleBudget(_nothing_yet(name, df))
+    row = candidates.iloc[0]
+    measured = winner.get("measured_latency_ms", row["measured_latency_ms"])
+    return Best(
+        name=name,
+        folder=folder,
+        finished=finished,
+        spec=read_spec(folder / storage.BEST) if finished else NetworkSpec.from_json(row["spec"]),
+        trial=int(row["trial"]),
+        accuracy=float(row["accuracy"]),
+        test_accuracy=winner.get("test_accuracy"),
+        predicted_latency_ms=float(row["predicted_latency_ms"]),
+        measured_latency_ms=None if pd.isna(measured) else float(measured),
+        params=int(row["params"]),
+        macs=int(row["macs"]),
+        summary=found,
+    )
+
+
+def write_trials_csv(name: str) -> Path:
+    """Write the frame of `load` to trials.csv in the study's folder; the specs stand in it as one line each."""
+    df = load(name)
+    path = storage.existing(name) / TRIALS_CSV
+    write_atomic(path, to_csv(df))
+    return path
+
+
+def to_csv(df: pd.DataFrame) -> str:
+    """A frame of `load` as CSV text."""
+    return str(df.assign(spec=df["spec"].map(_one_line, na_action="ignore")).to_csv(index=False))
+
+
+def _one_line(spec: str) -> str:
+    return json.dumps(json.loads(spec), separators=(",", ":"))
+
+
+def _nothing_yet(name: str, df: pd.DataFrame) -> str:
+    trained = df[df["status"] == Status.TRAINED]
+    if trained.empty:
+        return f"the study {name!r} has no trained network yet ({len(df)} trials): go on with its search.run command"
+    return (
+        f"none of the {len(trained)} trained networks of {name!r} is within {df.attrs[SETTINGS].get('budget_ms')} ms; "
+        f"the fastest takes {trained['predicted_latency_ms'].min():.2f} ms: go on searching, or raise --budget-ms"
+    )
+
+
+def _frame(stored: StoredStudy) -> pd.DataFrame:
+    measured = stored.attrs.get(MEASURED, {})
+    records = [TrialRecord.from_attrs(trial.attrs, trial.params, state=trial.state) for trial in stored.trials]
+    columns: dict[str, Any] = {}
+    for column in (*FIRST_COLUMNS, *LAST_COLUMNS):
+        if column.name == "trial":
+            values: list[Any] = [trial.number for trial in stored.trials]
+        elif column.name == "started_at":
+            values = [trial.started_at for trial in stored.trials]
+        else:
+            values = [getattr(record, column.name) for record in records]
+        if column.name == MEASURED:
+            values = [measured.get(str(t.number), value) for t, value in zip(stored.trials, values, strict=True)]
+        columns[column.name] = _array(values, column.dtype)
+    choices = {}
+    for name in sorted({name for record in records for name in record.choices}, key=_natural):
+        drawn = [record.choices.get(name) for record in records]
+        choices[f"choice.{name}" if name in columns else name] = _choice_array(drawn)
+    last = {column.name: columns.pop(column.name) for column in LAST_COLUMNS}
+    return pd.DataFrame({**columns, **choices, **last})
+
+
+def _array(values: Sequence[Any], dtype: Any) -> Any:
+    if dtype == "category":
+        return pd.Categorical([str(value) for value in values], categories=[str(status) for status in Status])
+    if dtype.startswith("datetime"):
+        return pd.to_datetime(pd.Series(values, dtype="string"), utc=True, format="ISO8601").astype(dtype).array
+    return pd.array(values, dtype=dtype)
+
+
+def _choice_array(values: Sequence[Value | None]) -> Any:
+    """The narrowest nullable type: boolean, Int64, Float64, a category of text; text for what is mixed."""
+    kinds = {type(value) for value in values if value is not None}
+    for types, dtype in (({bool}, "boolean"), ({int}, "Int64"), ({int, float}, "Float64")):
+        if kinds <= types:
+            return _array(values, dtype)
+    texts = [None if value is None else str(value) for value in values]
+    return pd.Categorical(texts) if kinds == {str} else _array(texts, "string")
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """stage2 before stage10."""
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,136 @@
+"""What a study stores: the one place that names it.
+
+A trial's choices are Optuna parameters where a sampler drew them; everything else of a trial stands in its user
+attributes under the names of `TrialRecord`. The study's user attributes hold "settings" (what defines the study, see
+`Settings`) and "measured_latency_ms" ({"trial number": ms} of the finalists: a finished trial cannot be written).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+Value = int | float | bool | str
+
+SETTINGS = "settings"
+MEASURED = "measured_latency_ms"
+
+
+class Status(StrEnum):
+    """How a trial ended: INTERRUPTED was cut off by Ctrl-C or a crash, RUNNING may be so without it being known yet."""
+
+    TRAINED = "trained"
+    STOPPED_EARLY = "stopped_early"
+    FAILED = "failed"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+
+
+class Settings(TypedDict, total=False):
+    """What defines a study, as JSON: the flags of search.run and what they came to."""
+
+    name: str
+    budget_ms: float
+    resolution: int
+    proxy_resolution: int
+    data: str | None
+    data_fingerprint: str
+    reward: str
+    sampler: str
+    seed: int
+    space: dict[str, Any]
+    space_file: str | None
+    recipe: dict[str, Any]
+    epochs: int | None
+    images: int | None
+    device: dict[str, Any]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRecord:
+    """One trial. Accuracies are fractions on the validation images; what is not known (yet) is None.
+
+    spec: JSON text of NetworkSpec; history: validation accuracy after each epoch; train_s: seconds of training;
+    measured_latency_ms: of finalists only; error: why a trial failed; reward: what Optuna maximises.
+    """
+
+    status: Status = Status.RUNNING
+    choices: Mapping[str, Value] = field(default_factory=dict)
+    spec: str | None = None
+    fingerprint: str | None = None
+    params: int | None = None
+    macs: int | None = None
+    predicted_latency_ms: float | None = None
+    measured_latency_ms: float | None = None
+    accuracy: float | None = None
+    history: tuple[float, ...] = ()
+    train_s: float | None = None
+    epochs: int | None = None
+    seed: int | None = None
+    error: str | None = None
+    reward: float | None = None
+
+    def to_attrs(self) -> dict[str, Any]:
+        """The user attributes of this trial: JSON values, unknown ones left out."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values |= {"status": str(self.status), "choices": dict(self.choices), "history": list(self.history)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @classmethod
+    def from_attrs(cls, attrs: Mapping[str, Any], params: Mapping[str, Value], *, state: str) -> TrialRecord:
+        """The record in user attributes, Optuna parameters and the name of Optuna's state.
+
+        `params` count as the choices where no attribute "choices" says which of them mean something.
+        """
+        known = {one.name for one in fields(cls)}
+        values = {name: value for name, value in attrs.items() if name in known}
+        values["status"] = _status(attrs.get("status"), state)
+        values["choices"] = attrs.get("choices", params)
+        values["history"] = tuple(attrs.get("history", ()))
+        return cls(**values)
+
+    @classmethod
+    def from_frozen(cls, trial: FrozenTrial) -> TrialRecord:
+        """The record of a trial that Optuna gives."""
+        return cls.from_attrs(trial.user_attrs, trial.params, state=trial.state.name)
+
+
+def _status(stored: str | None, state: str) -> Status:
+    """Optuna's state says whether a trial is over, the stored status how it ended."""
+    if state in ("RUNNING", "WAITING"):
+        return Status.RUNNING
+    if stored is None or stored == Status.RUNNING:
+        return {"COMPLETE": Status.TRAINED, "PRUNED": Status.STOPPED_EARLY}.get(state, Status.INTERRUPTED)
+    return Status(stored)
+
+
+class Column(NamedTuple):
+    """A column of `studies.load`: name with unit, pandas dtype (all can hold a missing value)."""
+
+    name: str
+    dtype: str
+
+
+# The choices stand between these and LAST_COLUMNS.
+FIRST_COLUMNS = (
+    Column("trial", "Int64"),
+    Column("status", "category"),
+    Column("reward", "Float64"),
+    Column("accuracy", "Float64"),
+    Column("predicted_latency_ms", "Float64"),
+    Column("measured_latency_ms", "Float64"),
+    Column("params", "Int64"),
+    Column("macs", "Int64"),
+    Column("train_s", "Float64"),
+    Column("epochs", "Int64"),
+    Column("seed", "Int64"),
+    Column("fingerprint", "string"),
+    Column("started_at", "datetime64[us, UTC]"),
+)
+LAST_COLUMNS = (Column("spec", "string"), Column("error", "string"))

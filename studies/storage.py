@@ -1,0 +1,107 @@
+"""Where studies stand on disk: a folder each, with Optuna's study.db. Importing this imports no Optuna, no pandas."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from searchspace.errors import InvalidArgument
+from studies.files import storage_error
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+DATABASE = "study.db"
+BEST = "best.json"
+SUMMARY = "summary.json"
+LOCK = ".lock"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def root() -> Path:
+    """The folder of all studies: PHINAS_STUDIES, or ./studies."""
+    return Path(os.environ.get("PHINAS_STUDIES") or "studies")
+
+
+def folder(name: str) -> Path:
+    """The folder of a study, whether it exists or not. Raises InvalidArgument if the name cannot be one."""
+    if not _NAME.fullmatch(name) or name.endswith("."):
+        raise InvalidArgument(
+            "a study's name must be 1 to 100 letters, digits, '-', '_' or '.', begin with a letter or digit and not "
+            f"end in '.', got {name!r}: choose another name"
+        )
+    if name.lower() in _modules():
+        raise InvalidArgument(
+            f"a study may not have the name of a module of this program, got {name!r}: choose another name, "
+            f"for example {name + '-1'!r}"
+        )
+    return root() / name
+
+
+def names() -> list[str]:
+    """The names of all studies, sorted."""
+    try:
+        return sorted(path.parent.name for path in root().glob(f"*/{DATABASE}") if _NAME.fullmatch(path.parent.name))
+    except OSError as error:
+        raise storage_error("list", root(), error) from error
+
+
+def existing(name: str) -> Path:
+    """The folder of a study that exists. Raises InvalidArgument naming the nearest and all names."""
+    path = folder(name)
+    if (path / DATABASE).is_file():
+        return path
+    known = names()
+    if not known:
+        raise InvalidArgument(
+            f"there is no study {name!r}, nor any other in {root().resolve()}: make one with python -m search.run "
+            "--budget-ms 20, go to the folder that holds studies/, or set PHINAS_STUDIES"
+        )
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+    raise InvalidArgument(f"there is no study {name!r} in {root().resolve()}: {hint}There are: {shown}")
+
+
+def open_storage(name: str, *, create: bool) -> BaseStorage:
+    """The study's storage, to be written; with `create` folder and file are made if missing.
+
+    Raises InvalidArgument (no such study), StorageError (read-only or full disk), StudyMismatch (damaged file, which
+    is left as it is). Later writes raise the same errors.
+    """
+    path = (folder(name) if create else existing(name)) / DATABASE
+    if create:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error("make", path.parent, error) from error
+    from studies.rdb import StudyStorage
+
+    return StudyStorage(path.resolve(), name=name)
+
+
+def set_aside(name: str) -> Path | None:
+    """Rename a study's folder to NAME.1, .2, ...: its new path, or None if there was nothing to set aside.
+
+    The caller's lock file NAME/.lock, if there is one, stays the same file under the same name.
+    """
+    old = folder(name)
+    try:
+        if not old.is_dir() or {path.name for path in old.iterdir()} <= {LOCK}:
+            return None
+        new = next(path for n in range(1, 10_000) if not (path := old.with_name(f"{name}.{n}")).exists())
+        old.rename(new)
+        old.mkdir()
+        if (new / LOCK).exists():
+            (new / LOCK).rename(old / LOCK)
+    except OSError as error:
+        raise storage_error("set aside", old, error) from error
+    return new
+
+
+def _modules() -> set[str]:
+    here = Path(__file__).parent
+    return {path.stem for path in here.glob("*.py")} | {path.parent.name for path in here.glob("*/__init__.py")}

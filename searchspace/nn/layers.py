@@ -34,18 +34,22 @@ class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution that also trains fast on small maps on a CPU.
 
     oneDNN's weight gradient leaves its fast path where the map is not larger than the kernel (measured on AVX2 at
-    batch 128: 44 ms against 1 ms forward for 480 channels, 5x5 on a 3x3 map). Padding the input first and
-    convolving without padding is the same sum and 4 to 30 times faster there. Inference is not touched.
+    batch 128: 44 ms against 1 ms forward for 480 channels, 5x5 on a 3x3 map). There, taps that only ever meet
+    padding are cropped and the input is padded first: the same sums, 4 to 30 times faster. Inference is not touched.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, height, width) -> (batch, channels, ceil(height / stride), ceil(width / stride))."""
         pad = self.kernel_size[0] // 2
-        small = max(x.shape[2], x.shape[3]) <= self.kernel_size[0]
-        if not (self.training and small and x.device.type == "cpu" and pad):
+        size = max(x.shape[2], x.shape[3])
+        if not (self.training and size <= self.kernel_size[0] and x.device.type == "cpu"):
             return super().forward(x)
-        padded = nn.functional.pad(x, (pad, pad, pad, pad)).contiguous(memory_format=torch.channels_last)
-        return nn.functional.conv2d(padded, self.weight, self.bias, self.stride, 0, 1, self.groups)
+        reach = min(pad, size - 1)
+        weight = self.weight[:, :, pad - reach : pad + reach + 1, pad - reach : pad + reach + 1]
+        if reach == 0:
+            return x * weight.reshape(1, -1, 1, 1)
+        padded = nn.functional.pad(x, (reach,) * 4).contiguous(memory_format=torch.channels_last)
+        return nn.functional.conv2d(padded, weight, None, self.stride, 0, 1, self.groups)
 
 
 class ConvBNAct(nn.Module):

@@ -25,6 +25,11 @@ def round_repeats(repeats: int, depth_mult: float) -> int:
     return max(1, math.ceil(repeats * depth_mult - 1e-9))
 
 
+def expand_of(channels: int, ratio: float) -> int:
+    """Expanded channels of an inverted residual: `channels * ratio` to the nearest integer, at least 1."""
+    return max(1, round(channels * ratio))
+
+
 def squeeze_of(channels: int, ratio: float) -> int:
     """Squeezed channels of an SE block: `channels * ratio` rounded down, at least 1.
 

@@ -4,21 +4,27 @@ Scaling ratios gives the published families exactly; scaling stored channel coun
 have 9,189,860 parameters instead of 9,109,994). `expand` is the only way from a Template to a NetworkSpec.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 from searchspace.blocks import Block, Classifier, ConvBN, MBConv, SeparableConv, out_channels
 from searchspace.errors import InvalidSpec
-from searchspace.rounding import round_channels, round_repeats, squeeze_of
+from searchspace.rounding import expand_of, round_channels, round_repeats, squeeze_of
 from searchspace.spec import NetworkSpec, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvRow:
-    """A ConvBN of `width` channels before scaling (stem, 1x1 head)."""
+    """A ConvBN of `width` channels before scaling (stem, 1x1 head).
+
+    `group_width` is input channels per group: 0 for an ungrouped convolution, 1 for a depthwise one. Scaling keeps
+    it as near as the new channel counts allow.
+    """
 
     width: int
     kernel: int = 1
     stride: int = 1
+    group_width: int = 0
     activation: str = "relu"
     divisor: int = 8
     repeats: int = 1
@@ -27,19 +33,29 @@ class ConvRow:
     def blocks(self, in_channels: int, width_mult: float, repeats: int) -> list[Block]:
         """`repeats` ConvBN rows; the first has the stride."""
         channels = _width(self.width, width_mult, self.divisor)
-        rows = [
-            ConvBN(out_channels=channels, kernel=self.kernel, stride=stride, activation=self.activation)
-            for stride in _strides(self.stride, repeats)
-        ]
-        return list[Block](rows)
+        rows: list[Block] = []
+        for stride in _strides(self.stride, repeats):
+            groups = self._groups(in_channels, channels)
+            row = ConvBN(
+                out_channels=channels, kernel=self.kernel, stride=stride, groups=groups, activation=self.activation
+            )
+            rows.append(row)
+            in_channels = channels
+        return rows
+
+    def _groups(self, in_channels: int, channels: int) -> int:
+        if not self.group_width:
+            return 1
+        return math.gcd(in_channels, channels, max(1, round(in_channels / self.group_width)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MBConvRow:
-    """`repeats` MBConv blocks; `expand_ratio` 1 leaves the expansion out (SeparableConv).
+    """`repeats` MBConv blocks; `expand_ratio` 1 leaves the expansion out (SeparableConv), as the papers' MBConv1.
 
     `se_ratio` is of the block's input (MnasNet, EfficientNet); 0 means no SE. With `skip`, every block whose
-    stride is 1 and whose channels match has the residual sum.
+    stride is 1 and whose channels match has the residual sum. `keep_expansion` keeps a 1x1 expansion at ratio 1 (a
+    network pruned to it); `project_activation` belongs to blocks without expansion.
     """
 
     expand_ratio: float
@@ -52,6 +68,8 @@ class MBConvRow:
     squeeze_activation: str = "relu"
     gate: str = "sigmoid"
     skip: bool = True
+    keep_expansion: bool = False
+    project_activation: str = "identity"
     divisor: int = 8
     grows_deeper: bool = True
 
@@ -67,13 +85,14 @@ class MBConvRow:
     def _block(self, in_channels: int, channels: int, stride: int) -> Block:
         squeeze = squeeze_of(in_channels, self.se_ratio) if self.se_ratio else 0
         skip = self.skip and stride == 1 and in_channels == channels
-        if self.expand_ratio == 1:
+        if self.expand_ratio == 1 and not self.keep_expansion:
             return SeparableConv(
                 out_channels=channels, kernel=self.kernel, stride=stride, activation=self.activation,
-                squeeze_channels=squeeze, squeeze_activation=self.squeeze_activation, gate=self.gate, skip=skip,
+                project_activation=self.project_activation, squeeze_channels=squeeze,
+                squeeze_activation=self.squeeze_activation, gate=self.gate, skip=skip,
             )  # fmt: skip
         return MBConv(
-            expand_channels=max(1, round(in_channels * self.expand_ratio)), out_channels=channels,
+            expand_channels=expand_of(in_channels, self.expand_ratio), out_channels=channels,
             kernel=self.kernel, stride=stride, activation=self.activation, squeeze_channels=squeeze,
             squeeze_activation=self.squeeze_activation, gate=self.gate, skip=skip,
         )  # fmt: skip
@@ -109,8 +128,8 @@ def _strides(stride: int, repeats: int) -> list[int]:
 class StageTemplate:
     """A stage: one row with repeats, or several rows of a network whose blocks differ.
 
-    Depth scaling takes the stage as a whole: its layers are rounded up, and the layers that come on top repeat
-    its last row.
+    Depth scaling takes a run of rows at one resolution (in every published table: the whole stage) as one: its
+    layers are rounded up, and the layers that come on top repeat its last row.
     """
 
     name: str
@@ -122,21 +141,33 @@ class StageTemplate:
 
     def expand(self, in_channels: int, width_mult: float, depth_mult: float) -> Stage:
         """The stage's blocks after `in_channels` channels."""
-        repeats = [row.repeats for row in self.rows]
-        if self.rows[-1].grows_deeper:
-            repeats = _deepen(repeats, round_repeats(sum(repeats), depth_mult))
         blocks: list[Block] = []
-        for row, count in zip(self.rows, repeats, strict=True):
-            if count:
-                blocks += row.blocks(in_channels, width_mult, count)
-                in_channels = out_channels(blocks[-1])
+        for run in self._runs():
+            repeats = [row.repeats for row in run]
+            if run[0].grows_deeper:
+                repeats = _deepen(repeats, round_repeats(sum(repeats), depth_mult))
+            for row, count in zip(run, repeats, strict=True):
+                if count:
+                    blocks += row.blocks(in_channels, width_mult, count)
+                    in_channels = out_channels(blocks[-1])
         return Stage(self.name, tuple(blocks))
+
+    def _runs(self) -> list[list[Row]]:
+        """Rows that are deepened together: a stride, and a row that does not grow, begin a new run."""
+        runs: list[list[Row]] = []
+        for row in self.rows:
+            joins = not isinstance(row, ClassifierRow) and row.grows_deeper and row.stride == 1
+            if joins and runs and runs[-1][0].grows_deeper:
+                runs[-1].append(row)
+            else:
+                runs.append([row])
+        return runs
 
 
 def _deepen(repeats: list[int], total: int) -> list[int]:
     """Repeats that sum to `total`: what is missing goes to the last row, what is too much leaves from the end.
 
-    The first row always keeps one block, since it carries the stage's stride.
+    The first row always keeps one block, since it carries the run's stride.
     """
     repeats = repeats[:]
     repeats[-1] += max(0, total - sum(repeats))

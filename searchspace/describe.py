@@ -1,0 +1,145 @@
+"""A network as a table for people: one line a row of its template, with shapes, parameters and MACs. ASCII only."""
+
+from collections.abc import Sequence
+from itertools import groupby, islice
+from typing import NamedTuple
+
+from searchspace.blocks import Block, Classifier, ConvBN, SeparableConv, out_channels
+from searchspace.cost import costs
+from searchspace.graph import lower
+from searchspace.lift import lift
+from searchspace.spec import NetworkSpec
+from searchspace.template import MBConvRow, Row
+
+_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+class StageRow(NamedTuple):
+    """Like blocks in sequence.
+
+    `expand_ratio` and `se_ratio` are of a block's input, None where they mean nothing (`se_ratio` 0: no SE);
+    `stride` is the first block's; `out_resolution` is in pixels; `params` and `macs` (batch 1) are of all layers.
+    """
+
+    stage: str
+    kind: str
+    expand_ratio: float | None
+    kernel: int | None
+    se_ratio: float | None
+    activation: str | None
+    stride: int | None
+    channels: int
+    layers: int
+    out_resolution: int
+    params: int
+    macs: int
+
+
+class _BlockCost(NamedTuple):
+    out_resolution: int
+    params: int
+    macs: int
+
+
+def stage_rows(spec: NetworkSpec) -> list[StageRow]:
+    """The network row by row: a stage of like blocks is one row, a stage of unequal ones is several."""
+    graph = lower(spec)
+    layers = zip(graph.layers, costs(graph).layers, strict=True)
+    per_block = []
+    for _, group in groupby(layers, key=lambda pair: pair[0].name.split(".")[:2]):
+        pairs = list(group)
+        out_resolution = pairs[-1][0].out_shape[1]
+        per_block.append(
+            _BlockCost(out_resolution, sum(c.params for _, c in pairs), sum(c.macs for _, c in pairs))
+        )
+    blocks = iter(zip(spec.blocks, per_block, strict=True))
+    return [
+        _stage_row(stage.name, row, list(islice(blocks, row.repeats)))
+        for stage in lift(spec).stages
+        for row in stage.rows
+    ]
+
+
+def _stage_row(stage: str, row: Row, run: list[tuple[Block, _BlockCost]]) -> StageRow:
+    block = run[0][0]
+    mobile = row if isinstance(row, MBConvRow) else None
+    conv = None if isinstance(block, Classifier) else block
+    return StageRow(
+        stage=stage,
+        kind=_kind(block),
+        expand_ratio=mobile.expand_ratio if mobile else None,
+        kernel=conv.kernel if conv else None,
+        se_ratio=mobile.se_ratio if mobile else None,
+        activation=conv.activation if conv else None,
+        stride=conv.stride if conv else None,
+        channels=out_channels(block),
+        layers=len(run),
+        out_resolution=run[-1][1].out_resolution,
+        params=sum(cost.params for _, cost in run),
+        macs=sum(cost.macs for _, cost in run),
+    )
+
+
+def _kind(block: Block) -> str:
+    if isinstance(block, Classifier):
+        return "linear"
+    if isinstance(block, ConvBN):
+        return "conv" if block.groups == 1 else f"conv/{block.groups}"
+    return "SepConv" if isinstance(block, SeparableConv) else "MBConv"
+
+
+def short(count: float) -> str:
+    """A count in three digits: 1827141392 is "1.83 G"."""
+    for size, unit in _UNITS:
+        if count >= 0.9995 * size:
+            value = count / size
+            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+    return f"{count:.0f}"
+
+
+def block_cells(row: StageRow) -> list[str]:
+    """Kind, expansion, kernel, SE as text; "-" for what the block does not have."""
+    kernel = f"{row.kernel}x{row.kernel}" if row.kernel else "-"
+    return [row.kind, _ratio(row.expand_ratio), kernel, _ratio(row.se_ratio)]
+
+
+BLOCK_HEADERS = ["block", "exp", "kernel", "SE"]
+
+
+def _ratio(value: float | None) -> str:
+    return f"{value:.{3 if value >= 1 else 2}g}" if value else "-"
+
+
+def stage_table(spec: NetworkSpec) -> str:
+    """`stage_rows` as aligned text, totals last; at most 100 columns for resolutions below 10,000 px."""
+    headers = ["stage", *BLOCK_HEADERS, "act", "stride", "chan", "layers", "out px", "params", "MACs"]
+    rows = stage_rows(spec)
+    lines = [[name, *_cells(row)] for name, row in zip(stage_names(rows), rows, strict=True)]
+    layers = sum(row.layers for row in rows)
+    total = ["total", *[""] * 7, str(layers), "", short(sum(r.params for r in rows)), short(sum(r.macs for r in rows))]
+    return table(headers, [*lines, total], text_columns=(0, 1, 5))
+
+
+def _cells(row: StageRow) -> list[str]:
+    activation = "-" if row.activation in (None, "identity") else str(row.activation)
+    shape = [str(row.stride or "-"), str(row.channels), str(row.layers), str(row.out_resolution)]
+    return [*block_cells(row), activation, *shape, short(row.params), short(row.macs)]
+
+
+def stage_names(rows: Sequence[StageRow]) -> list[str]:
+    """The stage's name where a stage begins, "" on its further rows; long ones shortened to 12 characters."""
+    names = [row.stage if len(row.stage) <= 12 else row.stage[:10] + ".." for row in rows]
+    return ["" if i and rows[i - 1].stage == rows[i].stage else name for i, name in enumerate(names)]
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: Sequence[int] = ()) -> str:
+    """Aligned columns two spaces apart, a rule below the headers; numbers to the right, `text_columns` to the left."""
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    lines = [headers, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if index in text_columns else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

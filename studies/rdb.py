@@ -51,7 +51,7 @@ class StudyStorage(RDBStorage):
         except RuntimeError as error:  # tables of another version of Optuna
             raise StudyMismatch(f"{path} cannot be used: {' '.join(str(error).split())}") from error
         sqlalchemy.event.listen(
-            self.engine, "handle_error", lambda context: _raise_ours(context.sqlalchemy_exception, path)
+            self.engine, "handle_error", lambda context: _raise_ours(context.original_exception, path)
         )
         # A study that nobody writes is one plain file that opens everywhere; a killed one keeps its -wal beside it.
         weakref.finalize(self, _close, self.engine, path)

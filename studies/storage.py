@@ -83,6 +83,27 @@ def open_storage(name: str, *, create: bool) -> BaseStorage:
     return StudyStorage(path.resolve(), name=name)
 
 
+def state(name: str) -> str:
+    """ "running" while a search holds the study's lock, "finished" once it has a summary, else "stopped"."""
+    path = existing(name)
+    if _locked(path / LOCK):
+        return "running"
+    return "finished" if (path / SUMMARY).exists() else "stopped"
+
+
+def _locked(path: Path) -> bool:
+    import fcntl
+
+    try:
+        with open(path, "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def set_aside(name: str) -> Path | None:
     """Rename a study's folder to NAME.1, .2, ...: its new path, or None if there was nothing to set aside.
 

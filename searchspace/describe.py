@@ -97,22 +97,14 @@ def short(count: float) -> str:
     return f"{count:.0f}"
 
 
-def block_cells(row: StageRow) -> list[str]:
-    """Kind, expansion, kernel, SE as text; "-" for what the block does not have."""
-    kernel = f"{row.kernel}x{row.kernel}" if row.kernel else "-"
-    return [row.kind, _ratio(row.expand_ratio), kernel, _ratio(row.se_ratio)]
-
-
-BLOCK_HEADERS = ["block", "exp", "kernel", "SE"]
-
-
-def _ratio(value: float | None) -> str:
+def ratio_text(value: float | None) -> str:
+    """A ratio in three digits at most, "-" for none."""
     return f"{value:.{3 if value >= 1 else 2}g}" if value else "-"
 
 
 def stage_table(spec: NetworkSpec) -> str:
     """`stage_rows` as aligned text, totals last; at most 100 columns for resolutions below 10,000 px."""
-    headers = ["stage", *BLOCK_HEADERS, "act", "stride", "chan", "layers", "out px", "params", "MACs"]
+    headers = ["stage", "block", "exp", "kernel", "SE", "act", "stride", "chan", "layers", "out px", "params", "MACs"]
     rows = stage_rows(spec)
     lines = [[name, *_cells(row)] for name, row in zip(stage_names(rows), rows, strict=True)]
     layers = sum(row.layers for row in rows)
@@ -121,9 +113,11 @@ def stage_table(spec: NetworkSpec) -> str:
 
 
 def _cells(row: StageRow) -> list[str]:
+    kernel = f"{row.kernel}x{row.kernel}" if row.kernel else "-"
+    block = [row.kind, ratio_text(row.expand_ratio), kernel, ratio_text(row.se_ratio)]
     activation = "-" if row.activation in (None, "identity") else str(row.activation)
     shape = [str(row.stride or "-"), str(row.channels), str(row.layers), str(row.out_resolution)]
-    return [*block_cells(row), activation, *shape, short(row.params), short(row.macs)]
+    return [*block, activation, *shape, short(row.params), short(row.macs)]
 
 
 def stage_names(rows: Sequence[StageRow]) -> list[str]:
@@ -132,12 +126,14 @@ def stage_names(rows: Sequence[StageRow]) -> list[str]:
     return ["" if i and rows[i - 1].stage == rows[i].stage else name for i, name in enumerate(names)]
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: Sequence[int] = ()) -> str:
-    """Aligned columns two spaces apart, a rule below the headers; numbers to the right, `text_columns` to the left."""
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: Sequence[int] = (), gap: str = "  "
+) -> str:
+    """Aligned columns, a rule below the headers; numbers to the right, `text_columns` to the left."""
     widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
     lines = [headers, ["-" * width for width in widths], *rows]
     return "\n".join(
-        "  ".join(
+        gap.join(
             cell.ljust(width) if index in text_columns else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()

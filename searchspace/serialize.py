@@ -78,7 +78,7 @@ def spec_from_json(text: str) -> NetworkSpec:
     """A NetworkSpec from its JSON text. Raises InvalidSpec."""
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidSpec(f"a network spec must be JSON: {error}") from None
     if isinstance(data, dict) and data.get("schema") != SCHEMA_VERSION:
         raise InvalidSpec(

@@ -1,0 +1,260 @@
+"""What a growth prints: as text for a person, as a dict for a machine."""
+
+import math
+import shlex
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scaling.coefficients import Coefficients, Factors
+from searchspace.blocks import Classifier
+from searchspace.cost import Costs, costs
+from searchspace.describe import StageRow, ratio_text, short, stage_names, stage_rows, stage_table, table
+from searchspace.graph import lower
+from searchspace.serialize import spec_to_dict
+from searchspace.spec import NetworkSpec
+
+
+class Member(NamedTuple):
+    """One network with the factors that made it from its base."""
+
+    title: str
+    factors: Factors
+    spec: NetworkSpec
+
+
+class Result(NamedTuple):
+    """Base, and what was made of it: by the formula, as published, or both. `network` is the base's file."""
+
+    base: NetworkSpec
+    formula: Member | None
+    published: Member | None
+    phi: float | None = None
+    coefficients: Coefficients | None = None
+    network: Path | None = None
+
+    @property
+    def members(self) -> list[Member]:
+        """The formula's network first."""
+        return [member for member in (self.formula, self.published) if member]
+
+    @property
+    def main(self) -> Member:
+        """The formula's network, or the preset if that alone was asked for."""
+        return self.members[0]
+
+
+def as_dict(result: Result, *, written: Path | None = None) -> dict[str, Any]:
+    """The result as JSON types; bytes are for batch 1 and float32, `published` is null where there is none."""
+    coefficients = result.coefficients
+    return {
+        "phi": result.phi,
+        "coefficients": coefficients and {
+            "alpha": coefficients.alpha, "beta": coefficients.beta, "gamma": coefficients.gamma,
+            "cost_factor": coefficients.cost_factor, "warning": coefficients.warning(),
+        },
+        "base": _network_dict(result.base),
+        "formula": result.formula and _member_dict(result.formula),
+        "published": result.published and _member_dict(result.published),
+        "written": str(written) if written else None,
+    }  # fmt: skip
+
+
+def _member_dict(member: Member) -> dict[str, Any]:
+    return {"title": member.title, **member.factors._asdict(), **_network_dict(member.spec)}
+
+
+def _network_dict(spec: NetworkSpec) -> dict[str, Any]:
+    total = costs(lower(spec))
+    return {
+        "name": spec.name,
+        "resolution": spec.resolution,
+        "dropout_percent": _dropout(spec),
+        "params": total.params,
+        "macs": total.macs,
+        "activation_bytes": total.activation_bytes,
+        "peak_memory_bytes": total.peak_memory_bytes,
+        "fingerprint": spec.fingerprint(),
+        "stages": [row._asdict() for row in stage_rows(spec)],
+        "spec": spec_to_dict(spec),
+    }
+
+
+def _dropout(spec: NetworkSpec) -> int:
+    head = spec.blocks[-1]
+    assert isinstance(head, Classifier)
+    return head.dropout_percent
+
+
+def as_text(result: Result, *, written: Path | None = None) -> str:
+    """The report, at most 100 columns wide (file names aside)."""
+    both = result.formula is not None and result.published is not None
+    parts = [
+        _title(result),
+        _side_by_side(result.members) if both else stage_table(result.main.spec),
+        _totals(result),
+        _explanation(result),
+        _written(result.main, written),
+        _next_steps(result, written),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _title(result: Result) -> str:
+    if result.formula is None:
+        name, (depth, width, resolution) = result.main.spec.name, result.main.factors
+        return f"{name} as published (arXiv:1905.11946): B0 with depth x{depth:g}, width x{width:g}, {resolution} px"
+    assert result.coefficients is not None
+    alpha, beta, gamma = result.coefficients.alpha, result.coefficients.beta, result.coefficients.gamma
+    verb = "shrunk" if result.phi is not None and result.phi < 0 else "grown"
+    depth, width, resolution = result.formula.factors
+    step = f"^{result.phi:g}"
+    return (
+        f"{_cut(result.base.name)} {verb} by phi = {result.phi:g} (alpha {alpha:g}, beta {beta:g}, gamma {gamma:g})\n"
+        f"layers x {alpha:g}{step} = {depth:.4g}, channels x {beta:g}{step} = {width:.4g}, "
+        f"pixels {result.base.resolution} x {gamma:g}{step} = {resolution}"
+    )
+
+
+def _cut(name: str) -> str:
+    """At most 20 printable ASCII characters of a network's name, which may hold anything."""
+    plain = "".join(c if c.isascii() and c.isprintable() else "?" for c in name)
+    return plain if len(plain) <= 20 else plain[:18] + ".."
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+
+
+def _side_by_side(members: list[Member]) -> str:
+    """Two networks grown from one table, stage by stage; what they share stands once, on the left."""
+    sides = [stage_rows(member.spec) for member in members]
+    shared = [
+        [name, _block(row), ratio_text(row.se_ratio), str(row.stride or "-")]
+        for name, row in zip(stage_names(sides[0]), sides[0], strict=True)
+    ]
+    left = table(["stage", "block", "SE", "stride"], [*shared, ["total", "", "", ""]], text_columns=(0, 1), gap=" ")
+    columns = [["", "", *left.splitlines()]]
+    for member, rows in zip(members, sides, strict=True):
+        depth, width, resolution = member.factors
+        banner = [f"{member.title.upper()}, {resolution} px", f"depth x{depth:.4g}, width x{width:.4g}"]
+        columns.append([*banner, *_side(rows).splitlines()])
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
+        " | ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip()
+        for parts in zip(*columns, strict=True)
+    ]
+    legend = "chan: output channels; n: layers; px: output height and width; SE: squeezed share of the input"
+    return "\n".join([*lines, legend])
+
+
+def _block(row: StageRow) -> str:
+    """Kind, expansion and kernel as the paper's Table 1 writes them: MBConv6 5x5."""
+    expansion = ratio_text(row.expand_ratio) if row.kind == "MBConv" else ""
+    return f"{row.kind}{expansion} {row.kernel}x{row.kernel}" if row.kernel else row.kind
+
+
+def _side(rows: list[StageRow]) -> str:
+    lines = [
+        [str(row.channels), str(row.layers), str(row.out_resolution), short(row.params), short(row.macs)]
+        for row in rows
+    ]
+    params, macs = sum(row.params for row in rows), sum(row.macs for row in rows)
+    total = ["", str(sum(row.layers for row in rows)), "", short(params), short(macs)]
+    return table(["chan", "n", "px", "params", "MACs"], [*lines, total])
+
+
+def _totals(result: Result) -> str:
+    """Exact figures of each network, and their multiples of the base's."""
+    base = costs(lower(result.base))
+    priced = [costs(lower(member.spec)) for member in result.members]
+    headers = ["total"]
+    for member in result.members:
+        headers += [member.title, "x base"]
+    rows = []
+    for what, figure, show in _FIGURES:
+        row = [what]
+        for own in priced:
+            multiple = figure(own) / figure(base)
+            row += [show(figure(own)), f"{multiple:.2f}" if multiple >= 0.1 else f"{multiple:.2g}"]
+        rows.append([*row, show(figure(base))])
+    for what, text in _FACTS:
+        rows.append([what, *(cell for m in result.members for cell in (text(m.spec), "")), text(result.base)])
+    lines = table([*headers, f"base {_cut(result.base.name)}"], rows, text_columns=(0,))
+    return lines + "\nMemory: batch 1, float32; peak is weights and the activations alive at once, as inference needs."
+
+
+_FIGURES: tuple[tuple[str, Callable[[Costs], int], Callable[[int], str]], ...] = (
+    ("parameters", lambda own: own.params, lambda count: f"{count:,}"),
+    ("MACs", lambda own: own.macs, lambda count: f"{count:,}"),
+    ("activations", lambda own: own.activation_bytes, lambda size: f"{size / 1e6:,.1f} MB"),
+    ("peak memory", lambda own: own.peak_memory_bytes, lambda size: f"{size / 1e6:,.1f} MB"),
+)
+_FACTS: tuple[tuple[str, Callable[[NetworkSpec], str]], ...] = (
+    ("dropout", lambda spec: f"{_dropout(spec)} %"),
+    ("fingerprint", NetworkSpec.fingerprint),
+)
+
+
+def _explanation(result: Result) -> str:
+    if result.formula is None or result.coefficients is None or result.phi is None:
+        return "This is the network as released, to the unit. The formula gives others: see --phi."
+    gamma, resolution = result.coefficients.gamma, result.formula.factors.resolution
+    exact = result.base.resolution * gamma**result.phi
+    aim = result.coefficients.cost_factor**result.phi
+    rounding = (
+        "Rounding: layers up, channels to multiples of 8 (as the released code does), pixels to the nearest: "
+        f"{result.base.resolution} x {gamma:g}^{result.phi:g} = {exact:.1f}, so {resolution}. "
+        f"Before rounding, MACs grow by alpha x beta^2 x gamma^2 to the phi: about x{aim:.3g}."
+    )
+    return f"{_wrapped(_comparison(result))}\n{_wrapped(rounding)}"
+
+
+def _comparison(result: Result) -> str:
+    """Why formula and publication differ, or why only the formula is shown."""
+    if result.network:
+        return "Only the formula is shown: the published family B0 to B7 is grown from EfficientNet-B0."
+    if result.published is None:
+        return f"Only the formula is shown: phi = {result.phi:g} has no published member (B0 to B7 are phi 0 to 7)."
+    if not result.phi:
+        return "phi = 0 is EfficientNet-B0 itself: the formula and the published B0 are the same network."
+    own, released = Coefficients(), result.published.factors
+    depth = math.log(released.depth, own.alpha)
+    width = math.log(released.width, own.beta)
+    pixels = math.log(released.resolution / result.base.resolution, own.gamma)
+    return (
+        "Why they differ: the formula is equation 3 of arXiv:1905.11946; B1 to B7 were released with factors of their "
+        f"own. B{result.phi:g}'s depth, width and pixels are the formula's at phi = {depth:.2f}, {width:.2f} and "
+        f"{pixels:.2f}, not {result.phi:g}."
+    )
+
+
+def _written(member: Member, path: Path | None) -> str:
+    if path is None:
+        return ""
+    return (
+        f"Written to {path}: {member.title}. As a torch module:\n"
+        f"  from pathlib import Path; from searchspace.nn import build; from searchspace.serialize import read_spec\n"
+        f"  network = build(read_spec(Path({str(path)!r})))"
+    )
+
+
+def _next_steps(result: Result, written: Path | None) -> str:
+    command = "python -m scaling.compound"
+    steps = []
+    if result.phi is not None and not written:
+        network = f" --network {shlex.quote(str(result.network))}" if result.network else ""
+        steps.append((f"{command} --phi {result.phi:g}{network} --out grown.json", "keep the formula's network"))
+    if result.published:
+        name = result.published.title.split()[-1].lower()
+        if result.formula or not written:
+            steps.append((f"{command} --preset {name} --out {name}.json", f"keep the published {name.upper()}"))
+        if not result.formula:
+            steps.append((f"{command} --phi {name[1:]}", f"the formula beside {name.upper()}"))
+    if not result.network:
+        steps.append((f"{command} --network studies/NAME/best.json", "grow what a search found"))
+    if not steps:
+        return ""
+    width = max(len(step) for step, _ in steps)
+    return "\n".join(["Next:", *(f"  {step:{width}}  # {what}" for step, what in steps)])

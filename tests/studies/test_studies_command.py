@@ -96,8 +96,10 @@ def test_csv_is_the_whole_frame(two_studies: Path, capsys: pytest.CaptureFixture
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(
-    two_studies: Path, capsys: pytest.CaptureFixture[str], argv: list[str], told: str
+    studies_root: Path, capsys: pytest.CaptureFixture[str], argv: list[str], told: str
 ) -> None:
+    (studies_root / "digits-20ms").mkdir(parents=True)
+    (studies_root / "digits-20ms" / "study.db").touch()
     try:
         code = main(argv)
     except SystemExit as end:

@@ -2,15 +2,14 @@
 
 import argparse
 import json
-import math
 import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn
 
 from scaling.coefficients import Coefficients, Factors
 from scaling.report import Member, Result, as_dict, as_text
+from searchspace.command import CommandParser, number
 from searchspace.errors import InvalidArgument, InvalidSpec, PhinasError, StorageError
 from searchspace.lift import lift
 from searchspace.serialize import read_spec
@@ -45,35 +44,15 @@ exit codes: 0 done, 2 the input is wrong (nothing is written then)."""
 LARGEST_COUNT = 1_000_000
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises where argparse would print its usage, so that every mistake is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InvalidArgument(f"{message}; see {self.prog} --help")
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"must be a finite number such as 3 or 1.15, got {text!r}")
-    return value
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line of scaling.compound."""
-    cli = _Parser(
-        "python -m scaling.compound", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    cli = CommandParser("python -m scaling.compound", description=_DESCRIPTION, epilog=_EPILOG)
     add = cli.add_argument
-    add("--phi", type=_number, metavar="X", help="how far to grow: about 2^phi times the MACs (default: 1)")
+    add("--phi", type=number, metavar="X", help="how far to grow: about 2^phi times the MACs (default: 1)")
     add("--network", type=Path, metavar="SPEC.json", help="grow this network (default: EfficientNet-B0)")
     for name, what in (("alpha", "layers"), ("beta", "channels"), ("gamma", "pixels")):
         default = getattr(Coefficients(), name)
-        add(f"--{name}", type=_number, metavar="X", help=f"{what} per step of phi (default: {default:g})")
+        add(f"--{name}", type=number, metavar="X", help=f"{what} per step of phi (default: {default:g})")
     add("--preset", metavar="NAME", help="the published network alone: b0 to b7")
     add("--out", type=Path, metavar="FILE.json", help="write the grown network (with --preset: the preset) as a spec")
     add("--json", action="store_true", help="print the same as one JSON document")

@@ -14,10 +14,6 @@ from typing import Any
 
 import optuna
 import torch
-from searchspace.latency import LatencyTable
-from studies.frame import write_trials_csv
-from studies.storage import folder as study_folder
-from studies.storage import open_storage, set_aside
 
 from search import data as images
 from search.candidates import Pricer
@@ -28,11 +24,13 @@ from search.study import Clock, Search, make_pruner, make_sampler, recover
 from search.train import Recipe
 from search.winner import Winner, crown, write_winner
 from searchspace.errors import InvalidData, StudyMismatch
+from searchspace.latency import LatencyTable
 from searchspace.mnasnet_space import KNOWN
 from searchspace.space import Choices, SearchSpace
-from studies.files import read_json, write_atomic
-
-SUMMARY = "summary.json"
+from studies.files import read_json, storage_error, write_atomic
+from studies.frame import write_trials_csv
+from studies.storage import LOCK, SUMMARY, open_storage, set_aside
+from studies.storage import folder as study_folder
 
 
 def run_search(settings: Settings, *, fresh: bool, quiet: bool = False) -> dict[str, Any]:
@@ -75,8 +73,12 @@ def _open(settings: Settings, name: str) -> tuple[optuna.Study, Clock]:
 @contextmanager
 def _sole_runner(folder: Path) -> Iterator[None]:
     """Only one process searches in a study at a time; the lock goes with the process, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / LOCK).touch()
+    except OSError as error:
+        raise storage_error("write in", folder, error) from error
+    with open(folder / LOCK, "rb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -3,12 +3,11 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable
-from typing import Any
 
 from search.reward import REWARDS
 from search.settings import DEFAULT_MINUTES, SAMPLERS, Settings
-from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.command import CommandParser, integer, number
+from searchspace.errors import PhinasError
 
 _DESCRIPTION = """\
 Find the most accurate network that runs within a latency budget on this machine.
@@ -30,23 +29,9 @@ afterwards:
 exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (everything is kept)."""
 
 
-def _number(rule: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        try:
-            return convert(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}") from None
-
-    return parse
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line of search.run."""
-    cli = argparse.ArgumentParser(
-        "python -m search.run", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    number, integer = _number("a number", float), _number("an integer", int)
+    cli = CommandParser("python -m search.run", description=_DESCRIPTION, epilog=_EPILOG)
     add = cli.add_argument
     add("--budget-ms", type=number, required=True, metavar="MS", help="latency budget of one image in ms")
     add("--data", metavar="SOURCE", help="a folder, .tar or .zip of class folders, a .parquet file, or the name of a "
@@ -84,8 +69,8 @@ def settings_from(args: argparse.Namespace) -> Settings:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code."""
-    args = parser().parse_args(argv)
     try:
+        args = parser().parse_args(argv)
         settings = settings_from(args)
         from search.pipeline import run_search
         from search.report import report
@@ -96,8 +81,7 @@ def main(argv: list[str] | None = None) -> int:
         print("\nstopped; everything done so far is kept. The same command goes on where it stopped.", file=sys.stderr)
         return 130
     except PhinasError as error:
-        flag = "" if isinstance(error, InvalidArgument) else "error: "
-        print(f"search.run: {flag}{error}", file=sys.stderr)
+        print(f"search.run: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -140,9 +140,10 @@ def check_block(block: Block, in_channels: int, where: str) -> None:
             f"{where}: groups must divide input and output channels, "
             f"got groups={block.groups} for {in_channels} -> {block.out_channels}"
         )
-    if isinstance(block, (MBConv, SeparableConv)) and block.skip:
-        if block.stride != 1 or block.out_channels != in_channels:
-            raise InvalidSpec(
-                f"{where}: a skip needs stride 1 and equal channels, got stride {block.stride} "
-                f"for {in_channels} -> {block.out_channels}: set skip to false or mend the row"
-            )
+    if not isinstance(block, (MBConv, SeparableConv)) or not block.skip:
+        return
+    if block.stride != 1 or block.out_channels != in_channels:
+        raise InvalidSpec(
+            f"{where}: a skip needs stride 1 and equal channels, got stride {block.stride} "
+            f"for {in_channels} -> {block.out_channels}: set skip to false or mend the row"
+        )

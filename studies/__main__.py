@@ -4,8 +4,8 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
 
+from searchspace.command import CommandParser
 from searchspace.errors import PhinasError
 
 _EPILOG = """\
@@ -19,19 +19,12 @@ in Python:
 exit codes: 0 done, 2 the input is wrong."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"studies: {message} (--help shows what is possible)\n")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The command line of studies."""
-    cli = _Parser(
+    cli = CommandParser(
         "python -m studies",
         description="List your studies, or show the best trials and the Pareto front of one.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     cli.add_argument("name", nargs="?", metavar="NAME", help="a study (default: list all)")
     cli.add_argument("--top", type=_positive, default=10, metavar="N", help="best trials shown (default: %(default)s)")
@@ -51,11 +44,11 @@ def _positive(text: str) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code."""
     cli = parser()
-    args = cli.parse_args(argv)
-    if args.plot is not None and args.name is None:
-        cli.error("--plot needs the NAME of a study")
-    form = "json" if args.json else "csv" if args.csv else "table"
     try:
+        args = cli.parse_args(argv)
+        if args.plot is not None and args.name is None:
+            cli.error("--plot needs the NAME of a study")
+        form = "json" if args.json else "csv" if args.csv else "table"
         from studies import report
 
         text = report.listing(form) if args.name is None else report.study(args.name, form, top=args.top)

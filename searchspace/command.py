@@ -1,0 +1,43 @@
+"""What every command shares: mistakes on the command line are one line like every other error of ours."""
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from searchspace.errors import InvalidArgument
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An ArgumentParser that keeps the layout of its texts and raises InvalidArgument instead of printing usage."""
+
+    def __init__(self, prog: str, *, description: str, epilog: str) -> None:
+        super().__init__(
+            prog, description=description, epilog=epilog, allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InvalidArgument with argparse's message and where to look."""
+        raise InvalidArgument(f"{message}; see {self.prog} --help")
+
+
+def _typed(rule: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            return convert(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}") from None
+
+    return parse
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+number = _typed("a finite number such as 3 or 1.15", _finite)
+integer = _typed("an integer such as 3", int)

@@ -1,0 +1,90 @@
+"""Settings: what a search is asked to do."""
+
+import pytest
+
+from search.run import main, parser, settings_from
+from search.settings import Settings, check_same
+from searchspace.errors import InvalidArgument, StudyMismatch
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--budget-ms", "0"],
+        ["--budget-ms", "-3"],
+        ["--budget-ms", "nan"],
+        ["--budget-ms", "inf"],
+        ["--budget-ms", "20", "--resolution", "31"],
+        ["--budget-ms", "20", "--proxy-resolution", "0"],
+        ["--budget-ms", "20", "--trials", "0"],
+        ["--budget-ms", "20", "--minutes", "-1"],
+        ["--budget-ms", "20", "--epochs", "0"],
+        ["--budget-ms", "20", "--seed", "-1"],
+        ["--budget-ms", "20", "--reward", "accuracy"],
+        ["--budget-ms", "20", "--sampler", "grid"],
+    ],
+)
+def test_a_flag_out_of_range_exits_2_and_names_the_value(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(flags) == 2
+    message = capsys.readouterr().err
+    assert flags[-1] in message
+    assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("flags", [["--budget-ms", "twenty"], [], ["--budget-ms", "20", "--trails", "3"]])
+def test_an_unreadable_command_line_exits_2(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(flags) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_every_flag_reaches_the_settings() -> None:
+    flags = (
+        "--budget-ms 7 --data a --minutes 3 --trials 4 --study s --seed 5 --resolution 96 --proxy-resolution 64 "
+        "--reward mnas-soft --sampler random --space f.toml --epochs 6 --images 7"
+    )
+    assert settings_from(parser().parse_args(flags.split())) == Settings(
+        budget_ms=7, data="a", minutes=3, trials=4, study="s", seed=5, resolution=96, proxy_resolution=64,
+        reward="mnas-soft", sampler="random", space_file="f.toml", epochs=6, images=7,
+    )  # fmt: skip
+
+
+def test_a_budget_alone_gives_the_default_minutes_and_trials_alone_give_no_limit() -> None:
+    assert Settings(budget_ms=20).time_limit_s == 9 * 60
+    assert Settings(budget_ms=20, trials=3).time_limit_s is None
+    assert Settings(budget_ms=20, trials=3, minutes=2).time_limit_s == 120
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (None, "digits-20ms"),
+        ("/somewhere/cifar10-train.tar", "cifar10-train-20ms"),
+        ("photos.tar.gz", "photos-20ms"),
+        ("user/beans", "beans-20ms"),
+        ("my photos/", "my-photos-20ms"),
+    ],
+)
+def test_the_study_is_named_after_data_and_budget(data: str | None, name: str) -> None:
+    assert Settings(budget_ms=20, data=data).study_name == name
+
+
+def test_minutes_trials_and_name_do_not_define_a_study_and_every_other_setting_does() -> None:
+    base = Settings(budget_ms=20)
+    assert Settings(budget_ms=20, minutes=5, trials=9, study="x").identity() == base.identity()
+    check_same("s", base.identity(), base.identity())
+    for other in (Settings(budget_ms=21), Settings(budget_ms=20, seed=1), Settings(budget_ms=20, epochs=2)):
+        with pytest.raises(StudyMismatch, match="other settings"):
+            check_same("s", base.identity(), other.identity())
+
+
+def test_a_mismatch_names_each_setting_that_differs_with_both_values() -> None:
+    with pytest.raises(StudyMismatch) as error:
+        check_same("s", Settings(budget_ms=20).identity(), Settings(budget_ms=25, seed=3).identity())
+    assert "budget_ms is 25 and was 20" in str(error.value)
+    assert "seed is 3 and was 0" in str(error.value)
+    assert "--fresh" in str(error.value)
+
+
+def test_settings_name_the_flag_in_their_error() -> None:
+    with pytest.raises(InvalidArgument, match="--budget-ms must be a number of ms above 0, got 0"):
+        Settings(budget_ms=0)

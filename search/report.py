@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from searchspace.describe import stage_table
-
 from searchspace.serialize import read_spec
 
 

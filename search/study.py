@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 import torch
-from studies.schema import Status
 
 from search.candidates import Candidate, Pricer
 from search.console import Progress, clock_text
@@ -21,6 +20,7 @@ from search.settings import Settings
 from search.train import Outcome, Recipe, TrainingDiverged, train
 from searchspace.errors import PhinasError
 from searchspace.nn import build
+from studies.schema import Status
 
 if TYPE_CHECKING:
     from search.data import Dataset

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import safetensors.torch
 import torch
-from searchspace.latency import LatencyTable
 
 from search.console import clock_text
 from search.latency import Measurement, measure, measure_modules
 from search.study import Search
 from search.train import evaluate, train, wilson_interval
 from searchspace.errors import InfeasibleBudget
+from searchspace.latency import LatencyTable
 from searchspace.nn import Network, build
 from searchspace.spec import NetworkSpec
 from studies.files import write_atomic

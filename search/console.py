@@ -19,7 +19,7 @@ class Progress:
     """Phases with the time left. `left_s` estimates the seconds until the whole command ends (None: unknown)."""
 
     def __init__(self, left_s: Callable[[], float | None], *, quiet: bool = False) -> None:
-        self._left_s = left_s
+        self.left_s = left_s
         self._start = time.monotonic()
         self._last_line = -LINE_EVERY_S
         self._quiet = quiet
@@ -43,7 +43,7 @@ class Progress:
             self._bar.stop()
 
     def _time(self) -> str:
-        left = self._left_s()
+        left = self.left_s()
         known = f", about {clock_text(left)} left" if left is not None else ""
         return f"{clock_text(time.monotonic() - self._start)}{known}"
 

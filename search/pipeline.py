@@ -128,6 +128,7 @@ def _search(
     recipe = recipe_for(settings)
     _remember(study, settings, dataset, space, table, recipe)
     search = _prepare(settings, study, clock, progress, dataset, space, table, recipe)
+    progress.left_s = search.left_s
     search.run()
     winner, module = crown(search, table, folder)
     write_winner(winner, module, folder, classes=dataset.classes, pixels=dataset.resolution)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SEARCH_SHARE = 0.66  # of the time limit, the rest is the winner's
 FAILURES_IN_A_ROW = 5
+LONGER = 4  # the winner's training in short trainings, where no time limit says how long
 
 
 @dataclass
@@ -59,11 +60,32 @@ class Search:
     clock: Clock
     progress: Progress
     fingerprints: set[str]
+    _ends_at: float | None = None
+
+    def left_s(self) -> float | None:
+        """Seconds until the whole command ends: by the time limit, or else by what trainings have taken so far."""
+        limit = self.clock.left_s()
+        if limit is not None or self._ends_at is None:
+            return limit
+        return max(0.0, self._ends_at - time.monotonic())
+
+    def _estimate(self) -> None:
+        """Work out when a search without a time limit will end."""
+        usual = self._usual_s()
+        if usual is not None and self.settings.trials is not None:
+            trainings = max(0, self.settings.trials - self._attempts()) + LONGER
+            self._ends_at = time.monotonic() + trainings * usual
+
+    def _usual_s(self) -> float | None:
+        """The median of what whole trainings took."""
+        took = sorted(trial.user_attrs["train_s"] for trial in self.finished())
+        return took[len(took) // 2] if took else None
 
     def run(self) -> None:
         """Train candidates until the time for it or the number of trials is reached, or the space is used up."""
         failures = 0
         while not self._done():
+            self._estimate()
             try:
                 trial = self.study.ask(fixed_distributions=distributions(self.pricer.space))
             except SpaceExhausted as end:
@@ -91,11 +113,9 @@ class Search:
     def _done(self) -> bool:
         if self.settings.trials is not None and self._attempts() >= self.settings.trials:
             return True
-        left = self.clock.left_s(SEARCH_SHARE)
-        trained = self.finished()
-        if left is None or not trained:
+        left, usual = self.clock.left_s(SEARCH_SHARE), self._usual_s()
+        if left is None or usual is None:
             return False  # at least one network is trained, however short the time
-        usual = sorted(trial.user_attrs["train_s"] for trial in trained)[len(trained) // 2]
         return left < 0.7 * usual
 
     def _run_trial(self, trial: optuna.Trial) -> bool:

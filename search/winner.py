@@ -12,7 +12,7 @@ import torch
 
 from search.console import clock_text
 from search.latency import Measurement, measure, measure_modules
-from search.study import Search
+from search.study import LONGER, Search
 from search.train import evaluate, train, wilson_interval
 from searchspace.errors import InfeasibleBudget
 from searchspace.latency import LatencyTable
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     pass
 
 FINALISTS = 5
-LONGER = 4  # times the short training's epochs, where no time limit says how many
 CLOSING_S = 20.0  # kept free for the last measurement, the test and writing
 
 

@@ -4,8 +4,8 @@ A row says what a paper's row says after scaling. Its input channels are the out
 so a row cannot disagree with its neighbour. Whether a block has a skip is a field, never inferred.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
 from searchspace.errors import InvalidSpec
 
@@ -123,9 +123,28 @@ class Classifier:
 
 
 Block = ConvBN | MBConv | SeparableConv | Classifier
-BLOCKS: dict[str, Callable[..., Block]] = {
-    kind.__name__: kind for kind in (ConvBN, MBConv, SeparableConv, Classifier)
-}
+BLOCKS: dict[str, type[Block]] = {kind.__name__: kind for kind in (ConvBN, MBConv, SeparableConv, Classifier)}
+
+_DEFAULTS = {kind: [(field.name, field.default) for field in fields(kind)] for kind in BLOCKS.values()}
+_VALUES = {kind: attrgetter(*(name for name, _ in names)) for kind, names in _DEFAULTS.items()}
+
+
+def identity(block: Block) -> tuple[str, dict[str, int | str | bool]]:
+    """The kind and the fields that are not at their defaults: two rows share it exactly when they are one layer.
+
+    Without SE, its activation and gate mean nothing and are left out. A field that a later version adds with a
+    default changes no identity; changing a default would.
+    """
+    kind = type(block)
+    given = {
+        name: value
+        for (name, default), value in zip(_DEFAULTS[kind], _VALUES[kind](block), strict=True)
+        if value != default
+    }
+    if "squeeze_channels" not in given:
+        given.pop("squeeze_activation", None)
+        given.pop("gate", None)
+    return kind.__name__, given
 
 
 def out_channels(block: Block) -> int:

@@ -6,7 +6,8 @@ batch norm, activations, pooling and sums count 0. FLOPs would be about twice as
 
 from typing import NamedTuple
 
-from searchspace.graph import NETWORK_INPUT, Graph, Layer, lower
+from searchspace.errors import InvalidSpec
+from searchspace.graph import OPS, Graph, Layer, lower
 from searchspace.spec import NetworkSpec
 
 
@@ -24,7 +25,8 @@ class Costs(NamedTuple):
     """Totals for batch 1, and the layers they are folded from.
 
     params: learnable parameters, a shared weight once. macs: multiply-adds. activation_bytes: all layer outputs.
-    peak_memory_bytes: parameters + the most activations alive at once in execution order, as inference needs.
+    peak_memory_bytes: parameters + the most activations alive at once in execution order, as inference needs: the
+    image and every output live from where they are made to their last reader, the network's outputs to the end.
     """
 
     params: int
@@ -38,10 +40,9 @@ def layer_params_macs(layer: Layer) -> tuple[int, int]:
     """(learnable parameters, multiply-adds of one image) of one layer.
 
     A convolution has a weight and 2 parameters per channel for its batch norm; SE and linear layers have biases.
+    Raises InvalidSpec for an op that is not in `searchspace.graph.OPS`.
     """
-    _, op, _, in_shape, out_shape, _, kernel, _, groups, _, squeeze, _ = layer
-    channels = in_shape[0]
-    out, height, width = out_shape
+    _, op, _, (channels, _, _), (out, height, width), _, kernel, _, groups, _, squeeze, _ = layer
     if op == "conv":
         weight = out * (channels // groups) * kernel * kernel
         return weight + 2 * out, weight * height * width
@@ -50,48 +51,42 @@ def layer_params_macs(layer: Layer) -> tuple[int, int]:
         return weight + squeeze + channels, weight
     if op == "linear":
         return channels * out + out, channels * out
+    if op not in OPS:
+        raise InvalidSpec(f"the op of layer {layer.name!r} must be one of {', '.join(OPS)}, got {op!r}")
     return 0, 0
 
 
-def _alive(graph: Graph, sizes: list[int], image: int) -> list[int]:
-    """Activation elements alive while each layer runs: a tensor lives from its layer to its last reader."""
-    last_reader = list(range(len(sizes)))
-    last_reader.append(0)  # the image, at index NETWORK_INPUT
-    for index, layer in enumerate(graph.layers):
-        for source in layer.inputs:
-            last_reader[source] = index
-    dies: list[int] = [0] * len(sizes)
-    for source, reader in enumerate(last_reader[:-1]):
-        dies[reader] += sizes[source]
-    dies[last_reader[NETWORK_INPUT]] += image
-    alive = []
-    current = image
-    for size, freed in zip(sizes, dies, strict=True):
-        current += size
-        alive.append(current)
-        current -= freed
-    return alive
+def _freed(layers: tuple[Layer, ...], sizes: list[int]) -> list[int]:
+    """Elements that nobody needs after each layer has run. What no layer reads is an output: it stays."""
+    last_reader = {source: index for index, layer in enumerate(layers) for source in layer.inputs}
+    freed = [0] * len(layers)
+    for source, reader in last_reader.items():
+        freed[reader] += sizes[source]
+    return freed
 
 
 def costs(graph: Graph, *, bytes_per_value: int = 4) -> Costs:
     """All costs of a graph, per layer and in total, for batch 1 with values of `bytes_per_value` bytes."""
-    sizes = [shape[0] * shape[1] * shape[2] for shape in (layer.out_shape for layer in graph.layers)]
-    channels, height, width = graph.in_shape
-    alive = _alive(graph, sizes, channels * height * width)
-    layers = []
-    seen: set[str] = set()
-    params = macs = 0
-    for layer, size, live in zip(graph.layers, sizes, alive, strict=True):
+    shapes = [layer.out_shape for layer in graph.layers]
+    sizes = [channels * height * width for channels, height, width in (*shapes, graph.in_shape)]
+    freed = _freed(graph.layers, sizes)
+    live = sizes.pop()  # the image stands last, at NETWORK_INPUT
+    rows = []
+    params = 0
+    shared = {}
+    for layer, size, dead in zip(graph.layers, sizes, freed, strict=True):
         own_params, own_macs = layer_params_macs(layer)
-        layers.append(
-            LayerCost(layer.name, own_params, own_macs, size * bytes_per_value, live * bytes_per_value)
-        )
-        macs += own_macs
-        if layer.weights not in seen:
+        if layer.weights:
+            shared[layer.weights] = own_params
+        else:
             params += own_params
-            seen.add(layer.weights)
-    peak = (params + max(alive)) * bytes_per_value
-    return Costs(params, macs, sum(sizes) * bytes_per_value, peak, tuple(layers))
+        live += size
+        rows.append((layer.name, own_params, own_macs, size * bytes_per_value, live * bytes_per_value))
+        live -= dead
+    params += sum(shared.values())
+    _, _, macs, activations, alive = zip(*rows, strict=True)
+    peak = params * bytes_per_value + max(alive)
+    return Costs(params, sum(macs), sum(activations), peak, tuple(map(LayerCost._make, rows)))
 
 
 def params(spec: NetworkSpec) -> int:

@@ -4,7 +4,7 @@ A layer is a kernel as an inference runtime runs it: convolution with its batch 
 block, a residual sum, global pooling, a linear layer.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from searchspace.blocks import Block, Classifier, ConvBN, MBConv, SeparableConv
 from searchspace.rounding import conv_out
@@ -60,21 +60,13 @@ class _Builder:
         self.shape = shape
         self.index = NETWORK_INPUT
 
-    def _append(self, layer: Layer) -> None:
-        self.layers.append(layer)
-        self.index = len(self.layers) - 1
-        self.shape = layer.out_shape
-
     def conv(self, name: str, channels: int, kernel: int, stride: int, groups: int, activation: str) -> None:
         shape = self.shape
-        out = (channels, conv_out(shape[1], stride), conv_out(shape[2], stride))
-        self._append(
-            Layer(name, "conv", (self.index,), shape, out, name, kernel, stride, groups, activation)
-        )
-
-    def depthwise(self, name: str, kernel: int, stride: int, activation: str) -> None:
-        channels = self.shape[0]
-        self.conv(name, channels, kernel, stride, channels, activation)
+        _, height, width = shape
+        if stride > 1:
+            height, width = conv_out(height, stride), conv_out(width, stride)
+        out = (channels, height, width)
+        self._append(Layer(name, "conv", (self.index,), shape, out, name, kernel, stride, groups, activation))
 
     def se(self, name: str, squeeze_channels: int, activation: str, gate: str) -> None:
         shape = self.shape
@@ -91,26 +83,34 @@ class _Builder:
     def linear(self, name: str, features: int) -> None:
         self._append(Layer(name, "linear", (self.index,), self.shape, (features, 1, 1), name))
 
+    def _append(self, layer: Layer) -> None:
+        self.layers.append(layer)
+        self.index += 1
+        self.shape = layer.out_shape
+
 
 def _lower_block(g: _Builder, name: str, block: Block) -> None:
     match block:
+        case MBConv() | SeparableConv():
+            _lower_inverted_residual(g, name, block)
         case ConvBN():
             g.conv(name, block.out_channels, block.kernel, block.stride, block.groups, block.activation)
-        case MBConv():
-            start = g.index
-            g.conv(name + ".expand", block.expand_channels, 1, 1, 1, block.activation)
-            _lower_depthwise(g, name, block, "identity", start)
-        case SeparableConv():
-            _lower_depthwise(g, name, block, block.project_activation, g.index)
         case Classifier():
             g.pool(name + ".pool")
             g.linear(name + ".linear", block.classes)
+        case _:
+            assert_never(block)
 
 
-def _lower_depthwise(
-    g: _Builder, name: str, block: MBConv | SeparableConv, project_activation: str, start: int
-) -> None:
-    g.depthwise(name + ".depthwise", block.kernel, block.stride, block.activation)
+def _lower_inverted_residual(g: _Builder, name: str, block: MBConv | SeparableConv) -> None:
+    start = g.index
+    channels, project_activation = g.shape[0], "identity"
+    if isinstance(block, MBConv):
+        channels = block.expand_channels
+        g.conv(name + ".expand", channels, 1, 1, 1, block.activation)
+    else:
+        project_activation = block.project_activation
+    g.conv(name + ".depthwise", channels, block.kernel, block.stride, channels, block.activation)
     if block.squeeze_channels:
         g.se(name + ".squeeze", block.squeeze_channels, block.squeeze_activation, block.gate)
     g.conv(name + ".project", block.out_channels, 1, 1, 1, project_activation)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from searchspace.errors import InvalidChoice, StorageError
-from searchspace.space import KINDS, Choices, SearchSpace, StageChoices
+from searchspace.space import KINDS, Choices, SearchSpace, StageChoices, Value
 
 _STAGES = (
     # The first stage is SepConv (no expansion) in every published table.
@@ -32,11 +32,11 @@ def mnasnet_space(*, classes: int = 1000, resolution: int = 224) -> SearchSpace:
 
 
 def _known(*rows: tuple[float, int, bool, str, int, float]) -> Choices:
-    return {
-        f"stage{number}.{kind}": value
-        for number, row in enumerate(rows, 1)
-        for kind, value in zip(KINDS, row, strict=True)
-    }
+    choices: Choices = {}
+    for number, row in enumerate(rows, 1):
+        values: tuple[Value, ...] = row
+        choices |= {f"stage{number}.{kind}": value for kind, value in zip(KINDS, values, strict=True)}
+    return choices
 
 
 # Rows: expand_ratio, kernel, se, activation, layers, width_mult. A layer count of 0 leaves the stage out.
@@ -86,16 +86,17 @@ def space_from_toml(path: Path, *, classes: int, resolution: int) -> SearchSpace
             f"{path} must have one table, [choices], with keys such as \"stage3.kernel\" or \"*.se\"; "
             f"got {sorted(data) or 'an empty file'}"
         )
-    flat = _flatten(data["choices"])
+    flat = _flatten(data["choices"], path)
     return mnasnet_space(classes=classes, resolution=resolution).with_choices(flat)
 
 
-def _flatten(table: dict[str, Any]) -> dict[str, Any]:
+def _flatten(table: dict[str, Any], path: Path) -> dict[str, Any]:
     """Bare dotted TOML keys (stage3.kernel = ...) nest; quoted ones do not. Both mean the same here."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
-        if isinstance(value, dict):
-            flat |= {f"{key}.{kind}": values for kind, values in value.items()}
-        else:
-            flat[key] = value
+        nested = {f"{key}.{kind}": values for kind, values in value.items()} if isinstance(value, dict) else None
+        for name, values in (nested or {key: value}).items():
+            if name in flat:
+                raise InvalidChoice(f"{path} gives {name!r} twice, quoted and bare: leave one out")
+            flat[name] = values
     return flat

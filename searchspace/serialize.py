@@ -65,7 +65,7 @@ def block_from_dict(data: object, where: str) -> Block:
     if not isinstance(kind, str) or kind not in BLOCKS:
         raise InvalidSpec(f"{where}: \"block\" must be one of {', '.join(BLOCKS)}; got {kind!r}")
     make = BLOCKS[kind]
-    known = {f.name: f.default is MISSING for f in fields(make)}  # type: ignore[arg-type]
+    known = {f.name: f.default is MISSING for f in fields(make)}
     row = dict(_checked(data, {"block": True} | known, where))
     del row["block"]
     try:

@@ -10,9 +10,9 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
-from searchspace.blocks import ACTIVATIONS
 from searchspace.errors import InvalidChoice
 from searchspace.rounding import round_channels
 from searchspace.spec import NetworkSpec
@@ -20,6 +20,7 @@ from searchspace.template import ClassifierRow, ConvRow, MBConvRow, StageTemplat
 
 Value = int | float | bool | str
 Choices = dict[str, Value]
+_FIXED = ("stem", "head", "classifier")
 KINDS = ("expand_ratio", "kernel", "se", "activation", "layers", "width_mult")
 # The SE variant that belongs to each activation: MnasNet's, MobileNetV3's, EfficientNet's.
 _SQUEEZE = {"relu": ("relu", "sigmoid"), "relu6": ("relu", "sigmoid"),
@@ -46,12 +47,16 @@ class StageChoices:
     def __post_init__(self) -> None:
         for kind in KINDS:
             values = getattr(self, kind)
-            if not isinstance(values, tuple) or not values or len(set(values)) != len(values):
-                raise InvalidChoice(
-                    f"{self.name}.{kind} needs at least one value and none twice, got {values!r}"
-                )
+            if not isinstance(values, tuple) or not values:
+                raise InvalidChoice(f"{self.name}.{kind} needs a tuple of at least one value, got {values!r}")
             for value in values:
                 _check_value(f"{self.name}.{kind}", kind, value)
+            if len(set(values)) != len(values):
+                raise InvalidChoice(f"{self.name}.{kind} must have no value twice, got {values!r}")
+        for field in ("base_width", "stride"):
+            fixed = getattr(self, field)
+            if type(fixed) is not int or fixed < 1:
+                raise InvalidChoice(f"{self.name}.{field} must be an integer of at least 1, got {fixed!r}")
         if self.stride > 1 and 0 in self.layers:
             raise InvalidChoice(
                 f"{self.name}.layers must be at least 1 where the stage has stride {self.stride}: "
@@ -65,27 +70,28 @@ class StageChoices:
 
 
 def _check_value(where: str, kind: str, value: object) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    integer = value if type(value) is int else -1
+    number = value if type(value) is float else integer
     rules: dict[str, tuple[str, bool]] = {
-        "expand_ratio": ("a number from 1 to 16", number and 1 <= value <= 16),  # type: ignore[operator]
-        "kernel": ("an odd integer from 1 to 15", type(value) is int and value % 2 == 1 and 1 <= value <= 15),
-        "se": ("true or false", isinstance(value, bool)),
-        "activation": (f"one of {', '.join(_SQUEEZE)}", value in _SQUEEZE and value in ACTIVATIONS),
-        "layers": ("an integer from 0 to 16", type(value) is int and 0 <= value <= 16),
-        "width_mult": ("a number above 0, at most 8", number and 0 < value <= 8),  # type: ignore[operator]
+        "expand_ratio": ("a number from 1 to 16", 1 <= number <= 16),
+        "kernel": ("an odd integer from 1 to 15", integer in range(1, 16, 2)),
+        "se": ("true or false", type(value) is bool),
+        "activation": (f"one of {', '.join(_SQUEEZE)}", isinstance(value, str) and value in _SQUEEZE),
+        "layers": ("an integer from 0 to 16", 0 <= integer <= 16),
+        "width_mult": ("a number above 0, at most 8", 0 < number <= 8),
     }
     rule, holds = rules[kind]
     if not holds:
         raise InvalidChoice(f"{where} must be {rule}, got {value!r}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchSpace:
     """A set of networks: stem, stages of choices, 1x1 head, classifier.
 
-    The stem takes the first stage's activation and the head the last present stage's. SE squeezes to a quarter of
+    The stem takes the first present stage's activation and the head the last one's. SE squeezes to a quarter of
     the block's input (arXiv:1807.11626); its inner activation and gate are those of the paper the activation
-    comes from.
+    comes from. Raises InvalidChoice for stages that are not named apart or may all be absent.
     """
 
     name: str
@@ -97,9 +103,20 @@ class SearchSpace:
     se_ratio: float = 0.25
     dropout_percent: int = 20
 
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if not all(name.isidentifier() for name in names) or len({*names, *_FIXED}) != len(names) + len(_FIXED):
+            raise InvalidChoice(f"stage names must be identifiers, all different and none of {_FIXED}, got {names}")
+        if all(0 in stage.layers for stage in self.stages):
+            raise InvalidChoice("at least one stage must always have layers; take 0 out of the layers of one")
+
+    @cached_property
+    def _known(self) -> dict[str, tuple[Value, ...]]:
+        return {f"{stage.name}.{kind}": getattr(stage, kind) for stage in self.stages for kind in KINDS}
+
     def parameters(self) -> dict[str, tuple[Value, ...]]:
         """Every choice by name with its values, in stage order; choices with one value included."""
-        return {f"{s.name}.{kind}": tuple(getattr(s, kind)) for s in self.stages for kind in KINDS}
+        return dict(self._known)
 
     def size(self) -> int:
         """Number of distinct canonical choice sets."""
@@ -107,7 +124,7 @@ class SearchSpace:
 
     def canonical(self, choices: Mapping[str, Value]) -> Choices:
         """The choices that mean something, in order. Raises InvalidChoice naming what is unknown or missing."""
-        known = self.parameters()
+        known = self._known
         for name in choices:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
@@ -129,14 +146,12 @@ class SearchSpace:
             raise InvalidChoice(f"the choice {name!r} is missing; give one of {values}")
         if choices[name] not in values:
             raise InvalidChoice(f"{name!r} must be one of {values}, got {choices[name]!r}")
-        return choices[name]
+        return values[values.index(choices[name])]  # the space's own 3 for a 3.0 that came through a table
 
     def decode(self, choices: Mapping[str, Value], *, name: str | None = None) -> Template:
         """The network that `choices` mean. Raises InvalidChoice for an unknown, missing or foreign value."""
         choices = self.canonical(choices)
         present = [stage for stage in self.stages if choices[f"{stage.name}.layers"]]
-        if not present:
-            raise InvalidChoice("at least one stage must have layers, got 0 for every one")
         acts = [str(choices[f"{stage.name}.activation"]) for stage in present]
         stem = ConvRow(width=self.stem_width, kernel=3, stride=2, activation=acts[0])
         head = ConvRow(width=self.head_width, activation=acts[-1])
@@ -173,13 +188,13 @@ class SearchSpace:
 
     def sample(self, rng: random.Random) -> Choices:
         """A choice set with every choice drawn evenly and independently, canonical."""
-        return self.canonical({name: rng.choice(values) for name, values in self.parameters().items()})
+        return self.canonical({name: rng.choice(values) for name, values in self._known.items()})
 
     def neighbours(self, choices: Mapping[str, Value]) -> Iterator[Choices]:
         """Every choice set that differs in one choice. A stage that comes into being takes its middle values."""
         choices = self.canonical(choices)
-        middle = {name: values[len(values) // 2] for name, values in self.parameters().items()}
-        for name, values in self.parameters().items():
+        middle = {name: values[len(values) // 2] for name, values in self._known.items()}
+        for name, values in self._known.items():
             for value in values:
                 if name in choices and value != choices[name]:
                     yield self.canonical({**middle, **choices, name: value})
@@ -189,19 +204,16 @@ class SearchSpace:
         if which not in ("smallest", "largest"):
             raise InvalidChoice(f'a corner is "smallest" or "largest", got {which!r}')
         pick = min if which == "smallest" else max
-        values: Choices = {}
-        for name, options in self.parameters().items():
-            order = list(_SQUEEZE) if name.endswith(".activation") else sorted(options)  # type: ignore[type-var]
-            values[name] = pick((v for v in order if v in options), key=order.index)
-        return self.canonical(values)
+        return self.canonical({name: pick(values, key=_rank) for name, values in self._known.items()})
 
     def with_choices(self, choices: Mapping[str, tuple[Value, ...]]) -> "SearchSpace":
         """The space with other values for some choices: {"stage3.kernel": (3, 5), "*.se": (False,)}.
 
-        `*` stands for every stage. Narrower or wider, both are allowed; InvalidChoice names a wrong key or value.
+        `*` stands for every stage, save where the stage's own key says otherwise. Narrower or wider, both are
+        allowed; InvalidChoice names a wrong key or value.
         """
         stages = {stage.name: stage for stage in self.stages}
-        for key, values in choices.items():
+        for key, values in sorted(choices.items(), key=lambda item: not item[0].startswith("*")):
             stage_name, _, kind = key.partition(".")
             if kind not in KINDS or (stage_name != "*" and stage_name not in stages):
                 raise InvalidChoice(
@@ -225,12 +237,17 @@ class SearchSpace:
         }
 
 
+def _rank(value: Value) -> float:
+    """Cheaper choices first; activations in the order of their cost."""
+    return list(_SQUEEZE).index(value) if isinstance(value, str) else value
+
+
 def all_choices(space: SearchSpace) -> Iterator[Choices]:
     """Every canonical choice set of a (small) space, each once."""
     seen = set()
-    names = list(space.parameters())
-    for values in itertools.product(*space.parameters().values()):
-        choices = space.canonical(dict(zip(names, values, strict=True)))
+    known = space.parameters()
+    for values in itertools.product(*known.values()):
+        choices = space.canonical(dict(zip(known, values, strict=True)))
         key = tuple(choices.items())
         if key not in seen:
             seen.add(key)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from searchspace.blocks import Block, Classifier, check_block, out_channels
+from searchspace.blocks import Block, Classifier, check_block, identity, out_channels
 from searchspace.errors import InvalidSpec
 
 
@@ -17,8 +17,10 @@ class Stage:
     blocks: tuple[Block, ...]
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier():
+        if type(self.name) is not str or not self.name.isidentifier():
             raise InvalidSpec(f"a stage name must be a Python identifier, got {self.name!r}")
+        if type(self.blocks) is not tuple:
+            raise InvalidSpec(f"stage {self.name!r}: blocks must be a tuple, got {type(self.blocks).__name__}")
         if not self.blocks:
             raise InvalidSpec(f"stage {self.name!r} has no blocks: leave the stage out instead")
 
@@ -28,7 +30,7 @@ class NetworkSpec:
     """A classification network: input (batch, in_channels, resolution, resolution), output (batch, classes).
 
     Raises InvalidSpec if rows do not fit each other, if the last row is not the only Classifier, or if the
-    resolution is below the total stride (a map of nothing would remain).
+    resolution is below the total stride (the last maps would be all padding).
     """
 
     name: str
@@ -41,12 +43,13 @@ class NetworkSpec:
             value = getattr(self, field)
             if type(value) is not int or value < 1:
                 raise InvalidSpec(f"NetworkSpec.{field} must be an integer of at least 1, got {value!r}")
+        if type(self.stages) is not tuple:
+            raise InvalidSpec(f"NetworkSpec.stages must be a tuple, got {type(self.stages).__name__}")
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise InvalidSpec(f"stage names must differ, got {names}")
-        blocks = [block for stage in self.stages for block in stage.blocks]
-        kinds = [isinstance(block, Classifier) for block in blocks]
-        if not blocks or kinds != [False] * (len(blocks) - 1) + [True]:
+        kinds = [isinstance(block, Classifier) for block in self.blocks]
+        if sum(kinds) != 1 or not kinds[-1]:
             raise InvalidSpec("a network ends in its only Classifier row; add one as the last block")
         for where, in_channels, block in self.walk():
             check_block(block, in_channels, where)
@@ -103,10 +106,8 @@ class NetworkSpec:
 
         The network's name, its stages' names and the way its blocks are grouped do not count.
         """
-        from searchspace.serialize import block_to_dict
-
-        content = [self.in_channels, self.resolution, [block_to_dict(block) for block in self.blocks]]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        content = [self.in_channels, self.resolution, [identity(block) for block in self.blocks]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
         """The spec as JSON text (schema version inside)."""

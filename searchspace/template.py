@@ -76,10 +76,9 @@ class MBConvRow:
     def blocks(self, in_channels: int, width_mult: float, repeats: int) -> list[Block]:
         """`repeats` MBConv (or SeparableConv) rows; the first has the stride and the change of width."""
         channels = _width(self.width, width_mult, self.divisor)
-        rows: list[Block] = []
-        for stride in _strides(self.stride, repeats):
-            rows.append(self._block(in_channels, channels, stride))
-            in_channels = channels
+        rows = [self._block(in_channels, channels, self.stride)]
+        if repeats > 1:
+            rows += [self._block(channels, channels, 1)] * (repeats - 1)
         return rows
 
     def _block(self, in_channels: int, channels: int, stride: int) -> Block:

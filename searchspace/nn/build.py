@@ -5,6 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
+from searchspace.errors import InvalidSpec
 from searchspace.nn.layers import initialise, make_block
 from searchspace.spec import NetworkSpec
 
@@ -20,6 +21,9 @@ class Network(nn.Sequential):
         blocks: dict[str, list[nn.Module]] = {stage.name: [] for stage in spec.stages}
         for where, in_channels, row in spec.walk():
             blocks[where.rpartition(".")[0]].append(make_block(in_channels, row))
+        for name in blocks:
+            if name == "spec" or hasattr(nn.Sequential(), name):
+                raise InvalidSpec(f"the stage name {name!r} is taken by torch modules: give the stage another name")
         super().__init__(OrderedDict((name, nn.Sequential(*rows)) for name, rows in blocks.items()))
         self.spec = spec
 
@@ -27,7 +31,8 @@ class Network(nn.Sequential):
 def build(spec: NetworkSpec, *, generator: torch.Generator | None = None) -> Network:
     """The spec as a freshly initialised module in channels-last memory, in training mode, on the CPU.
 
-    `generator` makes the weights reproducible; None draws from torch's global state.
+    `generator` makes the weights reproducible; None draws from torch's global state. Raises InvalidSpec for a stage
+    whose name a torch module needs for itself ("forward").
     """
     with torch.device("meta"):
         network = Network(spec)

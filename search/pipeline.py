@@ -106,9 +106,7 @@ def _finished_already(study: optuna.Study, settings: Settings, folder: Path) -> 
     return summary
 
 
-def _search(
-    settings: Settings, study: optuna.Study, clock: Clock, progress: Progress, folder: Path
-) -> dict[str, Any]:
+def _search(settings: Settings, study: optuna.Study, clock: Clock, progress: Progress, folder: Path) -> dict[str, Any]:
     dataset = images.load(
         settings.data, resolution=settings.proxy_resolution, seed=settings.seed, images=settings.images,
         progress=lambda done, total: progress.update(done / max(1, total), "reading images"),

@@ -165,9 +165,7 @@ class Search:
         for name, value in attrs.items():
             trial.set_user_attr(name, value)
 
-    def _train(
-        self, trial: optuna.Trial, candidate: Candidate, what: str, history: list[float]
-    ) -> Outcome:
+    def _train(self, trial: optuna.Trial, candidate: Candidate, what: str, history: list[float]) -> Outcome:
         reward = by_name(self.settings.reward)
 
         def on_epoch(epoch: int, accuracy: float) -> None:

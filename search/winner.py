@@ -51,7 +51,9 @@ def spec_of(trial: optuna.trial.FrozenTrial) -> NetworkSpec:
     return NetworkSpec.from_json(trial.user_attrs["spec"])
 
 
-def finalists_within(search: Search, table: LatencyTable) -> tuple[list[optuna.trial.FrozenTrial], list[dict[str, Any]]]:
+def finalists_within(
+    search: Search, table: LatencyTable
+) -> tuple[list[optuna.trial.FrozenTrial], list[dict[str, Any]]]:
     """Trained trials that measure within the budget, best first, and those that did not.
 
     The best FINALISTS are measured in one interleaved run; if all are over the budget the next ones follow, until
@@ -132,9 +134,7 @@ def crown(search: Search, table: LatencyTable, folder: Path) -> tuple[Winner, Ne
     return winner, module
 
 
-def train_longer(
-    search: Search, trial: optuna.trial.FrozenTrial, folder: Path
-) -> tuple[Network, float, int]:
+def train_longer(search: Search, trial: optuna.trial.FrozenTrial, folder: Path) -> tuple[Network, float, int]:
     """The trial's network trained from scratch for the time that is left: (module, validation accuracy, epochs).
 
     Each epoch is on disk before the next; a run that was cut off goes on after its last epoch.

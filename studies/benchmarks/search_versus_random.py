@@ -76,7 +76,9 @@ def run_missing(args: argparse.Namespace, samplers: list[str]) -> None:
             runs = [start(args, sampler, seed, max(1, cores // side_by_side)) for sampler in now]
             for sampler, run in zip(now, runs, strict=True):
                 if run.wait() != 0:
-                    raise PhinasError(f"{sampler} seed {seed} failed; see {folder(study_of(args, sampler, seed))}/log.txt")
+                    raise PhinasError(
+                        f"{sampler} seed {seed} failed; see {folder(study_of(args, sampler, seed))}/log.txt"
+                    )
 
 
 def table(args: argparse.Namespace, samplers: list[str]) -> str:

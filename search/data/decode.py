@@ -1,0 +1,223 @@
+"""From a file's bytes to a square uint8 image, and many of them in parallel.
+
+Shorter side to the resolution, then the centre: the field's standard for evaluation (ResNet, EfficientNet), which
+keeps the aspect ratio. Both are one bicubic, antialiased resampling of the largest centred square.
+"""
+
+import hashlib
+import io
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.data.listing import Item, one_line
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Named, because some of Pillow's other readers start programs (EPS) or take almost anything (TGA).
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+_ORIENTATION = 0x0112  # EXIF
+_BATCH_IMAGES = 64
+_BATCH_BYTES = 16 * 2**20
+_MAX_WORKERS = 16
+
+
+class Rows(Protocol):
+    """Where decoded images go; `put` is called from several threads."""
+
+    def put(self, row: int, pixels: NDArray[np.uint8]) -> None:
+        """Keep the image (resolution, resolution, 3) of a row."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """By name: the content's digest of every good image, the reason of every corrupt one."""
+
+    digests: Mapping[str, str]
+    corrupt: Mapping[str, str]
+
+
+def decode_square(data: bytes, resolution: int) -> NDArray[np.uint8]:
+    """The image's largest centred square as (resolution, resolution, 3) RGB, upright by its EXIF orientation.
+
+    The first frame of several; transparency lies on white; 16 bits become 8. Raises whatever Pillow raises
+    on a corrupt file, and its DecompressionBombError above 179 million pixels.
+    """
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data), formats=_formats()) as image:
+        if image.format == "JPEG":
+            # Decode at 1/2, 1/4 or 1/8 where that is still twice the size wanted.
+            image.draft(None, (2 * resolution, 2 * resolution))
+        image.load()
+        turn = _TURNS.get(_orientation(image))
+        rgb = _rgb(image)
+    width, height = rgb.size
+    side = min(width, height)
+    if (width, height) != (resolution, resolution):
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+        rgb = rgb.resize((resolution, resolution), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
+    if turn is not None:
+        rgb = rgb.transpose(Image.Transpose[turn])
+    return np.asarray(rgb)
+
+
+def decode_all(
+    contents: Iterable[tuple[Item, bytes | Exception]],
+    rows: Mapping[str, int],
+    resolution: int,
+    pixels: Rows,
+    *,
+    stop_above: int,
+    progress: Callable[[int], None],
+) -> Outcome:
+    """Decode every image into its row of `pixels`, on all cores; stops early above `stop_above` corrupt ones."""
+    digests: dict[str, str] = {}
+    corrupt: dict[str, str] = {}
+    workers = _workers()
+    _formats()  # once, before threads could do it at the same time
+
+    def work(batch: Sequence[tuple[Item, bytes | Exception]]) -> list[tuple[str, str | None, str]]:
+        return [(item.name, *_one(data, rows[item.name], resolution, pixels)) for item, data in batch]
+
+    def take(future: Future[list[tuple[str, str | None, str]]]) -> None:
+        for name, digest, reason in future.result():
+            if digest is None:
+                corrupt[name] = reason
+            else:
+                digests[name] = digest
+        progress(len(digests) + len(corrupt))
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, one for each image
+        waiting: deque[Future[list[tuple[str, str | None, str]]]] = deque()
+        for batch in _batches(contents):
+            waiting.append(pool.submit(work, batch))
+            if len(waiting) > 2 * workers:
+                take(waiting.popleft())
+            if len(corrupt) > stop_above:
+                break
+        while waiting:
+            take(waiting.popleft())
+    return Outcome(digests, corrupt)
+
+
+def has_image_header(data: bytes) -> bool:
+    """Whether the beginning is that of an image."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=_formats()):
+            return True
+    except Exception:  # Pillow's readers raise almost any type on a corrupt file
+        return False
+
+
+def _workers() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_MAX_WORKERS, cores)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of FORMATS that this build of Pillow reads."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def content_digest(data: bytes) -> str:
+    """What byte-identical images share."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _one(data: bytes | Exception, row: int, resolution: int, pixels: Rows) -> tuple[str | None, str]:
+    """The digest, or None and the reason why the image cannot be used."""
+    if isinstance(data, Exception):
+        return None, one_line(data)
+    if not data:
+        return None, "an empty file"
+    try:
+        square = decode_square(data, resolution)
+    except Exception as error:  # Pillow's readers raise almost any type on a corrupt file
+        return None, _reason(error)
+    pixels.put(row, square)
+    return content_digest(data), ""
+
+
+def _reason(error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "no image of a known format"
+    return one_line(error)
+
+
+def _batches(contents: Iterable[tuple[Item, bytes | Exception]]) -> Iterator[list[tuple[Item, bytes | Exception]]]:
+    batch: list[tuple[Item, bytes | Exception]] = []
+    size_bytes = 0
+    for item, data in contents:
+        batch.append((item, data))
+        size_bytes += len(data) if isinstance(data, bytes) else 0
+        if len(batch) >= _BATCH_IMAGES or size_bytes >= _BATCH_BYTES:
+            yield batch
+            batch, size_bytes = [], 0
+    if batch:
+        yield batch
+
+
+# By EXIF orientation: what makes the image upright.
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+
+
+def _orientation(image: "Image.Image") -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # odd metadata makes no image corrupt
+        return 1
+
+
+def _rgb(image: "Image.Image") -> "Image.Image":
+    """The image in 8-bit RGB."""
+    from PIL import Image
+
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return _eight_bits(image).convert("RGB")
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        transparent = image.convert("RGBA")
+        white = Image.new("RGBA", transparent.size, "white")
+        return Image.alpha_composite(white, transparent).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(image: "Image.Image") -> "Image.Image":
+    """16-bit grey by its full range; other depths, which have no agreed white, from darkest to brightest."""
+    from PIL import Image
+
+    values = np.nan_to_num(np.asarray(image).astype(np.float32))
+    low, high = 0.0, 65535.0
+    if not image.mode.startswith("I;16") and image.format not in ("PNG", "PPM"):
+        low, high = float(values.min()), float(values.max())
+    scaled = (values - low) * (255 / max(high - low, 1e-12))
+    return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))

@@ -1,0 +1,155 @@
+"""Train, validation and test: disjoint, stratified, and the same whatever the order in which images are listed.
+
+Where an image goes depends on the seed, its class and its name alone; byte-identical images go together.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from search.data.listing import PARTS, Item, Part, printable, some
+from searchspace.errors import InvalidData
+
+# Of the images that have no split yet. Where some splits are given, the missing ones are carved from train.
+SHARES: Mapping[Part, float] = {"validation": 0.15, "test": 0.15}
+_STRENGTH: tuple[Part, ...] = ("test", "validation", "train")  # who keeps an image that stands in several given splits
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The images of each split, ordered so that every beginning of a split is itself stratified."""
+
+    parts: Mapping[Part, tuple[Item, ...]]
+    notes: tuple[str, ...]
+
+
+def split(
+    items: Sequence[Item], *, seed: int, content: Mapping[str, str], images: int | None = None, where: str = "the data"
+) -> Splits:
+    """Give every image a split. Splits that the source gives are kept, missing ones carved from train.
+
+    content: digest by name, for images that may have a twin. images: at most so many training images.
+    Raises InvalidData, beginning with `where`, if a class has too few different images.
+    """
+    groups = _groups(items, content)
+    notes = _several_labels(groups)
+    groups, dropped = _one_part_each(groups)
+    if dropped:
+        notes.append(f"{dropped} images that are copies of images of another split are left out")
+    given = {group[0].part for group in groups} - {None}
+    missing = [part for part in PARTS if part != "train" and part not in given]
+    parts: dict[Part, list[Item]] = {part: [] for part in PARTS}
+    pool: dict[str, list[tuple[Item, ...]]] = defaultdict(list)
+    for group in groups:
+        part = group[0].part
+        if part in ("validation", "test"):
+            parts[part] += group
+        else:
+            pool[group[0].label].append(group)
+    _check_enough(pool, 1 + len(missing), where)
+    for own in pool.values():
+        for part, chosen in _carve(own, missing, seed).items():
+            parts[part] += chosen
+    notes.append(_split_note(bool(given), missing, seed))
+    ordered = {part: stratified_order(chosen, seed=seed) for part, chosen in parts.items()}
+    if images is not None:
+        ordered["train"], more = _capped(ordered["train"], images)
+        notes += more
+    return Splits(ordered, tuple(notes))
+
+
+def stratified_order(items: Iterable[Item], *, seed: int) -> tuple[Item, ...]:
+    """A random order in which every beginning holds the classes in their proportions, each class once at first."""
+    by_label: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        by_label[item.label].append(item)
+    placed: list[tuple[float, bytes, Item]] = []
+    for own in by_label.values():
+        own.sort(key=lambda item: _rank(seed, item.name))
+        placed += [((at + 0.5) / len(own) if at else 0.0, _rank(seed, item.name), item) for at, item in enumerate(own)]
+    placed.sort(key=lambda entry: entry[:2])
+    return tuple(item for _, _, item in placed)
+
+
+def shares_of(count: int, missing: Sequence[Part]) -> dict[Part, int]:
+    """How many of `count` images go to each of `missing` (rounded, at least 1) and to train (the rest)."""
+    counts: dict[Part, int] = {part: max(1, round(SHARES[part] * count)) for part in missing}
+    return {"train": count - sum(counts.values()), **counts}
+
+
+def _rank(seed: int, name: str) -> bytes:
+    return hashlib.blake2b(f"{seed}:{name}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def _groups(items: Sequence[Item], content: Mapping[str, str]) -> list[tuple[Item, ...]]:
+    """Byte-identical images together, each group in the order of names."""
+    groups: dict[str, list[Item]] = defaultdict(list)
+    for item in sorted(items, key=lambda item: item.name):
+        groups[content.get(item.name, f"name:{item.name}")].append(item)
+    return [tuple(group) for group in groups.values()]
+
+
+def _one_part_each(groups: Sequence[tuple[Item, ...]]) -> tuple[list[tuple[Item, ...]], int]:
+    """Where copies stand in several given splits, only those of the strongest stay; how many went."""
+    kept: list[tuple[Item, ...]] = []
+    dropped = 0
+    for group in groups:
+        parts = {item.part for item in group}
+        if len(parts) > 1:
+            part = next(part for part in _STRENGTH if part in parts)
+            stay = tuple(item for item in group if item.part == part)
+            dropped += len(group) - len(stay)
+            group = stay
+        kept.append(group)
+    return kept, dropped
+
+
+def _several_labels(groups: Sequence[tuple[Item, ...]]) -> list[str]:
+    odd = [group[0].name for group in groups if len({item.label for item in group}) > 1]
+    names = printable(some(odd, limit=3))
+    return [f"{len(odd)} images stand under several classes, byte for byte the same: {names}"] if odd else []
+
+
+def _check_enough(pool: Mapping[str, Sequence[tuple[Item, ...]]], least: int, where: str) -> None:
+    small = [f"{printable(label)} has {len(groups)}" for label, groups in sorted(pool.items()) if len(groups) < least]
+    if small:
+        raise InvalidData(
+            f"{where}: every class needs at least {least} different images, one for each split, and {some(small)}: "
+            "add images, or leave the class out"
+        )
+
+
+def _carve(groups: Sequence[tuple[Item, ...]], missing: Sequence[Part], seed: int) -> dict[Part, list[Item]]:
+    """One class's groups into train and the missing splits: counts as `shares_of` says, up to the largest group."""
+    parts: tuple[Part, ...] = ("train", *missing)
+    room = shares_of(sum(len(group) for group in groups), missing)
+    chosen: dict[Part, list[Item]] = {part: [] for part in parts}
+    # Largest first, each into the split that lacks most: large groups of copies end in train.
+    order = sorted(groups, key=lambda group: (-len(group), _rank(seed, group[0].name)))
+    for at, group in enumerate(order):
+        empty = [part for part in parts if not chosen[part]]
+        candidates = empty if len(order) - at <= len(empty) else parts
+        part = max(candidates, key=lambda part: room[part])
+        chosen[part] += group
+        room[part] -= len(group)
+    return chosen
+
+
+def _split_note(given: bool, missing: Sequence[Part], seed: int) -> str:
+    held_out = [round(100 * SHARES[part]) for part in missing]
+    if not missing:
+        return "the source's own splits are used"
+    if not given:
+        shares = "/".join(map(str, [100 - sum(held_out), *held_out]))
+        return f"split {shares} into train, validation and test by seed {seed}"
+    return f"{held_out[0]} % of train each is set apart for {' and '.join(missing)} by seed {seed}"
+
+
+def _capped(train: tuple[Item, ...], images: int) -> tuple[tuple[Item, ...], list[str]]:
+    classes = len({item.label for item in train})
+    if images < classes:
+        raise InvalidData(f"training needs at least one image of each of the {classes} classes, got images={images}")
+    if len(train) <= images:
+        return train, []
+    return train[:images], [f"{images} of {len(train)} training images are used, as asked"]

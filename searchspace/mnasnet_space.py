@@ -83,7 +83,7 @@ def space_from_toml(path: Path, *, classes: int, resolution: int) -> SearchSpace
     unknown = set(data) - {"choices"}
     if unknown or not isinstance(data.get("choices"), dict):
         raise InvalidChoice(
-            f"{path} must have one table, [choices], with keys such as \"stage3.kernel\" or \"*.se\"; "
+            f'{path} must have one table, [choices], with keys such as "stage3.kernel" or "*.se"; '
             f"got {sorted(data) or 'an empty file'}"
         )
     flat = _flatten(data["choices"], path)
@@ -94,8 +94,8 @@ def _flatten(table: dict[str, Any], path: Path) -> dict[str, Any]:
     """Bare dotted TOML keys (stage3.kernel = ...) nest; quoted ones do not. Both mean the same here."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
-        nested = {f"{key}.{kind}": values for kind, values in value.items()} if isinstance(value, dict) else None
-        for name, values in (nested or {key: value}).items():
+        nested = [(f"{key}.{kind}", values) for kind, values in value.items()] if isinstance(value, dict) else None
+        for name, values in [(key, value)] if nested is None else nested:
             if name in flat:
                 raise InvalidChoice(f"{path} gives {name!r} twice, quoted and bare: leave one out")
             flat[name] = values

@@ -49,9 +49,7 @@ def stage_rows(spec: NetworkSpec) -> list[StageRow]:
     for _, group in groupby(layers, key=lambda pair: pair[0].name.split(".")[:2]):
         pairs = list(group)
         out_resolution = pairs[-1][0].out_shape[1]
-        per_block.append(
-            _BlockCost(out_resolution, sum(c.params for _, c in pairs), sum(c.macs for _, c in pairs))
-        )
+        per_block.append(_BlockCost(out_resolution, sum(c.params for _, c in pairs), sum(c.macs for _, c in pairs)))
     blocks = iter(zip(spec.blocks, per_block, strict=True))
     return [
         _stage_row(stage.name, row, list(islice(blocks, row.repeats)))

@@ -70,9 +70,7 @@ class _Builder:
 
     def se(self, name: str, squeeze_channels: int, activation: str, gate: str) -> None:
         shape = self.shape
-        self._append(
-            Layer(name, "se", (self.index,), shape, shape, name, 1, 1, 1, activation, squeeze_channels, gate)
-        )
+        self._append(Layer(name, "se", (self.index,), shape, shape, name, 1, 1, 1, activation, squeeze_channels, gate))
 
     def add(self, name: str, other: int) -> None:
         self._append(Layer(name, "add", (self.index, other), self.shape, self.shape))

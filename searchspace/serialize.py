@@ -26,8 +26,7 @@ def spec_to_dict(spec: NetworkSpec) -> dict[str, Any]:
         "resolution": spec.resolution,
         "in_channels": spec.in_channels,
         "stages": [
-            {"name": stage.name, "blocks": [block_to_dict(block) for block in stage.blocks]}
-            for stage in spec.stages
+            {"name": stage.name, "blocks": [block_to_dict(block) for block in stage.blocks]} for stage in spec.stages
         ],
     }
 
@@ -63,7 +62,7 @@ def block_from_dict(data: object, where: str) -> Block:
     """The block row that `block_to_dict` wrote."""
     kind = data.get("block") if isinstance(data, dict) else None
     if not isinstance(kind, str) or kind not in BLOCKS:
-        raise InvalidSpec(f"{where}: \"block\" must be one of {', '.join(BLOCKS)}; got {kind!r}")
+        raise InvalidSpec(f'{where}: "block" must be one of {", ".join(BLOCKS)}; got {kind!r}')
     make = BLOCKS[kind]
     known = {f.name: f.default is MISSING for f in fields(make)}
     row = dict(_checked(data, {"block": True} | known, where))
@@ -82,7 +81,7 @@ def spec_from_json(text: str) -> NetworkSpec:
         raise InvalidSpec(f"a network spec must be JSON: {error}") from None
     if isinstance(data, dict) and data.get("schema") != SCHEMA_VERSION:
         raise InvalidSpec(
-            f"a network spec must have \"schema\": {SCHEMA_VERSION}, got {data.get('schema')!r}: "
+            f'a network spec must have "schema": {SCHEMA_VERSION}, got {data.get("schema")!r}: '
             "it is no phinas spec, or a newer phinas wrote it"
         )
     known = {"schema": True, "name": True, "resolution": True, "in_channels": True, "stages": True}

@@ -231,8 +231,7 @@ class SearchSpace:
         """The space as JSON types, for a study's settings."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "stages"} | {
             "stages": [
-                {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(stage).items()}
-                for stage in self.stages
+                {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(stage).items()} for stage in self.stages
             ]
         }
 

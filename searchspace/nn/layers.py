@@ -70,9 +70,7 @@ class PointwiseConv2d(nn.Conv2d):
 class ConvBNAct(nn.Module):
     """Convolution without bias, batch norm, activation; symmetric padding (kernel - 1) / 2."""
 
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int, groups: int, act: str
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, groups: int, act: str) -> None:
         super().__init__()
         padding = (kernel - 1) // 2
         kind = nn.Conv2d
@@ -173,9 +171,7 @@ def make_block(in_channels: int, row: ConvBN | MBConv | SeparableConv | Classifi
     """The module of one block row."""
     match row:
         case ConvBN():
-            return ConvBNAct(
-                in_channels, row.out_channels, row.kernel, row.stride, row.groups, row.activation
-            )
+            return ConvBNAct(in_channels, row.out_channels, row.kernel, row.stride, row.groups, row.activation)
         case MBConv() | SeparableConv():
             return InvertedResidual(in_channels, row)
         case Classifier():

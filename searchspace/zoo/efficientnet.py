@@ -65,6 +65,4 @@ def preset(name: str) -> NetworkSpec:
         raise InvalidArgument(f"an EfficientNet preset is one of {', '.join(PRESETS)}; got {name!r}")
     row = PRESETS[name]
     template = B0.with_dropout(row.dropout_percent)
-    return template.expand(
-        width=row.width, depth=row.depth, resolution=row.resolution, name=f"efficientnet_{name}"
-    )
+    return template.expand(width=row.width, depth=row.depth, resolution=row.resolution, name=f"efficientnet_{name}")

@@ -80,12 +80,13 @@ def finalists_within(
             if one.latency_ms <= budget_ms:
                 fallback.append(trial)
             rejected.append({"trial": trial.number, "measured_latency_ms": one.latency_ms})
-            search.progress.line(
-                f"trial {trial.number} ({trial.user_attrs['accuracy']:.1%}) measures {one.latency_ms:.2f} ms "
-                f"({one.low_ms:.2f} to {one.high_ms:.2f}): not surely within {budget_ms:g} ms, the next best is taken"
-            )
+            if not passing:
+                search.progress.line(
+                    f"trial {trial.number} ({trial.user_attrs['accuracy']:.1%}) measures {one.latency_ms:.2f} ms "
+                    f"({one.low_ms:.2f} to {one.high_ms:.2f}): not surely within {budget_ms:g} ms, the next is taken"
+                )
         if passing:
-            return passing, rejected
+            return passing, [row for row in rejected if _better(trials, row["trial"], passing[0].number)]
     if fallback:
         return fallback, rejected
     nearest = min(rejected, key=lambda row: float(row["measured_latency_ms"]))
@@ -94,6 +95,12 @@ def finalists_within(
         f"{nearest['trial']} with {nearest['measured_latency_ms']:.2f} ms. Go on searching with more --minutes or "
         "--trials, or raise --budget-ms"
     )
+
+
+def _better(trials: list[optuna.trial.FrozenTrial], number: int, other: int) -> bool:
+    """Whether trial `number` stands before `other` in `trials`, which are sorted best first."""
+    order = [trial.number for trial in trials]
+    return order.index(number) < order.index(other)
 
 
 def _record(study: optuna.Study, trials: list[optuna.trial.FrozenTrial], found: list[Measurement]) -> None:

@@ -1,0 +1,82 @@
+"""What a network is and costs needs no torch, and no command makes a person wait for its help."""
+
+import importlib.util
+import json
+import pkgutil
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+import searchspace
+
+HEAVY = ("torch", "optuna", "pandas", "numpy", "sklearn", "datasets", "PIL", "fvcore")
+COMMANDS = ("search.run", "search.latency", "scaling.compound", "studies")
+# The aim is 0.3 s on a quiet machine (python -m studies.benchmarks.core_speed measures it); a busy one gets more.
+LONGEST_HELP_S = 1.0
+
+_HELP = """
+import io, json, runpy, sys, contextlib
+command, heavy = json.loads(sys.argv[1])
+sys.argv = [command, "--help"]
+out, code = io.StringIO(), None
+try:
+    with contextlib.redirect_stdout(out):
+        runpy.run_module(command, run_name="__main__", alter_sys=True)
+except SystemExit as end:
+    code = end.code
+print(json.dumps({"code": code, "help": out.getvalue(), "imported": sorted(set(heavy) & set(sys.modules))}))
+"""
+_IMPORT = """
+import importlib, json, sys
+names, heavy = json.loads(sys.argv[1])
+for name in names:
+    importlib.import_module(name)
+    print(json.dumps([name, sorted(set(heavy) & set(sys.modules))]))
+"""
+
+
+def run(script: str, *argument: object) -> list[Any]:
+    """The JSON lines that `script` prints in a fresh interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(argument)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_searchspace_outside_nn_imports_no_torch_optuna_pandas_or_numpy() -> None:
+    names = ["searchspace"] + [
+        module.name
+        for module in pkgutil.walk_packages(searchspace.__path__, "searchspace.")
+        if not module.name.startswith("searchspace.nn")
+    ]
+    assert {"searchspace.graph", "searchspace.mnasnet_space", "searchspace.zoo.efficientnet"} <= set(names)
+    imported = run(_IMPORT, names, HEAVY)
+    assert imported == [[name, []] for name in names]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_imports_no_torch(command: str) -> None:
+    if importlib.util.find_spec(command) is None:
+        pytest.skip(f"python -m {command} is not there yet")
+    (result,) = run(_HELP, command, HEAVY)
+    assert result["code"] == 0
+    assert result["help"].startswith(f"usage: python -m {command} ")
+    assert result["imported"] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_answers_at_once(command: str) -> None:
+    if importlib.util.find_spec(command) is None:
+        pytest.skip(f"python -m {command} is not there yet")
+    fastest = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", command, "--help"], capture_output=True, check=True, timeout=60)
+        fastest = min(fastest, time.perf_counter() - start)
+        if fastest < LONGEST_HELP_S:
+            return
+    pytest.fail(f"python -m {command} --help took {fastest:.2f} s at best, more than {LONGEST_HELP_S} s")

@@ -13,7 +13,7 @@ from searchspace.space import SearchSpace
 
 DEFAULT_MINUTES = 9.0
 DEFAULT_RESOLUTION = 224
-SAMPLERS = ("tpe", "random")
+SAMPLERS = ("gp", "tpe", "random")
 MAX_RESOLUTION = 2048
 
 
@@ -31,7 +31,7 @@ class Settings:
     resolution: int = DEFAULT_RESOLUTION
     proxy_resolution: int = 48
     reward: str = "feasible"
-    sampler: str = "tpe"
+    sampler: str = "gp"
     seed: int = 0
     space_file: str | None = None
     epochs: int | None = None

@@ -69,7 +69,7 @@ def dataset() -> Dataset:
     split = Split(np.zeros((4, 32, 32, 3), np.uint8), np.array([0, 1, 0, 1]))
     return Dataset(
         name="none", classes=("a", "b"), resolution=32, train=split, validation=split, fingerprint="f",
-        skipped=(), notes=(),
+        skipped=(), notes=(), _test=split,
     )  # fmt: skip
 
 

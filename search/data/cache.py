@@ -4,6 +4,8 @@ The .json is written last and names the size, time and checksum of the .npy, so 
 foreign pair is noticed and made again.
 """
 
+import errno
+import io
 import json
 import os
 import zlib
@@ -54,7 +56,7 @@ class PixelFile:
         header = _header((rows, *self._shape))
         self._offset = len(header)
         self._write(header, 0)
-        os.ftruncate(file, self._offset + rows * self._row_bytes)
+        _reserve(file, self._offset + rows * self._row_bytes)
 
     def put(self, row: int, pixels: NDArray[np.uint8]) -> None:
         """Keep one image (resolution, resolution, 3), or several (n, resolution, resolution, 3) from `row` on."""
@@ -146,10 +148,19 @@ def _record(stored: dict[str, Any]) -> Record:
     return Record(**{**stored, **tuples})
 
 
+def _reserve(file: int, size_bytes: int) -> None:
+    """Make the file so long, now and not after hours of decoding; OSError if the disk has no room for it."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file, 0, size_bytes)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):  # some network disks cannot reserve
+                raise
+    os.ftruncate(file, size_bytes)
+
+
 def _header(shape: tuple[int, ...]) -> bytes:
     """The beginning of an .npy file of uint8."""
-    import io
-
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return header.getvalue()

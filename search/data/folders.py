@@ -1,6 +1,7 @@
 """Class folders on disk."""
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -71,15 +72,21 @@ class FolderSource:
             relative = os.path.relpath(base, self._path).replace(os.sep, "/")
             prefix = "" if relative == "." else f"{relative}/"
             folders += [prefix + name for name in below]
-            found += [_stat(os.path.join(base, name), prefix + name) for name in names]
+            looked = (_stat(os.path.join(base, name), prefix + name) for name in names)
+            found += [pair for pair in looked if pair is not None]
         found.sort(key=lambda pair: pair[0].path)
         return [file for file, _ in found], sorted(folders), [time_ns for _, time_ns in found]
 
 
-def _stat(full: str, path: str) -> tuple[File, int]:
-    """A file and its time of change; size 0 for a link to nothing, which cannot be read later and is named then."""
+def _stat(full: str, path: str) -> tuple[File, int] | None:
+    """A file and its time of change; None for what is no plain file, since reading a pipe would never end.
+
+    A link to nothing has size 0; it cannot be read later and is named then.
+    """
     try:
         status = os.stat(full)
     except OSError:
         return File(path, 0, 0), 0
+    if not stat.S_ISREG(status.st_mode):
+        return None
     return File(path, status.st_size, 0), status.st_mtime_ns

@@ -24,12 +24,9 @@ def open_source(given: str) -> Source:
     if _exists(path, given):
         if path.is_dir():
             return FolderSource(path)
-        if lower.endswith(_TAR):
-            return TarSource(path)
-        if lower.endswith(".zip"):
-            return ZipSource(path)
-        if lower.endswith(".parquet"):
-            return ParquetSource(path)
+        if path.is_file() and lower.endswith(_KNOWN):
+            kind = TarSource if lower.endswith(_TAR) else ZipSource if lower.endswith(".zip") else ParquetSource
+            return kind(path)
         raise InvalidData(f"images come from a folder, {', '.join(_KNOWN)} or the hub, got the file {given}: {_NEXT}")
     if lower.endswith(_KNOWN) or not HUB_NAME.fullmatch(given):
         raise InvalidData(f"there is no file or folder {given!r}: {_NEXT}")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -203,6 +204,9 @@ class HubSource(_TableSource):
         import datasets
 
         path, _, configuration = self._name.partition(":")
+        if "/" not in path and find_spec(f"datasets.packaged_modules.{path}"):
+            # The library would take it for a reader, and read whatever lies in the working folder.
+            raise InvalidData(f"{path!r} is a file format, not a dataset of the hub: give a path, or owner/name")
         reachable = _hub_answers()
         try:
             with _offline(not reachable):
@@ -212,7 +216,7 @@ class HubSource(_TableSource):
             raise InvalidData(
                 f"there is no file or folder {self._name!r} here, and the Hugging Face hub's dataset of that name "
                 f"cannot be had: {reason}. Give the path of a folder, .tar, .zip or .parquet that exists, or look at "
-                "the name and the network"
+                "the name (owner/name, owner/name:configuration) and the network"
             ) from error
         return dict(tables) if isinstance(tables, dict) else {"train": tables}
 

@@ -184,13 +184,14 @@ def test_a_cache_that_cannot_be_written_is_an_error_with_the_next_step(corpus: C
         load(str(corpus({"a": 5, "b": 5})), resolution=8, cache_dir=tmp_path / "file")
 
 
+@pytest.mark.parametrize("call", ["posix_fallocate", "pwrite"])
 def test_a_full_disk_is_an_error_and_leaves_nothing(
-    corpus: Corpus, read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: str, corpus: Corpus, read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, call, full, raising=False)
     with pytest.raises(StorageError, match=r"No space left.*free some space.*PHINAS_CACHE"):
         read(corpus({"a": 5, "b": 5}))
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
@@ -270,6 +271,15 @@ def test_a_dangling_link_is_a_corrupt_image(corpus: Corpus, read: Read) -> None:
     root = corpus({"a": 100, "b": 100})
     (root / "a" / "link.png").symlink_to("nowhere.png")
     assert read(root).skipped == ("a/link.png",)
+
+
+def test_a_pipe_is_neither_an_image_nor_an_archive(corpus: Corpus, read: Read, tmp_path: Path) -> None:
+    root = corpus({"a": 5, "b": 5})
+    os.mkfifo(root / "a" / "pipe.png")
+    assert sum(_lengths(read(root))) == 10
+    os.mkfifo(tmp_path / "pipe.tar")
+    with pytest.raises(InvalidData, match=r"got the file .*pipe\.tar"):
+        read(tmp_path / "pipe.tar")
 
 
 def test_a_link_in_a_circle_ends(corpus: Corpus, read: Read) -> None:

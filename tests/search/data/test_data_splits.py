@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.data.listing import PARTS, Item, Part
@@ -21,6 +21,7 @@ def _items(counts: Sequence[int], part: Part | None = None) -> list[Item]:
     ]
 
 
+laws = settings(max_examples=40)
 counts_of_classes = st.lists(st.integers(3, 60), min_size=2, max_size=5)
 seeds = st.integers(0, 2**31)
 
@@ -40,6 +41,7 @@ def items_with_copies(draw: st.DrawFn) -> tuple[list[Item], dict[str, str]]:
     return items, content
 
 
+@laws
 @given(counts_of_classes, seeds)
 def test_every_image_lands_in_exactly_one_split(counts: list[int], seed: int) -> None:
     items = _items(counts)
@@ -48,6 +50,7 @@ def test_every_image_lands_in_exactly_one_split(counts: list[int], seed: int) ->
     assert sorted(landed, key=lambda item: item.name) == sorted(items, key=lambda item: item.name)
 
 
+@laws
 @given(counts_of_classes, seeds)
 def test_every_class_is_split_70_15_15_within_rounding(counts: list[int], seed: int) -> None:
     parts = split(_items(counts), seed=seed, content={}).parts
@@ -57,6 +60,7 @@ def test_every_class_is_split_70_15_15_within_rounding(counts: list[int], seed: 
             assert got == 1 or abs(got - share * count) <= 0.5
 
 
+@laws
 @given(items_with_copies(), seeds)
 def test_byte_identical_images_stay_together_and_every_split_holds_every_class(
     drawn: tuple[list[Item], dict[str, str]], seed: int
@@ -71,6 +75,7 @@ def test_byte_identical_images_stay_together_and_every_split_holds_every_class(
     assert all({item.label for item in own} == {item.label for item in items} for own in parts.values())
 
 
+@laws
 @given(items_with_copies(), seeds)
 def test_copies_cost_a_class_at_most_its_largest_group_of_balance(
     drawn: tuple[list[Item], dict[str, str]], seed: int
@@ -85,6 +90,7 @@ def test_copies_cost_a_class_at_most_its_largest_group_of_balance(
             assert abs(got - share * len(own)) <= largest + 0.5
 
 
+@laws
 @given(items_with_copies(), seeds, st.randoms(use_true_random=False))
 def test_the_order_of_listing_changes_nothing(
     drawn: tuple[list[Item], dict[str, str]], seed: int, rng: random.Random
@@ -100,6 +106,7 @@ def test_another_seed_gives_another_split() -> None:
     assert set(first) != set(second)
 
 
+@laws
 @given(counts_of_classes, seeds, st.integers(1, 8))
 def test_one_more_class_leaves_the_split_of_the_others(counts: list[int], seed: int, more: int) -> None:
     before = split(_items(counts), seed=seed, content={}).parts
@@ -108,6 +115,7 @@ def test_one_more_class_leaves_the_split_of_the_others(counts: list[int], seed: 
         assert set(before[part]) <= set(after[part])
 
 
+@laws
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=5), seeds, st.data())
 def test_every_beginning_is_stratified(counts: list[int], seed: int, data: st.DataObject) -> None:
     items = _items(counts)
@@ -121,6 +129,7 @@ def test_every_beginning_is_stratified(counts: list[int], seed: int, data: st.Da
         assert abs(got - share * count) <= len(counts)
 
 
+@laws
 @given(counts_of_classes, seeds, st.data())
 def test_fewer_training_images_are_a_part_of_more(counts: list[int], seed: int, data: st.DataObject) -> None:
     whole = split(_items(counts), seed=seed, content={})

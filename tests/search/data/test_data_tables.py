@@ -178,6 +178,14 @@ def test_a_name_that_the_hub_does_not_know_is_an_error(monkeypatch: pytest.Monke
         load("photos", resolution=8, cache_dir=tmp_path)
 
 
+@pytest.mark.parametrize("name", ["csv", "imagefolder"])
+def test_a_reader_of_the_library_is_no_dataset(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls = _hub(monkeypatch, {})
+    with pytest.raises(InvalidData, match="is a file format, not a dataset"):
+        load(name, resolution=8, cache_dir=tmp_path)
+    assert calls == []
+
+
 def test_without_a_network_the_hub_is_given_up_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError("no network")

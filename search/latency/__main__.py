@@ -1,0 +1,145 @@
+"""python -m search.latency: build this machine's latency table, or check it against measured networks."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from searchspace.command import CommandParser, integer, number
+from searchspace.errors import InvalidArgument, PhinasError
+
+if TYPE_CHECKING:
+    from search.latency.check import Agreement, Check
+    from searchspace.latency import LatencyTable
+    from searchspace.space import SearchSpace
+
+_EPILOG = """\
+examples:
+  python -m search.latency build                     measure this machine, or say what was measured before
+  python -m search.latency check --networks 40       predict and measure 40 random networks
+  OMP_NUM_THREADS=1 python -m search.latency build   a table for one thread
+The table lies in ~/.cache/phinas (or $PHINAS_CACHE); Ctrl-C keeps what was measured, the same command goes on.
+exit codes: 0 done, 2 the input is wrong, 130 interrupted."""
+
+
+def parser() -> CommandParser:
+    """The command line of search.latency."""
+    cli = CommandParser(
+        "python -m search.latency",
+        description="The latency table of this machine for the default search space.",
+        epilog=_EPILOG,
+    )
+    add = cli.add_argument
+    add("action", choices=("build", "check"), help="build: measure what is missing; check: predict and measure")
+    add("--resolution", type=integer, default=224, metavar="PX", help="pixels of the network (default: %(default)s)")
+    add("--classes", type=integer, default=1000, metavar="N", help="classes of the network (default: %(default)s)")
+    add("--space", type=Path, metavar="FILE", help="a TOML file that narrows or widens the default space")
+    add("--networks", type=integer, default=40, metavar="N", help="check: networks (default: %(default)s)")
+    add("--seconds", type=number, default=60.0, metavar="S", help="check: time for them (default: %(default)g)")
+    add("--seed", type=integer, default=1, metavar="N", help="check: which networks (default: %(default)s)")
+    add("--cache-dir", type=Path, metavar="DIR", help="where tables lie")
+    add("--json", action="store_true", help="print the same as JSON")
+    return cli
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    cli = parser()
+    try:
+        args = cli.parse_args(argv)
+        for name in ("networks", "seconds"):
+            if getattr(args, name) <= 0:
+                raise InvalidArgument(f"--{name} must be above 0, got {getattr(args, name)}; see {cli.prog} --help")
+        _run(args)
+    except PhinasError as error:
+        print(f"search.latency: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; what was measured is kept. The same command goes on where it stopped.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(args: argparse.Namespace) -> None:
+    from search.latency.build import table_for
+    from search.latency.check import check
+
+    space = _space(args)
+    table = table_for(space, cache_dir=args.cache_dir, progress=_show, note=lambda text: print(text, file=sys.stderr))
+    found = None
+    if args.action == "check":
+        found = check(table, space, networks=args.networks, seconds=args.seconds, seed=args.seed, progress=_show)
+    _show(1.0, "")
+    if args.json:
+        print(json.dumps({"table": table.to_dict(), "check": found and summary(found)}, indent=1))
+        return
+    print(_table_text(table))
+    if found:
+        print(check_text(found))
+
+
+def _space(args: argparse.Namespace) -> "SearchSpace":
+    from searchspace.mnasnet_space import mnasnet_space, space_from_toml
+
+    if args.resolution < 1 or args.classes < 1:
+        raise InvalidArgument(f"--resolution and --classes must be above 0, got {args.resolution} and {args.classes}")
+    if args.space is not None:
+        return space_from_toml(args.space, classes=args.classes, resolution=args.resolution)
+    return mnasnet_space(classes=args.classes, resolution=args.resolution)
+
+
+def _show(fraction: float, what: str) -> None:
+    """One line that is written over; nothing where nobody watches."""
+    if sys.stderr.isatty():
+        text = f"{what} {fraction:.0%}" if what else ""
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _table_text(table: "LatencyTable") -> str:
+    from searchspace.latency import describe
+
+    scale, network_ms, error = table.correction
+    return (
+        f"latency table: {describe(table.identity)}\n"
+        f"{len(table.kernels)} kernels; ms at the reference's quiet speed of {table.reference_ms:.2f} ms; "
+        f"network = {network_ms:.2f} ms + {scale:.3f} x sum of kernels; own error {error:.1%}"
+    )
+
+
+def summary(found: "Check") -> dict[str, object]:
+    """A check as JSON types."""
+    return {
+        "table": asdict(found.table),
+        "macs_alone": asdict(found.macs_alone),
+        "networks": [
+            {"fingerprint": spec.fingerprint(), "predicted_ms": predicted, **asdict(measured)}
+            for spec, predicted, measured in zip(found.specs, found.predicted_ms, found.measured, strict=True)
+        ],
+    }
+
+
+def check_text(found: "Check") -> str:
+    """A check for people."""
+    rounds = min(one.rounds for one in found.measured)
+    real = [one.latency_ms for one in found.measured]
+    noisy = sum(one.noisy for one in found.measured)
+    return (
+        f"{len(found.specs)} random networks, {min(real):.1f} to {max(real):.1f} ms, {rounds} interleaved rounds, "
+        f"{noisy} of them too noisy to tell within 10 %\n"
+        f"               within 10 %  within 5 %  mean error    bias   worst  Spearman\n"
+        f"this table     {_row(found.table)}\n"
+        f"MACs alone     {_row(found.macs_alone)}"
+    )
+
+
+def _row(one: "Agreement") -> str:
+    return (
+        f"{one.within_10_percent:10.0%} {one.within_5_percent:11.0%} {one.mape:11.1%} {one.bias:+7.1%} "
+        f"{one.worst:7.1%} {one.spearman:9.3f}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""`table_for`: the latency table of a search space on this machine, from the cache or measured now.
+
+Every kernel of the space is timed inside loose blocks, and a sample of whole networks in the same rounds; the sum of
+kernels is then fitted to the networks.
+"""
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from search.latency.cache import Cache, Note, Unfinished, default_dir
+from search.latency.fit import fit
+from search.latency.interleave import Interleaver, Runtime, Timer
+from search.latency.kernels import PlacedBlock, bags, cover, placed_blocks, signatures
+from search.latency.reference import REFERENCE
+from search.latency.robust import Weighted, weighted_median
+from searchspace.cost import layer_params_macs
+from searchspace.graph import lower
+from searchspace.latency import Identity, LatencyTable, Signature
+from searchspace.space import SearchSpace
+from searchspace.spec import NetworkSpec
+
+ROUNDS = 10
+FEWEST_ROUNDS = 4
+FIT_NETWORKS = 12
+BLOCKS_A_BAG = 24
+GROUP_BYTES = 5 << 28  # weights held at once; more are measured group by group
+
+Subject = NetworkSpec | tuple[PlacedBlock, ...]
+Progress = Callable[[float, str], None]
+
+
+def _silent(*_: object) -> None:
+    return None
+
+
+def table_for(
+    space: SearchSpace, *, cache_dir: Path | None = None, progress: Progress = _silent, note: Note = _silent,
+    seed: int = 0, budget_s: float | None = None, runtime: Runtime | None = None,
+) -> LatencyTable:  # fmt: skip
+    """The table that prices every network of `space` on this machine, with this process's threads.
+
+    It is read from `cache_dir` (default: $PHINAS_CACHE, else ~/.cache/phinas). What is missing is measured and added;
+    an interrupted measurement goes on at its last round. `budget_s` cuts the rounds, not the kernels. `progress` gets
+    a share and a few words, `note` a sentence about a damaged file. Raises StorageError for a cache that cannot be
+    written.
+    """
+    runtime = runtime or _eager()
+    identity = runtime.identity(space.resolution)
+    cache = Cache(cache_dir or default_dir(), identity, note=note)
+    blocks = placed_blocks(space)
+    table = cache.table()
+    missing = signatures(blocks) - set(table.kernels if table else ())
+    if table is not None and not missing:
+        return table
+    subjects: list[Subject] = [*bags(cover(blocks, missing), size=BLOCKS_A_BAG, seed=seed)]
+    if table is None:
+        rng = random.Random(f"networks to fit {seed}")
+        subjects += [space.spec(space.sample(rng)) for _ in range(FIT_NETWORKS)]
+    unfinished = Unfinished(cache.unfinished_path, _plan(identity, subjects))
+    if unfinished.resume():
+        progress(0.0, "going on with an interrupted measurement of this machine")
+    unfinished.save()
+    _measure(subjects, runtime, unfinished, progress=progress, seed=seed, budget_s=budget_s)
+    table = _add(table, identity, cache, subjects, unfinished)
+    cache.save(table)
+    return table
+
+
+def _eager() -> Runtime:
+    from search.latency.eager import Eager
+
+    return Eager()
+
+
+def _plan(identity: Identity, subjects: Sequence[Subject]) -> str:
+    """A hash that two measurements share exactly when they measure the same subjects in the same setting."""
+    return hashlib.sha256(repr((sorted(identity.items()), subjects, REFERENCE)).encode()).hexdigest()
+
+
+def _bytes(subject: Subject) -> int:
+    layers = (
+        lower(subject).layers
+        if isinstance(subject, NetworkSpec)
+        else [layer for block in subject for layer in block.layers]
+    )
+    return 4 * sum(layer_params_macs(layer)[0] for layer in layers)
+
+
+def _groups(subjects: Sequence[Subject]) -> list[list[int]]:
+    """Subjects (by place) whose weights fit into GROUP_BYTES together; of a default space all of them."""
+    groups: list[list[int]] = [[]]
+    held = 0
+    for index, subject in enumerate(subjects):
+        size = _bytes(subject)
+        if groups[-1] and held + size > GROUP_BYTES:
+            groups.append([])
+            held = 0
+        groups[-1].append(index)
+        held += size
+    return groups
+
+
+def _measure(
+    subjects: Sequence[Subject], runtime: Runtime, unfinished: Unfinished, *, progress: Progress, seed: int,
+    budget_s: float | None,
+) -> None:  # fmt: skip
+    """Take ROUNDS readings of every subject, or as many as the budget allows, at least FEWEST_ROUNDS."""
+    groups = _groups(subjects)
+    started = time.monotonic()
+    for number, group in enumerate(groups):
+        if unfinished.rounds(group) >= ROUNDS:
+            continue
+        share = 1 / len(groups)
+
+        def report(fraction: float, *, number: int = number, share: float = share) -> None:
+            progress((number + fraction) * share, "measuring this machine")
+
+        report(0.0)
+        timers = [_timer(runtime, subjects[index]) for index in group]
+        interleaver = Interleaver(runtime.network(REFERENCE), seed=seed + unfinished.rounds(group))
+        deadline = None if budget_s is None else started + budget_s * (number + 1) * share
+        with runtime.quiet():
+            for timer in timers:  # the first call makes the kernels
+                timer()
+            while (done := unfinished.rounds(group)) < ROUNDS:
+                if deadline is not None and done >= FEWEST_ROUNDS and time.monotonic() > deadline:
+                    break
+                unfinished.add(group, interleaver.round(timers))
+                report((done + 1) / ROUNDS)
+
+
+def _timer(runtime: Runtime, subject: Subject) -> Timer:
+    return runtime.network(subject) if isinstance(subject, NetworkSpec) else runtime.kernels(subject)
+
+
+def _add(
+    table: LatencyTable | None, identity: Identity, cache: Cache, subjects: Sequence[Subject], unfinished: Unfinished
+) -> LatencyTable:
+    """The table with the measured kernels added; a new one with the fit to whole networks."""
+    around = [reading.reference_ns for readings in unfinished.readings.values() for reading in readings]
+    reference_ms = table.reference_ms if table else cache.reference_ms(around)
+    samples: dict[Signature, list[Weighted]] = {}
+    networks: list[tuple[NetworkSpec, float]] = []
+    for index, subject in enumerate(subjects):
+        readings = unfinished.readings[index]
+        if isinstance(subject, NetworkSpec):
+            ratio = weighted_median([(reading.ratios[0], reading.weight) for reading in readings])
+            networks.append((subject, ratio * reference_ms))
+            continue
+        layers = [layer.signature for block in subject for layer in block.layers]
+        for reading in readings:
+            for signature, part in zip(layers, reading.ratios, strict=True):
+                samples.setdefault(signature, []).append((part, reading.weight))
+    known = table.kernels if table else {}
+    measured = {signature: weighted_median(values) * reference_ms for signature, values in samples.items()}
+    kernels = {**measured, **known}
+    if table is not None:
+        return LatencyTable(identity, reference_ms, kernels, table.correction)
+    sums = [sum(kernels[layer.signature] for layer in lower(spec).layers) for spec, _ in networks]
+    return LatencyTable(identity, reference_ms, kernels, fit(sums, [ms for _, ms in networks]))

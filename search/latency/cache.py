@@ -1,0 +1,114 @@
+"""Where tables and unfinished measurements lie: one file for each identity, written whole or not at all."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from search.latency.interleave import Reading
+from search.latency.robust import quantile
+from searchspace.errors import InvalidTable, StorageError
+from searchspace.latency import Identity, LatencyTable, identity_key
+from studies.files import read_json, write_atomic
+
+QUIET_SHARE = 0.1
+Note = Callable[[str], None]
+
+
+def default_dir() -> Path:
+    """$PHINAS_CACHE, else ~/.cache/phinas."""
+    return Path(os.environ.get("PHINAS_CACHE") or Path.home() / ".cache" / "phinas")
+
+
+class Cache:
+    """The files of one identity. Damaged files are told of by `note` and count as absent: they are made again."""
+
+    def __init__(self, folder: Path, identity: Identity, *, note: Note) -> None:
+        key = identity_key(identity)
+        device = identity_key({**identity, "resolution": 0})
+        self.table_path = folder / f"latency-{key}.json"
+        self.unfinished_path = folder / f"latency-{key}.unfinished.json"
+        self.reference_path = folder / f"reference-{device}.json"
+        self._identity = identity
+        self._note = note
+
+    def table(self) -> LatencyTable | None:
+        """The table, if there is a sound one."""
+        if not self.table_path.exists():
+            return None
+        try:
+            table = LatencyTable.from_json(self.table_path.read_text(encoding="utf-8"))
+            if table.identity == self._identity:
+                return table
+            reason = "it belongs to another device or setting"
+        except (InvalidTable, OSError, UnicodeDecodeError) as error:
+            reason = str(error)
+        self._note(f"the latency table {self.table_path} is measured again: {reason}")
+        return None
+
+    def save(self, table: LatencyTable) -> None:
+        """Keep a finished table; the unfinished measurement behind it goes."""
+        write_atomic(self.table_path, table.to_json())
+        self.unfinished_path.unlink(missing_ok=True)
+
+    def reference_ms(self, reference_ns: list[float]) -> float:
+        """The reference's quiet speed: the fastest tenth of its times, now or in an earlier build on this device.
+
+        So tables of one device that are built at different moments mean the same by a millisecond.
+        """
+        now = quantile(reference_ns, QUIET_SHARE) / 1e6
+        try:
+            before = float(read_json(self.reference_path)["reference_ms"])
+        except (StorageError, KeyError, TypeError, ValueError):
+            before = now
+        if not 0 < before <= now:
+            before = now
+        write_atomic(self.reference_path, json.dumps({"reference_ms": before, "identity": self._identity}))
+        return before
+
+
+class Unfinished:
+    """Readings of a measurement under way, on disk after every round, so that it goes on where it was cut off."""
+
+    def __init__(self, path: Path, plan: str) -> None:
+        self.path = path
+        self.plan = plan
+        self.readings: dict[int, list[Reading]] = {}
+
+    def resume(self) -> bool:
+        """Take over what an earlier run of the same plan left; whether there was any."""
+        try:
+            data: dict[str, Any] = read_json(self.path)
+            if data["plan"] != self.plan:
+                return False
+            readings = {
+                int(subject): [
+                    Reading(float(ns), float(weight), tuple(map(float, parts))) for ns, weight, *parts in rows
+                ]
+                for subject, rows in data["readings"].items()
+            }
+        except (StorageError, KeyError, TypeError, ValueError, AttributeError):
+            return False
+        self.readings = readings
+        return bool(readings)
+
+    def add(self, subjects: list[int], readings: list[Reading]) -> None:
+        """Add one round of some subjects and save."""
+        for subject, reading in zip(subjects, readings, strict=True):
+            self.readings.setdefault(subject, []).append(reading)
+        self.save()
+
+    def rounds(self, subjects: list[int]) -> int:
+        """Rounds that every one of the subjects has."""
+        return min(len(self.readings.get(subject, ())) for subject in subjects)
+
+    def save(self) -> None:
+        """Write everything. Raises StorageError."""
+        rows = {
+            subject: [
+                [round(ns), round(weight, 3), *(round(part, 7) for part in parts)] for ns, weight, parts in readings
+            ]
+            for subject, readings in self.readings.items()
+        }
+        write_atomic(self.path, json.dumps({"plan": self.plan, "readings": rows}))

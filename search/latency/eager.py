@@ -1,0 +1,111 @@
+"""Eager torch on the CPU: batch norm folded, channels-last float32, batch 1, this process's threads."""
+
+import gc
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter_ns
+
+import torch
+from torch import Tensor, nn
+
+from search.latency.interleave import Timer
+from search.latency.kernels import PlacedBlock
+from searchspace.latency import SCHEMA, Identity
+from searchspace.nn import build, fold_batch_norm
+from searchspace.nn.layers import make_block
+from searchspace.spec import NetworkSpec
+
+
+class Eager:
+    """The runtime `eager torch` (see search.latency.interleave.Runtime)."""
+
+    def __init__(self) -> None:
+        self._inputs: dict[tuple[int, int], Tensor] = {}
+
+    def identity(self, resolution: int) -> Identity:
+        """This machine and process, for tables at `resolution`."""
+        return Identity(
+            schema=SCHEMA, machine=machine(), runtime="eager torch", threads=torch.get_num_threads(), dtype="float32",
+            batch=1, memory_format="channels_last", resolution=resolution,
+            versions={"torch": str(torch.__version__), "python": platform.python_version()},
+        )  # fmt: skip
+
+    def network(self, spec: NetworkSpec) -> Timer:
+        """A fresh network with random weights."""
+        fresh = build(spec, generator=torch.Generator().manual_seed(0))
+        return self.module(fresh, in_channels=spec.in_channels, resolution=spec.resolution)
+
+    def module(self, module: nn.Module, *, in_channels: int, resolution: int) -> Timer:
+        """Any module that takes (1, in_channels, resolution, resolution), in its deployed form."""
+        folded = fold_batch_norm(module).cpu().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        image = self._input(in_channels, resolution)
+
+        def call() -> tuple[int]:
+            start = perf_counter_ns()
+            folded(image)
+            return (perf_counter_ns() - start,)
+
+        return call
+
+    def kernels(self, blocks: Sequence[PlacedBlock]) -> Timer:
+        """Blocks one after the other, each with an input that was just written, as a network leaves it.
+
+        A layer's time runs from the end of the layer before it to its own end, so that a block's parts make the
+        whole block; weights come as cold as in a network that has just run through all its others.
+        """
+        ends: list[int] = []
+        parts = []
+        for placed in blocks:
+            block = fold_batch_norm(make_block(placed.in_channels, placed.block))
+            block.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for layer in placed.layers:
+                block.get_submodule(layer.name).register_forward_hook(lambda *_: ends.append(perf_counter_ns()))
+            parts.append((block, self._input(placed.in_channels, placed.resolution), len(placed.layers)))
+
+        def call() -> list[int]:
+            times: list[int] = []
+            for block, source, layers in parts:
+                ends.clear()
+                fresh = source.clone()
+                ends.append(perf_counter_ns())
+                block(fresh)
+                assert len(ends) == layers + 1
+                times.extend(end - start for start, end in pairwise(ends))
+            return times
+
+        return call
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """No autograd, no garbage collection."""
+        enabled = gc.isenabled()
+        gc.collect()
+        gc.disable()
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            if enabled:
+                gc.enable()
+
+    def _input(self, channels: int, resolution: int) -> Tensor:
+        key = (channels, resolution)
+        if key not in self._inputs:
+            image = torch.randn(1, channels, resolution, resolution, generator=torch.Generator().manual_seed(0))
+            self._inputs[key] = image.to(memory_format=torch.channels_last)
+        return self._inputs[key]
+
+
+def machine() -> str:
+    """Processor model, instruction set as torch uses it, and the number of cores."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    except OSError:
+        pass
+    return f"{model} {torch.backends.cpu.get_cpu_capability()} x{os.cpu_count()}"

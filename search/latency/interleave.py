@@ -1,0 +1,59 @@
+"""The one way times are taken: every call between two calls of the reference, in random order, round by round."""
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from search.latency.kernels import PlacedBlock
+from search.latency.robust import weight_of
+from searchspace.latency import Identity
+from searchspace.spec import NetworkSpec
+
+Timer = Callable[[], Sequence[int]]  # one call; the ns of each of its parts
+
+
+class Runtime(Protocol):
+    """What runs networks: the deployed form of a network or of loose blocks, as timers."""
+
+    def identity(self, resolution: int) -> Identity:
+        """Machine, runtime, setting and versions for tables at `resolution`."""
+
+    def network(self, spec: NetworkSpec) -> Timer:
+        """A whole fresh network; one part."""
+
+    def kernels(self, blocks: Sequence[PlacedBlock]) -> Timer:
+        """Loose blocks one after the other; one part for each of their layers, in order."""
+
+    def quiet(self) -> AbstractContextManager[None]:
+        """Within it nothing of ours disturbs a timer: no autograd, no garbage collection."""
+
+
+class Reading(NamedTuple):
+    """One call: the mean of the reference calls around it in ns, the trust in it, each part's time over that mean."""
+
+    reference_ns: float
+    weight: float
+    ratios: tuple[float, ...]
+
+
+class Interleaver:
+    """Times subjects beside the reference."""
+
+    def __init__(self, reference: Timer, *, seed: int) -> None:
+        self._reference = reference
+        self._rng = random.Random(seed)
+
+    def round(self, timers: Sequence[Timer]) -> list[Reading]:
+        """Call each timer once, in random order; one reading each, in the order given."""
+        order = list(range(len(timers)))
+        self._rng.shuffle(order)
+        readings: dict[int, Reading] = {}
+        before = sum(self._reference())
+        for index in order:
+            parts = timers[index]()
+            after = sum(self._reference())
+            mean = (before + after) / 2
+            readings[index] = Reading(mean, weight_of(before, after), tuple(part / mean for part in parts))
+            before = after
+        return [readings[index] for index in range(len(timers))]

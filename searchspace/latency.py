@@ -1,0 +1,178 @@
+"""LatencyTable: what every fused kernel takes on one device, and so what a network takes.
+
+Kernels are timed where they stand in networks and stated in ms at the quiet speed of a fixed reference network; the
+sum is fitted to whole networks. `search.latency` measures tables, this module only reads them.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, TypedDict
+
+from searchspace.errors import InvalidTable, MissingLatency
+from searchspace.graph import OPS, Graph, Layer
+
+SCHEMA = 1
+Signature = tuple[object, ...]
+
+
+class Identity(TypedDict):
+    """Where a table holds. Two tables are of one device and setting exactly when these are equal."""
+
+    schema: int
+    machine: str
+    runtime: str
+    threads: int
+    dtype: str
+    batch: int
+    memory_format: str
+    resolution: int
+    versions: dict[str, str]
+
+
+def identity_key(identity: Identity) -> str:
+    """16 hex digits of an identity, for file names."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Correction(NamedTuple):
+    """From the sum of a network's kernels to the network: latency_ms = network_ms + scale * sum.
+
+    `relative_error` is the root mean square of (predicted / measured - 1) of networks left out of the fit in turn;
+    the noise of those measurements is inside.
+    """
+
+    scale: float
+    network_ms: float
+    relative_error: float
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Kernels by `Layer.signature` in ms at the reference's quiet speed `reference_ms`, and the fit to networks."""
+
+    identity: Identity
+    reference_ms: float
+    kernels: Mapping[Signature, float]
+    correction: Correction
+
+    @property
+    def relative_error(self) -> float:
+        """The table's own error on whole networks (see Correction)."""
+        return self.correction.relative_error
+
+    def latency_ms(self, graph: Graph) -> float:
+        """Predicted latency of a network in ms, batch 1. Raises MissingLatency naming the first unknown kernel."""
+        kernels = self.kernels
+        try:
+            total = sum([kernels[layer.signature] for layer in graph.layers])
+        except KeyError:
+            total = sum(self._kernel_ms(layer) for layer in graph.layers)
+        return self.correction.network_ms + self.correction.scale * total
+
+    def layer_ms(self, layer: Layer) -> float:
+        """One layer's share of its network's latency in ms: all shares and `correction.network_ms` make the whole."""
+        return self.correction.scale * self._kernel_ms(layer)
+
+    def missing(self, graph: Graph) -> list[Layer]:
+        """The layers of a network whose kernels the table does not hold."""
+        return [layer for layer in graph.layers if layer.signature not in self.kernels]
+
+    def _kernel_ms(self, layer: Layer) -> float:
+        found = self.kernels.get(layer.signature)
+        if found is None:
+            raise MissingLatency(
+                f"the latency table ({describe(self.identity)}) has no {describe_kernel(layer)}, needed by layer "
+                f"{layer.name}: a space that contains it has it measured and added by "
+                "search.latency.table_for(space)"
+            )
+        return found
+
+    def to_json(self) -> str:
+        """The table as JSON text, one kernel a line."""
+        head = {
+            "identity": self.identity,
+            "reference_ms": self.reference_ms,
+            "correction": self.correction._asdict(),
+        }
+        rows = ",\n".join(json.dumps([*signature, ms]) for signature, ms in self.kernels.items())
+        return json.dumps(head)[:-1] + ', "kernels": [\n' + rows + "\n]}\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "LatencyTable":
+        """The table that `to_json` wrote; InvalidTable says what is damaged."""
+        try:
+            data = json.loads(text)
+            identity = _identity(data["identity"])
+            kernels = dict(_kernel(row) for row in data["kernels"])
+            correction = Correction(**{key: _time(value) for key, value in data["correction"].items()})
+            table = cls(identity, _time(data["reference_ms"]), kernels, correction)
+            complete = len(kernels) == len(data["kernels"]) and table.reference_ms and correction.scale
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise InvalidTable(
+                f"a latency table must be the JSON that LatencyTable.to_json writes; this one is damaged "
+                f"({type(error).__name__}: {error}): delete it and measure again with python -m search.latency build"
+            ) from None
+        if not complete:
+            raise InvalidTable(
+                "a latency table holds each kernel once and no scale of 0; this one does not: delete it and measure "
+                "again with python -m search.latency build"
+            )
+        return table
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the table is, without its kernels, for reports."""
+        return {**asdict(self), "kernels": len(self.kernels), "correction": self.correction._asdict()}
+
+
+def describe(identity: Identity) -> str:
+    """An identity in a few words."""
+    versions = ", ".join(f"{name} {version}" for name, version in identity["versions"].items())
+    return (
+        f"{identity['machine']}, {identity['runtime']}, {identity['threads']} threads, {identity['dtype']}, "
+        f"batch {identity['batch']}, {identity['memory_format']}, {identity['resolution']} px, {versions}"
+    )
+
+
+def describe_kernel(layer: Layer) -> str:
+    """A kernel in a few words: op, shapes, and what matters of the rest."""
+    shapes = " -> ".join("x".join(map(str, shape)) for shape in (layer.in_shape, layer.out_shape))
+    if layer.op == "conv":
+        kind = f"{layer.kernel}x{layer.kernel} conv, stride {layer.stride}, groups {layer.groups}, {layer.activation}"
+    elif layer.op == "se":
+        kind = f"SE to {layer.squeeze_channels}, {layer.activation}, {layer.gate}"
+    else:
+        kind = layer.op
+    return f"kernel {kind} ({shapes})"
+
+
+def _time(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        raise ValueError(f"{value!r} is no time, share or factor")
+    return float(value)
+
+
+def _kernel(row: list[Any]) -> tuple[Signature, float]:
+    """A row of the file: op, shapes, and the rest of the signature; ms."""
+    op, in_shape, out_shape, *rest, ms = row
+    example = Layer("", op, (), tuple(in_shape), tuple(out_shape), "", *rest)
+    fields = example.signature
+    numbers = (*example.in_shape, *example.out_shape, *(value for value in rest if not isinstance(value, str)))
+    if op not in OPS or len(fields) != len(row) - 1 or not all(type(value) is int for value in numbers):
+        raise ValueError(f"{row!r} is no kernel")
+    if not _time(ms):
+        raise ValueError(f"the kernel {row!r} takes no time")
+    return fields, float(ms)
+
+
+def _identity(data: dict[str, Any]) -> Identity:
+    if data["schema"] != SCHEMA:
+        raise ValueError(f"the schema must be {SCHEMA}, got {data['schema']!r}")
+    return Identity(
+        schema=SCHEMA, machine=str(data["machine"]), runtime=str(data["runtime"]), threads=int(data["threads"]),
+        dtype=str(data["dtype"]), batch=int(data["batch"]), memory_format=str(data["memory_format"]),
+        resolution=int(data["resolution"]),
+        versions={str(name): str(version) for name, version in data["versions"].items()},
+    )  # fmt: skip

@@ -1,0 +1,96 @@
+"""python -m studies.benchmarks.latency_forty: does the predicted latency equal the measured one?
+
+Builds the default space's table from nothing in a temporary cache, then predicts and measures 40 random networks that
+it was not fitted to. With --twice a second table is built afterwards and compared with the first.
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from searchspace.command import CommandParser, integer, number
+from searchspace.errors import PhinasError
+from searchspace.graph import lower
+from searchspace.latency import LatencyTable
+from searchspace.mnasnet_space import mnasnet_space
+from searchspace.space import SearchSpace
+
+
+def parser() -> CommandParser:
+    """The command line."""
+    cli = CommandParser(
+        "python -m studies.benchmarks.latency_forty", description=__doc__ or "", epilog="exit codes: 0 done, 2 wrong"
+    )
+    cli.add_argument("--networks", type=integer, default=40, metavar="N", help="networks (default: %(default)s)")
+    cli.add_argument("--seconds", type=number, default=90.0, metavar="S", help="time for them (default: %(default)g)")
+    cli.add_argument("--seed", type=integer, default=1, metavar="N", help="which networks (default: %(default)s)")
+    cli.add_argument("--cache-dir", type=Path, metavar="DIR", help="use (or keep) the table there")
+    cli.add_argument("--twice", action="store_true", help="build a second table and compare")
+    cli.add_argument("--quick", action="store_true", help="10 networks in 10 s, table built in 15 s")
+    cli.add_argument("--json", type=Path, metavar="FILE", help="write every number there")
+    return cli
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark; the exit code."""
+    try:
+        args = parser().parse_args(argv)
+        with tempfile.TemporaryDirectory() as scratch:
+            _run(args, args.cache_dir or Path(scratch) / "first", Path(scratch) / "second")
+    except PhinasError as error:
+        print(f"latency_forty: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(args: argparse.Namespace, first: Path, second: Path) -> None:
+    from search.latency.__main__ import check_text, summary
+    from search.latency.check import check
+
+    space = mnasnet_space()
+    table = _built(space, first, args.quick)
+    networks, seconds = (10, 10.0) if args.quick else (args.networks, args.seconds)
+    found = check(table, space, networks=networks, seconds=seconds, seed=args.seed)
+    print(check_text(found), flush=True)
+    if args.json:
+        args.json.write_text(json.dumps({"table": table.to_dict(), "check": summary(found)}, indent=1))
+    if args.twice:
+        _compare(table, _built(space, second, args.quick), space)
+
+
+def _built(space: SearchSpace, cache_dir: Path, quick: bool) -> LatencyTable:
+    """The table of the space, with what it took to get it."""
+    from search.latency import table_for
+
+    started = time.perf_counter()
+    table = table_for(space, cache_dir=cache_dir, budget_s=15.0 if quick else None)
+    scale, network_ms, error = table.correction
+    print(
+        f"table: {len(table.kernels)} kernels in {time.perf_counter() - started:.1f} s; "
+        f"reference {table.reference_ms:.2f} ms; network = {network_ms:.2f} ms + {scale:.3f} x sum of kernels; "
+        f"own error {error:.1%}",
+        flush=True,
+    )
+    return table
+
+
+def _compare(first: LatencyTable, second: LatencyTable, space: SearchSpace) -> None:
+    """Two tables of one machine: predictions over 200 networks, in units of the reference and in ms."""
+    rng = random.Random("networks to compare")
+    graphs = [lower(space.spec(space.sample(rng))) for _ in range(200)]
+    ratios = sorted(second.latency_ms(graph) / first.latency_ms(graph) for graph in graphs)
+    units = first.reference_ms / second.reference_ms
+    low, median, high = (units * ratios[int(share * (len(ratios) - 1))] - 1 for share in (0.05, 0.5, 0.95))
+    print(
+        f"second table against the first, 200 networks, in units of the reference: median {median:+.1%}, 90 % between "
+        f"{low:+.1%} and {high:+.1%}; quiet speed of the reference {first.reference_ms:.2f} and "
+        f"{second.reference_ms:.2f} ms"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""python -m search.run for real, on a small space, small images and few trials."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import studies
+from search.run import main
+from searchspace.cost import costs
+from searchspace.graph import lower
+from searchspace.nn import build
+from searchspace.serialize import read_spec
+
+SPACE = """\
+[choices]
+"*.activation" = ["relu"]
+"*.se" = [false]
+"*.kernel" = [3]
+"*.layers" = [1]
+"*.expand_ratio" = [3]
+"*.width_mult" = [0.75]
+"stage1.expand_ratio" = [1]
+"stage2.kernel" = [3, 5]
+"stage3.layers" = [1, 2]
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small space, a cache and studies of its own."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "space.toml").write_text(SPACE)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHINAS_STUDIES", str(place / "studies"))
+    monkeypatch.setenv("PHINAS_CACHE", str(place / "cache"))
+
+
+def flags(place: Path, *more: str) -> list[str]:
+    small = f"--resolution 64 --proxy-resolution 32 --epochs 1 --images 60 --space {place / 'space.toml'}"
+    return ["--budget-ms", "1000", *small.split(), *more]
+
+
+@pytest.fixture(scope="module")
+def finished(place: Path) -> Path:
+    """The folder of a study that has run to its end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHINAS_STUDIES", str(place / "studies"))
+        patch.setenv("PHINAS_CACHE", str(place / "cache"))
+        assert main(flags(place, "--trials", "2", "--study", "done")) == 0
+    return place / "studies" / "done"
+
+
+def test_the_winner_is_written_as_spec_and_weights_that_fit_each_other(finished: Path) -> None:
+    spec = read_spec(finished / "best.json")
+    network = build(spec)
+    network.load_state_dict(load_file(finished / "best.safetensors"))
+    assert network.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+
+
+def test_the_summary_agrees_with_the_spec_and_the_trials(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    spec, winner = read_spec(finished / "best.json"), summary["winner"]
+    cost = costs(lower(spec))
+    assert (winner["fingerprint"], winner["params"], winner["macs"]) == (spec.fingerprint(), cost.params, cost.macs)
+    assert summary["within_budget"]
+    assert winner["measured_latency_ms"] <= 1000
+    assert winner["test_low"] <= winner["test_accuracy"] <= winner["test_high"]
+    df = studies.load("done")
+    assert df.set_index("trial").loc[winner["trial"], "measured_latency_ms"] > 0
+    assert df["accuracy"].max() == pytest.approx(winner["search_accuracy"])
+    assert df.attrs["settings"]["budget_ms"] == 1000
+    assert studies.best("done").spec.fingerprint() == spec.fingerprint()
+    assert (finished / "trials.csv").exists()
+
+
+def test_a_finished_study_is_printed_again_and_not_run_again(
+    finished: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (finished / "study.db").stat().st_mtime_ns, (finished / "best.json").read_bytes()
+    began = time.monotonic()
+    assert main(flags(place, "--trials", "2", "--study", "done", "--json")) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((finished / "summary.json").read_text())
+    assert time.monotonic() - began < 5
+    assert (finished / "best.json").read_bytes() == before[1]
+
+
+def test_the_same_seed_gives_the_same_winner_with_the_same_weights(finished: Path, place: Path) -> None:
+    assert main(flags(place, "--trials", "2", "--study", "again")) == 0
+    again = finished.with_name("again")
+    one, two = studies.load("again"), studies.load("done")
+    assert list(one["fingerprint"]) == list(two["fingerprint"])
+    assert list(one["accuracy"]) == list(two["accuracy"])
+    if json.loads((again / "summary.json").read_text())["winner"]["trial"] == json.loads(
+        (finished / "summary.json").read_text()
+    )["winner"]["trial"]:  # which finalist passes the timing is the one thing that a seed does not decide
+        assert (again / "best.safetensors").read_bytes() == (finished / "best.safetensors").read_bytes()
+
+
+def test_other_settings_are_refused_and_fresh_sets_the_study_aside(
+    finished: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = finished.with_name("other")
+    shutil.copytree(finished, copy)
+    assert main(flags(place, "--trials", "2", "--study", "done", "--seed", "5")) == 2
+    message = capsys.readouterr().err
+    assert "seed is 5 and was 0" in message
+    assert "--fresh" in message
+
+
+def test_a_budget_below_the_fastest_network_exits_2_and_names_its_latency(
+    place: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = flags(place, "--study", "tight")
+    arguments[1] = "0.0001"
+    assert main(arguments) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "no network of the space" in message
+    assert "ms" in message
+
+
+def test_a_damaged_study_is_refused_and_left_as_it_is(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = place / "studies" / "broken"
+    folder.mkdir(parents=True)
+    (folder / "study.db").write_bytes(b"no database" * 1000)
+    assert main(flags(place, "--study", "broken")) == 2
+    assert "damaged" in capsys.readouterr().err
+    assert (folder / "study.db").read_bytes() == b"no database" * 1000
+
+
+def test_a_killed_search_goes_on_and_loses_nothing(place: Path, finished: Path) -> None:
+    command = [sys.executable, "-m", "search.run", *flags(place, "--trials", "3", "--study", "killed")]
+    environment = {**os.environ, "PHINAS_STUDIES": str(place / "studies"), "PHINAS_CACHE": str(place / "cache")}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        for line in run.stderr:
+            if "trial 0" in line and "validation accuracy" in line:
+                break
+        run.send_signal(signal.SIGKILL)
+    before = studies.load("killed")
+    assert (before["status"] == "trained").sum() >= 1
+    assert main(flags(place, "--trials", "3", "--study", "killed")) == 0
+    after = studies.load("killed")
+    trained = after[after["status"] == "trained"]
+    assert len(trained) == 3
+    assert trained["fingerprint"].is_unique
+    assert before["accuracy"].iloc[0] == after["accuracy"].iloc[0]
+
+
+def test_ctrl_c_ends_in_seconds_with_everything_kept(place: Path, finished: Path) -> None:
+    command = [sys.executable, "-m", "search.run", *flags(place, "--trials", "4", "--study", "stopped")]
+    environment = {**os.environ, "PHINAS_STUDIES": str(place / "studies"), "PHINAS_CACHE": str(place / "cache")}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        for line in run.stderr:
+            if "trial 0" in line and "validation accuracy" in line:
+                break
+        run.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        rest = run.stderr.read()
+        assert run.wait(timeout=30) == 130
+    assert time.monotonic() - began < 15
+    assert "everything done so far is kept" in rest
+    assert "Traceback" not in rest
+    assert (studies.load("stopped")["status"] == "trained").sum() >= 1

@@ -72,9 +72,7 @@ def grow(template: Template, *, phi: float, coefficients: Coefficients) -> tuple
             f"{template.resolution} x {coefficients.gamma:g}^{phi:g} = {factors.resolution} px: give a larger --phi"
         )
     name = f"{template.name}_phi{phi:g}"
-    return factors, template.expand(
-        width=factors.width, depth=factors.depth, resolution=factors.resolution, name=name
-    )
+    return factors, template.expand(width=factors.width, depth=factors.depth, resolution=factors.resolution, name=name)
 
 
 def published(name: str) -> Member:

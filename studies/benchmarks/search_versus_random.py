@@ -94,7 +94,8 @@ def table(args: argparse.Namespace, samplers: list[str]) -> str:
             accuracies.append(winner["test_accuracy"])
             lines.append(
                 f"{sampler:10} {seed:4} {winner['test_accuracy']:7.2%} {winner['validation_accuracy']:10.2%} "
-                f"{winner['measured_latency_ms']:6.2f} ms {trials.get('trained', 0):7} {trials.get('stopped_early', 0):7}"
+                f"{winner['measured_latency_ms']:6.2f} ms {trials.get('trained', 0):7} "
+                f"{trials.get('stopped_early', 0):7}"
             )
         if len(accuracies) > 1:
             mean, spread = statistics.mean(accuracies), statistics.stdev(accuracies)

@@ -103,9 +103,10 @@ def test_the_same_seed_gives_the_same_winner_with_the_same_weights(finished: Pat
     one, two = studies.load("again"), studies.load("done")
     assert list(one["fingerprint"]) == list(two["fingerprint"])
     assert list(one["accuracy"]) == list(two["accuracy"])
-    if json.loads((again / "summary.json").read_text())["winner"]["trial"] == json.loads(
-        (finished / "summary.json").read_text()
-    )["winner"]["trial"]:  # which finalist passes the timing is the one thing that a seed does not decide
+    if (
+        json.loads((again / "summary.json").read_text())["winner"]["trial"]
+        == json.loads((finished / "summary.json").read_text())["winner"]["trial"]
+    ):  # which finalist passes the timing is the one thing that a seed does not decide
         assert (again / "best.safetensors").read_bytes() == (finished / "best.safetensors").read_bytes()
 
 
@@ -131,9 +132,7 @@ def test_a_budget_below_the_fastest_network_exits_2_and_names_its_latency(
     assert "ms" in message
 
 
-def test_a_damaged_study_is_refused_and_left_as_it_is(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_study_is_refused_and_left_as_it_is(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = place / "studies" / "broken"
     folder.mkdir(parents=True)
     (folder / "study.db").write_bytes(b"no database" * 1000)

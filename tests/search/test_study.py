@@ -120,7 +120,9 @@ def test_the_same_network_is_not_trained_again_after_a_restart(monkeypatch: pyte
     assert not set(first.networks) & set(second.networks)
 
 
-def test_a_resumed_search_proposes_what_an_undisturbed_one_would(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_resumed_search_proposes_what_an_undisturbed_one_would(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     whole = FakeTraining()
     make_search(Settings(budget_ms=BUDGET_MS, trials=14), whole, monkeypatch).run()
     monkeypatch.setenv("PHINAS_STUDIES", str(tmp_path / "other"))

@@ -63,7 +63,8 @@ class _Places:
 def placed_blocks(space: SearchSpace) -> list[PlacedBlock]:
     """Every block that a network of the space can contain, with every input it can stand behind.
 
-    Channels and resolutions are followed from stage to stage, stages that may be left out included.
+    Channels and resolutions are followed from stage to stage, stages that may be left out included. Where stages
+    have different activations, a head with another stage's activation may be among them.
     """
     templates = {stage.name: list(_templates(space, stage)) for stage in space.stages}
     rows = [template for each in templates.values() for template in each]

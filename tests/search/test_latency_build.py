@@ -1,0 +1,206 @@
+"""Building a table with a machine whose true times are known: exact, resumable, cached, extended, safe."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from search.latency.build import FEWEST_ROUNDS, ROUNDS, table_for
+from search.latency.check import check
+from search.latency.interleave import Timer
+from search.latency.kernels import PlacedBlock
+from search.latency.measure import measure
+from searchspace.cost import layer_params_macs
+from searchspace.errors import InvalidTable, MissingLatency, StorageError
+from searchspace.graph import Layer, lower
+from searchspace.latency import SCHEMA, Identity, LatencyTable
+from searchspace.mnasnet_space import mnasnet_space
+from searchspace.space import SearchSpace
+from searchspace.spec import NetworkSpec
+
+SPACE = mnasnet_space(resolution=64, classes=5).with_choices(
+    {
+        "*.expand_ratio": (3, 6), "*.kernel": (3,), "*.se": (False, True), "*.activation": ("relu",),
+        "*.layers": (1, 2), "*.width_mult": (1.0,), "stage1.expand_ratio": (1,),
+    }
+)  # fmt: skip
+WIDER = SPACE.with_choices({"stage3.kernel": (3, 5)})
+
+
+def true_ns(layer: Layer) -> float:
+    return 20_000 + layer_params_macs(layer)[1] / 20 + layer.out_shape[0] * layer.out_shape[1] ** 2
+
+
+class Machine:
+    """A Runtime whose speed drifts from call to call; a network takes 5 % more than its kernels."""
+
+    def __init__(self, *, drift: float = 0.0, threads: int = 2, stop_after: int | None = None) -> None:
+        self.calls = 0
+        self.timed: list[PlacedBlock] = []
+        self._drift = drift
+        self._threads = threads
+        self._stop_after = stop_after
+        self._rng = random.Random(0)
+        self._speed = 1.0
+
+    def identity(self, resolution: int) -> Identity:
+        return Identity(
+            schema=SCHEMA, machine="abacus", runtime="beads", threads=self._threads, dtype="float32", batch=1,
+            memory_format="channels_last", resolution=resolution, versions={},
+        )  # fmt: skip
+
+    def network(self, spec: NetworkSpec) -> Timer:
+        total = 1.05 * sum(true_ns(layer) for layer in lower(spec).layers)
+        return lambda: [round(part) for part in self._call([total])]
+
+    def kernels(self, blocks: Sequence[PlacedBlock]) -> Timer:
+        self.timed += blocks
+        parts = [true_ns(layer) for block in blocks for layer in block.layers]
+        return lambda: [round(part) for part in self._call(parts)]
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        yield
+
+    def _call(self, parts: Sequence[float]) -> list[float]:
+        self.calls += 1
+        if self._stop_after is not None and self.calls > self._stop_after:
+            raise KeyboardInterrupt
+        self._speed *= 1 + self._drift * self._rng.uniform(-1, 1)
+        self._speed = min(2.0, max(1.0, self._speed))
+        return [part * self._speed for part in parts]
+
+
+def truth_ms(spec: NetworkSpec) -> float:
+    return 1.05 * sum(true_ns(layer) for layer in lower(spec).layers) / 1e6
+
+
+def networks(space: SearchSpace, count: int = 20) -> list[NetworkSpec]:
+    rng = random.Random(99)
+    return [space.spec(space.sample(rng)) for _ in range(count)]
+
+
+def test_on_a_steady_machine_every_prediction_is_the_truth(tmp_path: Path) -> None:
+    table = table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    for spec in networks(SPACE):
+        assert table.latency_ms(lower(spec)) == pytest.approx(truth_ms(spec), rel=1e-3)
+    assert table.correction.scale == pytest.approx(1.05, rel=1e-3)
+    assert table.relative_error < 1e-3
+
+
+def test_a_machine_that_drifts_by_a_factor_of_two_gives_the_same_table_within_2_percent(tmp_path: Path) -> None:
+    machine = Machine(drift=0.05)
+    table = table_for(SPACE, cache_dir=tmp_path, runtime=machine)
+    unit = table.reference_ms / table_for(SPACE, cache_dir=tmp_path / "steady", runtime=Machine()).reference_ms
+    for spec in networks(SPACE):
+        assert table.latency_ms(lower(spec)) == pytest.approx(truth_ms(spec) * unit, rel=0.02)
+    found = check(table, SPACE, networks=12, seconds=1.0, runtime=machine)
+    assert found.table.within_5_percent == 1.0
+    assert found.table.spearman > found.macs_alone.spearman or found.macs_alone.spearman > 0.99
+
+
+def test_a_finished_table_is_read_and_nothing_is_timed(tmp_path: Path) -> None:
+    first = table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    again = Machine()
+    assert table_for(SPACE, cache_dir=tmp_path, runtime=again) == first
+    assert again.calls == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7])
+def test_an_interrupted_build_goes_on_at_its_last_round_and_ends_in_the_same_table(
+    tmp_path: Path, share: float
+) -> None:
+    whole = Machine()
+    expected = table_for(SPACE, cache_dir=tmp_path / "whole", runtime=whole)
+    with pytest.raises(KeyboardInterrupt):
+        table_for(SPACE, cache_dir=tmp_path, runtime=Machine(stop_after=int(whole.calls * share)))
+    rest = Machine()
+    table = table_for(SPACE, cache_dir=tmp_path, runtime=rest)
+    round_calls = whole.calls / (ROUNDS + 1)
+    assert rest.calls <= whole.calls * (1 - share) + 2 * round_calls
+    assert table.kernels.keys() == expected.kernels.keys()
+    assert table.latency_ms(lower(networks(SPACE)[0])) == pytest.approx(
+        expected.latency_ms(lower(networks(SPACE)[0])), rel=1e-3
+    )
+    assert not list(tmp_path.glob("*.unfinished.json"))
+
+
+def test_a_wider_space_has_only_its_new_kernels_timed_and_keeps_the_rest(tmp_path: Path) -> None:
+    table = table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    new = next(spec for spec in networks(WIDER, 200) if table.missing(lower(spec)))
+    with pytest.raises(MissingLatency):
+        table.latency_ms(lower(new))
+    machine = Machine()
+    wider = table_for(WIDER, cache_dir=tmp_path, runtime=machine)
+    assert wider.latency_ms(lower(new)) == pytest.approx(truth_ms(new), rel=1e-3)
+    assert {key: wider.kernels[key] for key in table.kernels} == table.kernels
+    assert wider.correction == table.correction
+    assert all(any(layer.kernel == 5 for layer in block.layers) for block in machine.timed)
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:300], lambda text: "", lambda text: text.replace("abacus", "x")])
+def test_a_damaged_or_foreign_cache_file_is_told_of_and_measured_again(
+    tmp_path: Path, damage: Callable[[str], str]
+) -> None:
+    first = table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    (path,) = tmp_path.glob("latency-*.json")
+    path.write_text(damage(path.read_text()))
+    notes: list[str] = []
+    again = table_for(SPACE, cache_dir=tmp_path, runtime=Machine(), note=notes.append)
+    assert len(notes) == 1
+    assert str(path) in notes[0]
+    assert again.kernels == pytest.approx(first.kernels, rel=1e-3)
+    assert LatencyTable.from_json(path.read_text()) == again
+
+
+def test_a_damaged_unfinished_measurement_is_begun_again(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        table_for(SPACE, cache_dir=tmp_path, runtime=Machine(stop_after=300))
+    (path,) = tmp_path.glob("*.unfinished.json")
+    path.write_text(path.read_text()[:-40])
+    spec = networks(SPACE)[0]
+    table = table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    assert table.latency_ms(lower(spec)) == pytest.approx(truth_ms(spec), rel=1e-3)
+
+
+def test_another_number_of_threads_or_resolution_has_a_file_of_its_own(tmp_path: Path) -> None:
+    table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    table_for(SPACE, cache_dir=tmp_path, runtime=Machine(threads=1))
+    other = mnasnet_space(resolution=32, classes=5).with_choices({"*.layers": (1,), "*.kernel": (3,), "*.se": (False,)})
+    table_for(other, cache_dir=tmp_path, runtime=Machine())
+    assert len(list(tmp_path.glob("latency-*.json"))) == 3
+
+
+def test_a_tight_budget_cuts_rounds_and_no_kernels(tmp_path: Path) -> None:
+    machine = Machine()
+    table = table_for(SPACE, cache_dir=tmp_path, runtime=machine, budget_s=0.0)
+    full = Machine()
+    table_for(SPACE, cache_dir=tmp_path / "full", runtime=full)
+    assert machine.calls < full.calls * (FEWEST_ROUNDS + 2) / (ROUNDS + 1)
+    assert not any(table.missing(lower(spec)) for spec in networks(SPACE))
+
+
+def test_a_cache_that_cannot_be_written_is_told_before_anything_is_timed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    machine = Machine()
+    with pytest.raises(StorageError):
+        table_for(SPACE, cache_dir=tmp_path / "file" / "cache", runtime=machine)
+    assert machine.calls == 0
+
+
+def test_a_measurement_at_the_speed_of_another_devices_table_is_refused(tmp_path: Path) -> None:
+    table = table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    with pytest.raises(InvalidTable, match="1 threads"):
+        measure(networks(SPACE)[:1], table=table, runtime=Machine(threads=1))
+
+
+def test_measured_networks_are_stated_at_the_quiet_speed_with_an_interval_around(tmp_path: Path) -> None:
+    table = table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    specs = networks(SPACE, 3)
+    for spec, one in zip(specs, measure(specs, table=table, runtime=Machine(drift=0.1)), strict=True):
+        assert one.latency_ms == pytest.approx(truth_ms(spec), rel=0.05)
+        assert one.low_ms <= one.latency_ms <= one.high_ms
+        assert one.rounds > 1
+        assert one.raw_median_ms >= 0.99 * truth_ms(spec)

@@ -1,0 +1,93 @@
+"""LatencyTable: prediction is a sum, a missing kernel is an error, files come back as they were or are refused."""
+
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from searchspace.errors import InvalidTable, MissingLatency
+from searchspace.graph import lower
+from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable, identity_key
+from searchspace.mnasnet_space import mnasnet_space
+from searchspace.spec import NetworkSpec
+
+IDENTITY = Identity(
+    schema=SCHEMA, machine="abacus x2", runtime="beads", threads=2, dtype="float32", batch=1,
+    memory_format="channels_last", resolution=64, versions={"beads": "1.0"},
+)  # fmt: skip
+
+
+def table_of(*specs: NetworkSpec) -> LatencyTable:
+    signatures = {layer.signature: None for spec in specs for layer in lower(spec).layers}
+    kernels = {signature: 0.1 + 0.01 * place for place, signature in enumerate(signatures)}
+    return LatencyTable(IDENTITY, 5.0, kernels, Correction(1.1, 0.25, 0.02))
+
+
+@given(spec=st.from_type(NetworkSpec))
+def test_a_network_takes_its_layers_and_the_constant_of_a_network(spec: NetworkSpec) -> None:
+    table, graph = table_of(spec), lower(spec)
+    shares = [table.layer_ms(layer) for layer in graph.layers]
+    assert table.latency_ms(graph) == pytest.approx(table.correction.network_ms + sum(shares))
+    assert not table.missing(graph)
+
+
+@given(spec=st.from_type(NetworkSpec))
+def test_a_table_read_back_is_the_table_written(spec: NetworkSpec) -> None:
+    table = table_of(spec)
+    assert LatencyTable.from_json(table.to_json()) == table
+
+
+@given(spec=st.from_type(NetworkSpec), place=st.integers(0, 1000))
+def test_a_kernel_never_measured_is_an_error_that_names_the_layer_and_the_next_step(
+    spec: NetworkSpec, place: int
+) -> None:
+    table, graph = table_of(spec), lower(spec)
+    layer = graph.layers[place % len(graph.layers)]
+    kernels = {signature: ms for signature, ms in table.kernels.items() if signature != layer.signature}
+    poorer = LatencyTable(table.identity, table.reference_ms, kernels, table.correction)
+    first = next(other for other in graph.layers if other.signature == layer.signature)
+    with pytest.raises(MissingLatency) as caught:
+        poorer.latency_ms(graph)
+    for part in (f"layer {first.name}:", "x".join(map(str, first.in_shape)), "table_for"):
+        assert part in str(caught.value)
+    assert layer in poorer.missing(graph)
+
+
+def _damaged() -> dict[str, str]:
+    space = mnasnet_space(resolution=64)
+    text = table_of(space.spec(space.sample(random.Random(0)))).to_json()
+    data = json.loads(text)
+    row = data["kernels"][0]
+    return {
+        "cut off": text[: len(text) // 2],
+        "empty": "",
+        "a list": "[]",
+        "no kernels": json.dumps({key: value for key, value in data.items() if key != "kernels"}),
+        "another schema": json.dumps({**data, "identity": {**data["identity"], "schema": SCHEMA + 1}}),
+        "a negative time": json.dumps({**data, "kernels": [[*row[:-1], -1.0]]}),
+        "a time of zero": json.dumps({**data, "kernels": [[*row[:-1], 0]]}),
+        "a time that is no number": json.dumps({**data, "kernels": [[*row[:-1], "fast"]]}),
+        "not a number": json.dumps({**data, "reference_ms": float("nan")}),
+        "a kernel twice": json.dumps({**data, "kernels": [row, row]}),
+        "an unknown op": json.dumps({**data, "kernels": [["magic", *row[1:]]]}),
+        "a short row": json.dumps({**data, "kernels": [[*row[:-2], 1.0]]}),
+        "an unknown correction": json.dumps({**data, "correction": {**data["correction"], "luck": 1.0}}),
+        "a scale of zero": json.dumps({**data, "correction": {**data["correction"], "scale": 0.0}}),
+    }
+
+
+@pytest.mark.parametrize(("name", "text"), _damaged().items())
+def test_a_damaged_table_is_refused_with_the_next_step(name: str, text: str) -> None:
+    with pytest.raises(InvalidTable, match=r"search\.latency build"):
+        LatencyTable.from_json(text)
+
+
+def test_every_part_of_an_identity_changes_its_key() -> None:
+    changed: list[Identity] = [
+        {**IDENTITY, "machine": "slide rule"}, {**IDENTITY, "runtime": "rope"}, {**IDENTITY, "threads": 1},
+        {**IDENTITY, "dtype": "bfloat16"}, {**IDENTITY, "batch": 2}, {**IDENTITY, "memory_format": "contiguous"},
+        {**IDENTITY, "resolution": 96}, {**IDENTITY, "versions": {"beads": "1.1"}}, {**IDENTITY, "schema": 2},
+    ]  # fmt: skip
+    assert len({identity_key(identity) for identity in (IDENTITY, *changed)}) == 10

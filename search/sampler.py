@@ -12,6 +12,7 @@ A proposal depends on the seed and on the trials before it that did not fail, no
 whose cut-off trial failed and was queued again, goes on as an undisturbed one would.
 """
 
+import itertools
 import math
 import random
 import statistics
@@ -34,7 +35,6 @@ USED_BUDGET = 0.85  # "gp" proposes networks that use at least this share of the
 FIRST_TRIALS = 6  # before the Gaussian process has its say
 DRAWS = 200  # tries of rejection sampling
 WALK_STEPS = 150  # of the random walk that takes over where rejection finds nothing
-TPE_DRAWS = 16
 Array = npt.NDArray[np.float64]
 
 
@@ -78,11 +78,10 @@ class BudgetSampler(optuna.samplers.BaseSampler):
         self._floor_ms: float | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The whole space."""
         return self._distributions
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Optuna asks nobody where there is nothing to choose; a space of one network ends here."""
+        """Optuna asks nobody where there is nothing to choose: a space of one network ends here."""
         if not self._distributions:
             self.sample_relative(study, trial, {})
 
@@ -133,7 +132,7 @@ class BudgetSampler(optuna.samplers.BaseSampler):
         tpe = optuna.samplers.TPESampler(
             seed=moves.rng.getrandbits(31), n_startup_trials=0, multivariate=True, constant_liar=False
         )
-        for _ in range(TPE_DRAWS):
+        for _ in range(16):
             choices = tpe.sample_relative(study, trial, self._distributions)
             if moves.fits(candidate := self.pricer.price(choices)):
                 return candidate
@@ -178,8 +177,8 @@ def _values(study: optuna.Study, trials: list[FrozenTrial]) -> dict[int, float]:
         step = trial.last_step
         if trial.state != TrialState.PRUNED or step is None or not math.isfinite(trial.intermediate_values[step]):
             continue
-        gains = [values[t.number] - t.intermediate_values[step] for t in complete if step in t.intermediate_values]
-        if gains:
+        gains = [values[t.number] - t.intermediate_values.get(step, math.nan) for t in complete]
+        if gains := [gain for gain in gains if math.isfinite(gain)]:
             values[trial.number] = trial.intermediate_values[step] + sum(gains) / len(gains)
     return {number: sign * values[number] for number in sorted(values)}
 
@@ -226,17 +225,14 @@ class _Moves:
         return self.walk(self.within_budget(self.draw()), steps=WALK_STEPS)
 
     def within_budget(self, choices: Choices, *, floor_ms: float = 0.0) -> Choices:
-        """Full choices brought within the budget by as few of the fastest network's choices as do, in random order.
-
-        Below floor_ms, some random changes upwards follow.
-        """
+        """Full choices with as few of the fastest network's as fit, in random order; then upwards to floor_ms."""
         order = self.rng.sample(self.open, len(self.open))
         fewest, most = 0, len(order)
         while fewest < most:  # bisection; all of them give the fastest network, which fits
             half = (fewest + most) // 2
             mixed = choices | {name: self.fast[name] for name in order[:half]}
             fewest, most = (fewest, half) if self.price(mixed).latency_ms <= self.budget_ms else (half + 1, most)
-        choices = choices | {name: self.fast[name] for name in order[:most]}
+        choices |= {name: self.fast[name] for name in order[:most]}
         for _ in range(30):
             now = self.price(choices).latency_ms
             if now >= floor_ms:
@@ -248,8 +244,7 @@ class _Moves:
 
     def _path(self, choices: Choices, *, steps: int, floor_ms: float) -> Iterator[Candidate]:
         """A random walk inside [floor_ms, budget] (upwards, while below floor_ms)."""
-        here = self.price(choices)
-        yield here
+        yield (here := self.price(choices))
         for _ in range(steps):
             changed = self.step(choices)
             there = self.price(changed)
@@ -269,7 +264,7 @@ class _Moves:
         """Networks from all over the space that use the budget."""
         for _ in range(3):
             start = self.within_budget(self.draw(), floor_ms=floor_ms)
-            yield from list(self._path(start, steps=60, floor_ms=floor_ms))[10::2]
+            yield from itertools.islice(self._path(start, steps=60, floor_ms=floor_ms), 10, None, 2)
 
     def around(self, best: list[Candidate], *, floor_ms: float) -> Iterator[Candidate]:
         """New networks that differ from one of `best` in one to three choices and use the budget."""
@@ -287,13 +282,13 @@ class _Moves:
         The last change is the one that leaves the most of the budget used.
         """
         here = self.price(choices)
-        while here.latency_ms > self.budget_ms:
+        while (here_ms := here.latency_ms) > self.budget_ms:
             around = [self.price(choices) for choices in self.space.neighbours(here.choices)]
             if fitting := [c for c in around if c.latency_ms <= self.budget_ms]:
                 return max(fitting, key=lambda c: c.latency_ms)
-            here_ms = here.latency_ms
             faster = [c for c in around if c.latency_ms < here_ms] or [self.fastest]
-            here = min(faster, key=lambda c: abs(c.latency_ms - 0.9 * here_ms))
+            gaps = [abs(c.latency_ms - 0.9 * here_ms) for c in faster]
+            here = faster[gaps.index(min(gaps))]
         return here
 
     def anything_left(self, tried: Iterable[Candidate]) -> Candidate:
@@ -337,7 +332,8 @@ class _Features:
         present = [name in choices for name, _ in self.codes]
         means = [sum(row[i] for i in group) / max(1, sum(present[i] for i in group)) for group in self._groups]
         layers = sum(int(value) for name, value in choices.items() if name.endswith(".layers"))
-        return row + means + [math.log(size) for size in (candidate.params, candidate.macs, layers, candidate.latency_ms)]
+        sizes = (candidate.params, candidate.macs, layers, candidate.latency_ms)
+        return row + means + [math.log(size) for size in sizes]
 
 
 def _codes(values: tuple[Value, ...]) -> dict[str, dict[Value, float]]:

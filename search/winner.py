@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,7 +192,8 @@ def _epochs(search: Search, trial: optuna.trial.FrozenTrial) -> int:
 def write_winner(winner: Winner, module: Network, folder: Path, *, classes: tuple[str, ...], pixels: int) -> None:
     """best.json (the spec) and best.safetensors (its weights; classes and training pixels in the metadata)."""
     state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
-    metadata = {"classes": "\n".join(classes), "trained_at_px": str(pixels), "fingerprint": winner.spec.fingerprint()}
+    about = {"classes": classes, "trained_at_px": pixels, "fingerprint": winner.spec.fingerprint()}
+    metadata = {"phinas": json.dumps(about)}  # one key: safetensors writes several in no fixed order
     write_atomic(folder / "best.safetensors", safetensors.torch.save(state, metadata))
     write_atomic(folder / "best.json", winner.spec.to_json())
     for checkpoint in folder.glob("winner-*.ckpt"):

@@ -232,7 +232,7 @@ class _Moves:
             half = (fewest + most) // 2
             mixed = choices | {name: self.fast[name] for name in order[:half]}
             fewest, most = (fewest, half) if self.price(mixed).latency_ms <= self.budget_ms else (half + 1, most)
-        choices |= {name: self.fast[name] for name in order[:most]}
+        choices = choices | {name: self.fast[name] for name in order[:most]}
         for _ in range(30):
             now = self.price(choices).latency_ms
             if now >= floor_ms:
@@ -287,8 +287,7 @@ class _Moves:
             if fitting := [c for c in around if c.latency_ms <= self.budget_ms]:
                 return max(fitting, key=lambda c: c.latency_ms)
             faster = [c for c in around if c.latency_ms < here_ms] or [self.fastest]
-            gaps = [abs(c.latency_ms - 0.9 * here_ms) for c in faster]
-            here = faster[gaps.index(min(gaps))]
+            here = faster[int(np.argmin([abs(c.latency_ms - 0.9 * here_ms) for c in faster]))]
         return here
 
     def anything_left(self, tried: Iterable[Candidate]) -> Candidate:

@@ -41,7 +41,7 @@ class TrainingDiverged(PhinasError):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The schedule of one training. The defaults are tuned for about 100 steps from scratch, and hold for more.
+    """The schedule of one training. The defaults are tuned for 160 steps from scratch, and hold for more.
 
     epochs, epoch_images: the effort. An epoch is a look at `epoch_images` training images, or at all of them where
         there are fewer; the next epoch goes on with those not seen yet. So a large data set makes no trial longer.
@@ -58,7 +58,7 @@ class Recipe:
     epoch_images: int = 1280
     epoch_validation: int = 1000
     batch_size: int = 32
-    learning_rate: float = 0.1
+    learning_rate: float = 0.025
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup_fraction: float = 0.2

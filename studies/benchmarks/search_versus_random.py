@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--data", default=str(CIFAR), help="data set (default: %(default)s)")
     cli.add_argument("--budget-ms", type=float, default=20.0, help="latency budget (default: %(default)s)")
     cli.add_argument("--minutes", type=float, default=30.0, help="minutes of each run (default: %(default)s)")
-    cli.add_argument("--proxy-resolution", type=int, default=32, help="training pixels (default: %(default)s)")
+    cli.add_argument("--proxy-resolution", type=int, default=48, help="training pixels (default: %(default)s)")
     cli.add_argument("--seeds", type=int, default=3, help="number of seeds (default: %(default)s)")
     cli.add_argument("--samplers", default="gp,random", help="compared samplers (default: %(default)s)")
     cli.add_argument("--one-at-a-time", action="store_true", help="one run after the other, each on all cores")

@@ -39,13 +39,14 @@ class Costs(NamedTuple):
 def layer_params_macs(layer: Layer) -> tuple[int, int]:
     """(learnable parameters, multiply-adds of one image) of one layer.
 
-    A convolution has a weight and 2 parameters per channel for its batch norm; SE and linear layers have biases.
+    A convolution has a weight and per channel 2 parameters of its batch norm or a bias; SE and linear layers have
+    biases.
     Raises InvalidSpec for an op that is not in `searchspace.graph.OPS`.
     """
-    _, op, _, (channels, _, _), (out, height, width), _, kernel, _, groups, _, squeeze, _ = layer
+    _, op, _, (channels, _, _), (out, height, width), _, kernel, _, groups, _, squeeze, _, _, norm, _ = layer
     if op == "conv":
         weight = out * (channels // groups) * kernel * kernel
-        return weight + 2 * out, weight * height * width
+        return weight + (2 * out if norm else out), weight * height * width
     if op == "se":
         weight = 2 * channels * squeeze
         return weight + squeeze + channels, weight

@@ -4,7 +4,17 @@ from collections.abc import Sequence
 from itertools import groupby, islice
 from typing import NamedTuple
 
-from searchspace.blocks import Block, Classifier, ConvBN, SeparableConv, out_channels
+from searchspace.blocks import (
+    HEADS,
+    Block,
+    Classifier,
+    ConvBN,
+    Fire,
+    MaxPool,
+    SeparableConv,
+    ShuffleUnit,
+    ShuffleUnitV2,
+)
 from searchspace.cost import costs
 from searchspace.graph import lower
 from searchspace.lift import lift
@@ -36,6 +46,7 @@ class StageRow(NamedTuple):
 
 
 class _BlockCost(NamedTuple):
+    channels: int
     out_resolution: int
     params: int
     macs: int
@@ -48,8 +59,9 @@ def stage_rows(spec: NetworkSpec) -> list[StageRow]:
     per_block = []
     for _, group in groupby(layers, key=lambda pair: pair[0].name.split(".")[:2]):
         pairs = list(group)
-        out_resolution = pairs[-1][0].out_shape[1]
-        per_block.append(_BlockCost(out_resolution, sum(c.params for _, c in pairs), sum(c.macs for _, c in pairs)))
+        channels, out_resolution, _ = pairs[-1][0].out_shape
+        own_params, own_macs = sum(c.params for _, c in pairs), sum(c.macs for _, c in pairs)
+        per_block.append(_BlockCost(channels, out_resolution, own_params, own_macs))
     blocks = iter(zip(spec.blocks, per_block, strict=True))
     return [
         _stage_row(stage.name, row, list(islice(blocks, row.repeats)))
@@ -61,16 +73,15 @@ def stage_rows(spec: NetworkSpec) -> list[StageRow]:
 def _stage_row(stage: str, row: Row, run: list[tuple[Block, _BlockCost]]) -> StageRow:
     block = run[0][0]
     mobile = row if isinstance(row, MBConvRow) else None
-    conv = None if isinstance(block, Classifier) else block
     return StageRow(
         stage=stage,
         kind=_kind(block),
         expand_ratio=mobile.expand_ratio if mobile else None,
-        kernel=conv.kernel if conv else None,
+        kernel=None if isinstance(block, HEADS) else getattr(block, "kernel", 3),
         se_ratio=mobile.se_ratio if mobile else None,
-        activation=conv.activation if conv else None,
-        stride=conv.stride if conv else None,
-        channels=out_channels(block),
+        activation=getattr(block, "activation", None),
+        stride=None if isinstance(block, HEADS) else getattr(block, "stride", 1),
+        channels=run[-1][1].channels,
         layers=len(run),
         out_resolution=run[-1][1].out_resolution,
         params=sum(cost.params for _, cost in run),
@@ -79,11 +90,24 @@ def _stage_row(stage: str, row: Row, run: list[tuple[Block, _BlockCost]]) -> Sta
 
 
 def _kind(block: Block) -> str:
-    if isinstance(block, Classifier):
-        return "linear"
-    if isinstance(block, ConvBN):
-        return "conv" if block.groups == 1 else f"conv/{block.groups}"
-    return "SepConv" if isinstance(block, SeparableConv) else "MBConv"
+    """A name of at most 10 characters; the number behind a stroke is of groups, or of hidden features."""
+    match block:
+        case Classifier():
+            return f"linear/{block.hidden_features}" if block.hidden_features else "linear"
+        case ConvBN():
+            return "conv" if block.groups == 1 else f"conv/{block.groups}"
+        case SeparableConv():
+            return "SepConv"
+        case ShuffleUnit():
+            return f"Shuffle/{block.groups}"
+        case ShuffleUnitV2():
+            return "ShuffleV2"
+        case Fire():
+            return f"Fire/{block.squeeze_channels}"
+        case MaxPool():
+            return "maxpool"
+        case _:
+            return {"ConvClassifier": "conv", "Conv": "conv"}.get(type(block).__name__, type(block).__name__)
 
 
 def short(count: float) -> str:

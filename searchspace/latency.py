@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypedDict
 from searchspace.errors import InvalidTable, MissingLatency
 from searchspace.graph import OPS, Graph, Layer
 
-SCHEMA = 1
+SCHEMA = 2
 Signature = tuple[object, ...]
 
 

@@ -7,10 +7,35 @@ gives that template back as far as its integers tell ratios apart: expansion rat
 
 from typing import assert_never
 
-from searchspace.blocks import Block, Classifier, ConvBN, MBConv, SeparableConv, out_channels
+from searchspace.blocks import (
+    Block,
+    Classifier,
+    Conv,
+    ConvBN,
+    ConvClassifier,
+    Fire,
+    MaxPool,
+    MBConv,
+    SeparableConv,
+    ShuffleUnit,
+    ShuffleUnitV2,
+    out_channels,
+)
 from searchspace.rounding import expand_of, squeeze_of
 from searchspace.spec import NetworkSpec
-from searchspace.template import ClassifierRow, ConvRow, MBConvRow, Row, StageTemplate, Template
+from searchspace.template import (
+    ClassifierRow,
+    ConvClassifierRow,
+    ConvRow,
+    FireRow,
+    MaxPoolRow,
+    MBConvRow,
+    Row,
+    ShuffleRow,
+    ShuffleV2Row,
+    StageTemplate,
+    Template,
+)
 
 Pairs = list[tuple[int, int]]
 
@@ -25,8 +50,9 @@ def lift(spec: NetworkSpec) -> Template:
     stages = []
     for stage in spec.stages:
         stages.append(StageTemplate(stage.name, _rows(channels, stage.blocks)))
-        channels = out_channels(stage.blocks[-1])
-    return Template(spec.name, tuple(stages), spec.resolution, spec.in_channels)
+        for block in stage.blocks:
+            channels = out_channels(block, channels)
+    return Template(spec.name, tuple(stages), spec.resolution, spec.in_channels, spec.conventions)
 
 
 def _rows(in_channels: int, blocks: tuple[Block, ...]) -> tuple[Row, ...]:
@@ -38,7 +64,8 @@ def _rows(in_channels: int, blocks: tuple[Block, ...]) -> tuple[Row, ...]:
             run = run[:1]
             row = _row(in_channels, run)
         rows.append(row)
-        in_channels = out_channels(run[-1])
+        for block in run:
+            in_channels = out_channels(block, in_channels)
         blocks = blocks[len(run) :]
     return tuple(rows)
 
@@ -61,14 +88,50 @@ def _row(in_channels: int, run: tuple[Block, ...]) -> Row:
             )  # fmt: skip
         case MBConv() | SeparableConv():
             return _mbconv_row(in_channels, block, run)
+        case Conv():
+            return ConvRow(
+                width=block.out_channels, kernel=block.kernel, stride=block.stride, activation=block.activation,
+                bias=True, padding=block.padding, repeats=len(run), grows_deeper=len(run) > 1,
+            )  # fmt: skip
+        case MaxPool():
+            return MaxPoolRow(kernel=block.kernel, stride=block.stride, padding=block.padding, repeats=len(run))
+        case Fire():
+            return FireRow(
+                squeeze_width=block.squeeze_channels, expand1x1_width=block.expand1x1_channels,
+                expand3x3_width=block.expand3x3_channels, activation=block.activation, repeats=len(run),
+            )  # fmt: skip
+        case ShuffleUnit():
+            return _shuffle_row(block, run)
+        case ShuffleUnitV2():
+            return ShuffleV2Row(
+                width=block.out_channels, mid_ratio=block.mid_channels / block.out_channels, kernel=block.kernel,
+                stride=block.stride, activation=block.activation, repeats=len(run),
+            )  # fmt: skip
         case Classifier():
-            return ClassifierRow(classes=block.classes, dropout_percent=block.dropout_percent)
+            return ClassifierRow(
+                classes=block.classes, dropout_percent=block.dropout_percent, hidden_width=block.hidden_features,
+                hidden_activation=block.hidden_activation,
+            )  # fmt: skip
+        case ConvClassifier():
+            return ConvClassifierRow(
+                classes=block.classes, dropout_percent=block.dropout_percent, activation=block.activation
+            )
         case _:
             assert_never(block)
 
 
+def _shuffle_row(block: ShuffleUnit, run: tuple[Block, ...]) -> ShuffleRow:
+    """Widths of a scaled network must stay divisible: by the groups, and so that a quarter of them does."""
+    return ShuffleRow(
+        width=block.out_channels, groups=block.groups, divisor=4 * block.groups,
+        reduce_groups=0 if block.reduce_groups == block.groups else block.reduce_groups,
+        bottleneck_ratio=block.bottleneck_channels / block.out_channels, kernel=block.kernel, stride=block.stride,
+        activation=block.activation, repeats=len(run),
+    )  # fmt: skip
+
+
 def _mbconv_row(in_channels: int, block: MBConv | SeparableConv, run: tuple[Block, ...]) -> MBConvRow:
-    inputs = (in_channels, *map(out_channels, run[:-1]))
+    inputs = (in_channels, *(out_channels(block, 0) for block in run[:-1]))
     inside = [(c, b) for c, b in zip(inputs, run, strict=True) if isinstance(b, type(block))]
     ratio = _expand_ratio([(c, b.expand_channels) for c, b in inside if isinstance(b, MBConv)])
     # A block that could have no skip does not say whether its row has them; one that could and has none does.

@@ -25,20 +25,35 @@ def round_repeats(repeats: int, depth_mult: float) -> int:
     return max(1, math.ceil(repeats * depth_mult - 1e-9))
 
 
-def expand_of(channels: int, ratio: float) -> int:
-    """Expanded channels of an inverted residual: `channels * ratio` to the nearest integer, at least 1."""
-    return max(1, round(channels * ratio))
+def expand_of(channels: int, ratio: float, *, divisor: int = 1) -> int:
+    """Expanded channels of an inverted residual: `channels * ratio` to the nearest integer, at least 1.
+
+    With a `divisor`, to its multiples by `round_channels`: MobileNetV3's released code (`expand_input`, divisor 8).
+    """
+    return round_channels(channels * ratio, divisor=divisor) if divisor > 1 else max(1, round(channels * ratio))
 
 
-def squeeze_of(channels: int, ratio: float) -> int:
+def squeeze_of(channels: int, ratio: float, *, divisor: int = 1) -> int:
     """Squeezed channels of an SE block: `channels * ratio` rounded down, at least 1.
 
-    Source: EfficientNet and MnasNet take `channels` = the block's input (MobileNetV3 rounds a quarter of the
-    expanded width instead).
+    Source: EfficientNet and MnasNet take `channels` = the block's input. MobileNetV3 takes the expanded channels and
+    rounds to a `divisor` of 8 by `round_channels`.
     """
+    if divisor > 1:
+        return round_channels(int(channels * ratio + 1e-9) or 1, divisor=divisor)
     return max(1, int(channels * ratio + 1e-9))
 
 
-def conv_out(size: int, stride: int) -> int:
-    """Height or width after a convolution with odd kernel k, stride s and padding (k - 1) / 2: ceil(size / s)."""
-    return -(-size // stride)
+def conv_out(size: int, stride: int, *, kernel: int = 1, padding: str = "half") -> int:
+    """Height or width after a convolution or pooling; below 1 where the kernel does not fit.
+
+    "half" (odd kernel k, (k - 1) / 2 on every side) and TensorFlow's "same" give ceil(size / stride) whatever the
+    kernel; "valid" has no padding; "ceil" is "valid" with the last, incomplete window kept
+    if it begins inside the map.
+    """
+    if padding in ("half", "same"):
+        return -(-size // stride)
+    if padding == "valid":
+        return (size - kernel) // stride + 1
+    assert padding == "ceil", padding
+    return min(-(-(size - kernel) // stride), (size - 1) // stride) + 1

@@ -2,13 +2,13 @@
 
 import difflib
 import json
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
 from searchspace.blocks import BLOCKS, Block
 from searchspace.errors import InvalidSpec, StorageError
-from searchspace.spec import NetworkSpec, Stage
+from searchspace.spec import DEFAULT_CONVENTIONS, Conventions, NetworkSpec, Stage
 
 SCHEMA_VERSION = 1
 
@@ -19,12 +19,14 @@ def block_to_dict(block: Block) -> dict[str, Any]:
 
 
 def spec_to_dict(spec: NetworkSpec) -> dict[str, Any]:
-    """A spec as nested dicts of JSON types."""
+    """A spec as nested dicts of JSON types. Conventions are left out where they are the default ones."""
+    conventions = {} if spec.conventions == DEFAULT_CONVENTIONS else {"conventions": asdict(spec.conventions)}
     return {
         "schema": SCHEMA_VERSION,
         "name": spec.name,
         "resolution": spec.resolution,
         "in_channels": spec.in_channels,
+        **conventions,
         "stages": [
             {"name": stage.name, "blocks": [block_to_dict(block) for block in stage.blocks]} for stage in spec.stages
         ],
@@ -84,7 +86,8 @@ def spec_from_json(text: str) -> NetworkSpec:
             f'a network spec must have "schema": {SCHEMA_VERSION}, got {data.get("schema")!r}: '
             "it is no phinas spec, or a newer phinas wrote it"
         )
-    known = {"schema": True, "name": True, "resolution": True, "in_channels": True, "stages": True}
+    required = dict.fromkeys(("schema", "name", "resolution", "in_channels", "stages"), True)
+    known = required | {"conventions": False}
     data = _checked(data, known, "the spec")
     stages = []
     for index, stage in enumerate(_listed(data["stages"], "stages")):
@@ -94,7 +97,12 @@ def spec_from_json(text: str) -> NetworkSpec:
         rows = (block_from_dict(block, f"{where}.blocks[{i}]") for i, block in enumerate(blocks))
         stages.append(Stage(_text(stage["name"], f"{where}.name"), tuple(rows)))
     name = _text(data["name"], "name")
-    return NetworkSpec(name, data["resolution"], tuple(stages), data["in_channels"])
+    return NetworkSpec(name, data["resolution"], tuple(stages), data["in_channels"], _conventions(data))
+
+
+def _conventions(data: dict[str, Any]) -> Conventions:
+    known = {field.name: False for field in fields(Conventions)}
+    return Conventions(**_checked(data.get("conventions", {}), known, "conventions"))
 
 
 def read_spec(path: Path) -> NetworkSpec:

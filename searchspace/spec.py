@@ -3,10 +3,35 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
-from searchspace.blocks import Block, Classifier, check_block, identity, out_channels
+from searchspace.blocks import HEADS, Block, Conv, MaxPool, check_block, identity, out_channels, out_size, stride_of
 from searchspace.errors import InvalidSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conventions:
+    """What every layer of a network shares, and published implementations do differently.
+
+    padding: of convolutions with stride: "half" on every side, or "same", TensorFlow's rule: as much as
+        ceil(size / stride) outputs need, an odd pixel at the right and the bottom. No shape depends on it.
+    norm_eps: added to the variance by batch norm. norm_momentum: of the running statistics, as torch counts it.
+    """
+
+    padding: str = "half"
+    norm_eps: float = 1e-5
+    norm_momentum: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.padding not in ("half", "same"):
+            raise InvalidSpec(f'Conventions.padding must be "half" or "same", got {self.padding!r}')
+        for field, most in (("norm_eps", 1.0), ("norm_momentum", 1.0)):
+            value = getattr(self, field)
+            if type(value) is not float or not 0 < value <= most:
+                raise InvalidSpec(f"Conventions.{field} must be a number above 0, at most 1, got {value!r}")
+
+
+DEFAULT_CONVENTIONS = Conventions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +54,16 @@ class Stage:
 class NetworkSpec:
     """A classification network: input (batch, in_channels, resolution, resolution), output (batch, classes).
 
-    Raises InvalidSpec if rows do not fit each other, if the last row is not the only Classifier, or if the
-    resolution is below the total stride (the last maps would be all padding).
+    Raises InvalidSpec if rows do not fit each other, if the last row is not the only head (Classifier or
+    ConvClassifier), or if the resolution is below the total stride (the last maps would be all padding) or leaves an
+    unpadded kernel no room.
     """
 
     name: str
     resolution: int
     stages: tuple[Stage, ...]
     in_channels: int = 3
+    conventions: Conventions = DEFAULT_CONVENTIONS
 
     def __post_init__(self) -> None:
         for field in ("resolution", "in_channels"):
@@ -48,15 +75,30 @@ class NetworkSpec:
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise InvalidSpec(f"stage names must differ, got {names}")
-        kinds = [isinstance(block, Classifier) for block in self.blocks]
-        if sum(kinds) != 1 or not kinds[-1]:
-            raise InvalidSpec("a network ends in its only Classifier row; add one as the last block")
+        if not isinstance(self.conventions, Conventions):
+            raise InvalidSpec(f"NetworkSpec.conventions must be Conventions, got {self.conventions!r}")
+        blocks = self.blocks
+        heads = [isinstance(block, HEADS) for block in blocks]
+        if sum(heads) != 1 or not heads[-1]:
+            raise InvalidSpec("a network ends in its only Classifier or ConvClassifier row; add one as the last block")
         for where, in_channels, block in self.walk():
             check_block(block, in_channels, where)
         if self.resolution < self.total_stride:
             raise InvalidSpec(
                 f"the resolution must be at least the total stride {self.total_stride}, got {self.resolution}"
             )
+        if any(isinstance(block, (Conv, MaxPool)) for block in blocks):
+            self._check_room()
+
+    def _check_room(self) -> None:
+        size = self.resolution
+        for where, _, block in self.walk():
+            before, size = size, out_size(block, size)
+            if size < 1:
+                raise InvalidSpec(
+                    f"{where}: its unpadded kernel does not fit a map of {before} px: raise the resolution, "
+                    f"got {self.resolution}"
+                )
 
     def walk(self) -> Iterator[tuple[str, int, Block]]:
         """(dotted name, input channels, block) of every block in order."""
@@ -64,7 +106,7 @@ class NetworkSpec:
         for stage in self.stages:
             for index, block in enumerate(stage.blocks):
                 yield f"{stage.name}.{index}", channels, block
-                channels = out_channels(block)
+                channels = out_channels(block, channels)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -74,15 +116,14 @@ class NetworkSpec:
     @property
     def classes(self) -> int:
         """Number of classes of the classifier."""
-        return out_channels(self.stages[-1].blocks[-1])
+        return out_channels(self.blocks[-1], 0)
 
     @property
     def total_stride(self) -> int:
         """Product of all strides: input pixels per pixel of the last map."""
         product = 1
         for block in self.blocks:
-            if not isinstance(block, Classifier):
-                product *= block.stride
+            product *= stride_of(block)
         return product
 
     def with_resolution(self, resolution: int) -> "NetworkSpec":
@@ -93,9 +134,13 @@ class NetworkSpec:
         """The same network with another number of classes."""
         last = self.stages[-1]
         head = last.blocks[-1]
-        assert isinstance(head, Classifier)
+        assert isinstance(head, HEADS)
         blocks = (*last.blocks[:-1], replace(head, classes=classes))
         return replace(self, stages=(*self.stages[:-1], replace(last, blocks=blocks)))
+
+    def with_conventions(self, conventions: Conventions) -> "NetworkSpec":
+        """The same layers under other conventions; its parameters and MACs stay."""
+        return replace(self, conventions=conventions)
 
     def with_name(self, name: str) -> "NetworkSpec":
         """The same network under another name; its fingerprint stays."""
@@ -106,7 +151,9 @@ class NetworkSpec:
 
         The network's name, its stages' names and the way its blocks are grouped do not count.
         """
-        content = [self.in_channels, self.resolution, [identity(block) for block in self.blocks]]
+        content: list[object] = [self.in_channels, self.resolution, [identity(block) for block in self.blocks]]
+        if self.conventions != DEFAULT_CONVENTIONS:
+            content.append(asdict(self.conventions))
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:

@@ -20,7 +20,7 @@ class Network(nn.Sequential):
     def __init__(self, spec: NetworkSpec) -> None:
         blocks: dict[str, list[nn.Module]] = {stage.name: [] for stage in spec.stages}
         for where, in_channels, row in spec.walk():
-            blocks[where.rpartition(".")[0]].append(make_block(in_channels, row))
+            blocks[where.rpartition(".")[0]].append(make_block(in_channels, row, spec.conventions))
         for name in blocks:
             if name == "spec" or hasattr(nn.Sequential(), name):
                 raise InvalidSpec(f"the stage name {name!r} is taken by torch modules: give the stage another name")

@@ -4,10 +4,27 @@ Shapes: every block takes (batch, channels, height, width) and gives the same wi
 stride, rounded up; every one works at any resolution and in channels-last memory.
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import assert_never
+
 import torch
 from torch import Tensor, nn
 
-from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv
+from searchspace.blocks import (
+    Block,
+    Classifier,
+    Conv,
+    ConvBN,
+    ConvClassifier,
+    Fire,
+    MaxPool,
+    MBConv,
+    SeparableConv,
+    ShuffleUnit,
+    ShuffleUnitV2,
+)
+from searchspace.spec import DEFAULT_CONVENTIONS, Conventions
 
 
 def activation(name: str) -> nn.Module:
@@ -67,25 +84,50 @@ class PointwiseConv2d(nn.Conv2d):
         return nn.functional.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
-class ConvBNAct(nn.Module):
-    """Convolution without bias, batch norm, activation; symmetric padding (kernel - 1) / 2."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, groups: int, act: str) -> None:
-        super().__init__()
-        padding = (kernel - 1) // 2
-        kind = nn.Conv2d
-        if groups == in_channels == out_channels:
-            kind = DepthwiseConv2d
-        elif kernel == stride == groups == 1:
-            kind = PointwiseConv2d
-        self.conv: nn.Module = kind(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
-        self.act = activation(act)
+class SameConv2d(nn.Conv2d):
+    """A convolution with TensorFlow's SAME padding: ceil(size / stride) outputs, an odd pixel of padding at the right
+    and the bottom."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in, height, width) -> (batch, out, ceil(height / stride), ceil(width / stride))."""
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        height, width = (max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[2:])
+        x = nn.functional.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
+        return super().forward(x)
+
+
+class ConvBNAct(nn.Module):
+    """Convolution, batch norm, activation. With `bias` the convolution has one and there is no batch norm.
+
+    `padding` "half" is (kernel - 1) / 2 on every side, "valid" none.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, groups: int = 1,
+        act: str = "identity", *, conventions: Conventions = DEFAULT_CONVENTIONS, bias: bool = False,
+        padding: str = "half",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        pixels = (kernel - 1) // 2 if padding == "half" else 0
+        kind = nn.Conv2d
+        if conventions.padding == "same" and padding == "half" and stride > 1 and kernel > 1:
+            kind, pixels = SameConv2d, 0
+        elif groups == in_channels == out_channels:
+            kind = DepthwiseConv2d
+        elif kernel == stride == groups == 1:
+            kind = PointwiseConv2d
+        self.conv: nn.Module = kind(in_channels, out_channels, kernel, stride, pixels, groups=groups, bias=bias)
+        eps, momentum = conventions.norm_eps, conventions.norm_momentum
+        self.norm: nn.Module = nn.Identity() if bias else nn.BatchNorm2d(out_channels, eps, momentum)
+        self.act = activation(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in, height, width) -> (batch, out, height / stride, width / stride), rounded up for "half"."""
         out: Tensor = self.act(self.norm(self.conv(x)))
         return out
+
+
+MakeConv = Callable[..., ConvBNAct]
 
 
 class SqueezeExcite(nn.Module):
@@ -105,31 +147,75 @@ class SqueezeExcite(nn.Module):
 
 
 class Add(nn.Module):
-    """The residual sum, a module so that it can be timed and hooked like every other layer."""
+    """The residual sum and its activation, a module so that it can be timed and hooked like every other layer."""
+
+    def __init__(self, act: str = "identity") -> None:
+        super().__init__()
+        self.act = None if act == "identity" else activation(act)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Two tensors of one shape -> their sum."""
-        return x + skip
+        out: Tensor = x + skip if self.act is None else self.act(x + skip)
+        return out
+
+
+class Concat(nn.Module):
+    """Two tensors one after the other by channels, and an activation."""
+
+    def __init__(self, act: str = "identity") -> None:
+        super().__init__()
+        self.act = None if act == "identity" else activation(act)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """(batch, a, height, width), (batch, b, height, width) -> (batch, a + b, height, width)."""
+        out = torch.cat((first, second), 1)
+        return out if self.act is None else self.act(out)
+
+
+class Slice(nn.Module):
+    """`channels` channels from `start` on; a view."""
+
+    def __init__(self, start: int, channels: int) -> None:
+        super().__init__()
+        self.start, self.channels = start, channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in, height, width) -> (batch, channels, height, width)."""
+        return x.narrow(1, self.start, self.channels)
+
+
+class ChannelShuffle(nn.Module):
+    """Channels dealt out over `groups`: channel g * n + i becomes i * groups + g (arXiv:1707.01083, section 3.1)."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as the input; one copy in channels-last memory."""
+        batch, channels, height, width = x.shape
+        dealt = x.permute(0, 2, 3, 1).reshape(batch, height, width, self.groups, channels // self.groups)
+        return dealt.transpose(3, 4).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 class InvertedResidual(nn.Module):
     """MBConv and SeparableConv rows: [expand], depthwise, [squeeze], project, [add]."""
 
-    def __init__(self, in_channels: int, row: MBConv | SeparableConv) -> None:
+    def __init__(self, in_channels: int, row: MBConv | SeparableConv, conv: MakeConv) -> None:
         super().__init__()
         channels = in_channels
         self.expand: ConvBNAct | None = None
         project = "identity"
         if isinstance(row, MBConv):
             channels = row.expand_channels
-            self.expand = ConvBNAct(in_channels, channels, 1, 1, 1, row.activation)
+            self.expand = conv(in_channels, channels, act=row.activation)
         else:
             project = row.project_activation
-        self.depthwise = ConvBNAct(channels, channels, row.kernel, row.stride, channels, row.activation)
+        self.depthwise = conv(channels, channels, row.kernel, row.stride, channels, row.activation)
         self.squeeze: SqueezeExcite | None = None
         if row.squeeze_channels:
             self.squeeze = SqueezeExcite(channels, row.squeeze_channels, row.squeeze_activation, row.gate)
-        self.project = ConvBNAct(channels, row.out_channels, 1, 1, 1, project)
+        self.project = conv(channels, row.out_channels, act=project)
         self.add = Add() if row.skip else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -144,6 +230,81 @@ class InvertedResidual(nn.Module):
         return x if self.add is None else self.add(x, skip)
 
 
+class FireModule(nn.Module):
+    """Fire rows: squeeze, then expand1x1 and expand3x3 side by side, concatenated."""
+
+    def __init__(self, in_channels: int, row: Fire, conv: MakeConv) -> None:
+        super().__init__()
+        act, inner = row.activation, row.squeeze_channels
+        self.squeeze = conv(in_channels, inner, act=act, bias=True)
+        self.expand1x1 = conv(inner, row.expand1x1_channels, act=act, bias=True)
+        self.expand3x3 = conv(inner, row.expand3x3_channels, 3, act=act, bias=True)
+        self.concat = Concat()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in, height, width) -> (batch, out, height, width)."""
+        x = self.squeeze(x)
+        out: Tensor = self.concat(self.expand1x1(x), self.expand3x3(x))
+        return out
+
+
+class ShuffleUnitModule(nn.Module):
+    """ShuffleUnit rows: reduce, [shuffle], depthwise, expand; add, or concat with the pooled shortcut."""
+
+    def __init__(self, in_channels: int, row: ShuffleUnit, conv: MakeConv) -> None:
+        super().__init__()
+        inner, strided = row.bottleneck_channels, row.stride > 1
+        branch = row.out_channels - in_channels if strided else row.out_channels
+        self.shortcut = nn.AvgPool2d(3, row.stride, 1) if strided else None
+        self.reduce = conv(in_channels, inner, groups=row.reduce_groups, act=row.activation)
+        self.shuffle = ChannelShuffle(row.groups) if row.groups > 1 else None
+        self.depthwise = conv(inner, inner, row.kernel, row.stride, inner)
+        self.expand = conv(inner, branch, groups=row.groups)
+        self.concat = Concat(row.activation) if strided else None
+        self.add = None if strided else Add(row.activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in, height, width) -> (batch, out, ceil(height / stride), ceil(width / stride))."""
+        skip = x if self.shortcut is None else self.shortcut(x)
+        x = self.reduce(x)
+        if self.shuffle is not None:
+            x = self.shuffle(x)
+        x = self.expand(self.depthwise(x))
+        out: Tensor = self.add(x, skip) if self.add is not None else self.concat(skip, x)  # type: ignore[misc]
+        return out
+
+
+class ShuffleUnitV2Module(nn.Module):
+    """ShuffleUnitV2 rows: keep (or shortcut_depthwise, shortcut_project); [work], expand, depthwise, project; concat;
+    shuffle."""
+
+    def __init__(self, in_channels: int, row: ShuffleUnitV2, conv: MakeConv) -> None:
+        super().__init__()
+        act, half, inner = row.activation, row.out_channels // 2, row.mid_channels
+        strided = row.stride > 1
+        self.keep = None if strided else Slice(0, half)
+        self.shortcut_depthwise = self.shortcut_project = None
+        if strided:
+            self.shortcut_depthwise = conv(in_channels, in_channels, row.kernel, row.stride, in_channels)
+            self.shortcut_project = conv(in_channels, half, act=act)
+        self.work = None if strided else Slice(half, half)
+        self.expand = conv(in_channels if strided else half, inner, act=act)
+        self.depthwise = conv(inner, inner, row.kernel, row.stride, inner)
+        self.project = conv(inner, half, act=act)
+        self.concat = Concat()
+        self.shuffle = ChannelShuffle(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in, height, width) -> (batch, out, ceil(height / stride), ceil(width / stride))."""
+        if self.keep is not None and self.work is not None:
+            kept, x = self.keep(x), self.work(x)
+        else:
+            kept = self.shortcut_project(self.shortcut_depthwise(x))  # type: ignore[misc]
+        x = self.project(self.depthwise(self.expand(x)))
+        out: Tensor = self.shuffle(self.concat(kept, x))
+        return out
+
+
 class GlobalPool(nn.Module):
     """Mean over height and width."""
 
@@ -152,30 +313,86 @@ class GlobalPool(nn.Module):
         return x.mean((2, 3))
 
 
+class LinearAct(nn.Linear):
+    """A linear layer and its activation."""
+
+    def __init__(self, in_features: int, out_features: int, act: str) -> None:
+        super().__init__(in_features, out_features)
+        self.act = activation(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in) -> (batch, out)."""
+        out: Tensor = self.act(super().forward(x))
+        return out
+
+
 class Head(nn.Module):
-    """Classifier row: global pooling, dropout, linear layer."""
+    """Classifier row: global pooling, [hidden layer,] dropout, linear layer."""
 
     def __init__(self, in_channels: int, row: Classifier) -> None:
         super().__init__()
         self.pool = GlobalPool()
+        self.hidden: LinearAct | None = None
+        if row.hidden_features:
+            self.hidden = LinearAct(in_channels, row.hidden_features, row.hidden_activation)
         self.dropout = nn.Dropout(row.dropout_percent / 100)
-        self.linear = nn.Linear(in_channels, row.classes)
+        self.linear = nn.Linear(row.hidden_features or in_channels, row.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, height, width) -> logits (batch, classes)."""
-        out: Tensor = self.linear(self.dropout(self.pool(x)))
+        x = self.pool(x)
+        if self.hidden is not None:
+            x = self.hidden(x)
+        out: Tensor = self.linear(self.dropout(x))
         return out
 
 
-def make_block(in_channels: int, row: ConvBN | MBConv | SeparableConv | Classifier) -> nn.Module:
+class ConvHead(nn.Module):
+    """ConvClassifier row: dropout, 1x1 convolution, activation, global pooling."""
+
+    def __init__(self, in_channels: int, row: ConvClassifier, conv: MakeConv) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(row.dropout_percent / 100)
+        self.conv = conv(in_channels, row.classes, act=row.activation, bias=True)
+        self.pool = GlobalPool()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> logits (batch, classes)."""
+        out: Tensor = self.pool(self.conv(self.dropout(x)))
+        return out
+
+
+def max_pool(row: MaxPool) -> nn.MaxPool2d:
+    """The module of a MaxPool row."""
+    pixels = (row.kernel - 1) // 2 if row.padding == "half" else 0
+    return nn.MaxPool2d(row.kernel, row.stride, pixels, ceil_mode=row.padding == "ceil")
+
+
+def make_block(in_channels: int, row: Block, conventions: Conventions = DEFAULT_CONVENTIONS) -> nn.Module:
     """The module of one block row."""
+    conv = partial(ConvBNAct, conventions=conventions)
     match row:
         case ConvBN():
-            return ConvBNAct(in_channels, row.out_channels, row.kernel, row.stride, row.groups, row.activation)
+            return conv(in_channels, row.out_channels, row.kernel, row.stride, row.groups, row.activation)
         case MBConv() | SeparableConv():
-            return InvertedResidual(in_channels, row)
+            return InvertedResidual(in_channels, row, conv)
+        case ShuffleUnitV2():
+            return ShuffleUnitV2Module(in_channels, row, conv)
+        case ShuffleUnit():
+            return ShuffleUnitModule(in_channels, row, conv)
+        case Fire():
+            return FireModule(in_channels, row, conv)
+        case MaxPool():
+            return max_pool(row)
+        case Conv():
+            return conv(in_channels, row.out_channels, row.kernel, row.stride, act=row.activation, bias=True,
+                        padding=row.padding)  # fmt: skip
         case Classifier():
             return Head(in_channels, row)
+        case ConvClassifier():
+            return ConvHead(in_channels, row, conv)
+        case _:
+            assert_never(row)
 
 
 def initialise(module: nn.Module, generator: torch.Generator | None) -> None:

@@ -10,16 +10,28 @@ from fvcore.nn import FlopCountAnalysis
 from hypothesis import given, settings
 from torch import Tensor, nn
 
-from searchspace.blocks import BLOCKS, Block, Classifier, ConvBN, MBConv, SeparableConv
+from searchspace.blocks import HEADS, Block, Classifier, ConvBN, MBConv, SeparableConv
 from searchspace.cost import costs
 from searchspace.errors import InvalidSpec
 from searchspace.graph import lower
 from searchspace.mnasnet_space import KNOWN, mnasnet_space
 from searchspace.nn import build
-from searchspace.nn.layers import Add, ConvBNAct, DepthwiseConv2d, GlobalPool, PointwiseConv2d, SqueezeExcite
+from searchspace.nn.layers import (
+    Add,
+    ChannelShuffle,
+    Concat,
+    ConvBNAct,
+    DepthwiseConv2d,
+    GlobalPool,
+    PointwiseConv2d,
+    Slice,
+    SqueezeExcite,
+)
 from searchspace.spec import NetworkSpec, Stage
 
-LAYERS = (ConvBNAct, SqueezeExcite, Add, GlobalPool, nn.Linear)
+LAYERS = (
+    ConvBNAct, SqueezeExcite, Add, Concat, Slice, ChannelShuffle, nn.MaxPool2d, nn.AvgPool2d, GlobalPool, nn.Linear,
+)  # fmt: skip
 SMALL = NetworkSpec(
     "small",
     16,
@@ -103,16 +115,9 @@ def test_parameters_by_layer_are_those_of_the_module_of_that_name(spec: NetworkS
         assert sum(p.numel() for p in network.get_submodule(layer.name).parameters()) == layer.params
 
 
-def test_every_block_kind_has_a_module() -> None:
-    rows: dict[str, Block] = {
-        "ConvBN": ConvBN(out_channels=6, groups=3),
-        "MBConv": MBConv(expand_channels=3, out_channels=6),
-        "SeparableConv": SeparableConv(out_channels=6, project_activation="swish"),
-        "Classifier": Classifier(classes=6, dropout_percent=50),
-    }
-    assert rows.keys() == BLOCKS.keys()
-    for row in rows.values():
-        head = () if isinstance(row, Classifier) else (Classifier(classes=6),)
+def test_every_block_kind_has_a_module(one_of_each_block: dict[str, Block]) -> None:
+    for row in one_of_each_block.values():
+        head = () if isinstance(row, HEADS) else (Classifier(classes=6),)
         spec = NetworkSpec("one", 8, (Stage("only", (row, *head)),))
         assert build(spec)(image(spec, batch=2)).shape == (2, 6)
 

@@ -137,5 +137,7 @@ def test_totals_are_the_sums_of_the_layers(spec: NetworkSpec) -> None:
 def test_resolution_changes_macs_and_memory_but_no_parameter(spec: NetworkSpec) -> None:
     small, large = costs(lower(spec)), costs(lower(spec.with_resolution(2 * spec.resolution)))
     assert small.params == large.params
-    assert small.macs < large.macs <= 4 * small.macs
+    padded = not any(getattr(block, "padding", "half") != "half" for block in spec.blocks)
+    assert small.macs < large.macs
+    assert large.macs <= 4 * small.macs or not padded
     assert small.peak_memory_bytes < large.peak_memory_bytes

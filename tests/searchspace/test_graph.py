@@ -2,7 +2,7 @@
 
 from hypothesis import given
 
-from searchspace.blocks import BLOCKS, Block, Classifier, ConvBN, MBConv, SeparableConv
+from searchspace.blocks import HEADS, Block, Classifier, ConvBN, MBConv, SeparableConv
 from searchspace.graph import NETWORK_INPUT, OPS, lower
 from searchspace.spec import NetworkSpec, Stage
 
@@ -19,6 +19,8 @@ SMALL = NetworkSpec(
         Stage("classifier", (Classifier(classes=10),)),
     ),
 )  # fmt: skip
+
+WITHOUT_WEIGHTS = {"add", "concat", "slice", "shuffle", "maxpool", "avgpool", "pool"}
 
 
 def test_a_network_lowers_to_the_kernels_that_a_runtime_runs() -> None:
@@ -43,16 +45,9 @@ def test_a_network_lowers_to_the_kernels_that_a_runtime_runs() -> None:
     assert (squeeze.squeeze_channels, squeeze.gate) == (2, "hard_sigmoid")
 
 
-def test_every_block_kind_has_a_lowering() -> None:
-    rows: dict[str, Block] = {
-        "ConvBN": ConvBN(out_channels=6),
-        "MBConv": MBConv(expand_channels=3, out_channels=6),
-        "SeparableConv": SeparableConv(out_channels=6),
-        "Classifier": Classifier(),
-    }
-    assert rows.keys() == BLOCKS.keys()
-    for row in rows.values():
-        last = () if isinstance(row, Classifier) else (Classifier(),)
+def test_every_block_kind_has_a_lowering(one_of_each_block: dict[str, Block]) -> None:
+    for row in one_of_each_block.values():
+        last = () if isinstance(row, HEADS) else (Classifier(),)
         assert lower(NetworkSpec("one", 8, (Stage("only", (row, *last)),))).layers
 
 
@@ -61,10 +56,15 @@ def test_every_layer_reads_earlier_layers_of_the_shape_it_says(spec: NetworkSpec
     graph = lower(spec)
     for index, layer in enumerate(graph.layers):
         assert layer.op in OPS
+        shapes = []
         for source in layer.inputs:
             assert NETWORK_INPUT <= source < index
-            shape = graph.in_shape if source == NETWORK_INPUT else graph.layers[source].out_shape
-            assert shape == layer.in_shape
+            shapes.append(graph.in_shape if source == NETWORK_INPUT else graph.layers[source].out_shape)
+        assert shapes[0] == layer.in_shape
+        if layer.op == "concat":
+            assert layer.out_shape == (sum(shape[0] for shape in shapes), *layer.in_shape[1:])
+        else:
+            assert set(shapes) == {layer.in_shape}
 
 
 @given(...)
@@ -81,19 +81,20 @@ def test_names_and_weights_differ_from_layer_to_layer(spec: NetworkSpec) -> None
     weights = [layer.weights for layer in layers if layer.weights]
     assert len({layer.name for layer in layers}) == len(layers)
     assert len(set(weights)) == len(weights)
-    assert {layer.op for layer in layers if not layer.weights} <= {"add", "pool"}
+    assert {layer.op for layer in layers if not layer.weights} <= WITHOUT_WEIGHTS
 
 
 @given(...)
 def test_the_signature_is_the_layer_without_its_place(spec: NetworkSpec) -> None:
     renamed = NetworkSpec(
-        "other", spec.resolution, tuple(Stage(f"x_{s.name}", s.blocks) for s in spec.stages), spec.in_channels
-    )
+        "other", spec.resolution, tuple(Stage(f"x_{s.name}", s.blocks) for s in spec.stages), spec.in_channels,
+        spec.conventions,
+    )  # fmt: skip
     for one, other in zip(lower(spec).layers, lower(renamed).layers, strict=True):
         assert one.name != other.name
         assert one.signature == other.signature
-        moved = one._replace(name="n", weights="w", inputs=(5,))
+        moved = one._replace(name="n", weights="w", inputs=(5,), norm=not one.norm, start=7)
         assert moved.signature == one.signature
-        for field in ("op", "in_shape", "out_shape", "kernel", "stride", "groups", "activation", "squeeze_channels",
-                      "gate"):  # fmt: skip
+        for field in ("op", "in_shape", "out_shape", "kernel", "stride", "groups", "activation", "padding",
+                      "squeeze_channels", "gate"):  # fmt: skip
             assert one._replace(**{field: "changed"}).signature != one.signature

@@ -88,6 +88,6 @@ def test_every_part_of_an_identity_changes_its_key() -> None:
     changed: list[Identity] = [
         {**IDENTITY, "machine": "slide rule"}, {**IDENTITY, "runtime": "rope"}, {**IDENTITY, "threads": 1},
         {**IDENTITY, "dtype": "bfloat16"}, {**IDENTITY, "batch": 2}, {**IDENTITY, "memory_format": "contiguous"},
-        {**IDENTITY, "resolution": 96}, {**IDENTITY, "versions": {"beads": "1.1"}}, {**IDENTITY, "schema": 2},
+        {**IDENTITY, "resolution": 96}, {**IDENTITY, "versions": {"beads": "1.1"}}, {**IDENTITY, "schema": 1},
     ]  # fmt: skip
     assert len({identity_key(identity) for identity in (IDENTITY, *changed)}) == 10

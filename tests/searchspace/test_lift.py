@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searchspace.blocks import ACTIVATIONS, BLOCKS, Block, Classifier, ConvBN, MBConv, SeparableConv
+from searchspace.blocks import ACTIVATIONS, HEADS, Block, Classifier, ConvBN, MBConv, SeparableConv
 from searchspace.cost import params
 from searchspace.describe import stage_rows, stage_table
 from searchspace.lift import lift
@@ -124,18 +124,17 @@ def test_the_rows_of_the_stage_table_add_up_to_the_network(spec: NetworkSpec) ->
     assert max(map(len, stage_table(spec).splitlines())) <= 100
 
 
-def test_every_block_kind_can_be_lifted() -> None:
-    rows: dict[str, Block] = {
-        "ConvBN": ConvBN(out_channels=6, kernel=3, groups=3),
-        "MBConv": MBConv(expand_channels=3, out_channels=6),
-        "SeparableConv": SeparableConv(out_channels=6, project_activation="relu"),
-        "Classifier": Classifier(classes=6),
-    }
-    assert rows.keys() == BLOCKS.keys()
-    for block in rows.values():
-        head = () if isinstance(block, Classifier) else (Classifier(),)
+def test_every_block_kind_can_be_lifted(one_of_each_block: dict[str, Block]) -> None:
+    for block in one_of_each_block.values():
+        head = () if isinstance(block, HEADS) else (Classifier(),)
         spec = NetworkSpec("one", 8, (Stage("only", (block, *head)),))
         assert lift(spec).expand() == spec
+
+
+@given(...)
+def test_lifting_any_network_and_expanding_gives_it_back(spec: NetworkSpec) -> None:
+    assert lift(spec).expand() == spec
+    assert len(stage_table(spec).splitlines()) == len(stage_rows(spec)) + 3
 
 
 def _pruned() -> NetworkSpec:

@@ -1,6 +1,7 @@
 """The papers' rounding rules: published widths and depths, and the laws the rules promise."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,3 +83,21 @@ def test_expansion_rounds_to_the_nearest_and_keeps_one_channel() -> None:
 def test_conv_out_is_the_convolution_formula_with_symmetric_padding(size: int, stride: int, kernel: int) -> None:
     padding = (kernel - 1) // 2
     assert conv_out(size, stride) == (size + 2 * padding - kernel) // stride + 1
+
+
+@given(st.integers(1, 40), st.integers(1, 4), st.sampled_from([1, 3, 5, 7]), st.sampled_from(["valid", "ceil"]))
+def test_unpadded_sizes_are_those_of_torch(size: int, stride: int, kernel: int, padding: str) -> None:
+    out = conv_out(size, stride, kernel=kernel, padding=padding)
+    image = torch.zeros(1, 1, size, size)
+    if out < 1:
+        with pytest.raises(RuntimeError):
+            torch.nn.functional.max_pool2d(image, kernel, stride, ceil_mode=padding == "ceil")
+    else:
+        pooled = torch.nn.functional.max_pool2d(image, kernel, stride, ceil_mode=padding == "ceil")
+        assert pooled.shape[2:] == (out, out)
+
+
+def test_mobilenet_v3_rounds_expansions_and_squeezes_to_multiples_of_8() -> None:
+    # MobileNetV3-Large's rows 80 -> 200 and 184 (ratios 2.5 and 2.3), and its SE of 72, 120, 480, 672, 960 channels.
+    assert (expand_of(80, 2.5, divisor=8), expand_of(80, 2.3, divisor=8)) == (200, 184)
+    assert [squeeze_of(c, 0.25, divisor=8) for c in (72, 120, 480, 672, 960)] == [24, 32, 120, 168, 240]

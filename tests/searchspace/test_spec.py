@@ -7,7 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from searchspace.blocks import BLOCKS, Block, Classifier, ConvBN, MBConv, SeparableConv
+from searchspace.blocks import (
+    BLOCKS,
+    HEADS,
+    Block,
+    Classifier,
+    Conv,
+    ConvBN,
+    ConvClassifier,
+    Fire,
+    MaxPool,
+    MBConv,
+    SeparableConv,
+    ShuffleUnit,
+    ShuffleUnitV2,
+)
 from searchspace.errors import InvalidSpec
 from searchspace.spec import NetworkSpec, Stage
 
@@ -36,7 +50,33 @@ ROWS: dict[str, tuple[Block, dict[str, object]]] = {
         {"out_channels": 8, "kernel": 3, "stride": 1, "activation": "relu", "project_activation": "identity",
          "squeeze_channels": 3, "squeeze_activation": "relu", "gate": "sigmoid"},
     ),
-    "Classifier": (Classifier(classes=5, dropout_percent=20), {"classes": 6, "dropout_percent": 0}),
+    "Conv": (
+        Conv(out_channels=8, kernel=3, stride=2, padding="valid", activation="swish"),
+        {"out_channels": 4, "kernel": 5, "stride": 1, "padding": "half", "activation": "relu"},
+    ),
+    "MaxPool": (MaxPool(kernel=5, stride=1, padding="ceil"), {"kernel": 3, "stride": 2, "padding": "half"}),
+    "Fire": (
+        Fire(squeeze_channels=2, expand1x1_channels=3, expand3x3_channels=4, activation="swish"),
+        {"squeeze_channels": 3, "expand1x1_channels": 4, "expand3x3_channels": 5, "activation": "relu"},
+    ),
+    "ShuffleUnit": (
+        ShuffleUnit(bottleneck_channels=8, out_channels=24, groups=4, reduce_groups=2, kernel=5, stride=2,
+                    activation="swish"),
+        {"bottleneck_channels": 16, "out_channels": 16, "groups": 2, "reduce_groups": 4, "kernel": 3, "stride": 3,
+         "activation": "relu"},
+    ),
+    "ShuffleUnitV2": (
+        ShuffleUnitV2(mid_channels=6, out_channels=16, kernel=5, stride=2, activation="swish"),
+        {"mid_channels": 5, "out_channels": 12, "kernel": 3, "stride": 3, "activation": "relu"},
+    ),
+    "Classifier": (
+        Classifier(classes=5, dropout_percent=20, hidden_features=4, hidden_activation="relu"),
+        {"classes": 6, "dropout_percent": 0, "hidden_features": 5, "hidden_activation": "swish"},
+    ),
+    "ConvClassifier": (
+        ConvClassifier(classes=5, dropout_percent=20, activation="swish"),
+        {"classes": 6, "dropout_percent": 0, "activation": "relu"},
+    ),
 }  # fmt: skip
 CHANGES = [(kind, field, value) for kind, (_, changes) in ROWS.items() for field, value in changes.items()]
 
@@ -54,7 +94,7 @@ def test_the_rows_above_name_every_kind_and_nearly_every_field() -> None:
 
 
 def single(row: Block) -> NetworkSpec:
-    return NetworkSpec("n", 32, (Stage("body", (row,)),), 8) if isinstance(row, Classifier) else network(row)
+    return NetworkSpec("n", 32, (Stage("body", (row,)),), 8) if isinstance(row, HEADS) else network(row)
 
 
 @pytest.mark.parametrize(("kind", "field", "value"), CHANGES)
@@ -135,7 +175,10 @@ def test_with_classes_and_with_resolution_change_nothing_else(spec: NetworkSpec,
 def test_walk_names_every_block_with_the_channels_it_receives(spec: NetworkSpec) -> None:
     names, inputs, blocks = zip(*spec.walk(), strict=True)
     assert blocks == spec.blocks
-    assert inputs == (spec.in_channels, *(block.out_channels for block in spec.blocks[:-1]))
+    channels = [spec.in_channels]
+    for block in spec.blocks[:-1]:
+        channels.append(channels[-1] if isinstance(block, MaxPool) else block.out_channels)
+    assert inputs == tuple(channels)
     assert len(set(names)) == len(names)
 
 

@@ -34,7 +34,8 @@ class ConvRow:
 
     `group_width` is input channels per group: 0 for an ungrouped convolution, 1 for a depthwise one. Scaling keeps
     it as near as the new channel counts allow. `scaling`: "width" follows the width multiplier, "wider" only
-    multipliers above 1 (MobileNetV2's last convolution), "fixed" none (MnasNet's). `padding` belongs to `bias`.
+    multipliers above 1 (MobileNetV2's last convolution), "fixed" none (MnasNet's). `input_ratio`, where it is not 0,
+    gives the channels as a multiple of the input's instead. `padding` belongs to `bias`.
     """
 
     width: int
@@ -44,6 +45,7 @@ class ConvRow:
     activation: str = "relu"
     divisor: int = 8
     scaling: str = "width"
+    input_ratio: float = 0.0
     bias: bool = False
     padding: str = "half"
     repeats: int = 1
@@ -56,6 +58,8 @@ class ConvRow:
     def blocks(self, in_channels: int, width_mult: float, repeats: int) -> list[Block]:
         """`repeats` ConvBN (or Conv) rows; the first has the stride."""
         channels = _width(self.width, _followed(width_mult, self.scaling), self.divisor)
+        if self.input_ratio:
+            channels = expand_of(in_channels, self.input_ratio)
         rows: list[Block] = []
         for stride in _strides(self.stride, repeats):
             rows.append(self._block(in_channels, channels, stride))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from searchspace.errors import InvalidArgument
 from searchspace.spec import NetworkSpec
 from searchspace.template import ClassifierRow, ConvRow, MBConvRow, StageTemplate, Template
+from searchspace.zoo.entry import Entry, Published
 
 
 def _stage(name: str, expand: int, kernel: int, stride: int, width: int, repeats: int) -> StageTemplate:
@@ -66,3 +67,21 @@ def preset(name: str) -> NetworkSpec:
     row = PRESETS[name]
     template = B0.with_dropout(row.dropout_percent)
     return template.expand(width=row.width, depth=row.depth, resolution=row.resolution, name=f"efficientnet_{name}")
+
+
+def _entry(name: str, top1: float) -> Entry:
+    row = PRESETS[name]
+    return Entry(
+        name=f"efficientnet_{name}",
+        title=f"EfficientNet-{name.upper()}",
+        source="arXiv:1905.11946, Table 1 scaled by the released coefficients",
+        template=lambda: B0.with_dropout(row.dropout_percent),
+        published=(Published({}, top1, "Table 2"),),
+        width=row.width,
+        depth=row.depth,
+        resolution=row.resolution,
+    )
+
+
+_TOP1 = (77.1, 79.1, 80.1, 81.6, 82.9, 83.6, 84.0, 84.3)
+ENTRIES = tuple(_entry(name, top1) for name, top1 in zip(PRESETS, _TOP1, strict=True))

@@ -1,0 +1,143 @@
+"""The published networks by name."""
+
+import difflib
+import math
+
+from searchspace.blocks import HEADS, MaxPool
+from searchspace.cost import costs
+from searchspace.describe import short
+from searchspace.errors import InvalidArgument
+from searchspace.graph import lower
+from searchspace.spec import Conventions, NetworkSpec
+from searchspace.template import Template
+from searchspace.zoo import (
+    efficientnet,
+    fbnet,
+    mnasnet,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    shufflenet_v1,
+    shufflenet_v2,
+    single_path_nas,
+    squeezenet,
+)
+from searchspace.zoo.entry import Entry
+
+_FILES = (
+    mobilenet_v1, mobilenet_v2, mobilenet_v3, mnasnet, shufflenet_v1, shufflenet_v2, squeezenet, fbnet,
+    single_path_nas, efficientnet,
+)  # fmt: skip
+CATALOGUE: dict[str, Entry] = {entry.name: entry for file in _FILES for entry in file.ENTRIES}
+TENSORFLOW = Conventions(padding="same", norm_eps=1e-3)
+
+
+def names() -> tuple[str, ...]:
+    """Every name that `get` takes, oldest family first."""
+    return tuple(CATALOGUE)
+
+
+def entry(name: str) -> Entry:
+    """What the zoo knows of `name`. Raises InvalidArgument that offers the nearest names."""
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    near = difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(CATALOGUE)}"
+    raise InvalidArgument(f"the zoo has no network {name!r}; {hint}")
+
+
+def template(
+    name: str, *, width: float = 1.0, groups: int | None = None, rounding: str | None = None,
+    fixed_ends: bool | None = None,
+) -> Template:  # fmt: skip
+    """The paper's table as a Template, before any scaling; `width` only where a table depends on it (see `get`)."""
+    found = entry(name)
+    asked = {"groups": groups, "rounding": rounding, "fixed_ends": fixed_ends}
+    options: dict[str, object] = {option: value for option, value in asked.items() if value is not None}
+    for option in options:
+        if option not in found.options:
+            takers = [other.name for other in CATALOGUE.values() if option in other.options]
+            raise InvalidArgument(f"{option} is an option of {', '.join(takers)}; {name} has none")
+    if found.reads_width:
+        options["width"] = width
+    return found.template(**options)
+
+
+def get(
+    name: str, *, width: float = 1.0, depth: float = 1.0, resolution: int | None = None, classes: int = 1000,
+    padding: str = "half", groups: int | None = None, rounding: str | None = None, fixed_ends: bool | None = None,
+) -> NetworkSpec:  # fmt: skip
+    """The published network `name`, at another width, depth, resolution or number of classes if asked.
+
+    padding: "half", or "same" for TensorFlow's own variant (SAME padding, batch-norm eps 1e-3).
+    groups: of shufflenet_v1, 1, 2, 3, 4 or 8. rounding: of mobilenet_v3_*, "paper" or "torchvision". fixed_ends: of
+    mobilenet_v2, as timm's 110d and 120d have them.
+
+    Raises InvalidArgument for an unknown name (the nearest are offered), an option the network does not have, or a
+    width that rounds a layer to nothing; InvalidSpec for a resolution below the network's total stride.
+    """
+    found = entry(name)
+    for what, value in (("width", width), ("depth", depth)):
+        if not 0 < value < math.inf:
+            raise InvalidArgument(f"{what} must be a finite multiplier above 0, got {value}")
+    table = template(name, width=width, groups=groups, rounding=rounding, fixed_ends=fixed_ends)
+    _check_width(table, width * found.width)
+    scaled = table.with_classes(classes).expand(
+        width=found.width * (width if found.multiplies_width else 1.0),
+        depth=found.depth * depth,
+        resolution=found.resolution if resolution is None else resolution,
+        name=_label(name, width, depth, groups),
+    )
+    if padding == "half":
+        return scaled
+    if padding != "same":
+        raise InvalidArgument(f'padding must be "half" or "same" (TensorFlow), got {padding!r}')
+    return scaled.with_conventions(TENSORFLOW)
+
+
+def _check_width(table: Template, width: float) -> None:
+    blocks = [block for block in table.expand().blocks if not isinstance(block, (MaxPool, *HEADS))]
+    narrowest = min(block.out_channels for block in blocks)
+    if narrowest * width < 0.5:
+        raise InvalidArgument(
+            f"width {width:g} rounds a layer of {narrowest} channels to nothing: the least is {0.5 / narrowest:.2g}"
+        )
+
+
+def _label(name: str, width: float, depth: float, groups: int | None) -> str:
+    parts = [name]
+    parts += [f"w{width:g}"] if width != 1 else []
+    parts += [f"d{depth:g}"] if depth != 1 else []
+    parts += [f"g{groups}"] if groups is not None else []
+    return "_".join(parts)
+
+
+def published_top1(name: str, **options: float) -> float | None:
+    """ImageNet top-1 in percent that the paper prints for `name` with these options of `get`, None for none."""
+    return next((row.top1 for row in entry(name).published if row.options == options), None)
+
+
+def headline(name: str) -> tuple[NetworkSpec, float | None]:
+    """A name's own network and the first accuracy that its paper prints (ShuffleNetV1: for 3 groups)."""
+    rows = entry(name).published
+    return get(name), published_top1(name) or published_top1(name, width=1.0, groups=3) if rows else None
+
+
+def describe(name: str) -> str:
+    """A name in words: title, source, size, options of `get`, the accuracies its paper prints."""
+    found = entry(name)
+    spec = get(name)
+    cost = costs(lower(spec))
+    options = ["width", "depth", "resolution", "classes", "padding", *found.options]
+    lines = [
+        f"{found.title} ({found.source})",
+        f"{short(cost.params)} parameters ({cost.params:,}), {short(cost.macs)} MACs ({cost.macs:,}) at "
+        f"{spec.resolution} px, total stride {spec.total_stride}",
+        f"options: {', '.join(options)}",
+    ]
+    for row in found.published:
+        given = ", ".join(f"{option} {value:g}" for option, value in row.options.items()) or "as above"
+        lines.append(f"published: top-1 {row.top1:g} % ({row.source}; {given})")
+    if found.note:
+        lines.append(found.note)
+    return "\n".join(lines)

@@ -160,14 +160,15 @@ class SearchSpace:
             name or self.name,
             (
                 StageTemplate("stem", (stem,)),
-                *(StageTemplate(stage.name, (self._row(stage, choices),)) for stage in present),
+                *(StageTemplate(stage.name, (self.row(stage, choices),)) for stage in present),
                 StageTemplate("head", (head,)),
                 StageTemplate("classifier", (classifier,)),
             ),
             self.resolution,
         )
 
-    def _row(self, stage: StageChoices, choices: Choices) -> MBConvRow:
+    def row(self, stage: StageChoices, choices: Choices) -> MBConvRow:
+        """The row that one stage's choices mean."""
         chosen: dict[str, Any] = {kind: choices[f"{stage.name}.{kind}"] for kind in KINDS}
         squeeze_activation, gate = _SQUEEZE[chosen["activation"]]
         return MBConvRow(
@@ -185,6 +186,12 @@ class SearchSpace:
     def spec(self, choices: Mapping[str, Value], *, name: str | None = None) -> NetworkSpec:
         """`decode(choices).expand()`: the network at the space's resolution."""
         return self.decode(choices, name=name).expand()
+
+    def encode(self, spec: NetworkSpec) -> Choices:
+        """The choices that mean the layers of `spec` (see searchspace.encode). Raises InvalidChoice if none do."""
+        from searchspace.encode import encode
+
+        return encode(self, spec)
 
     def sample(self, rng: random.Random) -> Choices:
         """A choice set with every choice drawn evenly and independently, canonical."""

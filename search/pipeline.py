@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ import optuna
 import torch
 
 from search import data as images
+from search.baselines import run_baselines
 from search.candidates import Pricer
 from search.console import Progress
 from search.latency import table_for
@@ -23,7 +24,8 @@ from search.settings import Settings, check_same
 from search.study import Clock, Search, make_pruner, make_sampler, recover
 from search.train import Recipe
 from search.winner import Winner, crown, write_winner
-from searchspace.errors import InvalidData, StudyMismatch
+from searchspace import zoo
+from searchspace.errors import InvalidChoice, InvalidData, StudyMismatch
 from searchspace.latency import LatencyTable
 from searchspace.mnasnet_space import KNOWN
 from searchspace.space import Choices, SearchSpace
@@ -33,9 +35,12 @@ from studies.storage import LOCK, SUMMARY, open_storage, set_aside
 from studies.storage import folder as study_folder
 
 
-def run_search(settings: Settings, *, fresh: bool, quiet: bool = False) -> dict[str, Any]:
+def run_search(
+    settings: Settings, *, fresh: bool, quiet: bool = False, baselines: Sequence[str] = ()
+) -> dict[str, Any]:
     """The whole job of `python -m search.run`; gives the content of summary.json.
 
+    `baselines` are names of the zoo that are trained like the winner when the search is done (search.baselines).
     Raises a PhinasError for anything the user can mend; KeyboardInterrupt passes with everything kept.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -46,15 +51,34 @@ def run_search(settings: Settings, *, fresh: bool, quiet: bool = False) -> dict[
             set_aside(name)
         study, clock = _open(settings, name)
         with Progress(clock.left_s, quiet=quiet) as progress:
-            done = _finished_already(study, settings, folder)
-            if done is not None:
+            summary = _finished_already(study, settings, folder)
+            if summary is not None:
                 progress.line(f"the study {name!r} has used its time; give more --minutes or --trials to go on")
-                return done
-            try:
-                return _search(settings, study, clock, progress, folder)
-            finally:
-                study.set_user_attr("spent_s", clock.elapsed_s())
-                write_trials_csv(name)
+            else:
+                try:
+                    summary = _search(settings, study, clock, progress, folder)
+                finally:
+                    study.set_user_attr("spent_s", clock.elapsed_s())
+                    write_trials_csv(name)
+            if baselines:
+                dataset, table = _inputs(settings, progress)
+                recipe = recipe_for(settings)
+                summary = run_baselines(summary, baselines, settings, dataset, recipe, table, progress, folder)
+            return summary
+
+
+def _inputs(settings: Settings, progress: Progress) -> tuple[images.Dataset, LatencyTable]:
+    """Images and latency table of a finished study, from their caches."""
+    dataset = _images(settings, progress)
+    space = settings.search_space(classes=len(dataset.classes))
+    return dataset, table_for(space, seed=settings.seed, progress=progress.update)
+
+
+def _images(settings: Settings, progress: Progress) -> images.Dataset:
+    return images.load(
+        settings.data, resolution=settings.proxy_resolution, seed=settings.seed, images=settings.images,
+        progress=lambda done, total: progress.update(done / max(1, total), "reading images"),
+    )  # fmt: skip
 
 
 def _open(settings: Settings, name: str) -> tuple[optuna.Study, Clock]:
@@ -107,10 +131,7 @@ def _finished_already(study: optuna.Study, settings: Settings, folder: Path) -> 
 
 
 def _search(settings: Settings, study: optuna.Study, clock: Clock, progress: Progress, folder: Path) -> dict[str, Any]:
-    dataset = images.load(
-        settings.data, resolution=settings.proxy_resolution, seed=settings.seed, images=settings.images,
-        progress=lambda done, total: progress.update(done / max(1, total), "reading images"),
-    )  # fmt: skip
+    dataset = _images(settings, progress)
     progress.line(
         f"images: {dataset.name}, {len(dataset.train)} to train and {len(dataset.validation)} to validate at "
         f"{dataset.resolution} px, {len(dataset.classes)} classes"
@@ -185,14 +206,17 @@ def _prepare(
 
 
 def _starts(space: SearchSpace) -> list[Choices]:
-    """The known networks that are points of the space."""
+    """The known and the published networks that are points of the space, each once."""
     parameters = space.parameters()
     inside = [
-        {key: value for key, value in choices.items() if key in parameters}
+        space.canonical({key: value for key, value in choices.items() if key in parameters})
         for choices in KNOWN.values()
         if all(value in parameters.get(key, ()) for key, value in choices.items())
     ]
-    return [space.canonical(choices) for choices in inside]
+    for name in zoo.names():
+        with suppress(InvalidChoice):
+            inside.append(space.encode(zoo.get(name)))
+    return list({space.spec(choices).fingerprint(): choices for choices in reversed(inside)}.values())[::-1]
 
 
 def summarise(search: Search, winner: Winner, dataset: images.Dataset, folder: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from searchspace.describe import stage_table
+from searchspace.describe import short, stage_table, table
 from searchspace.serialize import read_spec
 
 
@@ -19,6 +19,7 @@ def report(summary: dict[str, Any]) -> str:
             "",
             *_figures(summary),
             "",
+            *_baselines(summary),
             f"Written to {folder}/: best.json (network), best.safetensors (weights), trials.csv, summary.json",
             "",
             *_next_steps(summary, folder),
@@ -55,14 +56,45 @@ def _figures(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _baselines(summary: dict[str, Any]) -> list[str]:
+    """Winner and published networks in one table, best first."""
+    if not summary.get("baselines"):
+        return []
+    winner = {**summary["winner"], "name": f"winner: trial {summary['winner']['trial']}", "status": "trained"}
+    rows = [row for row in (winner, *summary["baselines"]) if row["status"] == "trained"]
+    rows.sort(key=lambda row: -row["test_accuracy"])
+    headers = ["network", "width", "params", "MACs", "measured ms", "validation", "test", "95 % interval"]
+    cells = [
+        [
+            row["name"], f"{row['width']:g}" if "width" in row else "-", short(row["params"]), short(row["macs"]),
+            f"{row['measured_latency_ms']:.2f}", f"{row['validation_accuracy']:.1%}", f"{row['test_accuracy']:.1%}",
+            f"{row['test_low']:.1%} to {row['test_high']:.1%}",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    others = [f"{row['name']}: {row['status']}" for row in summary["baselines"] if row["status"] != "trained"]
+    better = sum(row["test_accuracy"] > winner["test_accuracy"] for row in rows)
+    verdict = "no published network did better than the winner" if not better else (
+        f"{better} of {len(rows) - 1} published networks did better than the winner"
+    )  # fmt: skip
+    return [
+        f"The same budget, recipe and effort ({winner['epochs']} epochs each), one seed: {verdict}.",
+        "",
+        table(headers, cells, text_columns=(0,)),
+        *([f"left out: {', '.join(others)}"] if others else []),
+        "",
+    ]
+
+
 def _next_steps(summary: dict[str, Any], folder: Path) -> list[str]:
     settings = summary["settings"]
     data = f" --data {settings['data']}" if settings["data"] else ""
     minutes = max(30, round(summary["spent_s"] / 60) * 3)
-    return [
+    again = f"  python -m search.run --budget-ms {summary['budget_ms']:g}{data} --study {summary['study']}"
+    steps = [
         "Next:",
         f"  python -m studies {summary['study']}",
         f"  python -m scaling.compound --phi 1 --network {folder}/best.json",
-        f"  python -m search.run --budget-ms {summary['budget_ms']:g}{data} --study {summary['study']} "
-        f"--minutes {minutes}",
+        f"{again} --minutes {minutes}",
     ]
+    return steps if summary.get("baselines") else [*steps, f"{again} --baselines"]

@@ -6,6 +6,7 @@ import sys
 
 from search.reward import REWARDS
 from search.settings import DEFAULT_MINUTES, SAMPLERS, Settings
+from searchspace import zoo
 from searchspace.command import CommandParser, integer, number
 from searchspace.errors import PhinasError
 
@@ -21,6 +22,8 @@ examples:
   python -m search.run --budget-ms 20                          the embedded task, about 9 minutes
   python -m search.run --budget-ms 20 --data photos/           your own images: a folder with one folder per class
   python -m search.run --budget-ms 20 --data photos.tar --minutes 120 --study photos
+  python -m search.run --budget-ms 20 --baselines              and: was it worth it? published networks beside it
+  python -m search.run --budget-ms 20 --baselines mnasnet_a1,mobilenet_v3_large
   python -m search.run --budget-ms 5 --trials 10 --json        ten candidates, however long they take
 
 afterwards:
@@ -54,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
         '"*.activation" = ["relu"], "stage3.kernel" = [3, 5]')  # fmt: skip
     add("--epochs", type=integer, metavar="N", help="epochs of a candidate's short training (default: the recipe's)")
     add("--images", type=integer, metavar="N", help="use at most N training images (default: all)")
+    add("--baselines", nargs="?", const="all", metavar="NAMES", help="afterwards train published networks that meet "
+        "the budget exactly as the winner was, and print them in one table with it: all of the zoo, or the names "
+        "given, separated by commas (each takes as long as the winner's training)")  # fmt: skip
     add("--json", action="store_true", help="print summary.json instead of the report, and no progress")
     return cli
 
@@ -62,9 +68,19 @@ def settings_from(args: argparse.Namespace) -> Settings:
     """The settings that the flags mean. Raises InvalidArgument."""
     flags = dict(vars(args))
     space_file = flags.pop("space")
-    for flag in ("fresh", "json"):
+    for flag in ("fresh", "json", "baselines"):
         del flags[flag]
     return Settings(space_file=space_file, **flags)
+
+
+def baseline_names(given: str | None) -> tuple[str, ...]:
+    """The zoo names that --baselines means. Raises InvalidArgument for an unknown one."""
+    if given is None:
+        return ()
+    names = zoo.names() if given == "all" else tuple(dict.fromkeys(name.strip() for name in given.split(",")))
+    for name in names:
+        zoo.get(name)
+    return names
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -72,10 +88,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args = parser().parse_args(argv)
         settings = settings_from(args)
+        baselines = baseline_names(args.baselines)
         from search.pipeline import run_search
         from search.report import report
 
-        summary = run_search(settings, fresh=args.fresh, quiet=args.json)
+        summary = run_search(settings, fresh=args.fresh, quiet=args.json, baselines=baselines)
         print(json.dumps(summary, indent=1) if args.json else report(summary))
     except KeyboardInterrupt:
         print("\nstopped; everything done so far is kept. The same command goes on where it stopped.", file=sys.stderr)

@@ -139,7 +139,7 @@ class Search:
             self._end(trial, optuna.trial.TrialState.FAIL, _effort(history, began))
             raise
         except (TrainingDiverged, MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not _out_of_memory(error):
+            if isinstance(error, RuntimeError) and not out_of_memory(error):
                 raise
             attrs = {"status": Status.FAILED, "error": str(error) or type(error).__name__, **_effort(history, began)}
             self._end(trial, optuna.trial.TrialState.FAIL, attrs)
@@ -216,7 +216,8 @@ def _effort(history: list[float], began: float) -> dict[str, Any]:
     return {"history": list(history), "epochs": len(history), "train_s": time.monotonic() - began, **accuracy}
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error of torch says that memory ran out."""
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
 

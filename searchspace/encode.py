@@ -16,8 +16,8 @@ def encode(space: "SearchSpace", spec: NetworkSpec) -> "Choices":
     """The canonical choices whose network has the layers of `spec`, layer for layer.
 
     Resolution, classes, dropout and conventions are the space's own business and do not count. Where several choice
-    sets mean one network, the one with the most layers in the earliest stages and multipliers nearest 1 is given. Raises InvalidChoice that says
-    how far the space follows the network.
+    sets mean one network, the one with the most layers in the earliest stages and multipliers nearest 1 is given.
+    Raises InvalidChoice that says how far the space follows the network.
     """
     *body, last = spec.blocks
     given = space.decode(space.corner("smallest")).expand().blocks

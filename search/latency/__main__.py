@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from search.latency.check import Agreement, Check
     from searchspace.latency import LatencyTable
     from searchspace.space import SearchSpace
+    from searchspace.spec import NetworkSpec
 
 _EPILOG = """\
 examples:
   python -m search.latency build                     measure this machine, or say what was measured before
+  python -m search.latency build --zoo               and the published networks' kernels
   python -m search.latency check --networks 40       predict and measure 40 random networks
   OMP_NUM_THREADS=1 python -m search.latency build   a table for one thread
 The table lies in ~/.cache/phinas (or $PHINAS_CACHE); Ctrl-C keeps what was measured, the same command goes on.
@@ -36,6 +38,7 @@ def parser() -> CommandParser:
     add("--resolution", type=integer, default=224, metavar="PX", help="pixels of the network (default: %(default)s)")
     add("--classes", type=integer, default=1000, metavar="N", help="classes of the network (default: %(default)s)")
     add("--space", type=Path, metavar="FILE", help="a TOML file that narrows or widens the default space")
+    add("--zoo", action="store_true", help="add the kernels of the published networks (python -m searchspace.zoo)")
     add("--networks", type=integer, default=40, metavar="N", help="check: networks (default: %(default)s)")
     add("--seconds", type=number, default=60.0, metavar="S", help="check: time for them (default: %(default)g)")
     add("--seed", type=integer, default=1, metavar="N", help="check: which networks (default: %(default)s)")
@@ -67,7 +70,11 @@ def _run(args: argparse.Namespace) -> None:
     from search.latency.check import check
 
     space = _space(args)
-    table = table_for(space, cache_dir=args.cache_dir, progress=_show, note=lambda text: print(text, file=sys.stderr))
+    networks = _zoo(args) if args.zoo else ()
+    table = table_for(
+        space, cache_dir=args.cache_dir, progress=_show, note=lambda text: print(text, file=sys.stderr),
+        networks=networks,
+    )  # fmt: skip
     found = None
     if args.action == "check":
         found = check(table, space, networks=args.networks, seconds=args.seconds, seed=args.seed, progress=_show)
@@ -88,6 +95,14 @@ def _space(args: argparse.Namespace) -> "SearchSpace":
     if args.space is not None:
         return space_from_toml(args.space, classes=args.classes, resolution=args.resolution)
     return mnasnet_space(classes=args.classes, resolution=args.resolution)
+
+
+def _zoo(args: argparse.Namespace) -> "list[NetworkSpec]":
+    """The networks of the zoo at the table's resolution; EfficientNet-B1 to B7 have resolutions of their own."""
+    from searchspace import zoo
+
+    own = [name for name in zoo.names() if not zoo.is_grown(name)]
+    return [zoo.get(name, resolution=args.resolution, classes=args.classes) for name in own]
 
 
 def _show(fraction: float, what: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from search.latency.cache import Cache, Note, Unfinished, default_dir
 from search.latency.fit import fit
 from search.latency.interleave import Interleaver, Runtime, Timer
-from search.latency.kernels import PlacedBlock, bags, cover, placed_blocks, signatures
+from search.latency.kernels import PlacedBlock, bags, blocks_of, cover, placed_blocks, signatures
 from search.latency.reference import REFERENCE
 from search.latency.robust import Weighted, weighted_median
 from searchspace.cost import layer_params_macs
@@ -39,9 +39,9 @@ def _silent(*_: object) -> None:
 
 def table_for(
     space: SearchSpace, *, cache_dir: Path | None = None, progress: Progress = _silent, note: Note = _silent,
-    seed: int = 0, budget_s: float | None = None, runtime: Runtime | None = None,
+    seed: int = 0, budget_s: float | None = None, runtime: Runtime | None = None, networks: Sequence[NetworkSpec] = (),
 ) -> LatencyTable:  # fmt: skip
-    """The table that prices every network of `space` on this machine, with this process's threads.
+    """The table that prices every network of `space`, and `networks`, on this machine, with this process's threads.
 
     It is read from `cache_dir` (default: $PHINAS_CACHE, else ~/.cache/phinas). What is missing is measured and added;
     an interrupted measurement goes on at its last round. `budget_s` cuts the rounds, not the kernels. `progress` gets
@@ -51,7 +51,7 @@ def table_for(
     runtime = runtime or _eager()
     identity = runtime.identity(space.resolution)
     cache = Cache(cache_dir or default_dir(), identity, note=note)
-    blocks = placed_blocks(space)
+    blocks = [*placed_blocks(space), *(block for spec in networks for block in blocks_of(spec))]
     table = cache.table()
     missing = signatures(blocks) - set(table.kernels if table else ())
     if table is not None and not missing:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from searchspace.blocks import Block, Classifier
+from searchspace.blocks import HEADS, Block, Classifier
 from searchspace.cost import layer_params_macs
 from searchspace.graph import Layer, lower
 from searchspace.latency import Signature
@@ -35,7 +35,7 @@ class PlacedBlock(NamedTuple):
 def place(in_channels: int, resolution: int, block: Block) -> PlacedBlock:
     """`block` lowered behind `in_channels` channels at `resolution` pixels."""
     stages = [Stage("block", (block,))]
-    if not isinstance(block, Classifier):
+    if not isinstance(block, HEADS):
         stages.append(Stage("classifier", (Classifier(classes=1),)))
     graph = lower(NetworkSpec("block", resolution, tuple(stages), in_channels))
     prefix = "block.0"
@@ -43,6 +43,15 @@ def place(in_channels: int, resolution: int, block: Block) -> PlacedBlock:
     return PlacedBlock(
         in_channels, resolution, block, tuple(layer._replace(name=layer.name[len(prefix) + 1 :]) for layer in own)
     )
+
+
+def blocks_of(spec: NetworkSpec) -> list[PlacedBlock]:
+    """The blocks of one network where they stand in it."""
+    places = _Places()
+    state = (spec.in_channels, spec.resolution)
+    for block in spec.blocks:
+        state = places.after(state, block)
+    return list(places.blocks.values())
 
 
 class _Places:

@@ -46,6 +46,11 @@ def entry(name: str) -> Entry:
     raise InvalidArgument(f"the zoo has no network {name!r}; {hint}")
 
 
+def is_grown(name: str) -> bool:
+    """Whether a name is another network grown by compound scaling (EfficientNet-B1 to B7)."""
+    return (entry(name).width, entry(name).depth) != (1.0, 1.0)
+
+
 def template(
     name: str, *, width: float = 1.0, groups: int | None = None, rounding: str | None = None,
     fixed_ends: bool | None = None,

@@ -12,6 +12,7 @@ from search.latency.check import check
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
 from search.latency.measure import measure
+from searchspace import zoo
 from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidTable, MissingLatency, StorageError
 from searchspace.graph import Layer, lower
@@ -204,3 +205,14 @@ def test_measured_networks_are_stated_at_the_quiet_speed_with_an_interval_around
         assert one.low_ms <= one.latency_ms <= one.high_ms
         assert one.rounds > 1
         assert one.raw_median_ms >= 0.99 * truth_ms(spec)
+
+
+def test_a_table_of_a_space_is_extended_by_the_kernels_of_published_networks(tmp_path: Path) -> None:
+    own = [name for name in zoo.names() if not zoo.is_grown(name)]
+    published = [zoo.get(name, resolution=64, classes=5) for name in own]
+    before = table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    table = table_for(SPACE, cache_dir=tmp_path, runtime=Machine(), networks=published)
+    assert before.kernels.items() <= table.kernels.items()
+    for spec in published:
+        assert table.latency_ms(lower(spec)) == pytest.approx(truth_ms(spec), rel=1e-3)
+    assert LatencyTable.from_json(table.to_json()).missing(lower(published[0])) == []

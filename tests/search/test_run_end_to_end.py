@@ -176,3 +176,21 @@ def test_ctrl_c_ends_in_seconds_with_everything_kept(place: Path, finished: Path
     assert "everything done so far is kept" in rest
     assert "Traceback" not in rest
     assert (studies.load("stopped")["status"] == "trained").sum() >= 1
+
+
+def test_baselines_stand_in_one_table_with_the_winner(
+    finished: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = flags(place, "--trials", "2", "--study", "done", "--baselines", "shufflenet_v2,squeezenet1_1")
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "published networks did better than the winner" in out or "no published network did better" in out
+    assert all(f"\n{name}" in out for name in ("winner: trial", "shufflenet_v2", "squeezenet1_1"))
+    rows = json.loads((finished / "summary.json").read_text())["baselines"]
+    epochs = json.loads((finished / "summary.json").read_text())["winner"]["epochs"]
+    assert [(row["status"], row["width"], row["epochs"]) for row in rows] == [("trained", 1.0, epochs)] * 2
+    assert not list(finished.glob("*.ckpt"))
+    began = time.monotonic()
+    assert main(command) == 0
+    assert "training for" not in capsys.readouterr().err
+    assert time.monotonic() - began < 10

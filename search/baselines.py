@@ -1,0 +1,158 @@
+"""Was the search worth it? Published networks that meet the same budget, trained exactly as the winner was.
+
+Each network of the zoo is taken as it is if it measures within the budget, and otherwise at the largest width
+multiplier that does. It is trained with the winner's recipe, epochs, seed and images, and tested once, after training.
+Every result is in the study's baselines.json before the next training begins; a training that is cut off goes on at
+its last epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from search.console import Progress, clock_text
+from search.latency import Measurement, measure
+from search.settings import Settings
+from search.study import out_of_memory
+from search.train import Recipe, TrainingDiverged, evaluate, train, wilson_interval
+from searchspace import zoo
+from searchspace.cost import costs
+from searchspace.errors import InvalidSpec
+from searchspace.graph import lower
+from searchspace.latency import LatencyTable
+from searchspace.nn import build
+from searchspace.spec import NetworkSpec
+from studies.files import read_json, write_atomic
+from studies.storage import SUMMARY
+
+if TYPE_CHECKING:
+    from search.data import Dataset
+
+BASELINES = "baselines.json"
+WIDTH_STEP = 0.05
+
+
+def run_baselines(
+    summary: dict[str, Any], names: Sequence[str], settings: Settings, dataset: Dataset, recipe: Recipe,
+    table: LatencyTable, progress: Progress, folder: Path,
+) -> dict[str, Any]:  # fmt: skip
+    """Train the zoo networks `names` as the winner of `summary` was; the summary with its "baselines", best first.
+
+    summary.json is written anew with them. Raises a PhinasError as search and training do.
+    """
+    recipe = replace(recipe, epochs=summary["winner"]["epochs"])
+    effort = {
+        "epochs": recipe.epochs, "seed": settings.seed, "data": dataset.fingerprint,
+        "device": json.loads(json.dumps(table.identity)),
+    }  # fmt: skip
+    path = folder / BASELINES
+    runs: list[dict[str, Any]] = read_json(path) if path.exists() else []
+    run = next((run for run in runs if run["effort"] == effort), None)
+    if run is None:
+        run = {"effort": effort, "networks": {}}
+        runs.append(run)
+    done: dict[str, Any] = run["networks"]
+    missing = [name for name in names if name not in done]
+    began, trained = time.monotonic(), 0
+    progress.left_s = lambda: None
+    fitting = fit_to_budget(missing, settings, len(dataset.classes), table, progress) if missing else {}
+    for name in missing:
+        fitted = fitting[name]
+        if fitted is None:
+            done[name] = {"name": name, "status": f"no width meets {settings.budget_ms:g} ms"}
+        else:
+            left = len(missing) - missing.index(name)
+            each = (time.monotonic() - began) / trained if trained else None
+            progress.left_s = lambda each=each, left=left: None if each is None else each * left  # type: ignore[misc]
+            done[name] = _train_one(name, fitted, recipe, settings, dataset, progress, folder)
+            trained += 1
+        write_atomic(path, json.dumps(runs, indent=1))
+    rows = sorted((done[name] for name in names), key=lambda row: -row.get("test_accuracy", -1.0))
+    summary = {**summary, "baselines": rows}
+    write_atomic(folder / SUMMARY, json.dumps(summary, indent=1))
+    return summary
+
+
+Fitting = tuple[NetworkSpec, float, Measurement]
+
+
+def fit_to_budget(
+    names: Sequence[str], settings: Settings, classes: int, table: LatencyTable, progress: Progress
+) -> dict[str, Fitting | None]:
+    """For each name the network at the largest width of a grid of 0.05, at most 1, that measures within the budget.
+
+    EfficientNet-B1 to B7 are B0 grown, so they are not narrowed: one that is over the budget is left out (None). All
+    networks of a step are measured in one interleaved run. By bisection: five steps.
+    """
+    steps = round(1 / WIDTH_STEP)
+    low, high = dict.fromkeys(names, 0), dict.fromkeys(names, steps + 1)  # in grid steps: fits, does not fit
+    asking = dict.fromkeys(names, steps)
+    best: dict[str, Fitting | None] = dict.fromkeys(names)
+    while asking:
+        specs = {name: _spec(name, step * WIDTH_STEP, settings, classes) for name, step in asking.items()}
+        built = {name: spec for name, spec in specs.items() if spec is not None}
+        found = dict(
+            zip(built, measure(list(built.values()), table=table, seconds=1.0 + 0.4 * len(built)), strict=True)
+        )
+        for name, step in asking.items():
+            spec, one = specs[name], found.get(name)
+            if spec is None or one is None:
+                low[name] = step  # too narrow to be built
+            elif one.high_ms <= settings.budget_ms:
+                low[name], best[name] = step, (spec, round(step * WIDTH_STEP, 2), one)
+            else:
+                high[name] = 0 if zoo.is_grown(name) else step
+        asking = {name: (low[name] + high[name]) // 2 for name in names if high[name] - low[name] > 1}
+        widest = max((high[name] - low[name] for name in asking), default=1)
+        progress.update(1 - widest / (steps + 1), "finding the widths that meet the budget")
+    return best
+
+
+def _spec(name: str, width: float, settings: Settings, classes: int) -> NetworkSpec | None:
+    try:
+        return zoo.get(name, width=width, resolution=settings.resolution, classes=classes)
+    except InvalidSpec:
+        return None
+
+
+def _train_one(
+    name: str, fitted: Fitting, recipe: Recipe, settings: Settings, dataset: Dataset, progress: Progress, folder: Path
+) -> dict[str, Any]:  # fmt: skip
+    """One row of the comparison. A training that diverges or finds no memory is a result too."""
+    spec, width, measured = fitted
+    cost = costs(lower(spec))
+    row: dict[str, Any] = {
+        "name": name, "width": width, "fingerprint": spec.fingerprint(), "params": cost.params, "macs": cost.macs,
+        "measured_latency_ms": measured.latency_ms, "measured_low_ms": measured.low_ms,
+        "measured_high_ms": measured.high_ms, "epochs": recipe.epochs,
+    }  # fmt: skip
+    what = f"baseline {name}, width {width:g}, {measured.latency_ms:.1f} ms"
+    progress.line(f"{what}: training for {recipe.epochs} epochs")
+    checkpoint = folder / f"baseline-{row['fingerprint']}-{recipe.epochs}.ckpt"
+    module = build(spec, generator=torch.Generator().manual_seed(settings.seed))
+    try:
+        outcome = train(
+            module, train=dataset.train, validation=dataset.validation, recipe=recipe, seed=settings.seed,
+            checkpoint=checkpoint, on_step=lambda step, total: progress.update(step / total, what),
+        )  # fmt: skip
+    except (TrainingDiverged, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not out_of_memory(error):
+            raise
+        progress.line(f"{what}: {error}")
+        return {**row, "status": "diverged" if isinstance(error, TrainingDiverged) else "out of memory"}
+    test = dataset.open_test()
+    accuracy = evaluate(module, test)
+    low, high = wilson_interval(accuracy, len(test))
+    checkpoint.unlink(missing_ok=True)
+    progress.line(f"{what}: test {accuracy:.1%} after {clock_text(outcome.seconds)}")
+    return {
+        **row, "status": "trained", "train_s": outcome.seconds, "validation_accuracy": outcome.accuracy,
+        "test_accuracy": accuracy, "test_low": low, "test_high": high, "test_images": len(test),
+    }  # fmt: skip

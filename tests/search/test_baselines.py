@@ -1,0 +1,130 @@
+"""Baselines: published networks brought within the budget by width, trained like the winner, kept as they come."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import search.baselines
+from search.baselines import BASELINES, fit_to_budget, run_baselines
+from search.console import Progress
+from search.data import Dataset, Split
+from search.latency import Measurement
+from search.run import main
+from search.settings import Settings
+from search.train import Recipe, TrainingDiverged
+from searchspace import macs, zoo
+from searchspace.errors import InvalidSpec
+from searchspace.spec import NetworkSpec
+
+TABLE: Any = type("Table", (), {"identity": {"machine": "abacus"}})()
+MS_PER_MAC = 1e-7
+
+
+def by_macs(specs: Sequence[NetworkSpec], **_: object) -> list[Measurement]:
+    """A machine that takes 0.1 us a thousand MACs, and whose intervals reach 1 % up."""
+    times = [macs(spec) * MS_PER_MAC for spec in specs]
+    return [
+        Measurement(latency_ms=ms, low_ms=ms, high_ms=1.01 * ms, rounds=8, raw_median_ms=ms, noisy=False)
+        for ms in times
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search.baselines, "measure", by_macs)
+
+
+def settings(budget_ms: float) -> Settings:
+    return Settings(budget_ms=budget_ms, resolution=64, proxy_resolution=32)
+
+
+def quiet() -> Progress:
+    return Progress(lambda: None, quiet=True)
+
+
+NAMES = ("mobilenet_v2", "shufflenet_v1", "squeezenet1_1", "efficientnet_b0", "efficientnet_b4")
+
+
+def within(name: str, width: float, budget_ms: float) -> bool:
+    try:
+        spec = zoo.get(name, width=width, resolution=64, classes=10)
+    except InvalidSpec:  # ShuffleNetV1 cannot be so narrow
+        return False
+    return 1.01 * MS_PER_MAC * macs(spec) <= budget_ms
+
+
+@pytest.mark.parametrize("budget_ms", [0.5, 1.0, 2.0, 4.0, 100.0])
+def test_each_network_is_as_wide_as_the_budget_allows(budget_ms: float) -> None:
+    fitted = fit_to_budget(NAMES, settings(budget_ms), 10, TABLE, quiet())
+    for name in NAMES:
+        widths = [1.0] if name == "efficientnet_b4" else [step / 20 for step in range(1, 21)]
+        fitting = [width for width in widths if within(name, width, budget_ms)]
+        found = fitted[name]
+        assert (found and found[1]) == (max(fitting) if fitting else None)
+
+
+def dataset() -> Dataset:
+    rng = np.random.default_rng(0)
+    splits = [Split(rng.integers(0, 255, (n, 32, 32, 3), dtype=np.uint8), rng.integers(0, 2, n)) for n in (40, 20, 20)]
+    return Dataset("noise", ("a", "b"), 32, splits[0], splits[1], "noise", (), (), splits[2])
+
+
+def winner() -> dict[str, Any]:
+    return {
+        "trial": 3, "epochs": 1, "params": 1, "macs": 1, "measured_latency_ms": 1.0, "validation_accuracy": 0.5,
+        "test_accuracy": 0.5, "test_low": 0.4, "test_high": 0.6,
+    }  # fmt: skip
+
+
+def run(folder: Path, names: Sequence[str], *, budget_ms: float = 100.0) -> dict[str, Any]:
+    recipe = Recipe(batch_size=20, epoch_images=40)
+    return run_baselines({"winner": winner()}, names, settings(budget_ms), dataset(), recipe, TABLE, quiet(), folder)
+
+
+def test_every_result_is_kept_before_the_next_and_never_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+    whole = search.baselines.train
+
+    def train(module: Any, **options: Any) -> Any:
+        trained.append(module.spec.name)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return whole(module, **options)
+
+    monkeypatch.setattr(search.baselines, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, ("shufflenet_v2", "squeezenet1_1"))
+    (stored,) = json.loads((tmp_path / BASELINES).read_text())
+    assert list(stored["networks"]) == ["shufflenet_v2"]
+    summary = run(tmp_path, ("shufflenet_v2", "squeezenet1_1"))
+    assert trained == ["shufflenet_v2", "squeezenet1_1", "squeezenet1_1"]
+    assert {row["name"] for row in summary["baselines"]} == {"shufflenet_v2", "squeezenet1_1"}
+    assert all(row["status"] == "trained" and row["test_images"] == 20 for row in summary["baselines"])
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+
+
+def test_a_training_that_diverges_and_a_network_over_the_budget_are_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(module: Any, **_: Any) -> Any:
+        raise TrainingDiverged("the loss must stay finite")
+
+    monkeypatch.setattr(search.baselines, "train", train)
+    rows = run(tmp_path, ("shufflenet_v2", "efficientnet_b7"), budget_ms=2.0)["baselines"]
+    assert {row["name"]: row["status"] for row in rows} == {
+        "shufflenet_v2": "diverged", "efficientnet_b7": "no width meets 2 ms",
+    }  # fmt: skip
+
+
+def test_an_unknown_baseline_is_named_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    began = time.monotonic()
+    assert main(["--budget-ms", "20", "--baselines", "mobilenet_v9"]) == 2
+    assert "did you mean mobilenet_v" in capsys.readouterr().err
+    assert time.monotonic() - began < 5

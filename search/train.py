@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from search.augment import Augmentation, augmented, normalise
 from searchspace.errors import PhinasError
-from searchspace.nn.layers import InvertedResidual
+from searchspace.nn.layers import InvertedResidual, ShuffleUnitModule
 from studies.files import atomic_path
 
 if TYPE_CHECKING:
@@ -240,8 +240,8 @@ def _global_randomness(seed: int, place: torch.device) -> Iterator[None]:
 def _start(module: nn.Module, recipe: Recipe) -> _State:
     if recipe.calm_residuals:
         for part in module.modules():
-            if isinstance(part, InvertedResidual) and part.add is not None:
-                part.project.norm.get_parameter("weight").data.zero_()
+            if isinstance(part, (InvertedResidual, ShuffleUnitModule)) and part.add is not None:
+                part.branch_end.norm.get_parameter("weight").data.zero_()
     matrices = [p for p in module.parameters() if p.ndim > 1]
     others = [p for p in module.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -85,8 +85,8 @@ class LatencyTable:
         if found is None:
             raise MissingLatency(
                 f"the latency table ({describe(self.identity)}) has no {describe_kernel(layer)}, needed by layer "
-                f"{layer.name}: a space that contains it has it measured and added by "
-                "search.latency.table_for(space)"
+                f"{layer.name}: measure it with search.latency.table_for(space, networks=[spec]), or, if it is of a "
+                "published network, with python -m search.latency build --zoo"
             )
         return found
 

@@ -201,6 +201,11 @@ class ChannelShuffle(nn.Module):
 class InvertedResidual(nn.Module):
     """MBConv and SeparableConv rows: [expand], depthwise, [squeeze], project, [add]."""
 
+    @property
+    def branch_end(self) -> ConvBNAct:
+        """The last convolution of the residual branch."""
+        return self.project
+
     def __init__(self, in_channels: int, row: MBConv | SeparableConv, conv: MakeConv) -> None:
         super().__init__()
         channels = in_channels
@@ -250,6 +255,11 @@ class FireModule(nn.Module):
 
 class ShuffleUnitModule(nn.Module):
     """ShuffleUnit rows: reduce, [shuffle], depthwise, expand; add, or concat with the pooled shortcut."""
+
+    @property
+    def branch_end(self) -> ConvBNAct:
+        """The last convolution of the residual branch."""
+        return self.expand
 
     def __init__(self, in_channels: int, row: ShuffleUnit, conv: MakeConv) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ from searchspace.zoo import (
     single_path_nas,
     squeezenet,
 )
-from searchspace.zoo.entry import Entry
+from searchspace.zoo.entry import Entry, Published
 
 _FILES = (
     mobilenet_v1, mobilenet_v2, mobilenet_v3, mnasnet, shufflenet_v1, shufflenet_v2, squeezenet, fbnet,
@@ -86,7 +86,7 @@ def get(
         if not 0 < value < math.inf:
             raise InvalidArgument(f"{what} must be a finite multiplier above 0, got {value}")
     table = template(name, width=width, groups=groups, rounding=rounding, fixed_ends=fixed_ends)
-    _check_width(table, width * found.width)
+    _check_width(template(name), width, found.width)
     scaled = table.with_classes(classes).expand(
         width=found.width * (width if found.multiplies_width else 1.0),
         depth=found.depth * depth,
@@ -100,12 +100,15 @@ def get(
     return scaled.with_conventions(TENSORFLOW)
 
 
-def _check_width(table: Template, width: float) -> None:
+def _check_width(table: Template, width: float, own: float) -> None:
+    """Raises InvalidArgument if `width` times the name's own multiplier rounds a layer of the table to nothing."""
     blocks = [block for block in table.expand().blocks if not isinstance(block, (MaxPool, *HEADS))]
     narrowest = min(block.out_channels for block in blocks)
-    if narrowest * width < 0.5:
+    least = 0.5 / (narrowest * own)
+    if width < least:
         raise InvalidArgument(
-            f"width {width:g} rounds a layer of {narrowest} channels to nothing: the least is {0.5 / narrowest:.2g}"
+            f"width {width:g} rounds a layer of {narrowest} channels to nothing: the least is "
+            f"{math.ceil(least * 1e4) / 1e4:g}"
         )
 
 
@@ -117,15 +120,22 @@ def _label(name: str, width: float, depth: float, groups: int | None) -> str:
     return "_".join(parts)
 
 
-def published_top1(name: str, **options: float) -> float | None:
+def published(name: str, **options: object) -> Published | None:
+    """What the paper prints for `name` with exactly these options of `get` (left out: their defaults), if anything."""
+    found = entry(name)
+    default: dict[str, object] = {
+        "width": 1.0,
+        "depth": 1.0,
+        "resolution": found.resolution,
+        "groups": shufflenet_v1.GROUPS,
+    }
+    return next((row for row in found.published if default | row.options == default | options), None)
+
+
+def published_top1(name: str, **options: object) -> float | None:
     """ImageNet top-1 in percent that the paper prints for `name` with these options of `get`, None for none."""
-    return next((row.top1 for row in entry(name).published if row.options == options), None)
-
-
-def headline(name: str) -> tuple[NetworkSpec, float | None]:
-    """A name's own network and the first accuracy that its paper prints (ShuffleNetV1: for 3 groups)."""
-    rows = entry(name).published
-    return get(name), published_top1(name) or published_top1(name, width=1.0, groups=3) if rows else None
+    row = published(name, **options)
+    return row and row.top1
 
 
 def describe(name: str) -> str:

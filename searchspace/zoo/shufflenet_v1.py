@@ -20,15 +20,20 @@ WIDTHS = {
     8: (384, 768, 1536),
 }
 REPEATS = (4, 8, 4)
+GROUPS = 3  # where none are given
 
 
 def stem_width(width: float, groups: int) -> int:
-    """24 channels, doubled with every whole doubling of the width, at least 12; a multiple of the groups."""
+    """24 channels, doubled with every whole doubling of the width, at least 12; a multiple of the groups.
+
+    For 8 groups, 12 becomes 16 from 0.5x on, as in the released code, and 8 below, which is nearer the printed 13 M.
+    """
     channels = max(12, round(24 * 2.0 ** math.floor(math.log2(width))))
-    return -(-channels // groups) * groups
+    rounding = math.ceil if width >= 0.5 else math.floor
+    return rounding(channels / groups) * groups
 
 
-def template(*, width: float = 1.0, groups: int = 3) -> Template:
+def template(*, width: float = 1.0, groups: int = GROUPS) -> Template:
     """Table 1 for `groups` groups; the stem is that of the width multiplier, which no scaling changes after that."""
     if groups not in WIDTHS:
         raise InvalidArgument(
@@ -77,6 +82,6 @@ ENTRIES = (
         options=("groups",),
         reads_width=True,
         published=_published(),
-        note="groups = 1, 2, 3, 4 or 8 (default 3).",
+        note=f"groups = 1, 2, 3, 4 or 8 (default {GROUPS}).",
     ),
 )

@@ -1,0 +1,146 @@
+"""python -m searchspace.zoo: the published networks with their costs; with a NAME one of them, stage by stage."""
+
+import argparse
+import json
+import os
+import secrets
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from searchspace.command import CommandParser, integer, number
+from searchspace.errors import InvalidArgument, InvalidTable, PhinasError, StorageError
+from searchspace.latency import LatencyTable
+from searchspace.zoo.catalogue import entry, names
+from searchspace.zoo.report import list_dict, list_text, one_dict, one_text, price
+
+_DESCRIPTION = """\
+The published networks, built from their papers' tables: parameters, MACs (1 multiply-add = 1), input
+pixels, the ImageNet top-1 accuracy that the paper prints. With a NAME: that network stage by stage, at
+any width, depth, resolution or number of classes; --out keeps it as a spec file that the other
+commands take."""
+
+_EPILOG = """\
+examples:
+  python -m searchspace.zoo                                         all of them
+  python -m searchspace.zoo --width 0.5 --resolution 160            all of them, narrower and coarser
+  python -m searchspace.zoo mobilenet_v3_large                      one, stage by stage
+  python -m searchspace.zoo mobilenet_v3_small --width 0.75 --classes 10 --out small.json
+  python -m searchspace.zoo shufflenet_v1 --groups 8 --json         for a machine
+  python -m search.latency build --zoo                              measure their kernels here, then:
+  python -m searchspace.zoo --latency ~/.cache/phinas/latency-....json
+
+next:
+  python -m scaling.compound --phi 1 --network small.json           grow what --out wrote
+  python -m search.run --budget-ms 20 --baselines                   train them beside what a search finds
+  network = searchspace.nn.build(searchspace.zoo.get("mobilenet_v3_small", width=0.75))
+exit codes: 0 done, 2 the input is wrong (nothing is written then)."""
+
+_OF_SOME = ("groups", "rounding", "fixed_ends")
+_MOST = 100  # times the paper's width or depth
+_OPTIONS = ("width", "depth", "resolution", "classes", "padding", *_OF_SOME)
+
+
+def parser() -> CommandParser:
+    """The command line of searchspace.zoo."""
+    cli = CommandParser("python -m searchspace.zoo", description=_DESCRIPTION, epilog=_EPILOG)
+    add = cli.add_argument
+    add("name", nargs="?", metavar="NAME", help="a network of the list (default: list all)")
+    add("--width", type=number, metavar="X", help="channels times X, rounded as the released code does (default: 1)")
+    add("--depth", type=number, metavar="X", help="layers of each stage times X, rounded up (default: 1)")
+    add("--resolution", type=integer, metavar="PX", help="pixels of the image (default: the paper's)")
+    add("--classes", type=integer, metavar="N", help="classes (default: 1000)")
+    add("--padding", metavar="RULE", help='"half", or "same" for TensorFlow\'s variant (default: half)')
+    add("--groups", type=integer, metavar="N", help="of shufflenet_v1: 1, 2, 3, 4 or 8 (default: 3)")
+    add("--rounding", metavar="RULE", help='of mobilenet_v3_*: "paper" or "torchvision" (default: paper)')
+    add("--fixed-ends", action="store_true", default=None, help="of mobilenet_v2: scale neither stem nor head")
+    add("--latency", type=Path, metavar="TABLE.json", help="predict ms with a table of python -m search.latency build")
+    add("--out", type=Path, metavar="FILE.json", help="write the network NAME as a spec")
+    add("--json", action="store_true", help="print the same as one JSON document")
+    return cli
+
+
+def run(args: argparse.Namespace) -> str:
+    """What the flags ask for, as text or JSON; --out is written. Raises PhinasError."""
+    options = {option: getattr(args, option) for option in _OPTIONS if getattr(args, option) is not None}
+    for option in ("width", "depth"):
+        if options.get(option, 1) > _MOST:
+            raise InvalidArgument(f"--{option} must be at most {_MOST}, got {options[option]:g}")
+    latencies = None if args.latency is None else read_table(args.latency)
+    if args.name is None:
+        _needs_name(args)
+        rows = [price(name, options, latencies) for name in names()]
+        return json.dumps(list_dict(rows, latencies), indent=1) if args.json else list_text(rows, options, latencies)
+    row = price(args.name, options, latencies)
+    if args.json:
+        text = json.dumps(one_dict(row, latencies, written=args.out), indent=1)
+    else:
+        text = one_text(row, options, latencies, written=args.out)
+    if args.out is not None:
+        write_whole(args.out, row.spec.to_json() + "\n")
+    return text
+
+
+def _needs_name(args: argparse.Namespace) -> None:
+    for option in (*_OF_SOME, "out"):
+        if getattr(args, option) is not None:
+            flag = "--" + option.replace("_", "-")
+            raise InvalidArgument(f"{flag} is for one network: give its NAME, such as {_taker(option)} {flag}")
+
+
+def _taker(option: str) -> str:
+    return next((name for name in names() if option in entry(name).options), names()[0])
+
+
+def read_table(path: Path) -> LatencyTable:
+    """A file that search.latency wrote. Raises StorageError or InvalidTable, naming the file."""
+    try:
+        return LatencyTable.from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StorageError(
+            f"cannot read the latency table {path}: {error.strerror or error}; python -m search.latency build --zoo "
+            "makes one (latency-....json in $PHINAS_CACHE, else in ~/.cache/phinas)"
+        ) from None
+    except (UnicodeDecodeError, InvalidTable) as error:
+        reason = "it is no text" if isinstance(error, UnicodeDecodeError) else error
+        raise InvalidTable(f"{path}: {reason}") from None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all: beside it first, then one rename over it. Raises StorageError."""
+    temp = None
+    try:
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            raise OSError("it is a folder or a device, not a plain file")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temp = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}.tmp")
+        with open(temp, "x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temp, target)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}; choose another --out") from None
+    finally:
+        if temp is not None:
+            with suppress(OSError):
+                temp.unlink(missing_ok=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    try:
+        text = run(parser().parse_args(argv))
+    except PhinasError as error:
+        print("searchspace.zoo: error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

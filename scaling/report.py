@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scaling.coefficients import Coefficients, Factors
-from searchspace.blocks import Classifier
+from searchspace.blocks import HEADS
 from searchspace.cost import Costs, costs
 from searchspace.describe import StageRow, ratio_text, short, stage_names, stage_rows, stage_table, table
 from searchspace.graph import lower
@@ -83,7 +83,7 @@ def _network_dict(spec: NetworkSpec) -> dict[str, Any]:
 
 def _dropout(spec: NetworkSpec) -> int:
     head = spec.blocks[-1]
-    assert isinstance(head, Classifier)
+    assert isinstance(head, HEADS)
     return head.dropout_percent
 
 

@@ -41,7 +41,8 @@ def entry(name: str) -> Entry:
     """What the zoo knows of `name`. Raises InvalidArgument that offers the nearest names."""
     if name in CATALOGUE:
         return CATALOGUE[name]
-    near = difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.5)
+    longer = [known for known in CATALOGUE if name and known.startswith(name)]
+    near = longer or difflib.get_close_matches(name.lower(), CATALOGUE, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(CATALOGUE)}"
     raise InvalidArgument(f"the zoo has no network {name!r}; {hint}")
 

@@ -1,4 +1,4 @@
-"""python -m search.latency: build this machine's latency table, or check it against measured networks."""
+"""python -m search.latency: build this machine's latency table, check it, or measure networks."""
 
 import argparse
 import json
@@ -12,6 +12,7 @@ from searchspace.errors import InvalidArgument, PhinasError
 
 if TYPE_CHECKING:
     from search.latency.check import Agreement, Check
+    from search.latency.measure import Measurement
     from searchspace.latency import LatencyTable
     from searchspace.space import SearchSpace
     from searchspace.spec import NetworkSpec
@@ -21,6 +22,7 @@ examples:
   python -m search.latency build                     measure this machine, or say what was measured before
   python -m search.latency build --zoo               and the published networks' kernels
   python -m search.latency check --networks 40       predict and measure 40 random networks
+  python -m search.latency measure --network mobilenet_v3_large --network studies/NAME/best.json
   OMP_NUM_THREADS=1 python -m search.latency build   a table for one thread
 The table lies in ~/.cache/phinas (or $PHINAS_CACHE); Ctrl-C keeps what was measured, the same command goes on.
 exit codes: 0 done, 2 the input is wrong, 130 interrupted."""
@@ -30,17 +32,20 @@ def parser() -> CommandParser:
     """The command line of search.latency."""
     cli = CommandParser(
         "python -m search.latency",
-        description="The latency table of this machine for the default search space.",
+        description="The latency of networks on this machine: a table that predicts it, and measurements.",
         epilog=_EPILOG,
     )
     add = cli.add_argument
-    add("action", choices=("build", "check"), help="build: measure what is missing; check: predict and measure")
-    add("--resolution", type=integer, default=224, metavar="PX", help="pixels of the network (default: %(default)s)")
+    add("action", choices=("build", "check", "measure"), help="build: measure the kernels that the table lacks; check: "
+        "predict and measure random networks; measure: time given networks, interleaved")  # fmt: skip
+    add("--network", action="append", metavar="NAME", help="measure: a network of the zoo or a spec file (.json); "
+        "give it again for more")  # fmt: skip
+    add("--resolution", type=integer, metavar="PX", help="pixels of the network (default: 224; measure: its own)")
     add("--classes", type=integer, default=1000, metavar="N", help="classes of the network (default: %(default)s)")
     add("--space", type=Path, metavar="FILE", help="a TOML file that narrows or widens the default space")
     add("--zoo", action="store_true", help="add the kernels of the published networks (python -m searchspace.zoo)")
-    add("--networks", type=integer, default=40, metavar="N", help="check: networks (default: %(default)s)")
-    add("--seconds", type=number, default=60.0, metavar="S", help="check: time for them (default: %(default)g)")
+    add("--networks", type=integer, default=40, metavar="N", help="check: how many (default: %(default)s)")
+    add("--seconds", type=number, metavar="S", help="time for the measurement (default: check 60, measure 3 a network)")
     add("--seed", type=integer, default=1, metavar="N", help="check: which networks (default: %(default)s)")
     add("--cache-dir", type=Path, metavar="DIR", help="where tables lie")
     add("--json", action="store_true", help="print the same as JSON")
@@ -52,10 +57,14 @@ def main(argv: list[str] | None = None) -> int:
     cli = parser()
     try:
         args = cli.parse_args(argv)
-        for name in ("networks", "seconds"):
-            if getattr(args, name) <= 0:
+        for name in ("networks", "seconds", "resolution", "classes"):
+            if getattr(args, name) is not None and getattr(args, name) <= 0:
                 raise InvalidArgument(f"--{name} must be above 0, got {getattr(args, name)}; see {cli.prog} --help")
-        _run(args)
+        if args.action == "measure" and not args.network:
+            raise InvalidArgument("measure needs at least one --network: a name of python -m searchspace.zoo or a spec")
+        if args.action != "measure" and args.network:
+            raise InvalidArgument(f"--network belongs to measure, got {args.action} with {', '.join(args.network)}")
+        (_run_measure if args.action == "measure" else _run)(args)
     except PhinasError as error:
         print(f"search.latency: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -77,7 +86,8 @@ def _run(args: argparse.Namespace) -> None:
     )  # fmt: skip
     found = None
     if args.action == "check":
-        found = check(table, space, networks=args.networks, seconds=args.seconds, seed=args.seed, progress=_show)
+        seconds = args.seconds or 60.0
+        found = check(table, space, networks=args.networks, seconds=seconds, seed=args.seed, progress=_show)
     _show(1.0, "")
     if args.json:
         print(json.dumps({"table": table.to_dict(), "check": found and summary(found)}, indent=1))
@@ -90,11 +100,59 @@ def _run(args: argparse.Namespace) -> None:
 def _space(args: argparse.Namespace) -> "SearchSpace":
     from searchspace.mnasnet_space import mnasnet_space, space_from_toml
 
-    if args.resolution < 1 or args.classes < 1:
-        raise InvalidArgument(f"--resolution and --classes must be above 0, got {args.resolution} and {args.classes}")
+    resolution = args.resolution or 224
     if args.space is not None:
-        return space_from_toml(args.space, classes=args.classes, resolution=args.resolution)
-    return mnasnet_space(classes=args.classes, resolution=args.resolution)
+        return space_from_toml(args.space, classes=args.classes, resolution=resolution)
+    return mnasnet_space(classes=args.classes, resolution=resolution)
+
+
+def _run_measure(args: argparse.Namespace) -> None:
+    specs = [_named(name, args) for name in args.network]
+    from search.latency.measure import measure_here
+
+    seconds = args.seconds or 3.0 * len(specs)
+    found, reference_ms = measure_here(specs, cache_dir=args.cache_dir, seconds=seconds, progress=_show)
+    _show(1.0, "")
+    if args.json:
+        rows = [{"network": spec.name, "resolution": spec.resolution, **asdict(one)}
+                for spec, one in zip(specs, found, strict=True)]  # fmt: skip
+        print(json.dumps({"reference_ms": reference_ms, "networks": rows}, indent=1))
+    else:
+        print(measured_text(specs, found, reference_ms))
+
+
+def _named(name: str, args: argparse.Namespace) -> "NetworkSpec":
+    from searchspace import zoo
+    from searchspace.serialize import read_spec
+
+    if not name.endswith(".json"):
+        return zoo.get(name, resolution=args.resolution, classes=args.classes)
+    spec = read_spec(Path(name))
+    return spec if args.resolution is None else spec.with_resolution(args.resolution)
+
+
+def measured_text(specs: "list[NetworkSpec]", found: "list[Measurement]", reference_ms: float) -> str:
+    """Measurements for people."""
+    from searchspace.cost import costs
+    from searchspace.describe import short, table
+    from searchspace.graph import lower
+
+    rows = []
+    for spec, one in zip(specs, found, strict=True):
+        cost = costs(lower(spec))
+        rows.append([
+            spec.name, str(spec.resolution), short(cost.params), short(cost.macs), f"{one.latency_ms:.2f}",
+            f"{one.low_ms:.2f} to {one.high_ms:.2f}", f"{one.raw_median_ms:.2f}", str(one.rounds),
+            "noisy" if one.noisy else "",
+        ])  # fmt: skip
+    headers = ["network", "px", "params", "MACs", "ms", "95 % interval", "by the clock", "rounds", ""]
+    noisy = "\nThe machine was too noisy to tell: stop what else runs, or give more --seconds."
+    return (
+        f"{table(headers, rows, text_columns=(0, 8))}\n\n"
+        f"one image, eager torch, batch norm folded, channels-last; ms at the quiet speed of this device's reference "
+        f"network, {reference_ms:.2f} ms; by the clock: at the speed the machine had meanwhile"
+        f"{noisy if any(one.noisy for one in found) else ''}"
+    )
 
 
 def _zoo(args: argparse.Namespace) -> "list[NetworkSpec]":
@@ -102,7 +160,7 @@ def _zoo(args: argparse.Namespace) -> "list[NetworkSpec]":
     from searchspace import zoo
 
     own = [name for name in zoo.names() if not zoo.is_grown(name)]
-    return [zoo.get(name, resolution=args.resolution, classes=args.classes) for name in own]
+    return [zoo.get(name, resolution=args.resolution or 224, classes=args.classes) for name in own]
 
 
 def _show(fraction: float, what: str) -> None:

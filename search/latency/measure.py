@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.latency.cache import Cache, default_dir
 from search.latency.interleave import Interleaver, Reading, Runtime, Timer
-from search.latency.reference import REFERENCE
+from search.latency.reference import REFERENCE, RESOLUTION
 from search.latency.robust import median_interval, quantile, weighted_median
 from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.latency import LatencyTable, describe
@@ -48,10 +50,7 @@ def measure(
 
     Raises InvalidTable if `table` belongs to another machine or setting than this process.
     """
-    if runtime is None:
-        from search.latency.eager import Eager
-
-        runtime = Eager()
+    runtime = runtime or _eager()
     return _run([runtime.network(spec) for spec in specs], runtime, table, seconds, progress)
 
 
@@ -72,6 +71,22 @@ def measure_modules(
     return _run(timers, runtime, table, seconds, progress)
 
 
+def measure_here(
+    specs: Sequence[NetworkSpec], *, cache_dir: Path | None = None, seconds: float = 6.0,
+    progress: Progress | None = None, runtime: Runtime | None = None,
+) -> tuple[list[Measurement], float]:  # fmt: skip
+    """Measure without a table: (one measurement a network, the reference's quiet speed in ms that they are stated at).
+
+    The quiet speed is that of this device's tables, if there are any (see Cache.reference_ms); else it is taken now and
+    kept for later tables. Networks may have any resolutions. Raises StorageError for a cache that cannot be written.
+    """
+    runtime = runtime or _eager()
+    readings = _readings([runtime.network(spec) for spec in specs], runtime, seconds, progress)
+    cache = Cache(cache_dir or default_dir(), runtime.identity(RESOLUTION), note=lambda _: None)
+    reference_ms = cache.reference_ms([reading.reference_ns for each in readings for reading in each])
+    return [_measurement([each[index] for each in readings], reference_ms) for index in range(len(specs))], reference_ms
+
+
 def _run(
     timers: Sequence[Timer], runtime: Runtime, table: LatencyTable, seconds: float, progress: Progress | None
 ) -> list[Measurement]:
@@ -81,6 +96,14 @@ def _run(
             f"a measurement is stated at the speed of its table, which is of {describe(table.identity)}; this process "
             f"is {describe(here)}: measure this one with search.latency.table_for"
         )
+    readings = _readings(timers, runtime, seconds, progress)
+    return [_measurement([each[index] for each in readings], table.reference_ms) for index in range(len(timers))]
+
+
+def _readings(
+    timers: Sequence[Timer], runtime: Runtime, seconds: float, progress: Progress | None
+) -> list[list[Reading]]:
+    """Rounds of one reading a timer, as many as the seconds allow: at least FEWEST_ROUNDS, at most ROUNDS."""
     interleaver = Interleaver(runtime.network(REFERENCE), seed=0)
     readings: list[list[Reading]] = []
     with runtime.quiet():
@@ -96,7 +119,13 @@ def _run(
             if progress:
                 share = max(len(readings) / ROUNDS, min(1.0, (time.monotonic() - started) / seconds))
                 progress(share, f"round {len(readings)}")
-    return [_measurement([each[index] for each in readings], table.reference_ms) for index in range(len(timers))]
+    return readings
+
+
+def _eager() -> Runtime:
+    from search.latency.eager import Eager
+
+    return Eager()
 
 
 def _measurement(readings: Sequence[Reading], reference_ms: float) -> Measurement:

@@ -11,7 +11,8 @@ from search.latency.build import FEWEST_ROUNDS, ROUNDS, table_for
 from search.latency.check import check
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
-from search.latency.measure import measure
+from search.latency.measure import measure, measure_here
+from search.latency.reference import REFERENCE
 from searchspace import zoo
 from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidTable, MissingLatency, StorageError
@@ -216,3 +217,15 @@ def test_a_table_of_a_space_is_extended_by_the_kernels_of_published_networks(tmp
     for spec in published:
         assert table.latency_ms(lower(spec)) == pytest.approx(truth_ms(spec), rel=1e-3)
     assert LatencyTable.from_json(table.to_json()).missing(lower(published[0])) == []
+
+
+def test_networks_are_measured_without_a_table_at_the_speed_that_tables_are_stated_at(tmp_path: Path) -> None:
+    table = table_for(SPACE, cache_dir=tmp_path, runtime=Machine(drift=0.05))
+    specs = [*networks(SPACE, 3), zoo.get("squeezenet1_1", resolution=96)]
+    found, reference_ms = measure_here(specs, cache_dir=tmp_path, runtime=Machine(drift=0.05), seconds=0.5)
+    assert reference_ms == pytest.approx(table.reference_ms, rel=0.02)
+    unit = reference_ms / (truth_ms(REFERENCE))
+    for spec, one in zip(specs, found, strict=True):
+        assert one.latency_ms == pytest.approx(truth_ms(spec) * unit, rel=0.02)
+        assert one.low_ms <= one.latency_ms <= one.high_ms
+        assert one.raw_median_ms >= 0.99 * truth_ms(spec)

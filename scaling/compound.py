@@ -9,6 +9,7 @@ from pathlib import Path
 
 from scaling.coefficients import Coefficients, Factors
 from scaling.report import Member, Result, as_dict, as_text
+from searchspace import zoo
 from searchspace.command import CommandParser, number
 from searchspace.errors import InvalidArgument, InvalidSpec, PhinasError, StorageError
 from searchspace.lift import lift
@@ -33,6 +34,7 @@ examples:
   python -m scaling.compound --phi 3                    phi = 3, beside the published B3
   python -m scaling.compound --preset b3 --out b3.json  the published B3 alone, with its dropout
   python -m scaling.compound --phi 1 --network studies/NAME/best.json --out grown.json
+  python -m scaling.compound --phi 2 --network mobilenet_v3_large
   python -m scaling.compound --phi -1                   smaller than B0: a negative phi shrinks
   python -m scaling.compound --phi 2 --alpha 1.1 --beta 1.15 --gamma 1.15
 
@@ -49,7 +51,8 @@ def parser() -> argparse.ArgumentParser:
     cli = CommandParser("python -m scaling.compound", description=_DESCRIPTION, epilog=_EPILOG)
     add = cli.add_argument
     add("--phi", type=number, metavar="X", help="how far to grow: about 2^phi times the MACs (default: 1)")
-    add("--network", type=Path, metavar="SPEC.json", help="grow this network (default: EfficientNet-B0)")
+    add("--network", type=Path, metavar="NAME", help="grow this network: a spec file (.json) or a name of "
+        "python -m searchspace.zoo (default: EfficientNet-B0)")  # fmt: skip
     for name, what in (("alpha", "layers"), ("beta", "channels"), ("gamma", "pixels")):
         default = getattr(Coefficients(), name)
         add(f"--{name}", type=number, metavar="X", help=f"{what} per step of phi (default: {default:g})")
@@ -90,7 +93,7 @@ def scale(args: argparse.Namespace) -> Result:
     given = {name: getattr(args, name) for name in ("alpha", "beta", "gamma")}
     coefficients = Coefficients(**{name: value for name, value in given.items() if value is not None})
     phi = 1.0 if args.phi is None else args.phi
-    template = lift(_read(args)) if args.network else efficientnet.B0
+    template = _base(args) if args.network else efficientnet.B0
     factors, spec = grow(template, phi=phi, coefficients=coefficients)
     preset = f"b{phi:g}"
     return Result(
@@ -111,6 +114,17 @@ def _only_preset(args: argparse.Namespace) -> None:
                 f"--preset shows a published network as it is and goes without --{flag}, got --preset {args.preset} "
                 f"and --{flag} {value}: leave one of them out"
             )
+
+
+def _base(args: argparse.Namespace) -> Template:
+    """The table that --network grows: a published one as its paper has it, a spec file lifted.
+
+    A file that is there is read; another text that is no file's name is looked for in the zoo.
+    """
+    name = str(args.network)
+    if args.network.suffix == ".json" or args.network.exists():
+        return lift(_read(args))
+    return lift(zoo.get(name)) if zoo.is_grown(name) else zoo.template(name)
 
 
 def _read(args: argparse.Namespace) -> NetworkSpec:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from scaling.compound import main
+from searchspace import zoo
 from searchspace.cost import macs, params
 from searchspace.mnasnet_space import KNOWN, mnasnet_space
 from searchspace.serialize import read_spec, spec_from_json
@@ -110,6 +111,14 @@ def test_a_search_winner_grows_as_the_template_it_came_from(winner: Path, capsys
     assert "Only the formula is shown: the published family" in out
 
 
+@pytest.mark.parametrize("name", [name for name in zoo.names() if not zoo.is_grown(name)])
+def test_a_published_network_grows_from_its_papers_table(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    grown = as_json(capsys, "--network", name, "--phi", "1")["formula"]
+    spec = zoo.template(name).expand(depth=1.2, width=1.1, resolution=grown["resolution"])
+    assert (grown["params"], grown["macs"]) == (params(spec), macs(spec))
+    assert 256 <= grown["resolution"] <= 258  # 224 x 1.15 = 257.6
+
+
 def test_phi_0_leaves_a_network_as_it_is(winner: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     as_json(capsys, "--network", str(winner), "--phi", "0", "--out", str(tmp_path / "same.json"))
     assert read_spec(tmp_path / "same.json").fingerprint() == read_spec(winner).fingerprint()
@@ -144,6 +153,7 @@ MISTAKES = {
     "--preset b3 --phi 3": "goes without --phi, got --preset b3 and --phi 3.0",
     "--preset b3 --network best.json": "goes without --network",
     "--network nowhere.json": "cannot read the spec file nowhere.json",
+    "--network mobilenet_v9": "the zoo has no network 'mobilenet_v9'; did you mean mobilenet_v",
     "--out /dev/null": "cannot write /dev/null",
 }
 

@@ -1,6 +1,18 @@
-"""The only torch in searchspace: specs become modules."""
+"""The only torch in searchspace: specs become modules, and published weights become theirs."""
 
 from searchspace.nn.build import Network, build
 from searchspace.nn.fold import fold_batch_norm
+from searchspace.nn.published import load_published, load_weights, published_conventions, to_published
+from searchspace.nn.weights_file import read_weights, weights_bytes
 
-__all__ = ["Network", "build", "fold_batch_norm"]
+__all__ = [
+    "Network",
+    "build",
+    "fold_batch_norm",
+    "load_published",
+    "load_weights",
+    "published_conventions",
+    "read_weights",
+    "to_published",
+    "weights_bytes",
+]

@@ -1,0 +1,80 @@
+"""Files of weights: safetensors, and torch's own, never unpickled."""
+
+import io
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from searchspace.errors import StorageError
+
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+PARALLEL = "module."
+
+
+def read_weights(path: Path | str) -> dict[str, Tensor]:
+    """The tensors in a safetensors file or a torch checkpoint (.pth, .pt), by name, on the CPU.
+
+    What the file is counts, not its suffix. A checkpoint may hold its state dict under "state_dict",
+    "model_state_dict" or "model"; DataParallel's prefix "module." is taken off. Pickled Python objects are never
+    loaded (torch's weights_only). Raises StorageError for a file that cannot be read, is damaged or holds anything
+    else.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            # A safetensors file begins with 8 bytes of length and a JSON object; no torch file has a "{" there.
+            is_safetensors = file.read(9)[8:] == b"{"
+            file.seek(0)
+            content = safetensors.torch.load_file(path) if is_safetensors else _checkpoint(file)
+    except OSError as error:
+        raise StorageError(
+            f"cannot read the weights file {path}: {error.strerror or error}; look whether the path is spelt right and "
+            "you may read it"
+        ) from None
+    except pickle.UnpicklingError:
+        raise StorageError(
+            f"a weights file must be safetensors or a torch checkpoint of nothing but tensors; {path} is neither, or "
+            "holds Python objects, which are never unpickled here: save model.state_dict() alone where it was made"
+        ) from None
+    except Exception as error:  # whatever a damaged file makes the readers raise
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StorageError(
+            f"a weights file must be safetensors or a torch checkpoint (.pth, .pt); {path} is neither, or damaged "
+            f"({first_line[:120]}): download or save it again"
+        ) from None
+    return _unwrapped(content, path)
+
+
+def weights_bytes(tensors: dict[str, Tensor], *, suffix: str) -> bytes:
+    """The content of a weights file: safetensors for ".safetensors", torch's format for any other suffix.
+
+    Tensors must be contiguous. A file of torch's keeps a state dict's metadata, which torchvision's MnasNet asks for.
+    """
+    if suffix == ".safetensors":
+        return safetensors.torch.save(tensors)
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    return buffer.getvalue()
+
+
+def _checkpoint(file: BinaryIO) -> Any:
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
+    for name in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+    if not isinstance(content, Mapping) or not content:
+        what = "an empty one" if isinstance(content, Mapping) else f"a {type(content).__name__}"
+        raise StorageError(
+            f"a weights file must hold a state dict (names and tensors), got {what} in {path}: "
+            "save model.state_dict() where it was made"
+        )
+    parallel = all(isinstance(key, str) and key.startswith(PARALLEL) for key in content)
+    return {key.removeprefix(PARALLEL) if parallel else key: value for key, value in content.items()}

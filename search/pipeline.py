@@ -190,12 +190,12 @@ def _prepare(
 ) -> Search:  # fmt: skip
     pricer = Pricer(space, table.latency_ms)
     fastest = pricer.check_budget(settings.budget_ms)
-    limit_ms = settings.budget_ms * (1.0 - table.relative_error)
+    limit_ms = table.limit_ms(settings.budget_ms, settings.confidence)
+    why = f"there they meet the budget with a probability of {settings.confidence:.0%}"
     if fastest.latency_ms > limit_ms:
-        limit_ms = settings.budget_ms
+        limit_ms, why = settings.budget_ms, f"with a probability of {settings.confidence:.0%} none would do"
     progress.line(
-        f"the fastest network takes {fastest.latency_ms:.1f} ms; candidates are kept within {limit_ms:.2f} ms "
-        f"(the budget less the table's own error)"
+        f"the fastest network takes {fastest.latency_ms:.1f} ms; candidates are kept within {limit_ms:.2f} ms: {why}"
     )
     known, cut_off = recover(study)
     if known or cut_off:
@@ -241,6 +241,9 @@ def summarise(search: Search, winner: Winner, dataset: images.Dataset, folder: P
             "params": candidate.params,
             "macs": candidate.macs,
             "predicted_latency_ms": winner.predicted_latency_ms,
+            "predicted_low_ms": winner.predicted_low_ms,
+            "predicted_high_ms": winner.predicted_high_ms,
+            "as_predicted": winner.predicted_low_ms <= winner.measured.latency_ms <= winner.predicted_high_ms,
             "measured_latency_ms": winner.measured.latency_ms,
             "measured_low_ms": winner.measured.low_ms,
             "measured_high_ms": winner.measured.high_ms,

@@ -32,13 +32,16 @@ def _figures(summary: dict[str, Any]) -> list[str]:
     held = "within" if summary["within_budget"] else "NOT within"
     trials = summary["trials"]
     noisy = "; the machine was noisy" if winner["noisy"] else ""
+    promise = "as predicted" if winner["as_predicted"] else "outside the prediction"
     lines = [
         f"accuracy   test {winner['test_accuracy']:.1%} (95 % interval {winner['test_low']:.1%} to "
         f"{winner['test_high']:.1%}, {winner['test_images']} images), validation "
         f"{winner['validation_accuracy']:.1%}, at {summary['proxy_resolution']} px",
         f"latency    measured {winner['measured_latency_ms']:.2f} ms ({winner['measured_low_ms']:.2f} to "
-        f"{winner['measured_high_ms']:.2f}), predicted {winner['predicted_latency_ms']:.2f} ms at "
-        f"{summary['resolution']} px: {held} the budget of {summary['budget_ms']:g} ms{noisy}",
+        f"{winner['measured_high_ms']:.2f}) at {summary['resolution']} px: {held} the budget of "
+        f"{summary['budget_ms']:g} ms{noisy}",
+        f"           predicted {winner['predicted_latency_ms']:.2f} ms ({winner['predicted_low_ms']:.2f} to "
+        f"{winner['predicted_high_ms']:.2f} in 9 of 10 networks): {promise}",
         f"size       {winner['params'] / 1e6:.2f} M parameters, {winner['macs'] / 1e6:.0f} M MACs "
         f"at {summary['resolution']} px",
         f"search     {trials.get('trained', 0)} networks trained, {trials.get('stopped_early', 0)} stopped early, "

@@ -53,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
         help=f"what is maximised: {', '.join(REWARDS)} (default: %(default)s)")  # fmt: skip
     add("--sampler", default=Settings.sampler, metavar="NAME",
         help=f"who proposes: {', '.join(SAMPLERS)} (default: %(default)s)")  # fmt: skip
+    add("--confidence", type=number, default=Settings.confidence, metavar="P",
+        help="train only candidates that meet the budget with this probability, by the latency table's own error "
+        "(default: %(default)s)")  # fmt: skip
     add("--space", metavar="FILE.toml", help="narrower or wider choices, in a table [choices]: "
         '"*.activation" = ["relu"], "stage3.kernel" = [3, 5]')  # fmt: skip
     add("--epochs", type=integer, metavar="N", help="epochs of a candidate's short training (default: the recipe's)")

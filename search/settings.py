@@ -13,6 +13,7 @@ from searchspace.space import SearchSpace
 
 DEFAULT_MINUTES = 9.0
 DEFAULT_RESOLUTION = 224
+DEFAULT_CONFIDENCE = 0.95
 SAMPLERS = ("gp", "tpe", "random")
 MAX_RESOLUTION = 2048
 
@@ -22,6 +23,7 @@ class Settings:
     """The flags of `search.run`. `minutes` and `trials` say how far to go; all others define the study.
 
     proxy_resolution: pixels that candidates are trained at; resolution: pixels that latency is measured at.
+    confidence: the probability of measuring within the budget that a candidate's prediction must leave.
     epochs, images: the short training's length and training images; None takes the recipe's and the data's own.
     Raises InvalidArgument naming rule, value and next step.
     """
@@ -32,6 +34,7 @@ class Settings:
     proxy_resolution: int = 48
     reward: str = "feasible"
     sampler: str = "gp"
+    confidence: float = DEFAULT_CONFIDENCE
     seed: int = 0
     space_file: str | None = None
     epochs: int | None = None
@@ -46,6 +49,7 @@ class Settings:
             _check(flag, value, 32 <= value <= MAX_RESOLUTION, f"32 to {MAX_RESOLUTION} px (total stride is 32)")
         _check("--seed", self.seed, 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
         _check("--sampler", self.sampler, self.sampler in SAMPLERS, f"one of {', '.join(SAMPLERS)}")
+        _check("--confidence", self.confidence, 0.5 <= self.confidence < 1, "a probability from 0.5 to less than 1")
         for flag, count in (("--epochs", self.epochs), ("--images", self.images), ("--trials", self.trials)):
             _check(flag, count, count is None or count >= 1, "an integer of at least 1")
         minutes = self.minutes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 import safetensors.torch
@@ -21,20 +21,22 @@ from searchspace.nn import Network, build
 from searchspace.spec import NetworkSpec
 from studies.files import write_atomic
 
-if TYPE_CHECKING:
-    pass
-
 FINALISTS = 5
 CLOSING_S = 20.0  # kept free for the last measurement, the test and writing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Winner:
-    """The chosen network with everything that was found out about it. Accuracies are fractions."""
+    """The chosen network with everything that was found out about it.
+
+    Accuracies are fractions. predicted_low_ms, predicted_high_ms: the table's 90 % interval.
+    """
 
     trial: int
     spec: NetworkSpec
     predicted_latency_ms: float
+    predicted_low_ms: float
+    predicted_high_ms: float
     measured: Measurement
     search_accuracy: float
     validation_accuracy: float
@@ -133,8 +135,11 @@ def crown(search: Search, table: LatencyTable, folder: Path) -> tuple[Winner, Ne
     test = search.data.open_test()
     accuracy = evaluate(module, test)
     low, high = wilson_interval(accuracy, len(test))
+    predicted_ms = trial.user_attrs["predicted_latency_ms"]
+    predicted_low_ms, predicted_high_ms = table.interval_ms(predicted_ms)
     winner = Winner(
-        trial=trial.number, spec=spec, predicted_latency_ms=trial.user_attrs["predicted_latency_ms"],
+        trial=trial.number, spec=spec, predicted_latency_ms=predicted_ms,
+        predicted_low_ms=predicted_low_ms, predicted_high_ms=predicted_high_ms,
         measured=measured, search_accuracy=trial.user_attrs["accuracy"], validation_accuracy=validation_accuracy,
         test_accuracy=accuracy, test_low=low, test_high=high, test_images=len(test), epochs=epochs,
         within_budget=measured.latency_ms <= search.settings.budget_ms, rejected=tuple(rejected),

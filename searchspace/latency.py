@@ -72,6 +72,18 @@ class LatencyTable:
             total = sum(self._kernel_ms(layer) for layer in graph.layers)
         return self.correction.network_ms + self.correction.scale * total
 
+    def interval_ms(self, latency_ms: float, confidence: float = 0.9) -> tuple[float, float]:
+        """(low, high) between which a network measures that is predicted at `latency_ms`, with that probability.
+
+        predicted / measured - 1 is taken as normal with mean 0 and the table's own error as deviation.
+        """
+        reach = _deviations(0.5 + confidence / 2) * self.relative_error
+        return latency_ms / (1.0 + reach), latency_ms / max(0.01, 1.0 - reach)
+
+    def limit_ms(self, budget_ms: float, confidence: float) -> float:
+        """The largest prediction whose network measures within `budget_ms` with a probability of `confidence`."""
+        return budget_ms * max(0.0, 1.0 - _deviations(confidence) * self.relative_error)
+
     def layer_ms(self, layer: Layer) -> float:
         """One layer's share of its network's latency in ms: all shares and `correction.network_ms` make the whole."""
         return self.correction.scale * self._kernel_ms(layer)
@@ -146,6 +158,13 @@ def describe_kernel(layer: Layer) -> str:
     else:
         kind = layer.op
     return f"kernel {kind} ({shapes})"
+
+
+def _deviations(probability: float) -> float:
+    """The quantile of the standard normal distribution."""
+    from statistics import NormalDist  # not needed by most commands, and slow to import
+
+    return NormalDist().inv_cdf(probability)
 
 
 def _time(value: object) -> float:

@@ -22,6 +22,8 @@ from searchspace.errors import InvalidArgument, StudyMismatch
         ["--budget-ms", "20", "--seed", "-1"],
         ["--budget-ms", "20", "--reward", "accuracy"],
         ["--budget-ms", "20", "--sampler", "grid"],
+        ["--budget-ms", "20", "--confidence", "1"],
+        ["--budget-ms", "20", "--confidence", "0.4"],
     ],
 )
 def test_a_flag_out_of_range_exits_2_and_names_the_value(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,11 +42,11 @@ def test_an_unreadable_command_line_exits_2(flags: list[str], capsys: pytest.Cap
 def test_every_flag_reaches_the_settings() -> None:
     flags = (
         "--budget-ms 7 --data a --minutes 3 --trials 4 --study s --seed 5 --resolution 96 --proxy-resolution 64 "
-        "--reward mnas-soft --sampler random --space f.toml --epochs 6 --images 7"
+        "--reward mnas-soft --sampler random --space f.toml --epochs 6 --images 7 --confidence 0.8"
     )
     assert settings_from(parser().parse_args(flags.split())) == Settings(
         budget_ms=7, data="a", minutes=3, trials=4, study="s", seed=5, resolution=96, proxy_resolution=64,
-        reward="mnas-soft", sampler="random", space_file="f.toml", epochs=6, images=7,
+        reward="mnas-soft", sampler="random", space_file="f.toml", epochs=6, images=7, confidence=0.8,
     )  # fmt: skip
 
 

@@ -2,9 +2,10 @@
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searchspace.errors import InvalidTable, MissingLatency
@@ -91,3 +92,27 @@ def test_every_part_of_an_identity_changes_its_key() -> None:
         {**IDENTITY, "resolution": 96}, {**IDENTITY, "versions": {"beads": "1.1"}}, {**IDENTITY, "schema": 1},
     ]  # fmt: skip
     assert len({identity_key(identity) for identity in (IDENTITY, *changed)}) == 10
+
+
+@given(st.floats(0, 0.2), st.floats(0.5, 300), st.floats(0.5, 0.99), st.integers(0, 2**32 - 1))
+@settings(max_examples=25)
+def test_a_prediction_at_the_limit_measures_within_the_budget_with_the_confidence_asked(
+    error: float, budget_ms: float, confidence: float, seed: int
+) -> None:
+    table = replace(table_of(), correction=Correction(1.0, 0.0, error))
+    limit_ms = table.limit_ms(budget_ms, confidence)
+    rng = random.Random(seed)
+    draws = [rng.gauss(0, error) for _ in range(4000)]
+    held = sum(limit_ms <= budget_ms * (1 + draw) * (1 + 1e-12) for draw in draws) / len(draws)
+    assert held == pytest.approx(confidence, abs=0.04) or error == 0
+
+
+@given(st.floats(0, 0.2), st.floats(0.5, 300))
+def test_an_interval_holds_the_prediction_and_widens_with_error_and_confidence(error: float, ms: float) -> None:
+    table = replace(table_of(), correction=Correction(1.0, 0.0, error))
+    low, high = table.interval_ms(ms)
+    wide_low, wide_high = table.interval_ms(ms, 0.99)
+    assert wide_low <= low <= ms <= high <= wide_high
+    assert (low < ms < high) == (error > 1e-12)
+    # The one-sided limit of 95 % is the upper end of the 90 % interval.
+    assert table.limit_ms(high, 0.95) == pytest.approx(ms)

@@ -94,7 +94,7 @@ def test_every_part_of_an_identity_changes_its_key() -> None:
     assert len({identity_key(identity) for identity in (IDENTITY, *changed)}) == 10
 
 
-@given(st.floats(0, 0.2), st.floats(0.5, 300), st.floats(0.5, 0.99), st.integers(0, 2**32 - 1))
+@given(st.floats(1e-6, 0.2), st.floats(0.5, 300), st.floats(0.5, 0.99), st.integers(0, 2**32 - 1))
 @settings(max_examples=25)
 def test_a_prediction_at_the_limit_measures_within_the_budget_with_the_confidence_asked(
     error: float, budget_ms: float, confidence: float, seed: int
@@ -104,7 +104,7 @@ def test_a_prediction_at_the_limit_measures_within_the_budget_with_the_confidenc
     rng = random.Random(seed)
     draws = [rng.gauss(0, error) for _ in range(4000)]
     held = sum(limit_ms <= budget_ms * (1 + draw) * (1 + 1e-12) for draw in draws) / len(draws)
-    assert held == pytest.approx(confidence, abs=0.04) or error == 0
+    assert held == pytest.approx(confidence, abs=0.04)
 
 
 @given(st.floats(0, 0.2), st.floats(0.5, 300))

@@ -12,12 +12,12 @@ from scaling.report import Member, Result, as_dict, as_text
 from searchspace import zoo
 from searchspace.command import CommandParser, number
 from searchspace.errors import InvalidArgument, InvalidSpec, PhinasError, StorageError
+from searchspace.files import write_atomic
 from searchspace.lift import lift
 from searchspace.serialize import read_spec
 from searchspace.spec import NetworkSpec
 from searchspace.template import Template
 from searchspace.zoo import efficientnet
-from studies.files import write_atomic
 
 _DESCRIPTION = """\
 Grow a network deeper, wider and finer at once (compound scaling, EfficientNet, arXiv:1905.11946):

@@ -25,11 +25,11 @@ from search.train import Recipe, TrainingDiverged, evaluate, train, wilson_inter
 from searchspace import zoo
 from searchspace.cost import costs
 from searchspace.errors import InvalidSpec
+from searchspace.files import read_json, write_atomic
 from searchspace.graph import lower
 from searchspace.latency import LatencyTable
 from searchspace.nn import build
 from searchspace.spec import NetworkSpec
-from studies.files import read_json, write_atomic
 from studies.storage import SUMMARY
 
 if TYPE_CHECKING:

@@ -26,10 +26,10 @@ from search.train import Recipe
 from search.winner import Winner, crown, write_winner
 from searchspace import zoo
 from searchspace.errors import InvalidChoice, InvalidData, StudyMismatch
+from searchspace.files import read_json, storage_error, write_atomic
 from searchspace.latency import LatencyTable
 from searchspace.mnasnet_space import KNOWN
 from searchspace.space import Choices, SearchSpace
-from studies.files import read_json, storage_error, write_atomic
 from studies.frame import write_trials_csv
 from studies.storage import LOCK, SUMMARY, open_storage, set_aside
 from studies.storage import folder as study_folder

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from search.augment import Augmentation, augmented, normalise
 from searchspace.errors import PhinasError
+from searchspace.files import atomic_path
 from searchspace.nn.layers import InvertedResidual, ShuffleUnitModule
-from studies.files import atomic_path
 
 if TYPE_CHECKING:
     from search.data import Split

@@ -16,10 +16,10 @@ from search.latency import Measurement, measure, measure_modules
 from search.study import LONGER, Search
 from search.train import evaluate, train, wilson_interval
 from searchspace.errors import InfeasibleBudget
+from searchspace.files import write_atomic
 from searchspace.latency import LatencyTable
 from searchspace.nn import Network, build
 from searchspace.spec import NetworkSpec
-from studies.files import write_atomic
 
 FINALISTS = 5
 CLOSING_S = 20.0  # kept free for the last measurement, the test and writing

@@ -3,14 +3,15 @@
 import argparse
 import os
 import sys
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 from searchspace import zoo
 from searchspace.command import CommandParser, integer, number
 from searchspace.cost import costs
-from searchspace.errors import InvalidArgument, PhinasError, StorageError
+from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.files import atomic_path, storage_error
 from searchspace.graph import lower
 from searchspace.serialize import read_spec
 from searchspace.spec import NetworkSpec
@@ -136,27 +137,14 @@ def _check_paths(args: argparse.Namespace) -> None:
 
 
 def write(files: dict[Path, bytes]) -> None:
-    """All files or none: each beside its target first, then renamed over it. Raises StorageError."""
-    beside: dict[Path, Path] = {}
-    path = Path()
-    try:
-        for path, content in files.items():
-            target = path.resolve()
-            if target.exists() and not target.is_file():
-                raise OSError("it is no plain file")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            beside[target] = target.with_name(f".{target.stem[:100]}.{os.getpid()}.tmp{target.suffix}")
-            beside[target].write_bytes(content)
-        for target, temp in beside.items():
-            os.replace(temp, target)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}; choose a folder that can be written and has room"
-        ) from None
-    finally:
-        for temp in beside.values():
-            with suppress(OSError):
-                temp.unlink(missing_ok=True)
+    """All files or none: each is written beside its target first, then all are renamed. Raises StorageError."""
+    with ExitStack() as stack:
+        temps = [stack.enter_context(atomic_path(path)) for path in files]
+        for path, temp, content in zip(files, temps, files.values(), strict=True):
+            try:
+                temp.write_bytes(content)
+            except OSError as error:
+                raise storage_error("write", path, error) from error
 
 
 def as_text(done: Converted, args: argparse.Namespace) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from searchspace.errors import PhinasError, StorageError, StudyMismatch
-from studies.files import storage_error
+from searchspace.files import storage_error
 from studies.schema import Value
 
 BUSY_S = 30.0

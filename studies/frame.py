@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 
 from searchspace.errors import InfeasibleBudget
+from searchspace.files import read_json, write_atomic
 from searchspace.serialize import read_spec
 from searchspace.spec import NetworkSpec
 from studies import storage
 from studies.database import StoredStudy, damaged, read_study
-from studies.files import read_json, write_atomic
 from studies.schema import FIRST_COLUMNS, LAST_COLUMNS, MEASURED, SETTINGS, Status, TrialRecord, Value
 
 TRIALS_CSV = "trials.csv"

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from searchspace.errors import InvalidArgument, PhinasError, StudyMismatch
+from searchspace.files import atomic_path
 from studies import frame, storage
-from studies.files import atomic_path
 from studies.schema import SETTINGS, Status
 
 _FIGURES = ["trial", "accuracy", "reward", "predicted_latency_ms", "measured_latency_ms", "params", "macs", "train_s"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searchspace.errors import InvalidArgument
-from studies.files import storage_error
+from searchspace.files import storage_error
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

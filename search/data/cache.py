@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from search.data.listing import Part
 from search.data.signatures import digest_of
 from searchspace.errors import StorageError
-from studies.files import atomic_path, storage_error, write_atomic
+from searchspace.files import atomic_path, storage_error, write_atomic
 
 _CHUNK_BYTES = 16 * 2**20
 

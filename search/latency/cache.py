@@ -9,8 +9,8 @@ from typing import Any
 from search.latency.interleave import Reading
 from search.latency.robust import quantile
 from searchspace.errors import InvalidTable, StorageError
+from searchspace.files import read_json, write_atomic
 from searchspace.latency import Identity, LatencyTable, identity_key
-from studies.files import read_json, write_atomic
 
 QUIET_SHARE = 0.1
 Note = Callable[[str], None]

@@ -3,13 +3,12 @@
 import argparse
 import json
 import os
-import secrets
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from searchspace.command import CommandParser, integer, number
 from searchspace.errors import InvalidArgument, InvalidTable, PhinasError, StorageError
+from searchspace.files import write_atomic
 from searchspace.latency import LatencyTable
 from searchspace.zoo.catalogue import entry, names
 from searchspace.zoo.report import list_dict, list_text, one_dict, one_text, price
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace) -> str:
     else:
         text = one_text(row, options, latencies, written=args.out)
     if args.out is not None:
-        write_whole(args.out, row.spec.to_json() + "\n")
+        write_atomic(args.out, row.spec.to_json() + "\n")
     return text
 
 
@@ -104,28 +103,6 @@ def read_table(path: Path) -> LatencyTable:
     except (UnicodeDecodeError, InvalidTable) as error:
         reason = "it is no text" if isinstance(error, UnicodeDecodeError) else error
         raise InvalidTable(f"{path}: {reason}") from None
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all: beside it first, then one rename over it. Raises StorageError."""
-    temp = None
-    try:
-        target = path.resolve()
-        if target.exists() and not target.is_file():
-            raise OSError("it is a folder or a device, not a plain file")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temp = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}.tmp")
-        with open(temp, "x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temp, target)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}; choose another --out") from None
-    finally:
-        if temp is not None:
-            with suppress(OSError):
-                temp.unlink(missing_ok=True)
 
 
 def main(argv: list[str] | None = None) -> int:

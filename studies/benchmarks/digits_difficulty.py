@@ -54,8 +54,8 @@ def measure(
     import torch
 
     from search.train import train
+    from searchspace.files import read_json, write_atomic
     from searchspace.nn import build
-    from studies.files import read_json, write_atomic
 
     about = {"recipe": asdict(recipe), "data": data.fingerprint}
     stored: dict[str, Any] = read_json(path) if path is not None and path.exists() else {}

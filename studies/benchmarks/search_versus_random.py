@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from searchspace.errors import PhinasError
-from studies.files import read_json
+from searchspace.files import read_json
 from studies.storage import folder
 
 CIFAR = Path("../shared/data/cifar10-train.tar")

@@ -107,5 +107,5 @@ def test_either_both_files_are_written_or_none(file: Path, tmp_path: Path, capsy
     (tmp_path / "net.json").mkdir()
     error = refused(capsys, file, *NETWORK, "--from", "timm", "--out", tmp_path / "out.pt",
                     "--spec-out", tmp_path / "net.json")  # fmt: skip
-    assert f"cannot write {tmp_path / 'net.json'}: it is no plain file; choose" in error
+    assert f"cannot write {tmp_path / 'net.json'}: Is a directory; that path is a folder: choose another name" in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.json", file.name]

@@ -185,7 +185,7 @@ def test_importing_studies_and_its_storage_imports_nothing_heavy_and_load_needs_
 ) -> None:
     make_study("s", TRAINED)
     code = (
-        "import sys, studies, studies.storage, studies.files, studies.schema; studies.names()\n"
+        "import sys, studies, studies.storage, searchspace.files, studies.schema; studies.names()\n"
         "heavy = {'torch', 'optuna', 'pandas', 'sqlalchemy'}; assert not heavy & set(sys.modules)\n"
         "studies.load('s'); assert heavy & set(sys.modules) == {'pandas'}"
     )

@@ -180,10 +180,12 @@ def test_out_replaces_a_file_whole_and_leaves_it_alone_when_anything_is_wrong(
 
 
 def test_out_does_not_replace_a_folder_or_a_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for path in (tmp_path, Path(os.devnull)):
+    reasons = {tmp_path: "that path is a folder: choose another name", Path(os.devnull): "not a plain file"}
+    for path, reason in reasons.items():
         code, out, err = run(capsys, "mobilenet_v2", "--out", str(path))
         assert (code, out) == (2, "")
-        assert f"cannot write {path}: it is a folder or a device, not a plain file; choose another --out" in err
+        assert f"cannot write {path}: " in err
+        assert reason in err
     (tmp_path / "file").write_text("")
     assert run(capsys, "mobilenet_v2", "--out", str(tmp_path / "file" / "net.json"))[0] == 2
 

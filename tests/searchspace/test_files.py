@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from searchspace.errors import StorageError
-from studies.files import atomic_path, read_json, write_atomic
+from searchspace.files import atomic_path, read_json, write_atomic
 
 
 def test_text_and_bytes_arrive_whole_and_folders_are_made(tmp_path: Path) -> None:

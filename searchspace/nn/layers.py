@@ -407,16 +407,20 @@ def make_block(in_channels: int, row: Block, conventions: Conventions = DEFAULT_
 
 def initialise(module: nn.Module, generator: torch.Generator | None) -> None:
     """Weights of a fresh network, in place: He normal by fan-out for convolutions (arXiv:1502.01852; depthwise
-    counts its own group), batch norm at the identity, linear layers normal with 0.01."""
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d):
-            height, width = part.kernel_size
-            fan_out = height * width * part.out_channels // part.groups
-            nn.init.normal_(part.weight, 0.0, (2.0 / fan_out) ** 0.5, generator=generator)
+    counts its own group), by fan-in where no batch norm follows to mend the scale; batch norm at the identity; linear
+    layers, and the convolution that gives the classes, normal with 0.01."""
+    parts = list(module.modules())
+    plain = {part.conv for part in parts if isinstance(part, ConvBNAct) and isinstance(part.norm, nn.Identity)}
+    last = {part.conv.conv for part in parts if isinstance(part, ConvHead)}
+    for part in parts:
+        if isinstance(part, (nn.Conv2d, nn.Linear)):
+            std = 0.01
+            if isinstance(part, nn.Conv2d) and part not in last:
+                fan = part.weight[0].numel() if part in plain else part.weight[:, 0].numel() // part.groups
+                std = (2.0 / fan) ** 0.5
+            nn.init.normal_(part.weight, 0.0, std, generator=generator)
             if part.bias is not None:
-                nn.init.zeros_(part.bias)
+                # Softmax does not see a bias that all classes share; a ReLU over them begins alive with it.
+                nn.init.constant_(part.bias, 1.0 if part in last else 0.0)
         elif isinstance(part, nn.BatchNorm2d):
             part.reset_parameters()
-        elif isinstance(part, nn.Linear):
-            nn.init.normal_(part.weight, 0.0, 0.01, generator=generator)
-            nn.init.zeros_(part.bias)

@@ -30,7 +30,9 @@ examples:
   python -m searchspace.zoo --latency ~/.cache/phinas/latency-....json
 
 next:
-  python -m scaling.compound --phi 1 --network small.json           grow what --out wrote
+  python -m scaling.compound --phi 1 --network small.json           grow what --out wrote (or a NAME)
+  python -m searchspace.convert FILE --network NAME --from timm --out weights.safetensors
+                                                                    published weights for it
   python -m search.run --budget-ms 20 --baselines                   train them beside what a search finds
   network = searchspace.nn.build(searchspace.zoo.get("mobilenet_v3_small", width=0.75))
 exit codes: 0 done, 2 the input is wrong (nothing is written then)."""

@@ -158,7 +158,7 @@ def one_text(row: Row, options: dict[str, Any], latencies: LatencyTable | None, 
     flags = "".join(f" {_flag(option, value)}" for option, value in options.items())
     steps = [] if written else [(f"python -m searchspace.zoo {name}{flags} --out {file}", "keep it as a spec")]
     steps += [
-        (f"python -m scaling.compound --phi 1 --network {file}", "grow it"),
+        (f"python -m scaling.compound --phi 1 --network {file if options or written else name}", "grow it"),
         (f"python -m search.run --budget-ms 20 --baselines {name}", "train it as a search's winner"),
         ("python -m searchspace.zoo", "the other networks"),
     ]

@@ -129,7 +129,7 @@ def test_a_network_is_described_and_shown_stage_by_stage(name: str, capsys: pyte
     assert zoo.describe(name) in out
     assert stage_table(spec) in out
     assert f"{params(spec):,} parameters, {macs(spec):,} MACs at {spec.resolution} px" in out
-    assert f"python -m scaling.compound --phi 1 --network {name}.json" in out
+    assert f"python -m scaling.compound --phi 1 --network {name} " in out
     assert f"--baselines {name}" in out
     assert out.isascii()
 

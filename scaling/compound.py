@@ -10,7 +10,7 @@ from pathlib import Path
 from scaling.coefficients import Coefficients, Factors
 from scaling.report import Member, Result, as_dict, as_text
 from searchspace import zoo
-from searchspace.command import CommandParser, number
+from searchspace.command import CommandParser, number, show
 from searchspace.errors import InvalidArgument, InvalidSpec, PhinasError, StorageError
 from searchspace.files import write_atomic
 from searchspace.lift import lift
@@ -163,11 +163,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     if warning:
         print("scaling.compound: warning:", warning, file=sys.stderr)
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return show(text)
 
 
 if __name__ == "__main__":

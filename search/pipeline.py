@@ -25,12 +25,12 @@ from search.study import Clock, Search, make_pruner, make_sampler, recover
 from search.train import Recipe
 from search.winner import Winner, crown, write_winner
 from searchspace import zoo
-from searchspace.errors import InvalidChoice, InvalidData, StudyMismatch
-from searchspace.files import read_json, storage_error, write_atomic
+from searchspace.errors import InvalidChoice, InvalidData, StorageError, StudyMismatch
+from searchspace.files import storage_error, write_atomic
 from searchspace.latency import LatencyTable
 from searchspace.mnasnet_space import KNOWN
 from searchspace.space import Choices, SearchSpace
-from studies.frame import write_trials_csv
+from studies.frame import read_summary, write_trials_csv
 from studies.storage import LOCK, SUMMARY, open_storage, set_aside
 from studies.storage import folder as study_folder
 
@@ -44,6 +44,7 @@ def run_search(
     Raises a PhinasError for anything the user can mend; KeyboardInterrupt passes with everything kept.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    settings.search_space(classes=2)  # a mistake in --space is told before images are read
     name = settings.study_name
     folder = study_folder(name)
     with _sole_runner(folder):
@@ -53,7 +54,7 @@ def run_search(
         with Progress(clock.left_s, quiet=quiet) as progress:
             summary = _finished_already(study, settings, folder)
             if summary is not None:
-                progress.line(f"the study {name!r} has used its time; give more --minutes or --trials to go on")
+                progress.line(f"the study {name!r} is finished; give more --minutes or --trials to go on")
             else:
                 try:
                     summary = _search(settings, study, clock, progress, folder)
@@ -71,7 +72,7 @@ def _inputs(settings: Settings, progress: Progress) -> tuple[images.Dataset, Lat
     """Images and latency table of a finished study, from their caches."""
     dataset = _images(settings, progress)
     space = settings.search_space(classes=len(dataset.classes))
-    return dataset, table_for(space, seed=settings.seed, progress=progress.update)
+    return dataset, table_for(space, seed=settings.seed, progress=progress.update, note=progress.line)
 
 
 def _images(settings: Settings, progress: Progress) -> images.Dataset:
@@ -126,8 +127,13 @@ def _finished_already(study: optuna.Study, settings: Settings, folder: Path) -> 
     more = [a is not None and (d is None or a > d) for a, d in zip(asked, done, strict=True)]
     if any(more):
         return None
-    summary: dict[str, Any] = read_json(folder / SUMMARY)
-    return summary
+    summary = read_summary(folder / SUMMARY)
+    if not {"classes", "settings", "budget_ms", "trials", "spent_s"} <= summary.keys():
+        raise StorageError(f"{folder / SUMMARY} is damaged: delete it, and this command writes it again")
+    stored: dict[str, Any] = study.user_attrs["settings"]
+    space = settings.search_space(classes=len(summary["classes"])).to_dict()
+    check_same(study.study_name, stored, {"space": json.loads(json.dumps(space))})
+    return {**summary, "study": study.study_name, "folder": str(folder)}  # it may have been renamed since
 
 
 def _search(settings: Settings, study: optuna.Study, clock: Clock, progress: Progress, folder: Path) -> dict[str, Any]:
@@ -142,7 +148,7 @@ def _search(settings: Settings, study: optuna.Study, clock: Clock, progress: Pro
         raise InvalidData(f"a search needs at least 2 classes, got {len(dataset.classes)}")
     space = settings.search_space(classes=len(dataset.classes))
     progress.line(f"search space: {space.name}, {space.size():.3g} networks at {space.resolution} px")
-    table = table_for(space, seed=settings.seed, progress=progress.update)
+    table = table_for(space, seed=settings.seed, progress=progress.update, note=progress.line)
     progress.line(f"latency table: {len(table.kernels)} kernels, error {table.relative_error:.1%}")
     recipe = recipe_for(settings)
     _remember(study, settings, dataset, space, table, recipe)

@@ -1,8 +1,11 @@
 """The report at the end of a search, as text."""
 
+import shlex
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from search.settings import Settings
 from searchspace.describe import short, stage_table, table
 from searchspace.serialize import read_spec
 
@@ -90,14 +93,24 @@ def _baselines(summary: dict[str, Any]) -> list[str]:
 
 
 def _next_steps(summary: dict[str, Any], folder: Path) -> list[str]:
-    settings = summary["settings"]
-    data = f" --data {settings['data']}" if settings["data"] else ""
     minutes = max(30, round(summary["spent_s"] / 60) * 3)
-    again = f"  python -m search.run --budget-ms {summary['budget_ms']:g}{data} --study {summary['study']}"
+    again = f"  {command(summary['settings'], study=summary['study'])}"
     steps = [
         "Next:",
         f"  python -m studies {summary['study']}",
-        f"  python -m scaling.compound --phi 1 --network {folder}/best.json",
+        f"  python -m scaling.compound --phi 1 --network {shlex.quote(str(folder / 'best.json'))}",
         f"{again} --minutes {minutes}",
     ]
     return steps if summary.get("baselines") else [*steps, f"{again} --baselines"]
+
+
+def command(settings: dict[str, Any], *, study: str) -> str:
+    """The command line that goes on with a study of these settings; what is at its default is left out."""
+    words = ["python -m search.run"]
+    for field in fields(Settings):
+        value = settings.get(field.name, field.default)
+        if value != field.default and field.name != "study":
+            flag = "--space" if field.name == "space_file" else "--" + field.name.replace("_", "-")
+            text = f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+            words.append(f"{flag} {shlex.quote(text)}")
+    return " ".join([*words, f"--study {study}"])

@@ -7,7 +7,7 @@ import sys
 from search.reward import REWARDS
 from search.settings import DEFAULT_MINUTES, SAMPLERS, Settings
 from searchspace import zoo
-from searchspace.command import CommandParser, integer, number
+from searchspace.command import CommandParser, integer, number, show
 from searchspace.errors import PhinasError
 
 _DESCRIPTION = """\
@@ -80,7 +80,7 @@ def baseline_names(given: str | None) -> tuple[str, ...]:
     """The zoo names that --baselines means. Raises InvalidArgument for an unknown one."""
     if given is None:
         return ()
-    names = zoo.names() if given == "all" else tuple(dict.fromkeys(name.strip() for name in given.split(",")))
+    names = zoo.names() if given == "all" else tuple(dict.fromkeys(map(str.strip, given.split(","))))
     for name in names:
         zoo.get(name)
     return names
@@ -96,14 +96,14 @@ def main(argv: list[str] | None = None) -> int:
         from search.report import report
 
         summary = run_search(settings, fresh=args.fresh, quiet=args.json, baselines=baselines)
-        print(json.dumps(summary, indent=1) if args.json else report(summary))
+        text = json.dumps(summary, indent=1) if args.json else report(summary)
     except KeyboardInterrupt:
         print("\nstopped; everything done so far is kept. The same command goes on where it stopped.", file=sys.stderr)
         return 130
     except PhinasError as error:
         print(f"search.run: {error}", file=sys.stderr)
         return 2
-    return 0
+    return show(text)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ DEFAULT_RESOLUTION = 224
 DEFAULT_CONFIDENCE = 0.95
 SAMPLERS = ("gp", "tpe", "random")
 MAX_RESOLUTION = 2048
+_FILES = (".tar", ".gz", ".tgz", ".zip", ".parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +85,15 @@ class Settings:
         own = asdict(self)
         for free in ("study", "minutes", "trials"):
             del own[free]
-        own["data"] = str(Path(self.data).resolve()) if self.data and Path(self.data).exists() else self.data
+        own["data"] = None if self.data == "digits" else self.data and _resolved(self.data)
+        own["space_file"] = self.space_file and str(Path(self.space_file).resolve())
         return own
+
+
+def _resolved(data: str) -> str:
+    """One text for one file, also for a file that is gone; a name on the hub stays as it is."""
+    is_file = Path(data).exists() or data.startswith((".", "/", "~")) or Path(data).suffix in _FILES
+    return str(Path(data).resolve()) if is_file else data
 
 
 def _check(flag: str, value: object, holds: bool, rule: str) -> None:

@@ -8,6 +8,7 @@ it. Same seed, threads and machine: same result, bit for bit, also across a cut.
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import time
 import warnings
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from search.augment import Augmentation, augmented, normalise
 from searchspace.errors import PhinasError
-from searchspace.files import atomic_path
+from searchspace.files import write_atomic
 from searchspace.nn.layers import InvertedResidual, ShuffleUnitModule
 
 if TYPE_CHECKING:
@@ -113,8 +114,9 @@ class _State:
             "history": self.history,
             "seconds": self.seconds,
         }
-        with atomic_path(path) as temp, open(temp, "wb") as file:
-            torch.save(content, file)
+        buffer = io.BytesIO()  # torch's own writer fails on a full disk with an error of its own
+        torch.save(content, buffer)
+        write_atomic(path, buffer.getvalue())
 
     def load(self, content: dict[str, Any]) -> None:
         self.module.load_state_dict(content["module"])

@@ -2,6 +2,8 @@
 
 import argparse
 import math
+import os
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -20,6 +22,24 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises InvalidArgument with argparse's message and where to look."""
         raise InvalidArgument(f"{message}; see {self.prog} --help")
+
+
+def show(text: str) -> int:
+    """Print the result of a command; its exit code. A reader that has seen enough (head, less) is no error; an output
+    that cannot be written is, and characters that the terminal does not know become question marks."""
+    try:
+        try:
+            print(text, flush=True)
+        except UnicodeEncodeError:
+            encoding = sys.stdout.encoding
+            print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"cannot write the output: {error.strerror or error}; send it somewhere else", file=sys.stderr)
+        return 2
+    return 0
 
 
 def _typed(rule: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from searchspace import zoo
-from searchspace.command import CommandParser, integer, number
+from searchspace.command import CommandParser, integer, number, show
 from searchspace.cost import costs
 from searchspace.errors import InvalidArgument, PhinasError
 from searchspace.files import atomic_path, storage_error
@@ -187,11 +187,7 @@ def main(argv: list[str] | None = None) -> int:
     except PhinasError as error:
         print("searchspace.convert: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
-    try:
-        print(as_text(done, args), flush=True)
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return show(as_text(done, args))
 
 
 if __name__ == "__main__":

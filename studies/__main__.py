@@ -1,11 +1,10 @@
 """python -m studies [NAME]: your studies, or the trials and the Pareto front of one."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-from searchspace.command import CommandParser
+from searchspace.command import CommandParser, show
 from searchspace.errors import PhinasError
 
 _EPILOG = """\
@@ -54,13 +53,10 @@ def main(argv: list[str] | None = None) -> int:
         text = report.listing(form) if args.name is None else report.study(args.name, form, top=args.top)
         if args.plot is not None:
             report.plot(args.name, args.plot)
-        print(text, end="" if text.endswith("\n") else "\n", flush=True)
     except PhinasError as error:
         print(f"studies: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # head, less: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return show(text.removesuffix("\n"))
 
 
 if __name__ == "__main__":

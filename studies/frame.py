@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from searchspace.errors import InfeasibleBudget
+from searchspace.errors import InfeasibleBudget, StorageError
 from searchspace.files import read_json, write_atomic
 from searchspace.serialize import read_spec
 from searchspace.spec import NetworkSpec
@@ -99,7 +99,20 @@ def within_budget(df: pd.DataFrame) -> pd.DataFrame:
 def summary(name: str) -> dict[str, Any]:
     """The content of the study's summary.json; empty while the search is not finished."""
     path = storage.existing(name) / storage.SUMMARY
-    return dict(read_json(path)) if path.exists() else {}
+    return read_summary(path) if path.exists() else {}
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """A summary.json. Raises StorageError if it cannot be read or is not what a search writes."""
+    content = read_json(path)
+    found: dict[str, Any] = content if isinstance(content, dict) else {}
+    winner = found.get("winner")
+    if not isinstance(winner, dict) or type(winner.get("trial")) is not int:
+        raise StorageError(
+            f"{path} must be the summary that a search wrote, with its winner's trial, and is not: restore it from a "
+            "copy, or delete it; the study's search.run command writes it again"
+        )
+    return found
 
 
 def best(name: str) -> Best:

@@ -78,9 +78,19 @@ def open_storage(name: str, *, create: bool) -> BaseStorage:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error("make", path.parent, error) from error
+        _check_not_lost(path)
     from studies.rdb import StudyStorage
 
     return StudyStorage(path.resolve(), name=name)
+
+
+def _check_not_lost(path: Path) -> None:
+    """Results whose database is gone or empty are not searched over: they are all that is left."""
+    results = [name for name in (BEST, SUMMARY) if (path.parent / name).exists()]
+    if results and (not path.exists() or path.stat().st_size == 0):
+        from studies.database import damaged
+
+        raise damaged(path, f"it is {'empty' if path.exists() else 'missing'} beside {' and '.join(results)}")
 
 
 def state(name: str) -> str:

@@ -44,6 +44,7 @@ def parser() -> CommandParser:
     add("--classes", type=integer, default=1000, metavar="N", help="classes of the network (default: %(default)s)")
     add("--space", type=Path, metavar="FILE", help="a TOML file that narrows or widens the default space")
     add("--zoo", action="store_true", help="add the kernels of the published networks (python -m searchspace.zoo)")
+    add("--again", action="store_true", help="build: measure everything anew (after a table made on a busy machine)")
     add("--networks", type=integer, default=40, metavar="N", help="check: how many (default: %(default)s)")
     add("--seconds", type=number, metavar="S", help="time for the measurement (default: check 60, measure 3 a network)")
     add("--seed", type=integer, default=1, metavar="N", help="check: which networks (default: %(default)s)")
@@ -64,6 +65,8 @@ def main(argv: list[str] | None = None) -> int:
             raise InvalidArgument("measure needs at least one --network: a name of python -m searchspace.zoo or a spec")
         if args.action != "measure" and args.network:
             raise InvalidArgument(f"--network belongs to measure, got {args.action} with {', '.join(args.network)}")
+        if args.action != "build" and args.again:
+            raise InvalidArgument(f"--again belongs to build, got {args.action}")
         (_run_measure if args.action == "measure" else _run)(args)
     except PhinasError as error:
         print(f"search.latency: {' '.join(str(error).split())}", file=sys.stderr)
@@ -75,11 +78,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from search.latency.build import table_for
+    from search.latency.build import forget, table_for
     from search.latency.check import check
 
     space = _space(args)
     networks = _zoo(args) if args.zoo else ()
+    if args.again:
+        forget(space, cache_dir=args.cache_dir)
     table = table_for(
         space, cache_dir=args.cache_dir, progress=_show, note=lambda text: print(text, file=sys.stderr),
         networks=networks,

@@ -17,6 +17,7 @@ from search.latency.kernels import PlacedBlock, bags, blocks_of, cover, placed_b
 from search.latency.reference import REFERENCE
 from search.latency.robust import Weighted, weighted_median
 from searchspace.cost import layer_params_macs
+from searchspace.files import storage_error
 from searchspace.graph import lower
 from searchspace.latency import Identity, LatencyTable, Signature
 from searchspace.space import SearchSpace
@@ -27,6 +28,7 @@ FEWEST_ROUNDS = 4
 FIT_NETWORKS = 12
 FIT_SHALLOW = 6  # without them the constant of a network is not seen: networks of 4 to 10 ms came out 4 % low
 BLOCKS_A_BAG = 24
+ROUGH = 0.1  # own error of a table from which on a person is told to measure again
 GROUP_BYTES = 5 << 28  # weights held at once; more are measured group by group
 
 Subject = NetworkSpec | tuple[PlacedBlock, ...]
@@ -66,7 +68,22 @@ def table_for(
     _measure(subjects, runtime, unfinished, progress=progress, seed=seed, budget_s=budget_s)
     table = _add(table, identity, cache, subjects, unfinished)
     cache.save(table)
+    if table.relative_error > ROUGH:
+        note(
+            f"the latency table is rough, its own error is {table.relative_error:.0%}: other work ran meanwhile. Stop "
+            "it and measure again with python -m search.latency build --again"
+        )
     return table
+
+
+def forget(space: SearchSpace, *, cache_dir: Path | None = None) -> None:
+    """Take this device's table for `space` away, so that it is measured again; the reference's quiet speed stays."""
+    cache = Cache(cache_dir or default_dir(), _eager().identity(space.resolution), note=_silent)
+    for path in (cache.table_path, cache.unfinished_path):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error("remove", path, error) from error
 
 
 def shallow(space: SearchSpace) -> SearchSpace:

@@ -60,8 +60,13 @@ class Cache:
         now = quantile(reference_ns, QUIET_SHARE) / 1e6
         try:
             before = float(read_json(self.reference_path)["reference_ms"])
-        except (StorageError, KeyError, TypeError, ValueError):
+        except (StorageError, KeyError, TypeError, ValueError) as error:
             before = now
+            if self.reference_path.exists():
+                self._note(
+                    f"{self.reference_path} is damaged ({error}): the reference's quiet speed is taken now, "
+                    f"{now:.2f} ms, and a ms of this device's older tables may mean something else"
+                )
         if not 0 < before <= now:
             before = now
         write_atomic(self.reference_path, json.dumps({"reference_ms": before, "identity": self._identity}))

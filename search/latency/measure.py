@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ROUNDS = 60
 FEWEST_ROUNDS = 8
 NOISY = 0.1
+BUSY = 2.0  # times the quiet speed; then short networks slip between what else runs, and look fast
 Progress = Callable[[float, str], None]
 
 
@@ -30,7 +31,7 @@ class Measurement:
     """One network's latency, ms at the reference's quiet speed, with the 95 % interval of the median.
 
     raw_median_ms: what the clock said, at the speed the machine happened to have. noisy: the interval is wider than
-    a tenth of the latency.
+    a tenth of the latency, or the reference took more than twice its quiet time: other work ran meanwhile.
     """
 
     latency_ms: float
@@ -132,11 +133,12 @@ def _measurement(readings: Sequence[Reading], reference_ms: float) -> Measuremen
     values = [(reading.ratios[0], reading.weight) for reading in readings]
     median = weighted_median(values)
     low, high = median_interval(values)
+    busy = quantile([reading.reference_ns for reading in readings], 0.5) / 1e6 > BUSY * reference_ms
     return Measurement(
         latency_ms=median * reference_ms,
         low_ms=low * reference_ms,
         high_ms=high * reference_ms,
         rounds=len(values),
         raw_median_ms=quantile([reading.ratios[0] * reading.reference_ns for reading in readings], 0.5) / 1e6,
-        noisy=high - low > NOISY * median,
+        noisy=busy or high - low > NOISY * median,
     )

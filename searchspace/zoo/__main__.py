@@ -2,11 +2,10 @@
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
-from searchspace.command import CommandParser, integer, number
+from searchspace.command import CommandParser, integer, number, show
 from searchspace.errors import InvalidArgument, InvalidTable, PhinasError, StorageError
 from searchspace.files import write_atomic
 from searchspace.latency import LatencyTable
@@ -114,11 +113,7 @@ def main(argv: list[str] | None = None) -> int:
     except PhinasError as error:
         print("searchspace.zoo: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return show(text)
 
 
 if __name__ == "__main__":

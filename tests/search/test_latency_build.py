@@ -229,3 +229,48 @@ def test_networks_are_measured_without_a_table_at_the_speed_that_tables_are_stat
         assert one.latency_ms == pytest.approx(truth_ms(spec) * unit, rel=0.02)
         assert one.low_ms <= one.latency_ms <= one.high_ms
         assert one.raw_median_ms >= 0.99 * truth_ms(spec)
+
+
+def test_a_network_that_slips_between_other_work_is_called_noisy(tmp_path: Path) -> None:
+    table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    (spec,) = networks(SPACE, 1)
+    busy = Machine()
+    quiet_network = busy.network
+
+    def network(asked: NetworkSpec) -> Timer:
+        timer = quiet_network(asked)
+        return (lambda: [3 * part for part in timer()]) if asked == REFERENCE else timer
+
+    busy.network = network  # type: ignore[method-assign]
+    (one,), _ = measure_here([spec], cache_dir=tmp_path, runtime=busy)
+    assert one.latency_ms < 0.5 * truth_ms(spec)
+    assert one.noisy
+    (steady,), _ = measure_here([spec], cache_dir=tmp_path, runtime=Machine())
+    assert not steady.noisy
+
+
+def test_a_rough_table_says_how_to_measure_again(tmp_path: Path) -> None:
+    class Wild(Machine):
+        def network(self, spec: NetworkSpec) -> Timer:
+            timer, factor = (
+                super().network(spec),
+                1.0 if spec == REFERENCE else random.Random(spec.fingerprint()).uniform(1, 2),
+            )
+            return lambda: [round(factor * part) for part in timer()]
+
+    notes: list[str] = []
+    table_for(SPACE, cache_dir=tmp_path, runtime=Wild(), note=notes.append)
+    assert len(notes) == 1
+    assert "rough" in notes[0]
+    assert "python -m search.latency build --again" in notes[0]
+
+
+def test_a_damaged_reference_file_is_told_of(tmp_path: Path) -> None:
+    notes: list[str] = []
+    table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    (path,) = tmp_path.glob("reference-*.json")
+    path.write_text("{")
+    for table in tmp_path.glob("latency-*.json"):
+        table.unlink()
+    table_for(SPACE, cache_dir=tmp_path, runtime=Machine(), note=notes.append)
+    assert any("quiet speed is taken now" in note for note in notes)

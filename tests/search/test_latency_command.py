@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 from search.latency.__main__ import main
+from search.latency.build import forget
+from search.latency.cache import Cache
+from search.latency.eager import Eager
 from searchspace import zoo
+from searchspace.mnasnet_space import mnasnet_space
 
 
 @pytest.mark.parametrize(
@@ -18,6 +22,7 @@ from searchspace import zoo
         (["measure", "--network", "none.json"], "cannot read the spec file none.json"),
         (["measure", "--network", "mnasnet_a1", "--seconds", "0"], "--seconds must be above 0, got 0"),
         (["measure", "--network", "mnasnet_a1", "--resolution", "31"], "at least the total stride 32, got 31"),
+        (["check", "--again"], "--again belongs to build, got check"),
         (["build", "--resolution", "-1"], "--resolution must be above 0, got -1"),
     ],
 )
@@ -41,3 +46,14 @@ def test_given_networks_are_measured_each_at_its_own_resolution(
     assert 0 < found["networks"][0]["latency_ms"] < found["networks"][1]["latency_ms"]
     assert main(flags) == 0
     assert "shufflenet_v2" in capsys.readouterr().out
+
+
+def test_again_takes_the_table_of_this_device_away(tmp_path: Path) -> None:
+    space = mnasnet_space(resolution=64)
+    identity = Eager().identity(64)
+    cache = Cache(tmp_path, identity, note=lambda _: None)
+    cache.table_path.write_text("{}")
+    cache.reference_path.write_text("{}")
+    forget(space, cache_dir=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [cache.reference_path.name]
+    forget(space, cache_dir=tmp_path)

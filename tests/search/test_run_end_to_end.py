@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -194,3 +195,32 @@ def test_baselines_stand_in_one_table_with_the_winner(
     assert main(command) == 0
     assert "training for" not in capsys.readouterr().err
     assert time.monotonic() - began < 10
+
+
+def test_a_finished_study_with_another_space_is_not_taken_for_it(
+    finished: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = place / "space.toml"
+    before = file.read_text()
+    try:
+        file.write_text(before.replace("[3, 5]", "[3, 5, 7]"))
+        assert main(flags(place, "--trials", "2", "--study", "done")) == 2
+        assert "made with other settings: space is" in capsys.readouterr().err
+        file.write_text("nonsense")
+        assert main(flags(place, "--trials", "2", "--study", "done")) == 2
+        assert "must be a TOML file" in capsys.readouterr().err
+    finally:
+        file.write_text(before)
+
+
+def test_a_renamed_study_shows_its_own_folder_and_its_printed_command_goes_on(
+    finished: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, finished.with_name("renamed"))
+    assert main(flags(place, "--trials", "2", "--study", "renamed")) == 0
+    out = capsys.readouterr().out
+    assert "Winner of renamed" in out
+    assert f"Written to {finished.with_name('renamed')}/" in out
+    printed = next(line for line in out.splitlines() if line.startswith("  python -m search.run"))
+    without_minutes = shlex.split(printed)[3:-2]
+    assert main([*without_minutes, "--trials", "2"]) == 0

@@ -1,7 +1,11 @@
 """Settings: what a search is asked to do."""
 
+import shlex
+from pathlib import Path
+
 import pytest
 
+from search.report import command
 from search.run import main, parser, settings_from
 from search.settings import Settings, check_same
 from searchspace.errors import InvalidArgument, StudyMismatch
@@ -90,3 +94,29 @@ def test_a_mismatch_names_each_setting_that_differs_with_both_values() -> None:
 def test_settings_name_the_flag_in_their_error() -> None:
     with pytest.raises(InvalidArgument, match="--budget-ms must be a number of ms above 0, got 0"):
         Settings(budget_ms=0)
+
+
+def test_the_command_that_is_printed_goes_on_with_the_study() -> None:
+    flags = (
+        "--budget-ms 12.3456789 --data 'my photos/a' --seed 5 --resolution 96 --reward mnas-soft --sampler random "
+        "--space f.toml --epochs 6 --images 7 --confidence 0.8"
+    )
+    settings = settings_from(parser().parse_args(shlex.split(flags)))
+    printed = shlex.split(command(settings.identity(), study="s"))
+    assert printed[:3] == ["python", "-m", "search.run"]
+    again = settings_from(parser().parse_args(printed[3:]))
+    assert again.identity() == settings.identity()
+    assert again.study_name == "s"
+    default = settings_from(parser().parse_args(["--budget-ms", "20"]))
+    assert command(default.identity(), study="digits-20ms") == "python -m search.run --budget-ms 20 --study digits-20ms"
+
+
+def test_one_file_is_one_setting_however_its_path_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone").mkdir()
+    absolute = Settings(budget_ms=1, data=str(tmp_path / "gone"), space_file=str(tmp_path / "s.toml")).identity()
+    assert Settings(budget_ms=1, data="./gone", space_file="s.toml").identity() == absolute
+    (tmp_path / "gone").rmdir()
+    assert Settings(budget_ms=1, data="./gone", space_file="s.toml").identity() == absolute
+    assert Settings(budget_ms=1, data="digits").identity() == Settings(budget_ms=1).identity()
+    assert Settings(budget_ms=1, data="user/name").identity()["data"] == "user/name"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import studies
 from searchspace.errors import InfeasibleBudget, InvalidArgument, InvalidSpec, StorageError, StudyMismatch
 from searchspace.spec import NetworkSpec
+from studies.frame import read_summary
 from studies.schema import FIRST_COLUMNS, LAST_COLUMNS, MEASURED, Status, TrialRecord
 
 MakeStudy = Callable[..., optuna.Study]
@@ -198,3 +199,10 @@ def test_all_names_are_there_and_another_is_an_attribute_error() -> None:
         assert name in dir(studies)
     with pytest.raises(AttributeError, match="load"):
         _ = studies.laod
+
+
+@pytest.mark.parametrize("text", ["[1]", "{}", '{"winner": 5}', '{"winner": {"trial": "77"}}', '"x"'])
+def test_a_summary_that_no_search_wrote_is_refused_with_the_next_step(text: str, tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text(text)
+    with pytest.raises(StorageError, match=r"summary\.json must be the summary that a search wrote"):
+        read_summary(tmp_path / "summary.json")

@@ -48,7 +48,7 @@ def test_a_name_that_cannot_be_a_folder_is_refused_with_the_rule(name: str) -> N
         storage.folder(name)
 
 
-@pytest.mark.parametrize("name", ["benchmarks", "Benchmarks", "files", "frame"])
+@pytest.mark.parametrize("name", ["benchmarks", "Benchmarks", "report", "frame"])
 def test_the_name_of_a_module_is_refused(name: str) -> None:
     with pytest.raises(InvalidArgument, match=f"{name}-1"):
         storage.folder(name)
@@ -305,3 +305,19 @@ def test_kill_9_leaves_every_finished_trial_and_reading_never_waits(studies_root
     again = optuna.load_study(storage=storage.open_storage("s", create=False), study_name="s")
     again.tell(again.ask(), 0.5)
     assert len(database.read_study(path).trials) > len(finished)
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_results_whose_database_is_lost_are_never_searched_over(
+    empty: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHINAS_STUDIES", str(tmp_path))
+    (tmp_path / "lost").mkdir()
+    (tmp_path / "lost" / "best.json").write_text("{}")
+    if empty:
+        (tmp_path / "lost" / "study.db").touch()
+    with pytest.raises(
+        StudyMismatch, match=r"it is (empty|missing) beside best\.json\); .*--fresh sets this study aside"
+    ):
+        storage.open_storage("lost", create=True)
+    assert (tmp_path / "lost" / "best.json").read_text() == "{}"

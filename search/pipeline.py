@@ -25,13 +25,13 @@ from search.study import Clock, Search, make_pruner, make_sampler, recover
 from search.train import Recipe
 from search.winner import Winner, crown, write_winner
 from searchspace import zoo
-from searchspace.errors import InvalidChoice, InvalidData, StorageError, StudyMismatch
+from searchspace.errors import InvalidChoice, InvalidData, PhinasError, StorageError, StudyMismatch
 from searchspace.files import storage_error, write_atomic
 from searchspace.latency import LatencyTable
 from searchspace.mnasnet_space import KNOWN
 from searchspace.space import Choices, SearchSpace
-from studies.frame import read_summary, write_trials_csv
-from studies.storage import LOCK, SUMMARY, open_storage, set_aside
+from studies.frame import TRIALS_CSV, read_summary, write_trials_csv
+from studies.storage import DATABASE, LOCK, SUMMARY, open_storage, set_aside
 from studies.storage import folder as study_folder
 
 
@@ -50,22 +50,47 @@ def run_search(
     with _sole_runner(folder):
         if fresh:
             set_aside(name)
+        is_new = not (folder / DATABASE).exists()
         study, clock = _open(settings, name)
-        with Progress(clock.left_s, quiet=quiet) as progress:
-            summary = _finished_already(study, settings, folder)
-            if summary is not None:
-                progress.line(f"the study {name!r} is finished; give more --minutes or --trials to go on")
-            else:
-                try:
-                    summary = _search(settings, study, clock, progress, folder)
-                finally:
-                    study.set_user_attr("spent_s", clock.elapsed_s())
-                    write_trials_csv(name)
-            if baselines:
-                dataset, table = _inputs(settings, progress)
-                recipe = recipe_for(settings)
-                summary = run_baselines(summary, baselines, settings, dataset, recipe, table, progress, folder)
-            return summary
+        try:
+            with Progress(clock.left_s, quiet=quiet) as progress:
+                return _run(settings, study, clock, progress, folder, baselines)
+        except PhinasError:
+            if is_new and not study.get_trials(deepcopy=False):
+                _discard(folder)  # refused before it began: it would stand as an empty study in every list
+            raise
+
+
+def _run(
+    settings: Settings, study: optuna.Study, clock: Clock, progress: Progress, folder: Path, baselines: Sequence[str]
+) -> dict[str, Any]:
+    name = study.study_name
+    summary = _finished_already(study, settings, folder)
+    if summary is not None:
+        progress.line(f"the study {name!r} is finished; give more --minutes or --trials to go on")
+    else:
+        try:
+            summary = _search(settings, study, clock, progress, folder)
+        finally:
+            study.set_user_attr("spent_s", clock.elapsed_s())
+            write_trials_csv(name)
+    if baselines:
+        dataset, table = _inputs(settings, progress)
+        now = {"data_fingerprint": dataset.fingerprint, "device": json.loads(json.dumps(table.identity))}
+        check_same(name, study.user_attrs["settings"], now)
+        recipe = recipe_for(settings)
+        summary = run_baselines(summary, baselines, settings, dataset, recipe, table, progress, folder)
+    return summary
+
+
+def _discard(folder: Path) -> None:
+    """Take away what opening a study made; the folder stays if it holds anything else."""
+    for path in folder.glob(f"{DATABASE}*"):
+        path.unlink(missing_ok=True)
+    (folder / TRIALS_CSV).unlink(missing_ok=True)
+    if {path.name for path in folder.iterdir()} <= {LOCK}:
+        (folder / LOCK).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _inputs(settings: Settings, progress: Progress) -> tuple[images.Dataset, LatencyTable]:

@@ -224,3 +224,11 @@ def test_a_renamed_study_shows_its_own_folder_and_its_printed_command_goes_on(
     printed = next(line for line in out.splitlines() if line.startswith("  python -m search.run"))
     without_minutes = shlex.split(printed)[3:-2]
     assert main([*without_minutes, "--trials", "2"]) == 0
+
+
+def test_a_run_that_is_refused_before_it_begins_leaves_no_study(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    assert main(flags(place, "--study", "refused", "--data", str(tmp_path / "photos"))) == 2
+    assert main([*flags(place, "--study", "refused")[2:], "--budget-ms", "0.001"]) == 2
+    assert not (place / "studies" / "refused").exists()
+    assert "refused" not in studies.names()

@@ -16,7 +16,7 @@ from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
 from searchspace.latency import SCHEMA, Identity
 from searchspace.nn import build, fold_batch_norm
-from searchspace.nn.layers import make_block
+from searchspace.nn.layers import initialise, make_block
 from searchspace.spec import NetworkSpec
 
 
@@ -60,7 +60,9 @@ class Eager:
         ends: list[int] = []
         parts = []
         for placed in blocks:
-            block = fold_batch_norm(make_block(placed.in_channels, placed.block))
+            block = make_block(placed.in_channels, placed.block)
+            initialise(block, torch.Generator().manual_seed(0))
+            block = fold_batch_norm(block)
             block.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             for layer in placed.layers:
                 block.get_submodule(layer.name).register_forward_hook(lambda *_: ends.append(perf_counter_ns()))

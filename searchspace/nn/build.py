@@ -34,8 +34,6 @@ def build(spec: NetworkSpec, *, generator: torch.Generator | None = None) -> Net
     `generator` makes the weights reproducible; None draws from torch's global state. Raises InvalidSpec for a stage
     whose name a torch module needs for itself ("forward").
     """
-    with torch.device("meta"):
-        network = Network(spec)
-    network.to_empty(device="cpu")
+    network = Network(spec)
     initialise(network, generator)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -16,9 +16,8 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
     """
     folded = copy.deepcopy(module).eval()
     for part in folded.modules():
-        if not isinstance(part, ConvBNAct):
-            continue
-        if isinstance(part.conv, nn.Conv2d) and isinstance(part.norm, nn.BatchNorm2d):
-            part.conv = fuse_conv_bn_eval(part.conv, part.norm)
-            part.norm = nn.Identity()
+        norm = getattr(part, "norm", None)
+        if isinstance(part, ConvBNAct) and isinstance(part.conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            part.conv = fuse_conv_bn_eval(part.conv, norm)
+            del part.norm
     return folded

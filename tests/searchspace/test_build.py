@@ -255,7 +255,7 @@ def test_pointwise_shortcuts_of_training_change_no_value_and_no_gradient(bias: b
 
 
 def check_same_training(fast: nn.Conv2d, plain: nn.Conv2d, x: Tensor) -> None:
-    plain.load_state_dict(fast.state_dict())
+    fast.load_state_dict(plain.state_dict())
     results = []
     for conv in (fast, plain):
         leaf = x.clone().to(memory_format=torch.channels_last).requires_grad_()

@@ -138,6 +138,7 @@ def test_resolution_changes_macs_and_memory_but_no_parameter(spec: NetworkSpec) 
     small, large = costs(lower(spec)), costs(lower(spec.with_resolution(2 * spec.resolution)))
     assert small.params == large.params
     padded = not any(getattr(block, "padding", "half") != "half" for block in spec.blocks)
-    assert small.macs < large.macs
+    convolves = any(layer.op == "conv" for layer in lower(spec).layers)  # else nothing but the linear head counts
+    assert small.macs < large.macs or not convolves
     assert large.macs <= 4 * small.macs or not padded
     assert small.peak_memory_bytes < large.peak_memory_bytes

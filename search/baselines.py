@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from search.study import out_of_memory
 from search.train import Recipe, TrainingDiverged, evaluate, train, wilson_interval
 from searchspace import zoo
 from searchspace.cost import costs
-from searchspace.errors import InvalidSpec
+from searchspace.errors import InvalidSpec, StorageError
 from searchspace.files import read_json, write_atomic
 from searchspace.graph import lower
 from searchspace.latency import LatencyTable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 BASELINES = "baselines.json"
 WIDTH_STEP = 0.05
+Fitting = tuple[NetworkSpec, float, Measurement]  # the network, its width multiplier, its latency
 
 
 def run_baselines(
@@ -53,26 +55,25 @@ def run_baselines(
         "device": json.loads(json.dumps(table.identity)),
     }  # fmt: skip
     path = folder / BASELINES
-    runs: list[dict[str, Any]] = read_json(path) if path.exists() else []
+    runs = _stored(path)
     run = next((run for run in runs if run["effort"] == effort), None)
     if run is None:
         run = {"effort": effort, "networks": {}}
         runs.append(run)
     done: dict[str, Any] = run["networks"]
     missing = [name for name in names if name not in done]
-    began, trained = time.monotonic(), 0
-    progress.left_s = lambda: None
+    seconds: list[float] = []
+    progress.left_s = lambda: None  # the search's clock has run out; these have their own
     fitting = fit_to_budget(missing, settings, len(dataset.classes), table, progress) if missing else {}
-    for name in missing:
+    for place, name in enumerate(missing):
+        began = time.monotonic()
+        progress.left_s = partial(_left_s, seconds, len(missing) - place, began)
         fitted = fitting[name]
         if fitted is None:
             done[name] = {"name": name, "status": f"no width meets {settings.budget_ms:g} ms"}
         else:
-            left = len(missing) - missing.index(name)
-            each = (time.monotonic() - began) / trained if trained else None
-            progress.left_s = lambda each=each, left=left: None if each is None else each * left  # type: ignore[misc]
             done[name] = _train_one(name, fitted, recipe, settings, dataset, progress, folder)
-            trained += 1
+            seconds.append(time.monotonic() - began)
         write_atomic(path, json.dumps(runs, indent=1))
     rows = sorted((done[name] for name in names), key=lambda row: -row.get("test_accuracy", -1.0))
     summary = {**summary, "baselines": rows}
@@ -80,7 +81,23 @@ def run_baselines(
     return summary
 
 
-Fitting = tuple[NetworkSpec, float, Measurement]
+def _stored(path: Path) -> list[dict[str, Any]]:
+    """What earlier runs wrote: one entry for each effort that baselines were trained with. Raises StorageError."""
+    runs = read_json(path) if path.exists() else []
+    if not isinstance(runs, list) or not all(
+        isinstance(run, dict) and {"effort", "networks"} <= run.keys() for run in runs
+    ):
+        raise StorageError(
+            f"{path} must be what --baselines wrote and is not: restore it from a copy, or delete it to train anew"
+        )
+    return runs
+
+
+def _left_s(seconds: Sequence[float], networks: int, began: float) -> float | None:
+    """Seconds for `networks` more, the first of them begun at `began`, by what those before took; None before any."""
+    if not seconds:
+        return None
+    return max(0.0, networks * sum(seconds) / len(seconds) - (time.monotonic() - began))
 
 
 def fit_to_budget(
@@ -142,11 +159,14 @@ def _train_one(
             module, train=dataset.train, validation=dataset.validation, recipe=recipe, seed=settings.seed,
             checkpoint=checkpoint, on_step=lambda step, total: progress.update(step / total, what),
         )  # fmt: skip
-    except (TrainingDiverged, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not out_of_memory(error):
-            raise
+    except TrainingDiverged as error:
         progress.line(f"{what}: {error}")
-        return {**row, "status": "diverged" if isinstance(error, TrainingDiverged) else "out of memory"}
+        return {**row, "status": "diverged"}
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        progress.line(f"{what}: out of memory")
+        return {**row, "status": "out of memory"}
     test = dataset.open_test()
     accuracy = evaluate(module, test)
     low, high = wilson_interval(accuracy, len(test))

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searchspace.command import CommandParser, integer, number
+from searchspace.command import CommandParser, integer, number, show
 from searchspace.errors import InvalidArgument, PhinasError
 
 if TYPE_CHECKING:
@@ -67,17 +67,17 @@ def main(argv: list[str] | None = None) -> int:
             raise InvalidArgument(f"--network belongs to measure, got {args.action} with {', '.join(args.network)}")
         if args.action != "build" and args.again:
             raise InvalidArgument(f"--again belongs to build, got {args.action}")
-        (_run_measure if args.action == "measure" else _run)(args)
+        text = (_run_measure if args.action == "measure" else _run)(args)
     except PhinasError as error:
         print(f"search.latency: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; what was measured is kept. The same command goes on where it stopped.", file=sys.stderr)
         return 130
-    return 0
+    return show(text)
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> str:
     from search.latency.build import forget, table_for
     from search.latency.check import check
 
@@ -95,11 +95,8 @@ def _run(args: argparse.Namespace) -> None:
         found = check(table, space, networks=args.networks, seconds=seconds, seed=args.seed, progress=_show)
     _show(1.0, "")
     if args.json:
-        print(json.dumps({"table": table.to_dict(), "check": found and summary(found)}, indent=1))
-        return
-    print(_table_text(table))
-    if found:
-        print(check_text(found))
+        return json.dumps({"table": table.to_dict(), "check": found and summary(found)}, indent=1)
+    return "\n".join([_table_text(table), *([check_text(found)] if found else [])])
 
 
 def _space(args: argparse.Namespace) -> "SearchSpace":
@@ -111,7 +108,7 @@ def _space(args: argparse.Namespace) -> "SearchSpace":
     return mnasnet_space(classes=args.classes, resolution=resolution)
 
 
-def _run_measure(args: argparse.Namespace) -> None:
+def _run_measure(args: argparse.Namespace) -> str:
     specs = [_named(name, args) for name in args.network]
     from search.latency.measure import measure_here
 
@@ -121,9 +118,8 @@ def _run_measure(args: argparse.Namespace) -> None:
     if args.json:
         rows = [{"network": spec.name, "resolution": spec.resolution, **asdict(one)}
                 for spec, one in zip(specs, found, strict=True)]  # fmt: skip
-        print(json.dumps({"reference_ms": reference_ms, "networks": rows}, indent=1))
-    else:
-        print(measured_text(specs, found, reference_ms))
+        return json.dumps({"reference_ms": reference_ms, "networks": rows}, indent=1)
+    return measured_text(specs, found, reference_ms)
 
 
 def _named(name: str, args: argparse.Namespace) -> "NetworkSpec":

@@ -58,19 +58,28 @@ class Cache:
         So tables of one device that are built at different moments mean the same by a millisecond.
         """
         now = quantile(reference_ns, QUIET_SHARE) / 1e6
-        try:
-            before = float(read_json(self.reference_path)["reference_ms"])
-        except (StorageError, KeyError, TypeError, ValueError) as error:
-            before = now
-            if self.reference_path.exists():
-                self._note(
-                    f"{self.reference_path} is damaged ({error}): the reference's quiet speed is taken now, "
-                    f"{now:.2f} ms, and a ms of this device's older tables may mean something else"
-                )
-        if not 0 < before <= now:
+        before = self.stored_reference_ms()
+        if before is None or before > now:
             before = now
         write_atomic(self.reference_path, json.dumps({"reference_ms": before, "identity": self._identity}))
         return before
+
+    def stored_reference_ms(self) -> float | None:
+        """The quiet speed that this device's latest table is stated at; None if there is none yet."""
+        if not self.reference_path.exists():
+            return None
+        try:
+            stored = float(read_json(self.reference_path)["reference_ms"])
+            if stored > 0:
+                return stored
+            reason = f"reference_ms is {stored}"
+        except (StorageError, KeyError, TypeError, ValueError) as error:
+            reason = str(error)
+        self._note(
+            f"{self.reference_path} is damaged ({reason}): the reference's quiet speed is taken anew, and a ms of this "
+            "device's older tables may mean something else"
+        )
+        return None
 
 
 class Unfinished:

@@ -78,13 +78,16 @@ def measure_here(
 ) -> tuple[list[Measurement], float]:  # fmt: skip
     """Measure without a table: (one measurement a network, the reference's quiet speed in ms that they are stated at).
 
-    The quiet speed is that of this device's tables, if there are any (see Cache.reference_ms); else it is taken now and
-    kept for later tables. Networks may have any resolutions. Raises StorageError for a cache that cannot be written.
+    The quiet speed is that of this device's latest table, so that measured and predicted ms mean the same; where there
+    is none it is taken now and kept for later tables. Networks may have any resolutions. Raises StorageError for a
+    cache that cannot be written.
     """
     runtime = runtime or _eager()
     readings = _readings([runtime.network(spec) for spec in specs], runtime, seconds, progress)
     cache = Cache(cache_dir or default_dir(), runtime.identity(RESOLUTION), note=lambda _: None)
-    reference_ms = cache.reference_ms([reading.reference_ns for each in readings for reading in each])
+    reference_ms = cache.stored_reference_ms()
+    if reference_ms is None:
+        reference_ms = cache.reference_ms([reading.reference_ns for each in readings for reading in each])
     return [_measurement([each[index] for each in readings], reference_ms) for index in range(len(specs))], reference_ms
 
 

@@ -34,6 +34,7 @@ def build(spec: NetworkSpec, *, generator: torch.Generator | None = None) -> Net
     `generator` makes the weights reproducible; None draws from torch's global state. Raises InvalidSpec for a stage
     whose name a torch module needs for itself ("forward").
     """
-    network = Network(spec)
+    with torch.device("cpu"):
+        network = Network(spec)
     initialise(network, generator)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

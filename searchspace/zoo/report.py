@@ -49,6 +49,7 @@ def price(name: str, options: dict[str, Any], latencies: LatencyTable | None) ->
 
 
 def list_dict(rows: Sequence[Row], latencies: LatencyTable | None) -> dict[str, Any]:
+    """The list for a machine; `latencies` is the table that the rows were priced with."""
     return {
         "latency_table": latencies and latencies.to_dict(),
         "networks": [_row_dict(row) for row in rows],
@@ -72,6 +73,7 @@ def _row_dict(row: Row) -> dict[str, Any]:
 
 
 def one_dict(row: Row, latencies: LatencyTable | None, *, written: Path | None) -> dict[str, Any]:
+    """One network for a machine, its spec included; `written` is where --out put it."""
     return {
         **_row_dict(row),
         "latency_table": latencies and latencies.to_dict(),
@@ -86,6 +88,7 @@ def one_dict(row: Row, latencies: LatencyTable | None, *, written: Path | None) 
 
 
 def list_text(rows: Sequence[Row], options: dict[str, Any], latencies: LatencyTable | None) -> str:
+    """The list for a person: a table, what its columns mean, what to do next."""
     headers = ["name", "params", "MACs", "px", "top-1 %", "source"]
     lines = [
         [row.name, short(row.cost.params), short(row.cost.macs), str(row.spec.resolution),
@@ -145,6 +148,7 @@ def _next(steps: Sequence[tuple[str, str]]) -> str:
 
 
 def one_text(row: Row, options: dict[str, Any], latencies: LatencyTable | None, *, written: Path | None) -> str:
+    """One network for a person: description, stages, totals, what to do next."""
     name, spec, cost = row.name, row.spec, row.cost
     facts = [
         f"{spec.name}: {cost.params:,} parameters, {cost.macs:,} MACs at {spec.resolution} px",

@@ -18,7 +18,7 @@ from search.run import main
 from search.settings import Settings
 from search.train import Recipe, TrainingDiverged
 from searchspace import macs, zoo
-from searchspace.errors import InvalidSpec
+from searchspace.errors import InvalidSpec, StorageError
 from searchspace.spec import NetworkSpec
 
 TABLE: Any = type("Table", (), {"identity": {"machine": "abacus"}})()
@@ -121,6 +121,14 @@ def test_a_training_that_diverges_and_a_network_over_the_budget_are_results(
     assert {row["name"]: row["status"] for row in rows} == {
         "shufflenet_v2": "diverged", "efficientnet_b7": "no width meets 2 ms",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[1]", '[{"effort": {}}]'])
+def test_a_damaged_file_of_baselines_is_left_as_it_is(text: str, tmp_path: Path) -> None:
+    (tmp_path / BASELINES).write_text(text)
+    with pytest.raises(StorageError, match=r"baselines\.json must"):
+        run(tmp_path, ("shufflenet_v2",))
+    assert (tmp_path / BASELINES).read_text() == text
 
 
 def test_an_unknown_baseline_is_named_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:

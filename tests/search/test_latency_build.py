@@ -231,6 +231,20 @@ def test_networks_are_measured_without_a_table_at_the_speed_that_tables_are_stat
         assert one.raw_median_ms >= 0.99 * truth_ms(spec)
 
 
+def test_a_machine_that_is_faster_when_it_measures_than_when_it_built_states_the_same_ms(tmp_path: Path) -> None:
+    class Faster(Machine):
+        def _call(self, parts: Sequence[float]) -> list[float]:
+            return [part / 1.5 for part in super()._call(parts)]
+
+    table = table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    (spec,) = networks(SPACE, 1)
+    for _ in range(2):
+        (one,), reference_ms = measure_here([spec], cache_dir=tmp_path, runtime=Faster(), seconds=0.2)
+        assert reference_ms == table.reference_ms
+        assert one.latency_ms == pytest.approx(table.latency_ms(lower(spec)), rel=1e-3)
+        assert one.raw_median_ms == pytest.approx(truth_ms(spec) / 1.5, rel=1e-3)
+
+
 def test_a_network_that_slips_between_other_work_is_called_noisy(tmp_path: Path) -> None:
     table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
     (spec,) = networks(SPACE, 1)
@@ -273,4 +287,4 @@ def test_a_damaged_reference_file_is_told_of(tmp_path: Path) -> None:
     for table in tmp_path.glob("latency-*.json"):
         table.unlink()
     table_for(SPACE, cache_dir=tmp_path, runtime=Machine(), note=notes.append)
-    assert any("quiet speed is taken now" in note for note in notes)
+    assert any("quiet speed is taken anew" in note for note in notes)

@@ -275,3 +275,12 @@ def test_random_networks_of_the_default_space_train_one_step() -> None:
     nn.functional.cross_entropy(network(x), y).backward()
     optimizer.step()
     assert torch.isfinite(nn.functional.cross_entropy(network(x), y))
+
+
+def test_a_network_is_built_on_the_cpu_whatever_the_default_device() -> None:
+    with torch.device("meta"):
+        network = build(SMALL, generator=torch.Generator().manual_seed(0))
+    again = build(SMALL, generator=torch.Generator().manual_seed(0))
+    for built, expected in zip(network.state_dict().values(), again.state_dict().values(), strict=True):
+        assert built.device.type == "cpu"
+        assert torch.equal(built, expected)

@@ -84,13 +84,13 @@ def _run(
 
 
 def _discard(folder: Path) -> None:
-    """Take away what opening a study made; the folder stays if it holds anything else."""
-    for path in folder.glob(f"{DATABASE}*"):
-        path.unlink(missing_ok=True)
-    (folder / TRIALS_CSV).unlink(missing_ok=True)
-    if {path.name for path in folder.iterdir()} <= {LOCK}:
-        (folder / LOCK).unlink(missing_ok=True)
-        folder.rmdir()
+    """Take away what opening a study made; the folder stays if it holds anything else, or cannot be changed."""
+    with suppress(OSError):
+        for path in (*folder.glob(f"{DATABASE}*"), folder / TRIALS_CSV):
+            path.unlink(missing_ok=True)
+        if {path.name for path in folder.iterdir()} <= {LOCK}:
+            (folder / LOCK).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def _inputs(settings: Settings, progress: Progress) -> tuple[images.Dataset, LatencyTable]:

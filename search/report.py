@@ -80,9 +80,7 @@ def _baselines(summary: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
     others = [f"{row['name']}: {row['status']}" for row in summary["baselines"] if row["status"] != "trained"]
     better = sum(row["test_accuracy"] > winner["test_accuracy"] for row in rows)
-    verdict = "no published network did better than the winner" if not better else (
-        f"{better} of {len(rows) - 1} published networks did better than the winner"
-    )  # fmt: skip
+    verdict = f"{better or 'none'} of {len(rows) - 1} published networks did better than the winner"
     return [
         f"The same budget, recipe and effort ({winner['epochs']} epochs each), one seed: {verdict}.",
         "",

@@ -72,7 +72,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"search.latency: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; what was measured is kept. The same command goes on where it stopped.", file=sys.stderr)
+        print(
+            "\nstopped; the kernels measured so far are kept: python -m search.latency build goes on", file=sys.stderr
+        )
         return 130
     return show(text)
 
@@ -86,8 +88,7 @@ def _run(args: argparse.Namespace) -> str:
     if args.again:
         forget(space, cache_dir=args.cache_dir)
     table = table_for(
-        space, cache_dir=args.cache_dir, progress=_show, note=lambda text: print(text, file=sys.stderr),
-        networks=networks,
+        space, cache_dir=args.cache_dir, progress=_show, note=_note, networks=networks,
     )  # fmt: skip
     found = None
     if args.action == "check":
@@ -113,7 +114,7 @@ def _run_measure(args: argparse.Namespace) -> str:
     from search.latency.measure import measure_here
 
     seconds = args.seconds or 3.0 * len(specs)
-    found, reference_ms = measure_here(specs, cache_dir=args.cache_dir, seconds=seconds, progress=_show)
+    found, reference_ms = measure_here(specs, cache_dir=args.cache_dir, seconds=seconds, progress=_show, note=_note)
     _show(1.0, "")
     if args.json:
         rows = [{"network": spec.name, "resolution": spec.resolution, **asdict(one)}
@@ -154,6 +155,10 @@ def measured_text(specs: "list[NetworkSpec]", found: "list[Measurement]", refere
         f"network, {reference_ms:.2f} ms; by the clock: at the speed the machine had meanwhile"
         f"{noisy if any(one.noisy for one in found) else ''}"
     )
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _zoo(args: argparse.Namespace) -> "list[NetworkSpec]":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.latency.cache import Cache, default_dir
+from search.latency.cache import Cache, Note, default_dir
 from search.latency.interleave import Interleaver, Reading, Runtime, Timer
 from search.latency.reference import REFERENCE, RESOLUTION
 from search.latency.robust import median_interval, quantile, weighted_median
@@ -74,17 +74,17 @@ def measure_modules(
 
 def measure_here(
     specs: Sequence[NetworkSpec], *, cache_dir: Path | None = None, seconds: float = 6.0,
-    progress: Progress | None = None, runtime: Runtime | None = None,
+    progress: Progress | None = None, runtime: Runtime | None = None, note: Note = lambda _: None,
 ) -> tuple[list[Measurement], float]:  # fmt: skip
     """Measure without a table: (one measurement a network, the reference's quiet speed in ms that they are stated at).
 
     The quiet speed is that of this device's latest table, so that measured and predicted ms mean the same; where there
-    is none it is taken now and kept for later tables. Networks may have any resolutions. Raises StorageError for a
-    cache that cannot be written.
+    is none it is taken now and kept for later tables. Networks may have any resolutions. `note` gets a sentence
+    about a damaged file. Raises StorageError for a cache that cannot be written.
     """
     runtime = runtime or _eager()
     readings = _readings([runtime.network(spec) for spec in specs], runtime, seconds, progress)
-    cache = Cache(cache_dir or default_dir(), runtime.identity(RESOLUTION), note=lambda _: None)
+    cache = Cache(cache_dir or default_dir(), runtime.identity(RESOLUTION), note=note)
     reference_ms = cache.stored_reference_ms()
     if reference_ms is None:
         reference_ms = cache.reference_ms([reading.reference_ns for each in readings for reading in each])

@@ -97,6 +97,7 @@ def _next_steps(summary: dict[str, Any], folder: Path) -> list[str]:
         "Next:",
         f"  python -m studies {summary['study']}",
         f"  python -m scaling.compound --phi 1 --network {shlex.quote(str(folder / 'best.json'))}",
+        f"  python -m searchspace.export {shlex.quote(str(folder / 'best.json'))}",
         f"{again} --minutes {minutes}",
     ]
     return steps if summary.get("baselines") else [*steps, f"{again} --baselines"]

@@ -11,6 +11,7 @@ import optuna
 import safetensors.torch
 import torch
 
+from search.augment import CENTRE, SCALE
 from search.console import clock_text
 from search.latency import Measurement, measure, measure_modules
 from search.study import LONGER, Search
@@ -195,9 +196,13 @@ def _epochs(search: Search, trial: optuna.trial.FrozenTrial) -> int:
 
 
 def write_winner(winner: Winner, module: Network, folder: Path, *, classes: tuple[str, ...], pixels: int) -> None:
-    """best.json (the spec) and best.safetensors (its weights; classes and training pixels in the metadata)."""
+    """best.json (the spec) and best.safetensors (its weights; classes, training pixels and how images are normalised
+    in the metadata)."""
     state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
-    about = {"classes": classes, "trained_at_px": pixels, "fingerprint": winner.spec.fingerprint()}
+    about = {
+        "classes": classes, "trained_at_px": pixels, "fingerprint": winner.spec.fingerprint(),
+        "pixel_centre": CENTRE, "pixel_scale": SCALE,
+    }  # fmt: skip
     metadata = {"phinas": json.dumps(about)}  # one key: safetensors writes several in no fixed order
     write_atomic(folder / "best.safetensors", safetensors.torch.save(state, metadata))
     write_atomic(folder / "best.json", winner.spec.to_json())

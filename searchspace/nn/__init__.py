@@ -1,6 +1,6 @@
 """The only torch in searchspace: specs become modules, and published weights become theirs."""
 
-from searchspace.nn.build import Network, build
+from searchspace.nn.build import Network, build, untrained
 from searchspace.nn.fold import fold_batch_norm
 from searchspace.nn.published import load_published, load_weights, published_conventions, to_published
 from searchspace.nn.weights_file import read_weights, weights_bytes
@@ -14,5 +14,6 @@ __all__ = [
     "published_conventions",
     "read_weights",
     "to_published",
+    "untrained",
     "weights_bytes",
 ]

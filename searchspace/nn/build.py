@@ -38,3 +38,8 @@ def build(spec: NetworkSpec, *, generator: torch.Generator | None = None) -> Net
         network = Network(spec)
     initialise(network, generator)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def untrained(spec: NetworkSpec) -> Network:
+    """A network of random weights in eval mode, the same ones each time: to be timed, not used."""
+    return build(spec, generator=torch.Generator().manual_seed(0)).eval()

@@ -1,0 +1,159 @@
+"""python -m searchspace.export studies/NAME/best.json: a network and its weights as an ONNX file, checked."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from searchspace import zoo
+from searchspace.command import CommandParser, integer, show
+from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.files import write_atomic
+from searchspace.serialize import read_spec
+from searchspace.spec import NetworkSpec
+
+_DESCRIPTION = """\
+Write a network with its weights as an ONNX model, for ONNX Runtime, OpenVINO, TensorRT and the like.
+
+NETWORK is a spec file (.json) or a name of the zoo. The weights are those in best.safetensors beside best.json (any
+NAME.safetensors beside NAME.json), or the file that --weights names. Batch norm is folded. The model takes "image"
+(batch, channels, pixels, pixels) float32 and gives "logits"; it is run once by ONNX Runtime and compared with the torch
+network before it is written. Needs the extra: pip install "phinas[onnx]"."""
+
+_EPILOG = """\
+examples:
+  python -m searchspace.export studies/digits-20ms/best.json           writes studies/digits-20ms/best.onnx
+  python -m searchspace.export net.json --weights weights.safetensors --batch any --out net.onnx
+  python -m searchspace.export mobilenet_v3_large --untrained          random weights: to time it on a device
+exit codes: 0 done, 2 the input is wrong (nothing is written then)."""
+
+TOLERANCE = 1e-3
+
+
+class Exported(NamedTuple):
+    """What was written, and how far its logits are from the torch network's (share of the largest logit)."""
+
+    spec: NetworkSpec
+    path: Path
+    size: int
+    difference: float
+    about: dict[str, Any]
+
+
+def parser() -> CommandParser:
+    """The command line of searchspace.export."""
+    cli = CommandParser("python -m searchspace.export", description=_DESCRIPTION, epilog=_EPILOG)
+    add = cli.add_argument
+    add("network", metavar="NETWORK", help="a spec file or a name of python -m searchspace.zoo")
+    add("--weights", type=Path, metavar="FILE", help="safetensors or a torch checkpoint under this project's names")
+    add("--untrained", action="store_true", help="random weights")
+    add("--out", type=Path, metavar="FILE.onnx", help="where to write (default: beside NETWORK)")
+    add("--resolution", type=integer, metavar="PX", help="pixels of the model's input (default: the network's own)")
+    add("--batch", type=_batch, default=1, metavar="N|any", help="images at once (default: 1)")
+    return cli
+
+
+def _batch(text: str) -> int | None:
+    count: int | None = None if text == "any" else integer(text)
+    return count
+
+
+def export(args: argparse.Namespace) -> Exported:
+    """What the flags ask for, checked and written. Raises PhinasError."""
+    is_file = args.network.endswith(".json")
+    out = args.out or Path(args.network).with_suffix(".onnx")
+    if out.suffix != ".onnx":
+        raise InvalidArgument(f"--out must end in .onnx, got {out}: name the file so")
+    spec = read_spec(Path(args.network)) if is_file else zoo.get(args.network)
+    if args.resolution is not None:
+        spec = spec.with_resolution(args.resolution)
+    weights = _weights_path(args, is_file=is_file)
+    from searchspace import nn  # torch is slow to import: --help and mistakes do without
+    from searchspace.nn.onnx_model import logits_difference, to_onnx
+
+    network = nn.untrained(spec) if weights is None else nn.load_weights(spec, nn.read_weights(weights))
+    about = _about(weights) if weights else {}
+    model = to_onnx(network, batch=args.batch)
+    for key, value in about.items():
+        model.metadata_props.add(key=key, value=json.dumps(value))
+    content = model.SerializeToString()
+    difference = logits_difference(network, content, images=args.batch or 1)
+    if not difference <= TOLERANCE:
+        raise InvalidArgument(
+            f"ONNX Runtime must give the torch network's logits within {TOLERANCE:.1%} of the largest one, got "
+            f"{difference:.1%}; nothing is written. Weights that give infinite values do that; if yours do not, please "
+            "report it with the network's file"
+        )
+    write_atomic(out, content)
+    return Exported(network.spec, out, len(content), difference, about)
+
+
+def _weights_path(args: argparse.Namespace, *, is_file: bool) -> Path | None:
+    """The file of weights; None for random ones."""
+    if args.untrained:
+        if args.weights:
+            raise InvalidArgument(f"--untrained means random weights, got --weights {args.weights} too: give one")
+        return None
+    beside = Path(args.network).with_suffix(".safetensors")
+    if args.weights is None and not (is_file and beside.exists()):
+        where = f"{beside} does not exist" if is_file else f"{args.network} is a name"
+        raise InvalidArgument(
+            f"the weights must be given, got none ({where}): name them with --weights FILE, or give --untrained for "
+            "random ones, to time the network on a device"
+        )
+    weights: Path = args.weights or beside
+    return weights
+
+
+def _about(weights: Path) -> dict[str, Any]:
+    """What search.run wrote into the weights file (classes, pixels, how images are normalised); nothing for others."""
+    import safetensors
+
+    try:
+        with safetensors.safe_open(weights, framework="pt") as file:
+            about: dict[str, Any] = json.loads((file.metadata() or {}).get("phinas", "{}"))
+    except (safetensors.SafetensorError, OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def as_text(done: Exported) -> str:
+    """What was written, and what to do next."""
+    spec, about = done.spec, done.about
+    lines = [
+        f"written    {done.path}, {done.size / 1e6:.1f} MB: {spec.name}, {spec.classes} classes, "
+        f"{spec.in_channels} x {spec.resolution} x {spec.resolution} pixels",
+        f"checked    ONNX Runtime gives the torch network's logits, largest difference {done.difference:.1e} of the "
+        "largest one",
+    ]
+    if "pixel_centre" in about:
+        lines.append(
+            f"images     RGB, float32, (pixel - {about['pixel_centre']:g}) / {about['pixel_scale']:g} with pixels from "
+            "0 to 255"
+        )
+    pixels = about.get("trained_at_px")
+    if pixels and pixels != spec.resolution:
+        lines.append(
+            f"note       the weights were trained at {pixels} px, where their accuracy was measured; the model takes "
+            f"{spec.resolution} px, where its latency was: --resolution {pixels} writes one for {pixels} px"
+        )
+    return "\n".join([
+        *lines, "", "next, in Python:", "  import onnxruntime",
+        f"  session = onnxruntime.InferenceSession({str(done.path)!r})",
+        '  (logits,) = session.run(None, {"image": images})',
+    ])  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    try:
+        done = export(parser().parse_args(argv))
+    except PhinasError as error:
+        print("searchspace.export: error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    return show(as_text(done))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

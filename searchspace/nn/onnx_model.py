@@ -1,0 +1,220 @@
+"""A network as an ONNX model: one or a few standard operators for each layer of its Graph, batch norm folded.
+
+The operators are of opset 17, which every runtime of the last years reads. Nodes are named LAYER/PART
+("stage3.1.depthwise/conv"), weights as in the state dict of the folded module.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from searchspace.errors import InvalidArgument
+from searchspace.graph import NETWORK_INPUT, Layer, lower
+from searchspace.nn.build import Network
+from searchspace.nn.fold import fold_batch_norm
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 17
+IR_VERSION = 8  # what onnxruntime has read since 1.10
+INPUT, OUTPUT = "image", "logits"
+_ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "relu": ("Relu", {}),
+    "sigmoid": ("Sigmoid", {}),
+    "h_swish": ("HardSwish", {}),
+    "hard_sigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
+}
+
+
+def to_onnx(network: Network, *, batch: int | None = 1) -> "onnx.ModelProto":
+    """The network with its weights, in eval mode: input "image" (batch, channels, resolution, resolution) float32,
+    output "logits" (batch, classes). `batch` None leaves the batch free.
+
+    Raises InvalidArgument where the extra `onnx` is not installed or `batch` is below 1.
+    """
+    if batch is not None and batch < 1:
+        raise InvalidArgument(f"batch must be at least 1, or None for any, got {batch}")
+    model = OnnxGraph()
+    graph, folded = lower(network.spec), fold_batch_norm(network).float().cpu()
+    tensors = folded.state_dict()
+    values = {NETWORK_INPUT: model.input(INPUT, (batch or "batch", *graph.in_shape))}
+    for index, layer in enumerate(graph.layers):
+        values[index] = model.layer(layer, [values[source] for source in layer.inputs], tensors, layer.name)
+    model.node("Flatten", [values[len(graph.layers) - 1]], OUTPUT, name="output")
+    model.output(OUTPUT, (batch or "batch", graph.layers[-1].out_shape[0]))
+    return model.proto(network.spec.name)
+
+
+def logits_difference(network: Network, model: bytes, *, images: int = 1) -> float:
+    """Largest difference between the logits of ONNX Runtime and of torch (eval mode) on noise, as a share of the
+    largest logit; nan for infinite logits. Raises InvalidArgument where onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise _not_installed("onnxruntime") from None
+    spec = network.spec
+    shape = (images, spec.in_channels, spec.resolution, spec.resolution)
+    image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = network(image)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    found = torch.from_numpy(session.run([OUTPUT], {INPUT: image.numpy()})[0])
+    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
+
+
+def _not_installed(package: str) -> InvalidArgument:
+    return InvalidArgument(
+        f'ONNX models need the optional package {package}, which is not installed: pip install "phinas[onnx]" (in a '
+        'clone of the project: pip install -e ".[onnx]")'
+    )
+
+
+class OnnxGraph:
+    """Collects nodes, weights, inputs and outputs; values are known by name."""
+
+    def __init__(self) -> None:
+        try:
+            import onnx
+        except ImportError:
+            raise _not_installed("onnx") from None
+        self._onnx = onnx
+        self._nodes: list[Any] = []
+        self._weights: dict[str, Any] = {}
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
+
+    def input(self, name: str, shape: tuple[int | str, ...]) -> str:
+        """A float32 input of the model; its name."""
+        self._inputs.append(self._onnx.helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, shape))
+        return name
+
+    def output(self, name: str, shape: tuple[int | str, ...]) -> None:
+        """Make a value an output of the model."""
+        self._outputs.append(self._onnx.helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, shape))
+
+    def node(self, op: str, inputs: list[str], output: str, *, name: str = "", **attributes: Any) -> str:
+        """One operator; the name of its output."""
+        self._nodes.append(self._onnx.helper.make_node(op, inputs, [output], name=name or output, **attributes))
+        return output
+
+    def weight(self, name: str, tensor: Tensor) -> str:
+        """A float32 constant; equal names are the same one."""
+        if name not in self._weights:
+            raw = tensor.detach().contiguous().numpy().tobytes()
+            kind = self._onnx.TensorProto.FLOAT
+            self._weights[name] = self._onnx.helper.make_tensor(name, kind, tuple(tensor.shape), raw, raw=True)
+        return name
+
+    def integers(self, name: str, values: list[int]) -> str:
+        """A constant of whole numbers: a shape, starts, ends."""
+        kind = self._onnx.TensorProto.INT64
+        self._weights[name] = self._onnx.helper.make_tensor(name, kind, (len(values),), values)
+        return name
+
+    def layer(self, layer: Layer, inputs: list[str], tensors: Mapping[str, Tensor], name: str) -> str:
+        """A layer as nodes NAME/...; `tensors` holds its weights by the layer's own name. The name of its output."""
+        key = f"{layer.name}." if layer.name else ""
+        kernel = [layer.kernel] * 2
+        strides = [layer.stride] * 2
+        match layer.op:
+            case "conv":
+                out = self._conv(
+                    f"{name}/conv", inputs[0], tensors, f"{key}conv", kernel_shape=kernel, strides=strides,
+                    group=layer.groups, **_padding(layer),
+                )  # fmt: skip
+            case "se":
+                return self._squeeze_excite(layer, inputs[0], tensors, key, name)
+            case "add":
+                out = self.node("Add", inputs, f"{name}/add")
+            case "concat":
+                out = self.node("Concat", inputs, f"{name}/concat", axis=1)
+            case "slice":
+                parts = {"start": layer.start, "end": layer.start + layer.out_shape[0], "axis": 1}
+                ranges = [self.integers(f"{name}/{what}", [value]) for what, value in parts.items()]
+                out = self.node("Slice", [inputs[0], *ranges], f"{name}/slice")
+            case "shuffle":
+                return self._shuffle(layer, inputs[0], name)
+            case "maxpool":
+                ceil = int(layer.padding == "ceil")
+                pads = [(layer.kernel - 1) // 2 if layer.padding == "half" else 0] * 4
+                out = self.node("MaxPool", inputs, f"{name}/pool", kernel_shape=kernel, strides=strides, pads=pads,
+                                ceil_mode=ceil)  # fmt: skip
+            case "avgpool":
+                out = self.node("AveragePool", inputs, f"{name}/pool", kernel_shape=kernel, strides=strides,
+                                pads=[layer.kernel // 2] * 4, count_include_pad=1)  # fmt: skip
+            case "pool":
+                out = self.node("GlobalAveragePool", inputs, f"{name}/pool")
+            case "linear":
+                flat = self.node("Flatten", inputs, f"{name}/flat")
+                weights = [self.weight(f"{key}{part}", tensors[f"{key}{part}"]) for part in ("weight", "bias")]
+                out = self.node("Gemm", [flat, *weights], f"{name}/gemm", transB=1)
+            case _:
+                raise AssertionError(f"no ONNX operator for {layer.op!r}")
+        return self._activation(layer.activation, out, name)
+
+    def proto(self, name: str) -> "onnx.ModelProto":
+        """The model, checked."""
+        helper = self._onnx.helper
+        graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, list(self._weights.values()))
+        model: onnx.ModelProto = helper.make_model(
+            graph, producer_name="phinas", opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+        )
+        self._onnx.checker.check_model(model)
+        return model
+
+    def _conv(self, name: str, source: str, tensors: Mapping[str, Tensor], key: str, **attributes: Any) -> str:
+        weights = [
+            self.weight(f"{key}.{part}", tensors[f"{key}.{part}"])
+            for part in ("weight", "bias")
+            if f"{key}.{part}" in tensors
+        ]
+        return self.node("Conv", [source, *weights], name, **attributes)
+
+    def _activation(self, kind: str, source: str, name: str) -> str:
+        if kind == "identity":
+            return source
+        if kind == "relu6":
+            limits = [self._scalar("zero", 0.0), self._scalar("six", 6.0)]
+            return self.node("Clip", [source, *limits], f"{name}/relu6")
+        if kind == "swish":
+            gate = self.node("Sigmoid", [source], f"{name}/sigmoid")
+            return self.node("Mul", [source, gate], f"{name}/swish")
+        op, attributes = _ACTIVATIONS[kind]
+        return self.node(op, [source], f"{name}/{kind}", **attributes)
+
+    def _scalar(self, name: str, value: float) -> str:
+        self._weights[name] = self._onnx.helper.make_tensor(name, self._onnx.TensorProto.FLOAT, (), [value])
+        return name
+
+    def _squeeze_excite(self, layer: Layer, source: str, tensors: Mapping[str, Tensor], key: str, name: str) -> str:
+        scale = self.node("GlobalAveragePool", [source], f"{name}/mean")
+        scale = self._conv(f"{name}/reduce", scale, tensors, f"{key}reduce", kernel_shape=[1, 1])
+        scale = self._activation(layer.activation, scale, f"{name}/act")
+        scale = self._conv(f"{name}/expand", scale, tensors, f"{key}expand", kernel_shape=[1, 1])
+        scale = self._activation(layer.gate, scale, f"{name}/gate")
+        return self.node("Mul", [source, scale], f"{name}/scale")
+
+    def _shuffle(self, layer: Layer, source: str, name: str) -> str:
+        channels, height, width = layer.in_shape
+        dealt = self.integers(f"{name}/dealt", [0, layer.groups, channels // layer.groups, height, width])
+        whole = self.integers(f"{name}/whole", [0, channels, height, width])
+        value = self.node("Reshape", [source, dealt], f"{name}/deal")
+        value = self.node("Transpose", [value], f"{name}/transpose", perm=[0, 2, 1, 3, 4])
+        return self.node("Reshape", [value, whole], f"{name}/shuffle")
+
+
+def _padding(layer: Layer) -> dict[str, object]:
+    """A convolution's padding: explicit pixels, whatever the rule was that gave them."""
+    if layer.padding == "half":
+        return {"pads": [(layer.kernel - 1) // 2] * 4}
+    if layer.padding == "valid":
+        return {"pads": [0] * 4}
+    height, width = (
+        max((out - 1) * layer.stride + layer.kernel - size, 0)
+        for size, out in zip(layer.in_shape[1:], layer.out_shape[1:], strict=True)
+    )
+    return {"pads": [height // 2, width // 2, height - height // 2, width - width // 2]}

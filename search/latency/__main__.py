@@ -7,13 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.latency.runtimes import RUNTIMES, runtime
 from searchspace.command import CommandParser, integer, number, show
 from searchspace.errors import InvalidArgument, PhinasError
 
 if TYPE_CHECKING:
     from search.latency.check import Agreement, Check
     from search.latency.measure import Measurement
-    from searchspace.latency import LatencyTable
+    from searchspace.latency import Identity, LatencyTable
     from searchspace.space import SearchSpace
     from searchspace.spec import NetworkSpec
 
@@ -23,7 +24,8 @@ examples:
   python -m search.latency build --zoo               and the published networks' kernels
   python -m search.latency check --networks 40       predict and measure 40 random networks
   python -m search.latency measure --network mobilenet_v3_large --network studies/NAME/best.json
-  OMP_NUM_THREADS=1 python -m search.latency build   a table for one thread
+  python -m search.latency build --threads 1         a table for one thread
+  python -m search.latency check --runtime onnxruntime --networks 40
 The table lies in ~/.cache/phinas (or $PHINAS_CACHE); Ctrl-C keeps what was measured, the same command goes on.
 exit codes: 0 done, 2 the input is wrong, 130 interrupted."""
 
@@ -43,6 +45,8 @@ def parser() -> CommandParser:
     add("--resolution", type=integer, metavar="PX", help="pixels of the network (default: 224; measure: its own)")
     add("--classes", type=integer, default=1000, metavar="N", help="classes of the network (default: %(default)s)")
     add("--space", type=Path, metavar="FILE", help="a TOML file that narrows or widens the default space")
+    add("--runtime", choices=RUNTIMES, default="eager", help="what runs the networks (default: %(default)s torch)")
+    add("--threads", type=integer, metavar="N", help="threads of the runtime (default: as torch has here)")
     add("--zoo", action="store_true", help="add the kernels of the published networks (python -m searchspace.zoo)")
     add("--again", action="store_true", help="build: measure everything anew (after a table made on a busy machine)")
     add("--networks", type=integer, default=40, metavar="N", help="check: how many (default: %(default)s)")
@@ -58,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     cli = parser()
     try:
         args = cli.parse_args(argv)
-        for name in ("networks", "seconds", "resolution", "classes"):
+        for name in ("networks", "seconds", "resolution", "classes", "threads"):
             if getattr(args, name) is not None and getattr(args, name) <= 0:
                 raise InvalidArgument(f"--{name} must be above 0, got {getattr(args, name)}; see {cli.prog} --help")
         if args.action == "measure" and not args.network:
@@ -83,17 +87,19 @@ def _run(args: argparse.Namespace) -> str:
     from search.latency.build import forget, table_for
     from search.latency.check import check
 
-    space = _space(args)
+    space, device = _space(args), runtime(args.runtime, threads=args.threads)
     networks = _zoo(args) if args.zoo else ()
     if args.again:
-        forget(space, cache_dir=args.cache_dir)
+        forget(space, cache_dir=args.cache_dir, runtime=device)
     table = table_for(
-        space, cache_dir=args.cache_dir, progress=_show, note=_note, networks=networks,
+        space, cache_dir=args.cache_dir, progress=_show, note=_note, networks=networks, runtime=device,
     )  # fmt: skip
     found = None
     if args.action == "check":
         seconds = args.seconds or 60.0
-        found = check(table, space, networks=args.networks, seconds=seconds, seed=args.seed, progress=_show)
+        found = check(
+            table, space, networks=args.networks, seconds=seconds, seed=args.seed, progress=_show, runtime=device
+        )
     _show(1.0, "")
     if args.json:
         return json.dumps({"table": table.to_dict(), "check": found and summary(found)}, indent=1)
@@ -114,13 +120,16 @@ def _run_measure(args: argparse.Namespace) -> str:
     from search.latency.measure import measure_here
 
     seconds = args.seconds or 3.0 * len(specs)
-    found, reference_ms = measure_here(specs, cache_dir=args.cache_dir, seconds=seconds, progress=_show, note=_note)
+    device = runtime(args.runtime, threads=args.threads)
+    found, reference_ms = measure_here(
+        specs, cache_dir=args.cache_dir, seconds=seconds, progress=_show, note=_note, runtime=device
+    )
     _show(1.0, "")
     if args.json:
         rows = [{"network": spec.name, "resolution": spec.resolution, **asdict(one)}
                 for spec, one in zip(specs, found, strict=True)]  # fmt: skip
         return json.dumps({"reference_ms": reference_ms, "networks": rows}, indent=1)
-    return measured_text(specs, found, reference_ms)
+    return measured_text(specs, found, reference_ms, device.identity(specs[0].resolution))
 
 
 def _named(name: str, args: argparse.Namespace) -> "NetworkSpec":
@@ -133,7 +142,9 @@ def _named(name: str, args: argparse.Namespace) -> "NetworkSpec":
     return spec if args.resolution is None else spec.with_resolution(args.resolution)
 
 
-def measured_text(specs: "list[NetworkSpec]", found: "list[Measurement]", reference_ms: float) -> str:
+def measured_text(
+    specs: "list[NetworkSpec]", found: "list[Measurement]", reference_ms: float, identity: "Identity"
+) -> str:
     """Measurements for people."""
     from searchspace.cost import costs
     from searchspace.describe import short, table
@@ -151,8 +162,9 @@ def measured_text(specs: "list[NetworkSpec]", found: "list[Measurement]", refere
     noisy = "\nThe machine was too noisy to tell: stop what else runs, or give more --seconds."
     return (
         f"{table(headers, rows, text_columns=(0, 8))}\n\n"
-        f"one image, eager torch, batch norm folded, channels-last; ms at the quiet speed of this device's reference "
-        f"network, {reference_ms:.2f} ms; by the clock: at the speed the machine had meanwhile"
+        f"one image, {identity['runtime']}, {identity['threads']} threads, {identity['dtype']}, batch norm folded; ms "
+        f"at the quiet speed of this device's reference network, {reference_ms:.2f} ms; by the clock: at the speed the "
+        "machine had meanwhile"
         f"{noisy if any(one.noisy for one in found) else ''}"
     )
 

@@ -16,6 +16,7 @@ from search.latency.interleave import Interleaver, Runtime, Timer
 from search.latency.kernels import PlacedBlock, bags, blocks_of, cover, placed_blocks, signatures
 from search.latency.reference import REFERENCE
 from search.latency.robust import Weighted, weighted_median
+from search.latency.runtimes import runtime as named_runtime
 from searchspace.cost import layer_params_macs
 from searchspace.files import storage_error
 from searchspace.graph import lower
@@ -50,7 +51,7 @@ def table_for(
     a share and a few words, `note` a sentence about a damaged file. Raises StorageError for a cache that cannot be
     written.
     """
-    runtime = runtime or _eager()
+    runtime = runtime or named_runtime()
     identity = runtime.identity(space.resolution)
     cache = Cache(cache_dir or default_dir(), identity, note=note)
     blocks = [*placed_blocks(space), *(block for spec in networks for block in blocks_of(spec))]
@@ -71,14 +72,15 @@ def table_for(
     if table.relative_error > ROUGH:
         note(
             f"the latency table is rough, its own error is {table.relative_error:.0%}: other work ran meanwhile. Stop "
-            "it and measure again with python -m search.latency build --again"
+            "it and measure again: python -m search.latency build --again, with the same flags"
         )
     return table
 
 
-def forget(space: SearchSpace, *, cache_dir: Path | None = None) -> None:
+def forget(space: SearchSpace, *, cache_dir: Path | None = None, runtime: Runtime | None = None) -> None:
     """Take this device's table for `space` away, so that it is measured again; the reference's quiet speed stays."""
-    cache = Cache(cache_dir or default_dir(), _eager().identity(space.resolution), note=_silent)
+    identity = (runtime or named_runtime()).identity(space.resolution)
+    cache = Cache(cache_dir or default_dir(), identity, note=_silent)
     for path in (cache.table_path, cache.unfinished_path):
         try:
             path.unlink(missing_ok=True)
@@ -96,12 +98,6 @@ def _networks(space: SearchSpace, seed: int) -> list[NetworkSpec]:
     rng = random.Random(f"networks to fit {seed}")
     spaces = [space] * FIT_NETWORKS + [shallow(space)] * FIT_SHALLOW
     return [one.spec(one.sample(rng)) for one in spaces]
-
-
-def _eager() -> Runtime:
-    from search.latency.eager import Eager
-
-    return Eager()
 
 
 def _plan(identity: Identity, subjects: Sequence[Subject]) -> str:

@@ -60,9 +60,7 @@ class Eager:
         ends: list[int] = []
         parts = []
         for placed in blocks:
-            block = make_block(placed.in_channels, placed.block)
-            initialise(block, torch.Generator().manual_seed(0))
-            block = fold_batch_norm(block)
+            block = loose_block(placed)
             block.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             for layer in placed.layers:
                 block.get_submodule(layer.name).register_forward_hook(lambda *_: ends.append(perf_counter_ns()))
@@ -100,6 +98,13 @@ class Eager:
             image = torch.randn(1, channels, resolution, resolution, generator=torch.Generator().manual_seed(0))
             self._inputs[key] = image.to(memory_format=torch.channels_last)
         return self._inputs[key]
+
+
+def loose_block(placed: PlacedBlock) -> nn.Module:
+    """The module of a block, random weights, batch norm folded. Its submodules are named like the block's layers."""
+    block = make_block(placed.in_channels, placed.block)
+    initialise(block, torch.Generator().manual_seed(0))
+    return fold_batch_norm(block)
 
 
 def machine() -> str:

@@ -12,6 +12,7 @@ from search.latency.cache import Cache, Note, default_dir
 from search.latency.interleave import Interleaver, Reading, Runtime, Timer
 from search.latency.reference import REFERENCE, RESOLUTION
 from search.latency.robust import median_interval, quantile, weighted_median
+from search.latency.runtimes import runtime as named_runtime
 from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.latency import LatencyTable, describe
 from searchspace.spec import NetworkSpec
@@ -51,7 +52,7 @@ def measure(
 
     Raises InvalidTable if `table` belongs to another machine or setting than this process.
     """
-    runtime = runtime or _eager()
+    runtime = runtime or named_runtime()
     return _run([runtime.network(spec) for spec in specs], runtime, table, seconds, progress)
 
 
@@ -82,7 +83,7 @@ def measure_here(
     is none it is taken now and kept for later tables. Networks may have any resolutions. `note` gets a sentence
     about a damaged file. Raises StorageError for a cache that cannot be written.
     """
-    runtime = runtime or _eager()
+    runtime = runtime or named_runtime()
     readings = _readings([runtime.network(spec) for spec in specs], runtime, seconds, progress)
     cache = Cache(cache_dir or default_dir(), runtime.identity(RESOLUTION), note=note)
     reference_ms = cache.stored_reference_ms()
@@ -124,12 +125,6 @@ def _readings(
                 share = max(len(readings) / ROUNDS, min(1.0, (time.monotonic() - started) / seconds))
                 progress(share, f"round {len(readings)}")
     return readings
-
-
-def _eager() -> Runtime:
-    from search.latency.eager import Eager
-
-    return Eager()
 
 
 def _measurement(readings: Sequence[Reading], reference_ms: float) -> Measurement:

@@ -23,7 +23,10 @@ from searchspace.graph import lower
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.spec import NetworkSpec
 
-COMMANDS = ("search.run", "search.latency", "scaling.compound", "searchspace.convert", "searchspace.zoo", "studies")
+COMMANDS = (
+    "search.run", "search.latency", "scaling.compound", "searchspace.convert", "searchspace.export", "searchspace.zoo",
+    "studies",
+)  # fmt: skip
 LOWER_LIMIT_MS = 0.3
 HELP_LIMIT_MS = 300.0
 COMPOUND_LIMIT_MS = 500.0

@@ -1,0 +1,135 @@
+"""What every runtime must do (search.latency.interleave.Runtime), and what each does of its own."""
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from search.latency import measure, table_for
+from search.latency.interleave import Runtime
+from search.latency.kernels import blocks_of, placed_blocks
+from search.latency.onnx_runtime import OnnxRuntime, _shares
+from search.latency.runtimes import RUNTIMES, runtime
+from searchspace import zoo
+from searchspace.errors import InvalidArgument
+from searchspace.graph import lower
+from searchspace.mnasnet_space import mnasnet_space
+from searchspace.spec import NetworkSpec
+
+SPACE = mnasnet_space(resolution=32, classes=3).with_choices(
+    {
+        "*.expand_ratio": (3,), "*.kernel": (3,), "*.se": (False, True), "*.activation": ("relu", "swish"),
+        "*.layers": (1,), "*.width_mult": (0.75,), "stage1.expand_ratio": (1,), "stage7.layers": (0,),
+    }
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Beside a busy neighbour two threads wait for each other at every kernel, and a test takes minutes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=RUNTIMES)
+def device(request: pytest.FixtureRequest) -> Runtime:
+    if request.param == "onnxruntime":
+        pytest.importorskip("onnxruntime")
+    return runtime(request.param, threads=1)
+
+
+def every_block() -> list[NetworkSpec]:
+    """One network of every family, so of every kind of kernel."""
+    names = ("mobilenet_v1", "mobilenet_v3_small", "shufflenet_v1", "shufflenet_v2", "squeezenet1_1", "efficientnet_b0")
+    return [zoo.get(name, resolution=64, classes=5) for name in names]
+
+
+def test_it_says_what_it_is(device: Runtime) -> None:
+    here, other = device.identity(64), device.identity(96)
+    assert here["threads"] == 1
+    assert here["versions"]
+    assert here != other
+    assert {**here, "resolution": 96} == other
+
+
+@pytest.mark.parametrize("spec", every_block(), ids=lambda spec: spec.name)
+def test_every_layer_of_every_block_gets_one_positive_time_in_each_call(device: Runtime, spec: NetworkSpec) -> None:
+    blocks = blocks_of(spec)
+    timer = device.kernels(blocks)
+    with device.quiet():
+        for _ in range(2):
+            times = timer()
+            assert len(times) == sum(len(block.layers) for block in blocks)
+            assert min(times) > 0
+
+
+def test_a_network_is_one_part(device: Runtime) -> None:
+    timer = device.network(zoo.get("mobilenet_v3_small", resolution=32, classes=5))
+    with device.quiet():
+        assert len(timer()) == 1
+        assert timer()[0] > 0
+
+
+def test_the_kernels_of_a_network_make_about_the_network(device: Runtime) -> None:
+    spec = SPACE.spec(SPACE.corner("largest")).with_resolution(128)
+    blocks = blocks_of(spec)
+    kernels, network = device.kernels(blocks), device.network(spec)
+    with device.quiet():
+        parts = min((kernels() for _ in range(15)), key=sum)
+        whole = min(network()[0] for _ in range(15))
+    places = iter(parts)
+    ns = {layer.signature: next(places) for block in blocks for layer in block.layers}
+    assert 0.4 < sum(ns[layer.signature] for layer in lower(spec).layers) / whole < 2.5
+
+
+def test_a_table_of_a_small_space_is_built_and_near_what_its_networks_measure(device: Runtime, tmp_path: Path) -> None:
+    table = table_for(SPACE, cache_dir=tmp_path, budget_s=0.0, runtime=device)
+    assert table.identity == device.identity(32)
+    spec = SPACE.spec(SPACE.sample(random.Random(1)))
+    (fresh,) = measure([spec], table=table, seconds=0.5, runtime=device)
+    assert 0.3 < table.latency_ms(lower(spec)) / fresh.latency_ms < 3
+
+
+def test_unknown_runtimes_threads_and_missing_extras_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidArgument, match="must be one of eager, onnxruntime, got 'tvm'"):
+        runtime("tvm")
+    with pytest.raises(InvalidArgument, match="at least 1, got 0"):
+        runtime(threads=0)
+    monkeypatch.setattr(OnnxRuntime, "_pool", 3)
+    with pytest.raises(InvalidArgument, match=r"phinas\[onnx\]|has 3 threads"):
+        runtime("onnxruntime", threads=1)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(InvalidArgument, match=r"phinas\[onnx\]"):
+        runtime("onnxruntime", threads=1)
+
+
+def test_eager_runs_with_the_threads_asked_for() -> None:
+    assert runtime("eager", threads=2).identity(32)["threads"] == 2
+    assert runtime("eager").identity(32)["threads"] == 2
+
+
+def test_onnxruntime_covers_the_kernels_of_a_space() -> None:
+    pytest.importorskip("onnxruntime")
+    blocks = placed_blocks(SPACE)
+    assert len(runtime("onnxruntime", threads=1).kernels(blocks)()) == sum(len(block.layers) for block in blocks)
+
+
+def test_a_change_of_layout_counts_for_the_layer_that_needs_it() -> None:
+    run = [
+        ("ReorderInput_kernel_time", 50), ("feed0/conv_nchwc_kernel_time", 50), ("block0.0/conv_kernel_time", 100),
+        ("ReorderOutput_token_1_kernel_time", 40), ("block0.1/mean_kernel_time", 60),
+        ("block0.1/scale/fused_kernel_time", 100), ("tail0/pool_kernel_time", 100), ("block1.0/gemm_kernel_time", 500),
+    ]  # fmt: skip
+    shares = _shares([run] * 4, [3, 1])  # the third layer was fused into another
+    assert shares == pytest.approx([0.1, 0.2, 0.0, 0.5])
+
+
+def test_a_disturbed_run_is_left_out_of_a_layer_s_share() -> None:
+    run = [("block0.0/conv_kernel_time", 100), ("block0.1/conv_kernel_time", 100)]
+    slow = [("block0.0/conv_kernel_time", 900), ("block0.1/conv_kernel_time", 100)]
+    assert _shares([run, run, slow, run], [2])[0] == pytest.approx(0.5)

@@ -20,6 +20,7 @@ from search.baselines import run_baselines
 from search.candidates import Pricer
 from search.console import Progress
 from search.latency import table_for
+from search.latency.runtimes import runtime
 from search.settings import Settings, check_same
 from search.study import Clock, Search, make_pruner, make_sampler, recover
 from search.train import Recipe
@@ -97,7 +98,13 @@ def _inputs(settings: Settings, progress: Progress) -> tuple[images.Dataset, Lat
     """Images and latency table of a finished study, from their caches."""
     dataset = _images(settings, progress)
     space = settings.search_space(classes=len(dataset.classes))
-    return dataset, table_for(space, seed=settings.seed, progress=progress.update, note=progress.line)
+    return dataset, _table(space, settings, progress)
+
+
+def _table(space: SearchSpace, settings: Settings, progress: Progress) -> LatencyTable:
+    return table_for(
+        space, seed=settings.seed, progress=progress.update, note=progress.line, runtime=runtime(settings.runtime)
+    )
 
 
 def _images(settings: Settings, progress: Progress) -> images.Dataset:
@@ -162,6 +169,7 @@ def _finished_already(study: optuna.Study, settings: Settings, folder: Path) -> 
 
 
 def _search(settings: Settings, study: optuna.Study, clock: Clock, progress: Progress, folder: Path) -> dict[str, Any]:
+    runtime(settings.runtime)  # one that is not installed is told before images are read
     dataset = _images(settings, progress)
     progress.line(
         f"images: {dataset.name}, {len(dataset.train)} to train and {len(dataset.validation)} to validate at "
@@ -173,7 +181,7 @@ def _search(settings: Settings, study: optuna.Study, clock: Clock, progress: Pro
         raise InvalidData(f"a search needs at least 2 classes, got {len(dataset.classes)}")
     space = settings.search_space(classes=len(dataset.classes))
     progress.line(f"search space: {space.name}, {space.size():.3g} networks at {space.resolution} px")
-    table = table_for(space, seed=settings.seed, progress=progress.update, note=progress.line)
+    table = _table(space, settings, progress)
     progress.line(f"latency table: {len(table.kernels)} kernels, error {table.relative_error:.1%}")
     recipe = recipe_for(settings)
     _remember(study, settings, dataset, space, table, recipe)

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from search.latency.runtimes import RUNTIMES
 from search.settings import Settings
 from searchspace.describe import short, stage_table, table
 from searchspace.serialize import read_spec
@@ -41,8 +42,8 @@ def _figures(summary: dict[str, Any]) -> list[str]:
         f"{winner['test_high']:.1%}, {winner['test_images']} images), validation "
         f"{winner['validation_accuracy']:.1%}, at {summary['proxy_resolution']} px",
         f"latency    measured {winner['measured_latency_ms']:.2f} ms ({winner['measured_low_ms']:.2f} to "
-        f"{winner['measured_high_ms']:.2f}) at {summary['resolution']} px: {held} the budget of "
-        f"{summary['budget_ms']:g} ms{noisy}",
+        f"{winner['measured_high_ms']:.2f}) at {summary['resolution']} px, {_runtime(summary)}: {held} the "
+        f"budget of {summary['budget_ms']:g} ms{noisy}",
         f"           predicted {winner['predicted_latency_ms']:.2f} ms ({winner['predicted_low_ms']:.2f} to "
         f"{winner['predicted_high_ms']:.2f} in 9 of 10 networks): {promise}",
         f"size       {winner['params'] / 1e6:.2f} M parameters, {winner['macs'] / 1e6:.0f} M MACs "
@@ -60,6 +61,11 @@ def _figures(summary: dict[str, Any]) -> list[str]:
             f"           the test images have now been used {summary['times_tested']} times (once per extension)"
         )
     return lines
+
+
+def _runtime(summary: dict[str, Any]) -> str:
+    threads = summary.get("threads", 1)
+    return f"{RUNTIMES[summary['settings'].get('runtime', 'eager')]}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _baselines(summary: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from search.latency.runtimes import RUNTIMES
 from search.reward import REWARDS
 from search.settings import DEFAULT_MINUTES, SAMPLERS, Settings
 from searchspace import zoo
@@ -56,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     add("--confidence", type=number, default=Settings.confidence, metavar="P",
         help="train only candidates that meet the budget with this probability, by the latency table's own error "
         "(default: %(default)s)")  # fmt: skip
+    add("--runtime", default=Settings.runtime, metavar="NAME",
+        help=f"what runs the deployed network: {', '.join(RUNTIMES)} (default: %(default)s torch)")  # fmt: skip
     add("--space", metavar="FILE.toml", help="narrower or wider choices, in a table [choices]: "
         '"*.activation" = ["relu"], "stage3.kernel" = [3, 5]')  # fmt: skip
     add("--epochs", type=integer, metavar="N", help="epochs of a candidate's short training (default: the recipe's)")

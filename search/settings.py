@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from search.latency.runtimes import RUNTIMES
 from search.reward import by_name
 from searchspace.errors import InvalidArgument, StudyMismatch
 from searchspace.mnasnet_space import mnasnet_space, space_from_toml
@@ -25,6 +26,7 @@ class Settings:
 
     proxy_resolution: pixels that candidates are trained at; resolution: pixels that latency is measured at.
     confidence: the probability of measuring within the budget that a candidate's prediction must leave.
+    runtime: what runs the deployed network; latency is measured with it.
     epochs, images: the short training's length and training images; None takes the recipe's and the data's own.
     Raises InvalidArgument naming rule, value and next step.
     """
@@ -36,6 +38,7 @@ class Settings:
     reward: str = "feasible"
     sampler: str = "gp"
     confidence: float = DEFAULT_CONFIDENCE
+    runtime: str = "eager"
     seed: int = 0
     space_file: str | None = None
     epochs: int | None = None
@@ -51,6 +54,7 @@ class Settings:
         _check("--seed", self.seed, 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
         _check("--sampler", self.sampler, self.sampler in SAMPLERS, f"one of {', '.join(SAMPLERS)}")
         _check("--confidence", self.confidence, 0.5 <= self.confidence < 1, "a probability from 0.5 to less than 1")
+        _check("--runtime", self.runtime, self.runtime in RUNTIMES, f"one of {', '.join(RUNTIMES)}")
         for flag, count in (("--epochs", self.epochs), ("--images", self.images), ("--trials", self.trials)):
             _check(flag, count, count is None or count >= 1, "an integer of at least 1")
         minutes = self.minutes

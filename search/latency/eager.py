@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
 from searchspace.latency import SCHEMA, Identity
-from searchspace.nn import build, fold_batch_norm
+from searchspace.nn import fold_batch_norm, untrained
 from searchspace.nn.layers import initialise, make_block
 from searchspace.spec import NetworkSpec
 
@@ -36,13 +36,12 @@ class Eager:
 
     def network(self, spec: NetworkSpec) -> Timer:
         """A fresh network with random weights."""
-        fresh = build(spec, generator=torch.Generator().manual_seed(0))
-        return self.module(fresh, in_channels=spec.in_channels, resolution=spec.resolution)
+        return self.module(untrained(spec), spec)
 
-    def module(self, module: nn.Module, *, in_channels: int, resolution: int) -> Timer:
-        """Any module that takes (1, in_channels, resolution, resolution), in its deployed form."""
+    def module(self, module: nn.Module, spec: NetworkSpec) -> Timer:
+        """Any module that takes (1, in_channels, resolution, resolution) of the spec, in its deployed form."""
         folded = fold_batch_norm(module).cpu().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        image = self._input(in_channels, resolution)
+        image = self._input(spec.in_channels, spec.resolution)
 
         def call() -> tuple[int]:
             start = perf_counter_ns()

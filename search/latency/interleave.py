@@ -3,12 +3,15 @@
 import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from search.latency.kernels import PlacedBlock
 from search.latency.robust import weight_of
 from searchspace.latency import Identity
 from searchspace.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Timer = Callable[[], Sequence[int]]  # one call; the ns of each of its parts
 
@@ -21,6 +24,9 @@ class Runtime(Protocol):
 
     def network(self, spec: NetworkSpec) -> Timer:
         """A whole fresh network; one part."""
+
+    def module(self, module: "nn.Module", spec: NetworkSpec) -> Timer:
+        """The network of `spec` with its (trained) weights, in a deployed copy; one part."""
 
     def kernels(self, blocks: Sequence[PlacedBlock]) -> Timer:
         """Loose blocks one after the other; one part for each of their layers, in order."""

@@ -13,6 +13,7 @@ from search.latency.interleave import Interleaver, Reading, Runtime, Timer
 from search.latency.reference import REFERENCE, RESOLUTION
 from search.latency.robust import median_interval, quantile, weighted_median
 from search.latency.runtimes import runtime as named_runtime
+from search.latency.runtimes import runtime_of
 from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.latency import LatencyTable, describe
 from searchspace.spec import NetworkSpec
@@ -50,9 +51,10 @@ def measure(
     """Fresh networks of `specs`, all interleaved with the reference and each other, for `seconds` of timing or
     60 rounds, whichever is less (and at least 8 rounds).
 
-    Raises InvalidTable if `table` belongs to another machine or setting than this process.
+    `runtime` is the table's own where none is given. Raises InvalidTable if `table` belongs to another machine or
+    setting than this process.
     """
-    runtime = runtime or named_runtime()
+    runtime = runtime or runtime_of(table.identity)
     return _run([runtime.network(spec) for spec in specs], runtime, table, seconds, progress)
 
 
@@ -61,15 +63,10 @@ def measure_modules(
     progress: Progress | None = None,
 ) -> list[Measurement]:  # fmt: skip
     """The same for (trained) modules, measured on copies with folded batch norm; `specs` give their inputs."""
-    from search.latency.eager import Eager
-
     if len(modules) != len(specs):
         raise InvalidArgument(f"each module needs its spec, got {len(modules)} modules and {len(specs)} specs")
-    runtime = Eager()
-    timers = [
-        runtime.module(module, in_channels=spec.in_channels, resolution=spec.resolution)
-        for module, spec in zip(modules, specs, strict=True)
-    ]
+    runtime = runtime_of(table.identity)
+    timers = [runtime.module(module, spec) for module, spec in zip(modules, specs, strict=True)]
     return _run(timers, runtime, table, seconds, progress)
 
 

@@ -17,7 +17,7 @@ from time import perf_counter_ns
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from search.latency.eager import loose_block, machine
 from search.latency.interleave import Timer
@@ -72,12 +72,16 @@ class OnnxRuntime:
 
     def network(self, spec: NetworkSpec) -> Timer:
         """A fresh network with random weights."""
-        return self.module(untrained(spec))
+        return self.module(untrained(spec), spec)
 
-    def module(self, network: Network) -> Timer:
-        """A built network in its deployed form."""
-        spec = network.spec
-        session = self._session(to_onnx(network).SerializeToString())
+    def module(self, module: nn.Module, spec: NetworkSpec) -> Timer:
+        """A network that searchspace.nn built, in its deployed form. Raises InvalidArgument for another module."""
+        if not isinstance(module, Network):
+            raise InvalidArgument(
+                f"ONNX Runtime measures networks that searchspace.nn built, got a {type(module).__name__}: load its "
+                "weights into searchspace.nn.build(spec)"
+            )
+        session = self._session(to_onnx(module).SerializeToString())
         feeds = {INPUT: _noise(spec.in_channels, spec.resolution).numpy()}
         return lambda: (_timed(session, feeds),)
 

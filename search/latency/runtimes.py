@@ -2,9 +2,10 @@
 line in `runtime`; tests/search/test_runtimes.py says what it must do."""
 
 from search.latency.interleave import Runtime
-from searchspace.errors import InvalidArgument
+from searchspace.errors import InvalidArgument, InvalidTable
+from searchspace.latency import Identity
 
-RUNTIMES = ("eager", "onnxruntime")
+RUNTIMES = {"eager": "eager torch", "onnxruntime": "onnxruntime"}  # --runtime: what a table's identity calls it
 
 
 def runtime(name: str = "eager", *, threads: int | None = None) -> Runtime:
@@ -28,3 +29,17 @@ def runtime(name: str = "eager", *, threads: int | None = None) -> Runtime:
     if threads is not None:
         torch.set_num_threads(threads)
     return Eager()
+
+
+def runtime_of(identity: Identity) -> Runtime:
+    """The runtime that a table of this identity was measured with, as this process has it (with its own threads).
+
+    Raises InvalidTable for one that is not known here.
+    """
+    for name, title in RUNTIMES.items():
+        if title == identity["runtime"]:
+            return runtime(name)
+    raise InvalidTable(
+        f"networks can be measured with {', '.join(RUNTIMES.values())}, the table is of {identity['runtime']!r}: "
+        "measure one of those with python -m search.latency build"
+    )

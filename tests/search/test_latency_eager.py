@@ -58,7 +58,7 @@ def test_measuring_leaves_a_module_in_training_mode_with_its_batch_norms(tmp_pat
     spec = SPACE.spec(SPACE.corner("smallest"))
     module = build(spec)
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    timer = Eager().module(module, in_channels=spec.in_channels, resolution=spec.resolution)
+    timer = Eager().module(module, spec)
     timer()
     assert module.training
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 import studies
 from search.run import main
 from searchspace.cost import costs
+from searchspace.export import main as export
 from searchspace.graph import lower
 from searchspace.nn import build
 from searchspace.serialize import read_spec
@@ -232,3 +233,20 @@ def test_a_run_that_is_refused_before_it_begins_leaves_no_study(place: Path, tmp
     assert main([*flags(place, "--study", "refused")[2:], "--budget-ms", "0.001"]) == 2
     assert not (place / "studies" / "refused").exists()
     assert "refused" not in studies.names()
+
+
+def test_a_search_for_onnxruntime_measures_there_and_its_winner_is_exported(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    asked = flags(place, "--trials", "1", "--study", "ort", "--runtime", "onnxruntime")
+    # A process of its own: ONNX Runtime's threads are a process's.
+    command = [sys.executable, "-m", "search.run", *asked]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "onnxruntime, 1 thread: within the budget" in done.stdout
+    folder = place / "studies" / "ort"
+    assert export([str(folder / "best.json"), "--resolution", "32"]) == 0
+    assert "pixel - 127.5" in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(folder / "best.onnx", providers=["CPUExecutionProvider"])
+    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == list("0123456789")

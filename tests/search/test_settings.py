@@ -28,6 +28,7 @@ from searchspace.errors import InvalidArgument, StudyMismatch
         ["--budget-ms", "20", "--sampler", "grid"],
         ["--budget-ms", "20", "--confidence", "1"],
         ["--budget-ms", "20", "--confidence", "0.4"],
+        ["--budget-ms", "20", "--runtime", "tvm"],
     ],
 )
 def test_a_flag_out_of_range_exits_2_and_names_the_value(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,11 +47,13 @@ def test_an_unreadable_command_line_exits_2(flags: list[str], capsys: pytest.Cap
 def test_every_flag_reaches_the_settings() -> None:
     flags = (
         "--budget-ms 7 --data a --minutes 3 --trials 4 --study s --seed 5 --resolution 96 --proxy-resolution 64 "
-        "--reward mnas-soft --sampler random --space f.toml --epochs 6 --images 7 --confidence 0.8"
+        "--reward mnas-soft --sampler random --space f.toml --epochs 6 --images 7 --confidence 0.8 "
+        "--runtime onnxruntime"
     )
     assert settings_from(parser().parse_args(flags.split())) == Settings(
         budget_ms=7, data="a", minutes=3, trials=4, study="s", seed=5, resolution=96, proxy_resolution=64,
         reward="mnas-soft", sampler="random", space_file="f.toml", epochs=6, images=7, confidence=0.8,
+        runtime="onnxruntime",
     )  # fmt: skip
 
 
@@ -99,7 +102,7 @@ def test_settings_name_the_flag_in_their_error() -> None:
 def test_the_command_that_is_printed_goes_on_with_the_study() -> None:
     flags = (
         "--budget-ms 12.3456789 --data 'my photos/a' --seed 5 --resolution 96 --reward mnas-soft --sampler random "
-        "--space f.toml --epochs 6 --images 7 --confidence 0.8"
+        "--space f.toml --epochs 6 --images 7 --confidence 0.8 --runtime onnxruntime"
     )
     settings = settings_from(parser().parse_args(shlex.split(flags)))
     printed = shlex.split(command(settings.identity(), study="s"))

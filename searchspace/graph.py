@@ -23,6 +23,7 @@ from searchspace.rounding import conv_out
 from searchspace.spec import NetworkSpec
 
 Shape = tuple[int, int, int]
+Signature = tuple[object, ...]
 OPS = ("conv", "se", "add", "concat", "slice", "shuffle", "maxpool", "avgpool", "pool", "linear")
 NETWORK_INPUT = -1
 
@@ -55,7 +56,7 @@ class Layer(NamedTuple):
     start: int = 0
 
     @property
-    def signature(self) -> tuple[object, ...]:
+    def signature(self) -> Signature:
         """What decides the time of the kernel: everything but its place in the network.
 
         A folded batch norm is a bias, and a slice takes no longer elsewhere: `norm` and `start` do not count.

@@ -9,13 +9,20 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 from searchspace.errors import InvalidTable, MissingLatency
-from searchspace.graph import OPS, Graph, Layer
+from searchspace.estimate import Estimator
+from searchspace.files import storage_error
+from searchspace.graph import OPS, Graph, Layer, Signature
 
 SCHEMA = 2
-Signature = tuple[object, ...]
+_MEASURE_IT = (
+    "measure it with search.latency.table_for(space, networks=[spec]), or, if it is of a published network, with "
+    "python -m search.latency build --zoo"
+)
 
 
 class Identity(TypedDict):
@@ -35,6 +42,16 @@ class Identity(TypedDict):
 def identity_key(identity: Identity) -> str:
     """16 hex digits of an identity, for file names."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Prediction(NamedTuple):
+    """A network's latency in ms, where it measures with the probability asked for, and the names of the layers whose
+    kernels the table does not hold: those are estimated, and make the interval wider."""
+
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    estimated: tuple[str, ...]
 
 
 class Correction(NamedTuple):
@@ -72,12 +89,40 @@ class LatencyTable:
             total = sum(self._kernel_ms(layer) for layer in graph.layers)
         return self.correction.network_ms + self.correction.scale * total
 
-    def interval_ms(self, latency_ms: float, confidence: float = 0.9) -> tuple[float, float]:
+    def predict(self, graph: Graph, confidence: float = 0.9) -> Prediction:
+        """Predicted latency of any network, at any resolution: kernels that the table lacks are estimated from those of
+        their kind (see searchspace.estimate).
+
+        The errors of estimated layers count as independent, and of the table's own error. Raises MissingLatency
+        naming the first layer of a kind that the table has none of.
+        """
+        if not (missing := self.missing(graph)):
+            latency_ms = self.latency_ms(graph)
+            return Prediction(latency_ms, *self.interval_ms(latency_ms, confidence), ())
+        total = sum(self.kernels.get(layer.signature, 0.0) for layer in graph.layers)
+        variance = 0.0
+        for layer in missing:
+            found = self._estimator.estimate(layer)
+            if found is None:
+                raise MissingLatency(f"{self._lacks(layer)}, nor any of its kind to estimate it from: {_MEASURE_IT}")
+            total += found.ms
+            variance += (found.ms * found.relative_error) ** 2
+        latency_ms = self.correction.network_ms + self.correction.scale * total
+        share = self.correction.scale * math.sqrt(variance) / latency_ms
+        interval = self.interval_ms(latency_ms, confidence, more=share)
+        return Prediction(latency_ms, *interval, tuple(layer.name for layer in missing))
+
+    @cached_property
+    def _estimator(self) -> Estimator:
+        return Estimator(self.kernels)
+
+    def interval_ms(self, latency_ms: float, confidence: float = 0.9, *, more: float = 0.0) -> tuple[float, float]:
         """(low, high) between which a network measures that is predicted at `latency_ms`, with that probability.
 
-        predicted / measured - 1 is taken as normal with mean 0 and the table's own error as deviation.
+        predicted / measured - 1 is taken as normal with mean 0 and the table's own error as deviation; `more` is the
+        deviation of an independent further error.
         """
-        reach = _deviations(0.5 + confidence / 2) * self.relative_error
+        reach = _deviations(0.5 + confidence / 2) * math.hypot(self.relative_error, more)
         return latency_ms / (1.0 + reach), latency_ms / max(0.01, 1.0 - reach)
 
     def limit_ms(self, budget_ms: float, confidence: float) -> float:
@@ -95,12 +140,12 @@ class LatencyTable:
     def _kernel_ms(self, layer: Layer) -> float:
         found = self.kernels.get(layer.signature)
         if found is None:
-            raise MissingLatency(
-                f"the latency table ({describe(self.identity)}) has no {describe_kernel(layer)}, needed by layer "
-                f"{layer.name}: measure it with search.latency.table_for(space, networks=[spec]), or, if it is of a "
-                "published network, with python -m search.latency build --zoo"
-            )
+            raise MissingLatency(f"{self._lacks(layer)}: {_MEASURE_IT}")
         return found
+
+    def _lacks(self, layer: Layer) -> str:
+        where = f"the latency table ({describe(self.identity)})"
+        return f"{where} has no {describe_kernel(layer)}, needed by layer {layer.name}"
 
     def to_json(self) -> str:
         """The table as JSON text, one kernel a line."""
@@ -137,6 +182,19 @@ class LatencyTable:
     def to_dict(self) -> dict[str, Any]:
         """What the table is, without its kernels, for reports."""
         return {**asdict(self), "kernels": len(self.kernels), "correction": self.correction._asdict()}
+
+
+def read_table(path: Path) -> LatencyTable:
+    """The table in a file. Raises StorageError for one that cannot be read, InvalidTable for a damaged one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise storage_error("read the latency table", path, error) from error
+    except UnicodeDecodeError:
+        raise InvalidTable(
+            f"a latency table is a text file, {path} is not: write one with search.latency build --out"
+        ) from None
+    return LatencyTable.from_json(text)
 
 
 def describe(identity: Identity) -> str:

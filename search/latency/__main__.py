@@ -10,20 +10,26 @@ from typing import TYPE_CHECKING
 from search.latency.runtimes import RUNTIMES, runtime
 from searchspace.command import CommandParser, integer, number, show
 from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.files import write_atomic
+from searchspace.latency import read_table
 
 if TYPE_CHECKING:
     from search.latency.check import Agreement, Check
     from search.latency.measure import Measurement
-    from searchspace.latency import Identity, LatencyTable
+    from searchspace.latency import Identity, LatencyTable, Prediction
     from searchspace.space import SearchSpace
     from searchspace.spec import NetworkSpec
 
+TABLE_RESOLUTION = 224
+ACTIONS = ("build", "check", "measure", "predict")
 _EPILOG = """\
 examples:
   python -m search.latency build                     measure this machine, or say what was measured before
   python -m search.latency build --zoo               and the published networks' kernels
   python -m search.latency check --networks 40       predict and measure 40 random networks
   python -m search.latency measure --network mobilenet_v3_large --network studies/NAME/best.json
+  python -m search.latency build --out phone.json    the table as a file, for other machines
+  python -m search.latency predict --network mobilenet_v2 --latency phone.json
   python -m search.latency build --threads 1         a table for one thread
   python -m search.latency check --runtime onnxruntime --networks 40
 The table lies in ~/.cache/phinas (or $PHINAS_CACHE); Ctrl-C keeps what was measured, the same command goes on.
@@ -38,10 +44,17 @@ def parser() -> CommandParser:
         epilog=_EPILOG,
     )
     add = cli.add_argument
-    add("action", choices=("build", "check", "measure"), help="build: measure the kernels that the table lacks; check: "
-        "predict and measure random networks; measure: time given networks, interleaved")  # fmt: skip
-    add("--network", action="append", metavar="NAME", help="measure: a network of the zoo or a spec file (.json); "
-        "give it again for more")  # fmt: skip
+    add(
+        "action",
+        choices=ACTIONS,
+        help="build: measure the kernels that the table lacks; check: predict and measure "
+        "random networks; measure: time given networks, interleaved; predict: what a table says of given networks",
+    )
+    add("--network", action="append", metavar="NAME", help="measure, predict: a network of the zoo or a spec file "
+        "(.json); give it again for more")  # fmt: skip
+    add("--latency", type=Path, metavar="FILE", help="predict, check: a table that build --out wrote, of this device "
+        "or another (default: this device's own)")  # fmt: skip
+    add("--out", type=Path, metavar="FILE.json", help="build: write the table there too, to take it along")
     add("--resolution", type=integer, metavar="PX", help="pixels of the network (default: 224; measure: its own)")
     add("--classes", type=integer, default=1000, metavar="N", help="classes of the network (default: %(default)s)")
     add("--space", type=Path, metavar="FILE", help="a TOML file that narrows or widens the default space")
@@ -65,13 +78,9 @@ def main(argv: list[str] | None = None) -> int:
         for name in ("networks", "seconds", "resolution", "classes", "threads"):
             if getattr(args, name) is not None and getattr(args, name) <= 0:
                 raise InvalidArgument(f"--{name} must be above 0, got {getattr(args, name)}; see {cli.prog} --help")
-        if args.action == "measure" and not args.network:
-            raise InvalidArgument("measure needs at least one --network: a name of python -m searchspace.zoo or a spec")
-        if args.action != "measure" and args.network:
-            raise InvalidArgument(f"--network belongs to measure, got {args.action} with {', '.join(args.network)}")
-        if args.action != "build" and args.again:
-            raise InvalidArgument(f"--again belongs to build, got {args.action}")
-        text = (_run_measure if args.action == "measure" else _run)(args)
+        _check_flags(args)
+        run = {"measure": _run_measure, "predict": _run_predict}.get(args.action, _run)
+        text = run(args)
     except PhinasError as error:
         print(f"search.latency: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -83,6 +92,21 @@ def main(argv: list[str] | None = None) -> int:
     return show(text)
 
 
+def _check_flags(args: argparse.Namespace) -> None:
+    action, given = args.action, ", ".join(args.network or ())
+    if action in ("measure", "predict") and not given:
+        raise InvalidArgument(f"{action} needs at least one --network: a name of python -m searchspace.zoo or a spec")
+    belongs = (
+        ("--network", given, ("measure", "predict")),
+        ("--again", args.again, ("build",)),
+        ("--out", args.out, ("build",)),
+        ("--latency", args.latency, ("predict", "check")),
+    )
+    for flag, value, actions in belongs:
+        if value and action not in actions:
+            raise InvalidArgument(f"{flag} belongs to {' and '.join(actions)}, got {action}; see --help")
+
+
 def _run(args: argparse.Namespace) -> str:
     from search.latency.build import forget, table_for
     from search.latency.check import check
@@ -91,9 +115,11 @@ def _run(args: argparse.Namespace) -> str:
     networks = _zoo(args) if args.zoo else ()
     if args.again:
         forget(space, cache_dir=args.cache_dir, runtime=device)
-    table = table_for(
+    table = read_table(args.latency) if args.latency else table_for(
         space, cache_dir=args.cache_dir, progress=_show, note=_note, networks=networks, runtime=device,
     )  # fmt: skip
+    if args.out:
+        write_atomic(args.out, table.to_json())
     found = None
     if args.action == "check":
         seconds = args.seconds or 60.0
@@ -103,13 +129,14 @@ def _run(args: argparse.Namespace) -> str:
     _show(1.0, "")
     if args.json:
         return json.dumps({"table": table.to_dict(), "check": found and summary(found)}, indent=1)
-    return "\n".join([_table_text(table), *([check_text(found)] if found else [])])
+    written = [f"written to {args.out}: --latency {args.out} uses it anywhere"] if args.out else []
+    return "\n".join([_table_text(table), *([check_text(found)] if found else []), *written])
 
 
 def _space(args: argparse.Namespace) -> "SearchSpace":
     from searchspace.mnasnet_space import mnasnet_space, space_from_toml
 
-    resolution = args.resolution or 224
+    resolution = args.resolution or TABLE_RESOLUTION
     if args.space is not None:
         return space_from_toml(args.space, classes=args.classes, resolution=resolution)
     return mnasnet_space(classes=args.classes, resolution=resolution)
@@ -130,6 +157,51 @@ def _run_measure(args: argparse.Namespace) -> str:
                 for spec, one in zip(specs, found, strict=True)]  # fmt: skip
         return json.dumps({"reference_ms": reference_ms, "networks": rows}, indent=1)
     return measured_text(specs, found, reference_ms, device.identity(specs[0].resolution))
+
+
+def _run_predict(args: argparse.Namespace) -> str:
+    specs = [_named(name, args) for name in args.network]
+    table = read_table(args.latency) if args.latency else _own_table(args)
+    from searchspace.graph import lower
+
+    found = [table.predict(lower(spec)) for spec in specs]
+    if args.json:
+        rows = [{"network": spec.name, "resolution": spec.resolution, **one._asdict()}
+                for spec, one in zip(specs, found, strict=True)]  # fmt: skip
+        return json.dumps({"table": table.to_dict(), "networks": rows}, indent=1)
+    return predicted_text(specs, found, table)
+
+
+def _own_table(args: argparse.Namespace) -> "LatencyTable":
+    """This device's table for 224 px, as it is: nothing is measured."""
+    from search.latency.cache import Cache, default_dir
+
+    identity = runtime(args.runtime, threads=args.threads).identity(TABLE_RESOLUTION)
+    table = Cache(args.cache_dir or default_dir(), identity, note=_note).table()
+    if table is None:
+        raise InvalidArgument(
+            "this device has no latency table yet: measure it with python -m search.latency build (and the same "
+            "--runtime and --threads), or name a file with --latency"
+        )
+    return table
+
+
+def predicted_text(specs: "list[NetworkSpec]", found: "list[Prediction]", table: "LatencyTable") -> str:
+    """Predictions for people."""
+    from searchspace.cost import costs
+    from searchspace.describe import short
+    from searchspace.describe import table as text_table
+    from searchspace.graph import lower
+
+    rows = []
+    for spec, one in zip(specs, found, strict=True):
+        cost, layers = costs(lower(spec)), len(lower(spec).layers)
+        rows.append([
+            spec.name, str(spec.resolution), short(cost.params), short(cost.macs), f"{one.latency_ms:.2f}",
+            f"{one.low_ms:.2f} to {one.high_ms:.2f}", f"{len(one.estimated)} of {layers}",
+        ])  # fmt: skip
+    headers = ["network", "px", "params", "MACs", "ms", "in 9 of 10 networks", "layers estimated"]
+    return f"{text_table(headers, rows, text_columns=(0,))}\n\n{_table_text(table)}"
 
 
 def _named(name: str, args: argparse.Namespace) -> "NetworkSpec":
@@ -178,7 +250,7 @@ def _zoo(args: argparse.Namespace) -> "list[NetworkSpec]":
     from searchspace import zoo
 
     own = [name for name in zoo.names() if not zoo.is_grown(name)]
-    return [zoo.get(name, resolution=args.resolution or 224, classes=args.classes) for name in own]
+    return [zoo.get(name, resolution=args.resolution or TABLE_RESOLUTION, classes=args.classes) for name in own]
 
 
 def _show(fraction: float, what: str) -> None:

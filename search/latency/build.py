@@ -19,8 +19,8 @@ from search.latency.robust import Weighted, weighted_median
 from search.latency.runtimes import runtime as named_runtime
 from searchspace.cost import layer_params_macs
 from searchspace.files import storage_error
-from searchspace.graph import lower
-from searchspace.latency import Identity, LatencyTable, Signature
+from searchspace.graph import Signature, lower
+from searchspace.latency import Identity, LatencyTable
 from searchspace.space import SearchSpace
 from searchspace.spec import NetworkSpec
 

@@ -1,6 +1,8 @@
 """python -m search.latency: flags and messages; measuring real networks is in the end-to-end tests of search.run."""
 
 import json
+import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from search.latency.build import forget
 from search.latency.cache import Cache
 from search.latency.eager import Eager
 from searchspace import zoo
+from searchspace.graph import lower
+from searchspace.latency import Correction, LatencyTable, read_table
 from searchspace.mnasnet_space import mnasnet_space
 
 
@@ -17,11 +21,16 @@ from searchspace.mnasnet_space import mnasnet_space
     ("flags", "message"),
     [
         (["measure"], "measure needs at least one --network"),
-        (["build", "--network", "mnasnet_a1"], "--network belongs to measure, got build with mnasnet_a1"),
+        (["build", "--network", "mnasnet_a1"], "--network belongs to measure and predict, got build"),
         (["measure", "--network", "mobilnet_v2"], "the zoo has no network 'mobilnet_v2'; did you mean mobilenet_v2"),
         (["measure", "--network", "none.json"], "cannot read the spec file none.json"),
         (["measure", "--network", "mnasnet_a1", "--seconds", "0"], "--seconds must be above 0, got 0"),
         (["measure", "--network", "mnasnet_a1", "--resolution", "31"], "at least the total stride 32, got 31"),
+        (["predict"], "predict needs at least one --network"),
+        (["predict", "--network", "mnasnet_a1", "--latency", "none.json"], "cannot read the latency table none.json"),
+        (["measure", "--network", "mnasnet_a1", "--latency", "a.json"], "--latency belongs to predict and check"),
+        (["check", "--out", "a.json"], "--out belongs to build, got check"),
+        (["measure", "--network", "mnasnet_a1", "--threads", "0"], "--threads must be above 0, got 0"),
         (["check", "--again"], "--again belongs to build, got check"),
         (["build", "--resolution", "-1"], "--resolution must be above 0, got -1"),
     ],
@@ -57,3 +66,55 @@ def test_again_takes_the_table_of_this_device_away(tmp_path: Path) -> None:
     forget(space, cache_dir=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [cache.reference_path.name]
     forget(space, cache_dir=tmp_path)
+
+
+def _table(resolution: int = 224) -> LatencyTable:
+    space = mnasnet_space(resolution=resolution)
+    layers = [layer for seed in range(9) for layer in lower(space.spec(space.sample(random.Random(seed)))).layers]
+    kernels = {layer.signature: 0.2 for layer in layers}
+    return LatencyTable(Eager().identity(resolution), 5.0, kernels, Correction(1.0, 0.0, 0.03))
+
+
+def test_a_table_in_a_file_predicts_networks_at_any_resolution(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "phone.json").write_text(_table().to_json())
+    flags = ["predict", "--network", "mnasnet_a1", "--network", "efficientnet_b1"]
+    flags += ["--latency", str(tmp_path / "phone.json")]
+    assert main([*flags, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["networks"]
+    assert [row["resolution"] for row in found] == [224, 240]
+    for row, name in zip(found, ("mnasnet_a1", "efficientnet_b1"), strict=True):
+        layers = lower(zoo.get(name)).layers
+        assert row["latency_ms"] == pytest.approx(0.2 * len(layers), rel=0.25)
+        assert row["low_ms"] < row["latency_ms"] < row["high_ms"]
+    assert len(found[0]["estimated"]) < len(found[1]["estimated"])
+    assert main(flags) == 0
+    out = capsys.readouterr().out
+    assert "layers estimated" in out
+    assert "efficientnet_b1" in out
+
+
+def test_without_a_file_the_device_s_own_table_predicts_or_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["predict", "--network", "mnasnet_a1", "--cache-dir", str(tmp_path)]
+    assert main(flags) == 2
+    assert "search.latency build" in capsys.readouterr().err
+    Cache(tmp_path, Eager().identity(224), note=lambda _: None).save(_table())
+    assert main(flags) == 0
+
+
+def test_a_table_of_another_device_checks_nothing_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = _table(64)
+    other = replace(table, identity={**table.identity, "machine": "a phone"})
+    (tmp_path / "phone.json").write_text(other.to_json())
+    assert main(["check", "--latency", str(tmp_path / "phone.json"), "--resolution", "64", "--networks", "1"]) == 2
+    assert "a phone" in capsys.readouterr().err
+
+
+def test_a_table_is_written_to_a_file_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = _table(64)
+    monkeypatch.setattr("search.latency.build.table_for", lambda *_, **__: table)
+    assert main(["build", "--resolution", "64", "--out", str(tmp_path / "my" / "t.json")]) == 0
+    assert read_table(tmp_path / "my" / "t.json") == table

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.latency.kernels import PlacedBlock, bags, cover, placed_blocks, signatures
-from searchspace.graph import lower
-from searchspace.latency import Signature
+from searchspace.graph import Signature, lower
 from searchspace.mnasnet_space import KNOWN, mnasnet_space
 from searchspace.space import SearchSpace, all_choices
 

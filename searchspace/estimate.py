@@ -1,0 +1,131 @@
+"""What a kernel takes that a table does not hold: a model fitted to the kernels of its kind, with its own error.
+
+A kernel's time is taken as a constant and terms of its MACs, input values, weights and (for each activation by itself)
+output values, none below 0, with the least squares of relative errors; then it is multiplied by what the nearest
+measured kernels take over their own model. nn-Meter's kernel predictors take the same features (MobiSys 2021, random
+forests); a forest cannot go beyond the shapes it saw, this can.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from searchspace.cost import layer_params_macs
+from searchspace.graph import Layer, Signature
+
+Kind = tuple[object, ...]
+NEIGHBOURS = 4
+FEWEST = 6  # kernels of a kind from which it has factors of its own
+_SWEEPS = 200
+_NEAR = 0.15  # distance (of logarithms of the shapes) from which on a neighbour counts half
+
+
+class Estimate(NamedTuple):
+    """ms of a kernel and the root mean square of the kind's relative errors, each kernel left out in turn."""
+
+    ms: float
+    relative_error: float
+
+
+def kind_of(layer: Layer) -> Kind:
+    """What kernels must share to be told from each other by their shapes alone."""
+    groups: object = "depthwise" if layer.groups == layer.in_shape[0] > 1 else layer.groups
+    if layer.op != "conv":
+        groups = layer.groups
+    return (layer.op, layer.kernel, layer.stride, groups, layer.gate)
+
+
+class Estimator:
+    """A model for each kind that was measured."""
+
+    def __init__(self, kernels: Mapping[Signature, float]) -> None:
+        rows = [(layer_of(signature), ms) for signature, ms in kernels.items()]
+        by_kind: dict[Kind, list[tuple[Layer, float]]] = {}
+        for layer, ms in rows:
+            by_kind.setdefault(kind_of(layer), []).append((layer, ms))
+        common = _nonnegative([_features(layer, ()) for layer, _ in rows], [ms for _, ms in rows]) if rows else []
+        self._models = {kind: _Model(own, common) for kind, own in by_kind.items()}
+
+    def estimate(self, layer: Layer) -> Estimate | None:
+        """The estimate for a kernel; None where no kernel of its kind and activation was measured."""
+        model = self._models.get(kind_of(layer))
+        return None if model is None else model.estimate(layer)
+
+
+def layer_of(signature: Signature) -> Layer:
+    """A layer of that signature, with no place in a network."""
+    op, in_shape, out_shape, *rest = signature
+    return Layer("", op, (), in_shape, out_shape, "", *rest)  # type: ignore[arg-type]
+
+
+class _Model:
+    """The kernels of one kind. With fewer than FEWEST kernels, all kinds' common factors are scaled to fit them."""
+
+    def __init__(self, rows: Sequence[tuple[Layer, float]], common: list[float]) -> None:
+        self._activations = sorted({layer.activation for layer, _ in rows})
+        self._few = len(rows) < FEWEST
+        self._places = [self._place(layer) for layer, _ in rows]
+        features = [self._features_of(layer) for layer, _ in rows]
+        ms = [each for _, each in rows]
+        self._factors = common if self._few else _nonnegative(features, ms)
+        self._residuals = [math.log(each / self._roofline(own)) for each, own in zip(ms, features, strict=True)]
+        errors = [
+            math.expm1(self._correction(place, without=index) - residual)
+            for index, (place, residual) in enumerate(zip(self._places, self._residuals, strict=True))
+        ]
+        self._error = max(0.5 / len(errors), math.sqrt(math.fsum(error * error for error in errors) / len(errors)))
+
+    def estimate(self, layer: Layer) -> Estimate | None:
+        if layer.activation not in self._activations:
+            return None
+        ms = self._roofline(self._features_of(layer)) * math.exp(self._correction(self._place(layer)))
+        return Estimate(ms, self._error)
+
+    def _features_of(self, layer: Layer) -> list[float]:
+        return _features(layer, () if self._few else self._activations)
+
+    def _place(self, layer: Layer) -> list[float]:
+        """Where a kernel stands among its kind: logarithms of channels, pixels and what is squeezed."""
+        (channels, height, width), (out, _, _) = layer.in_shape, layer.out_shape
+        sizes = (channels, out, height * width, layer.squeeze_channels + 1)
+        other = [4.0 * (layer.activation == name) for name in self._activations]
+        return [*(math.log2(size) for size in sizes), *other]
+
+    def _roofline(self, features: Sequence[float]) -> float:
+        return max(1e-9, math.fsum(map(float.__mul__, self._factors, features)))
+
+    def _correction(self, place: Sequence[float], *, without: int = -1) -> float:
+        """Mean log residual of the nearest kernels, weighted by nearness, and held to 0 the farther they are (of all
+        kernels, where they are few)."""
+        if self._few:
+            return math.fsum(self._residuals) / len(self._residuals)
+        distances = sorted(
+            (math.dist(place, other), index) for index, other in enumerate(self._places) if index != without
+        )
+        weights = [(1 / (1 + (distance / _NEAR) ** 2), index) for distance, index in distances[:NEIGHBOURS]]
+        total = math.fsum(weight for weight, _ in weights)
+        return math.fsum(weight * self._residuals[index] for weight, index in weights) / (total + 0.1)
+
+
+def _features(layer: Layer, activations: Sequence[str]) -> list[float]:
+    """A constant, MACs, input values, weights; output values, for each activation by itself where some are given."""
+    params, macs = layer_params_macs(layer)
+    size_in, size_out = (float(c * h * w) for c, h, w in (layer.in_shape, layer.out_shape))
+    own = [size_out * (layer.activation == name) for name in activations]
+    return [1.0, float(macs), size_in, float(params), *(own or [size_out])]
+
+
+def _nonnegative(rows: Sequence[Sequence[float]], targets: Sequence[float]) -> list[float]:
+    """Factors >= 0 with the least squares of rows x factors / targets - 1, by coordinate descent."""
+    count = len(rows[0])
+    scaled = [[value / target for value in row] for row, target in zip(rows, targets, strict=True)]
+    norms = [math.fsum(row[i] * row[i] for row in scaled) for i in range(count)]
+    gram = [[math.fsum(row[i] * row[j] for row in scaled) for j in range(count)] for i in range(count)]
+    sums = [math.fsum(row[i] for row in scaled) for i in range(count)]
+    factors = [0.0] * count
+    for _ in range(_SWEEPS):
+        for i in range(count):
+            if norms[i]:
+                rest = sums[i] - math.fsum(gram[i][j] * factors[j] for j in range(count) if j != i)
+                factors[i] = max(0.0, rest / norms[i])
+    return factors

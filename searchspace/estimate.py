@@ -45,11 +45,15 @@ class Estimator:
             by_kind.setdefault(kind_of(layer), []).append((layer, ms))
         common = _nonnegative([_features(layer, ()) for layer, _ in rows], [ms for _, ms in rows]) if rows else []
         self._models = {kind: _Model(own, common) for kind, own in by_kind.items()}
+        self._known: dict[Signature, Estimate | None] = {}
 
     def estimate(self, layer: Layer) -> Estimate | None:
         """The estimate for a kernel; None where no kernel of its kind and activation was measured."""
-        model = self._models.get(kind_of(layer))
-        return None if model is None else model.estimate(layer)
+        signature = layer.signature
+        if signature not in self._known:
+            model = self._models.get(kind_of(layer))
+            self._known[signature] = None if model is None else model.estimate(layer)
+        return self._known[signature]
 
 
 def layer_of(signature: Signature) -> Layer:

@@ -96,10 +96,9 @@ class LatencyTable:
         The errors of estimated layers count as independent, and of the table's own error. Raises MissingLatency
         naming the first layer of a kind that the table has none of.
         """
-        if not (missing := self.missing(graph)):
-            latency_ms = self.latency_ms(graph)
-            return Prediction(latency_ms, *self.interval_ms(latency_ms, confidence), ())
-        total = sum(self.kernels.get(layer.signature, 0.0) for layer in graph.layers)
+        known = [self.kernels.get(layer.signature) for layer in graph.layers]
+        total = sum(ms for ms in known if ms is not None)
+        missing = [layer for layer, ms in zip(graph.layers, known, strict=True) if ms is None]
         variance = 0.0
         for layer in missing:
             found = self._estimator.estimate(layer)
@@ -108,7 +107,7 @@ class LatencyTable:
             total += found.ms
             variance += (found.ms * found.relative_error) ** 2
         latency_ms = self.correction.network_ms + self.correction.scale * total
-        share = self.correction.scale * math.sqrt(variance) / latency_ms
+        share = self.correction.scale * math.sqrt(variance) / latency_ms if missing else 0.0
         interval = self.interval_ms(latency_ms, confidence, more=share)
         return Prediction(latency_ms, *interval, tuple(layer.name for layer in missing))
 

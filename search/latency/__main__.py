@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from searchspace.spec import NetworkSpec
 
 TABLE_RESOLUTION = 224
-ACTIONS = ("build", "check", "measure", "predict")
+ACTIONS = ("build", "check", "measure", "predict", "adapt")
 _EPILOG = """\
 examples:
   python -m search.latency build                     measure this machine, or say what was measured before
@@ -30,6 +30,7 @@ examples:
   python -m search.latency measure --network mobilenet_v3_large --network studies/NAME/best.json
   python -m search.latency build --out phone.json    the table as a file, for other machines
   python -m search.latency predict --network mobilenet_v2 --latency phone.json
+  python -m search.latency adapt --latency eager.json --runtime onnxruntime --out ort.json    from 10 networks
   python -m search.latency build --threads 1         a table for one thread
   python -m search.latency check --runtime onnxruntime --networks 40
 The table lies in ~/.cache/phinas (or $PHINAS_CACHE); Ctrl-C keeps what was measured, the same command goes on.
@@ -52,9 +53,9 @@ def parser() -> CommandParser:
     )
     add("--network", action="append", metavar="NAME", help="measure, predict: a network of the zoo or a spec file "
         "(.json); give it again for more")  # fmt: skip
-    add("--latency", type=Path, metavar="FILE", help="predict, check: a table that build --out wrote, of this device "
-        "or another (default: this device's own)")  # fmt: skip
-    add("--out", type=Path, metavar="FILE.json", help="build: write the table there too, to take it along")
+    add("--latency", type=Path, metavar="FILE", help="predict, check, adapt: a table that build --out wrote, of this "
+        "device or another (default: this device's own)")  # fmt: skip
+    add("--out", type=Path, metavar="FILE.json", help="build, adapt: write the table there, to take it along")
     add("--resolution", type=integer, metavar="PX", help="pixels of the network (default: 224; measure: its own)")
     add("--classes", type=integer, default=1000, metavar="N", help="classes of the network (default: %(default)s)")
     add("--space", type=Path, metavar="FILE", help="a TOML file that narrows or widens the default space")
@@ -62,7 +63,7 @@ def parser() -> CommandParser:
     add("--threads", type=integer, metavar="N", help="threads of the runtime (default: as torch has here)")
     add("--zoo", action="store_true", help="add the kernels of the published networks (python -m searchspace.zoo)")
     add("--again", action="store_true", help="build: measure everything anew (after a table made on a busy machine)")
-    add("--networks", type=integer, default=40, metavar="N", help="check: how many (default: %(default)s)")
+    add("--networks", type=integer, metavar="N", help="check, adapt: how many (default: 40, adapt 10)")
     add("--seconds", type=number, metavar="S", help="time for the measurement (default: check 60, measure 3 a network)")
     add("--seed", type=integer, default=1, metavar="N", help="check: which networks (default: %(default)s)")
     add("--cache-dir", type=Path, metavar="DIR", help="where tables lie")
@@ -79,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
             if getattr(args, name) is not None and getattr(args, name) <= 0:
                 raise InvalidArgument(f"--{name} must be above 0, got {getattr(args, name)}; see {cli.prog} --help")
         _check_flags(args)
-        run = {"measure": _run_measure, "predict": _run_predict}.get(args.action, _run)
+        run = {"measure": _run_measure, "predict": _run_predict, "adapt": _run_adapt}.get(args.action, _run)
         text = run(args)
     except PhinasError as error:
         print(f"search.latency: {' '.join(str(error).split())}", file=sys.stderr)
@@ -96,11 +97,15 @@ def _check_flags(args: argparse.Namespace) -> None:
     action, given = args.action, ", ".join(args.network or ())
     if action in ("measure", "predict") and not given:
         raise InvalidArgument(f"{action} needs at least one --network: a name of python -m searchspace.zoo or a spec")
+    if action == "adapt" and not (args.latency and args.out):
+        raise InvalidArgument(
+            "adapt makes a table of another one: name that with --latency, and the new one with --out"
+        )
     belongs = (
         ("--network", given, ("measure", "predict")),
         ("--again", args.again, ("build",)),
-        ("--out", args.out, ("build",)),
-        ("--latency", args.latency, ("predict", "check")),
+        ("--out", args.out, ("build", "adapt")),
+        ("--latency", args.latency, ("predict", "check", "adapt")),
     )
     for flag, value, actions in belongs:
         if value and action not in actions:
@@ -124,7 +129,7 @@ def _run(args: argparse.Namespace) -> str:
     if args.action == "check":
         seconds = args.seconds or 60.0
         found = check(
-            table, space, networks=args.networks, seconds=seconds, seed=args.seed, progress=_show, runtime=device
+            table, space, networks=args.networks or 40, seconds=seconds, seed=args.seed, progress=_show, runtime=device
         )
     _show(1.0, "")
     if args.json:
@@ -170,6 +175,32 @@ def _run_predict(args: argparse.Namespace) -> str:
                 for spec, one in zip(specs, found, strict=True)]  # fmt: skip
         return json.dumps({"table": table.to_dict(), "networks": rows}, indent=1)
     return predicted_text(specs, found, table)
+
+
+def _run_adapt(args: argparse.Namespace) -> str:
+    table = read_table(args.latency)
+    from search.latency.adapt import NETWORKS, adapt, networks_to_measure
+    from search.latency.measure import measure_here
+
+    device = runtime(args.runtime, threads=args.threads)
+    specs = networks_to_measure(_space(args), count=args.networks or NETWORKS, seed=args.seed)
+    found, reference_ms = measure_here(
+        specs, cache_dir=args.cache_dir, seconds=args.seconds or 3.0 * len(specs), progress=_show, note=_note,
+        runtime=device,
+    )  # fmt: skip
+    _show(1.0, "")
+    new = adapt(
+        table, specs, [one.latency_ms for one in found], identity=device.identity(table.identity["resolution"]),
+        reference_ms=reference_ms,
+    )  # fmt: skip
+    write_atomic(args.out, new.to_json())
+    if args.json:
+        return json.dumps({"table": new.to_dict(), "networks": len(specs)}, indent=1)
+    return (
+        f"{_table_text(new)}\nadapted from {args.latency} by {len(specs)} networks measured here\nwritten to {args.out}; "
+        f"next: python -m search.latency check --latency {args.out} --runtime {args.runtime}"
+        + (f" --threads {args.threads}" if args.threads else "")
+    )
 
 
 def _own_table(args: argparse.Namespace) -> "LatencyTable":

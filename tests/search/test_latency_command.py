@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from search.latency.__main__ import main
+from search.latency.adapt import networks_to_measure
 from search.latency.build import forget
 from search.latency.cache import Cache
 from search.latency.eager import Eager
@@ -28,9 +29,13 @@ from searchspace.mnasnet_space import mnasnet_space
         (["measure", "--network", "mnasnet_a1", "--resolution", "31"], "at least the total stride 32, got 31"),
         (["predict"], "predict needs at least one --network"),
         (["predict", "--network", "mnasnet_a1", "--latency", "none.json"], "cannot read the latency table none.json"),
-        (["measure", "--network", "mnasnet_a1", "--latency", "a.json"], "--latency belongs to predict and check"),
-        (["check", "--out", "a.json"], "--out belongs to build, got check"),
+        (
+            ["measure", "--network", "mnasnet_a1", "--latency", "a.json"],
+            "--latency belongs to predict and check and adapt",
+        ),
+        (["check", "--out", "a.json"], "--out belongs to build and adapt, got check"),
         (["measure", "--network", "mnasnet_a1", "--threads", "0"], "--threads must be above 0, got 0"),
+        (["adapt", "--out", "b.json"], "name that with --latency"),
         (["check", "--again"], "--again belongs to build, got check"),
         (["build", "--resolution", "-1"], "--resolution must be above 0, got -1"),
     ],
@@ -118,3 +123,17 @@ def test_a_table_is_written_to_a_file_and_read_back(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("search.latency.build.table_for", lambda *_, **__: table)
     assert main(["build", "--resolution", "64", "--out", str(tmp_path / "my" / "t.json")]) == 0
     assert read_table(tmp_path / "my" / "t.json") == table
+
+
+def test_a_table_is_adapted_to_what_is_measured_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    specs = networks_to_measure(mnasnet_space(resolution=64), count=5, seed=1)
+    kernels = {layer.signature: 0.2 for spec in specs for layer in lower(spec).layers}
+    table = LatencyTable({**Eager().identity(64), "machine": "a phone"}, 5.0, kernels, Correction(1.0, 0.0, 0.03))
+    (tmp_path / "phone.json").write_text(table.to_json())
+    flags = ["adapt", "--resolution", "64", "--networks", "5", "--seconds", "0.1", "--cache-dir", str(tmp_path)]
+    flags += ["--latency", str(tmp_path / "phone.json"), "--out", str(tmp_path / "here.json")]
+    assert main(flags) == 0
+    assert "adapted from" in capsys.readouterr().out
+    new = read_table(tmp_path / "here.json")
+    assert new.identity == Eager().identity(64)
+    assert new.kernels.keys() == table.kernels.keys()

@@ -1,0 +1,96 @@
+"""adapt: a table for another device from a few whole networks measured there."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from search.latency.adapt import adapt, networks_to_measure
+from searchspace.cost import layer_params_macs
+from searchspace.errors import InvalidArgument, MissingLatency
+from searchspace.graph import Layer, lower
+from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
+from searchspace.mnasnet_space import mnasnet_space
+from searchspace.spec import NetworkSpec
+
+SPACE = mnasnet_space(classes=10)
+
+
+def identity(machine: str) -> Identity:
+    return Identity(schema=SCHEMA, machine=machine, runtime="beads", threads=1, dtype="float32", batch=1,
+                    memory_format="channels_last", resolution=224, versions={})  # fmt: skip
+
+
+def here(layer: Layer) -> float:
+    return 0.02 + layer_params_macs(layer)[1] / 2e7
+
+
+def there(layer: Layer) -> float:
+    """Another device: twice as fast at pointwise convolutions, slow at depthwise ones, little overhead."""
+    speed = 4e7 if layer.groups == 1 else 0.7e7
+    return 0.005 + layer_params_macs(layer)[1] / speed
+
+
+def total(spec: NetworkSpec, kernel: Callable[[Layer], float]) -> float:
+    return 0.1 + sum(map(kernel, lower(spec).layers))
+
+
+def sample(count: int) -> list[NetworkSpec]:
+    rng = random.Random("fresh")
+    return [SPACE.spec(SPACE.sample(rng)) for _ in range(count)]
+
+
+def table_of(specs: list[NetworkSpec]) -> LatencyTable:
+    kernels = {layer.signature: here(layer) for spec in specs for layer in lower(spec).layers}
+    return LatencyTable(identity("here"), 5.0, kernels, Correction(1.0, 0.1, 0.02))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03])
+def test_ten_networks_make_a_table_of_another_device(noise: float) -> None:
+    measured, fresh, rng = networks_to_measure(SPACE), sample(40), random.Random(0)
+    times = [total(spec, there) * (1 + rng.gauss(0, noise)) for spec in measured]
+    new = adapt(table_of([*measured, *fresh]), measured, times, identity=identity("there"), reference_ms=3.0)
+    errors = sorted(abs(new.latency_ms(lower(spec)) / total(spec, there) - 1) for spec in fresh)
+    assert errors[36] < 0.1  # 9 of 10
+    assert errors[20] < 0.05
+    assert (new.identity, new.reference_ms) == (identity("there"), 3.0)
+
+
+def test_it_beats_one_factor_for_all_kernels() -> None:
+    measured, fresh = networks_to_measure(SPACE), sample(40)
+    table = table_of([*measured, *fresh])
+    new = adapt(table, measured, [total(spec, there) for spec in measured], identity=identity("b"), reference_ms=3.0)
+    ratios = sorted(total(spec, there) / table.latency_ms(lower(spec)) for spec in measured)
+    factor = ratios[len(ratios) // 2]
+
+    def worst(predicted: Callable[[NetworkSpec], float]) -> float:
+        return max(abs(predicted(spec) / total(spec, there) - 1) for spec in fresh)
+
+    assert worst(lambda spec: new.latency_ms(lower(spec))) < 0.5 * worst(
+        lambda spec: factor * table.latency_ms(lower(spec))
+    )
+
+
+def test_the_same_device_keeps_its_table() -> None:
+    measured = networks_to_measure(SPACE)
+    table = table_of(measured)
+    new = adapt(table, measured, [total(spec, here) for spec in measured], identity=identity("c"), reference_ms=5.0)
+    for spec in measured:
+        assert new.latency_ms(lower(spec)) == pytest.approx(table.latency_ms(lower(spec)), rel=0.01)
+    assert new.relative_error < 0.01
+    assert min(new.kernels.values()) > 0
+
+
+def test_too_few_networks_and_times_that_are_none_are_refused() -> None:
+    measured = networks_to_measure(SPACE)
+    table = table_of(measured)
+    for specs, times, rule in (
+        (measured[:3], [1.0] * 3, "at least 4"),
+        (measured, [1.0] * 9, "9 times"),
+        (measured, [1.0] * 9 + [0.0], "above 0"),
+        (measured, [1.0] * 9 + [float("nan")], "above 0"),
+    ):
+        with pytest.raises(InvalidArgument, match=rule):
+            adapt(table, specs, times, identity=identity("d"), reference_ms=3.0)
+    with pytest.raises(MissingLatency):
+        adapt(table, sample(10), [1.0] * 10, identity=identity("d"), reference_ms=3.0)

@@ -196,10 +196,11 @@ def _run_adapt(args: argparse.Namespace) -> str:
     write_atomic(args.out, new.to_json())
     if args.json:
         return json.dumps({"table": new.to_dict(), "networks": len(specs)}, indent=1)
+    again = f"--runtime {args.runtime}" + (f" --threads {args.threads}" if args.threads else "")
     return (
-        f"{_table_text(new)}\nadapted from {args.latency} by {len(specs)} networks measured here\nwritten to {args.out}; "
-        f"next: python -m search.latency check --latency {args.out} --runtime {args.runtime}"
-        + (f" --threads {args.threads}" if args.threads else "")
+        f"{_table_text(new)}\n"
+        f"adapted from {args.latency} by {len(specs)} networks measured here; written to {args.out}\n"
+        f"next: python -m search.latency check --latency {args.out} {again}"
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 from searchspace.errors import InvalidTable, MissingLatency
-from searchspace.estimate import Estimator
+from searchspace.estimate import Estimate, Estimator
 from searchspace.files import storage_error
 from searchspace.graph import OPS, Graph, Layer, Signature
 
@@ -99,17 +99,24 @@ class LatencyTable:
         known = [self.kernels.get(layer.signature) for layer in graph.layers]
         total = sum(ms for ms in known if ms is not None)
         missing = [layer for layer, ms in zip(graph.layers, known, strict=True) if ms is None]
-        variance = 0.0
-        for layer in missing:
-            found = self._estimator.estimate(layer)
-            if found is None:
-                raise MissingLatency(f"{self._lacks(layer)}, nor any of its kind to estimate it from: {_MEASURE_IT}")
-            total += found.ms
-            variance += (found.ms * found.relative_error) ** 2
+        estimates = [self._estimate(layer) for layer in missing]
+        total += sum(one.ms for one in estimates)
+        variance = sum((one.ms * one.relative_error) ** 2 for one in estimates)
         latency_ms = self.correction.network_ms + self.correction.scale * total
         share = self.correction.scale * math.sqrt(variance) / latency_ms if missing else 0.0
         interval = self.interval_ms(latency_ms, confidence, more=share)
         return Prediction(latency_ms, *interval, tuple(layer.name for layer in missing))
+
+    def kernel_ms(self, layer: Layer) -> float:
+        """One kernel as it was measured, or estimated where it was not. Raises MissingLatency."""
+        found = self.kernels.get(layer.signature)
+        return self._estimate(layer).ms if found is None else found
+
+    def _estimate(self, layer: Layer) -> Estimate:
+        found = self._estimator.estimate(layer)
+        if found is None:
+            raise MissingLatency(f"{self._lacks(layer)}, nor any of its kind to estimate it from: {_MEASURE_IT}")
+        return found
 
     @cached_property
     def _estimator(self) -> Estimator:

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,13 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from searchspace.errors import InvalidArgument, PhinasError, StudyMismatch
-from searchspace.files import atomic_path
+from searchspace.errors import PhinasError, StudyMismatch
 from studies import frame, storage
+from studies.figure import new_figure, save_figure
 from studies.schema import SETTINGS, Status
 
 _FIGURES = ["trial", "accuracy", "reward", "predicted_latency_ms", "measured_latency_ms", "params", "macs", "train_s"]
 _HEADINGS = ("trial", "accuracy", "reward", "predicted ms", "measured ms", "M params", "M MACs", "train s")
-_PLOTS = (".png", ".svg", ".pdf")
 
 
 def listing(form: str) -> str:
@@ -107,15 +105,7 @@ def plot(name: str, path: Path) -> None:
 
     Raises InvalidArgument if matplotlib is missing or the suffix is unknown; StorageError if it cannot be written.
     """
-    if path.suffix.lower() not in _PLOTS:
-        raise InvalidArgument(f"--plot needs a file that ends in {', '.join(_PLOTS)}, got {str(path)!r}")
-    try:
-        figure = import_module("matplotlib.figure").Figure(figsize=(7, 4.5), layout="constrained")
-    except ImportError:
-        raise InvalidArgument(
-            "--plot needs matplotlib, which the extra 'plot' brings: pip install 'phinas[plot]' (in the project's "
-            "folder: pip install -e '.[plot]')"
-        ) from None
+    figure = new_figure(path)
     df = frame.load(name)
     trained, front = df[df["status"] == Status.TRAINED], frame.pareto(df)
     axes = figure.subplots()
@@ -131,8 +121,7 @@ def plot(name: str, path: Path) -> None:
         axes.axvline(budget_ms, linestyle=":", color="gray", label=f"budget {budget_ms:g} ms")
     axes.set(xlabel="predicted latency (ms)", ylabel="validation accuracy", title=name)
     axes.legend()
-    with atomic_path(path) as temp:
-        figure.savefig(temp, dpi=150)
+    save_figure(figure, path)
 
 
 def _headline(df: pd.DataFrame, found: dict[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from searchspace.spec import NetworkSpec
 
 TABLE_RESOLUTION = 224
+WORST = 3
 ACTIONS = ("build", "check", "measure", "predict", "adapt")
 _EPILOG = """\
 examples:
@@ -61,10 +62,12 @@ def parser() -> CommandParser:
     add("--space", type=Path, metavar="FILE", help="a TOML file that narrows or widens the default space")
     add("--runtime", choices=RUNTIMES, default="eager", help="what runs the networks (default: %(default)s torch)")
     add("--threads", type=integer, metavar="N", help="threads of the runtime (default: as torch has here)")
-    add("--zoo", action="store_true", help="add the kernels of the published networks (python -m searchspace.zoo)")
+    add("--zoo", action="store_true", help="build: add the kernels of the published networks; check: add "
+        "the networks, at three widths and resolutions")  # fmt: skip
+    add("--plot", type=Path, metavar="FILE", help="check: predicted against measured, as .png, .svg or .pdf")
     add("--again", action="store_true", help="build: measure everything anew (after a table made on a busy machine)")
     add("--networks", type=integer, metavar="N", help="check, adapt: how many (default: 40, adapt 10)")
-    add("--seconds", type=number, metavar="S", help="time for the measurement (default: check 60, measure 3 a network)")
+    add("--seconds", type=number, metavar="S", help="time for the measurement (default: 3 a network, check 1.5)")
     add("--seed", type=integer, default=1, metavar="N", help="check: which networks (default: %(default)s)")
     add("--cache-dir", type=Path, metavar="DIR", help="where tables lie")
     add("--json", action="store_true", help="print the same as JSON")
@@ -105,6 +108,7 @@ def _check_flags(args: argparse.Namespace) -> None:
         ("--network", given, ("measure", "predict")),
         ("--again", args.again, ("build",)),
         ("--out", args.out, ("build", "adapt")),
+        ("--plot", args.plot, ("check",)),
         ("--latency", args.latency, ("predict", "check", "adapt")),
     )
     for flag, value, actions in belongs:
@@ -114,10 +118,11 @@ def _check_flags(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace) -> str:
     from search.latency.build import forget, table_for
-    from search.latency.check import check
+    from search.latency.check import check, networks_to_check
+    from search.latency.plot import plot
 
     space, device = _space(args), runtime(args.runtime, threads=args.threads)
-    networks = _zoo(args) if args.zoo else ()
+    networks = _zoo(args) if args.zoo and args.action == "build" else ()
     if args.again:
         forget(space, cache_dir=args.cache_dir, runtime=device)
     table = read_table(args.latency) if args.latency else table_for(
@@ -127,10 +132,12 @@ def _run(args: argparse.Namespace) -> str:
         write_atomic(args.out, table.to_json())
     found = None
     if args.action == "check":
-        seconds = args.seconds or 60.0
-        found = check(
-            table, space, networks=args.networks or 40, seconds=seconds, seed=args.seed, progress=_show, runtime=device
-        )
+        specs = networks_to_check(space, count=args.networks or 40, seed=args.seed)
+        specs += _zoo_variants(args) if args.zoo else []
+        seconds = args.seconds or 1.5 * len(specs)
+        found = check(table, specs, seconds=seconds, blamed=WORST, progress=_show, runtime=device)
+        if args.plot:
+            plot(found, table, args.plot)
     _show(1.0, "")
     if args.json:
         return json.dumps({"table": table.to_dict(), "check": found and summary(found)}, indent=1)
@@ -285,6 +292,19 @@ def _zoo(args: argparse.Namespace) -> "list[NetworkSpec]":
     return [zoo.get(name, resolution=args.resolution or TABLE_RESOLUTION, classes=args.classes) for name in own]
 
 
+def _zoo_variants(args: argparse.Namespace) -> "list[NetworkSpec]":
+    """The networks of the zoo, each also narrower at fewer pixels."""
+    from searchspace import zoo
+
+    full = args.resolution or TABLE_RESOLUTION
+    return [
+        zoo.get(name, width=width, resolution=round(full * pixels / 32) * 32, classes=args.classes)
+        for name in zoo.names()
+        if not zoo.is_grown(name)
+        for width, pixels in ((1.0, 1.0), (0.75, 0.86), (0.5, 0.72))
+    ]
+
+
 def _show(fraction: float, what: str) -> None:
     """One line that is written over; nothing where nobody watches."""
     if sys.stderr.isatty():
@@ -305,14 +325,22 @@ def _table_text(table: "LatencyTable") -> str:
 
 def summary(found: "Check") -> dict[str, object]:
     """A check as JSON types."""
+    rows = zip(found.specs, found.predicted, found.measured, strict=True)
     return {
         "table": asdict(found.table),
         "macs_alone": asdict(found.macs_alone),
+        "coverage": found.coverage,
         "networks": [
-            {"fingerprint": spec.fingerprint(), "predicted_ms": predicted, **asdict(measured)}
-            for spec, predicted, measured in zip(found.specs, found.predicted_ms, found.measured, strict=True)
+            {
+                "network": spec.name, "resolution": spec.resolution, "fingerprint": spec.fingerprint(),
+                "predicted_ms": predicted.latency_ms, "predicted_low_ms": predicted.low_ms,
+                "predicted_high_ms": predicted.high_ms, "estimated_layers": len(predicted.estimated),
+                **asdict(measured),
+            }
+            for spec, predicted, measured in rows
         ],
-    }
+        "worst": {place: [layer._asdict() for layer in layers] for place, layers in found.worst.items()},
+    }  # fmt: skip
 
 
 def check_text(found: "Check") -> str:
@@ -320,13 +348,22 @@ def check_text(found: "Check") -> str:
     rounds = min(one.rounds for one in found.measured)
     real = [one.latency_ms for one in found.measured]
     noisy = sum(one.noisy for one in found.measured)
-    return (
-        f"{len(found.specs)} random networks, {min(real):.1f} to {max(real):.1f} ms, {rounds} interleaved rounds, "
-        f"{noisy} of them too noisy to tell within 10 %\n"
-        f"               within 10 %  within 5 %  mean error    bias   worst  Spearman\n"
-        f"this table     {_row(found.table)}\n"
-        f"MACs alone     {_row(found.macs_alone)}"
-    )
+    lines = [
+        f"{len(found.specs)} networks, {min(real):.1f} to {max(real):.1f} ms, {rounds} interleaved rounds, "
+        f"{noisy} of them too noisy to tell within 10 %",
+        "               within 10 %  within 5 %  mean error    bias   worst  Spearman",
+        f"this table     {_row(found.table)}",
+        f"MACs alone     {_row(found.macs_alone)}",
+        f"{found.coverage:.0%} measure within their interval, which is made for 90 %",
+    ]
+    for place, layers in found.worst.items():
+        spec, predicted = found.specs[place], found.predicted[place]
+        lines.append(
+            f"off by {predicted.latency_ms / real[place] - 1:+.1%}: {spec.name} at {spec.resolution} px, predicted "
+            f"{predicted.latency_ms:.2f} ms, measured {real[place]:.2f} ms; most wrong: "
+            + ", ".join(f"{one.layer} ({one.predicted_ms:.2f} for {one.measured_ms:.2f})" for one in layers)
+        )
+    return "\n".join(lines)
 
 
 def _row(one: "Agreement") -> str:

@@ -1,15 +1,19 @@
-"""How well a table predicts: random networks of its space, predicted and measured."""
+"""How well a table predicts: networks that it was not fitted to, predicted and measured."""
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from search.latency.interleave import Runtime
+from search.latency.interleave import Interleaver, Runtime
+from search.latency.kernels import blocks_of
 from search.latency.measure import Measurement, Progress, measure
-from search.latency.robust import quantile
+from search.latency.reference import REFERENCE
+from search.latency.robust import quantile, weighted_median
+from search.latency.runtimes import runtime_of
 from searchspace.cost import costs
 from searchspace.graph import lower
-from searchspace.latency import LatencyTable
+from searchspace.latency import LatencyTable, Prediction
 from searchspace.space import SearchSpace
 from searchspace.spec import NetworkSpec
 
@@ -29,36 +33,86 @@ class Agreement:
     worst: float
 
 
+class Blame(NamedTuple):
+    """A layer of a network that the table is wrong about: its ms as predicted and as measured in loose blocks."""
+
+    layer: str
+    predicted_ms: float
+    measured_ms: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """A table against measured networks; `macs_alone` is the best that ms = factor x MACs can do on them."""
+    """A table against measured networks; `macs_alone` is the best that ms = factor x MACs can do on them.
+
+    coverage: the share of networks that measure within their predicted interval, which should hold 9 of 10. worst: the
+    networks (places in `specs`) of the largest errors, each with the layers that are most wrong.
+    """
 
     specs: tuple[NetworkSpec, ...]
-    predicted_ms: tuple[float, ...]
+    predicted: tuple[Prediction, ...]
     measured: tuple[Measurement, ...]
     table: Agreement
     macs_alone: Agreement
+    coverage: float
+    worst: dict[int, tuple[Blame, ...]]
+
+
+def networks_to_check(space: SearchSpace, *, count: int, seed: int = 1) -> list[NetworkSpec]:
+    """Random networks of a space, other ones than tables are fitted to."""
+    rng = random.Random(f"networks to check {seed}")
+    return [space.spec(space.sample(rng)) for _ in range(count)]
 
 
 def check(
-    table: LatencyTable, space: SearchSpace, *, networks: int, seconds: float, seed: int = 1,
+    table: LatencyTable, specs: Sequence[NetworkSpec], *, seconds: float, blamed: int = 0,
     progress: Progress | None = None, runtime: Runtime | None = None,
 ) -> Check:  # fmt: skip
-    """Measure `networks` random networks of `space` that the table was not fitted to, in one interleaved run."""
-    rng = random.Random(f"networks to check {seed}")
-    specs = tuple(space.spec(space.sample(rng)) for _ in range(networks))
-    predicted = tuple(table.latency_ms(lower(spec)) for spec in specs)
+    """Predict networks, measure them in one interleaved run, and look into the `blamed` worst ones.
+
+    Raises MissingLatency for a network of kernels that the table has none like.
+    """
+    graphs = [lower(spec) for spec in specs]
+    predicted = tuple(table.predict(graph) for graph in graphs)
     measured = tuple(measure(specs, table=table, seconds=seconds, progress=progress, runtime=runtime))
     real = [one.latency_ms for one in measured]
-    macs = [float(costs(lower(spec)).macs) for spec in specs]
+    macs = [float(costs(graph).macs) for graph in graphs]
     factor = quantile([ms / mac for ms, mac in zip(real, macs, strict=True)], 0.5)
+    held = [one.low_ms <= ms <= one.high_ms for one, ms in zip(predicted, real, strict=True)]
+    errors = [abs(one.latency_ms / ms - 1) for one, ms in zip(predicted, real, strict=True)]
+    order = sorted(range(len(specs)), key=lambda place: -errors[place])
     return Check(
-        specs=specs,
-        predicted_ms=predicted,
+        specs=tuple(specs),
+        predicted=predicted,
         measured=measured,
-        table=agreement(predicted, real),
+        table=agreement([one.latency_ms for one in predicted], real),
         macs_alone=agreement([factor * mac for mac in macs], real),
+        coverage=sum(held) / len(held),
+        worst={place: blame(table, specs[place], runtime=runtime) for place in order[:blamed]},
     )
+
+
+def blame(
+    table: LatencyTable, spec: NetworkSpec, *, layers: int = 3, rounds: int = 12, runtime: Runtime | None = None
+) -> tuple[Blame, ...]:
+    """The `layers` layers of a network whose predicted ms differ most from those measured in loose blocks now."""
+    runtime = runtime or runtime_of(table.identity)
+    blocks = blocks_of(spec)
+    timer, interleaver = runtime.kernels(blocks), Interleaver(runtime.network(REFERENCE), seed=0)
+    with runtime.quiet():
+        timer()
+        readings = [interleaver.round([timer])[0] for _ in range(rounds)]
+    places = [layer.signature for block in blocks for layer in block.layers]
+    measured = {
+        signature: table.reference_ms * weighted_median([(one.ratios[place], one.weight) for one in readings])
+        for place, signature in enumerate(places)
+    }
+    scale = table.correction.scale
+    found = [
+        Blame(layer.name, scale * table.kernel_ms(layer), scale * measured[layer.signature])
+        for layer in lower(spec).layers
+    ]
+    return tuple(sorted(found, key=lambda one: -abs(one.predicted_ms - one.measured_ms))[:layers])
 
 
 def agreement(predicted: Sequence[float], measured: Sequence[float]) -> Agreement:

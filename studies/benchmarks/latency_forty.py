@@ -50,14 +50,15 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace, first: Path, second: Path) -> None:
     from search.latency.__main__ import check_text, summary
     from search.latency.build import shallow
-    from search.latency.check import check
+    from search.latency.check import check, networks_to_check
 
     space = mnasnet_space()
     table = _built(space, first, args.quick)
     networks, seconds = (10, 10.0) if args.quick else (args.networks, args.seconds)
-    found = check(table, space, networks=networks, seconds=seconds, seed=args.seed)
+    found = check(table, networks_to_check(space, count=networks, seed=args.seed), seconds=seconds, blamed=3)
     print(check_text(found), flush=True)
-    low = check(table, shallow(space), networks=max(5, networks // 3), seconds=seconds / 5, seed=args.seed)
+    small = networks_to_check(shallow(space), count=max(5, networks // 3), seed=args.seed)
+    low = check(table, small, seconds=seconds / 5)
     print(f"the same among the shallowest networks:\n{check_text(low)}", flush=True)
     if args.json:
         args.json.write_text(json.dumps({"table": table.to_dict(), "check": summary(found)}, indent=1))

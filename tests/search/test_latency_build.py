@@ -3,12 +3,13 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from search.latency.build import FEWEST_ROUNDS, ROUNDS, table_for
-from search.latency.check import check
+from search.latency.check import check, networks_to_check
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
 from search.latency.measure import measure, measure_here
@@ -98,9 +99,25 @@ def test_a_machine_that_drifts_by_a_factor_of_two_gives_the_same_table_within_2_
     unit = table.reference_ms / table_for(SPACE, cache_dir=tmp_path / "steady", runtime=Machine()).reference_ms
     for spec in networks(SPACE):
         assert table.latency_ms(lower(spec)) == pytest.approx(truth_ms(spec) * unit, rel=0.02)
-    found = check(table, SPACE, networks=12, seconds=1.0, runtime=machine)
+    found = check(table, networks_to_check(SPACE, count=12), seconds=1.0, runtime=machine)
     assert found.table.within_5_percent == 1.0
     assert found.table.spearman > found.macs_alone.spearman or found.macs_alone.spearman > 0.99
+
+
+def test_a_wrong_kernel_is_blamed_for_the_network_that_it_spoils(tmp_path: Path) -> None:
+    table = table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    specs = networks_to_check(SPACE, count=8)
+    victim = max(lower(specs[5]).layers, key=true_ns)
+    elsewhere = {layer.signature for spec in specs[:5] + specs[6:] for layer in lower(spec).layers}
+    wrong = replace(table, kernels={**table.kernels, victim.signature: 3 * table.kernels[victim.signature]})
+    found = check(wrong, specs, seconds=1.0, blamed=2, runtime=Machine())
+    assert len(found.worst) == 2
+    worst = next(iter(found.worst))
+    assert worst == 5 or victim.signature in elsewhere
+    blamed = found.worst[worst][0]
+    names = [layer.name for layer in lower(specs[worst]).layers if layer.signature == victim.signature]
+    assert blamed.layer in names
+    assert blamed.predicted_ms == pytest.approx(3 * blamed.measured_ms, rel=0.1)
 
 
 def test_a_finished_table_is_read_and_nothing_is_timed(tmp_path: Path) -> None:

@@ -137,3 +137,25 @@ def test_a_table_is_adapted_to_what_is_measured_here(tmp_path: Path, capsys: pyt
     new = read_table(tmp_path / "here.json")
     assert new.identity == Eager().identity(64)
     assert new.kernels.keys() == table.kernels.keys()
+
+
+def test_a_check_tells_of_coverage_and_the_worst_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra: plot")
+    (tmp_path / "t.json").write_text(_table(64).to_json())
+    flags = [
+        "check",
+        "--latency",
+        str(tmp_path / "t.json"),
+        "--resolution",
+        "64",
+        "--networks",
+        "3",
+        "--seconds",
+        "0.1",
+    ]
+    assert main([*flags, "--plot", str(tmp_path / "check.svg")]) == 0
+    out = capsys.readouterr().out
+    assert "measure within their interval" in out
+    assert out.count("off by") == 3
+    assert "most wrong: " in out
+    assert (tmp_path / "check.svg").read_text().startswith("<?xml")

@@ -117,7 +117,7 @@ def _check_flags(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace) -> str:
-    from search.latency.build import forget, table_for
+    from search.latency.build import MANY_ROUNDS, forget, table_for
     from search.latency.check import check, networks_to_check
     from search.latency.plot import plot
 
@@ -127,6 +127,7 @@ def _run(args: argparse.Namespace) -> str:
         forget(space, cache_dir=args.cache_dir, runtime=device)
     table = read_table(args.latency) if args.latency else table_for(
         space, cache_dir=args.cache_dir, progress=_show, note=_note, networks=networks, runtime=device,
+        rounds=MANY_ROUNDS,
     )  # fmt: skip
     if args.out:
         write_atomic(args.out, table.to_json())

@@ -24,7 +24,8 @@ from searchspace.latency import Identity, LatencyTable
 from searchspace.space import SearchSpace
 from searchspace.spec import NetworkSpec
 
-ROUNDS = 10
+ROUNDS = 10  # of a search, which measures its finalists anyway
+MANY_ROUNDS = 25  # of a table that is made to be kept
 FEWEST_ROUNDS = 4
 FIT_NETWORKS = 12
 FIT_SHALLOW = 6  # without them the constant of a network is not seen: networks of 4 to 10 ms came out 4 % low
@@ -43,13 +44,14 @@ def _silent(*_: object) -> None:
 def table_for(
     space: SearchSpace, *, cache_dir: Path | None = None, progress: Progress = _silent, note: Note = _silent,
     seed: int = 0, budget_s: float | None = None, runtime: Runtime | None = None, networks: Sequence[NetworkSpec] = (),
+    rounds: int = ROUNDS,
 ) -> LatencyTable:  # fmt: skip
     """The table that prices every network of `space`, and `networks`, on this machine, with this process's threads.
 
     It is read from `cache_dir` (default: $PHINAS_CACHE, else ~/.cache/phinas). What is missing is measured and added;
-    an interrupted measurement goes on at its last round. `budget_s` cuts the rounds, not the kernels. `progress` gets
-    a share and a few words, `note` a sentence about a damaged file. Raises StorageError for a cache that cannot be
-    written.
+    an interrupted measurement goes on at its last round. `rounds`: readings of every kernel; `budget_s` cuts
+    the rounds, not the kernels. `progress` gets a share and a few words, `note` a sentence about a damaged file. Raises
+    StorageError for a cache that cannot be written.
     """
     runtime = runtime or named_runtime()
     identity = runtime.identity(space.resolution)
@@ -66,7 +68,7 @@ def table_for(
     if unfinished.resume():
         progress(0.0, "going on with an interrupted measurement of this machine")
     unfinished.save()
-    _measure(subjects, runtime, unfinished, progress=progress, seed=seed, budget_s=budget_s)
+    _measure(subjects, runtime, unfinished, progress=progress, seed=seed, budget_s=budget_s, rounds=rounds)
     table = _add(table, identity, cache, subjects, unfinished)
     cache.save(table)
     if table.relative_error > ROUGH:
@@ -130,13 +132,13 @@ def _groups(subjects: Sequence[Subject]) -> list[list[int]]:
 
 def _measure(
     subjects: Sequence[Subject], runtime: Runtime, unfinished: Unfinished, *, progress: Progress, seed: int,
-    budget_s: float | None,
+    budget_s: float | None, rounds: int,
 ) -> None:  # fmt: skip
-    """Take ROUNDS readings of every subject, or as many as the budget allows, at least FEWEST_ROUNDS."""
+    """Take `rounds` readings of every subject, or as many as the budget allows, at least FEWEST_ROUNDS."""
     groups = _groups(subjects)
     started = time.monotonic()
     for number, group in enumerate(groups):
-        if unfinished.rounds(group) >= ROUNDS:
+        if unfinished.rounds(group) >= rounds:
             continue
         share = 1 / len(groups)
 
@@ -150,11 +152,11 @@ def _measure(
         with runtime.quiet():
             for timer in timers:  # the first call makes the kernels
                 timer()
-            while (done := unfinished.rounds(group)) < ROUNDS:
+            while (done := unfinished.rounds(group)) < rounds:
                 if deadline is not None and done >= FEWEST_ROUNDS and time.monotonic() > deadline:
                     break
                 unfinished.add(group, interleaver.round(timers))
-                report((done + 1) / ROUNDS)
+                report((done + 1) / rounds)
 
 
 def _timer(runtime: Runtime, subject: Subject) -> Timer:

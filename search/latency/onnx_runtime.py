@@ -37,11 +37,9 @@ _LAYER = re.compile(r"^block(\d+)\.(\d+)/")  # nodes of a bag: blockBLOCK.LAYER/
 class OnnxRuntime:
     """The runtime `onnxruntime` (see search.latency.interleave.Runtime).
 
-    All sessions share one pool of `threads` threads: with a pool each, those of idle sessions spin beside the timed
-    one. ONNX Runtime makes that pool once a process, so a process can measure one number of threads only.
+    Every session has `threads` threads of its own, which stop spinning when its call returns: those of idle sessions
+    would spin beside the timed one.
     """
-
-    _pool: int | None = None
 
     def __init__(self, threads: int) -> None:
         try:
@@ -51,14 +49,6 @@ class OnnxRuntime:
                 'the runtime onnxruntime is not installed: pip install "phinas[onnx]" (in a clone of the project: '
                 'pip install -e ".[onnx]"), or choose --runtime eager'
             ) from None
-        if OnnxRuntime._pool is None:
-            onnxruntime.set_global_thread_pool_sizes(threads, 1)
-            OnnxRuntime._pool = threads
-        if OnnxRuntime._pool != threads:
-            raise InvalidArgument(
-                f"ONNX Runtime has {OnnxRuntime._pool} threads in this process and cannot change that, got threads="
-                f"{threads}: measure it in a process of its own"
-            )
         self._ort = onnxruntime
         self._threads = threads
 
@@ -115,7 +105,8 @@ class OnnxRuntime:
 
     def _session(self, model: bytes, prepare: Callable[[Any], None] = lambda _: None) -> Any:
         options = self._ort.SessionOptions()
-        options.use_per_session_threads = False
+        options.intra_op_num_threads = self._threads
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
         prepare(options)
         return self._ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

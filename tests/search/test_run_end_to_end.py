@@ -240,7 +240,6 @@ def test_a_search_for_onnxruntime_measures_there_and_its_winner_is_exported(
 ) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     asked = flags(place, "--trials", "1", "--study", "ort", "--runtime", "onnxruntime")
-    # A process of its own: ONNX Runtime's threads are a process's.
     command = [sys.executable, "-m", "search.run", *asked]
     done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -11,12 +11,14 @@ import torch
 from search.latency import measure, table_for
 from search.latency.interleave import Runtime
 from search.latency.kernels import blocks_of, placed_blocks
-from search.latency.onnx_runtime import OnnxRuntime, _shares
+from search.latency.onnx_runtime import _shares
 from search.latency.runtimes import RUNTIMES, runtime
 from searchspace import zoo
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
 from searchspace.mnasnet_space import mnasnet_space
+from searchspace.nn import untrained
+from searchspace.nn.onnx_model import to_onnx
 from searchspace.spec import NetworkSpec
 
 SPACE = mnasnet_space(resolution=32, classes=3).with_choices(
@@ -100,12 +102,18 @@ def test_unknown_runtimes_threads_and_missing_extras_are_told(monkeypatch: pytes
         runtime("tvm")
     with pytest.raises(InvalidArgument, match="at least 1, got 0"):
         runtime(threads=0)
-    monkeypatch.setattr(OnnxRuntime, "_pool", 3)
-    with pytest.raises(InvalidArgument, match=r"phinas\[onnx\]|has 3 threads"):
-        runtime("onnxruntime", threads=1)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InvalidArgument, match=r"phinas\[onnx\]"):
         runtime("onnxruntime", threads=1)
+
+
+def test_measuring_with_onnxruntime_leaves_the_sessions_of_others_alone() -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    spec = zoo.get("mobilenet_v3_small", resolution=32, classes=5)
+    for threads in (1, 2):
+        assert runtime("onnxruntime", threads=threads).identity(32)["threads"] == threads
+        assert runtime("onnxruntime", threads=threads).network(spec)()[0] > 0
+    onnxruntime.InferenceSession(to_onnx(untrained(spec)).SerializeToString(), providers=["CPUExecutionProvider"])
 
 
 def test_eager_runs_with_the_threads_asked_for() -> None:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +106,13 @@ def _check(flag: str, value: object, holds: bool, rule: str) -> None:
 
 
 def check_same(name: str, stored: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Raises StudyMismatch naming every setting of `asked` that differs from the stored study's."""
+    """Raises StudyMismatch naming every setting of `asked` that differs from the stored study's.
+
+    A setting that is younger than the study had its default there.
+    """
+    was = {field.name: field.default for field in fields(Settings)} | stored
     differing = [
-        f"{key} is {_short(asked[key])} and was {_short(stored.get(key))}"
-        for key in asked
-        if stored.get(key) != asked[key]
+        f"{key} is {_short(asked[key])} and was {_short(was.get(key))}" for key in asked if was.get(key) != asked[key]
     ]
     if differing:
         raise StudyMismatch(

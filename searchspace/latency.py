@@ -86,22 +86,25 @@ class LatencyTable:
         try:
             total = sum([kernels[layer.signature] for layer in graph.layers])
         except KeyError:
-            total = sum(self._kernel_ms(layer) for layer in graph.layers)
+            total = sum(self._measured_ms(layer) for layer in graph.layers)
         return self.correction.network_ms + self.correction.scale * total
 
     def predict(self, graph: Graph, confidence: float = 0.9) -> Prediction:
         """Predicted latency of any network, at any resolution: kernels that the table lacks are estimated from those of
         their kind (see searchspace.estimate).
 
-        The errors of estimated layers count as independent, and of the table's own error. Raises MissingLatency
-        naming the first layer of a kind that the table has none of.
+        The errors of estimated kernels count as independent of each other and of the table's own error. Raises
+        MissingLatency naming the first layer of a kind that the table has none of.
         """
         known = [self.kernels.get(layer.signature) for layer in graph.layers]
         total = sum(ms for ms in known if ms is not None)
         missing = [layer for layer, ms in zip(graph.layers, known, strict=True) if ms is None]
-        estimates = [self._estimate(layer) for layer in missing]
-        total += sum(one.ms for one in estimates)
-        variance = sum((one.ms * one.relative_error) ** 2 for one in estimates)
+        errors: dict[Signature, float] = {}  # the same kernel twice is the same error twice
+        for layer in missing:
+            one = self._estimate(layer)
+            total += one.ms
+            errors[layer.signature] = errors.get(layer.signature, 0.0) + one.ms * one.relative_error
+        variance = sum(error * error for error in errors.values())
         latency_ms = self.correction.network_ms + self.correction.scale * total
         share = self.correction.scale * math.sqrt(variance) / latency_ms if missing else 0.0
         interval = self.interval_ms(latency_ms, confidence, more=share)
@@ -137,13 +140,13 @@ class LatencyTable:
 
     def layer_ms(self, layer: Layer) -> float:
         """One layer's share of its network's latency in ms: all shares and `correction.network_ms` make the whole."""
-        return self.correction.scale * self._kernel_ms(layer)
+        return self.correction.scale * self._measured_ms(layer)
 
     def missing(self, graph: Graph) -> list[Layer]:
         """The layers of a network whose kernels the table does not hold."""
         return [layer for layer in graph.layers if layer.signature not in self.kernels]
 
-    def _kernel_ms(self, layer: Layer) -> float:
+    def _measured_ms(self, layer: Layer) -> float:
         found = self.kernels.get(layer.signature)
         if found is None:
             raise MissingLatency(f"{self._lacks(layer)}: {_MEASURE_IT}")
@@ -200,7 +203,10 @@ def read_table(path: Path) -> LatencyTable:
         raise InvalidTable(
             f"a latency table is a text file, {path} is not: write one with search.latency build --out"
         ) from None
-    return LatencyTable.from_json(text)
+    try:
+        return LatencyTable.from_json(text)
+    except InvalidTable as error:
+        raise InvalidTable(f"cannot use {path}: {error}") from None
 
 
 def describe(identity: Identity) -> str:

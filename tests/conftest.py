@@ -5,6 +5,7 @@
 
 import os
 import random
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -38,6 +39,17 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 _SPACE = mnasnet_space(classes=7).with_choices(
     {"*.activation": ("relu", "relu6", "h_swish", "swish"), "*.width_mult": (0.3, 0.75, 1.0)}
 )
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """torch on one thread: small networks run faster so, above all where other work runs beside them."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @st.composite

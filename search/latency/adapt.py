@@ -23,6 +23,7 @@ FEWEST = 4
 NETWORKS = 10
 PRIORS = (0.03, 0.1, 0.3, 1.0)  # how far a factor may be from the common one, a share of it
 _SMALLEST = 0.05  # of what a kernel would take by the common factor: none takes nothing
+_NOISE = 0.02  # of a measured network, a share of it
 Matrix = NDArray[np.float64]
 
 
@@ -102,9 +103,8 @@ def _solve(rows: Matrix, target: Matrix, prior: float) -> Matrix:
     mean, layers = float(target.mean()), float(rows[:, 1].mean())
     widths = np.array([prior * mean, prior * mean / layers, *[prior * common] * (rows.shape[1] - 2)])
     centre = np.array([0.0, 0.0, *[common] * (rows.shape[1] - 2)])
-    noise = 0.02
-    left = np.vstack([rows / target[:, None] / noise, np.diag(1 / widths)])
-    right = np.concatenate([np.ones(len(target)) / noise, centre / widths])
+    left = np.vstack([rows / target[:, None] / _NOISE, np.diag(1 / widths)])
+    right = np.concatenate([np.ones(len(target)) / _NOISE, centre / widths])
     solved: Matrix = np.linalg.lstsq(left, right, rcond=None)[0]
     return solved
 

@@ -1,22 +1,19 @@
 """Eager torch on the CPU: batch norm folded, channels-last float32, batch 1, this process's threads."""
 
-import gc
-import os
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 from time import perf_counter_ns
 
 import torch
 from torch import Tensor, nn
 
+from search.latency.here import loose_block, machine, undisturbed
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
 from searchspace.latency import SCHEMA, Identity
 from searchspace.nn import fold_batch_norm, untrained
-from searchspace.nn.layers import initialise, make_block
 from searchspace.spec import NetworkSpec
 
 
@@ -81,15 +78,8 @@ class Eager:
     @contextmanager
     def quiet(self) -> Iterator[None]:
         """No autograd, no garbage collection."""
-        enabled = gc.isenabled()
-        gc.collect()
-        gc.disable()
-        try:
-            with torch.inference_mode():
-                yield
-        finally:
-            if enabled:
-                gc.enable()
+        with undisturbed(), torch.inference_mode():
+            yield
 
     def _input(self, channels: int, resolution: int) -> Tensor:
         key = (channels, resolution)
@@ -97,21 +87,3 @@ class Eager:
             image = torch.randn(1, channels, resolution, resolution, generator=torch.Generator().manual_seed(0))
             self._inputs[key] = image.to(memory_format=torch.channels_last)
         return self._inputs[key]
-
-
-def loose_block(placed: PlacedBlock) -> nn.Module:
-    """The module of a block, random weights, batch norm folded. Its submodules are named like the block's layers."""
-    block = make_block(placed.in_channels, placed.block)
-    initialise(block, torch.Generator().manual_seed(0))
-    return fold_batch_norm(block)
-
-
-def machine() -> str:
-    """Processor model, instruction set as torch uses it, and the number of cores."""
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    except OSError:
-        pass
-    return f"{model} {torch.backends.cpu.get_cpu_capability()} x{os.cpu_count()}"

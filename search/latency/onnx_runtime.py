@@ -5,13 +5,12 @@ What fuses is not assumed: kernels are those that ONNX Runtime itself runs, by i
 
 from __future__ import annotations
 
-import gc
 import json
 import platform
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from search.latency.eager import loose_block, machine
+from search.latency.here import loose_block, machine, undisturbed
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
 from searchspace.blocks import HEADS
@@ -91,17 +90,9 @@ class OnnxRuntime:
 
         return call
 
-    @contextmanager
-    def quiet(self) -> Iterator[None]:
+    def quiet(self) -> AbstractContextManager[None]:
         """No garbage collection."""
-        enabled = gc.isenabled()
-        gc.collect()
-        gc.disable()
-        try:
-            yield
-        finally:
-            if enabled:
-                gc.enable()
+        return undisturbed()
 
     def _session(self, model: bytes, prepare: Callable[[Any], None] = lambda _: None) -> Any:
         options = self._ort.SessionOptions()

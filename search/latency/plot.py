@@ -1,18 +1,15 @@
 """A check as a picture: predicted over measured latency, with the predicted intervals."""
 
 from pathlib import Path
+from typing import Any
 
 from search.latency.check import Check
 from searchspace.latency import LatencyTable
-from studies.figure import new_figure, save_figure
+from studies.figure import save_figure
 
 
-def plot(found: Check, table: LatencyTable, path: Path) -> None:
-    """Draw it into `path` (.png, .svg, .pdf).
-
-    Raises InvalidArgument if matplotlib is missing or the suffix is unknown; StorageError if it cannot be written.
-    """
-    figure = new_figure(path)
+def plot(found: Check, table: LatencyTable, figure: Any, path: Path) -> None:
+    """Draw it in `figure` (studies.figure.new_figure) and write that to `path`. Raises StorageError."""
     axes = figure.subplots()
     real = [one.latency_ms for one in found.measured]
     for estimated, colour, label in (

@@ -48,9 +48,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, first: Path, second: Path) -> None:
-    from search.latency.__main__ import check_text, summary
     from search.latency.build import shallow
     from search.latency.check import check, networks_to_check
+    from search.latency.report import check_text, summary
 
     space = mnasnet_space()
     table = _built(space, first, args.quick)

@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,3 +161,24 @@ def test_a_check_tells_of_coverage_and_the_worst_and_draws(tmp_path: Path, capsy
     assert out.count("off by") == 3
     assert "most wrong: " in out
     assert (tmp_path / "check.svg").read_text().startswith("<?xml")
+
+
+def test_what_is_wrong_with_a_check_is_told_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.latency.check.check", None)
+    (tmp_path / "t.json").write_text(_table(64).to_json()[:5000])
+    assert main(["check", "--plot", str(tmp_path / "check.bmp")]) == 2
+    assert "--plot needs a file that ends in .png" in capsys.readouterr().err
+    assert main(["check", "--latency", str(tmp_path / "t.json")]) == 2
+    assert "t.json: a latency table must be the JSON" in capsys.readouterr().err
+
+
+def test_predicting_from_a_file_does_without_torch(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text(_table().to_json())
+    code = (
+        "import sys; from search.latency.__main__ import main; "
+        f"code = main(['predict', '--network', 'mnasnet_a1', '--latency', {str(tmp_path / 't.json')!r}]); "
+        "sys.exit(code or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,7 +2,6 @@
 
 import random
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,13 +28,7 @@ SPACE = mnasnet_space(resolution=32, classes=3).with_choices(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Beside a busy neighbour two threads wait for each other at every kernel, and a test takes minutes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(params=RUNTIMES)
@@ -117,8 +110,11 @@ def test_measuring_with_onnxruntime_leaves_the_sessions_of_others_alone() -> Non
 
 
 def test_eager_runs_with_the_threads_asked_for() -> None:
-    assert runtime("eager", threads=2).identity(32)["threads"] == 2
-    assert runtime("eager").identity(32)["threads"] == 2
+    try:
+        assert runtime("eager", threads=2).identity(32)["threads"] == 2
+        assert runtime("eager").identity(32)["threads"] == 2
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_onnxruntime_covers_the_kernels_of_a_space() -> None:

@@ -86,6 +86,13 @@ def test_minutes_trials_and_name_do_not_define_a_study_and_every_other_setting_d
             check_same("s", base.identity(), other.identity())
 
 
+def test_a_study_that_is_older_than_a_setting_goes_on_and_had_the_default_of_it() -> None:
+    old = {key: value for key, value in Settings(budget_ms=20).identity().items() if key != "runtime"}
+    check_same("s", old, Settings(budget_ms=20).identity())
+    with pytest.raises(StudyMismatch, match="runtime is 'onnxruntime' and was 'eager'"):
+        check_same("s", old, Settings(budget_ms=20, runtime="onnxruntime").identity())
+
+
 def test_a_mismatch_names_each_setting_that_differs_with_both_values() -> None:
     with pytest.raises(StudyMismatch) as error:
         check_same("s", Settings(budget_ms=20).identity(), Settings(budget_ms=25, seed=3).identity())

@@ -1,7 +1,6 @@
 """Training: the same result from the same seed, also across a cut; clear errors; honest accuracies."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +53,7 @@ class Stop(Exception):
     pass
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Networks this small are trained faster by one thread, above all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_network_learns_and_its_accuracy_is_that_of_the_weights_it_ends_with() -> None:

@@ -2,7 +2,6 @@
 
 import copy
 import random
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -46,13 +45,7 @@ SMALL = NetworkSpec(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Networks this small run faster on one thread, above all where other work runs beside them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def image(spec: NetworkSpec, *, batch: int = 1, seed: int = 0) -> Tensor:

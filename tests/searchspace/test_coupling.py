@@ -4,7 +4,7 @@ import contextlib
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 
 import pytest
@@ -31,12 +31,7 @@ SHUFFLENETS: list[tuple[str, dict[str, float]]] = [
 ZOO: list[tuple[str, dict[str, float]]] = [*((name, {}) for name in names()), *SHUFFLENETS]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def by_name(spec: NetworkSpec) -> Groups:

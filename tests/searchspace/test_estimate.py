@@ -120,3 +120,16 @@ def test_no_kernels_no_estimates() -> None:
     empty = replace(table({}), kernels={})
     with pytest.raises(MissingLatency):
         empty.predict(fresh(224))
+
+
+def test_the_same_estimated_kernel_twice_is_the_same_error_twice() -> None:
+    kernels, graph = measured(noise=0.1), fresh(224)
+    kernels |= {layer.signature: true_ms(layer) for layer in graph.layers}
+    layer = next(layer for layer in graph.layers if layer.op == "conv" and layer.kernel == 1)
+    poorer = replace(
+        table({signature: ms for signature, ms in kernels.items() if signature != layer.signature}),
+        correction=Correction(1.0, 0.0, 0.0),
+    )
+    one = poorer.predict(Graph("one", layer.in_shape, (layer,)))
+    four = poorer.predict(Graph("four", layer.in_shape, (layer,) * 4))
+    assert four.high_ms / four.latency_ms == pytest.approx(one.high_ms / one.latency_ms)

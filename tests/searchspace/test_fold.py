@@ -1,6 +1,6 @@
 """Folded batch norms: the same function with fewer layers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,30 +12,14 @@ from searchspace.mnasnet_space import KNOWN, mnasnet_space
 from searchspace.nn import Network, build, fold_batch_norm
 from searchspace.spec import NetworkSpec
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Networks this small run faster on one thread, above all where other work runs beside them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def trained(spec: NetworkSpec, seed: int) -> Network:
-    """A network whose batch norms are not the identity, as after training."""
-    generator = torch.Generator().manual_seed(seed)
-    network = build(spec, generator=generator)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor, low in ((module.weight, 0.5), (module.bias, -0.5), (module.running_mean, -0.5),
-                                (module.running_var, 0.5)):  # fmt: skip
-                tensor.data.uniform_(low, low + 1, generator=generator)
-    return network.eval()
+Trained = Callable[[NetworkSpec, int], Network]
 
 
 @torch.no_grad()
-def check_same_outputs(spec: NetworkSpec, seed: int) -> None:
+def check_same_outputs(trained: Trained, spec: NetworkSpec, seed: int) -> None:
     network = trained(spec, seed).double()  # float32 alone errs by 1e-5 in deep networks
     shape = (2, spec.in_channels, spec.resolution, spec.resolution)
     x = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -47,16 +31,16 @@ def check_same_outputs(spec: NetworkSpec, seed: int) -> None:
 
 @given(spec=..., seed=st.integers(0, 1000))
 @settings(max_examples=30)
-def test_a_folded_network_gives_the_eval_outputs(spec: NetworkSpec, seed: int) -> None:
-    check_same_outputs(spec, seed)
+def test_a_folded_network_gives_the_eval_outputs(trained: Trained, spec: NetworkSpec, seed: int) -> None:
+    check_same_outputs(trained, spec, seed)
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_known_networks_fold(name: str) -> None:
-    check_same_outputs(mnasnet_space().spec(KNOWN[name]).with_resolution(64), seed=0)
+def test_known_networks_fold(trained: Trained, name: str) -> None:
+    check_same_outputs(trained, mnasnet_space().spec(KNOWN[name]).with_resolution(64), seed=0)
 
 
-def test_folding_leaves_the_original_alone_and_no_batch_norm_behind() -> None:
+def test_folding_leaves_the_original_alone_and_no_batch_norm_behind(trained: Trained) -> None:
     network = trained(mnasnet_space(classes=4).spec(KNOWN["mnasnet_a1"]), seed=0).train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     folded = fold_batch_norm(network)
@@ -76,7 +60,7 @@ def test_a_folded_network_stays_channels_last_and_keeps_its_names() -> None:
 
 
 @torch.no_grad()
-def test_a_folded_network_put_back_into_training_mode_gives_the_same_outputs() -> None:
+def test_a_folded_network_put_back_into_training_mode_gives_the_same_outputs(trained: Trained) -> None:
     # No dropout and no batch norm are left, but the shortcuts of training are.
     spec = NetworkSpec.from_json(mnasnet_space(classes=4).spec(KNOWN["mobilenet_v2"]).to_json()).with_resolution(32)
     folded = fold_batch_norm(trained(spec, seed=0))

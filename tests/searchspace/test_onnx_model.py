@@ -1,5 +1,7 @@
 """ONNX models give the outputs of the torch modules, for every kind of network."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,23 +10,15 @@ from hypothesis import strategies as st
 from searchspace import zoo
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
-from searchspace.nn import build
+from searchspace.nn import Network, build
 from searchspace.nn.onnx_model import to_onnx
 from searchspace.spec import NetworkSpec
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
 
-def trained(spec: NetworkSpec, seed: int = 0) -> torch.nn.Module:
-    """A network whose batch norms are not the identity, as after training."""
-    generator = torch.Generator().manual_seed(seed)
-    network = build(spec, generator=generator)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            for tensor, low in ((module.weight, 0.5), (module.bias, -0.5), (module.running_mean, -0.5),
-                                (module.running_var, 0.5)):  # fmt: skip
-                tensor.data.uniform_(low, low + 1, generator=generator)
-    return network.eval()
+Trained = Callable[[NetworkSpec, int], Network]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def session(model: object) -> object:
@@ -34,8 +28,8 @@ def session(model: object) -> object:
 
 
 @torch.no_grad()
-def check_outputs(spec: NetworkSpec, *, images: int = 1, batch: int | None = 1) -> None:
-    network = trained(spec)
+def check_outputs(trained: Trained, spec: NetworkSpec, *, images: int = 1, batch: int | None = 1) -> None:
+    network = trained(spec, 0)
     shape = (images, spec.in_channels, spec.resolution, spec.resolution)
     image = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     expected = network(image)
@@ -46,18 +40,18 @@ def check_outputs(spec: NetworkSpec, *, images: int = 1, batch: int | None = 1) 
 
 @given(spec=..., images=st.integers(1, 3))
 @settings(max_examples=30)
-def test_any_network_gives_the_outputs_of_its_module(spec: NetworkSpec, images: int) -> None:
-    check_outputs(spec, images=images, batch=None)
+def test_any_network_gives_the_outputs_of_its_module(trained: Trained, spec: NetworkSpec, images: int) -> None:
+    check_outputs(trained, spec, images=images, batch=None)
 
 
 @pytest.mark.parametrize("name", [name for name in zoo.names() if not zoo.is_grown(name)])
-def test_published_networks_give_the_outputs_of_their_modules(name: str) -> None:
-    check_outputs(zoo.get(name, resolution=65, classes=10))
+def test_published_networks_give_the_outputs_of_their_modules(trained: Trained, name: str) -> None:
+    check_outputs(trained, zoo.get(name, resolution=65, classes=10))
 
 
 @pytest.mark.parametrize("resolution", [64, 65, 66])
-def test_same_padding_is_that_of_the_module(resolution: int) -> None:
-    check_outputs(zoo.get("mobilenet_v3_small", resolution=resolution, classes=10, padding="same"))
+def test_same_padding_is_that_of_the_module(trained: Trained, resolution: int) -> None:
+    check_outputs(trained, zoo.get("mobilenet_v3_small", resolution=resolution, classes=10, padding="same"))
 
 
 def test_every_layer_is_found_again_by_its_name() -> None:

@@ -5,7 +5,6 @@ Small on purpose: a quarter of the width, 64 px or less, and of the EfficientNet
 
 import copy
 import io
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -37,13 +36,7 @@ every_network = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Networks this small run faster on one thread, above all where other work runs beside them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def spec_of(name: str, options: dict[str, Any]) -> NetworkSpec:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.latency.runtimes import RUNTIMES, runtime
+from search.latency.runtimes import RUNTIMES, name_of, runtime
 from search.settings import DEFAULT_RESOLUTION
 from searchspace.command import CommandParser, integer, number, show
 from searchspace.errors import InvalidArgument, PhinasError
@@ -16,7 +16,7 @@ from searchspace.latency import read_table
 
 if TYPE_CHECKING:
     from search.latency.interleave import Runtime
-    from searchspace.latency import LatencyTable
+    from searchspace.latency import Identity, LatencyTable
     from searchspace.space import SearchSpace
     from searchspace.spec import NetworkSpec
 
@@ -28,7 +28,7 @@ examples:
   python -m search.latency build --zoo               and the published networks' kernels
   python -m search.latency check --networks 40       predict and measure 40 random networks
   python -m search.latency measure --network mobilenet_v3_large --network studies/NAME/best.json
-  python -m search.latency build --out phone.json    the table as a file, for other machines
+  python -m search.latency build --zoo --out phone.json    the table as a file, for other machines
   python -m search.latency predict --network mobilenet_v2 --latency phone.json
   python -m search.latency adapt --latency eager.json --runtime onnxruntime --out ort.json    from 10 networks
   python -m search.latency build --threads 1         a table for one thread
@@ -57,8 +57,13 @@ def parser() -> CommandParser:
         "measure, predict: their own)")  # fmt: skip
     add("--classes", type=integer, default=1000, metavar="N", help="classes of the network (default: %(default)s)")
     add("--space", type=Path, metavar="FILE", help="a TOML file that narrows or widens the default space")
-    add("--runtime", choices=RUNTIMES, default="eager", help="what runs the networks (default: %(default)s torch)")
-    add("--threads", type=integer, metavar="N", help="threads of the runtime (default: as torch has here)")
+    add(
+        "--runtime",
+        choices=RUNTIMES,
+        help="what runs the networks (default: eager torch; check --latency: the table's)",
+    )
+    add("--threads", type=integer, metavar="N", help="threads of the runtime (default: as torch has here; check "
+        "--latency: the table's)")  # fmt: skip
     add("--zoo", action="store_true", help="build: add the kernels of the published networks; check: add "
         "the networks, at three widths and resolutions")  # fmt: skip
     add("--plot", type=Path, metavar="FILE", help="check: predicted against measured, as .png, .svg or .pdf")
@@ -115,7 +120,7 @@ def _check_flags(args: argparse.Namespace) -> None:
 def _run_build(args: argparse.Namespace) -> str:
     from search.latency.report import table_text
 
-    table = _measured_table(args, runtime(args.runtime, threads=args.threads))
+    table = _measured_table(args, _device(args))
     _show(1.0, "")
     if args.out:
         write_atomic(args.out, table.to_json())
@@ -132,8 +137,9 @@ def _run_check(args: argparse.Namespace) -> str:
     from studies.figure import new_figure
 
     figure = new_figure(args.plot) if args.plot else None  # a mistake is told before minutes of measuring
-    device = runtime(args.runtime, threads=args.threads)
-    table = read_table(args.latency) if args.latency else _measured_table(args, device)
+    given = read_table(args.latency) if args.latency else None
+    device = _device(args, given.identity if given else None)
+    table = given or _measured_table(args, device)
     resolution = table.identity["resolution"]
     specs = networks_to_check(_space(args, resolution), count=args.networks or 40, seed=args.seed)
     specs += _zoo_variants(args, resolution) if args.zoo else []
@@ -145,6 +151,13 @@ def _run_check(args: argparse.Namespace) -> str:
     if args.json:
         return json.dumps({"table": table.to_dict(), "check": summary(found)}, indent=1)
     return f"{table_text(table)}\n{check_text(found)}"
+
+
+def _device(args: argparse.Namespace, identity: "Identity | None" = None) -> "Runtime":
+    """The runtime and threads that the flags ask for; where they do not say, those of the table `identity`."""
+    if identity is None:
+        return runtime(args.runtime or "eager", threads=args.threads)
+    return runtime(args.runtime or name_of(identity), threads=args.threads or identity["threads"])
 
 
 def _measured_table(args: argparse.Namespace, device: "Runtime") -> "LatencyTable":
@@ -177,7 +190,7 @@ def _run_measure(args: argparse.Namespace) -> str:
     from search.latency.report import measured_text
 
     seconds = args.seconds or 3.0 * len(specs)
-    device = runtime(args.runtime, threads=args.threads)
+    device = _device(args)
     found, reference_ms = measure_here(
         specs, cache_dir=args.cache_dir, seconds=seconds, progress=_show, note=_note, runtime=device
     )
@@ -209,7 +222,7 @@ def _run_adapt(args: argparse.Namespace) -> str:
     from search.latency.measure import measure_here
     from search.latency.report import table_text
 
-    device = runtime(args.runtime, threads=args.threads)
+    device = _device(args)
     specs = networks_to_measure(
         _space(args, table.identity["resolution"]), count=args.networks or NETWORKS, seed=args.seed
     )
@@ -225,11 +238,10 @@ def _run_adapt(args: argparse.Namespace) -> str:
     write_atomic(args.out, new.to_json())
     if args.json:
         return json.dumps({"table": new.to_dict(), "networks": len(specs)}, indent=1)
-    again = f"--runtime {args.runtime}" + (f" --threads {args.threads}" if args.threads else "")
     return (
         f"{table_text(new)}\n"
         f"adapted from {args.latency} by {len(specs)} networks measured here; written to {args.out}\n"
-        f"next: python -m search.latency check --latency {args.out} {again}"
+        f"next: python -m search.latency check --latency {args.out}"
     )
 
 
@@ -237,7 +249,7 @@ def _own_table(args: argparse.Namespace) -> "LatencyTable":
     """This device's table for 224 px, as it is: nothing is measured."""
     from search.latency.cache import Cache, default_dir
 
-    identity = runtime(args.runtime, threads=args.threads).identity(DEFAULT_RESOLUTION)
+    identity = _device(args).identity(DEFAULT_RESOLUTION)
     table = Cache(args.cache_dir or default_dir(), identity, note=_note).table()
     if table is None:
         raise InvalidArgument(

@@ -55,6 +55,7 @@ def measure(
     setting than this process.
     """
     runtime = runtime or runtime_of(table.identity)
+    _check_device(runtime, table)
     return _run([runtime.network(spec) for spec in specs], runtime, table, seconds, progress)
 
 
@@ -66,6 +67,7 @@ def measure_modules(
     if len(modules) != len(specs):
         raise InvalidArgument(f"each module needs its spec, got {len(modules)} modules and {len(specs)} specs")
     runtime = runtime_of(table.identity)
+    _check_device(runtime, table)
     timers = [runtime.module(module, spec) for module, spec in zip(modules, specs, strict=True)]
     return _run(timers, runtime, table, seconds, progress)
 
@@ -89,15 +91,18 @@ def measure_here(
     return [_measurement([each[index] for each in readings], reference_ms) for index in range(len(specs))], reference_ms
 
 
-def _run(
-    timers: Sequence[Timer], runtime: Runtime, table: LatencyTable, seconds: float, progress: Progress | None
-) -> list[Measurement]:
+def _check_device(runtime: Runtime, table: LatencyTable) -> None:
     here = runtime.identity(table.identity["resolution"])
     if here != table.identity:
         raise InvalidTable(
             f"a measurement is stated at the speed of its table, which is of {describe(table.identity)}; this process "
-            f"is {describe(here)}: measure this one with search.latency.table_for"
+            f"is {describe(here)}: measure this one with python -m search.latency build"
         )
+
+
+def _run(
+    timers: Sequence[Timer], runtime: Runtime, table: LatencyTable, seconds: float, progress: Progress | None
+) -> list[Measurement]:
     readings = _readings(timers, runtime, seconds, progress)
     return [_measurement([each[index] for each in readings], table.reference_ms) for index in range(len(timers))]
 

@@ -31,15 +31,17 @@ def runtime(name: str = "eager", *, threads: int | None = None) -> Runtime:
     return Eager()
 
 
-def runtime_of(identity: Identity) -> Runtime:
-    """The runtime that a table of this identity was measured with, as this process has it (with its own threads).
-
-    Raises InvalidTable for one that is not known here.
-    """
+def name_of(identity: Identity) -> str:
+    """The name of the runtime that a table was measured with. Raises InvalidTable for one that is not known here."""
     for name, title in RUNTIMES.items():
         if title == identity["runtime"]:
-            return runtime(name)
+            return name
     raise InvalidTable(
         f"networks can be measured with {', '.join(RUNTIMES.values())}, the table is of {identity['runtime']!r}: "
         "measure one of those with python -m search.latency build"
     )
+
+
+def runtime_of(identity: Identity) -> Runtime:
+    """The runtime of a table of this identity, as this process has it (with its own threads). Raises InvalidTable."""
+    return runtime(name_of(identity))

@@ -14,6 +14,7 @@ from search.latency.adapt import networks_to_measure
 from search.latency.build import forget
 from search.latency.cache import Cache
 from search.latency.eager import Eager
+from search.latency.runtimes import runtime
 from searchspace import zoo
 from searchspace.graph import lower
 from searchspace.latency import Correction, LatencyTable, read_table
@@ -182,3 +183,13 @@ def test_predicting_from_a_file_does_without_torch(tmp_path: Path) -> None:
         "sys.exit(code or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_table_in_a_file_is_checked_with_its_own_runtime_threads_and_resolution(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    table = replace(_table(64), identity=runtime("onnxruntime", threads=1).identity(64))
+    (tmp_path / "ort.json").write_text(table.to_json())
+    assert main(["check", "--latency", str(tmp_path / "ort.json"), "--networks", "2", "--seconds", "0.1"]) == 0
+    assert "onnxruntime, 1 threads" in capsys.readouterr().out

@@ -59,7 +59,7 @@ class Recipe:
     epoch_images: int = 1280
     epoch_validation: int = 1000
     batch_size: int = 32
-    learning_rate: float = 0.025
+    learning_rate: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup_fraction: float = 0.2

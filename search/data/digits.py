@@ -21,14 +21,14 @@ Split = Literal["train", "validation", "test"]
 Floats = NDArray[np.float32]
 
 CLASSES = tuple("0123456789")
-DEFAULT_COUNTS: dict[Split, int] = {"train": 5000, "validation": 3000, "test": 3000}
+DEFAULT_COUNTS: dict[Split, int] = {"train": 5000, "validation": 6000, "test": 3000}
 DEFAULT_PROXY_RESOLUTION = 48
 
 # How hard the task is. Lengths are fractions of the canvas, angles radians, colours 0 to 1.
-SIZE = (0.8, 0.95)  # side of the digit's box
+SIZE = (0.77, 0.95)  # side of the digit's box
 ROTATION = 0.15
 SLANT = 0.15
-FRAGMENTS = 1
+FRAGMENTS = 2
 FRAGMENT_CELLS = 4  # a fragment is this many of the 8 x 8 cells wide and high
 FRAGMENT_SIZE = (0.3, 0.5)  # side of the box that the fragment's whole digit would fill
 CANVAS = (0.05, 0.35)  # each channel of the canvas; ink is always brighter

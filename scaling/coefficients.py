@@ -1,10 +1,13 @@
 """Compound scaling's formula: how much deeper, wider and finer a network becomes for a coefficient phi."""
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from searchspace.errors import InvalidArgument
+from searchspace.files import read_json
 
 LARGEST_FACTOR = 100.0
 LARGEST_RESOLUTION = 8192
@@ -82,3 +85,53 @@ class Coefficients:
                 "smaller images"
             )
         return Factors(depth, width, math.floor(base_resolution * scale + 0.5))
+
+
+class Rule(NamedTuple):
+    """A way to share a growth among the dimensions: what it does in a few words, its source, and its bases."""
+
+    about: str
+    source: str
+    coefficients: Coefficients
+
+
+def exponents(depth: float, width: float, resolution: float) -> Coefficients:
+    """The bases of a rule that states which share of a cost factor each dimension takes: with shares that sum to 1,
+    depth grows by 2^depth a step, width by sqrt(2)^width and resolution by sqrt(2)^resolution, so that MACs double.
+
+    Source: arXiv:2103.06877, section 3 (their e_d, e_w, e_r).
+    """
+    return Coefficients(2.0**depth, 2.0 ** (width / 2), 2.0 ** (resolution / 2))
+
+
+_FAST = 0.8  # arXiv:2103.06877, Table 4: "alpha = 0.8 results in an excellent tradeoff between speed and accuracy"
+RULES: dict[str, Rule] = {
+    "compound": Rule("all three, by the paper's grid search", "arXiv:1905.11946, section 3.3", Coefficients()),
+    "uniform": Rule("all three, a third of the cost each", "arXiv:2103.06877, dwr", exponents(1 / 3, 1 / 3, 1 / 3)),
+    "fast": Rule(
+        "width most: few activations, so fast where memory is the limit", "arXiv:2103.06877, dWr, alpha = 0.8",
+        exponents((1 - _FAST) / 2, _FAST, (1 - _FAST) / 2),
+    ),
+    "depth": Rule("layers only", "arXiv:1905.11946, figure 8", exponents(1, 0, 0)),
+    "width": Rule("channels only", "arXiv:1905.11946, figure 8", exponents(0, 1, 0)),
+    "resolution": Rule("pixels only", "arXiv:1905.11946, figure 8", exponents(0, 0, 1)),
+}  # fmt: skip
+
+
+def read_coefficients(path: Path) -> Coefficients:
+    """The bases in a JSON file with alpha, beta and gamma, as `python -m scaling.coefficients fit` writes it.
+
+    Raises StorageError for a file that cannot be read, InvalidArgument for one that holds no coefficients.
+    """
+    data = read_json(path)
+    names = ("alpha", "beta", "gamma")
+    values = [data.get(name) for name in names] if isinstance(data, dict) else []
+    if not values or not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+        raise InvalidArgument(
+            f"--coefficients must be a JSON file with the numbers alpha, beta and gamma, such as "
+            f"{json.dumps(asdict(Coefficients()))}; {path} is not: write one with python -m scaling.coefficients fit"
+        )
+    try:
+        return Coefficients(*map(float, values))  # type: ignore[arg-type]
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{path}: {error}") from None

@@ -4,15 +4,23 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
-from scaling.coefficients import Coefficients, Factors
+from scaling.coefficients import RULES, Coefficients, Factors, read_coefficients
+from scaling.family import Family, Priced, family_dict, family_text, measure, plot
+from scaling.family import Member as FamilyMember
+from scaling.growth import RESOLUTION_STEP, Cost, Grown, by_dimension, grow, grow_to
 from scaling.report import Member, Result, as_dict, as_text
 from searchspace import zoo
-from searchspace.command import CommandParser, number, show
+from searchspace.command import CommandParser, integer, number, show
+from searchspace.cost import macs, params
 from searchspace.errors import InvalidArgument, InvalidSpec, PhinasError, StorageError
 from searchspace.files import write_atomic
+from searchspace.graph import lower
+from searchspace.latency import LatencyTable, read_table
 from searchspace.lift import lift
 from searchspace.serialize import read_spec
 from searchspace.spec import NetworkSpec
@@ -26,7 +34,9 @@ layers x alpha^phi, channels x beta^phi, input pixels x gamma^phi.
 Without --network it grows EfficientNet-B0. Where a network is published for that phi (B0 to B7 are
 phi 0 to 7), both stand side by side: what the formula gives, and what was released. They differ.
 It prints every stage with its layers, channels, output size, parameters and MACs, then the totals
-with activation and peak memory (batch 1, float32)."""
+with activation and peak memory (batch 1, float32), and what each dimension does alone. With
+--latency (a table of python -m search.latency build --out) also the latency and its 90 % interval.
+With a target in place of --phi it finds the phi whose network costs just that, at most 2 % less."""
 
 _EPILOG = """\
 examples:
@@ -37,6 +47,9 @@ examples:
   python -m scaling.compound --phi 2 --network mobilenet_v3_large
   python -m scaling.compound --phi -1                   smaller than B0: a negative phi shrinks
   python -m scaling.compound --phi 2 --alpha 1.1 --beta 1.15 --gamma 1.15
+  python -m scaling.compound --phi 0,1,2,3 --measure --plot family.png    a family, timed here
+  python -m scaling.compound --target-ms 60 --latency my.json --out grown.json
+  python -m scaling.compound --target-macs 600e6 --compare                every rule, to the same MACs
 
 next:
   python -m search.run --budget-ms 20                   search a network, then grow its best.json
@@ -46,70 +59,213 @@ exit codes: 0 done, 2 the input is wrong (nothing is written then)."""
 LARGEST_COUNT = 1_000_000
 
 
+BASES = ("alpha", "beta", "gamma")
+TARGETS = ("target_ms", "target_macs", "target_params")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line of scaling.compound."""
     cli = CommandParser("python -m scaling.compound", description=_DESCRIPTION, epilog=_EPILOG)
     add = cli.add_argument
-    add("--phi", type=number, metavar="X", help="how far to grow: about 2^phi times the MACs (default: 1)")
+    add("--phi", type=_phis, metavar="X[,X...]", help="how far to grow: about 2^phi times the MACs (default: 1); "
+        "several make a family, in one table")  # fmt: skip
     add("--network", type=Path, metavar="NAME", help="grow this network: a spec file (.json) or a name of "
         "python -m searchspace.zoo (default: EfficientNet-B0)")  # fmt: skip
     for name, what in (("alpha", "layers"), ("beta", "channels"), ("gamma", "pixels")):
         default = getattr(Coefficients(), name)
         add(f"--{name}", type=number, metavar="X", help=f"{what} per step of phi (default: {default:g})")
+    add("--coefficients", type=Path, metavar="FILE.json", help="alpha, beta and gamma from a file, as python -m "
+        "scaling.coefficients fit writes it")  # fmt: skip
+    add("--rule", choices=RULES, help="alpha, beta and gamma by name: "
+        + "; ".join(f"{name}, {rule.about} ({rule.source})" for name, rule in RULES.items()))  # fmt: skip
+    add("--compare", action="store_true", help="all rules side by side, at the same phi or to the same target")
+    add("--target-ms", type=number, metavar="MS", help="grow (or shrink) to this predicted latency")
+    add("--target-macs", type=number, metavar="N", help="to so many multiply-accumulates, such as 600e6")
+    add("--target-params", type=number, metavar="N", help="to so many parameters")
+    add("--resolution-step", type=integer, metavar="PX", help="round pixels to multiples of this (default: "
+        f"{RESOLUTION_STEP} for a target, else 1)")  # fmt: skip
+    add("--latency", type=Path, metavar="FILE", help="the latency table of your device (default: with --target-ms "
+        "this machine's own, else none)")  # fmt: skip
+    add("--measure", action="store_true", help="time the networks on this machine, beside the prediction")
+    add("--table", action="store_true", help="one line a network, as for several phis")
+    add("--plot", type=Path, metavar="FILE", help="several phis: MACs, parameters and latency, as .png, .svg or .pdf")
     add("--preset", metavar="NAME", help="the published network alone: b0 to b7")
     add("--out", type=Path, metavar="FILE.json", help="write the grown network (with --preset: the preset) as a spec")
+    add("--onnx", type=Path, metavar="FILE.onnx", help="write it as an ONNX model with random weights, to time it "
+        "anywhere")  # fmt: skip
     add("--json", action="store_true", help="print the same as one JSON document")
     return cli
 
 
-def grow(template: Template, *, phi: float, coefficients: Coefficients) -> tuple[Factors, NetworkSpec]:
-    """The template grown by the formula, and the factors used.
-
-    Raises InvalidArgument for a phi out of bounds or one that leaves fewer pixels than the total stride.
-    """
-    factors = coefficients.factors(phi, base_resolution=template.resolution)
-    stride = template.expand().total_stride
-    if factors.resolution < stride:
-        raise InvalidArgument(
-            f"the resolution must be at least the network's total stride of {stride} px, but --phi {phi:g} makes it "
-            f"{template.resolution} x {coefficients.gamma:g}^{phi:g} = {factors.resolution} px: give a larger --phi"
-        )
-    name = f"{template.name}_phi{phi:g}"
-    return factors, template.expand(width=factors.width, depth=factors.depth, resolution=factors.resolution, name=name)
+def _phis(text: str) -> list[float]:
+    return [number(part) for part in text.split(",")]
 
 
-def published(name: str) -> Member:
+def published(name: str, latencies: LatencyTable | None = None) -> Member:
     """The published EfficientNet `name` ("b0" to "b7"). Raises InvalidArgument."""
     spec = efficientnet.preset(name)
     row = efficientnet.PRESETS[name]
-    return Member(f"published {name.upper()}", Factors(row.depth, row.width, row.resolution), spec)
+    return Member(f"published {name.upper()}", Factors(row.depth, row.width, row.resolution), Priced(spec, latencies))
 
 
-def scale(args: argparse.Namespace) -> Result:
+class Target(NamedTuple):
+    """A flag, its value, what it is the target of, and how such a cost is written."""
+
+    flag: str
+    value: float
+    cost: Cost
+    unit: Callable[[float], str]
+
+
+class Task(NamedTuple):
+    """What the flags ask for, checked: the base, the rule's bases, where to grow to, the table."""
+
+    template: Template
+    coefficients: Coefficients
+    phis: list[float]
+    target: Target | None
+    latencies: LatencyTable | None
+    resolution_step: int
+
+    def members(self, coefficients: Coefficients) -> list[Grown]:
+        """The networks by these bases: one for each phi, or the one that meets the target."""
+        if self.target is None:
+            step = self.resolution_step or 1
+            return [grow(self.template, phi=phi, coefficients=coefficients, resolution_step=step) for phi in self.phis]
+        what, value, cost, unit = self.target
+        try:
+            return [
+                grow_to(
+                    self.template, cost=cost, target=value, coefficients=coefficients, unit=unit,
+                    resolution_step=self.resolution_step or RESOLUTION_STEP,
+                )
+            ]  # fmt: skip
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{what}: {error}") from None
+
+
+def task(args: argparse.Namespace) -> Task:
+    """Read the flags. Raises PhinasError."""
+    template = _base(args) if args.network else efficientnet.B0
+    latencies = _latencies(args)
+    if args.resolution_step is not None and args.resolution_step < 1:
+        raise InvalidArgument(f"--resolution-step must be at least 1 px, got {args.resolution_step}")
+    return Task(
+        template, _coefficients(args), args.phi or [1.0], _target(args, latencies), latencies,
+        args.resolution_step or 0,
+    )  # fmt: skip
+
+
+def _coefficients(args: argparse.Namespace) -> Coefficients:
+    """The rule's bases, from the one place that the flags name. Raises InvalidArgument for two places."""
+    given = {name: getattr(args, name) for name in BASES if getattr(args, name) is not None}
+    places = [f"--{name}" for name in given]
+    places += [flag for flag, value in (("--rule", args.rule), ("--coefficients", args.coefficients)) if value]
+    if ((args.rule or args.coefficients) and len(places) > 1) or (args.compare and places):
+        extra = " (--compare shows every rule)" if args.compare else ""
+        raise InvalidArgument(f"alpha, beta and gamma come from one place, got {' and '.join(places)}{extra}: leave "
+                              "the others out")  # fmt: skip
+    if args.coefficients:
+        return read_coefficients(args.coefficients)
+    return RULES[args.rule].coefficients if args.rule else Coefficients(**given)
+
+
+def _target(args: argparse.Namespace, latencies: LatencyTable | None) -> Target | None:
+    given = [(name, getattr(args, name)) for name in TARGETS if getattr(args, name) is not None]
+    given += [("phi", args.phi)] if args.phi is not None else []
+    flags = ["--" + name.replace("_", "-") for name, _ in given]
+    if len(given) > 1:
+        raise InvalidArgument(f"a network grows to one target or by --phi, got {' and '.join(flags)}: choose one")
+    if not given or args.phi is not None:
+        return None
+    value = given[0][1]
+    if value <= 0:
+        raise InvalidArgument(f"{flags[0]} must be above 0, got {value:g}")
+    if given[0][0] == "target_ms":
+        assert latencies is not None
+        table = latencies
+        return Target(flags[0], value, lambda spec: table.predict(lower(spec)).latency_ms, "{:.3g} ms".format)
+    total: Cost = macs if given[0][0] == "target_macs" else params
+    return Target(flags[0], value, total, "{:,.0f}".format)
+
+
+def _latencies(args: argparse.Namespace) -> LatencyTable | None:
+    """The table of --latency; with --target-ms and none, this machine's own."""
+    if args.latency:
+        return read_table(args.latency)
+    if args.target_ms is None:
+        return None
+    from search.latency.cache import stored_table
+    from search.latency.runtimes import runtime
+    from search.settings import DEFAULT_RESOLUTION
+
+    identity = runtime().identity(DEFAULT_RESOLUTION)
+    return stored_table(identity, note=lambda text: print(text, file=sys.stderr))
+
+
+def scale(args: argparse.Namespace) -> Result | Family:
     """What the flags ask for. Raises PhinasError."""
     if args.preset is not None:
         _only_preset(args)
-        return Result(base=efficientnet.B0.expand(), formula=None, published=published(args.preset.lower()))
-    given = {name: getattr(args, name) for name in ("alpha", "beta", "gamma")}
-    coefficients = Coefficients(**{name: value for name, value in given.items() if value is not None})
-    phi = 1.0 if args.phi is None else args.phi
-    template = _base(args) if args.network else efficientnet.B0
-    factors, spec = grow(template, phi=phi, coefficients=coefficients)
-    preset = f"b{phi:g}"
+        latencies = _latencies(args)
+        return Result(
+            base=Priced(efficientnet.B0.expand(), latencies),
+            formula=None,
+            published=published(args.preset.lower(), latencies),
+            latencies=latencies,
+        )
+    todo = task(args)
+    rows = len(RULES) if args.compare else len(todo.phis)
+    if args.compare and len(todo.phis) > 1:
+        raise InvalidArgument(f"--compare takes one phi, got {len(todo.phis)}: --phi {todo.phis[0]:g}")
+    _one_network_flags(args, rows)
+    if args.compare or args.table or rows > 1:
+        return _family(todo, compare=args.compare)
+    template, table = todo.template, todo.latencies
+    (grown,) = todo.members(todo.coefficients)
+    preset = f"b{grown.phi:g}"
+    beside = not args.network and todo.target is None and preset in efficientnet.PRESETS
     return Result(
-        base=template.expand(),
-        formula=Member(f"formula, phi = {phi:g}", factors, spec),
-        published=published(preset) if not args.network and preset in efficientnet.PRESETS else None,
-        phi=phi,
-        coefficients=coefficients,
+        base=Priced(template.expand(), table),
+        formula=Member(f"formula, phi = {grown.phi:.4g}", grown.factors, Priced(grown.spec, table)),
+        published=published(preset, table) if beside else None,
+        phi=grown.phi,
+        coefficients=todo.coefficients,
         network=args.network,
+        latencies=table,
+        alone={name: Priced(one.spec, table) for name, one in by_dimension(template, grown).items()},
+        target=todo.target and (todo.target.flag, todo.target.value),
     )
 
 
+def _one_network_flags(args: argparse.Namespace, rows: int) -> None:
+    for flag, value in (("--out", args.out), ("--onnx", args.onnx)):
+        if value and rows > 1:
+            raise InvalidArgument(f"{flag} writes one network, got {rows}: give one --phi and no --compare with it")
+    if args.plot and (args.compare or rows == 1):
+        raise InvalidArgument("--plot draws a family, got one phi: give several, such as --phi 0,1,2,3")
+
+
+def _family(todo: Task, *, compare: bool) -> Family:
+    """The rules, or the phis, as rows of one table."""
+    members = []
+    for name, coefficients in (
+        [(name, rule.coefficients) for name, rule in RULES.items()] if compare else [("", todo.coefficients)]
+    ):
+        for grown in todo.members(coefficients):
+            priced = Priced(grown.spec, todo.latencies)
+            members.append(FamilyMember(name or f"{grown.phi:.4g}", coefficients, grown, priced))
+    base = Priced(todo.template.expand(), todo.latencies)
+    return Family(base, tuple(members), "rule" if compare else "phi", todo.latencies)
+
+
 def _only_preset(args: argparse.Namespace) -> None:
-    for flag in ("phi", "network", "alpha", "beta", "gamma"):
-        value = getattr(args, flag)
-        if value is not None:
+    flags = ("phi", "network", *BASES, "coefficients", "rule", *TARGETS, "resolution_step", "plot")
+    for name in (*flags, "compare", "table"):
+        value, flag = getattr(args, name), name.replace("_", "-")
+        if isinstance(value, list):
+            value = ",".join(f"{each:g}" for each in value)
+        if value not in (None, False):
             raise InvalidArgument(
                 f"--preset shows a published network as it is and goes without --{flag}, got --preset {args.preset} "
                 f"and --{flag} {value}: leave one of them out"
@@ -148,16 +304,49 @@ def _read(args: argparse.Namespace) -> NetworkSpec:
     return spec
 
 
+def _write(args: argparse.Namespace, spec: NetworkSpec) -> None:
+    """The files that the flags ask for."""
+    if args.onnx and args.onnx.suffix != ".onnx":
+        raise InvalidArgument(f"--onnx must end in .onnx, got {args.onnx}: name the file so")
+    if args.onnx:
+        from searchspace.nn import untrained  # torch is slow to import: all else does without
+        from searchspace.nn.onnx_model import to_onnx
+
+        write_atomic(args.onnx, to_onnx(untrained(spec)).SerializeToString())
+    if args.out:
+        write_atomic(args.out, spec.to_json() + "\n")
+
+
+def run(args: argparse.Namespace) -> tuple[str, str | None]:
+    """Do what the flags ask for: (what to print, a warning). Raises PhinasError."""
+    figure = None
+    if args.plot:
+        from studies.figure import new_figure
+
+        figure = new_figure(args.plot)
+    result = scale(args)
+    if args.measure:
+        measure(result.networks, result.latencies)
+    if isinstance(result, Family):
+        if figure is not None:
+            plot(result, figure, args.plot)
+        if args.table and len(result.members) == 1:
+            _write(args, result.members[0].grown.spec)
+        warnings = {member.coefficients.warning(): None for member in result.members}
+        text = json.dumps(family_dict(result), indent=1) if args.json else family_text(result)
+        return text, next((warning for warning in warnings if warning), None)
+    _write(args, result.main.spec)
+    warning = result.coefficients.warning() if result.coefficients else None
+    if args.json:
+        return json.dumps(as_dict(result, written=args.out), indent=1), warning
+    return as_text(result, written=args.out), warning
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code."""
     try:
         args = parser().parse_args(argv)
-        result = scale(args)
-        warning = result.coefficients.warning() if result.coefficients else None
-        if args.out:
-            write_atomic(args.out, result.main.spec.to_json() + "\n")
-        written = args.out
-        text = json.dumps(as_dict(result, written=written), indent=1) if args.json else as_text(result, written=written)
+        text, warning = run(args)
     except PhinasError as error:
         print("scaling.compound: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2

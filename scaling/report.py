@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scaling.coefficients import Coefficients, Factors
+from scaling.family import Priced, interval_text, latency_text
 from searchspace.blocks import HEADS
-from searchspace.cost import Costs, costs
+from searchspace.cost import Costs
 from searchspace.describe import StageRow, ratio_text, short, stage_names, stage_rows, stage_table, table
-from searchspace.graph import lower
+from searchspace.latency import LatencyTable
 from searchspace.serialize import spec_to_dict
 from searchspace.spec import NetworkSpec
 
@@ -21,18 +22,35 @@ class Member(NamedTuple):
 
     title: str
     factors: Factors
-    spec: NetworkSpec
+    priced: Priced
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """The network."""
+        return self.priced.spec
 
 
 class Result(NamedTuple):
-    """Base, and what was made of it: by the formula, as published, or both. `network` is the base's file."""
+    """Base, and what was made of it: by the formula, as published, or both.
 
-    base: NetworkSpec
+    `network` is the base's file; `latencies` the table that predicts; `alone` what each dimension does by itself;
+    `target` the flag and the value that phi was solved for.
+    """
+
+    base: Priced
     formula: Member | None
     published: Member | None
     phi: float | None = None
     coefficients: Coefficients | None = None
     network: Path | None = None
+    latencies: LatencyTable | None = None
+    alone: dict[str, Priced] | None = None
+    target: tuple[str, float] | None = None
+
+    @property
+    def networks(self) -> list[Priced]:
+        """Base first."""
+        return [self.base, *(member.priced for member in self.members)]
 
     @property
     def members(self) -> list[Member]:
@@ -57,25 +75,22 @@ def as_dict(result: Result, *, written: Path | None = None) -> dict[str, Any]:
         "base": _network_dict(result.base),
         "formula": result.formula and _member_dict(result.formula),
         "published": result.published and _member_dict(result.published),
+        "by_dimension": result.alone and {name: priced.as_dict() for name, priced in result.alone.items()},
+        "target": result.target and dict(zip(("flag", "value"), result.target, strict=True)),
+        "latency_table": result.latencies and result.latencies.to_dict(),
         "written": str(written) if written else None,
     }  # fmt: skip
 
 
 def _member_dict(member: Member) -> dict[str, Any]:
-    return {"title": member.title, **member.factors._asdict(), **_network_dict(member.spec)}
+    return {"title": member.title, **member.factors._asdict(), **_network_dict(member.priced)}
 
 
-def _network_dict(spec: NetworkSpec) -> dict[str, Any]:
-    total = costs(lower(spec))
+def _network_dict(priced: Priced) -> dict[str, Any]:
+    spec = priced.spec
     return {
-        "name": spec.name,
-        "resolution": spec.resolution,
+        **priced.as_dict(),
         "dropout_percent": _dropout(spec),
-        "params": total.params,
-        "macs": total.macs,
-        "activation_bytes": total.activation_bytes,
-        "peak_memory_bytes": total.peak_memory_bytes,
-        "fingerprint": spec.fingerprint(),
         "stages": [row._asdict() for row in stage_rows(spec)],
         "spec": spec_to_dict(spec),
     }
@@ -94,6 +109,7 @@ def as_text(result: Result, *, written: Path | None = None) -> str:
         _title(result),
         _side_by_side(result.members) if both else stage_table(result.main.spec),
         _totals(result),
+        _by_dimension(result),
         _explanation(result),
         _written(result.main, written),
         _next_steps(result, written),
@@ -109,11 +125,20 @@ def _title(result: Result) -> str:
     alpha, beta, gamma = result.coefficients.alpha, result.coefficients.beta, result.coefficients.gamma
     verb = "shrunk" if result.phi is not None and result.phi < 0 else "grown"
     depth, width, resolution = result.formula.factors
-    step = f"^{result.phi:g}"
+    name, base, step = _cut(result.base.spec.name), result.base.spec.resolution, f"^{result.phi:.4g}"
+    bases = f"(alpha {alpha:g}, beta {beta:g}, gamma {gamma:g})"
+    if result.target:
+        flag, value = result.target
+        return (
+            f"{name} {verb} to {flag} {value:g}, as by phi = {result.phi:.4g} {bases}\n"
+            f"layers x {depth:.4g}, channels x {width:.4g}, pixels {base} x {resolution / base:.4g} = {resolution}"
+        )
+    exact = base * gamma**result.phi if result.phi is not None else 0.0
+    rounded = "" if abs(exact - resolution) < 0.05 else f", so {resolution}"
     return (
-        f"{_cut(result.base.name)} {verb} by phi = {result.phi:g} (alpha {alpha:g}, beta {beta:g}, gamma {gamma:g})\n"
+        f"{name} {verb} by phi = {result.phi:.4g} {bases}\n"
         f"layers x {alpha:g}{step} = {depth:.4g}, channels x {beta:g}{step} = {width:.4g}, "
-        f"pixels {result.base.resolution} x {gamma:g}{step} = {resolution}"
+        f"pixels {base} x {gamma:g}{step} = {exact:.4g}{rounded}"
     )
 
 
@@ -167,22 +192,78 @@ def _side(rows: list[StageRow]) -> str:
 
 def _totals(result: Result) -> str:
     """Exact figures of each network, and their multiples of the base's."""
-    base = costs(lower(result.base))
-    priced = [costs(lower(member.spec)) for member in result.members]
     headers = ["total"]
     for member in result.members:
         headers += [member.title, "x base"]
     rows = []
     for what, figure, show in _FIGURES:
         row = [what]
-        for own in priced:
-            multiple = figure(own) / figure(base)
-            row += [show(figure(own)), f"{multiple:.2f}" if multiple >= 0.1 else f"{multiple:.2g}"]
-        rows.append([*row, show(figure(base))])
+        for member in result.members:
+            row += [
+                show(figure(member.priced.costs)),
+                _multiple(figure(member.priced.costs), figure(result.base.costs)),
+            ]
+        rows.append([*row, show(figure(result.base.costs))])
+    rows += _latency_rows(result)
     for what, text in _FACTS:
-        rows.append([what, *(cell for m in result.members for cell in (text(m.spec), "")), text(result.base)])
-    lines = table([*headers, f"base {_cut(result.base.name)}"], rows, text_columns=(0,))
-    return lines + "\nMemory: batch 1, float32; peak is weights and the activations alive at once, as inference needs."
+        rows.append([what, *(cell for m in result.members for cell in (text(m.spec), "")), text(result.base.spec)])
+    lines = table([*headers, f"base {_cut(result.base.spec.name)}"], rows, text_columns=(0,))
+    notes = "Memory: batch 1, float32; peak is weights and the activations alive at once, as inference needs."
+    if result.latencies:
+        identity = result.latencies.identity
+        notes += (
+            f"\nLatency: {identity['runtime']}, {identity['threads']} threads, {identity['machine']}; ~ where kernels "
+            "that the table lacks were estimated."
+        )
+    return f"{lines}\n{notes}"
+
+
+def _multiple(value: float, base: float) -> str:
+    multiple = value / base
+    return f"{multiple:.2f}" if multiple >= 0.1 else f"{multiple:.2g}"
+
+
+def _latency_rows(result: Result) -> list[list[str]]:
+    """Predicted, its 90 % interval, measured: as far as they are known."""
+    rows = []
+    own, base = [member.priced for member in result.members], result.base
+    if base.latency:
+        predicted = ["predicted ms"]
+        for priced in own:
+            assert priced.latency is not None
+            predicted += [latency_text(priced.latency), _multiple(priced.latency.latency_ms, base.latency.latency_ms)]
+        rows.append([*predicted, latency_text(base.latency)])
+        intervals = [cell for priced in own for cell in (interval_text(priced.latency), "")]
+        rows.append(["90 % interval", *intervals, interval_text(base.latency)])
+    if base.measured:
+        measured = ["measured ms"]
+        for priced in own:
+            assert priced.measured is not None
+            measured += [_measured(priced), _multiple(priced.measured.latency_ms, base.measured.latency_ms)]
+        rows.append([*measured, _measured(base)])
+    return rows
+
+
+def _measured(priced: Priced) -> str:
+    assert priced.measured is not None
+    return f"{priced.measured.latency_ms:.2f}{' (noisy)' if priced.measured.noisy else ''}"
+
+
+def _by_dimension(result: Result) -> str:
+    """Multiples of the base with one dimension grown, and with all three."""
+    if not result.alone or not result.formula:
+        return ""
+    depth, width, resolution = result.formula.factors
+    titles = [f"layers x{depth:.4g}", f"channels x{width:.4g}", f"{resolution} px", "all three"]
+    columns = [*result.alone.values(), result.formula.priced]
+    rows = [
+        [what, *(_multiple(figure(own.costs), figure(result.base.costs)) for own in columns)]
+        for what, figure, _ in _FIGURES
+    ]
+    if result.base.latency:
+        ms = [own.latency.latency_ms for own in columns if own.latency]
+        rows.append(["predicted ms", *(_multiple(each, result.base.latency.latency_ms) for each in ms)])
+    return table(["by dimension, x base", *titles], rows, text_columns=(0,))
 
 
 _FIGURES: tuple[tuple[str, Callable[[Costs], int], Callable[[int], str]], ...] = (
@@ -201,18 +282,45 @@ def _explanation(result: Result) -> str:
     if result.formula is None or result.coefficients is None or result.phi is None:
         return "This is the network as released, to the unit. The formula gives others: see --phi."
     gamma, resolution = result.coefficients.gamma, result.formula.factors.resolution
-    exact = result.base.resolution * gamma**result.phi
+    if result.target:
+        rounding = (
+            "Layers come whole, channels by eights and pixels in usable steps, so each of the three has the phi "
+            f"nearest to the others' that the target allows; together they cost as by phi = {result.phi:.4g}."
+        )
+        return f"{_wrapped(_comparison(result))}\n{_wrapped(rounding)}"
+    base = result.base.spec.resolution
+    exact = base * gamma**result.phi
     aim = result.coefficients.cost_factor**result.phi
     rounding = (
         "Rounding: layers up, channels to multiples of 8 (as the released code does), pixels to the nearest: "
-        f"{result.base.resolution} x {gamma:g}^{result.phi:g} = {exact:.1f}, so {resolution}. "
+        f"{base} x {gamma:g}^{result.phi:g} = {exact:.1f}, so {resolution}. "
         f"Before rounding, MACs grow by alpha x beta^2 x gamma^2 to the phi: about x{aim:.3g}."
     )
     return f"{_wrapped(_comparison(result))}\n{_wrapped(rounding)}"
 
 
+def _solved(result: Result) -> str:
+    """How close a network that was grown to a target comes to it."""
+    assert result.target is not None
+    flag, value = result.target
+    own = result.main.priced
+    if flag == "--target-ms":
+        assert own.latency is not None
+        cost, text, unit = own.latency.latency_ms, f"{own.latency.latency_ms:.4g}", " ms predicted"
+    else:
+        cost = own.costs.macs if flag == "--target-macs" else own.costs.params
+        text, unit = f"{cost:,.0f}", " MACs" if flag == "--target-macs" else " parameters"
+    short_of = "" if cost >= 0.98 * value else (
+        " No nearer network was found: layers come whole and channels by eights; try another "
+        "--resolution-step or --rule."
+    )  # fmt: skip
+    return f"Target: {flag} {value:g}: {text}{unit}, {cost / value - 1:+.1%} from it.{short_of}"
+
+
 def _comparison(result: Result) -> str:
     """Why formula and publication differ, or why only the formula is shown."""
+    if result.target:
+        return _solved(result)
     if result.network:
         return "Only the formula is shown: the published family B0 to B7 is grown from EfficientNet-B0."
     if result.published is None:
@@ -222,7 +330,7 @@ def _comparison(result: Result) -> str:
     own, released = Coefficients(), result.published.factors
     depth = math.log(released.depth, own.alpha)
     width = math.log(released.width, own.beta)
-    pixels = math.log(released.resolution / result.base.resolution, own.gamma)
+    pixels = math.log(released.resolution / result.base.spec.resolution, own.gamma)
     return (
         "Why they differ: the formula is equation 3 of arXiv:1905.11946; B1 to B7 were released with factors of their "
         f"own. B{result.phi:g}'s depth, width and pixels are the formula's at phi = {depth:.2f}, {width:.2f} and "
@@ -245,7 +353,8 @@ def _next_steps(result: Result, written: Path | None) -> str:
     steps = []
     if result.phi is not None and not written:
         network = f" --network {shlex.quote(str(result.network))}" if result.network else ""
-        steps.append((f"{command} --phi {result.phi:g}{network} --out grown.json", "keep the formula's network"))
+        goal = f"{result.target[0]} {result.target[1]:g}" if result.target else f"--phi {result.phi:g}"
+        steps.append((f"{command} {goal}{network} --out grown.json", "keep the formula's network"))
     if result.published:
         name = result.published.title.split()[-1].lower()
         if result.formula or not written:

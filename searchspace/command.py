@@ -42,6 +42,13 @@ def show(text: str) -> int:
     return 0
 
 
+def show_progress(fraction: float, what: str) -> None:
+    """One line on a terminal that is written over, and cleared by an empty `what`; nothing where nobody watches."""
+    if sys.stderr.isatty():
+        text = f"{what} {fraction:.0%}" if what else ""
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
 def _typed(rule: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:

@@ -5,6 +5,8 @@ gives that template back as far as its integers tell ratios apart: expansion rat
 1/2 to 1/8, from 16 input channels on.
 """
 
+import math
+from dataclasses import replace
 from typing import assert_never
 
 from searchspace.blocks import (
@@ -52,7 +54,24 @@ def lift(spec: NetworkSpec) -> Template:
         stages.append(StageTemplate(stage.name, _rows(channels, stage.blocks)))
         for block in stage.blocks:
             channels = out_channels(block, channels)
-    return Template(spec.name, tuple(stages), spec.resolution, spec.in_channels, spec.conventions)
+    return Template(spec.name, _divisible(stages), spec.resolution, spec.in_channels, spec.conventions)
+
+
+def _divisible(stages: list[StageTemplate]) -> tuple[StageTemplate, ...]:
+    """A convolution that feeds a ShuffleUnit with stride keeps its channels divisible by the unit's groups, however it
+    is scaled: the unit appends its input to what its groups make."""
+    groups = 1
+    found = []
+    for stage in reversed(stages):
+        rows = []
+        for row in reversed(stage.rows):
+            if isinstance(row, ConvRow) and groups > 1:
+                row = replace(row, divisor=math.lcm(row.divisor, groups))
+            if not isinstance(row, MaxPoolRow):
+                groups = row.groups if isinstance(row, ShuffleRow) else 1
+            rows.append(row)
+        found.append(StageTemplate(stage.name, tuple(reversed(rows))))
+    return tuple(reversed(found))
 
 
 def _rows(in_channels: int, blocks: tuple[Block, ...]) -> tuple[Row, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from search.latency.runtimes import RUNTIMES, name_of, runtime
 from search.settings import DEFAULT_RESOLUTION
-from searchspace.command import CommandParser, integer, number, show
+from searchspace.command import CommandParser, integer, number, show, show_progress
 from searchspace.errors import InvalidArgument, PhinasError
 from searchspace.files import write_atomic
 from searchspace.latency import read_table
@@ -121,7 +121,7 @@ def _run_build(args: argparse.Namespace) -> str:
     from search.latency.report import table_text
 
     table = _measured_table(args, _device(args))
-    _show(1.0, "")
+    show_progress(1.0, "")
     if args.out:
         write_atomic(args.out, table.to_json())
     if args.json:
@@ -144,8 +144,8 @@ def _run_check(args: argparse.Namespace) -> str:
     specs = networks_to_check(_space(args, resolution), count=args.networks or 40, seed=args.seed)
     specs += _zoo_variants(args, resolution) if args.zoo else []
     seconds = args.seconds or 1.5 * len(specs)
-    found = check(table, specs, seconds=seconds, blamed=WORST, progress=_show, runtime=device)
-    _show(1.0, "")
+    found = check(table, specs, seconds=seconds, blamed=WORST, progress=show_progress, runtime=device)
+    show_progress(1.0, "")
     if figure is not None:
         plot(found, table, figure, args.plot)
     if args.json:
@@ -169,7 +169,7 @@ def _measured_table(args: argparse.Namespace, device: "Runtime") -> "LatencyTabl
         forget(space, cache_dir=args.cache_dir, runtime=device)
     networks = _zoo(args) if args.zoo and args.action == "build" else ()
     return table_for(
-        space, cache_dir=args.cache_dir, progress=_show, note=_note, networks=networks, runtime=device,
+        space, cache_dir=args.cache_dir, progress=show_progress, note=_note, networks=networks, runtime=device,
         rounds=MANY_ROUNDS,
     )  # fmt: skip
 
@@ -192,9 +192,9 @@ def _run_measure(args: argparse.Namespace) -> str:
     seconds = args.seconds or 3.0 * len(specs)
     device = _device(args)
     found, reference_ms = measure_here(
-        specs, cache_dir=args.cache_dir, seconds=seconds, progress=_show, note=_note, runtime=device
+        specs, cache_dir=args.cache_dir, seconds=seconds, progress=show_progress, note=_note, runtime=device
     )
-    _show(1.0, "")
+    show_progress(1.0, "")
     if args.json:
         rows = [{"network": spec.name, "resolution": spec.resolution, **asdict(one)}
                 for spec, one in zip(specs, found, strict=True)]  # fmt: skip
@@ -227,10 +227,10 @@ def _run_adapt(args: argparse.Namespace) -> str:
         _space(args, table.identity["resolution"]), count=args.networks or NETWORKS, seed=args.seed
     )
     found, reference_ms = measure_here(
-        specs, cache_dir=args.cache_dir, seconds=args.seconds or 3.0 * len(specs), progress=_show, note=_note,
+        specs, cache_dir=args.cache_dir, seconds=args.seconds or 3.0 * len(specs), progress=show_progress, note=_note,
         runtime=device,
     )  # fmt: skip
-    _show(1.0, "")
+    show_progress(1.0, "")
     new = adapt(
         table, specs, [one.latency_ms for one in found], identity=device.identity(table.identity["resolution"]),
         reference_ms=reference_ms,
@@ -247,16 +247,9 @@ def _run_adapt(args: argparse.Namespace) -> str:
 
 def _own_table(args: argparse.Namespace) -> "LatencyTable":
     """This device's table for 224 px, as it is: nothing is measured."""
-    from search.latency.cache import Cache, default_dir
+    from search.latency.cache import stored_table
 
-    identity = _device(args).identity(DEFAULT_RESOLUTION)
-    table = Cache(args.cache_dir or default_dir(), identity, note=_note).table()
-    if table is None:
-        raise InvalidArgument(
-            "this device has no latency table yet: measure it with python -m search.latency build (and the same "
-            "--runtime and --threads), or name a file with --latency"
-        )
-    return table
+    return stored_table(_device(args).identity(DEFAULT_RESOLUTION), cache_dir=args.cache_dir, note=_note)
 
 
 def _named(name: str, args: argparse.Namespace) -> "NetworkSpec":
@@ -292,13 +285,6 @@ def _zoo_variants(args: argparse.Namespace, resolution: int) -> "list[NetworkSpe
         if not zoo.is_grown(name)
         for width, pixels in ((1.0, 1.0), (0.75, 0.86), (0.5, 0.72))
     ]
-
-
-def _show(fraction: float, what: str) -> None:
-    """One line that is written over; nothing where nobody watches."""
-    if sys.stderr.isatty():
-        text = f"{what} {fraction:.0%}" if what else ""
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 _RUN = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from search.latency.interleave import Reading
 from search.latency.robust import quantile
-from searchspace.errors import InvalidTable, StorageError
+from searchspace.errors import InvalidArgument, InvalidTable, StorageError
 from searchspace.files import read_json, write_atomic
 from searchspace.latency import Identity, LatencyTable, identity_key
 
@@ -80,6 +80,17 @@ class Cache:
             "device's older tables may mean something else"
         )
         return None
+
+
+def stored_table(identity: Identity, *, cache_dir: Path | None = None, note: Note = lambda _: None) -> LatencyTable:
+    """The table measured before for `identity`; nothing is measured now. Raises InvalidArgument without one."""
+    table = Cache(cache_dir or default_dir(), identity, note=note).table()
+    if table is None:
+        raise InvalidArgument(
+            "this device has no latency table yet: measure it with python -m search.latency build (and the same "
+            "--runtime and --threads), or name a file with --latency"
+        )
+    return table
 
 
 class Unfinished:

@@ -150,7 +150,7 @@ MISTAKES = {
     "--ph 3": "unrecognized arguments: --ph 3",
     "--alpha 0.5": "--alpha must be a finite number of at least 1, got 0.5",
     "--preset b8": "b0, b1, b2, b3, b4, b5, b6, b7; got 'b8'",
-    "--preset b3 --phi 3": "goes without --phi, got --preset b3 and --phi 3.0",
+    "--preset b3 --phi 3": "goes without --phi, got --preset b3 and --phi 3:",
     "--preset b3 --network best.json": "goes without --network",
     "--network nowhere.json": "cannot read the spec file nowhere.json",
     "--network mobilenet_v9": "the zoo has no network 'mobilenet_v9'; did you mean mobilenet_v",

@@ -146,14 +146,14 @@ class Task(NamedTuple):
 
 def task(args: argparse.Namespace) -> Task:
     """Read the flags. Raises PhinasError."""
-    template = _base(args) if args.network else efficientnet.B0
-    latencies = _latencies(args)
+    goal, coefficients = _goal(args), _coefficients(args)
     if args.resolution_step is not None and args.resolution_step < 1:
         raise InvalidArgument(f"--resolution-step must be at least 1 px, got {args.resolution_step}")
+    template = _base(args) if args.network else efficientnet.B0
+    latencies = _latencies(args)
     return Task(
-        template, _coefficients(args), args.phi or [1.0], _target(args, latencies), latencies,
-        args.resolution_step or 0,
-    )  # fmt: skip
+        template, coefficients, args.phi or [1.0], _target(goal, latencies), latencies, args.resolution_step or 0
+    )
 
 
 def _coefficients(args: argparse.Namespace) -> Coefficients:
@@ -170,23 +170,27 @@ def _coefficients(args: argparse.Namespace) -> Coefficients:
     return RULES[args.rule].coefficients if args.rule else Coefficients(**given)
 
 
-def _target(args: argparse.Namespace, latencies: LatencyTable | None) -> Target | None:
-    given = [(name, getattr(args, name)) for name in TARGETS if getattr(args, name) is not None]
-    given += [("phi", args.phi)] if args.phi is not None else []
+def _goal(args: argparse.Namespace) -> tuple[str, float] | None:
+    """The one target and its value; None to grow by phi. Raises InvalidArgument for two, and for one not above 0."""
+    given = [(name, getattr(args, name)) for name in (*TARGETS, "phi") if getattr(args, name) is not None]
     flags = ["--" + name.replace("_", "-") for name, _ in given]
     if len(given) > 1:
         raise InvalidArgument(f"a network grows to one target or by --phi, got {' and '.join(flags)}: choose one")
     if not given or args.phi is not None:
         return None
-    value = given[0][1]
+    value: float = given[0][1]
     if value <= 0:
         raise InvalidArgument(f"{flags[0]} must be above 0, got {value:g}")
-    if given[0][0] == "target_ms":
+    return flags[0], value
+
+
+def _target(goal: tuple[str, float] | None, latencies: LatencyTable | None) -> Target | None:
+    if goal is None:
+        return None
+    if goal[0] == "--target-ms":
         assert latencies is not None
-        table = latencies
-        return Target(flags[0], value, lambda spec: table.predict(lower(spec)).latency_ms, "{:.3g} ms".format)
-    total: Cost = macs if given[0][0] == "target_macs" else params
-    return Target(flags[0], value, total, "{:,.0f}".format)
+        return Target(*goal, lambda spec: latencies.predict(lower(spec)).latency_ms, "{:.3g} ms".format)
+    return Target(*goal, macs if goal[0] == "--target-macs" else params, "{:,.0f}".format)
 
 
 def _latencies(args: argparse.Namespace) -> LatencyTable | None:

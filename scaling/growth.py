@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from scaling.coefficients import LARGEST_FACTOR, LARGEST_RESOLUTION, Coefficients, Factors
@@ -16,7 +17,8 @@ RESOLUTION_STEP = 8  # px; what a network grown to a target takes multiples of
 _FINEST = 1e-3  # in phi: how closely the formula's own solution is sought
 _REACH = 1.5  # in phi: how far a dimension may be from that
 _PLACES = 24  # on either side within that reach
-_MOST_TRIED = 400  # networks near the formula's
+_DOUBT = 0.05  # how far a network may cost from what it should
+_MOST_TRIED = 100
 
 Cost = Callable[[NetworkSpec], float]
 
@@ -122,8 +124,7 @@ def grow_to(
         middle = (low + high) / 2
         low, high = (middle, high) if cost(network(middle).spec) <= target else (low, middle)
     best, best_cost = network(low), -math.inf
-    near = _around(template, low, coefficients, resolution_step)
-    for candidate in itertools.islice(near, _MOST_TRIED):
+    for candidate in itertools.islice(_near(template, low, coefficients, resolution_step, cost, target), _MOST_TRIED):
         value = cost(candidate.spec)
         if (1 - BAND) * target <= value <= target:
             return candidate
@@ -135,7 +136,7 @@ def grow_to(
 def _range(template: Template, coefficients: Coefficients, resolution_step: int) -> tuple[float, float]:
     """The phis between which `grow` makes a network."""
     base = template.expand()
-    least = -(-base.total_stride // resolution_step) * resolution_step
+    least = _fewest_pixels(template, resolution_step)
     _, narrowest = _narrowest(base)
     low, high = -math.inf, math.inf
     for value, smallest, largest in (
@@ -164,30 +165,58 @@ class _Option(NamedTuple):
     phi: float | None
 
 
-def _around(template: Template, phi: float, coefficients: Coefficients, step: int) -> Iterator[Grown]:
-    """Networks near the formula's at `phi`, those first whose three dimensions agree best on one phi.
+def _fewest_pixels(template: Template, step: int) -> int:
+    """The smallest multiple of `step` px that the network takes: its total stride, more with unpadded kernels."""
+    size = -(-template.expand().total_stride // step) * step
+    while size < template.resolution:
+        with suppress(InvalidSpec):
+            return template.expand(resolution=size).resolution
+        size += step
+    return size
 
-    A growth shrinks no dimension and the other way round.
+
+def _near(
+    template: Template, phi: float, coefficients: Coefficients, step: int, cost: Cost, target: float
+) -> Iterator[Grown]:
+    """Networks near the formula's at `phi` that should cost about the target, those first whose three dimensions agree
+    best on one phi.
+
+    What a network should cost: the formula's, times what changing each dimension alone does to that.
     """
-    near = [phi + _REACH * place / _PLACES for place in range(-_PLACES, _PLACES + 1)]
+    phis = [phi + _REACH * place / _PLACES for place in range(-_PLACES, _PLACES + 1)]
     dimensions = (
-        _multipliers(coefficients.alpha, near, lambda value: _layers(template, template.expand(depth=value))),
-        _multipliers(coefficients.beta, near, lambda value: value),
-        _pixels(template, coefficients, near, step),
+        _multipliers(coefficients.alpha, phis, lambda value: _layers(template, template.expand(depth=value))),
+        _multipliers(coefficients.beta, phis, lambda value: value),
+        _pixels(template, coefficients, phis, step),
     )
-    for depth, width, pixels in sorted(itertools.product(*dimensions), key=_disagreement):
+    middle = tuple(min(options, key=lambda one: abs((one.phi or 0.0) - phi)) for options in dimensions)
+
+    def grown(options: tuple[_Option, ...]) -> Grown:
+        depth, width, pixels = options
         factors = Factors(depth.value, width.value, int(pixels.value))
         own = math.log(depth.share * (width.share * pixels.share) ** 2) / math.log(coefficients.cost_factor)
-        yield Grown(own, factors, _expand(template, factors, own))
+        return Grown(own, factors, _expand(template, factors, own))
+
+    about = cost(grown(middle).spec)
+    relative = [
+        {one: cost(grown((*middle[:place], one, *middle[place + 1 :])).spec) / about for one in options}
+        for place, options in enumerate(dimensions)
+    ]
+    wanted = []
+    for options in itertools.product(*dimensions):
+        expected = about * math.prod(known[one] for known, one in zip(relative, options, strict=True))
+        if abs(expected / ((1 - BAND / 2) * target) - 1) <= _DOUBT:
+            wanted.append(options)
+    return map(grown, sorted(wanted, key=_disagreement))
 
 
 def _multipliers(base: float, phis: list[float], share: Callable[[float], float]) -> list[_Option]:
-    """Powers of `base` that make different shares, all on one side of 1; 1 itself is always among them."""
+    """Powers of `base` that make different shares; 1 itself is always among them."""
     options = {1.0: _Option(1.0, 1.0, None if base == 1 else 0.0)}
     for phi in phis if base > 1 else ():
         value = base**phi
         found = share(value)
-        if (value >= 1) == (phis[_PLACES] >= 0) and found not in options:
+        if found not in options:
             options[found] = _Option(round(value, 12), found, math.log(found) / math.log(base))
     return list(options.values())
 
@@ -206,8 +235,8 @@ def _pixels(template: Template, coefficients: Coefficients, phis: list[float], s
     if gamma > 1:
         ends = (base * gamma ** min(phis), base * gamma ** max(phis))
         multiples = range(math.ceil(ends[0] / step) * step, math.floor(ends[1]) + 1, step)
-        stride, grows = template.expand().total_stride, phis[_PLACES] >= 0
-        sizes |= {size for size in multiples if stride <= size <= LARGEST_RESOLUTION and (size >= base) == grows}
+        least = _fewest_pixels(template, step)
+        sizes |= {size for size in multiples if least <= size <= LARGEST_RESOLUTION}
     log = math.log(gamma) or math.nan
     return [_Option(size, size / base, None if gamma == 1 else math.log(size / base) / log) for size in sorted(sizes)]
 

@@ -211,8 +211,8 @@ def _totals(result: Result) -> str:
     notes = "Memory: batch 1, float32; peak is weights and the activations alive at once, as inference needs."
     if result.latencies:
         identity = result.latencies.identity
-        notes += (
-            f"\nLatency: {identity['runtime']}, {identity['threads']} threads, {identity['machine']}; ~ where kernels "
+        notes += "\n" + _wrapped(
+            f"Latency: {identity['runtime']}, {identity['threads']} threads, {identity['machine']}; ~ where kernels "
             "that the table lacks were estimated."
         )
     return f"{lines}\n{notes}"

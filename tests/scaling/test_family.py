@@ -1,0 +1,162 @@
+"""Families and rules in one table, on the command line: text, JSON, latency, measurement, plot."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scaling.coefficients import RULES
+from scaling.compound import main
+from searchspace.cost import macs
+from searchspace.serialize import read_spec, spec_from_json
+from searchspace.zoo.efficientnet import B0
+
+
+def as_json(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
+    assert main([*flags, "--json"]) == 0
+    data: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return data
+
+
+def test_several_phis_are_a_family_in_one_table(capsys: pytest.CaptureFixture[str], table_file: Path) -> None:
+    data = as_json(capsys, "--phi", "0,1,2,3", "--latency", str(table_file))
+    rows = data["phi"]
+    assert [row["phi"] for row in rows] == [0, 1, 2, 3]
+    assert rows[0]["fingerprint"] == data["base"]["fingerprint"]
+    assert [row["resolution"] for row in rows] == [224, 258, 296, 341]
+    for figure in ("params", "macs", "activation_bytes"):
+        values = [row[figure] for row in rows]
+        assert values == sorted(set(values))
+    latencies = [row["latency"] for row in rows]
+    assert all(one["low_ms"] < one["latency_ms"] < one["high_ms"] for one in latencies)
+    assert not latencies[0]["estimated"]
+    assert latencies[1]["estimated"]
+    assert main(["--phi", "0,1,2,3", "--latency", str(table_file)]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split()[:6] == ["phi", "depth", "width", "px", "params", "MACs"]
+    assert "a made-up device" in out
+
+
+def test_compare_shows_every_rule_to_the_same_target(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = as_json(capsys, "--target-macs", "800e6", "--compare")["rule"]
+    assert [row["rule"] for row in rows] == list(RULES)
+    assert all(row["macs"] <= 800e6 for row in rows)
+    assert all(row["macs"] >= 0.98 * 800e6 or row["rule"] == "depth" for row in rows)  # layers alone are coarse
+    by_rule = {row["rule"]: row for row in rows}
+    # arXiv:2103.06877: at equal MACs, wider networks have fewer activations, deeper and finer ones more
+    assert by_rule["width"]["activation_bytes"] < by_rule["fast"]["activation_bytes"]
+    assert by_rule["fast"]["activation_bytes"] < by_rule["compound"]["activation_bytes"]
+    assert by_rule["compound"]["activation_bytes"] < by_rule["resolution"]["activation_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "figure"), [("--target-macs 1e9", "macs"), ("--target-params 9e6", "params"), ("--target-ms 30", "ms")]
+)
+def test_a_target_is_met_and_written(
+    flags: str, figure: str, tmp_path: Path, table_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "grown.json"
+    all_flags = [*flags.split(), "--latency", str(table_file), "--out", str(out)]
+    data = as_json(capsys, *all_flags)
+    flag, value = flags.split()
+    assert data["target"] == {"flag": flag, "value": float(value)}
+    formula = data["formula"]
+    found = formula["latency"]["latency_ms"] if figure == "ms" else formula[figure]
+    assert 0.98 * float(value) <= found <= float(value)
+    assert read_spec(out) == spec_from_json(json.dumps(formula["spec"]))
+    assert main(all_flags) == 0
+    assert "% from it" in capsys.readouterr().out
+
+
+def test_a_phi_with_a_table_shows_latency_and_what_each_dimension_does(
+    table_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--phi", "1", "--latency", str(table_file)]
+    data = as_json(capsys, *flags)
+    alone = {name: row["latency"]["latency_ms"] for name, row in data["by_dimension"].items()}
+    assert list(alone) == ["depth", "width", "resolution"]
+    base = data["base"]["latency"]["latency_ms"]
+    assert all(base < ms < data["formula"]["latency"]["latency_ms"] for ms in alone.values())
+    assert main(flags) == 0
+    out = capsys.readouterr().out
+    assert "90 % interval" in out
+    assert "by dimension, x base" in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_measured_latency_stands_beside_the_predicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path))
+    from scaling.coefficients import Coefficients
+    from scaling.family import Family, Member, Priced, family_text, measure
+    from scaling.growth import grow
+
+    template = B0
+    small = grow(template, phi=-6, coefficients=Coefficients())
+    family = Family(Priced(grow(template, phi=-7, coefficients=Coefficients()).spec),
+                    (Member("-6", Coefficients(), small, Priced(small.spec)),), "phi")  # fmt: skip
+    measure(family.networks, None, seconds=0.2)
+    assert all(priced.measured and priced.measured.latency_ms > 0 for priced in family.networks)
+    assert "measured" in family_text(family)
+
+
+def test_a_family_is_drawn(tmp_path: Path, table_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra 'plot'")
+    path = tmp_path / "family.svg"
+    assert main(["--phi", "0,1,2", "--latency", str(table_file), "--plot", str(path)]) == 0
+    assert "predicted latency" in capsys.readouterr().out or path.read_text().startswith("<?xml")
+
+
+def test_onnx_is_written_for_a_device(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "small.onnx"
+    assert main(["--phi", "-6", "--onnx", str(path)]) == 0
+    (image,) = onnx.load(path).graph.input
+    assert [one.dim_value for one in image.type.tensor_type.shape.dim] == [1, 3, 97, 97]
+
+
+def test_coefficients_come_from_a_file_or_a_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "c.json"
+    path.write_text('{"alpha": 1.1, "beta": 1.2, "gamma": 1.1, "more": "ignored"}')
+    formula = as_json(capsys, "--phi", "2", "--coefficients", str(path))["formula"]
+    assert (formula["depth"], formula["width"], formula["resolution"]) == (1.21, 1.44, 271)
+    formula = as_json(capsys, "--phi", "1", "--rule", "width")["formula"]
+    assert (formula["depth"], formula["resolution"]) == (1, 224)
+    assert macs(B0.expand(width=2**0.5)) == formula["macs"]
+
+
+MISTAKES = {
+    "--phi 1 --target-ms 9": "one target or by --phi, got --target-ms and --phi: choose one",
+    "--target-macs 0": "--target-macs must be above 0, got 0",
+    "--target-macs 10": "--target-macs: the target must be within reach, got 10: the smallest network",
+    "--target-params 1e15": "the largest network of this base and rule",
+    "--rule fast --alpha 2": "come from one place, got --alpha and --rule",
+    "--compare --rule fast": "--compare shows every rule",
+    "--compare --phi 1,2": "--compare takes one phi, got 2",
+    "--phi 1,2 --out a.json": "--out writes one network, got 2",
+    "--phi 1 --plot a.png": "--plot draws a family, got one phi",
+    "--phi 1,x": "must be a finite number such as 3 or 1.15, got 'x'",
+    "--phi 1 --resolution-step 0": "--resolution-step must be at least 1 px, got 0",
+    "--coefficients nowhere.json": "cannot read nowhere.json",
+    "--latency nowhere.json": "cannot read the latency table nowhere.json",
+    "--preset b1 --compare": "goes without --compare",
+    "--phi -7 --onnx a.txt": "--onnx must end in .onnx, got a.txt",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line.split()) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert MISTAKES[line] in err
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", '{"alpha": "1"}', '{"alpha": 0.5, "beta": 1, "gamma": 1}', "nonsense"])
+def test_a_damaged_coefficients_file_is_named(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "c.json"
+    path.write_text(text)
+    assert main(["--coefficients", str(path)]) == 2
+    assert "c.json" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from scaling.coefficients import RULES, Coefficients, Factors, read_coefficients
 from scaling.family import Family, Priced, family_dict, family_text, measure, plot
 from scaling.family import Member as FamilyMember
 from scaling.growth import RESOLUTION_STEP, Cost, Grown, by_dimension, grow, grow_to
-from scaling.report import Member, Result, as_dict, as_text
+from scaling.report import Member, Result, Weights, as_dict, as_text
 from searchspace import zoo
 from searchspace.command import CommandParser, integer, number, show
 from searchspace.cost import macs, params
@@ -50,11 +50,12 @@ examples:
   python -m scaling.compound --phi 0,1,2,3 --measure --plot family.png    a family, timed here
   python -m scaling.compound --target-ms 60 --latency my.json --out grown.json
   python -m scaling.compound --target-macs 600e6 --compare                every rule, to the same MACs
+  python -m scaling.compound --network best.json --inherit best.safetensors --epochs 20 --out grown.json
 
 next:
   python -m search.run --budget-ms 20                   search a network, then grow its best.json
   a spec file as a torch module: searchspace.nn.build(searchspace.serialize.read_spec(Path(FILE)))
-exit codes: 0 done, 2 the input is wrong (nothing is written then)."""
+exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (the epochs done are kept)."""
 
 LARGEST_COUNT = 1_000_000
 
@@ -93,6 +94,14 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="FILE.json", help="write the grown network (with --preset: the preset) as a spec")
     add("--onnx", type=Path, metavar="FILE.onnx", help="write it as an ONNX model with random weights, to time it "
         "anywhere")  # fmt: skip
+    add("--inherit", type=Path, metavar="FILE", help="start from the small network's weights (best.safetensors): the "
+        "grown one computes the same, with more to learn with; written beside --out")  # fmt: skip
+    add("--epochs", type=integer, metavar="N", help="train the grown network so long, from the inherited weights or "
+        "from scratch, and test it; weights are written beside --out")  # fmt: skip
+    add("--data", metavar="SOURCE", help="with --epochs: images, as python -m search.run takes them (default: digits)")
+    add("--proxy-resolution", type=integer, metavar="PX", help="with --epochs: pixels to train at (default: those of "
+        "the small network's training, grown likewise)")  # fmt: skip
+    add("--seed", type=integer, default=0, help="with --epochs: splits, new weights, order (default: %(default)s)")
     add("--json", action="store_true", help="print the same as one JSON document")
     return cli
 
@@ -236,6 +245,7 @@ def scale(args: argparse.Namespace) -> Result | Family:
         phi=grown.phi,
         coefficients=todo.coefficients,
         network=args.network,
+        template=template,
         latencies=table,
         alone={name: Priced(one.spec, table) for name, one in by_dimension(template, grown).items()},
         target=todo.target and (todo.target.flag, todo.target.value),
@@ -243,9 +253,17 @@ def scale(args: argparse.Namespace) -> Result | Family:
 
 
 def _one_network_flags(args: argparse.Namespace, rows: int) -> None:
-    for flag, value in (("--out", args.out), ("--onnx", args.onnx)):
+    for flag, value in (("--out", args.out), ("--onnx", args.onnx), ("--inherit", args.inherit)):
         if value and rows > 1:
             raise InvalidArgument(f"{flag} writes one network, got {rows}: give one --phi and no --compare with it")
+    for flag, value in (("--inherit", args.inherit), ("--epochs", args.epochs)):
+        if value and not args.out:
+            raise InvalidArgument(f"{flag} writes weights beside the spec, got no --out: name it, as --out grown.json")
+    if args.epochs is not None and args.epochs < 1:
+        raise InvalidArgument(f"--epochs must be at least 1, got {args.epochs}")
+    for flag, value in (("--data", args.data), ("--proxy-resolution", args.proxy_resolution)):
+        if value is not None and not args.epochs:
+            raise InvalidArgument(f"{flag} belongs to training, got no --epochs: give both or none")
     if args.plot and (args.compare or rows == 1):
         raise InvalidArgument("--plot draws a family, got one phi: give several, such as --phi 0,1,2,3")
 
@@ -264,7 +282,7 @@ def _family(todo: Task, *, compare: bool) -> Family:
 
 
 def _only_preset(args: argparse.Namespace) -> None:
-    flags = ("phi", "network", *BASES, "coefficients", "rule", *TARGETS, "resolution_step", "plot")
+    flags = ("phi", "network", *BASES, "coefficients", "rule", *TARGETS, "resolution_step", "plot", "inherit", "epochs")
     for name in (*flags, "compare", "table"):
         value, flag = getattr(args, name), name.replace("_", "-")
         if isinstance(value, list):
@@ -309,7 +327,7 @@ def _read(args: argparse.Namespace) -> NetworkSpec:
 
 
 def _write(args: argparse.Namespace, spec: NetworkSpec) -> None:
-    """The files that the flags ask for."""
+    """The spec and the ONNX model, where the flags ask for them."""
     if args.onnx and args.onnx.suffix != ".onnx":
         raise InvalidArgument(f"--onnx must end in .onnx, got {args.onnx}: name the file so")
     if args.onnx:
@@ -319,6 +337,31 @@ def _write(args: argparse.Namespace, spec: NetworkSpec) -> None:
         write_atomic(args.onnx, to_onnx(untrained(spec)).SerializeToString())
     if args.out:
         write_atomic(args.out, spec.to_json() + "\n")
+
+
+def _weights(args: argparse.Namespace, result: Result) -> Weights | None:
+    """Inherited and trained weights beside --out, where the flags ask for them."""
+    if not args.inherit and not args.epochs:
+        return None
+    from scaling.weights import proxy_resolution, start, train_on, write_weights
+
+    assert result.template is not None
+    grown = Grown(result.phi or 0.0, result.main.factors, result.main.spec)
+    path = args.out.with_suffix(".safetensors")
+    if args.inherit and os.path.realpath(args.inherit) == os.path.realpath(path):
+        raise InvalidArgument(f"the weights go to {path}, which --inherit reads: choose another --out")
+    begin = start(result.template, grown, args.inherit, seed=args.seed)
+    trained = None
+    if args.epochs:
+        pixels = args.proxy_resolution or proxy_resolution(result.template, grown, begin.about)
+        trained = train_on(begin, data=args.data, pixels=pixels, epochs=args.epochs, seed=args.seed, out=path,
+                           quiet=args.json)  # fmt: skip
+    else:
+        write_weights(begin.network, path, {**begin.about, "fingerprint": grown.spec.fingerprint()})
+    own = begin.inherited
+    return Weights(
+        path, args.inherit, own and own.difference, own.reasons if own else (), trained and trained._asdict()
+    )
 
 
 def run(args: argparse.Namespace) -> tuple[str, str | None]:
@@ -334,12 +377,13 @@ def run(args: argparse.Namespace) -> tuple[str, str | None]:
     if isinstance(result, Family):
         if figure is not None:
             plot(result, figure, args.plot)
-        if args.table and len(result.members) == 1:
+        if len(result.members) == 1:
             _write(args, result.members[0].grown.spec)
         warnings = {member.coefficients.warning(): None for member in result.members}
         text = json.dumps(family_dict(result), indent=1) if args.json else family_text(result)
         return text, next((warning for warning in warnings if warning), None)
     _write(args, result.main.spec)
+    result = result._replace(weights=_weights(args, result))
     warning = result.coefficients.warning() if result.coefficients else None
     if args.json:
         return json.dumps(as_dict(result, written=args.out), indent=1), warning
@@ -351,6 +395,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args = parser().parse_args(argv)
         text, warning = run(args)
+    except KeyboardInterrupt:
+        print("\nstopped; the epochs done so far are kept: the same command goes on", file=sys.stderr)
+        return 130
     except PhinasError as error:
         print("scaling.compound: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2

@@ -15,6 +15,7 @@ from searchspace.describe import StageRow, ratio_text, short, stage_names, stage
 from searchspace.latency import LatencyTable
 from searchspace.serialize import spec_to_dict
 from searchspace.spec import NetworkSpec
+from searchspace.template import Template
 
 
 class Member(NamedTuple):
@@ -30,11 +31,22 @@ class Member(NamedTuple):
         return self.priced.spec
 
 
+class Weights(NamedTuple):
+    """What became of weights: where they are, what they were inherited from and how exactly (the largest difference of
+    logits, as a share of the largest), what stood in the way, and the figures of a training."""
+
+    path: Path
+    inherited_from: Path | None
+    difference: float | None
+    reasons: tuple[str, ...]
+    trained: dict[str, Any] | None
+
+
 class Result(NamedTuple):
     """Base, and what was made of it: by the formula, as published, or both.
 
     `network` is the base's file; `latencies` the table that predicts; `alone` what each dimension does by itself;
-    `target` the flag and the value that phi was solved for.
+    `target` the flag and the value that phi was solved for; `template` what was expanded.
     """
 
     base: Priced
@@ -46,6 +58,8 @@ class Result(NamedTuple):
     latencies: LatencyTable | None = None
     alone: dict[str, Priced] | None = None
     target: tuple[str, float] | None = None
+    template: Template | None = None
+    weights: Weights | None = None
 
     @property
     def networks(self) -> list[Priced]:
@@ -79,6 +93,10 @@ def as_dict(result: Result, *, written: Path | None = None) -> dict[str, Any]:
         "target": result.target and dict(zip(("flag", "value"), result.target, strict=True)),
         "latency_table": result.latencies and result.latencies.to_dict(),
         "written": str(written) if written else None,
+        "weights": result.weights and {
+            **result.weights._asdict(), "path": str(result.weights.path),
+            "inherited_from": result.weights.inherited_from and str(result.weights.inherited_from),
+        },
     }  # fmt: skip
 
 
@@ -112,6 +130,7 @@ def as_text(result: Result, *, written: Path | None = None) -> str:
         _by_dimension(result),
         _explanation(result),
         _written(result.main, written),
+        _weights(result.weights),
         _next_steps(result, written),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -346,6 +365,31 @@ def _written(member: Member, path: Path | None) -> str:
         f"  from pathlib import Path; from searchspace.nn import build; from searchspace.serialize import read_spec\n"
         f"  network = build(read_spec(Path({str(path)!r})))"
     )
+
+
+def _weights(weights: Weights | None) -> str:
+    """What the weights are, and how good."""
+    if weights is None:
+        return ""
+    lines = []
+    if weights.difference is not None:
+        equal = "the same outputs" if weights.difference <= 1e-4 else "NOT the same outputs"
+        lines.append(
+            f"inherited  from {weights.inherited_from}: {equal} at the small network's resolution, largest difference "
+            f"{weights.difference:.1e} of the largest logit"
+        )
+        lines += [f"           {reason}" for reason in weights.reasons]
+    if weights.trained:
+        own = weights.trained
+        lines.append(
+            f"trained    {own['epochs']} epochs at {own['pixels']} px in {own['seconds']:.0f} s: validation accuracy "
+            f"{own['before']:.1%} before, {own['after']:.1%} after"
+        )
+        lines.append(
+            f"tested     {own['test']:.1%} (95 % interval {own['low']:.1%} to {own['high']:.1%}, "
+            f"{own['test_images']} images)"
+        )
+    return "\n".join([*lines, f"weights    {weights.path}"])
 
 
 def _next_steps(result: Result, written: Path | None) -> str:

@@ -96,13 +96,21 @@ def _baselines(summary: dict[str, Any]) -> list[str]:
     ]
 
 
+def _grow(summary: dict[str, Any], folder: Path) -> str:
+    """The command that makes a larger network of the winner, trained on from its weights."""
+    spec, weights, out = (shlex.quote(str(folder / name)) for name in ("best.json", "best.safetensors", "grown.json"))
+    data = summary["settings"].get("data")
+    source = f" --data {shlex.quote(str(data))}" if data else ""
+    return f"  python -m scaling.compound --phi 1 --network {spec} --inherit {weights} --epochs 20{source} --out {out}"
+
+
 def _next_steps(summary: dict[str, Any], folder: Path) -> list[str]:
     minutes = max(30, round(summary["spent_s"] / 60) * 3)
     again = f"  {command(summary['settings'], study=summary['study'])}"
     steps = [
         "Next:",
         f"  python -m studies {summary['study']}",
-        f"  python -m scaling.compound --phi 1 --network {shlex.quote(str(folder / 'best.json'))}",
+        _grow(summary, folder),
         f"  python -m searchspace.export {shlex.quote(str(folder / 'best.json'))}",
         f"{again} --minutes {minutes}",
     ]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
-import safetensors.torch
 import torch
 
 from search.augment import CENTRE, SCALE
@@ -19,7 +17,7 @@ from search.train import evaluate, train, wilson_interval
 from searchspace.errors import InfeasibleBudget
 from searchspace.files import write_atomic
 from searchspace.latency import LatencyTable
-from searchspace.nn import Network, build
+from searchspace.nn import Network, build, network_bytes
 from searchspace.spec import NetworkSpec
 
 FINALISTS = 5
@@ -198,13 +196,11 @@ def _epochs(search: Search, trial: optuna.trial.FrozenTrial) -> int:
 def write_winner(winner: Winner, module: Network, folder: Path, *, classes: tuple[str, ...], pixels: int) -> None:
     """best.json (the spec) and best.safetensors (its weights; classes, training pixels and how images are normalised
     in the metadata)."""
-    state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
     about = {
         "classes": classes, "trained_at_px": pixels, "fingerprint": winner.spec.fingerprint(),
         "pixel_centre": CENTRE, "pixel_scale": SCALE,
     }  # fmt: skip
-    metadata = {"phinas": json.dumps(about)}  # one key: safetensors writes several in no fixed order
-    write_atomic(folder / "best.safetensors", safetensors.torch.save(state, metadata))
+    write_atomic(folder / "best.safetensors", network_bytes(module, about))
     write_atomic(folder / "best.json", winner.spec.to_json())
     for checkpoint in folder.glob("winner-*.ckpt"):
         checkpoint.unlink(missing_ok=True)

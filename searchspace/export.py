@@ -73,7 +73,7 @@ def export(args: argparse.Namespace) -> Exported:
     from searchspace.nn.onnx_model import logits_difference, to_onnx
 
     network = nn.untrained(spec) if weights is None else nn.load_weights(spec, nn.read_weights(weights))
-    about = _about(weights) if weights else {}
+    about = nn.read_about(weights) if weights else {}
     model = to_onnx(network, batch=args.batch)
     for key, value in about.items():
         model.metadata_props.add(key=key, value=json.dumps(value))
@@ -104,18 +104,6 @@ def _weights_path(args: argparse.Namespace, *, is_file: bool) -> Path | None:
         )
     weights: Path = args.weights or beside
     return weights
-
-
-def _about(weights: Path) -> dict[str, Any]:
-    """What search.run wrote into the weights file (classes, pixels, how images are normalised); nothing for others."""
-    import safetensors
-
-    try:
-        with safetensors.safe_open(weights, framework="pt") as file:
-            about: dict[str, Any] = json.loads((file.metadata() or {}).get("phinas", "{}"))
-    except (safetensors.SafetensorError, OSError, ValueError):
-        return {}
-    return about if isinstance(about, dict) else {}
 
 
 def as_text(done: Exported) -> str:

@@ -3,7 +3,7 @@
 from searchspace.nn.build import Network, build, untrained
 from searchspace.nn.fold import fold_batch_norm
 from searchspace.nn.published import load_published, load_weights, published_conventions, to_published
-from searchspace.nn.weights_file import read_weights, weights_bytes
+from searchspace.nn.weights_file import network_bytes, read_about, read_weights, weights_bytes
 
 __all__ = [
     "Network",
@@ -11,7 +11,9 @@ __all__ = [
     "fold_batch_norm",
     "load_published",
     "load_weights",
+    "network_bytes",
     "published_conventions",
+    "read_about",
     "read_weights",
     "to_published",
     "untrained",

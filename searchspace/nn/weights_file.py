@@ -1,19 +1,22 @@
 """Files of weights: safetensors, and torch's own, never unpickled."""
 
 import io
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from searchspace.errors import StorageError
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PARALLEL = "module."
+_ABOUT = "phinas"
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:
@@ -60,6 +63,23 @@ def weights_bytes(tensors: dict[str, Tensor], *, suffix: str) -> bytes:
     buffer = io.BytesIO()
     torch.save(tensors, buffer)
     return buffer.getvalue()
+
+
+def read_about(path: Path | str) -> dict[str, Any]:
+    """What `network_bytes` wrote about a network beside its weights; {} for any other file."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get(_ABOUT, "{}"))
+    except (safetensors.SafetensorError, OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def network_bytes(module: nn.Module, about: Mapping[str, Any]) -> bytes:
+    """The content of a safetensors file: a network's weights, and `about` (JSON types) in its metadata."""
+    state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+    # One key of the metadata: safetensors writes several in no fixed order.
+    return safetensors.torch.save(state, {_ABOUT: json.dumps(about)})
 
 
 def _checkpoint(file: BinaryIO) -> Any:

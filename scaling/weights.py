@@ -1,0 +1,138 @@
+"""Weights of a grown network: those of the network it grew from, and training from there on."""
+
+import hashlib
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from scaling.growth import Grown
+from search.augment import CENTRE, SCALE
+from search.console import Progress
+from search.data import load
+from search.settings import Settings
+from search.train import Recipe, evaluate, train, wilson_interval
+from searchspace.errors import InvalidArgument
+from searchspace.files import write_atomic
+from searchspace.nn import Network, build, load_weights, network_bytes, read_about, read_weights
+from searchspace.nn.inherit import Inherited, inherit
+from searchspace.template import Template
+
+
+class Start(NamedTuple):
+    """Where training begins: a network in eval mode, what its weights came from, and what was written about those."""
+
+    network: Network
+    inherited: Inherited | None
+    about: dict[str, Any]
+
+
+class Trained(NamedTuple):
+    """Accuracies are fractions of the validation split before and after, and of the test split at the end."""
+
+    before: float
+    after: float
+    test: float
+    low: float
+    high: float
+    test_images: int
+    pixels: int
+    epochs: int
+    seconds: float
+
+
+def start(template: Template, grown: Grown, weights: Path | None, *, seed: int) -> Start:
+    """The grown network, with the small network's weights in it or (None) fresh ones.
+
+    Raises StorageError for a file that is no weights file, InvalidArgument for weights of another network and for a
+    network that shrinks.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if weights is None:
+        return Start(build(grown.spec, generator=generator).eval(), None, {})
+    depth, width, _ = grown.factors
+    if min(depth, width) < 1:
+        raise InvalidArgument(
+            f"only a network that grows can inherit, got layers x {depth:.4g} and channels x {width:.4g}: give a "
+            "larger phi or target, or leave --inherit out"
+        )
+    base = template.expand()
+    small = load_weights(base, read_weights(weights))
+    deep = template.expand(depth=depth, name=base.name)
+    inherited = inherit(small, deep, grown.spec, generator=generator)
+    return Start(inherited.network, inherited, read_about(weights))
+
+
+def proxy_resolution(template: Template, grown: Grown, about: dict[str, Any]) -> int:
+    """Pixels to train at: those of the small network's training, or of a search's, grown like the resolution."""
+    before = about.get("trained_at_px")
+    before = before if isinstance(before, int) else Settings.proxy_resolution
+    return max(1, round(before * grown.factors.resolution / template.resolution))
+
+
+def train_on(
+    begin: Start, *, data: str | None, pixels: int, epochs: int, seed: int, out: Path, quiet: bool = False
+) -> Trained:
+    """Train from where `begin` stands, by the recipe of the search, and write the weights to `out`.
+
+    Each epoch is on disk before the next, in a checkpoint beside `out`; the same call goes on there. Raises
+    InvalidArgument for data of another number of classes.
+    """
+    images = load(data, resolution=pixels, seed=seed)
+    if len(images.classes) != begin.network.spec.classes:
+        raise InvalidArgument(
+            f"the network tells {begin.network.spec.classes} classes apart and the data have {len(images.classes)}: "
+            "give the data it was made for with --data"
+        )
+    # Branches of the small network are at work already, so none is calmed: a new one is, by inheritance.
+    recipe = replace(Recipe(), epochs=epochs, calm_residuals=begin.inherited is None)
+    begun = network_bytes(begin.network, {})
+    checkpoint = out.with_name(f".{out.stem}-{hashlib.sha256(begun).hexdigest()[:12]}-{epochs}.ckpt")
+    clock = _Clock()
+    with Progress(clock.left_s, quiet=quiet) as progress:
+        before = evaluate(begin.network, images.validation)
+        progress.line(f"before training: {before:.1%} validation accuracy at {pixels} px")
+        outcome = train(
+            begin.network, train=images.train, validation=images.validation, recipe=recipe, seed=seed,
+            checkpoint=checkpoint,
+            on_step=lambda step, steps: progress.update(clock.at(step / steps), "training"),
+            on_epoch=lambda epoch, value: progress.line(f"epoch {epoch} of {epochs}: {value:.1%} validation accuracy"),
+        )  # fmt: skip
+    test = images.open_test()
+    accuracy = evaluate(begin.network, test)
+    low, high = wilson_interval(accuracy, len(test))
+    about = {
+        "classes": images.classes, "trained_at_px": pixels, "fingerprint": begin.network.spec.fingerprint(),
+        "pixel_centre": CENTRE, "pixel_scale": SCALE,
+    }  # fmt: skip
+    write_weights(begin.network, out, about)
+    checkpoint.unlink(missing_ok=True)
+    return Trained(before, outcome.accuracy, accuracy, low, high, len(test), pixels, outcome.epochs, outcome.seconds)
+
+
+class _Clock:
+    """The time left, from the share of the steps that is done since the first one was asked for."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._first: float | None = None
+        self._share = 0.0
+
+    def at(self, share: float) -> float:
+        """Note the share done; it is handed on."""
+        if self._first is None:
+            self._first, self._began = share, time.monotonic()
+        self._share = share
+        return share
+
+    def left_s(self) -> float | None:
+        """None until something is known."""
+        done = self._share - (self._first or 0.0)
+        return None if done <= 0 else (time.monotonic() - self._began) * (1 - self._share) / done
+
+
+def write_weights(network: Network, out: Path, about: dict[str, Any]) -> None:
+    """The weights as safetensors, with what is known about them. Raises StorageError."""
+    write_atomic(out, network_bytes(network, about))

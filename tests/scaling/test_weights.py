@@ -1,0 +1,98 @@
+"""Inherited weights and training on, on the command line: the chain from a small network's files to a grown one's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scaling.compound import main
+from searchspace.mnasnet_space import mnasnet_space
+from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
+from searchspace.serialize import read_spec
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def best(tmp_path: Path) -> Path:
+    """A small network's best.json and best.safetensors, as a search writes them; 10 classes, 64 px."""
+    space = mnasnet_space(classes=10, resolution=64)
+    spec = space.spec(space.corner("smallest"), name="winner")
+    path = tmp_path / "best.json"
+    path.write_text(spec.to_json())
+    network = build(spec, generator=torch.Generator().manual_seed(0))
+    path.with_suffix(".safetensors").write_bytes(network_bytes(network, {"trained_at_px": 16, "classes": list("ab")}))
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], best: Path, *flags: str) -> dict[str, Any]:
+    out = best.with_name("grown.json")
+    assert main(["--network", str(best), "--out", str(out), *flags, "--json"]) == 0
+    data: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return data
+
+
+def test_a_grown_network_inherits_and_its_files_load(best: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = best.with_suffix(".safetensors")
+    found = run(capsys, best, "--phi", "1", "--inherit", str(weights))["weights"]
+    assert found["difference"] <= 1e-4
+    assert (found["reasons"], found["trained"]) == ([], None)
+    spec = read_spec(best.with_name("grown.json"))
+    grown = load_weights(spec, read_weights(best.with_name("grown.safetensors"))).eval()
+    small = load_weights(read_spec(best), read_weights(weights)).eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(grown(images), small(images), rtol=1e-4, atol=1e-4)
+    assert read_about(best.with_name("grown.safetensors"))["trained_at_px"] == 16
+
+
+def test_the_grown_network_trains_on_and_says_how_good_it_is(
+    best: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
+    weights = best.with_suffix(".safetensors")
+    found = run(capsys, best, "--phi", "1", "--inherit", str(weights), "--epochs", "1")["weights"]["trained"]
+    assert found["pixels"] == 18  # 16 px, grown like the resolution
+    assert (found["epochs"], found["test_images"]) == (1, 3000)
+    assert found["low"] < found["test"] < found["high"]
+    about = read_about(best.with_name("grown.safetensors"))
+    assert about["trained_at_px"] == 18
+    assert about["classes"] == list("0123456789")
+    assert not list(tmp_path.glob(".*.ckpt"))
+
+
+def test_without_inherit_the_grown_network_trains_from_scratch(
+    best: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
+    found = run(capsys, best, "--phi", "0", "--epochs", "1", "--proxy-resolution", "16")["weights"]
+    assert found["inherited_from"] is None
+    assert found["trained"]["pixels"] == 16
+
+
+MISTAKES = {
+    "--inherit best.safetensors": "--inherit writes weights beside the spec, got no --out",
+    "--inherit best.safetensors --phi -1 --out grown.json": "only a network that grows can inherit",
+    "--inherit nowhere.safetensors --out grown.json": "cannot read the weights file nowhere.safetensors",
+    "--inherit best.json --out grown.json": "a weights file must be safetensors or a torch checkpoint",
+    "--inherit best.safetensors --phi 1,2": "--inherit writes one network, got 2",
+    "--inherit best.safetensors --out best.json": "--out must not replace the file that --network reads",
+    "--epochs 0 --out grown.json": "--epochs must be at least 1, got 0",
+    "--data digits --out grown.json": "--data belongs to training, got no --epochs",
+    "--epochs 1 --out grown.json --data nowhere": "nowhere",
+    "--network mobilenet_v2 --inherit best.safetensors --out grown.json": "weights",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    line: str, best: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(best.parent)
+    flags = line.split()
+    assert main(flags if "--network" in flags else ["--network", "best.json", *flags]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert MISTAKES[line] in err

@@ -1,7 +1,11 @@
-"""Compound scaling's formula: how much deeper, wider and finer a network becomes for a coefficient phi."""
+"""Compound scaling's formula: how much deeper, wider and finer a network becomes for a coefficient phi.
+
+`python -m scaling.coefficients fit` finds alpha, beta and gamma for a network, data and a device (scaling.fit_command).
+"""
 
 import json
 import math
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -135,3 +139,9 @@ def read_coefficients(path: Path) -> Coefficients:
         return Coefficients(*map(float, values))  # type: ignore[arg-type]
     except InvalidArgument as error:
         raise InvalidArgument(f"{path}: {error}") from None
+
+
+if __name__ == "__main__":
+    from scaling.fit_command import main
+
+    sys.exit(main())

@@ -158,7 +158,7 @@ def task(args: argparse.Namespace) -> Task:
     goal, coefficients = _goal(args), _coefficients(args)
     if args.resolution_step is not None and args.resolution_step < 1:
         raise InvalidArgument(f"--resolution-step must be at least 1 px, got {args.resolution_step}")
-    template = _base(args) if args.network else efficientnet.B0
+    template = base_template(args.network, out=args.out) if args.network else efficientnet.B0
     latencies = _latencies(args)
     return Task(
         template, coefficients, args.phi or [1.0], _target(goal, latencies), latencies, args.resolution_step or 0
@@ -294,22 +294,22 @@ def _only_preset(args: argparse.Namespace) -> None:
             )
 
 
-def _base(args: argparse.Namespace) -> Template:
+def base_template(network: Path, *, out: Path | None = None) -> Template:
     """The table that --network grows: a published one as its paper has it, a spec file lifted.
 
-    A file that is there is read; another text that is no file's name is looked for in the zoo.
+    A file that is there is read; another text that is no file's name is looked for in the zoo. Raises PhinasError.
     """
-    name = str(args.network)
-    if args.network.suffix == ".json" or args.network.exists():
-        return lift(_read(args))
+    name = str(network)
+    if network.suffix == ".json" or network.exists():
+        return lift(_read(network, out))
     return lift(zoo.get(name)) if zoo.is_grown(name) else zoo.template(name)
 
 
-def _read(args: argparse.Namespace) -> NetworkSpec:
-    if args.out and os.path.realpath(args.out) == os.path.realpath(args.network):
-        raise InvalidArgument(f"--out must not replace the file that --network reads, got {args.out}: choose another")
+def _read(network: Path, out: Path | None) -> NetworkSpec:
+    if out and os.path.realpath(out) == os.path.realpath(network):
+        raise InvalidArgument(f"--out must not replace the file that --network reads, got {out}: choose another")
     try:
-        spec = read_spec(args.network)
+        spec = read_spec(network)
     except (StorageError, InvalidSpec) as error:
         raise type(error)(
             f"{error}; --network takes a spec file, such as the best.json of a search (python -m search.run) or one "
@@ -320,7 +320,7 @@ def _read(args: argparse.Namespace) -> NetworkSpec:
     if max(counts) > LARGEST_COUNT:
         value = f"{max(counts):,}"
         raise InvalidSpec(
-            f"{args.network}: no count of a network may be above {LARGEST_COUNT:,}, got {value[:30]}"
+            f"{network}: no count of a network may be above {LARGEST_COUNT:,}, got {value[:30]}"
             f"{'...' if len(value) > 30 else ''}: mend the file, or make it anew"
         )
     return spec

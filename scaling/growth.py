@@ -179,7 +179,7 @@ def _near(
     template: Template, phi: float, coefficients: Coefficients, step: int, cost: Cost, target: float
 ) -> Iterator[Grown]:
     """Networks near the formula's at `phi` that should cost about the target, those first whose three dimensions agree
-    best on one phi.
+    best on one phi; those that shrink a dimension to grow another come last.
 
     What a network should cost: the formula's, times what changing each dimension alone does to that.
     """
@@ -207,7 +207,7 @@ def _near(
         expected = about * math.prod(known[one] for known, one in zip(relative, options, strict=True))
         if abs(expected / ((1 - BAND / 2) * target) - 1) <= _DOUBT:
             wanted.append(options)
-    return map(grown, sorted(wanted, key=_disagreement))
+    return map(grown, sorted(wanted, key=lambda options: (_backwards(options, phi), _disagreement(options))))
 
 
 def _multipliers(base: float, phis: list[float], share: Callable[[float], float]) -> list[_Option]:
@@ -239,6 +239,11 @@ def _pixels(template: Template, coefficients: Coefficients, phis: list[float], s
         sizes |= {size for size in multiples if least <= size <= LARGEST_RESOLUTION}
     log = math.log(gamma) or math.nan
     return [_Option(size, size / base, None if gamma == 1 else math.log(size / base) / log) for size in sorted(sizes)]
+
+
+def _backwards(options: tuple[_Option, ...], phi: float) -> int:
+    """How many dimensions shrink in a growth, or grow where the network shrinks."""
+    return sum(option.share < 1 if phi >= 0 else option.share > 1 for option in options)
 
 
 def _disagreement(options: tuple[_Option, ...]) -> float:

@@ -87,7 +87,7 @@ def train_on(
             "give the data it was made for with --data"
         )
     # Branches of the small network are at work already, so none is calmed: a new one is, by inheritance.
-    recipe = replace(Recipe(), epochs=epochs, calm_residuals=begin.inherited is None)
+    recipe = replace(Recipe.for_data(data, epochs=epochs), calm_residuals=begin.inherited is None)
     begun = network_bytes(begin.network, {})
     checkpoint = out.with_name(f".{out.stem}-{hashlib.sha256(begun).hexdigest()[:12]}-{epochs}.ckpt")
     clock = _Clock()

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def run_search(
     settings.search_space(classes=2)  # a mistake in --space is told before images are read
     name = settings.study_name
     folder = study_folder(name)
-    with _sole_runner(folder):
+    with sole_runner(folder):
         if fresh:
             set_aside(name)
         is_new = not (folder / DATABASE).exists()
@@ -133,7 +133,7 @@ def _stored_settings(study: optuna.Study) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _sole_runner(folder: Path) -> Iterator[None]:
+def sole_runner(folder: Path) -> Iterator[None]:
     """Only one process searches in a study at a time; the lock goes with the process, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -197,9 +197,8 @@ def _search(settings: Settings, study: optuna.Study, clock: Clock, progress: Pro
 
 
 def recipe_for(settings: Settings) -> Recipe:
-    """The short training's recipe; a mirrored digit is another digit, so only real photographs are flipped."""
-    recipe = Recipe(flip=settings.data not in (None, "digits"))
-    return recipe if settings.epochs is None else replace(recipe, epochs=settings.epochs)
+    """The short training's recipe."""
+    return Recipe.for_data(settings.data, epochs=settings.epochs)
 
 
 def _remember(

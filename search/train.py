@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,12 @@ class Recipe:
     contrast: float = 0.0
     colour: float = 0.0
     cutout: float = 0.0
+
+    @classmethod
+    def for_data(cls, data: str | None, *, epochs: int | None = None) -> Recipe:
+        """The default recipe for a source of `search.data.load`: only real photographs are mirrored, digits are not."""
+        recipe = cls(flip=data not in (None, "digits"))
+        return recipe if epochs is None else replace(recipe, epochs=epochs)
 
     def augmentation(self) -> Augmentation:
         """What varies between two looks at one image."""

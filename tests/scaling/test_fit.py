@@ -1,0 +1,145 @@
+"""Fitting alpha, beta and gamma: equal costs, what is called sure, a study that resumes, the answer's file."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import studies
+from scaling.coefficients import Coefficients, read_coefficients
+from scaling.compound import main as compound
+from scaling.fit import MORE, Candidate, candidates, stand
+from scaling.fit_command import main
+from scaling.growth import Grown
+from searchspace import zoo
+from searchspace.cost import macs
+from searchspace.graph import lower
+from searchspace.latency import LatencyTable
+from searchspace.mnasnet_space import mnasnet_space
+from searchspace.spec import NetworkSpec
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_candidates_are_different_networks_of_twice_the_cost() -> None:
+    template = zoo.template("mobilenet_v2")
+    found = candidates(template, macs, divisions=3, rebase=False)
+    assert len({one.grown.spec.fingerprint() for one in found}) == len(found) >= 10
+    target = MORE * macs(template.expand())
+    shares = [macs(one.grown.spec) / target for one in found]
+    assert max(shares) <= 1
+    assert min(shares) > 0.93  # a rule with little but layers to add comes in coarse steps
+    assert sum(share >= 0.98 for share in shares) >= len(shares) - 2
+    assert {"compound", "fast", "width", "resolution"} <= {one.name for one in found}
+
+
+def test_with_latency_as_cost_phi_1_is_the_network_of_twice_the_latency(latencies: LatencyTable) -> None:
+    def predicted(spec: NetworkSpec) -> float:
+        return latencies.predict(lower(spec)).latency_ms
+
+    template = zoo.template("efficientnet_b0")
+    found = candidates(template, predicted, divisions=1, rebase=True)
+    target = 2 * predicted(template.expand())
+    for one in found:
+        assert predicted(one.grown.spec) <= target
+        depth, width, resolution = one.grown.factors
+        own = one.coefficients
+        if one.name == "resolution":
+            assert own.gamma == pytest.approx(resolution / 224, rel=1e-3)
+        if one.name == "width":
+            assert own.beta == pytest.approx(width, rel=1e-3)
+        if depth == 1:
+            assert own.cost_factor == pytest.approx((width * resolution / 224) ** 2, rel=1e-3)
+
+
+def _candidate(name: str) -> Candidate:
+    spec = zoo.get("mobilenet_v2")
+    return Candidate(name, Coefficients(), Grown(1.0, Coefficients().factors(1, base_resolution=224), spec))
+
+
+def test_the_best_is_sure_where_seeds_scatter_less_than_it_leads() -> None:
+    a, b, c = (_candidate(name) for name in "abc")
+    rows = stand([(a, (0.80, 0.81, 0.805)), (b, (0.90, 0.91, 0.905)), (c, (0.903, 0.897, 0.906))])
+    assert [(row.candidate.name, row.tied) for row in rows] == [("b", True), ("c", True), ("a", False)]
+    assert rows[0].standard_error == pytest.approx(0.005 / 3**0.5, rel=0.1)
+
+
+def test_one_seed_each_ties_all() -> None:
+    rows = stand([(_candidate("a"), (0.5,)), (_candidate("b"), (0.9,))])
+    assert all(row.tied for row in rows)
+    assert stand([]) == []
+
+
+@pytest.fixture
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PHINAS_STUDIES", str(tmp_path / "studies"))
+    monkeypatch.chdir(tmp_path)
+    space = mnasnet_space(classes=10, resolution=64)
+    spec = replace(space.spec(space.corner("smallest")), name="tiny")
+    path = tmp_path / "best.json"
+    path.write_text(spec.to_json())
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
+    fixed = ["--divisions", "1", "--epochs", "1", "--proxy-resolution", "20"]
+    assert main(["fit", "--network", "best.json", *fixed, *flags, "--json"]) == 0
+    data: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return data
+
+
+def test_a_fit_stops_and_goes_on_and_its_answer_grows_a_network(
+    network: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(capsys, "--seeds", "1", "--minutes", "0.0001")
+    assert first["coefficients"] is None
+    assert first["missing"] >= 5
+    assert not Path("coefficients.json").exists()
+    found = run(capsys, "--seeds", "1")
+    assert found["missing"] == 0
+    assert not found["sure"]  # one seed tells nothing
+    assert all(row["tied"] for row in found["candidates"])
+    accuracies = [row["accuracy"] for row in found["candidates"]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    frame = studies.load(found["study"])
+    assert len(frame) == len(found["candidates"])
+    assert frame["accuracy"].max() == accuracies[0]
+    assert {"rule", "alpha", "beta", "gamma"} <= set(frame.columns)
+    monkeypatch.setattr("scaling.fit.train", None)  # nothing is trained again
+    assert run(capsys, "--seeds", "1")["candidates"] == found["candidates"]
+    own = read_coefficients(Path("coefficients.json"))
+    assert own == Coefficients(**found["coefficients"])
+    assert compound(["--network", "best.json", "--coefficients", "coefficients.json", "--phi", "1"]) == 0
+    capsys.readouterr()
+    assert main(["fit", "--network", "best.json", "--divisions", "1", "--epochs", "1", "--proxy-resolution", "20",
+                 "--seeds", "1"]) == 0  # fmt: skip
+    out = capsys.readouterr().out
+    assert "NOT sure" in out
+    assert "--coefficients coefficients.json --phi 1" in out
+    assert main(["fit", "--network", "best.json", "--divisions", "1", "--epochs", "2", "--proxy-resolution", "20",
+                 "--study", found["study"]]) == 2  # fmt: skip
+    assert "made with other settings" in capsys.readouterr().err
+
+
+MISTAKES = {
+    "": "the following arguments are required: action",
+    "grow": "invalid choice: 'grow'",
+    "fit --seeds 0": "--seeds must be above 0, got 0",
+    "fit --minutes -1": "--minutes must be above 0, got -1",
+    "fit --network nowhere.json": "cannot read the spec file nowhere.json",
+    "fit --latency nowhere.json": "cannot read the latency table nowhere.json",
+    "fit --network best.json --divisions 0": "--divisions must be at least 1",
+    "fit --network best.json --cost latency": "this device has no latency table yet",
+    "fit --network best.json --data nowhere": "nowhere",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(line: str, network: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert MISTAKES[line] in err.splitlines()[-1]

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 import studies
+from scaling.compound import main as compound
 from search.run import main
 from searchspace.cost import costs
 from searchspace.export import main as export
@@ -97,6 +98,21 @@ def test_a_finished_study_is_printed_again_and_not_run_again(
     assert json.loads(capsys.readouterr().out) == json.loads((finished / "summary.json").read_text())
     assert time.monotonic() - began < 5
     assert (finished / "best.json").read_bytes() == before[1]
+
+
+def test_the_printed_command_grows_the_winner_and_trains_on_from_its_weights(
+    finished: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(flags(place, "--trials", "2", "--study", "done")) == 0
+    printed = next(line for line in capsys.readouterr().out.splitlines() if "scaling.compound" in line)
+    words = shlex.split(printed)[3:]
+    words[words.index("--epochs") + 1] = "1"
+    assert compound([*words, "--proxy-resolution", "16", "--json"]) == 0
+    weights = json.loads(capsys.readouterr().out)["weights"]
+    assert weights["difference"] <= 1e-4 or weights["reasons"]
+    assert weights["trained"]["test_images"] == 3000
+    network = build(read_spec(finished / "grown.json"))
+    network.load_state_dict(load_file(finished / "grown.safetensors"))
 
 
 def test_the_same_seed_gives_the_same_winner_with_the_same_weights(finished: Path, place: Path) -> None:

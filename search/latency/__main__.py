@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from searchspace.spec import NetworkSpec
 
 WORST = 3
-ACTIONS = ("build", "check", "measure", "predict", "adapt")
+ACTIONS = ("build", "check", "measure", "predict", "adapt", "export", "import")
 _EPILOG = """\
 examples:
   python -m search.latency build                     measure this machine, or say what was measured before
@@ -31,6 +31,8 @@ examples:
   python -m search.latency build --zoo --out phone.json    the table as a file, for other machines
   python -m search.latency predict --network mobilenet_v2 --latency phone.json
   python -m search.latency adapt --latency eager.json --runtime onnxruntime --out ort.json    from 10 networks
+  python -m search.latency export --folder phone/    ONNX files and a CSV to fill, for a device without Python
+  python -m search.latency import --folder phone/ --device "my phone" --threads 4 --out phone.json
   python -m search.latency build --threads 1         a table for one thread
   python -m search.latency check --runtime onnxruntime --networks 40
 The table lies in ~/.cache/phinas (or $PHINAS_CACHE); Ctrl-C keeps what was measured, the same command goes on.
@@ -47,12 +49,17 @@ def parser() -> CommandParser:
     add = cli.add_argument
     add("action", choices=ACTIONS, help="build: measure the kernels that the table lacks; check: predict and measure "
         "random networks; measure: time given networks, interleaved; predict: what a table says of given networks; "
-        "adapt: make of another device's table one for this, by a few networks measured here")  # fmt: skip
+        "adapt: make of another device's table one for this, by a few networks measured here; export, import: a "
+        "table of a device that runs no Python")  # fmt: skip
     add("--network", action="append", metavar="NAME", help="measure, predict: a network of the zoo or a spec file "
         "(.json); give it again for more")  # fmt: skip
     add("--latency", type=Path, metavar="FILE", help="predict, check, adapt: a table that build --out wrote "
         "(default: this device's own; adapt: needed)")  # fmt: skip
-    add("--out", type=Path, metavar="FILE.json", help="build, adapt: write the table there, to take it along")
+    add("--folder", type=Path, metavar="DIR", help="export: where to write; import: what was exported and filled in")
+    add("--kernels", type=integer, metavar="N", help="export: so many kernels, those of the networks at least; others "
+        "are estimated (default: 500)")  # fmt: skip
+    add("--device", metavar="NAME", help="import: what the device is called in the table")
+    add("--out", type=Path, metavar="FILE.json", help="build, adapt, import: write the table there, to take it along")
     add("--resolution", type=integer, metavar="PX", help="pixels of the networks (default: 224, or --latency's; "
         "measure, predict: their own)")  # fmt: skip
     add("--classes", type=integer, default=1000, metavar="N", help="classes of the network (default: %(default)s)")
@@ -68,7 +75,7 @@ def parser() -> CommandParser:
         "the networks, at three widths and resolutions")  # fmt: skip
     add("--plot", type=Path, metavar="FILE", help="check: predicted against measured, as .png, .svg or .pdf")
     add("--again", action="store_true", help="build: measure everything anew (after a table made on a busy machine)")
-    add("--networks", type=integer, metavar="N", help="check, adapt: how many (default: 40, adapt 10)")
+    add("--networks", type=integer, metavar="N", help="check, adapt, export: how many (default: 40, the others 10)")
     add("--seconds", type=number, metavar="S", help="time for the measurement (default: 3 a network, check 1.5)")
     add("--seed", type=integer, default=1, metavar="N", help="check, adapt: which networks (default: %(default)s)")
     add("--cache-dir", type=Path, metavar="DIR", help="where tables lie")
@@ -81,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     cli = parser()
     try:
         args = cli.parse_args(argv)
-        for name in ("networks", "seconds", "resolution", "classes", "threads"):
+        for name in ("networks", "seconds", "resolution", "classes", "threads", "kernels"):
             if getattr(args, name) is not None and getattr(args, name) <= 0:
                 raise InvalidArgument(f"--{name} must be above 0, got {getattr(args, name)}; see {cli.prog} --help")
         _check_flags(args)
@@ -105,10 +112,17 @@ def _check_flags(args: argparse.Namespace) -> None:
         raise InvalidArgument(
             "adapt makes a table of another one: name that with --latency, and the new one with --out"
         )
+    if action in ("export", "import") and not args.folder:
+        raise InvalidArgument(f"{action} needs --folder, the place of the ONNX files")
+    if action == "import" and not (args.out and args.device and args.threads):
+        raise InvalidArgument("import needs --device NAME, --threads N and --out FILE.json, for the table's identity")
     belongs = (
         ("--network", given, ("measure", "predict")),
         ("--again", args.again, ("build",)),
-        ("--out", args.out, ("build", "adapt")),
+        ("--out", args.out, ("build", "adapt", "import")),
+        ("--folder", args.folder, ("export", "import")),
+        ("--kernels", args.kernels, ("export",)),
+        ("--device", args.device, ("import",)),
         ("--plot", args.plot, ("check",)),
         ("--latency", args.latency, ("predict", "check", "adapt")),
     )
@@ -245,6 +259,38 @@ def _run_adapt(args: argparse.Namespace) -> str:
     )
 
 
+def _run_export(args: argparse.Namespace) -> str:
+    space = _space(args, DEFAULT_RESOLUTION)
+    from search.latency.portable import KERNELS, export
+
+    kernels, networks = export(
+        space, args.folder, kernels=args.kernels or KERNELS, networks=args.networks or 10, seed=args.seed,
+        progress=show_progress,
+    )  # fmt: skip
+    show_progress(1.0, "")
+    if args.json:
+        return json.dumps({"folder": str(args.folder), "kernels": kernels, "networks": networks}, indent=1)
+    return (
+        f"{kernels} kernels and {networks} networks as ONNX files in {args.folder}\n"
+        f"next: time them on the device as {args.folder / 'README.md'} says, fill {args.folder / 'times.csv'}, then\n"
+        f"  python -m search.latency import --folder {args.folder} --device NAME --threads N --out device.json"
+    )
+
+
+def _run_import(args: argparse.Namespace) -> str:
+    from search.latency.portable import import_
+    from search.latency.report import table_text
+
+    table = import_(args.folder, device=args.device, runtime=args.runtime or "onnx", threads=args.threads)
+    write_atomic(args.out, table.to_json())
+    if args.json:
+        return json.dumps({"table": table.to_dict(), "written": str(args.out)}, indent=1)
+    return (
+        f"{table_text(table)}\nwritten to {args.out}\n"
+        f"next: python -m search.latency predict --network mobilenet_v2 --latency {args.out}"
+    )
+
+
 def _own_table(args: argparse.Namespace) -> "LatencyTable":
     """This device's table for 224 px, as it is: nothing is measured."""
     from search.latency.cache import stored_table
@@ -289,6 +335,7 @@ def _zoo_variants(args: argparse.Namespace, resolution: int) -> "list[NetworkSpe
 
 _RUN = {
     "build": _run_build, "check": _run_check, "measure": _run_measure, "predict": _run_predict, "adapt": _run_adapt,
+    "export": _run_export, "import": _run_import,
 }  # fmt: skip
 
 if __name__ == "__main__":

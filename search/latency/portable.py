@@ -1,0 +1,231 @@
+"""Tables for devices that run no Python: `export` writes kernels and networks as ONNX files and a CSV to fill,
+`import_` makes the table of what was filled in.
+
+A kernel alone in a loop takes less than inside a network (0.47 to 0.64 of it was seen), so whole networks are timed as
+well: `adapt` finds a factor for each group of kernels from them.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from search.latency.adapt import adapt, networks_to_measure
+from search.latency.kernels import placed_blocks
+from searchspace.cost import layer_params_macs
+from searchspace.errors import InvalidTable
+from searchspace.estimate import kind_of, layer_of
+from searchspace.files import read_json, storage_error, write_atomic
+from searchspace.graph import Layer, Signature, lower
+from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
+from searchspace.nn import untrained
+from searchspace.nn.onnx_model import OnnxGraph, to_onnx
+from searchspace.serialize import spec_from_json, spec_to_dict
+from searchspace.space import SearchSpace
+from searchspace.spec import NetworkSpec
+
+KERNELS = 500
+MANIFEST, TIMES, README = "manifest.json", "times.csv", "README.md"
+_FAR = 100.0  # times what the rest says: a row in another unit, not a slow kernel
+Progress = Any
+
+_HOW = """\
+# A latency table of this device
+
+Time every .onnx file in kernels/ and networks/ on the device: one image (batch 1), float32, the threads you will
+deploy with, nothing else running. Put the median in milliseconds into times.csv behind the file's name. Then, on a
+machine with phinas:
+
+    python -m search.latency import --folder {folder} --device "NAME" --threads N --out device.json
+
+Some usual benchmark programs (each prints milliseconds; F is a file):
+
+* ONNX Runtime: `onnxruntime_perf_test -I -x 1 -r 100 F` (the average or median latency)
+* OpenVINO: `benchmark_app -m F -hint latency -nthreads 1 -niter 100` (Median)
+* TensorRT: `trtexec --onnx=F --iterations=100` (GPU Compute Time, median)
+* any program that reads ONNX or what you convert it to: the same files, the same input shapes
+
+All of a directory, in a shell (put your program and how its milliseconds are cut out in place of MEASURE):
+
+    for f in kernels/*.onnx networks/*.onnx; do echo "$f,$(MEASURE "$f")"; done > times.csv
+
+The networks matter most: kernels alone in a loop are faster than in a network, and these tell by how much. Rows may
+stand in any order; the header line may stay or go.
+"""
+
+
+def export(
+    space: SearchSpace, folder: Path, *, kernels: int = KERNELS, networks: int = 10, seed: int = 0,
+    progress: Progress = lambda *_: None,
+) -> tuple[int, int]:  # fmt: skip
+    """Write the folder; (kernels, networks) in it. All kernels of the networks are among them, and others of the space
+    up to `kernels`, evenly of every kind; the rest is estimated later.
+
+    Raises InvalidArgument where onnx is not installed, StorageError.
+    """
+    specs = networks_to_measure(space, count=networks, seed=seed)
+    chosen = _choose(space, specs, kernels)
+    files: dict[str, list[Any]] = {}
+    for number, signature in enumerate(chosen):
+        name = f"kernels/k{number:04}.onnx"
+        write_atomic(folder / name, _kernel(layer_of(signature)))
+        files[name] = list(signature)
+        progress(number / (len(chosen) + 4 * len(specs)), "writing kernels")
+    models = {}
+    for number, spec in enumerate(specs):
+        name = f"networks/n{number:02}.onnx"
+        write_atomic(folder / name, to_onnx(untrained(spec)).SerializeToString())
+        models[name] = spec_to_dict(spec)
+        progress((len(chosen) + 4 * number) / (len(chosen) + 4 * len(specs)), "writing networks")
+    write_atomic(folder / README, _HOW.format(folder=folder))
+    rows = "".join(f"{name},\n" for name in [*files, *models])
+    if not (folder / TIMES).exists():  # never over what a person filled in
+        write_atomic(folder / TIMES, f"file,ms\n{rows}")
+    content = {"schema": SCHEMA, "resolution": space.resolution, "kernels": files, "networks": models}
+    write_atomic(folder / MANIFEST, json.dumps(content) + "\n")
+    return len(files), len(models)
+
+
+def _choose(space: SearchSpace, specs: Sequence[NetworkSpec], count: int) -> list[Signature]:
+    """Every kernel of the networks, then as many others as are asked for, evenly by kind and size."""
+    needed = {layer.signature: layer for spec in specs for layer in lower(spec).layers}
+    others = {layer.signature: layer for block in placed_blocks(space) for layer in block.layers}
+    rest = sorted(
+        (layer for signature, layer in others.items() if signature not in needed),
+        key=lambda layer: (str(kind_of(layer)), layer.activation, layer_params_macs(layer)[1], layer.in_shape),
+    )
+    more = max(0, min(len(rest), count - len(needed)))
+    return [*needed, *(rest[index * len(rest) // more].signature for index in range(more))]
+
+
+def _kernel(layer: Layer) -> bytes:
+    """One layer as a model of its own, with random weights."""
+    model = OnnxGraph()
+    layer = layer._replace(name="kernel")
+    channels, height, width = layer.in_shape
+    second = layer.out_shape[0] - channels if layer.op == "concat" else channels
+    shapes = [channels, second] if layer.op in ("add", "concat") else [channels]
+    inputs = [model.input(f"input{number}", (1, count, height, width)) for number, count in enumerate(shapes)]
+    out = model.layer(layer, inputs, _weights(layer), "kernel")
+    model.output(out, (1, layer.out_shape[0]) if layer.op == "linear" else (1, *layer.out_shape))
+    content: bytes = model.proto("kernel").SerializeToString()
+    return content
+
+
+def _weights(layer: Layer) -> dict[str, Tensor]:
+    """Random weights under the names that OnnxGraph.layer reads."""
+    channels, out = layer.in_shape[0], layer.out_shape[0]
+    shapes: dict[str, tuple[int, ...]] = {}
+    if layer.op == "conv":
+        shapes = {"conv.weight": (out, channels // layer.groups, layer.kernel, layer.kernel), "conv.bias": (out,)}
+    elif layer.op == "linear":
+        shapes = {"weight": (out, channels), "bias": (out,)}
+    elif layer.op == "se":
+        inner = layer.squeeze_channels
+        shapes = {"reduce.weight": (inner, channels, 1, 1), "reduce.bias": (inner,),
+                  "expand.weight": (channels, inner, 1, 1), "expand.bias": (channels,)}  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    return {f"kernel.{name}": torch.randn(shape, generator=generator) / 8 for name, shape in shapes.items()}
+
+
+def import_(folder: Path, *, device: str, runtime: str, threads: int) -> LatencyTable:
+    """The table of the filled-in folder. Its ms are the device's own: no reference was timed beside, so its
+    `reference_ms` is 1.
+
+    Raises StorageError for files that cannot be read, InvalidTable for a CSV with rows that are missing, unknown, given
+    twice, not above 0, or in another unit than the others.
+    """
+    manifest = read_json(folder / MANIFEST)
+    try:
+        resolution, sound = int(manifest["resolution"]), manifest["schema"] == SCHEMA
+        kernels = {name: _signature(row) for name, row in manifest["kernels"].items()}
+        specs = {name: spec_from_json(json.dumps(row)) for name, row in manifest["networks"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidTable(f"{folder / MANIFEST} is damaged ({error}): export the folder again") from None
+    if not sound:
+        raise InvalidTable(f"{folder / MANIFEST} must have schema {SCHEMA}: export the folder again")
+    times = _times(folder / TIMES, {*kernels, *specs})
+    _same_unit(folder / TIMES, {name: layer_of(signature) for name, signature in kernels.items()}, times)
+    identity = Identity(
+        schema=SCHEMA, machine=device, runtime=runtime, threads=threads, dtype="float32", batch=1,
+        memory_format="runtime's own", resolution=resolution, versions={},
+    )  # fmt: skip
+    alone = {signature: times[name] for name, signature in kernels.items()}
+    table = LatencyTable(identity, 1.0, alone, Correction(1.0, 0.0, 0.0))
+    measured = [times[name] for name in specs]
+    for (name, spec), ms in zip(specs.items(), measured, strict=True):
+        total = table.latency_ms(lower(spec))
+        if not 1 / _FAR < total / ms < _FAR:
+            raise InvalidTable(
+                f"{folder / TIMES}: {name} takes {ms:g} ms and its kernels {total:.3g} ms together: give all rows in "
+                "milliseconds"
+            )
+    return adapt(table, list(specs.values()), measured, identity=identity, reference_ms=1.0)
+
+
+def _signature(row: list[Any]) -> Signature:
+    op, in_shape, out_shape, *rest = row
+    return (op, tuple(in_shape), tuple(out_shape), *rest)
+
+
+def _times(path: Path, wanted: set[str]) -> dict[str, float]:
+    """ms by file. Raises InvalidTable naming the first row that is wrong, and how many are missing."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise storage_error("read", path, error) from error
+    except UnicodeDecodeError:
+        raise InvalidTable(f"{path} must be a text file with rows file,ms, and is none") from None
+    times: dict[str, float] = {}
+    for number, row in enumerate(csv.reader(io.StringIO(text)), start=1):
+        cells = [cell.strip() for cell in row]
+        if not any(cells) or cells[:2] == ["file", "ms"]:
+            continue
+        name = cells[0].removeprefix("./")
+        where = f"{path}, line {number}"
+        if name not in wanted:
+            raise InvalidTable(f"{where}: the first column must be a file of the manifest, got {name!r}")
+        if name in times:
+            raise InvalidTable(f"{where}: {name} stands there a second time: keep one of its rows")
+        if len(cells) < 2 or not cells[1]:
+            continue  # told together below
+        try:
+            ms = float(cells[1])
+        except ValueError:
+            ms = math.nan
+        if len(cells) > 2 or not 0 < ms < math.inf:
+            raise InvalidTable(f"{where}: {name} needs one number of milliseconds above 0, got {','.join(cells[1:])!r}")
+        times[name] = ms
+    missing = sorted(wanted - times.keys())
+    if missing:
+        some = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+        raise InvalidTable(
+            f"{path} must have a time for every file, {len(missing)} of {len(wanted)} are missing: {some}"
+        )
+    return times
+
+
+def _same_unit(path: Path, layers: dict[str, Layer], times: dict[str, float]) -> None:
+    """A kernel that takes 100 times more or less than its size says, by what all others take, is in another unit."""
+    ratios = {name: times[name] / _rough(layer) for name, layer in layers.items()}
+    middle = sorted(ratios.values())[len(ratios) // 2]
+    for name, ratio in ratios.items():
+        if not 1 / _FAR < ratio / middle < _FAR:
+            more = f"{ratio / middle:.0f} times more" if ratio > middle else f"{middle / ratio:.0f} times less"
+            raise InvalidTable(
+                f"{path}: {name} takes {times[name]:g} ms, {more} than kernels of its size do here: is the row in "
+                "another unit than milliseconds?"
+            )
+
+
+def _rough(layer: Layer) -> float:
+    """About what a kernel takes, in any unit: a call, its MACs, its values."""
+    _, macs = layer_params_macs(layer)
+    values = sum(c * h * w for c, h, w in (layer.in_shape, layer.out_shape))
+    return 0.05 + macs / 3e7 + values / 3e6

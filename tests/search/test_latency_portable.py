@@ -1,0 +1,138 @@
+"""Tables of devices without Python: what is exported runs, what is filled in becomes a table, wrong rows are named."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from search.latency.__main__ import main
+from search.latency.portable import MANIFEST, TIMES, _kernel, export, import_
+from searchspace import zoo
+from searchspace.cost import layer_params_macs
+from searchspace.errors import InvalidTable
+from searchspace.estimate import kind_of, layer_of
+from searchspace.graph import Layer, lower
+from searchspace.latency import read_table
+from searchspace.mnasnet_space import mnasnet_space
+from searchspace.serialize import spec_from_json
+from searchspace.space import SearchSpace
+
+pytest.importorskip("onnx", reason="needs the extra 'onnx'")
+
+
+def small_space() -> SearchSpace:
+    space = mnasnet_space(classes=5, resolution=32)
+    return space.with_choices({"*.width_mult": (0.75,), "*.kernel": (3, 5), "*.activation": ("relu", "swish")})
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phone")
+    kernels, networks = export(small_space(), folder, kernels=0, networks=6)
+    assert (kernels > 50, networks) == (True, 6)
+    return folder
+
+
+def device(layer: Layer) -> float:
+    """What a made-up device takes in a network: kernels by their MACs and values, depthwise ones dear."""
+    _, macs = layer_params_macs(layer)
+    channels, height, width = layer.out_shape
+    return 0.02 + macs / (5e6 if layer.groups > 1 else 2e7) + channels * height * width / 5e6
+
+
+def fill(folder: Path, change: Callable[[str, float], str] = lambda _, ms: f"{ms:.6f}") -> None:
+    """times.csv as that device would have it: kernels in a loop take 0.6 of what they take in a network."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    rows = {}
+    for name, (op, in_shape, out_shape, *rest) in manifest["kernels"].items():
+        rows[name] = 0.6 * device(layer_of((op, tuple(in_shape), tuple(out_shape), *rest)))
+    for name, row in manifest["networks"].items():
+        rows[name] = 0.3 + sum(map(device, lower(spec_from_json(json.dumps(row))).layers))
+    (folder / TIMES).write_text("file,ms\n" + "".join(f"{name},{change(name, ms)}\n" for name, ms in rows.items()))
+
+
+def test_a_filled_folder_becomes_a_table_that_predicts_networks_it_has_not_seen(exported: Path, tmp_path: Path) -> None:
+    fill(exported)
+    flags = ["import", "--folder", str(exported), "--device", "my phone", "--threads", "4"]
+    assert main([*flags, "--out", str(tmp_path / "phone.json")]) == 0
+    table = read_table(tmp_path / "phone.json")
+    assert (table.identity["machine"], table.identity["threads"]) == ("my phone", 4)
+    space, rng = small_space(), random.Random(1)
+    close = 0
+    for _ in range(20):
+        graph = lower(space.spec(space.sample(rng)))
+        real = 0.3 + sum(map(device, graph.layers))
+        close += abs(table.predict(graph).latency_ms / real - 1) < 0.1
+    assert close >= 18
+
+
+def test_what_a_person_filled_in_is_not_written_over(exported: Path) -> None:
+    fill(exported)
+    before = (exported / TIMES).read_text()
+    export(small_space(), exported, kernels=0, networks=6)
+    assert (exported / TIMES).read_text() == before
+
+
+def test_every_kind_of_kernel_runs_as_a_model_of_its_own() -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
+    import numpy as np
+
+    kinds: dict[object, Layer] = {}
+    for name in ("efficientnet_b0", "mobilenet_v3_small", "shufflenet_v1", "shufflenet_v2", "squeezenet1_1"):
+        for layer in lower(zoo.get(name, resolution=64)).layers:
+            kinds.setdefault((kind_of(layer), layer.activation), layer)
+    assert {layer.op for layer in kinds.values()} >= {
+        "conv",
+        "se",
+        "add",
+        "concat",
+        "slice",
+        "shuffle",
+        "maxpool",
+        "linear",
+    }
+    for layer in kinds.values():
+        session = onnxruntime.InferenceSession(_kernel(layer), providers=["CPUExecutionProvider"])
+        feeds = {one.name: np.zeros(one.shape, np.float32) for one in session.get_inputs()}
+        (out,) = session.run(None, feeds)
+        assert out.shape[1:] == (layer.out_shape if out.ndim == 4 else layer.out_shape[:1]), layer
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda name, ms: "" if name == "kernels/k0003.onnx" else f"{ms}", "1 of .* are missing: kernels/k0003.onnx"),
+        (
+            lambda name, ms: f"-{ms}" if name.endswith("k0003.onnx") else f"{ms}",
+            "k0003.onnx needs one number",
+        ),
+        (lambda name, ms: "fast" if name.endswith("k0003.onnx") else f"{ms}", "above 0, got 'fast'"),
+        (
+            lambda name, ms: f"{1e3 * ms}" if name.endswith("k0003.onnx") else f"{ms}",
+            "k0003.onnx takes .* unit",
+        ),
+        (lambda name, ms: f"{1e3 * ms}" if name.startswith("kernels") else f"{ms}", "give all rows in milliseconds"),
+        (lambda _, ms: f"{ms}\nkernels/k0001.onnx,1", "stands there a second time"),
+        (lambda _, ms: f"{ms}\nkernels/none.onnx,1", "must be a file of the manifest, got 'kernels/none.onnx'"),
+    ],
+)
+def test_a_wrong_row_is_named(exported: Path, change: Callable[[str, float], str], message: str) -> None:
+    fill(exported, change)
+    with pytest.raises(InvalidTable, match=message):
+        import_(exported, device="phone", runtime="onnx", threads=1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("export", "export needs --folder"),
+        ("import --folder x", "import needs --device NAME, --threads N and --out"),
+        ("build --folder x", "--folder belongs to export and import"),
+        ("import --folder nowhere --device a --threads 1 --out t.json", "cannot read nowhere/manifest.json"),
+    ],
+)
+def test_a_mistake_exits_2(flags: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(flags.split()) == 2
+    assert message in capsys.readouterr().err

@@ -46,6 +46,11 @@ def grow(template: Template, *, phi: float, coefficients: Coefficients, resoluti
             f"makes it {template.resolution} x {coefficients.gamma:g}^{phi:g} = {factors.resolution} px: give a "
             "larger --phi"
         )
+    if factors.resolution > LARGEST_RESOLUTION:
+        raise InvalidArgument(
+            f"the resolution may be at most {LARGEST_RESOLUTION} px, but in steps of {resolution_step} px it becomes "
+            f"{factors.resolution}: give a smaller --resolution-step or --phi"
+        )
     place, narrowest = _narrowest(base)
     if narrowest * factors.width < 0.5:
         raise InvalidArgument(
@@ -138,12 +143,18 @@ def _range(template: Template, coefficients: Coefficients, resolution_step: int)
     base = template.expand()
     least = _fewest_pixels(template, resolution_step)
     _, narrowest = _narrowest(base)
+    most = LARGEST_RESOLUTION // resolution_step * resolution_step
+    if coefficients.gamma > 1 and least > most:
+        raise InvalidArgument(
+            f"a resolution must lie between this base's total stride of {base.total_stride} px and "
+            f"{LARGEST_RESOLUTION} px, and no multiple of {resolution_step} px does: give a smaller --resolution-step"
+        )
     low, high = -math.inf, math.inf
     for value, smallest, largest in (
         (coefficients.alpha, 1 / LARGEST_FACTOR, LARGEST_FACTOR),
         (coefficients.beta, max(1 / LARGEST_FACTOR, 0.5 / narrowest), LARGEST_FACTOR),
         (coefficients.gamma, max(1 / LARGEST_FACTOR, least / template.resolution),
-         min(LARGEST_FACTOR, LARGEST_RESOLUTION / template.resolution)),
+         min(LARGEST_FACTOR, most / template.resolution)),
     ):  # fmt: skip
         if value > 1:
             low = max(low, math.log(min(1.0, smallest)) / math.log(value))
@@ -202,12 +213,14 @@ def _near(
         {one: cost(grown((*middle[:place], one, *middle[place + 1 :])).spec) / about for one in options}
         for place, options in enumerate(dimensions)
     ]
-    wanted = []
-    for options in itertools.product(*dimensions):
-        expected = about * math.prod(known[one] for known, one in zip(relative, options, strict=True))
-        if abs(expected / ((1 - BAND / 2) * target) - 1) <= _DOUBT:
-            wanted.append(options)
-    return map(grown, sorted(wanted, key=lambda options: (_backwards(options, phi), _disagreement(options))))
+    wanted = {}
+    for options in sorted(
+        itertools.product(*dimensions), key=lambda options: (_backwards(options, phi), _disagreement(options))
+    ):
+        changes = tuple(known[one] for known, one in zip(relative, options, strict=True))
+        if abs(about * math.prod(changes) / ((1 - BAND / 2) * target) - 1) <= _DOUBT:
+            wanted.setdefault(changes, options)  # what changes no cost (pixels no parameters) is tried once
+    return map(grown, wanted.values())
 
 
 def _multipliers(base: float, phis: list[float], share: Callable[[float], float]) -> list[_Option]:

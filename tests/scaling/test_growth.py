@@ -71,6 +71,27 @@ def test_targets_are_met_within_2_percent_below(name: str, cost: Callable[[Netwo
     assert min(shares) > 0.95
 
 
+@pytest.mark.parametrize(
+    ("name", "factor"), [("mobilenet_v3_small", 2), ("mobilenet_v3_small", 5), ("fbnet_c", 0.5), ("fbnet_c", 5)]
+)
+def test_pixels_that_cost_no_parameters_do_not_use_up_the_networks_to_try(name: str, factor: float) -> None:
+    # For each of these a grid over depth and width has networks within 2 % below the target.
+    base = template(name)
+    target = factor * params(base.expand())
+    grown = grow_to(base, cost=params, target=target, coefficients=Coefficients())
+    assert (1 - BAND) * target <= params(grown.spec) <= target
+
+
+def test_no_resolution_step_leads_beyond_the_largest_resolution() -> None:
+    base = template("efficientnet_b0")
+    with pytest.raises(InvalidArgument, match="at most 8192 px, but in steps of 10000 px it becomes 10000"):
+        grow(base, phi=1, coefficients=Coefficients(), resolution_step=10_000)
+    with pytest.raises(InvalidArgument, match="no multiple of 9000 px does"):
+        grow_to(base, cost=macs, target=1e12, coefficients=Coefficients(), resolution_step=9000)
+    largest = grow_to(base, cost=macs, target=7e14, coefficients=Coefficients(), resolution_step=5000)
+    assert largest.spec.resolution == 5000
+
+
 def test_a_latency_target_is_met_by_the_tables_own_prediction(latencies: LatencyTable) -> None:
     def predicted(spec: NetworkSpec) -> float:
         return latencies.predict(lower(spec)).latency_ms

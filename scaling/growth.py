@@ -209,13 +209,15 @@ def _near(
         return Grown(own, factors, _expand(template, factors, own))
 
     about = cost(grown(middle).spec)
+    # Not by the sign of phi: where one more layer a stage passes the target, phi stays a hair below 0.
+    grows = target >= cost(template.expand())
     relative = [
         {one: cost(grown((*middle[:place], one, *middle[place + 1 :])).spec) / about for one in options}
         for place, options in enumerate(dimensions)
     ]
     wanted = {}
     for options in sorted(
-        itertools.product(*dimensions), key=lambda options: (_backwards(options, phi), _disagreement(options))
+        itertools.product(*dimensions), key=lambda options: (_backwards(options, grows), _disagreement(options))
     ):
         changes = tuple(known[one] for known, one in zip(relative, options, strict=True))
         if abs(about * math.prod(changes) / ((1 - BAND / 2) * target) - 1) <= _DOUBT:
@@ -254,9 +256,9 @@ def _pixels(template: Template, coefficients: Coefficients, phis: list[float], s
     return [_Option(size, size / base, None if gamma == 1 else math.log(size / base) / log) for size in sorted(sizes)]
 
 
-def _backwards(options: tuple[_Option, ...], phi: float) -> int:
+def _backwards(options: tuple[_Option, ...], grows: bool) -> int:
     """How many dimensions shrink in a growth, or grow where the network shrinks."""
-    return sum(option.share < 1 if phi >= 0 else option.share > 1 for option in options)
+    return sum(option.share < 1 if grows else option.share > 1 for option in options)
 
 
 def _disagreement(options: tuple[_Option, ...]) -> float:

@@ -82,6 +82,13 @@ def test_pixels_that_cost_no_parameters_do_not_use_up_the_networks_to_try(name: 
     assert (1 - BAND) * target <= params(grown.spec) <= target
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_large"])
+def test_a_target_a_little_above_the_base_shrinks_no_dimension(name: str) -> None:
+    base = template(name)  # one more layer a stage passes 1.3 times the cost, so the formula's phi is a hair below 0
+    grown = grow_to(base, cost=macs, target=1.3 * macs(base.expand()), coefficients=Coefficients())
+    assert min(grown.factors.depth, grown.factors.width, grown.factors.resolution / base.resolution) >= 1
+
+
 def test_no_resolution_step_leads_beyond_the_largest_resolution() -> None:
     base = template("efficientnet_b0")
     with pytest.raises(InvalidArgument, match="at most 8192 px, but in steps of 10000 px it becomes 10000"):

@@ -137,6 +137,8 @@ def read_coefficients(path: Path) -> Coefficients:
         )
     try:
         return Coefficients(*map(float, values))  # type: ignore[arg-type]
+    except OverflowError:
+        raise InvalidArgument(f"{path}: alpha, beta and gamma must be finite numbers of at least 1; mend it") from None
     except InvalidArgument as error:
         raise InvalidArgument(f"{path}: {error}") from None
 

@@ -215,7 +215,7 @@ def _near(
         {one: cost(grown((*middle[:place], one, *middle[place + 1 :])).spec) / about for one in options}
         for place, options in enumerate(dimensions)
     ]
-    wanted = {}
+    wanted: dict[tuple[float, ...], tuple[_Option, ...]] = {}
     for options in sorted(
         itertools.product(*dimensions), key=lambda options: (_backwards(options, grows), _disagreement(options))
     ):

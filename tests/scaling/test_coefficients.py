@@ -1,10 +1,11 @@
 """The formula of compound scaling against values worked out by hand."""
 
 import math
+from pathlib import Path
 
 import pytest
 
-from scaling.coefficients import Coefficients
+from scaling.coefficients import Coefficients, read_coefficients
 from searchspace.errors import InvalidArgument
 
 #        phi: (1.2^phi, 1.1^phi, 224 x 1.15^phi before rounding), all products done by hand
@@ -68,3 +69,10 @@ def test_a_phi_beyond_every_network_is_refused(phi: float) -> None:
 def test_a_resolution_beyond_8192_pixels_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="at most 8192 px"):
         Coefficients(1, 1, 2).factors(6, base_resolution=224)
+
+
+def test_a_file_with_an_integer_beyond_every_float_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.json"
+    path.write_text('{"alpha": 1' + 400 * "0" + ', "beta": 1, "gamma": 1}')
+    with pytest.raises(InvalidArgument, match="must be finite numbers"):
+        read_coefficients(path)

@@ -3,11 +3,13 @@
 import argparse
 import json
 import os
+import re
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from scaling.coefficients import RULES, Coefficients, Factors, read_coefficients
 from scaling.family import Family, Priced, family_dict, family_text, measure, plot
@@ -26,6 +28,9 @@ from searchspace.serialize import read_spec
 from searchspace.spec import NetworkSpec
 from searchspace.template import Template
 from searchspace.zoo import efficientnet
+
+if TYPE_CHECKING:
+    from scaling.weights import Start
 
 _DESCRIPTION = """\
 Grow a network deeper, wider and finer at once (compound scaling, EfficientNet, arXiv:1905.11946):
@@ -62,11 +67,13 @@ LARGEST_COUNT = 1_000_000
 
 BASES = ("alpha", "beta", "gamma")
 TARGETS = ("target_ms", "target_macs", "target_params")
+SHAPING = ("phi", *TARGETS, "network", "rule", *BASES, "coefficients", "resolution_step")
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line of scaling.compound."""
     cli = CommandParser("python -m scaling.compound", description=_DESCRIPTION, epilog=_EPILOG)
+    cli._negative_number_matcher = re.compile(r"-[\d.][\d.,eE+-]*$")  # argparse's own takes -1,0,1 for a flag
     add = cli.add_argument
     add("--phi", type=_phis, metavar="X[,X...]", help="how far to grow: about 2^phi times the MACs (default: 1); "
         "several make a family, in one table")  # fmt: skip
@@ -107,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _phis(text: str) -> list[float]:
-    return [number(part) for part in text.split(",")]
+    return [number(part) + 0.0 for part in text.split(",")]  # -0 is 0
 
 
 def published(name: str, latencies: LatencyTable | None = None) -> Member:
@@ -158,7 +165,7 @@ def task(args: argparse.Namespace) -> Task:
     goal, coefficients = _goal(args), _coefficients(args)
     if args.resolution_step is not None and args.resolution_step < 1:
         raise InvalidArgument(f"--resolution-step must be at least 1 px, got {args.resolution_step}")
-    template = base_template(args.network, out=args.out) if args.network else efficientnet.B0
+    template = base_template(args.network) if args.network else efficientnet.B0
     latencies = _latencies(args)
     return Task(
         template, coefficients, args.phi or [1.0], _target(goal, latencies), latencies, args.resolution_step or 0
@@ -249,7 +256,45 @@ def scale(args: argparse.Namespace) -> Result | Family:
         latencies=table,
         alone={name: Priced(one.spec, table) for name, one in by_dimension(template, grown).items()},
         target=todo.target and (todo.target.flag, todo.target.value),
+        flags=_shaping(args),
     )
+
+
+def _shaping(args: argparse.Namespace, **instead: object) -> str:
+    """The flags that make this network again, those of `instead` with other values."""
+    given = {name: getattr(args, name) for name in SHAPING} | instead
+    if args.target_ms is not None:
+        given["latency"] = args.latency
+    elif all(given[name] is None for name in TARGETS):
+        given["phi"] = given["phi"] or [1.0]
+    words = []
+    for name, value in given.items():
+        if value is not None:
+            parts = value if isinstance(value, list) else [value]
+            text = ",".join(f"{part:.15g}" if isinstance(part, float) else str(part) for part in parts)
+            words += ["--" + name.replace("_", "-"), text]
+    return shlex.join(words)
+
+
+def separate_files(written: Mapping[str, Path | None], read: Mapping[str, Path | None]) -> None:
+    """Both {flag: file}. Raises InvalidArgument where a file would be written over another or over one that is read."""
+    taken = {os.path.realpath(path): f"{flag} reads" for flag, path in read.items() if path and path.exists()}
+    for flag, path in written.items():
+        if path is None:
+            continue
+        own = os.path.realpath(path)
+        if own in taken:
+            raise InvalidArgument(f"{flag} must not replace the file that {taken[own]}, got {path}: choose another")
+        taken[own] = f"{flag} writes"
+
+
+def _separate_files(args: argparse.Namespace) -> None:
+    weights = args.out.with_suffix(".safetensors") if args.out and (args.inherit or args.epochs) else None
+    separate_files(
+        {"--out": args.out, "--onnx": args.onnx, "--plot": args.plot, "the weights' file beside --out": weights},
+        {"--network": args.network, "--latency": args.latency, "--coefficients": args.coefficients,
+         "--inherit": args.inherit},
+    )  # fmt: skip
 
 
 def _one_network_flags(args: argparse.Namespace, rows: int) -> None:
@@ -259,11 +304,15 @@ def _one_network_flags(args: argparse.Namespace, rows: int) -> None:
     for flag, value in (("--inherit", args.inherit), ("--epochs", args.epochs)):
         if value and not args.out:
             raise InvalidArgument(f"{flag} writes weights beside the spec, got no --out: name it, as --out grown.json")
+        if value and args.table:
+            raise InvalidArgument(f"--table shows what networks cost and makes no weights, got {flag}: leave one out")
     if args.epochs is not None and args.epochs < 1:
         raise InvalidArgument(f"--epochs must be at least 1, got {args.epochs}")
     for flag, value in (("--data", args.data), ("--proxy-resolution", args.proxy_resolution)):
         if value is not None and not args.epochs:
             raise InvalidArgument(f"{flag} belongs to training, got no --epochs: give both or none")
+    if args.proxy_resolution is not None and args.proxy_resolution < 1:
+        raise InvalidArgument(f"--proxy-resolution must be at least 1 px, got {args.proxy_resolution}")
     if args.plot and (args.compare or rows == 1):
         raise InvalidArgument("--plot draws a family, got one phi: give several, such as --phi 0,1,2,3")
 
@@ -283,7 +332,7 @@ def _family(todo: Task, *, compare: bool) -> Family:
 
 def _only_preset(args: argparse.Namespace) -> None:
     flags = ("phi", "network", *BASES, "coefficients", "rule", *TARGETS, "resolution_step", "plot", "inherit", "epochs")
-    for name in (*flags, "compare", "table"):
+    for name in (*flags, "data", "proxy_resolution", "compare", "table"):
         value, flag = getattr(args, name), name.replace("_", "-")
         if isinstance(value, list):
             value = ",".join(f"{each:g}" for each in value)
@@ -294,20 +343,18 @@ def _only_preset(args: argparse.Namespace) -> None:
             )
 
 
-def base_template(network: Path, *, out: Path | None = None) -> Template:
+def base_template(network: Path) -> Template:
     """The table that --network grows: a published one as its paper has it, a spec file lifted.
 
     A file that is there is read; another text that is no file's name is looked for in the zoo. Raises PhinasError.
     """
     name = str(network)
     if network.suffix == ".json" or network.exists():
-        return lift(_read(network, out))
+        return lift(_read(network))
     return lift(zoo.get(name)) if zoo.is_grown(name) else zoo.template(name)
 
 
-def _read(network: Path, out: Path | None) -> NetworkSpec:
-    if out and os.path.realpath(out) == os.path.realpath(network):
-        raise InvalidArgument(f"--out must not replace the file that --network reads, got {out}: choose another")
+def _read(network: Path) -> NetworkSpec:
     try:
         spec = read_spec(network)
     except (StorageError, InvalidSpec) as error:
@@ -339,25 +386,32 @@ def _write(args: argparse.Namespace, spec: NetworkSpec) -> None:
         write_atomic(args.out, spec.to_json() + "\n")
 
 
-def _weights(args: argparse.Namespace, result: Result) -> Weights | None:
-    """Inherited and trained weights beside --out, where the flags ask for them."""
+def _begin(args: argparse.Namespace, result: Result) -> "Start | None":
+    """The weights and images that the flags ask for, read and checked before anything is written."""
     if not args.inherit and not args.epochs:
         return None
-    from scaling.weights import proxy_resolution, start, train_on, write_weights
+    from scaling.weights import start, with_images
 
     assert result.template is not None
     grown = Grown(result.phi or 0.0, result.main.factors, result.main.spec)
-    path = args.out.with_suffix(".safetensors")
-    if args.inherit and os.path.realpath(args.inherit) == os.path.realpath(path):
-        raise InvalidArgument(f"the weights go to {path}, which --inherit reads: choose another --out")
     begin = start(result.template, grown, args.inherit, seed=args.seed)
+    if args.epochs:
+        begin = with_images(
+            begin, result.template, grown, data=args.data, pixels=args.proxy_resolution, seed=args.seed
+        )  # fmt: skip
+    return begin
+
+
+def _weights(args: argparse.Namespace, begin: "Start") -> Weights:
+    """Inherited and trained weights beside --out."""
+    from scaling.weights import train_on, write_weights
+
+    path = args.out.with_suffix(".safetensors")
     trained = None
     if args.epochs:
-        pixels = args.proxy_resolution or proxy_resolution(result.template, grown, begin.about)
-        trained = train_on(begin, data=args.data, pixels=pixels, epochs=args.epochs, seed=args.seed, out=path,
-                           quiet=args.json)  # fmt: skip
+        trained = train_on(begin, data=args.data, epochs=args.epochs, seed=args.seed, out=path, quiet=args.json)
     else:
-        write_weights(begin.network, path, {**begin.about, "fingerprint": grown.spec.fingerprint()})
+        write_weights(begin.network, path, {**begin.about, "fingerprint": begin.network.spec.fingerprint()})
     own = begin.inherited
     return Weights(
         path, args.inherit, own and own.difference, own.reasons if own else (), trained and trained._asdict()
@@ -366,6 +420,7 @@ def _weights(args: argparse.Namespace, result: Result) -> Weights | None:
 
 def run(args: argparse.Namespace) -> tuple[str, str | None]:
     """Do what the flags ask for: (what to print, a warning). Raises PhinasError."""
+    _separate_files(args)
     figure = None
     if args.plot:
         from studies.figure import new_figure
@@ -380,14 +435,29 @@ def run(args: argparse.Namespace) -> tuple[str, str | None]:
         if len(result.members) == 1:
             _write(args, result.members[0].grown.spec)
         warnings = {member.coefficients.warning(): None for member in result.members}
-        text = json.dumps(family_dict(result), indent=1) if args.json else family_text(result)
-        return text, next((warning for warning in warnings if warning), None)
+        return _family_report(args, result), next((warning for warning in warnings if warning), None)
+    begin = _begin(args, result)
     _write(args, result.main.spec)
-    result = result._replace(weights=_weights(args, result))
+    if begin is not None:
+        result = result._replace(weights=_weights(args, begin))
     warning = result.coefficients.warning() if result.coefficients else None
     if args.json:
         return json.dumps(as_dict(result, written=args.out), indent=1), warning
     return as_text(result, written=args.out), warning
+
+
+def _family_report(args: argparse.Namespace, family: Family) -> str:
+    """The table, where its one network was written, and how to keep one of several; or all as JSON."""
+    if args.json:
+        return json.dumps({**family_dict(family), "written": str(args.out) if args.out else None}, indent=1)
+    if args.out:
+        return f"{family_text(family)}\n\nWritten to {args.out}."
+    last = family.members[-1]
+    instead = {"rule": last.title} if args.compare else {"phi": args.phi and [last.grown.phi]}
+    return (
+        f"{family_text(family)}\n\nNext:\n  # keep one of them, such as the last\n"
+        f"  python -m scaling.compound {_shaping(args, **instead)} --out grown.json"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

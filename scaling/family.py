@@ -1,5 +1,6 @@
 """Several growths of one base in one table: a family over phi, or rules side by side."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -127,7 +128,7 @@ def family_text(family: Family) -> str:
             "with its 90 % interval"
         )
         legend += "; ~ some kernels are not in the table and were estimated." if _any_estimated(family) else "."
-    return f"{table(headers, rows, text_columns=(0,))}\n{legend}"
+    return f"{table(headers, rows, text_columns=(0,))}\n{textwrap.fill(legend, 100, break_long_words=False)}"
 
 
 def _figures(own: Priced, base: Priced) -> list[str]:

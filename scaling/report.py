@@ -1,7 +1,6 @@
 """What a growth prints: as text for a person, as a dict for a machine."""
 
 import math
-import shlex
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +45,8 @@ class Result(NamedTuple):
     """Base, and what was made of it: by the formula, as published, or both.
 
     `network` is the base's file; `latencies` the table that predicts; `alone` what each dimension does by itself;
-    `target` the flag and the value that phi was solved for; `template` what was expanded.
+    `target` the flag and the value that phi was solved for; `template` what was expanded; `flags` those that make the
+    network again.
     """
 
     base: Priced
@@ -60,6 +60,7 @@ class Result(NamedTuple):
     target: tuple[str, float] | None = None
     template: Template | None = None
     weights: Weights | None = None
+    flags: str = ""
 
     @property
     def networks(self) -> list[Priced]:
@@ -148,10 +149,9 @@ def _title(result: Result) -> str:
     bases = f"(alpha {alpha:g}, beta {beta:g}, gamma {gamma:g})"
     if result.target:
         flag, value = result.target
-        return (
-            f"{name} {verb} to {flag} {value:g}, as by phi = {result.phi:.4g} {bases}\n"
-            f"layers x {depth:.4g}, channels x {width:.4g}, pixels {base} x {resolution / base:.4g} = {resolution}"
-        )
+        title = _wrapped(f"{name} {verb} to {flag} {value:.12g}, as by phi = {result.phi:.4g} {bases}")
+        pixels = f"pixels {base} x {resolution / base:.4g} = {resolution}"
+        return f"{title}\nlayers x {depth:.4g}, channels x {width:.4g}, {pixels}"
     exact = base * gamma**result.phi if result.phi is not None else 0.0
     rounded = "" if abs(exact - resolution) < 0.05 else f", so {resolution}"
     return (
@@ -333,7 +333,7 @@ def _solved(result: Result) -> str:
         " No nearer network was found: layers come whole and channels by eights; try another "
         "--resolution-step or --rule."
     )  # fmt: skip
-    return f"Target: {flag} {value:g}: {text}{unit}, {cost / value - 1:+.1%} from it.{short_of}"
+    return f"Target: {flag} {value:.12g}: {text}{unit}, {cost / value - 1:+.1%} from it.{short_of}"
 
 
 def _comparison(result: Result) -> str:
@@ -375,10 +375,11 @@ def _weights(weights: Weights | None) -> str:
     if weights.difference is not None:
         equal = "the same outputs" if weights.difference <= 1e-4 else "NOT the same outputs"
         lines.append(
-            f"inherited  from {weights.inherited_from}: {equal} at the small network's resolution, largest difference "
-            f"{weights.difference:.1e} of the largest logit"
+            f"inherited  from {weights.inherited_from}:\n           {equal} at the small network's resolution (logits "
+            f"differ by {weights.difference:.1e} of the largest)"
         )
-        lines += [f"           {reason}" for reason in weights.reasons]
+        for reason in weights.reasons:
+            lines += textwrap.wrap(reason, 100, initial_indent=" " * 11, subsequent_indent=" " * 13)
     if weights.trained:
         own = weights.trained
         lines.append(
@@ -396,9 +397,7 @@ def _next_steps(result: Result, written: Path | None) -> str:
     command = "python -m scaling.compound"
     steps = []
     if result.phi is not None and not written:
-        network = f" --network {shlex.quote(str(result.network))}" if result.network else ""
-        goal = f"{result.target[0]} {result.target[1]:g}" if result.target else f"--phi {result.phi:g}"
-        steps.append((f"{command} {goal}{network} --out grown.json", "keep the formula's network"))
+        steps.append((f"{command} {result.flags} --out grown.json", "keep the formula's network"))
     if result.published:
         name = result.published.title.split()[-1].lower()
         if result.formula or not written:
@@ -410,4 +409,7 @@ def _next_steps(result: Result, written: Path | None) -> str:
     if not steps:
         return ""
     width = max(len(step) for step, _ in steps)
-    return "\n".join(["Next:", *(f"  {step:{width}}  # {what}" for step, what in steps)])
+    lines = [f"  {step:{width}}  # {what}" for step, what in steps]
+    if max(map(len, lines)) > 100:
+        lines = [f"  # {what}\n  {step}" for step, what in steps]
+    return "\n".join(["Next:", *lines])

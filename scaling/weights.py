@@ -11,7 +11,7 @@ import torch
 from scaling.growth import Grown
 from search.augment import CENTRE, SCALE
 from search.console import Progress
-from search.data import load
+from search.data import Dataset, load
 from search.settings import Settings
 from search.train import Recipe, evaluate, train, wilson_interval
 from searchspace.errors import InvalidArgument
@@ -22,11 +22,13 @@ from searchspace.template import Template
 
 
 class Start(NamedTuple):
-    """Where training begins: a network in eval mode, what its weights came from, and what was written about those."""
+    """Where training begins: a network in eval mode, what its weights came from, what was written about those, and the
+    images to train with, if any."""
 
     network: Network
     inherited: Inherited | None
     about: dict[str, Any]
+    images: Dataset | None = None
 
 
 class Trained(NamedTuple):
@@ -65,6 +67,23 @@ def start(template: Template, grown: Grown, weights: Path | None, *, seed: int) 
     return Start(inherited.network, inherited, read_about(weights))
 
 
+def with_images(
+    begin: Start, template: Template, grown: Grown, *, data: str | None, pixels: int | None, seed: int
+) -> Start:
+    """The same with images of so many pixels; None: those of the small network's training, grown like the resolution.
+
+    Raises InvalidArgument for data of another number of classes.
+    """
+    pixels = pixels or proxy_resolution(template, grown, begin.about)
+    images = load(data, resolution=pixels, seed=seed)
+    if len(images.classes) != begin.network.spec.classes:
+        raise InvalidArgument(
+            f"the network tells {begin.network.spec.classes} classes apart and the data have {len(images.classes)}: "
+            "give the data it was made for with --data"
+        )
+    return begin._replace(images=images)
+
+
 def proxy_resolution(template: Template, grown: Grown, about: dict[str, Any]) -> int:
     """Pixels to train at: those of the small network's training, or of a search's, grown like the resolution."""
     before = about.get("trained_at_px")
@@ -72,20 +91,15 @@ def proxy_resolution(template: Template, grown: Grown, about: dict[str, Any]) ->
     return max(1, round(before * grown.factors.resolution / template.resolution))
 
 
-def train_on(
-    begin: Start, *, data: str | None, pixels: int, epochs: int, seed: int, out: Path, quiet: bool = False
-) -> Trained:
-    """Train from where `begin` stands, by the recipe of the search, and write the weights to `out`.
+def train_on(begin: Start, *, data: str | None, epochs: int, seed: int, out: Path, quiet: bool = False) -> Trained:
+    """Train from where `begin` stands on its images, by the recipe of the search, and write the weights to `out`.
 
-    Each epoch is on disk before the next, in a checkpoint beside `out`; the same call goes on there. Raises
-    InvalidArgument for data of another number of classes.
+    `data` is the name of the images. Each epoch is on disk before the next, in a checkpoint beside `out`; the same call
+    goes on there.
     """
-    images = load(data, resolution=pixels, seed=seed)
-    if len(images.classes) != begin.network.spec.classes:
-        raise InvalidArgument(
-            f"the network tells {begin.network.spec.classes} classes apart and the data have {len(images.classes)}: "
-            "give the data it was made for with --data"
-        )
+    images = begin.images
+    assert images is not None
+    pixels = images.resolution
     # Branches of the small network are at work already, so none is calmed: a new one is, by inheritance.
     recipe = replace(Recipe.for_data(data, epochs=epochs), calm_residuals=begin.inherited is None)
     begun = network_bytes(begin.network, {})

@@ -155,6 +155,10 @@ MISTAKES = {
     "--network nowhere.json": "cannot read the spec file nowhere.json",
     "--network mobilenet_v9": "the zoo has no network 'mobilenet_v9'; did you mean mobilenet_v",
     "--out /dev/null": "cannot write /dev/null",
+    "--preset b3 --data digits": "goes without --data",
+    "--preset b3 --proxy-resolution 20": "goes without --proxy-resolution",
+    "--resolution-step 10000": "in steps of 10000 px it becomes 10000",
+    "--out grown.onnx --onnx grown.onnx": "--onnx must not replace the file that --out writes",
 }
 
 
@@ -186,6 +190,38 @@ def test_a_damaged_or_foreign_spec_file_is_refused_and_nothing_is_written(
     assert (code, err.count("\n")) == (2, 1)
     assert DAMAGED[text] in err
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["--phi 1 --rule fast", "--phi 2 --beta 1.2", "--phi 0.123456789 --resolution-step 32", "--phi -0.001",
+     "--target-macs 623456789 --network mobilenet_v3_large", "--coefficients own.json"],
+)  # fmt: skip
+def test_the_command_that_is_printed_keeps_the_network_that_is_shown(
+    flags: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.json").write_text('{"alpha": 1.3, "beta": 1.2, "gamma": 1.03}')
+    _, out, _ = run(capsys, *flags.split())
+    assert max(map(len, out.splitlines())) <= 100
+    line = next(line for line in out.splitlines() if "--out grown.json" in line)
+    command = line.partition("#")[0].split()
+    assert command[:3] == ["python", "-m", "scaling.compound"]
+    assert run(capsys, *command[3:])[0] == 0
+    assert read_spec(Path("grown.json")).fingerprint() in out
+
+
+def test_a_negative_phi_may_begin_a_list_and_minus_0_is_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [row["phi"] for row in as_json(capsys, "--phi", "-1,0,1e0")["phi"]] == [-1, 0, 1]
+    assert as_json(capsys, "--phi", "-0")["published"]["name"] == "efficientnet_b0"
+
+
+def test_a_table_that_is_read_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = tmp_path / "own.json"
+    own.write_text(before := '{"alpha": 1.3, "beta": 1.2, "gamma": 1.03}')
+    code, _, err = run(capsys, "--coefficients", str(own), "--out", str(own))
+    assert (code, own.read_text()) == (2, before)
+    assert "--out must not replace the file that --coefficients reads" in err
 
 
 def test_the_network_that_is_read_is_not_replaced(winner: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -160,3 +160,17 @@ def test_a_damaged_coefficients_file_is_named(text: str, tmp_path: Path, capsys:
     path.write_text(text)
     assert main(["--coefficients", str(path)]) == 2
     assert "c.json" in capsys.readouterr().err
+
+
+def test_a_table_says_what_was_written_and_how_to_keep_one_of_several(
+    tmp_path: Path, table_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "grown.json"
+    assert main(["--phi", "1", "--table", "--out", str(out)]) == 0
+    assert f"Written to {out}." in capsys.readouterr().out
+    assert as_json(capsys, "--phi", "1", "--table", "--out", str(out))["written"] == str(out)
+    assert main(["--phi", "0,1,2", "--rule", "width", "--latency", str(table_file)]) == 0
+    text = capsys.readouterr().out
+    assert "python -m scaling.compound --phi 2 --rule width --out grown.json" in text
+    assert main(["--compare", "--target-macs", "800e6"]) == 0
+    assert "--target-macs 800000000 --rule resolution --out grown.json" in capsys.readouterr().out

@@ -82,17 +82,26 @@ MISTAKES = {
     "--epochs 0 --out grown.json": "--epochs must be at least 1, got 0",
     "--data digits --out grown.json": "--data belongs to training, got no --epochs",
     "--epochs 1 --out grown.json --data nowhere": "nowhere",
+    "--epochs 1 --out grown.json --proxy-resolution 0": "--proxy-resolution must be at least 1 px, got 0",
+    "--network mobilenet_v2 --epochs 1 --out grown.json --onnx grown.onnx": "the data have 10",
+    "--inherit best.safetensors --out grown.json --table": "--table shows what networks cost",
+    "--epochs 1 --out grown.json --table": "--table shows what networks cost",
+    "--inherit best.safetensors --out best.safetensors": "--out must not replace the file that --inherit reads",
+    "--inherit best.safetensors --out grown.safetensors": "must not replace the file that --out writes",
     "--network mobilenet_v2 --inherit best.safetensors --out grown.json": "weights",
 }
 
 
 @pytest.mark.parametrize("line", MISTAKES)
-def test_a_mistake_is_one_line_and_exit_code_2(
+def test_a_mistake_is_one_line_and_exit_code_2_and_writes_nothing(
     line: str, best: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(best.parent)
+    monkeypatch.setenv("PHINAS_CACHE", str(best.parent / "cache"))
     flags = line.split()
+    before = {path: path.read_bytes() for path in best.parent.iterdir() if path.is_file()}
     assert main(flags if "--network" in flags else ["--network", "best.json", *flags]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert MISTAKES[line] in err
+    assert {path: path.read_bytes() for path in best.parent.iterdir() if path.is_file()} == before

@@ -2,13 +2,14 @@
 
 import argparse
 import json
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling.coefficients import Coefficients
-from scaling.compound import base_template
+from scaling.compound import base_template, separate_files
 from searchspace.command import CommandParser, integer, number, show
 from searchspace.cost import macs
 from searchspace.describe import table
@@ -71,6 +72,7 @@ def fit(args: argparse.Namespace) -> dict[str, Any]:
         value = getattr(args, flag)
         if value is not None and value <= 0:
             raise InvalidArgument(f"--{flag.replace('_', '-')} must be above 0, got {value:g}")
+    separate_files({"--out": args.out}, {"--network": args.network, "--latency": args.latency})
     template = base_template(args.network) if args.network else efficientnet.B0
     latencies = read_table(args.latency) if args.latency else None
     from scaling.fit import Fit, Timer, candidates
@@ -226,13 +228,13 @@ def as_text(result: dict[str, Any], network: Path | None) -> str:
         else f"NOT sure: {len(tied)} candidates are tied ({', '.join(tied)}); more --seeds or --epochs may part them."
     )
     best = result["candidates"][0]["rule"]
-    source = f"--network {network} " if network else ""
+    source = f"--network {shlex.quote(str(network))} " if network else ""
     return "\n".join([
         *lines, "",
         f"best: alpha {own.alpha:.4g}, beta {own.beta:.4g}, gamma {own.gamma:.4g} ({best}). {sure}",
         f"written to {result['written']}", "",
         "Next:",
-        f"  python -m scaling.compound {source}--coefficients {result['written']} --phi 1",
+        f"  python -m scaling.compound {source}--coefficients {shlex.quote(result['written'])} --phi 1",
         f"  python -m studies {result['study']}",
     ])  # fmt: skip
 

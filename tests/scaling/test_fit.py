@@ -130,6 +130,7 @@ MISTAKES = {
     "fit --seeds 0": "--seeds must be above 0, got 0",
     "fit --minutes -1": "--minutes must be above 0, got -1",
     "fit --network nowhere.json": "cannot read the spec file nowhere.json",
+    "fit --network best.json --out best.json": "--out must not replace the file that --network reads",
     "fit --latency nowhere.json": "cannot read the latency table nowhere.json",
     "fit --network best.json --divisions 0": "--divisions must be at least 1",
     "fit --network best.json --cost latency": "this device has no latency table yet",

@@ -147,7 +147,8 @@ class Fit:
 
 def stand(scores: list[tuple[Candidate, tuple[float, ...]]]) -> list[Standing]:
     """Means with the standard error that the scatter of seeds, taken as one for all candidates, gives them; tied are
-    those that a one-sided t test (95 %) does not tell from the best. With one seed each nothing is known: all are tied.
+    those that a two-sided t test (95 %) does not tell from the best: which of two equals is ahead is chance too. With
+    one seed each nothing is known: all are tied.
     """
     freedom = sum(len(values) - 1 for _, values in scores)
     squares = sum(statistics.variance(values) * (len(values) - 1) for _, values in scores if len(values) > 1)
@@ -169,7 +170,7 @@ def _t(freedom: int) -> float:
     """The quantile of Student's t that a difference must pass."""
     from scipy.stats import t  # scikit-learn brings it
 
-    return float(t.ppf(CONFIDENCE, freedom))
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 class Timer:

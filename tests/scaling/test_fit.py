@@ -66,6 +66,14 @@ def test_the_best_is_sure_where_seeds_scatter_less_than_it_leads() -> None:
     assert rows[0].standard_error == pytest.approx(0.005 / 3**0.5, rel=0.1)
 
 
+@pytest.mark.parametrize(("lead", "tied"), [(0.060, True), (0.062, False)])
+def test_the_lead_must_pass_a_two_sided_t_test_since_either_of_two_equals_may_be_ahead(lead: float, tied: bool) -> None:
+    # Student's t with 2 degrees of freedom: 4.303 at 97.5 %; the deviation of each is 0.02 / sqrt(2), of the difference
+    # of two means of 2 the same: 4.303 x 0.01414 = 0.0609. (One-sided, 2.920 x 0.01414 = 0.0413.)
+    rows = stand([(_candidate("a"), (0.50, 0.52)), (_candidate("b"), (0.50 + lead, 0.52 + lead))])
+    assert rows[1].tied == tied
+
+
 def test_one_seed_each_ties_all() -> None:
     rows = stand([(_candidate("a"), (0.5,)), (_candidate("b"), (0.9,))])
     assert all(row.tied for row in rows)

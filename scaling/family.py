@@ -170,18 +170,20 @@ def _any_estimated(family: Family) -> bool:
 
 
 def measure(networks: Sequence[Priced], latencies: LatencyTable | None, *, seconds: float | None = None) -> None:
-    """Measure all networks on this machine, interleaved: on the table's runtime and threads, else eager torch.
+    """Measure all networks on this machine, interleaved: on the table's runtime and threads, in its ms; without a table
+    in eager torch.
 
-    Raises PhinasError (a runtime that is not installed, a cache that cannot be written).
+    Raises InvalidTable for a table of another device, whose predictions a measurement here says nothing of, and other
+    PhinasErrors (a cache that cannot be written).
     """
+    from search.latency.measure import measure as measure_by
     from search.latency.measure import measure_here
-    from search.latency.runtimes import runtime, runtime_of
 
-    device = runtime_of(latencies.identity) if latencies else runtime()
-    found, _ = measure_here(
-        [priced.spec for priced in networks], seconds=seconds or 3.0 * len(networks), runtime=device,
-        progress=show_progress,
-    )  # fmt: skip
+    specs, seconds = [priced.spec for priced in networks], seconds or 3.0 * len(networks)
+    if latencies is None:
+        found, _ = measure_here(specs, seconds=seconds, progress=show_progress)
+    else:
+        found = measure_by(specs, table=latencies, seconds=seconds, progress=show_progress)
     show_progress(1.0, "")
     for priced, one in zip(networks, found, strict=True):
         priced.measured = one

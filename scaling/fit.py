@@ -31,6 +31,7 @@ from studies.schema import Status
 
 MORE = 2.0  # times the baseline's cost, at phi = 1
 CONFIDENCE = 0.95
+MOST_DIVISIONS = 12  # 91 splits
 
 
 class Candidate(NamedTuple):
@@ -58,10 +59,12 @@ class Standing(NamedTuple):
 def candidates(template: Template, cost: Cost, *, divisions: int, rebase: bool) -> list[Candidate]:
     """The named rules and all splits of the cost among the dimensions in `divisions` parts, without equal networks.
 
-    Raises InvalidArgument for divisions below 1.
+    Raises InvalidArgument for divisions out of bounds.
     """
-    if divisions < 1:
-        raise InvalidArgument(f"--divisions must be at least 1, got {divisions}: 3 gives thirds of the cost")
+    if not 1 <= divisions <= MOST_DIVISIONS:
+        raise InvalidArgument(
+            f"--divisions must be from 1 to {MOST_DIVISIONS}, got {divisions}: 3 gives thirds of the cost"
+        )
     named = [(name, rule.coefficients) for name, rule in RULES.items()]
     splits = [
         (f"{d}:{w}:{divisions - d - w}", exponents(d / divisions, w / divisions, (divisions - d - w) / divisions))

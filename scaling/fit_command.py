@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling.coefficients import Coefficients
-from scaling.compound import base_template, separate_files
+from scaling.task import base_template, separate_files
 from searchspace.command import CommandParser, integer, number, show
 from searchspace.cost import macs
 from searchspace.describe import table
@@ -214,7 +214,9 @@ def as_text(result: dict[str, Any], network: Path | None) -> str:
     lines = [
         table(headers, rows, text_columns=(0, 10)),
         "accuracy: mean of the seeds on the validation images; +-: its standard error, in points; d:w:r are the shares",
-        f"of the cost that depth, width and resolution take; every network costs twice the baseline's {result['cost']}",
+        f"of the cost that depth, width and resolution take. All cost twice the baseline's {result['cost']}:",
+        f"--{'target-ms' if result['cost'] == 'latency' else 'target-macs'} makes it; --phi 1 rounds layers up, as the "
+        "formula does",
     ]
     tied = [row["rule"] for row in result["candidates"] if row["tied"]]
     if result["missing"]:

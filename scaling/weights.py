@@ -61,10 +61,16 @@ def start(template: Template, grown: Grown, weights: Path | None, *, seed: int) 
             "larger phi or target, or leave --inherit out"
         )
     base = template.expand()
+    about = read_about(weights)
+    if about.get("fingerprint") not in (None, base.fingerprint()):
+        raise InvalidArgument(
+            f"--inherit needs the weights of the network that grows, {base.name} ({base.fingerprint()}); {weights} are "
+            f"those of {about['fingerprint']}: give the files that belong together"
+        )
     small = load_weights(base, read_weights(weights))
     deep = template.expand(depth=depth, name=base.name)
     inherited = inherit(small, deep, grown.spec, generator=generator)
-    return Start(inherited.network, inherited, read_about(weights))
+    return Start(inherited.network, inherited, about)
 
 
 def with_images(

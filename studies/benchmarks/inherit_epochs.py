@@ -130,8 +130,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: Any) -> None:
     from scaling.coefficients import Coefficients
-    from scaling.compound import base_template
     from scaling.growth import grow
+    from scaling.task import base_template
     from search.data import load
     from search.train import Recipe
     from searchspace.lift import lift

@@ -76,7 +76,7 @@ def families(network: Path | None) -> "list[tuple[str, Grown]]":
 
 
 def _bases(network: Path | None) -> "list[Template]":
-    from scaling.compound import base_template
+    from scaling.task import base_template
     from searchspace import zoo
     from searchspace.mnasnet_space import KNOWN, mnasnet_space
 

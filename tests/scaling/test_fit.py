@@ -25,8 +25,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_candidates_are_different_networks_of_twice_the_cost() -> None:
     template = zoo.template("mobilenet_v2")
-    found = candidates(template, macs, divisions=3, rebase=False)
-    assert len({one.grown.spec.fingerprint() for one in found}) == len(found) >= 10
+    found = candidates(template, macs, divisions=2, rebase=False)
+    assert len({one.grown.spec.fingerprint() for one in found}) == len(found) >= 7
     target = MORE * macs(template.expand())
     shares = [macs(one.grown.spec) / target for one in found]
     assert max(shares) <= 1
@@ -140,7 +140,7 @@ MISTAKES = {
     "fit --network nowhere.json": "cannot read the spec file nowhere.json",
     "fit --network best.json --out best.json": "--out must not replace the file that --network reads",
     "fit --latency nowhere.json": "cannot read the latency table nowhere.json",
-    "fit --network best.json --divisions 0": "--divisions must be at least 1",
+    "fit --network best.json --divisions 0": "--divisions must be from 1 to 12, got 0",
     "fit --network best.json --cost latency": "this device has no latency table yet",
     "fit --network best.json --data nowhere": "nowhere",
 }

@@ -28,7 +28,7 @@ def template(name: str) -> Template:
     return zoo.template(name)
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(name=st.sampled_from(BASES), rule=st.sampled_from(sorted(RULES)), factor=st.floats(0.4, 12))
 def test_a_target_is_never_passed_and_the_factors_give_the_network(name: str, rule: str, factor: float) -> None:
     base = template(name)
@@ -55,19 +55,19 @@ def test_a_target_is_never_passed_and_the_factors_give_the_network(name: str, ru
 
 
 @pytest.mark.parametrize("cost", [macs, params])
-@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v3_large", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v3_large"])
 def test_targets_are_met_within_2_percent_below(name: str, cost: Callable[[NetworkSpec], int]) -> None:
     base = template(name)
     own = cost(base.expand())
     shares = []
-    for number in range(20):
-        target = own * 0.5 * 16 ** (number / 19)
+    for number in range(8):
+        target = own * 0.5 * 16 ** (number / 7)
         grown = grow_to(base, cost=cost, target=target, coefficients=Coefficients())
         shares.append(cost(grown.spec) / target)
         assert grown.spec.resolution % 8 == 0
     assert max(shares) <= 1
     # Pixels cost no parameters, so those come in steps of layers and channels only.
-    assert sum(share >= 1 - BAND for share in shares) >= (20 if cost is macs else 14), shares
+    assert sum(share >= 1 - BAND for share in shares) >= (8 if cost is macs else 5), shares
     assert min(shares) > 0.95
 
 
@@ -104,7 +104,7 @@ def test_a_latency_target_is_met_by_the_tables_own_prediction(latencies: Latency
         return latencies.predict(lower(spec)).latency_ms
 
     base = template("efficientnet_b0")
-    for target in (10.0, 20.0, 40.0, 80.0, 160.0):
+    for target in (10.0, 30.0, 90.0):
         grown = grow_to(base, cost=predicted, target=target, coefficients=Coefficients())
         assert (1 - BAND) * target <= predicted(grown.spec) <= target
 

@@ -72,6 +72,18 @@ def test_without_inherit_the_grown_network_trains_from_scratch(
     assert found["trained"]["pixels"] == 16
 
 
+def test_weights_that_say_they_are_of_another_network_are_refused(
+    best: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = best.with_name("other.safetensors")
+    network = build(read_spec(best), generator=torch.Generator().manual_seed(0))
+    weights.write_bytes(network_bytes(network, {"fingerprint": "0123456789abcdef"}))
+    out = best.with_name("grown.json")
+    assert main(["--network", str(best), "--out", str(out), "--inherit", str(weights)]) == 2
+    assert "those of 0123456789abcdef" in capsys.readouterr().err
+    assert not out.exists()
+
+
 MISTAKES = {
     "--inherit best.safetensors": "--inherit writes weights beside the spec, got no --out",
     "--inherit best.safetensors --phi -1 --out grown.json": "only a network that grows can inherit",

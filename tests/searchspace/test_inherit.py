@@ -59,7 +59,7 @@ def table(name: str) -> Template:
     return lift(zoo.get(name, width=0.25, resolution=64, classes=5))
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(name=st.sampled_from(RESIDUAL), depth=st.floats(1, 2.5), width=st.floats(1, 2.2), seed=st.integers(0, 1000))
 def test_a_grown_residual_network_computes_what_the_small_one_does(
     name: str, depth: float, width: float, seed: int
@@ -72,7 +72,7 @@ def test_a_grown_residual_network_computes_what_the_small_one_does(
 
 
 @pytest.mark.parametrize("name", RESIDUAL)
-@pytest.mark.parametrize(("depth", "width"), [(1.2, 1.1), (1.44, 1.21), (2.0, 1.0), (1.0, 1.5)])
+@pytest.mark.parametrize(("depth", "width"), [(1.2, 1.1), (2.0, 1.5)])
 def test_the_residual_families_inherit_exactly_from_their_papers_tables(name: str, depth: float, width: float) -> None:
     template = zoo.template(name).with_classes(5)
     small = template.expand(resolution=64)

@@ -101,8 +101,9 @@ def test_a_finished_study_is_printed_again_and_not_run_again(
 
 
 def test_the_printed_command_grows_the_winner_and_trains_on_from_its_weights(
-    finished: Path, place: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("search.data.digits.DEFAULT_COUNTS", {"train": 500, "validation": 600, "test": 300})
     assert main(flags(place, "--trials", "2", "--study", "done")) == 0
     printed = next(line for line in capsys.readouterr().out.splitlines() if "scaling.compound" in line)
     words = shlex.split(printed)[3:]
@@ -110,7 +111,7 @@ def test_the_printed_command_grows_the_winner_and_trains_on_from_its_weights(
     assert compound([*words, "--proxy-resolution", "16", "--json"]) == 0
     weights = json.loads(capsys.readouterr().out)["weights"]
     assert weights["difference"] <= 1e-4 or weights["reasons"]
-    assert weights["trained"]["test_images"] == 3000
+    assert weights["trained"]["test_images"] == 300
     network = build(read_spec(finished / "grown.json"))
     network.load_state_dict(load_file(finished / "grown.safetensors"))
 

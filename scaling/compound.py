@@ -267,12 +267,12 @@ def _weights(args: argparse.Namespace, begin: "Start") -> Weights:
 def run(args: argparse.Namespace) -> tuple[str, str | None]:
     """Do what the flags ask for: (what to print, a warning). Raises PhinasError."""
     _separate_files(args)
+    result = scale(args)
     figure = None
     if args.plot:
         from studies.figure import new_figure
 
         figure = new_figure(args.plot)
-    result = scale(args)
     if args.measure:
         measure(result.networks, result.latencies)
     if isinstance(result, Family):

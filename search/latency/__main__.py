@@ -128,7 +128,12 @@ def _check_flags(args: argparse.Namespace) -> None:
     )
     for flag, value, actions in belongs:
         if value and action not in actions:
-            raise InvalidArgument(f"{flag} belongs to {' and '.join(actions)}, got {action}; see --help")
+            raise InvalidArgument(f"{flag} belongs to {_listed(actions)}, got {action}; see --help")
+
+
+def _listed(actions: tuple[str, ...]) -> str:
+    *first, last = actions
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _run_build(args: argparse.Namespace) -> str:

@@ -36,7 +36,7 @@ from searchspace.mnasnet_space import mnasnet_space
             ["measure", "--network", "mnasnet_a1", "--latency", "a.json"],
             "--latency belongs to predict and check and adapt",
         ),
-        (["check", "--out", "a.json"], "--out belongs to build and adapt, got check"),
+        (["check", "--out", "a.json"], "--out belongs to build, adapt and import, got check"),
         (["measure", "--network", "mnasnet_a1", "--threads", "0"], "--threads must be above 0, got 0"),
         (["adapt", "--out", "b.json"], "name that with --latency"),
         (["check", "--again"], "--again belongs to build, got check"),

@@ -34,7 +34,7 @@ from searchspace.mnasnet_space import mnasnet_space
         (["predict", "--network", "mnasnet_a1", "--latency", "none.json"], "cannot read the latency table none.json"),
         (
             ["measure", "--network", "mnasnet_a1", "--latency", "a.json"],
-            "--latency belongs to predict and check and adapt",
+            "--latency belongs to predict, check and adapt",
         ),
         (["check", "--out", "a.json"], "--out belongs to build, adapt and import, got check"),
         (["measure", "--network", "mnasnet_a1", "--threads", "0"], "--threads must be above 0, got 0"),

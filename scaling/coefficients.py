@@ -129,14 +129,15 @@ def read_coefficients(path: Path) -> Coefficients:
     """
     data = read_json(path)
     names = ("alpha", "beta", "gamma")
-    values = [data.get(name) for name in names] if isinstance(data, dict) else []
-    if not values or not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+    given = [data.get(name) for name in names] if isinstance(data, dict) else []
+    values = [value for value in given if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    if len(values) != len(names):
         raise InvalidArgument(
             f"--coefficients must be a JSON file with the numbers alpha, beta and gamma, such as "
             f"{json.dumps(asdict(Coefficients()))}; {path} is not: write one with python -m scaling.coefficients fit"
         )
     try:
-        return Coefficients(*map(float, values))  # type: ignore[arg-type]
+        return Coefficients(*map(float, values))
     except OverflowError:
         raise InvalidArgument(f"{path}: alpha, beta and gamma must be finite numbers of at least 1; mend it") from None
     except InvalidArgument as error:

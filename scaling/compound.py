@@ -14,8 +14,8 @@ from scaling.family import Member as FamilyMember
 from scaling.growth import RESOLUTION_STEP, Grown, by_dimension
 from scaling.report import Member, Result, Weights, as_dict, as_text
 from scaling.task import BASES, TARGETS, Task, latencies_of, separate_files, task_of
-from searchspace.command import CommandParser, integer, number, show
-from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.command import CommandParser, guarded, integer, number, show
+from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
 from searchspace.latency import LatencyTable
 from searchspace.spec import NetworkSpec
@@ -115,7 +115,7 @@ def scale(args: argparse.Namespace) -> Result | Family:
     """What the flags ask for. Raises PhinasError."""
     if args.preset is not None:
         _only_preset(args)
-        latencies = latencies_of(args)
+        latencies = latencies_of(args.latency, needed=False)
         return Result(
             base=Priced(efficientnet.B0.expand(), latencies),
             formula=None,
@@ -215,7 +215,7 @@ def _only_preset(args: argparse.Namespace) -> None:
         if value not in (None, False):
             raise InvalidArgument(
                 f"--preset shows a published network as it is and goes without --{flag}, got --preset {args.preset} "
-                f"and --{flag} {value}: leave one of them out"
+                f"and --{flag}{'' if value is True else f' {value}'}: leave one of them out"
             )
 
 
@@ -308,18 +308,16 @@ def _family_report(args: argparse.Namespace, family: Family) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code."""
-    try:
-        args = parser().parse_args(argv)
-        text, warning = run(args)
-    except KeyboardInterrupt:
-        print("\nstopped; the epochs done so far are kept: the same command goes on", file=sys.stderr)
-        return 130
-    except PhinasError as error:
-        print("scaling.compound: error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    if warning:
-        print("scaling.compound: warning:", warning, file=sys.stderr)
-    return show(text)
+
+    def job() -> int:
+        text, warning = run(parser().parse_args(argv))
+        if warning:
+            print("scaling.compound: warning:", warning, file=sys.stderr)
+        return show(text)
+
+    return guarded(
+        "scaling.compound", job, stopped="stopped; epochs that were trained are kept: the same command goes on"
+    )
 
 
 if __name__ == "__main__":

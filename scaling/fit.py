@@ -7,9 +7,10 @@ EfficientNet-X argues, arXiv:2102.05610), so that candidates differ in accuracy 
 """
 
 import itertools
+import json
 import statistics
-import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -18,8 +19,10 @@ import torch
 
 from scaling.coefficients import RULES, Coefficients, exponents
 from scaling.growth import Cost, Grown, grow_to
-from search.console import Progress
+from search.console import Progress, TimeLeft
 from search.data import Dataset
+from search.pipeline import sole_runner
+from search.settings import check_same
 from search.train import Recipe, train
 from searchspace.cost import costs
 from searchspace.errors import InvalidArgument
@@ -27,7 +30,8 @@ from searchspace.graph import lower
 from searchspace.latency import LatencyTable
 from searchspace.nn import build
 from searchspace.template import Template
-from studies.schema import Status
+from studies.schema import SETTINGS, Status
+from studies.storage import folder, open_storage
 
 MORE = 2.0  # times the baseline's cost, at phi = 1
 CONFIDENCE = 0.95
@@ -93,17 +97,15 @@ class Fit:
     pixels: Callable[[Grown], int]
     latencies: LatencyTable | None
     progress: Progress
+    clock: TimeLeft
 
-    def run(self, *, deadline: Callable[[], bool], finished: Callable[[], None] = lambda: None) -> None:
-        """Train what has no trial yet, all candidates by one seed before the next; stop at the deadline.
-
-        `finished` is called after each training.
-        """
-        for seed, candidate in self.missing():
-            if deadline():
+    def run(self) -> None:
+        """Train what has no trial yet, all candidates by one seed before the next, until the clock's limit."""
+        missing = list(self.missing())
+        for number, (seed, candidate) in enumerate(missing):
+            if self.clock.over():
                 return
-            self._train(candidate, seed)
-            finished()
+            self._train(candidate, seed, number, len(missing))
 
     def missing(self) -> Iterator[tuple[int, Candidate]]:
         """(seed, candidate) without a finished trial."""
@@ -116,7 +118,8 @@ class Fit:
         complete = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
         return [trial.user_attrs for trial in complete]
 
-    def _train(self, candidate: Candidate, seed: int) -> None:
+    def _train(self, candidate: Candidate, seed: int, number: int, count: int) -> None:
+        """The training `number` (from 0) of the `count` of this run, kept in the study."""
         spec, pixels = candidate.grown.spec, self.pixels(candidate.grown)
         graph = lower(spec)
         own = costs(graph)
@@ -125,7 +128,7 @@ class Fit:
         outcome = train(
             build(spec, generator=torch.Generator().manual_seed(seed)), train=images.train,
             validation=images.validation, recipe=self.recipe, seed=seed,
-            on_step=lambda step, steps: self.progress.update(step / steps, what),
+            on_step=lambda step, steps: self.progress.update(self.clock.at((number + step / steps) / count), what),
         )  # fmt: skip
         attrs = {
             "status": Status.TRAINED, "choices": {"rule": candidate.name, **asdict(candidate.coefficients)},
@@ -176,26 +179,22 @@ def _t(freedom: int) -> float:
     return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
-class Timer:
-    """The time left: for the trials missing, by the mean of those done in this run, or until the limit."""
+@contextmanager
+def opened_study(name: str, about: dict[str, Any]) -> Iterator[optuna.Study]:
+    """The study, made or opened, with no other process in it; `about` is what defines it.
 
-    def __init__(self, minutes: float | None) -> None:
-        self._began = time.monotonic()
-        self._limit = None if minutes is None else 60.0 * minutes
-        self.missing = 0
-        self.done = 0
-
-    def count(self) -> None:
-        """One more training is done."""
-        self.done += 1
-
-    def over(self) -> bool:
-        """Whether the limit has passed."""
-        return self._limit is not None and time.monotonic() - self._began >= self._limit
-
-    def left_s(self) -> float | None:
-        """Seconds; None until something is known."""
-        spent = time.monotonic() - self._began
-        guess = spent / self.done * (self.missing - self.done) if self.done else None
-        left = None if self._limit is None else max(0.0, self._limit - spent)
-        return min((each for each in (guess, left) if each is not None), default=None)
+    Raises StudyMismatch for a study of other settings or one that is in use, StorageError.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with sole_runner(folder(name)):
+        study = optuna.create_study(
+            storage=open_storage(name, create=True), study_name=name, direction="maximize", load_if_exists=True,
+            sampler=optuna.samplers.RandomSampler(),
+        )  # fmt: skip
+        plain = json.loads(json.dumps(about))
+        stored = study.user_attrs.get(SETTINGS)
+        if stored is None:
+            study.set_user_attr(SETTINGS, plain)
+        else:
+            check_same(name, stored, plain)
+        yield study

@@ -3,20 +3,19 @@
 import argparse
 import json
 import shlex
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling.coefficients import Coefficients
-from scaling.task import base_template, separate_files
-from searchspace.command import CommandParser, integer, number, show
+from scaling.task import base_template, latencies_of, separate_files
+from searchspace.command import CommandParser, guarded, integer, number, show
 from searchspace.cost import macs
 from searchspace.describe import table
-from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
 from searchspace.graph import lower
-from searchspace.latency import LatencyTable, read_table
+from searchspace.latency import LatencyTable
 from searchspace.template import Template
 from searchspace.zoo import efficientnet
 
@@ -74,17 +73,16 @@ def fit(args: argparse.Namespace) -> dict[str, Any]:
             raise InvalidArgument(f"--{flag.replace('_', '-')} must be above 0, got {value:g}")
     separate_files({"--out": args.out}, {"--network": args.network, "--latency": args.latency})
     template = base_template(args.network) if args.network else efficientnet.B0
-    latencies = read_table(args.latency) if args.latency else None
-    from scaling.fit import Fit, Timer, candidates
-    from search.console import Progress
+    latencies = latencies_of(args.latency, needed=args.cost == "latency")
+    from scaling.fit import Fit, candidates, opened_study
+    from search.console import Progress, TimeLeft
     from search.data import load
     from search.train import Recipe
 
-    timer = Timer(args.minutes)
-    with Progress(timer.left_s, quiet=args.json) as progress:
+    clock = TimeLeft(None if args.minutes is None else 60 * args.minutes)
+    with Progress(clock.left_s, quiet=args.json) as progress:
         images = load(args.data, resolution=args.proxy_resolution, progress=_reading(progress))
         template = template.with_classes(len(images.classes))
-        latencies = _latencies(args, latencies)
         cost = _cost(args, latencies)
         found = candidates(template, cost, divisions=args.divisions, rebase=args.cost == "latency")
         recipe = Recipe.for_data(args.data, epochs=args.epochs)
@@ -94,31 +92,21 @@ def fit(args: argparse.Namespace) -> dict[str, Any]:
             "device": None if latencies is None or args.cost == "macs" else dict(latencies.identity),
         }  # fmt: skip
         name = args.study or _study_name(template, args)
-        with _study(name, about) as study:
+        with opened_study(name, about) as study:
             job = Fit(
                 study=study, candidates=found, seeds=args.seeds, recipe=recipe, latencies=latencies, progress=progress,
+                clock=clock,
                 images=lambda pixels: load(args.data, resolution=pixels, progress=_reading(progress)),
                 pixels=lambda one: round(args.proxy_resolution * one.factors.resolution / template.resolution),
             )  # fmt: skip
-            timer.missing = sum(1 for _ in job.missing())
-            progress.line(f"{len(found)} candidates, {timer.missing} trainings missing in the study {name!r}")
-            job.run(deadline=timer.over, finished=timer.count)
+            missing = sum(1 for _ in job.missing())
+            progress.line(f"{len(found)} candidates, {missing} trainings missing in the study {name!r}")
+            job.run()
     return _result(args, template, job, name)
 
 
 def _reading(progress: Any) -> Any:
     return lambda done, total: progress.update(done / max(1, total), "reading images")
-
-
-def _latencies(args: argparse.Namespace, given: LatencyTable | None) -> LatencyTable | None:
-    if given is not None or args.cost == "macs":
-        return given
-    from search.latency.cache import stored_table
-    from search.latency.runtimes import runtime
-    from search.settings import DEFAULT_RESOLUTION
-
-    identity = runtime().identity(DEFAULT_RESOLUTION)
-    return stored_table(identity, note=lambda text: print(text, file=sys.stderr))
 
 
 def _cost(args: argparse.Namespace, latencies: LatencyTable | None) -> "Cost":
@@ -133,35 +121,6 @@ def _study_name(template: Template, args: argparse.Namespace) -> str:
     data = Path(args.data).name.partition(".")[0] if args.data else "digits"
     text = f"fit-{template.name}-{data}-{args.cost}"
     return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in text)[:100]
-
-
-def _study(name: str, about: dict[str, Any]) -> Any:
-    """The study, alone in it: opened or made. Raises StudyMismatch for one of other settings."""
-    from contextlib import contextmanager
-
-    import optuna
-
-    from search.pipeline import sole_runner
-    from search.settings import check_same
-    from studies.storage import folder, open_storage
-
-    @contextmanager
-    def opened() -> Any:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        with sole_runner(folder(name)):
-            study = optuna.create_study(
-                storage=open_storage(name, create=True), study_name=name, direction="maximize", load_if_exists=True,
-                sampler=optuna.samplers.RandomSampler(),
-            )  # fmt: skip
-            plain = json.loads(json.dumps(about))
-            stored = study.user_attrs.get("settings")
-            if stored is None:
-                study.set_user_attr("settings", plain)
-            else:
-                check_same(name, stored, plain)
-            yield study
-
-    return opened()
 
 
 def _result(args: argparse.Namespace, template: Template, job: "Fit", name: str) -> dict[str, Any]:
@@ -243,14 +202,12 @@ def as_text(result: dict[str, Any], network: Path | None) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code."""
-    try:
+
+    def job() -> int:
         args = parser().parse_args(argv)
         result = fit(args)
-        text = json.dumps(result, indent=1) if args.json else as_text(result, args.network)
-    except KeyboardInterrupt:
-        print("\nstopped; every finished training is kept: the same command goes on", file=sys.stderr)
-        return 130
-    except PhinasError as error:
-        print("scaling.coefficients: error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    return show(text)
+        return show(json.dumps(result, indent=1) if args.json else as_text(result, args.network))
+
+    return guarded(
+        "scaling.coefficients", job, stopped="stopped; every finished training is kept: the same command goes on"
+    )

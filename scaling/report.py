@@ -352,8 +352,8 @@ def _comparison(result: Result) -> str:
     pixels = math.log(released.resolution / result.base.spec.resolution, own.gamma)
     return (
         "Why they differ: the formula is equation 3 of arXiv:1905.11946; B1 to B7 were released with factors of their "
-        f"own. B{result.phi:g}'s depth, width and pixels are the formula's at phi = {depth:.2f}, {width:.2f} and "
-        f"{pixels:.2f}, not {result.phi:g}."
+        f"own. B{result.phi:g}'s depth, width and pixels are the formula's (with the paper's alpha, beta and gamma) at "
+        f"phi = {depth:.2f}, {width:.2f} and {pixels:.2f}, not {result.phi:g}."
     )
 
 

@@ -22,8 +22,6 @@ from searchspace.template import Template
 from searchspace.zoo import efficientnet
 
 LARGEST_COUNT = 1_000_000
-
-
 BASES = ("alpha", "beta", "gamma")
 TARGETS = ("target_ms", "target_macs", "target_params")
 
@@ -70,7 +68,7 @@ def task_of(args: argparse.Namespace) -> Task:
     if args.resolution_step is not None and args.resolution_step < 1:
         raise InvalidArgument(f"--resolution-step must be at least 1 px, got {args.resolution_step}")
     template = base_template(args.network) if args.network else efficientnet.B0
-    latencies = latencies_of(args)
+    latencies = latencies_of(args.latency, needed=args.target_ms is not None)
     return Task(
         template, coefficients, args.phi or [1.0], _target(goal, latencies), latencies, args.resolution_step or 0
     )
@@ -113,11 +111,11 @@ def _target(goal: tuple[str, float] | None, latencies: LatencyTable | None) -> T
     return Target(*goal, macs if goal[0] == "--target-macs" else params, "{:,.0f}".format)
 
 
-def latencies_of(args: argparse.Namespace) -> LatencyTable | None:
-    """The table of --latency; with --target-ms and none, this machine's own."""
-    if args.latency:
-        return read_table(args.latency)
-    if args.target_ms is None:
+def latencies_of(path: Path | None, *, needed: bool) -> LatencyTable | None:
+    """The table of --latency; where one is `needed` and none is named, this machine's own. Raises PhinasError."""
+    if path:
+        return read_table(path)
+    if not needed:
         return None
     from search.latency.cache import stored_table
     from search.latency.runtimes import runtime

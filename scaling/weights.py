@@ -1,7 +1,6 @@
 """Weights of a grown network: those of the network it grew from, and training from there on."""
 
 import hashlib
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ import torch
 
 from scaling.growth import Grown
 from search.augment import CENTRE, SCALE
-from search.console import Progress
+from search.console import Progress, TimeLeft
 from search.data import Dataset, load
 from search.settings import Settings
 from search.train import Recipe, evaluate, train, wilson_interval
@@ -78,8 +77,14 @@ def with_images(
 ) -> Start:
     """The same with images of so many pixels; None: those of the small network's training, grown like the resolution.
 
-    Raises InvalidArgument for data of another number of classes.
+    Raises InvalidArgument for data of another number of classes, and for other splits than the weights come from.
     """
+    split_seed = begin.about.get("split_seed", seed)
+    if seed != split_seed:
+        raise InvalidArgument(
+            f"the small network was trained on the splits of --seed {split_seed}, got --seed {seed}: another seed "
+            "would test the grown one on images that those weights have seen; leave --seed as it was"
+        )
     pixels = pixels or proxy_resolution(template, grown, begin.about)
     images = load(data, resolution=pixels, seed=seed)
     if len(images.classes) != begin.network.spec.classes:
@@ -110,7 +115,7 @@ def train_on(begin: Start, *, data: str | None, epochs: int, seed: int, out: Pat
     recipe = replace(Recipe.for_data(data, epochs=epochs), calm_residuals=begin.inherited is None)
     begun = network_bytes(begin.network, {})
     checkpoint = out.with_name(f".{out.stem}-{hashlib.sha256(begun).hexdigest()[:12]}-{epochs}.ckpt")
-    clock = _Clock()
+    clock = TimeLeft()
     with Progress(clock.left_s, quiet=quiet) as progress:
         before = evaluate(begin.network, images.validation)
         progress.line(f"before training: {before:.1%} validation accuracy at {pixels} px")
@@ -125,32 +130,11 @@ def train_on(begin: Start, *, data: str | None, epochs: int, seed: int, out: Pat
     low, high = wilson_interval(accuracy, len(test))
     about = {
         "classes": images.classes, "trained_at_px": pixels, "fingerprint": begin.network.spec.fingerprint(),
-        "pixel_centre": CENTRE, "pixel_scale": SCALE,
+        "pixel_centre": CENTRE, "pixel_scale": SCALE, "split_seed": seed,
     }  # fmt: skip
     write_weights(begin.network, out, about)
     checkpoint.unlink(missing_ok=True)
     return Trained(before, outcome.accuracy, accuracy, low, high, len(test), pixels, outcome.epochs, outcome.seconds)
-
-
-class _Clock:
-    """The time left, from the share of the steps that is done since the first one was asked for."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._first: float | None = None
-        self._share = 0.0
-
-    def at(self, share: float) -> float:
-        """Note the share done; it is handed on."""
-        if self._first is None:
-            self._first, self._began = share, time.monotonic()
-        self._share = share
-        return share
-
-    def left_s(self) -> float | None:
-        """None until something is known."""
-        done = self._share - (self._first or 0.0)
-        return None if done <= 0 else (time.monotonic() - self._began) * (1 - self._share) / done
 
 
 def write_weights(network: Network, out: Path, about: dict[str, Any]) -> None:

@@ -15,6 +15,36 @@ def clock_text(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
+class TimeLeft:
+    """The seconds until a job ends, from the share of it that is done since it began or went on; with `limit_s`, at
+    most those until the limit."""
+
+    def __init__(self, limit_s: float | None = None) -> None:
+        self._began = time.monotonic()
+        self._limit_s = limit_s
+        self._first: float | None = None
+        self._share = 0.0
+
+    def at(self, share: float) -> float:
+        """Note the share done, from 0 to 1; it is handed on. The first one is where this run began."""
+        if self._first is None:
+            self._first = share
+        self._share = share
+        return share
+
+    def over(self) -> bool:
+        """Whether the limit has passed."""
+        return self._limit_s is not None and time.monotonic() - self._began >= self._limit_s
+
+    def left_s(self) -> float | None:
+        """None until something is known."""
+        spent = time.monotonic() - self._began
+        done = self._share - (self._first or 0.0)
+        guess = [spent * (1 - self._share) / done] if done > 0 else []
+        limit = [] if self._limit_s is None else [max(0.0, self._limit_s - spent)]
+        return min(guess + limit, default=None)
+
+
 class Progress:
     """Phases with the time left. `left_s` estimates the seconds until the whole command ends (None: unknown)."""
 

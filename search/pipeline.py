@@ -189,7 +189,7 @@ def _search(settings: Settings, study: optuna.Study, clock: Clock, progress: Pro
     progress.left_s = search.left_s
     search.run()
     winner, module = crown(search, table, folder)
-    write_winner(winner, module, folder, classes=dataset.classes, pixels=dataset.resolution)
+    write_winner(winner, module, folder, classes=dataset.classes, pixels=dataset.resolution, seed=settings.seed)
     summary = summarise(search, winner, dataset, folder)
     write_atomic(folder / SUMMARY, json.dumps(summary, indent=1))
     study.set_user_attr("finished", [settings.time_limit_s, settings.trials])

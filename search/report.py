@@ -96,11 +96,13 @@ def _baselines(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _grow(summary: dict[str, Any], folder: Path) -> str:
+def grow_command(settings: dict[str, Any], folder: Path) -> str:
     """The command that makes a larger network of the winner, trained on from its weights."""
     spec, weights, out = (shlex.quote(str(folder / name)) for name in ("best.json", "best.safetensors", "grown.json"))
-    data = summary["settings"].get("data")
+    data = settings.get("data")
     source = f" --data {shlex.quote(str(data))}" if data else ""
+    seed = settings.get("seed", 0)
+    source += f" --seed {seed}" if seed else ""  # the same splits: nothing that was trained on is tested on
     return f"  python -m scaling.compound --phi 1 --network {spec} --inherit {weights} --epochs 20{source} --out {out}"
 
 
@@ -110,7 +112,7 @@ def _next_steps(summary: dict[str, Any], folder: Path) -> list[str]:
     steps = [
         "Next:",
         f"  python -m studies {summary['study']}",
-        _grow(summary, folder),
+        grow_command(summary["settings"], folder),
         f"  python -m searchspace.export {shlex.quote(str(folder / 'best.json'))}",
         f"{again} --minutes {minutes}",
     ]

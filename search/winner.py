@@ -193,12 +193,14 @@ def _epochs(search: Search, trial: optuna.trial.FrozenTrial) -> int:
     return int(decided[key])
 
 
-def write_winner(winner: Winner, module: Network, folder: Path, *, classes: tuple[str, ...], pixels: int) -> None:
-    """best.json (the spec) and best.safetensors (its weights; classes, training pixels and how images are normalised
-    in the metadata)."""
+def write_winner(
+    winner: Winner, module: Network, folder: Path, *, classes: tuple[str, ...], pixels: int, seed: int
+) -> None:
+    """best.json (the spec) and best.safetensors (its weights; classes, training pixels, the seed of the splits and how
+    images are normalised in the metadata)."""
     about = {
         "classes": classes, "trained_at_px": pixels, "fingerprint": winner.spec.fingerprint(),
-        "pixel_centre": CENTRE, "pixel_scale": SCALE,
+        "pixel_centre": CENTRE, "pixel_scale": SCALE, "split_seed": seed,
     }  # fmt: skip
     write_atomic(folder / "best.safetensors", network_bytes(module, about))
     write_atomic(folder / "best.json", winner.spec.to_json())

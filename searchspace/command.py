@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from searchspace.errors import InvalidArgument
+from searchspace.errors import InvalidArgument, PhinasError
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -22,6 +22,19 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises InvalidArgument with argparse's message and where to look."""
         raise InvalidArgument(f"{message}; see {self.prog} --help")
+
+
+def guarded(name: str, job: Callable[[], int], *, stopped: str) -> int:
+    """A command's exit code: that of `job`; 2 with one line `NAME: error: ...` for a PhinasError, 130 with the line
+    `stopped`, which says what is kept, for Ctrl-C."""
+    try:
+        return job()
+    except KeyboardInterrupt:
+        print(f"\n{stopped}", file=sys.stderr)
+        return 130
+    except PhinasError as error:
+        print(f"{name}: error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
 
 
 def show(text: str) -> int:

@@ -172,7 +172,7 @@ class LatencyTable:
         try:
             data = json.loads(text)
             identity = _identity(data["identity"])
-            kernels = dict(_kernel(row) for row in data["kernels"])
+            kernels = dict(read_kernel(row) for row in data["kernels"])
             correction = Correction(**{key: _time(value) for key, value in data["correction"].items()})
             table = cls(identity, _time(data["reference_ms"]), kernels, correction)
             complete = len(kernels) == len(data["kernels"]) and table.reference_ms and correction.scale
@@ -243,8 +243,8 @@ def _time(value: object) -> float:
     return float(value)
 
 
-def _kernel(row: list[Any]) -> tuple[Signature, float]:
-    """A row of the file: op, shapes, and the rest of the signature; ms."""
+def read_kernel(row: list[Any]) -> tuple[Signature, float]:
+    """A row of the file: op, shapes, and the rest of the signature; ms. Raises ValueError or TypeError for another."""
     op, in_shape, out_shape, *rest, ms = row
     example = Layer("", op, (), tuple(in_shape), tuple(out_shape), "", *rest)
     fields = example.signature

@@ -138,7 +138,7 @@ def signatures(blocks: Iterable[PlacedBlock]) -> set[Signature]:
     return {signature for block in blocks for signature in block.signatures}
 
 
-def _rough_cost(layer: Layer) -> float:
+def rough_cost(layer: Layer) -> float:
     """Dispatch, arithmetic and memory of a kernel, in about ms; only for choosing between blocks."""
     _, macs = layer_params_macs(layer)
     values = sum(c * h * w for c, h, w in (layer.in_shape, layer.out_shape))
@@ -149,7 +149,7 @@ def cover(blocks: Sequence[PlacedBlock], wanted: set[Signature]) -> list[PlacedB
     """Blocks that together contain every wanted kernel, chosen greedily by cost for each kernel still missing."""
     left = set(wanted)
     own = [block.signatures for block in blocks]
-    cost = [sum(map(_rough_cost, block.layers)) for block in blocks]
+    cost = [sum(map(rough_cost, block.layers)) for block in blocks]
     heap = [(cost[i] / len(own[i]), i) for i in range(len(blocks))]
     heapq.heapify(heap)
     chosen = []

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from search.latency.adapt import adapt, networks_to_measure
-from search.latency.kernels import placed_blocks
+from search.latency.build import Progress
+from search.latency.kernels import placed_blocks, rough_cost
 from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidTable
 from searchspace.estimate import kind_of, layer_of
 from searchspace.files import read_json, storage_error, write_atomic
 from searchspace.graph import Layer, Signature, lower
-from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
+from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable, read_kernel
 from searchspace.nn import untrained
 from searchspace.nn.onnx_model import OnnxGraph, to_onnx
 from searchspace.serialize import spec_from_json, spec_to_dict
@@ -33,7 +34,6 @@ from searchspace.spec import NetworkSpec
 KERNELS = 500
 MANIFEST, TIMES, README = "manifest.json", "times.csv", "README.md"
 _FAR = 100.0  # times what the rest says: a row in another unit, not a slow kernel
-Progress = Any
 
 _HOW = """\
 # A latency table of this device
@@ -144,7 +144,7 @@ def import_(folder: Path, *, device: str, runtime: str, threads: int) -> Latency
     manifest = read_json(folder / MANIFEST)
     try:
         resolution, sound = int(manifest["resolution"]), manifest["schema"] == SCHEMA
-        kernels = {name: _signature(row) for name, row in manifest["kernels"].items()}
+        kernels = {name: read_kernel([*row, 1.0])[0] for name, row in manifest["kernels"].items()}
         specs = {name: spec_from_json(json.dumps(row)) for name, row in manifest["networks"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidTable(f"{folder / MANIFEST} is damaged ({error}): export the folder again") from None
@@ -167,11 +167,6 @@ def import_(folder: Path, *, device: str, runtime: str, threads: int) -> Latency
                 "milliseconds"
             )
     return adapt(table, list(specs.values()), measured, identity=identity, reference_ms=1.0)
-
-
-def _signature(row: list[Any]) -> Signature:
-    op, in_shape, out_shape, *rest = row
-    return (op, tuple(in_shape), tuple(out_shape), *rest)
 
 
 def _times(path: Path, wanted: set[str]) -> dict[str, float]:
@@ -213,7 +208,7 @@ def _times(path: Path, wanted: set[str]) -> dict[str, float]:
 
 def _same_unit(path: Path, layers: dict[str, Layer], times: dict[str, float]) -> None:
     """A kernel that takes 100 times more or less than its size says, by what all others take, is in another unit."""
-    ratios = {name: times[name] / _rough(layer) for name, layer in layers.items()}
+    ratios = {name: times[name] / rough_cost(layer) for name, layer in layers.items()}
     middle = sorted(ratios.values())[len(ratios) // 2]
     for name, ratio in ratios.items():
         if not 1 / _FAR < ratio / middle < _FAR:
@@ -222,10 +217,3 @@ def _same_unit(path: Path, layers: dict[str, Layer], times: dict[str, float]) ->
                 f"{path}: {name} takes {times[name]:g} ms, {more} than kernels of its size do here: is the row in "
                 "another unit than milliseconds?"
             )
-
-
-def _rough(layer: Layer) -> float:
-    """About what a kernel takes, in any unit: a call, its MACs, its values."""
-    _, macs = layer_params_macs(layer)
-    values = sum(c * h * w for c, h, w in (layer.in_shape, layer.out_shape))
-    return 0.05 + macs / 3e7 + values / 3e6

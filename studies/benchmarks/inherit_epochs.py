@@ -11,6 +11,7 @@ import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,24 +93,24 @@ def one_seed(
     def fresh(spec: Any) -> "Network":
         return build(spec, generator=torch.Generator().manual_seed(seed))
 
-    small = fresh(template.expand())
-    small_trained = False
+    @cache
+    def small() -> "Network":
+        """Trained when it is first needed: its weights are not kept, and the same seed gives the same ones."""
+        module = fresh(template.expand())
+        accuracy = trained(module, small_data, recipe)
+        done.get(f"small, seed {seed}", lambda: accuracy)
+        return module
 
-    def inherited() -> "Network":
-        nonlocal small_trained
-        if not small_trained:  # again where its inheritance is: weights are not kept, and the same seed gives the same
-            small_accuracy = trained(small, small_data, recipe)
-            done.get(f"small, seed {seed}", lambda: small_accuracy)
-            small_trained = True
+    def inherited(own: Recipe) -> float:
         deep = template.expand(depth=grown.factors.depth)
-        return inherit(small, deep, grown.spec, generator=torch.Generator().manual_seed(seed)).network
+        start = inherit(small(), deep, grown.spec, generator=torch.Generator().manual_seed(seed))
+        return trained(start.network, large_data, own)
 
     scratch = done.get(f"scratch, seed {seed}", lambda: trained(fresh(grown.spec), large_data, recipe))
     found = {}
     for share in SHARES:
         own = replace(recipe, epochs=max(1, round(share * epochs)), calm_residuals=False)
-        key = f"inherited, {own.epochs} epochs, seed {seed}"
-        found[own.epochs / epochs] = done.get(key, lambda own=own: trained(inherited(), large_data, own))  # type: ignore[misc]
+        found[own.epochs / epochs] = done.get(f"inherited, {own.epochs} epochs, seed {seed}", partial(inherited, own))
     enough = min((share for share, accuracy in found.items() if accuracy >= scratch), default=float("inf"))
     return scratch, found[max(found)], enough
 

@@ -127,33 +127,6 @@ def test_coefficients_come_from_a_file_or_a_rule(tmp_path: Path, capsys: pytest.
     assert macs(B0.expand(width=2**0.5)) == formula["macs"]
 
 
-MISTAKES = {
-    "--phi 1 --target-ms 9": "one target or by --phi, got --target-ms and --phi: choose one",
-    "--target-macs 0": "--target-macs must be above 0, got 0",
-    "--target-macs 10": "--target-macs: the target must be within reach, got 10: the smallest network",
-    "--target-params 1e15": "the largest network of this base and rule",
-    "--rule fast --alpha 2": "come from one place, got --alpha and --rule",
-    "--compare --rule fast": "--compare shows every rule",
-    "--compare --phi 1,2": "--compare takes one phi, got 2",
-    "--phi 1,2 --out a.json": "--out writes one network, got 2",
-    "--phi 1 --plot a.png": "--plot draws a family, got one phi",
-    "--phi 1,x": "must be a finite number such as 3 or 1.15, got 'x'",
-    "--phi 1 --resolution-step 0": "--resolution-step must be at least 1 px, got 0",
-    "--coefficients nowhere.json": "cannot read nowhere.json",
-    "--latency nowhere.json": "cannot read the latency table nowhere.json",
-    "--preset b1 --compare": "goes without --compare",
-    "--phi -7 --onnx a.txt": "--onnx must end in .onnx, got a.txt",
-}
-
-
-@pytest.mark.parametrize("line", MISTAKES)
-def test_a_mistake_is_one_line_and_exit_code_2(line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(line.split()) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert MISTAKES[line] in err
-
-
 @pytest.mark.parametrize("text", ["{}", "[1]", '{"alpha": "1"}', '{"alpha": 0.5, "beta": 1, "gamma": 1}', "nonsense"])
 def test_a_damaged_coefficients_file_is_named(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "c.json"

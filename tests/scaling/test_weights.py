@@ -84,6 +84,21 @@ def test_weights_that_say_they_are_of_another_network_are_refused(
     assert not out.exists()
 
 
+def test_training_on_keeps_the_splits_that_the_weights_have_seen(
+    best: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
+    weights, out = best.with_suffix(".safetensors"), best.with_name("grown.json")
+    network = build(read_spec(best), generator=torch.Generator().manual_seed(0))
+    weights.write_bytes(network_bytes(network, {"trained_at_px": 16, "split_seed": 3}))
+    flags = ["--network", str(best), "--out", str(out), "--inherit", str(weights), "--epochs", "1", "--seed"]
+    assert main([*flags, "0"]) == 2
+    assert "the splits of --seed 3, got --seed 0" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*flags, "3"]) == 0
+    assert read_about(best.with_name("grown.safetensors"))["split_seed"] == 3
+
+
 MISTAKES = {
     "--inherit best.safetensors": "--inherit writes weights beside the spec, got no --out",
     "--inherit best.safetensors --phi -1 --out grown.json": "only a network that grows can inherit",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from search.report import command
+from search.report import command, grow_command
 from search.run import main, parser, settings_from
 from search.settings import Settings, check_same
 from searchspace.errors import InvalidArgument, StudyMismatch
@@ -130,3 +130,11 @@ def test_one_file_is_one_setting_however_its_path_is_written(tmp_path: Path, mon
     assert Settings(budget_ms=1, data="./gone", space_file="s.toml").identity() == absolute
     assert Settings(budget_ms=1, data="digits").identity() == Settings(budget_ms=1).identity()
     assert Settings(budget_ms=1, data="user/name").identity()["data"] == "user/name"
+
+
+def test_the_command_that_grows_a_winner_names_its_data_and_the_seed_of_its_splits() -> None:
+    words = shlex.split(grow_command({"data": "my photos", "seed": 3}, Path("studies/one")))
+    assert words[words.index("--data") + 1] == "my photos"
+    assert words[words.index("--seed") + 1] == "3"
+    assert words[words.index("--inherit") + 1] == "studies/one/best.safetensors"
+    assert "--seed" not in grow_command({"data": None, "seed": 0}, Path("studies/one"))

@@ -169,11 +169,12 @@ def as_text(result: dict[str, Any], network: Path | None) -> str:
         ]
         for row in result["candidates"]
     ]  # fmt: skip
+    what = "latency" if result["cost"] == "latency" else "MACs"
     headers = ["candidate", "alpha", "beta", "gamma", "depth", "width", "px", "MACs", "accuracy", "+-", ""]
     lines = [
         table(headers, rows, text_columns=(0, 10)),
         "accuracy: mean of the seeds on the validation images; +-: its standard error, in points; d:w:r are the shares",
-        f"of the cost that depth, width and resolution take. All cost twice the baseline's {result['cost']}:",
+        f"of the cost that depth, width and resolution take. All cost twice the baseline's {what}:",
         f"--{'target-ms' if result['cost'] == 'latency' else 'target-macs'} makes it; --phi 1 rounds layers up, as the "
         "formula does",
     ]

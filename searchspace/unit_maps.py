@@ -1,6 +1,7 @@
 """Where the channels of a network stand in a wider one of the same layers, so that weights can move between the two."""
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from searchspace.coupling import ChannelGroup, coupling
@@ -11,13 +12,14 @@ Side = Literal["out", "in", "inside"]
 Maps = dict[tuple[int, Side], list[int]]
 
 
-def unit_maps(wide: NetworkSpec, slim: NetworkSpec) -> Maps | None:
+def unit_maps(wide: NetworkSpec, slim: NetworkSpec, *, hosts: Mapping[str, Sequence[int]] | None = None) -> Maps | None:
     """{(layer, "out" | "in" | "inside"): for each channel of the slim network there, the wide network's}; "inside" are
     an SE block's squeezed channels.
 
     Every channel keeps its company: what is summed, shuffled or grouped together with it in the slim network is so in
-    the wide one (`coupling`). None where the two have other layers, or other channels of the slim network meet in a
-    shuffle or a grouped convolution than could meet in the wide one.
+    the wide one (`coupling`). `hosts` says, by group, which unit of the wide network each unit of the slim one is; left
+    out, it is the first free one of the same cell. None where the two have other layers, or other channels of the slim
+    network meet in a shuffle or a grouped convolution than could meet in the wide one.
     """
     layers, others = lower(slim).layers, lower(wide).layers
     if [(a.name, a.op, a.inputs) for a in layers] != [(b.name, b.op, b.inputs) for b in others]:
@@ -27,7 +29,7 @@ def unit_maps(wide: NetworkSpec, slim: NetworkSpec) -> Maps | None:
         return None
     found: dict[tuple[int, Side], dict[int, int]] = defaultdict(dict)
     for name, group in groups.items():
-        kept = _hosts(wider[name], group)
+        kept = hosts[name] if hosts is not None else _hosts(wider[name], group)
         if kept is None:
             return None
         inside = any(layers[place.layer].op == "se" for place in group.makers)

@@ -18,11 +18,11 @@ from searchspace.errors import InvalidArgument, InvalidSpec
 from searchspace.graph import NETWORK_INPUT, Layer, lower
 from searchspace.nn import build
 from searchspace.spec import NetworkSpec, Stage
+from searchspace.unit_maps import unit_maps
 from searchspace.zoo.catalogue import get, names
 
 SCALED = tuple(f"efficientnet_b{phi}" for phi in range(1, 8))  # b0, deeper and wider
 Groups = dict[str, ChannelGroup]
-Maps = dict[tuple[int, str], Tensor]
 SHUFFLENETS: list[tuple[str, dict[str, float]]] = [
     ("shufflenet_v1", {"groups": 1}),
     ("shufflenet_v1", {"groups": 8, "depth": 1.0}),
@@ -295,19 +295,6 @@ def kept_units(wide: ChannelGroup, slim: ChannelGroup, rng: random.Random) -> li
     return [pools[cell].pop() for cell in slim.cells]
 
 
-def index_maps(wide: Groups, slim: Groups, kept: dict[str, list[int]], layers: tuple[Layer, ...]) -> Maps:
-    """{(layer, "out", "in" or "inside"): for each channel there, the wide network's}."""
-    found: dict[tuple[int, str], dict[int, int]] = defaultdict(dict)
-    for name, group in slim.items():
-        inside = is_squeezed(group, layers)
-        for role, side in (("makers", "out"), ("carriers", "out"), ("readers", "in")):
-            for old, new in zip(getattr(wide[name], role), getattr(group, role), strict=True):
-                at = dict(zip(old.units, old.positions, strict=True))
-                for unit, position in zip(new.units, new.positions, strict=True):
-                    found[new.layer, "inside" if inside else side][position] = at[kept[name][unit]]
-    return {key: torch.tensor([channels[at] for at in range(len(channels))]) for key, channels in found.items()}
-
-
 def columns(weight: Tensor, outs: Tensor, ins: Tensor, groups: tuple[int, int]) -> Tensor:
     """Rows `outs` and columns `ins` of a grouped convolution's weight as one of other groups."""
     before, after = groups
@@ -355,12 +342,14 @@ def check_cut(spec: NetworkSpec, seed: int) -> None:
             _, slim_spec = fitting(slim_spec, group, rng)
     slim = by_name(slim_spec)
     kept = {name: kept_units(wide[name], slim[name], rng) for name in wide}
-    maps = index_maps(wide, slim, kept, layers)
+    maps = unit_maps(spec, slim_spec, hosts=kept)
+    assert maps is not None
     network, cut = filled(spec, seed, scale=0.3), build(slim_spec).double().eval()
     for name, group in wide.items():
         zero(network, layers, group, set(range(len(group.cells))) - set(kept[name]))
     for index, layer in enumerate(layers):
-        at = [maps.get((index, side)) for side in ("out", "in", "inside")]
+        found = (maps.get((index, "out")), maps.get((index, "in")), maps.get((index, "inside")))
+        at = [None if one is None else torch.tensor(one) for one in found]
         copy_layer(network.get_submodule(layer.name), cut.get_submodule(layer.name), layer, *at)
     (_, expected), (_, logits) = run(network, spec), run(cut, slim_spec)
     torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))

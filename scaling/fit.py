@@ -7,10 +7,8 @@ EfficientNet-X argues, arXiv:2102.05610), so that candidates differ in accuracy 
 """
 
 import itertools
-import json
 import statistics
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -21,8 +19,6 @@ from scaling.coefficients import RULES, Coefficients, exponents
 from scaling.growth import Cost, Grown, grow_to
 from search.console import Progress, TimeLeft
 from search.data import Dataset
-from search.pipeline import sole_runner
-from search.settings import check_same
 from search.train import Recipe, train
 from searchspace.cost import costs
 from searchspace.errors import InvalidArgument
@@ -30,8 +26,7 @@ from searchspace.graph import lower
 from searchspace.latency import LatencyTable
 from searchspace.nn import build
 from searchspace.template import Template
-from studies.schema import SETTINGS, Status
-from studies.storage import folder, open_storage
+from studies.schema import Status
 
 MORE = 2.0  # times the baseline's cost, at phi = 1
 CONFIDENCE = 0.95
@@ -177,24 +172,3 @@ def _t(freedom: int) -> float:
     from scipy.stats import t  # scikit-learn brings it
 
     return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
-
-
-@contextmanager
-def opened_study(name: str, about: dict[str, Any]) -> Iterator[optuna.Study]:
-    """The study, made or opened, with no other process in it; `about` is what defines it.
-
-    Raises StudyMismatch for a study of other settings or one that is in use, StorageError.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with sole_runner(folder(name)):
-        study = optuna.create_study(
-            storage=open_storage(name, create=True), study_name=name, direction="maximize", load_if_exists=True,
-            sampler=optuna.samplers.RandomSampler(),
-        )  # fmt: skip
-        plain = json.loads(json.dumps(about))
-        stored = study.user_attrs.get(SETTINGS)
-        if stored is None:
-            study.set_user_attr(SETTINGS, plain)
-        else:
-            check_same(name, stored, plain)
-        yield study

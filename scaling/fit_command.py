@@ -74,9 +74,10 @@ def fit(args: argparse.Namespace) -> dict[str, Any]:
     separate_files({"--out": args.out}, {"--network": args.network, "--latency": args.latency})
     template = base_template(args.network) if args.network else efficientnet.B0
     latencies = latencies_of(args.latency, needed=args.cost == "latency")
-    from scaling.fit import Fit, candidates, opened_study
+    from scaling.fit import Fit, candidates
     from search.console import Progress, TimeLeft
     from search.data import load
+    from search.opened import opened_study
     from search.train import Recipe
 
     clock = TimeLeft(None if args.minutes is None else 60 * args.minutes)

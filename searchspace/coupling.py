@@ -112,7 +112,7 @@ def narrow(spec: NetworkSpec, group: ChannelGroup | str, channels: int) -> Netwo
             f"{group.name} has {group.channels} channels and can have {counts[0]} to {counts[-1]}{steps}, "
             f"got {channels!r}"
         )
-    if _is_dealt(lower(spec), group) and not _fits(spec, group, channels):
+    if is_dealt(lower(spec), group) and not _fits(spec, group, channels):
         smaller = (str(count) for count in reversed(counts) if count < channels and _fits(spec, group, count))
         raise InvalidArgument(
             f"{group.name} cannot have {channels} channels, at which its layers would deal out others than now; "
@@ -139,7 +139,8 @@ def _with_count(spec: NetworkSpec, group: ChannelGroup, channels: int) -> Networ
     return replace(spec, stages=stages)
 
 
-def _is_dealt(graph: Graph, group: ChannelGroup) -> bool:
+def is_dealt(graph: Graph, group: ChannelGroup) -> bool:
+    """Whether a slice or a shuffle takes the group's channels by position."""
     return any(graph.layers[place.layer].op in ("slice", "shuffle") for place in group.carriers)
 
 
@@ -155,7 +156,7 @@ def _fits(spec: NetworkSpec, group: ChannelGroup, channels: int) -> bool:
 def _stuck(spec: NetworkSpec, groups: tuple[ChannelGroup, ...]) -> set[str]:
     """The groups that are dealt out and of which no count fits: all are tried at once, the least counts first."""
     graph = lower(spec)
-    waiting = [group for group in groups if group.counts and _is_dealt(graph, group)]
+    waiting = [group for group in groups if group.counts and is_dealt(graph, group)]
     stuck: set[str] = set()
     tried = 0
     while waiting:

@@ -1,0 +1,144 @@
+"""What a refinement did, on disk: one JSON and one weights file an iteration, each written before the next begins.
+
+An iteration counts once its JSON is there, which is written after its weights. The proposals that were trained within
+an iteration that was cut off are kept too, so that they are not trained again.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from search.latency.measure import Measurement
+from search.netadapt.timing import Timing
+from searchspace.errors import StudyMismatch
+from searchspace.files import read_json, write_atomic
+from searchspace.nn import Network, load_weights, network_bytes, read_weights
+from searchspace.spec import NetworkSpec
+
+FOLDER = "iterations"
+_PART = "part.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A proposal and what was found out about it. `cost` is predicted, in the budget's unit; accuracies are fractions
+    of validation images, `screened` before any training, `accuracy` after the short one (None: not trained)."""
+
+    move: str
+    where: str
+    channels: int | None
+    name: str
+    spec: str
+    fingerprint: str
+    params: int
+    macs: int
+    cost: float
+    screened: float
+    accuracy: float | None = None
+    seconds: float | None = None
+    timing: Timing | None = None
+    accepted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Iteration:
+    """The network after an iteration; number 0 is the start. `cost`: measured where there is a device, else predicted;
+    `reached`: the budgets that it meets and the one before did not."""
+
+    number: int
+    spec: NetworkSpec
+    cost: float
+    accuracy: float
+    target: float
+    measured: Measurement | None = None
+    reached: tuple[float, ...] = ()
+    tried: tuple[Tried, ...] = ()
+
+    @property
+    def accepted(self) -> Tried | None:
+        """The proposal that was taken."""
+        return next((one for one in self.tried if one.accepted), None)
+
+    def to_json(self) -> str:
+        """JSON text."""
+        return json.dumps({**asdict(self), "spec": json.loads(self.spec.to_json())}, indent=1)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Iteration":
+        """What `to_json` wrote."""
+        tried = tuple(Tried(**{**row, "timing": row["timing"] and Timing(*row["timing"])}) for row in data["tried"])
+        measured = data["measured"] and Measurement(**data["measured"])
+        spec = NetworkSpec.from_json(json.dumps(data["spec"]))
+        return cls(**{**data, "spec": spec, "tried": tried, "measured": measured, "reached": tuple(data["reached"])})
+
+
+class History:
+    """The iterations in a study's folder. `keep_all`: weights of all iterations stay, not only those still needed."""
+
+    def __init__(self, folder: Path, *, keep_all: bool) -> None:
+        self.folder = folder / FOLDER
+        self._keep_all = keep_all
+        self.iterations = self._read()
+
+    def _read(self) -> list[Iteration]:
+        found: list[Iteration] = []
+        while (path := self._path(len(found), "json")).exists():
+            try:
+                found.append(Iteration.from_dict(read_json(path)))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise StudyMismatch(
+                    f"{path} is damaged ({type(error).__name__}: {error}): restore it, or delete it and every later "
+                    "iteration; the same command goes on from there"
+                ) from None
+        return found
+
+    def _path(self, number: int, suffix: str) -> Path:
+        return self.folder / f"{number:03d}.{suffix}"
+
+    def network(self, number: int) -> Network:
+        """The network after an iteration, in eval mode. Raises StorageError where its weights are gone."""
+        return load_weights(self.iterations[number].spec, read_weights(self._path(number, "safetensors"))).eval()
+
+    def commit(self, iteration: Iteration, network: Network) -> None:
+        """Keep an iteration; what was kept of its proposals one by one, and older weights that nobody needs, go."""
+        write_atomic(self._path(iteration.number, "safetensors"), network_bytes(network, {}))
+        write_atomic(self._path(iteration.number, "json"), iteration.to_json())
+        self.iterations.append(iteration)
+        (self.folder / _PART).unlink(missing_ok=True)
+        if not self._keep_all:
+            for old in self.iterations[:-1]:
+                if not old.reached:
+                    self._path(old.number, "safetensors").unlink(missing_ok=True)
+
+    def part(self, about: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+        """What is kept of the proposals of an iteration under way that is defined by `about`."""
+        path = self.folder / _PART
+        if path.exists():
+            data = read_json(path)
+            if isinstance(data, dict) and data.get("about") == about:
+                kept: dict[str, dict[str, float]] = data["tuned"]
+                return kept
+        return {}
+
+    def keep_part(self, about: Mapping[str, Any], tuned: Mapping[str, Mapping[str, float]]) -> None:
+        """Keep them."""
+        write_atomic(self.folder / _PART, json.dumps({"about": about, "tuned": tuned}))
+
+    def snapshot(self, budget: float) -> Iteration:
+        """The iteration that first met a budget."""
+        return next(one for one in self.iterations if budget in one.reached)
+
+    def timings(self) -> dict[str, Timing]:
+        """The outcomes of all timing tests by pair of fingerprints (`search.netadapt.timing.key`)."""
+        return {
+            f"{before.spec.fingerprint()} {one.fingerprint}": one.timing
+            for before, after in zip(self.iterations, self.iterations[1:], strict=False)
+            for one in after.tried
+            if one.timing is not None
+        }
+
+    def measurements(self) -> dict[str, Measurement]:
+        """The networks that were measured by themselves, by fingerprint."""
+        return {one.spec.fingerprint(): one.measured for one in self.iterations if one.measured is not None}

@@ -1,0 +1,294 @@
+"""The algorithm: step by step down to the budget, each time by the proposal that keeps the most accuracy.
+
+Algorithm 1 of NetAdapt (arXiv:1804.03230): an iteration asks for a reduction, which decays; each channel group offers
+as many channels as meet it; the offers are trained briefly and the most accurate is taken. MobileNetV3's variant
+(arXiv:1905.02244, section 4.2) asks for a small constant reduction and takes the offer that loses the least accuracy
+for its reduction. Differs from both: offers are ranked without training first and only the best few are trained; other
+moves than channels can be offered; an offer is taken only if it is measured not to be slower than what it replaces,
+and costs are measured ones from then on, the table says only how they change.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+
+from search.augment import normalise
+from search.data import Dataset
+from search.latency.measure import Measurement
+from search.netadapt.costing import Costing
+from search.netadapt.history import History, Iteration, Tried
+from search.netadapt.proposals import Proposal, propose, smallest
+from search.netadapt.screen import screen
+from search.netadapt.timing import PairedTimer
+from search.netadapt.tune import Tuner, first
+from search.train import evaluate
+from searchspace.cost import costs
+from searchspace.coupling import ChannelGroup
+from searchspace.descent import Scores, Step
+from searchspace.errors import InfeasibleBudget
+from searchspace.graph import lower
+from searchspace.nn import Network
+from searchspace.nn.descend import Gates, descend, mean_gates, scores
+
+AIM = 0.985  # of a measured budget: what iterations go for, since a measurement has an interval
+USED = 0.955  # of a budget: offers that would leave more of it unused are not made
+SETTLED = 0.995  # of a measured budget: from here on the network is measured by itself
+HALVINGS = 6
+REFUSALS = 4  # times that an iteration asks for twice the reduction because everything measured slower
+TESTS = 6  # timing tests of an iteration before it asks for more
+GATE_IMAGES = 256
+TAYLOR_BATCHES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is asked for. `budgets` fall; `step`: of the start's cost, the first iteration's reduction, which is
+    multiplied by `decay` from one to the next; `by_ratio`: take what loses the least accuracy for its reduction, else
+    the most accurate; `shortlist`: offers that are trained; `images`: of the validation split that accuracy is of."""
+
+    costing: Costing
+    budgets: tuple[float, ...]
+    moves: tuple[str, ...]
+    criterion: str
+    by_ratio: bool
+    step: float
+    decay: float
+    shortlist: int
+    trains: bool
+    images: int
+    screen_images: int
+    seed: int
+
+
+class Refiner:
+    """One refinement, going on where its history ends."""
+
+    def __init__(
+        self, plan: Plan, images: Dataset, timer: PairedTimer | None, history: History, tuner: Tuner, *,
+        progress: Callable[[float, str], None], line: Callable[[str], None], kept: Callable[[Iteration], None],
+    ) -> None:  # fmt: skip
+        self.plan, self.images, self.timer, self.history, self.tune = plan, images, timer, history, tuner
+        self._progress, self._line, self._kept = progress, line, kept
+        self._validation = first(images.validation, plan.images)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def run(self, start: Network) -> None:
+        """Until the smallest budget is met. Raises InfeasibleBudget where it cannot be; what was reached is kept."""
+        network = self._begin(start)
+        while self._budgets_left():
+            number = len(self.history.iterations)
+            iteration, network = self._iterate(number, network)
+            self.history.commit(iteration, network)
+            self._kept(iteration)
+            self._tell(iteration)
+
+    def _begin(self, start: Network) -> Network:
+        """The network to go on with; the start as iteration 0 if there is none yet."""
+        if self.history.iterations:
+            return self.history.network(len(self.history.iterations) - 1)
+        measured = self.timer.alone(start.spec) if self.timer else None
+        cost = measured.latency_ms if measured else self.plan.costing.of(lower(start.spec))
+        met = tuple(budget for budget in self.plan.budgets if (measured.high_ms if measured else cost) <= budget)
+        self._check_reachable(start, cost, [budget for budget in self.plan.budgets if budget not in met])
+        zero = Iteration(
+            number=0, spec=start.spec, cost=cost, accuracy=evaluate(start, self._validation, device=self._device),
+            target=cost, measured=measured, reached=met,
+        )  # fmt: skip
+        self.history.commit(zero, start.cpu())
+        self._kept(zero)
+        self._tell(zero)
+        return start
+
+    def _check_reachable(self, start: Network, cost: float, budgets: Sequence[float]) -> None:
+        costing = self.plan.costing
+        if not budgets:
+            return
+        least = smallest(start.spec, costing, self.plan.moves) * cost / costing.of(lower(start.spec))
+        if least > min(budgets):
+            raise InfeasibleBudget(
+                f"the budget must be one that pruning can reach, got {costing.text(min(budgets))}: with "
+                f"--moves {','.join(self.plan.moves)} this network comes down to {costing.text(least)} at the least; "
+                "raise the budget, allow more --moves, or begin with a smaller network"
+            )
+
+    def _budgets_left(self) -> list[float]:
+        met = {budget for iteration in self.history.iterations for budget in iteration.reached}
+        return [budget for budget in self.plan.budgets if budget not in met]
+
+    def _tell(self, iteration: Iteration) -> None:
+        text = self.plan.costing.text(iteration.cost)
+        taken = iteration.accepted
+        what = taken.name if taken else "start"
+        self._line(f"{iteration.number}: {what}: {text}, {iteration.accuracy:.1%} validation accuracy")
+
+    def share(self) -> float:
+        """How far the descent has come, from 0 to 1."""
+        start, now, end = self.history.iterations[0].cost, self.history.iterations[-1].cost, self.plan.budgets[-1]
+        return 1.0 if start <= end else min(1.0, max(0.0, (start - now) / (start - end)))
+
+    def _iterate(self, number: int, network: Network) -> tuple[Iteration, Network]:
+        """One iteration: (its record, the network after it)."""
+        before = self.history.iterations[-1]
+        reduction = self.plan.step * self.history.iterations[0].cost * self.plan.decay ** (number - 1)
+        tried: list[Tried] = []
+        for _ in range(REFUSALS):
+            target, proposals = self._proposals(network, before.cost, reduction, {one.name for one in tried})
+            offers = self._offers(network, proposals)
+            after = self._take_best(_About(number, target, offers), network)
+            tried += [offer.row for offer in offers]
+            if after is not None:
+                cost, measured, reached = self._settle(tried, after)
+                return Iteration(
+                    number=number, spec=after.spec, cost=cost, accuracy=_accuracy(tried), target=target,
+                    measured=measured, reached=reached, tried=tuple(tried),
+                ), after  # fmt: skip
+            reduction *= 2
+        raise InfeasibleBudget(
+            f"every way to make the network cheaper than {self.plan.costing.text(before.cost)} measures slower on this "
+            f"device ({len(tried)} were tried in iteration {number}): take the network of the last iteration, in "
+            f"{self.history.folder}, or begin with another one"
+        )
+
+    def _proposals(
+        self, network: Network, cost: float, reduction: float, refused: set[str]
+    ) -> tuple[float, list[Proposal]]:
+        """(the cost asked for, what meets it, priced in measured terms). Where nothing does, for half the reduction,
+        and so on; then what goes further below the budget than wanted."""
+        costing = self.plan.costing
+        goal = self._budgets_left()[0]
+        factor = cost / costing.of(lower(network.spec))
+        aim = min(goal * AIM if self.timer else goal, cost - reduction / 2**HALVINGS)
+        for floor in (goal * USED, 0.0):
+            for halving in range(HALVINGS + 1):
+                target = max(aim, cost - reduction / 2**halving)
+                found = propose(
+                    network.spec, costing, target=target / factor, floor=floor / factor, moves=self.plan.moves
+                )
+                found = [each._replace(cost=each.cost * factor) for each in found if each.name not in refused]
+                if found:
+                    return target, found
+        raise InfeasibleBudget(
+            f"nothing that --moves {','.join(self.plan.moves)} allows makes the network cheaper than "
+            f"{costing.text(cost)}: raise the budget, or allow more --moves"
+        )
+
+    def _offers(self, network: Network, proposals: Sequence[Proposal]) -> "list[_Offer]":
+        """The proposals with their steps and what they are worth before any training, best first."""
+        network.cpu().eval()
+        known: dict[str, Scores] = {}
+        if self.plan.criterion == "taylor":
+            self._gradients(network)
+
+        def score(group: ChannelGroup) -> Scores:
+            return known.setdefault(group.name, scores(network, group, self.plan.criterion))
+
+        steps = [proposal.make(score) for proposal in proposals]
+        network.zero_grad()
+        gates = mean_gates(network, normalise(torch.tensor(self.images.train.pixels[:GATE_IMAGES])))
+        found = screen(
+            network, steps, first(self.images.validation, self.plan.screen_images), gates=gates, device=self._device
+        )
+        offers = [
+            _Offer(proposal, step, gates, loss, _row(proposal, step, accuracy))
+            for proposal, step, (accuracy, loss) in zip(proposals, steps, found, strict=True)
+        ]
+        return sorted(offers, key=lambda offer: (-self._worth(offer, offer.row.screened), offer.loss))
+
+    def _worth(self, offer: "_Offer", accuracy: float) -> float:
+        """What an offer is chosen by: its accuracy, or the accuracy that it gains for its reduction."""
+        before = self.history.iterations[-1]
+        return (accuracy - before.accuracy) / (before.cost - offer.row.cost) if self.plan.by_ratio else accuracy
+
+    def _take_best(self, about: "_About", network: Network) -> Network | None:
+        """The network of the best offer that is not slower, and what was found out in the offers' rows; None if all
+        that were timed are slower."""
+        offers, spec = about.offers, network.spec
+        trained = offers[: self.plan.shortlist] if self.plan.trains else []
+        self._train(about, network, trained)
+        order = sorted(trained, key=lambda offer: -self._worth(offer, offer.row.accuracy or 0.0))
+        for tests, offer in enumerate([*order, *offers[len(trained) :]]):
+            if tests == TESTS:
+                return None
+            timing = self.timer.pair(spec, offer.step.spec) if self.timer else None
+            offer.row = replace(offer.row, timing=timing)
+            if timing is not None and not timing.faster:
+                self._line(f"   {offer.row.name} would be slower ({timing.ratio:.3f} x), the next is taken")
+                continue
+            if self.plan.trains and offer.network is None:
+                self._train(about, network, [offer], again=True)
+            offer.row = replace(offer.row, accepted=True)
+            return offer.network or descend(network, offer.step, gates=offer.gates)
+        return None
+
+    def _train(self, about: "_About", network: Network, offers: "Sequence[_Offer]", *, again: bool = False) -> None:
+        """Short trainings of offers; each is on disk before the next. What an earlier run trained is only noted, until
+        its weights are needed (`again`)."""
+        key = {"number": about.number, "target": about.target}
+        known = self.history.part(key)
+        for offer in offers:
+            kept = {} if again else known.get(offer.row.name, {})
+            offer.row = replace(offer.row, accuracy=kept.get("accuracy"), seconds=kept.get("seconds"))
+        waiting = [offer for offer in offers if offer.row.accuracy is None]
+        networks = [descend(network, offer.step, gates=offer.gates) for offer in waiting]
+        for tuned in self.tune(networks, seed=self.plan.seed + about.number):
+            offer = waiting[tuned.place]
+            offer.network = tuned.network
+            offer.row = replace(offer.row, accuracy=tuned.accuracy, seconds=tuned.seconds)
+            known[offer.row.name] = {"accuracy": tuned.accuracy, "seconds": tuned.seconds}
+            self.history.keep_part(key, known)
+            self._progress(self.share(), f"iteration {about.number}: {offer.row.name}")
+
+    def _gradients(self, network: Network) -> None:
+        """The gradients of the loss over some training images, with batch norm as it is used later."""
+        network.zero_grad()
+        split, size = self.images.train, 64
+        for start in range(0, min(len(split), size * TAYLOR_BATCHES), size):
+            batch = normalise(torch.tensor(split.pixels[start : start + size]))
+            labels = torch.tensor(split.labels[start : start + size])
+            torch.nn.functional.cross_entropy(network(batch), labels).backward()  # type: ignore[no-untyped-call]
+
+    def _settle(self, tried: Sequence[Tried], after: Network) -> tuple[float, Measurement | None, tuple[float, ...]]:
+        """(cost after an accepted step, its measurement by itself near a budget, the budgets that it meets)."""
+        left, found = self._budgets_left(), next(one for one in tried if one.accepted)
+        if self.timer is None or found.timing is None:
+            return found.cost, None, tuple(budget for budget in left if found.cost <= budget)
+        if found.timing.after_ms > left[0] * SETTLED:
+            return found.timing.after_ms, None, ()
+        measured = self.timer.alone(after.spec)
+        return measured.latency_ms, measured, tuple(budget for budget in left if measured.high_ms <= budget)
+
+
+@dataclass
+class _Offer:
+    """A proposal made ready; its row and, once trained, its network are filled in as they are found out."""
+
+    proposal: Proposal
+    step: Step
+    gates: Gates
+    loss: float
+    row: Tried
+    network: Network | None = None
+
+
+class _About(NamedTuple):
+    """An iteration under way."""
+
+    number: int
+    target: float
+    offers: list[_Offer]
+
+
+def _row(proposal: Proposal, step: Step, accuracy: float) -> Tried:
+    own = costs(step.graph)
+    return Tried(
+        move=proposal.move, where=proposal.where, channels=proposal.channels, name=proposal.name,
+        spec=step.spec.to_json(), fingerprint=step.spec.fingerprint(), params=own.params, macs=own.macs,
+        cost=proposal.cost, screened=accuracy,
+    )  # fmt: skip
+
+
+def _accuracy(tried: Sequence[Tried]) -> float:
+    found = next(one for one in tried if one.accepted)
+    return found.screened if found.accuracy is None else found.accuracy

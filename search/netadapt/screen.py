@@ -1,0 +1,48 @@
+"""Accuracy of all proposals of an iteration before any training, in one pass over the images."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from search.augment import normalise
+from search.data import Split
+from searchspace.descent import Step
+from searchspace.graph import lower
+from searchspace.nn import Network
+from searchspace.nn.descend import Gates
+from searchspace.nn.execute import branch, folded_weights, forward, logits
+
+ACTIVATION_BYTES = 1 << 28  # outputs of all layers that are held at once
+LARGEST_BATCH = 250
+
+
+def batch_for(network: Network, pixels: int) -> int:
+    """Images at once so that the outputs of all layers stay within ACTIVATION_BYTES."""
+    spec = network.spec.with_resolution(max(pixels, network.spec.total_stride))
+    each = 4 * sum(c * h * w for c, h, w in (layer.out_shape for layer in lower(spec).layers))
+    return max(1, min(LARGEST_BATCH, ACTIVATION_BYTES // each))
+
+
+@torch.inference_mode()
+def screen(
+    network: Network, steps: Sequence[Step], images: Split, *, gates: Gates, device: str = "cpu",
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[tuple[float, float]]:  # fmt: skip
+    """(top-1 accuracy, mean cross-entropy) of each step's network on `images`, with the weights it takes over."""
+    graph = lower(network.spec)
+    weights = folded_weights(network.to(device))
+    branches = [branch(graph, weights, step, gates=gates) for step in steps]
+    right, loss = [0] * len(steps), [0.0] * len(steps)
+    size = batch_for(network, images.pixels.shape[1])
+    for start in range(0, len(images), size):
+        pixels = torch.tensor(images.pixels[start : start + size]).to(device)
+        labels = torch.tensor(images.labels[start : start + size]).to(device)
+        batch = normalise(pixels)
+        base = forward(graph, weights, batch)
+        for index, ready in enumerate(branches):
+            found = logits(ready, base, batch).float()
+            right[index] += int((found.argmax(1) == labels).sum())
+            loss[index] += float(torch.nn.functional.cross_entropy(found, labels, reduction="sum"))
+        progress(min(1.0, (start + size) / len(images)))
+    network.cpu()
+    return [(hits / len(images), total / len(images)) for hits, total in zip(right, loss, strict=True)]

@@ -1,0 +1,42 @@
+"""A refinement's proposals as trials of its study, so that `studies.load` shows them."""
+
+import optuna
+
+from search.netadapt.costing import Costing
+from search.netadapt.history import History, Tried
+from searchspace.graph import lower
+from searchspace.spec import NetworkSpec
+from studies.schema import MEASURED, Status
+
+
+def add_trials(study: optuna.Study, history: History, costing: Costing) -> None:
+    """Add what the study lacks of the history: a trial for each proposal, in order."""
+    rows = [(iteration.number, row) for iteration in history.iterations for row in iteration.tried]
+    known = len(study.get_trials(deepcopy=False))
+    if known == len(rows):
+        return
+    for number, row in rows[known:]:
+        study.add_trial(_trial(number, row, costing))
+    measured = {str(index): row.timing.after_ms for index, (_, row) in enumerate(rows) if row.timing is not None}
+    study.set_user_attr(MEASURED, measured)
+
+
+def _trial(number: int, row: Tried, costing: Costing) -> optuna.trial.FrozenTrial:
+    """Trained proposals are "trained"; those that were only looked at are "stopped early"."""
+    trained = row.accuracy is not None
+    accuracy = row.screened if row.accuracy is None else row.accuracy
+    attrs = {
+        "status": Status.TRAINED if trained or row.accepted else Status.STOPPED_EARLY,
+        "choices": {
+            "iteration": number, "move": row.move, "where": row.where, "accepted": row.accepted,
+            "screened_accuracy": row.screened, **({} if row.channels is None else {"channels": row.channels}),
+            **({} if row.timing is None else {"ratio": row.timing.ratio}),
+        },
+        "spec": row.spec, "fingerprint": row.fingerprint, "params": row.params, "macs": row.macs,
+        "accuracy": accuracy, "reward": accuracy,
+    }  # fmt: skip
+    if costing.table is not None:
+        attrs["predicted_latency_ms"] = costing.of(lower(NetworkSpec.from_json(row.spec)))
+    if row.seconds is not None:
+        attrs["train_s"] = row.seconds
+    return optuna.trial.create_trial(value=accuracy, user_attrs=attrs)

@@ -1,0 +1,179 @@
+"""Steps down: a network with less in it, and where each of its layers and channels stands in the network it came from.
+
+A step is on paper: it says which network comes next and which weights it takes over. `searchspace.nn.descend` moves
+the weights, `searchspace.nn.execute` evaluates many steps from one network at once.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from searchspace.blocks import Block, MBConv, SeparableConv, ShuffleUnit, ShuffleUnitV2
+from searchspace.coupling import Cell, ChannelGroup, Place, coupling, is_dealt, narrow
+from searchspace.errors import InvalidArgument
+from searchspace.graph import Graph, Layer, lower
+from searchspace.spec import NetworkSpec, Stage
+from searchspace.unit_maps import Maps, Side, unit_maps
+
+SMALLEST_KERNEL = 3
+Scores = Sequence[float]
+
+
+@dataclass(frozen=True)
+class Step:
+    """From a network to a smaller one.
+
+    origins: for each layer of the smaller graph, the larger graph's layer it comes from. maps: {(layer, side): for each
+    channel of the smaller network's layer there, the larger one's}; a pair that is absent keeps all its channels. A
+    depthwise kernel that is smaller than its origin is its middle; an SE block that is gone had a mean gate, which the
+    layer behind it takes into its weights.
+    """
+
+    spec: NetworkSpec
+    graph: Graph
+    origins: tuple[int, ...]
+    maps: Maps
+
+
+def narrowed_layers(graph: Graph, group: ChannelGroup, channels: int) -> dict[int, Layer]:
+    """The layers that change, by index, when `group` has `channels` channels: what prices a cut without making it."""
+    changed: dict[int, Layer] = {}
+    for place in (*group.makers, *group.carriers):
+        layer = changed.get(place.layer, graph.layers[place.layer])
+        share = len(place.units)
+        kept, gone = share * channels // group.channels, share - share * channels // group.channels
+        if layer.op == "se" and place in group.makers:
+            changed[place.layer] = layer._replace(squeeze_channels=kept)
+        else:
+            changed[place.layer] = layer._replace(out_shape=(layer.out_shape[0] - gone, *layer.out_shape[1:]))
+    for index, layer in enumerate(graph.layers):
+        source = layer.inputs[0]
+        if source in changed and changed[source].out_shape != graph.layers[source].out_shape:
+            own = changed.get(index, layer)
+            before, after = layer.in_shape[0], changed[source].out_shape[0]
+            depthwise = layer.op == "conv" and layer.groups == before == layer.out_shape[0]
+            own = own._replace(in_shape=(after, *layer.in_shape[1:]), groups=after if depthwise else own.groups)
+            changed[index] = own
+    return changed
+
+
+def cut(spec: NetworkSpec, group: ChannelGroup, channels: int, scores: Scores) -> Step:
+    """`group`, one of `coupling(spec)`, at `channels` channels: those units stay that score highest, in their order.
+
+    scores: one number for each of the group's units, `len(group.cells)`. Where cells differ (grouped convolutions,
+    shuffles) each keeps its own best. Raises InvalidArgument where `narrow` does, and for other scores.
+    """
+    if len(scores) != len(group.cells):
+        raise InvalidArgument(f"{group.name} has {len(group.cells)} units, one score each is needed, got {len(scores)}")
+    graph, slim = lower(spec), narrow(spec, group, channels)
+    slim_graph = lower(slim)
+    origins = tuple(range(len(graph.layers)))
+    if is_dealt(graph, group):
+        return Step(slim, slim_graph, origins, _dealt_maps(spec, slim, group, scores))
+    kept = _kept(group, channels, scores)
+    return Step(slim, slim_graph, origins, dict(_maps(graph, group, kept)))
+
+
+def _kept(group: ChannelGroup, channels: int, scores: Scores) -> set[int]:
+    """The best units: the same share of each cell."""
+    pools: dict[Cell, list[int]] = defaultdict(list)
+    for unit, cell in enumerate(group.cells):
+        pools[cell].append(unit)
+    return {
+        unit
+        for pool in pools.values()
+        for unit in sorted(pool, key=lambda unit: -scores[unit])[: len(pool) * channels // group.channels]
+    }
+
+
+def _maps(graph: Graph, group: ChannelGroup, kept: set[int]) -> Iterator[tuple[tuple[int, Side], list[int]]]:
+    """Every layer keeps its channels but the group's units that are not kept."""
+    inside = any(graph.layers[place.layer].op == "se" for place in group.makers)
+    gone: dict[tuple[int, Side], set[int]] = defaultdict(set)
+    sides: tuple[tuple[Side, tuple[Place, ...]], ...] = (
+        ("out", (*group.makers, *group.carriers)),
+        ("in", group.readers),
+    )
+    for side, places in sides:
+        for place in places:
+            lost = {at for unit, at in zip(place.units, place.positions, strict=True) if unit not in kept}
+            gone[place.layer, "inside" if inside else side] |= lost
+    for (index, side), lost in gone.items():
+        layer = graph.layers[index]
+        width = layer.squeeze_channels if inside else (layer.out_shape if side == "out" else layer.in_shape)[0]
+        yield (index, side), [channel for channel in range(width) if channel not in lost]
+
+
+def _dealt_maps(spec: NetworkSpec, slim: NetworkSpec, group: ChannelGroup, scores: Scores) -> Maps:
+    """What is dealt out by position: the slim network's own units say who keeps whose company."""
+    wider = {each.name: each for each in coupling(spec)}
+    hosts = {
+        each.name: _hosts(wider[each.name], each, scores if each.name == group.name else None)
+        for each in coupling(slim)
+    }
+    maps = unit_maps(spec, slim, hosts=hosts)
+    assert maps is not None  # narrow would have refused
+    return maps
+
+
+def _hosts(wide: ChannelGroup, slim: ChannelGroup, scores: Scores | None) -> list[int]:
+    """For each unit of the slim group one of the wide group's in the same cell: the best ones, in their order."""
+    pools: dict[Cell, list[int]] = defaultdict(list)
+    for unit, cell in enumerate(wide.cells):
+        pools[cell].append(unit)
+    if scores is not None:
+        needed = Counter(slim.cells)
+        pools = {
+            cell: sorted(sorted(pool, key=lambda unit: -scores[unit])[: needed[cell]]) for cell, pool in pools.items()
+        }
+    places = {cell: iter(pool) for cell, pool in pools.items()}
+    return [next(places[cell]) for cell in slim.cells]
+
+
+def drop_se(spec: NetworkSpec) -> Iterator[tuple[str, Callable[[], Step]]]:
+    """(block's name, its step) for every SE block: the network without it."""
+    for where, _, block in spec.walk():
+        if isinstance(block, (MBConv, SeparableConv)) and block.squeeze_channels:
+            lighter = replace(block, squeeze_channels=0)
+            yield where, lambda where=where, lighter=lighter: _without(spec, where, lighter)  # type: ignore[misc]
+
+
+def shrink_kernel(spec: NetworkSpec) -> Iterator[tuple[str, Callable[[], Step]]]:
+    """(block's name, its step) for every depthwise kernel above 3: the next smaller odd one, its middle."""
+    for where, _, block in spec.walk():
+        if isinstance(block, (MBConv, SeparableConv, ShuffleUnit, ShuffleUnitV2)) and block.kernel > SMALLEST_KERNEL:
+            smaller = replace(block, kernel=block.kernel - 2)
+            yield where, lambda where=where, smaller=smaller: _without(spec, where, smaller)  # type: ignore[misc]
+
+
+def remove_block(spec: NetworkSpec) -> Iterator[tuple[str, Callable[[], Step]]]:
+    """(block's name, its step) for every block with a residual sum that is not alone in its stage: the network without
+    it. Its input takes its place."""
+    for stage in spec.stages:
+        for index, block in enumerate(stage.blocks):
+            residual = isinstance(block, (MBConv, SeparableConv)) and block.skip
+            if len(stage.blocks) > 1 and (residual or (isinstance(block, ShuffleUnit) and block.stride == 1)):
+                where = f"{stage.name}.{index}"
+                yield where, lambda where=where: _without(spec, where, None)  # type: ignore[misc]
+
+
+def _without(spec: NetworkSpec, where: str, block: Block | None) -> Step:
+    """The block of that name replaced, or taken away."""
+    name, _, place = where.rpartition(".")
+    at = int(place)
+    stages = tuple(_put(stage, at, block) if stage.name == name else stage for stage in spec.stages)
+    slim = replace(spec, stages=stages)
+    graph, slim_graph = lower(spec), lower(slim)
+    by_name = {layer.name: index for index, layer in enumerate(graph.layers)}
+    origins = []
+    for layer in slim_graph.layers:
+        stage, number, rest = (*layer.name.split(".", 2), "")[:3]
+        if block is None and stage == name and int(number) >= at:
+            number = str(int(number) + 1)
+        origins.append(by_name[".".join(filter(None, (stage, number, rest)))])
+    return Step(slim, slim_graph, tuple(origins), {})
+
+
+def _put(stage: Stage, at: int, block: Block | None) -> Stage:
+    middle = () if block is None else (block,)
+    return replace(stage, blocks=(*stage.blocks[:at], *middle, *stage.blocks[at + 1 :]))

@@ -1,0 +1,172 @@
+"""Many steps from one network, evaluated together: what they compute alike is computed once.
+
+A step changes a few layers. All before them, and the output channels that a layer merely loses, are the larger
+network's: its outputs are computed once for a batch and cut to each step's channels; only layers that read something
+else than before run again. Weights are used with batch norm folded, as plain tensors: no module is built.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from searchspace.descent import Step
+from searchspace.graph import NETWORK_INPUT, Graph, Layer, lower
+from searchspace.nn.build import Network
+from searchspace.nn.descend import Gates, Taken, taken_weight, takings
+from searchspace.nn.fold import fold_batch_norm
+from searchspace.nn.layers import ConvBNAct, SqueezeExcite
+
+Weights = list[tuple[Tensor, ...]]  # by layer: weight and bias; of an SE block both of its layers'
+
+
+def folded_weights(network: Network) -> Weights:
+    """The weights of each layer of `lower(network.spec)`, batch norm folded, on the network's device."""
+    folded = fold_batch_norm(network)
+    found: Weights = []
+    for layer in lower(network.spec).layers:
+        module = folded.get_submodule(layer.name) if layer.weights else folded
+        parts: list[nn.Module] = [module] if layer.op == "linear" else []
+        if isinstance(module, ConvBNAct):
+            parts = [module.conv]
+        elif isinstance(module, SqueezeExcite):
+            parts = [module.reduce, module.expand]
+        found.append(tuple(part.get_parameter(name).detach() for part in parts for name in ("weight", "bias")))
+    return found
+
+
+def forward(graph: Graph, weights: Weights, images: Tensor) -> list[Tensor]:
+    """The outputs of all layers for images (batch, in_channels, height, width); the last are the logits."""
+    values: list[Tensor] = []
+    for layer, own in zip(graph.layers, weights, strict=True):
+        values.append(_apply(layer, own, [images if at == NETWORK_INPUT else values[at] for at in layer.inputs]))
+    return values
+
+
+class Branch(NamedTuple):
+    """A step made ready: the layers that must run again with their weights, and where all others' outputs come from."""
+
+    graph: Graph
+    weights: Weights
+    sources: list[tuple[int, Tensor | None] | None]  # (the larger network's layer, its channels); None: runs again
+
+
+def branch(graph: Graph, weights: Weights, step: Step, *, gates: Gates | None = None) -> Branch:
+    """`step` from the network of `graph` and its folded weights."""
+    taken = takings(graph.layers, step, gates or {})
+    sources: list[tuple[int, Tensor | None] | None] = []
+    own: Weights = []
+    for layer, origin, part in zip(step.graph.layers, step.origins, taken, strict=True):
+        base = graph.layers[origin]
+        same_inputs = [
+            source == NETWORK_INPUT if at == NETWORK_INPUT else sources[at] is not None and step.origins[at] == source
+            for at, source in zip(layer.inputs, base.inputs, strict=True)
+        ]
+        # An SE block squeezes all its channels into each: with fewer of them every output is another.
+        anew = part.reads_anew or layer.kernel != base.kernel or (layer.op == "se" and part.outs is not None)
+        shared = all(same_inputs) and not anew
+        device = weights[origin][0].device if weights[origin] else "cpu"
+        sources.append((origin, None if part.outs is None else part.outs.to(device)) if shared else None)
+        own.append(() if shared else _take(layer, base, weights[origin], part))
+    return Branch(step.graph, own, sources)
+
+
+def logits(ready: Branch, base: Sequence[Tensor], images: Tensor) -> Tensor:
+    """The step's logits; `base` are the larger network's outputs (`forward`) for the same images."""
+    values: dict[int, Tensor] = {NETWORK_INPUT: images}
+
+    def value(at: int) -> Tensor:
+        source = ready.sources[at] if at != NETWORK_INPUT else None
+        if at not in values and source is not None:
+            origin, channels = source
+            values[at] = base[origin] if channels is None else base[origin].index_select(1, channels)
+        return values[at]
+
+    last = len(ready.graph.layers) - 1
+    for index, layer in enumerate(ready.graph.layers):
+        if ready.sources[index] is None:
+            values[index] = _apply(layer, ready.weights[index], [value(at) for at in layer.inputs])
+    return value(last)
+
+
+def _take(layer: Layer, base: Layer, weights: tuple[Tensor, ...], taken: Taken) -> tuple[Tensor, ...]:
+    if layer.op == "se":
+        reduce, first, expand, second = weights
+        outs, inside = (None if at is None else at.to(reduce.device) for at in (taken.outs, taken.inside))
+        squeezed = taken_weight(reduce, inside, outs, groups=(1, 1), kernel=(1, 1), scale=None)
+        spread = taken_weight(expand, outs, inside, groups=(1, 1), kernel=(1, 1), scale=None)
+        return (squeezed, _some(first, inside), spread, _some(second, outs))
+    if not weights:
+        return ()
+    weight, bias = weights
+    kernel = (layer.kernel, layer.kernel) if layer.op == "conv" else ()
+    new = taken_weight(
+        weight, taken.outs, taken.ins, groups=(base.groups, layer.groups), kernel=kernel, scale=taken.scale
+    )
+    return (new, _some(bias, taken.outs))
+
+
+def _some(values: Tensor, outs: Tensor | None) -> Tensor:
+    return values if outs is None else values.index_select(0, outs.to(values.device))
+
+
+def _apply(layer: Layer, weights: tuple[Tensor, ...], inputs: list[Tensor]) -> Tensor:
+    x = inputs[0]
+    match layer.op:
+        case "conv":
+            x, padding = _padded(layer, x)
+            weight, bias = weights
+            x = F.conv2d(x, weight, bias, stride=layer.stride, padding=padding, groups=layer.groups)
+        case "linear":
+            weight, bias = weights
+            x = F.linear(x.flatten(1), weight, bias)
+        case "se":
+            reduce, first, expand, second = weights
+            scale = _activated(F.conv2d(x.mean((2, 3), keepdim=True), reduce, first), layer.activation)
+            return x * _activated(F.conv2d(scale, expand, second), layer.gate)
+        case "add":
+            x = x + inputs[1]
+        case "concat":
+            x = torch.cat(inputs, 1)
+        case "slice":
+            return x.narrow(1, layer.start, layer.out_shape[0])
+        case "shuffle":
+            return F.channel_shuffle(x, layer.groups)
+        case "maxpool":
+            return F.max_pool2d(x, layer.kernel, layer.stride, _padded(layer, x)[1], ceil_mode=layer.padding == "ceil")
+        case "avgpool":
+            return F.avg_pool2d(x, layer.kernel, layer.stride, _padded(layer, x)[1])
+        case "pool":
+            return x.mean((2, 3))
+        case _:
+            raise AssertionError(f"no function for the op {layer.op!r}")
+    return _activated(x, layer.activation)
+
+
+def _padded(layer: Layer, x: Tensor) -> tuple[Tensor, int]:
+    """The input and the padding that is left to the kernel."""
+    if layer.padding == "same" and layer.stride > 1 and layer.kernel > 1:
+        height, width = (
+            max((-(-size // layer.stride) - 1) * layer.stride + layer.kernel - size, 0) for size in x.shape[2:]
+        )
+        return F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2)), 0
+    return x, (layer.kernel - 1) // 2 if layer.padding in ("half", "same") else 0
+
+
+def _activated(x: Tensor, name: str) -> Tensor:
+    match name:
+        case "relu":
+            return F.relu_(x)
+        case "relu6":
+            return F.relu6(x, inplace=True)
+        case "h_swish":
+            return F.hardswish(x, inplace=True)
+        case "swish":
+            return F.silu(x, inplace=True)
+        case "sigmoid":
+            return torch.sigmoid(x)
+        case "hard_sigmoid":
+            return F.hardsigmoid(x)
+    return x

@@ -121,7 +121,7 @@ def settings_from(args: argparse.Namespace) -> Settings:
     flags["weights"] = args.weights or args.network.with_suffix(".safetensors")
     if args.weights is None and args.network.suffix != ".json":
         raise InvalidArgument(
-            f"a network is pruned with its trained weights, got --network {args.network} and no --weights: name its file"
+            f"a network is pruned with its trained weights, got --network {args.network} and no --weights: name them"
         )
     return Settings(unit=unit, budgets=tuple(sorted(set(budgets), reverse=True)), **flags)
 

@@ -28,7 +28,7 @@ def report(summary: dict[str, Any], *, data: str | None) -> str:
     headers = ["", "step", "cost", "accuracy", "offers", "time ratio", "slower"]
     lines = [
         "", table(headers, rows, text_columns=(1,)),
-        "accuracy: validation, after the short training; time ratio: measured against the iteration before, in one run;",
+        "accuracy: validation, after the short training; time ratio: measured beside the iteration before;",
         "slower: offers that were passed over because they measured slower",
         "", stage_table(read_spec(Path(winner["network"]))), "",
     ]  # fmt: skip
@@ -47,13 +47,13 @@ def _outcome(one: dict[str, Any], start: dict[str, Any], text: Any, *, timed: bo
     cut = 1 - one["cost"] / start["cost"]
     trained = f"after {one['epochs']} epochs" if one["epochs"] else "not trained on"
     return [
-        f"budget     {text(one['budget'])}: {how} {text(one['cost'])}, {one['used']:.1%} of it used, {cut:.0%} less than "
-        f"at the start ({text(start['cost'])})" + ("; the machine was noisy" if one["noisy"] else ""),
+        f"budget     {text(one['budget'])}: {how} {text(one['cost'])}, {one['used']:.1%} of it used, {cut:.0%} less "
+        f"than at the start ({text(start['cost'])})" + ("; the machine was noisy" if one["noisy"] else ""),
         f"accuracy   test {one['test_accuracy']:.1%} ({one['test_low']:.1%} to {one['test_high']:.1%}, "
         f"{one['test_images']} images), validation {one['validation_accuracy']:.1%} {trained}; at the start "
         f"{start['accuracy']:.1%}",
-        f"size       {one['params'] / 1e6:.2f} M parameters (from {start['params'] / 1e6:.2f}), {one['macs'] / 1e6:.0f} M "
-        f"MACs (from {start['macs'] / 1e6:.0f})",
+        f"size       {one['params'] / 1e6:.2f} M parameters (from {start['params'] / 1e6:.2f}), {one['macs'] / 1e6:.0f} "
+        f"M MACs (from {start['macs'] / 1e6:.0f})",
         f"files      {one['network']} and .safetensors",
     ]
 
@@ -66,7 +66,8 @@ def _next_steps(summary: dict[str, Any], folder: Path, data: str | None) -> list
     return [
         "Next:",
         f"  python -m studies {summary['study']}",
-        f"  python -m scaling.compound --phi 1 --network {spec} --inherit {weights} --epochs 20{source} --out grown.json",
+        f"  python -m scaling.compound --phi 1 --network {spec} --inherit {weights} --epochs 20{source} "
+        "--out grown.json",
         f"  python -m searchspace.export {spec}",
     ]
 

@@ -190,7 +190,8 @@ def _worth(module: nn.Module, layer: Layer, criterion: str) -> Tensor:
     for other in (getattr(part, "bias", None), *(() if norm is None else norm.parameters())):
         if other is not None:
             moved = moved + _moved(other)
-    return moved.square()
+    squared: Tensor = moved.square()
+    return squared
 
 
 def _moved(parameter: Tensor) -> Tensor:

@@ -52,8 +52,8 @@ def _outcome(one: dict[str, Any], start: dict[str, Any], text: Any, *, timed: bo
         f"accuracy   test {one['test_accuracy']:.1%} ({one['test_low']:.1%} to {one['test_high']:.1%}, "
         f"{one['test_images']} images), validation {one['validation_accuracy']:.1%} {trained}; at the start "
         f"{start['accuracy']:.1%}",
-        f"size       {one['params'] / 1e6:.2f} M parameters (from {start['params'] / 1e6:.2f}), {one['macs'] / 1e6:.0f} "
-        f"M MACs (from {start['macs'] / 1e6:.0f})",
+        f"size       {one['params'] / 1e6:.2f} M parameters (from {start['params'] / 1e6:.2f}), "
+        f"{one['macs'] / 1e6:.0f} M MACs (from {start['macs'] / 1e6:.0f})",
         f"files      {one['network']} and .safetensors",
     ]
 

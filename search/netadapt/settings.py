@@ -71,7 +71,7 @@ class Settings:
         if self.study is not None:
             return self.study
         stem = self.network.parent.name if self.network.stem == "best" else self.network.stem
-        plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.") or "network"
+        plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.")[:60] or "network"
         return f"{plain}-to-{budget_text(self.budgets[-1])}{'' if self.unit == 'ms' else '-'}{self.unit}"
 
     def identity(self) -> dict[str, Any]:
@@ -84,8 +84,8 @@ class Settings:
 
 
 def budget_text(budget: float) -> str:
-    """A budget for file names: 15, 1.5e+08."""
-    return f"{budget:g}"
+    """A budget for file names: 15, 150M."""
+    return f"{budget:g}" if budget < 1e5 else f"{budget / 1e6:g}M"
 
 
 def _check(flag: str, value: object, holds: object, rule: str) -> None:

@@ -1,0 +1,221 @@
+"""The descent: what is offered, what is taken, what stays on disk."""
+
+import json
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from search.data import Dataset, load
+from search.latency.measure import Measurement
+from search.netadapt.costing import Costing
+from search.netadapt.history import History, Iteration
+from search.netadapt.proposals import MOVES, most_channels, propose, smallest
+from search.netadapt.refine import Plan, Refiner
+from search.netadapt.screen import screen
+from search.netadapt.timing import PairedTimer, Timing
+from search.netadapt.tune import Serial, short_recipe
+from search.train import Recipe, evaluate
+from searchspace import zoo
+from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv
+from searchspace.cost import macs
+from searchspace.coupling import coupling
+from searchspace.descent import cut
+from searchspace.errors import InfeasibleBudget
+from searchspace.graph import lower
+from searchspace.nn import Network, build
+from searchspace.nn.descend import descend
+from searchspace.spec import NetworkSpec, Stage
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+MACS = Costing("macs")
+
+
+def tiny() -> NetworkSpec:
+    """A network with every move in it, at 32 px."""
+    wide = MBConv(expand_channels=24, out_channels=12, kernel=5, activation="relu", squeeze_channels=4, skip=True)
+    first = MBConv(expand_channels=24, out_channels=12, stride=2, activation="relu")
+    stages = (
+        Stage("stem", (ConvBN(out_channels=8, kernel=3, stride=2),)),
+        Stage("body", (SeparableConv(out_channels=12, stride=2), wide, first, wide)),
+        Stage("classifier", (Classifier(classes=10),)),
+    )
+    return NetworkSpec("tiny", 32, stages)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return load(None, resolution=16, images=200, cache_dir=tmp_path_factory.mktemp("cache"))
+
+
+class Stub:
+    """A device on which a network takes as many ms as it has thousands of MACs, but for those named slower."""
+
+    def __init__(self, *slower: str) -> None:
+        self.slower, self.tests = slower, 0
+
+    def pair(self, before: NetworkSpec, after: NetworkSpec) -> Timing:
+        self.tests += 1
+        ratio = 1.5 if after.fingerprint() in self.slower else macs(after) / macs(before)
+        return Timing(macs(before) / 1e3, macs(before) / 1e3 * ratio, ratio, ratio, ratio, 12)
+
+    def alone(self, spec: NetworkSpec) -> Measurement:
+        ms = macs(spec) / 1e3
+        return Measurement(latency_ms=ms, low_ms=ms, high_ms=ms, rounds=9, raw_median_ms=ms, noisy=False)
+
+
+PLAN = Plan(
+    costing=MACS, budgets=(0.0,), moves=MOVES, criterion="l2", by_ratio=False, step=0.1, decay=0.98, shortlist=2,
+    trains=True, images=100, screen_images=100, seed=0,
+)  # fmt: skip
+
+
+def refiner(
+    images: Dataset, folder: Path, budget: float, *, timer: PairedTimer | None = None, plan: Plan = PLAN,
+    keep_all: bool = True,
+) -> Refiner:  # fmt: skip
+    recipe = short_recipe(Recipe(batch_size=16), 2)
+    return Refiner(
+        replace(plan, budgets=(budget,)), images, timer, History(folder, keep_all=keep_all),
+        Serial(images, recipe, plan.images),
+        progress=lambda share, what: None, line=lambda text: None, kept=lambda iteration: None,
+    )  # fmt: skip
+
+
+def start() -> Network:
+    return build(tiny(), generator=torch.Generator().manual_seed(0)).eval()
+
+
+def plain(iterations: list[Iteration]) -> list[object]:
+    """A history without what time took."""
+    rows = [json.loads(one.to_json()) for one in iterations]
+    for row in rows:
+        for tried in row["tried"]:
+            del tried["seconds"]
+    return rows
+
+
+def test_a_group_offers_the_most_channels_that_meet_the_reduction() -> None:
+    spec = zoo.get("mobilenet_v2", classes=10)
+    graph, saving = lower(spec), 0.02 * macs(spec)
+    for group in coupling(spec):
+        enough = [count for count in group.counts if MACS.narrowed(graph, group, count) >= saving]
+        assert most_channels(graph, group, MACS, saving) == max(enough, default=None)
+
+
+def test_every_offer_meets_the_target_and_is_priced_as_it_is() -> None:
+    spec = tiny()
+    target = 0.9 * macs(spec)
+    offers = propose(spec, MACS, target=target, floor=0.5 * macs(spec), moves=MOVES)
+    assert {offer.move for offer in offers} >= {"channels", "block"}
+    for offer in offers:
+        step = offer.make(lambda group: [1.0] * len(group.cells))
+        assert offer.cost == macs(step.spec)
+        assert 0.5 * macs(spec) <= offer.cost <= target
+
+
+def test_offers_are_screened_as_each_network_alone_would_be(images: Dataset) -> None:
+    network = start()
+    group = next(group for group in coupling(network.spec) if group.counts)
+    rng = random.Random(0)
+    steps = [cut(network.spec, group, count, [rng.random() for _ in group.cells]) for count in (2, 5)]
+    found = screen(network, steps, images.validation, gates={})
+    for step, (accuracy, loss) in zip(steps, found, strict=True):
+        assert accuracy == pytest.approx(evaluate(descend(network, step), images.validation), abs=2e-3)
+        assert math.isfinite(loss)
+
+
+def test_the_descent_ends_within_the_budget_and_uses_it(images: Dataset, tmp_path: Path) -> None:
+    budget = 0.6 * macs(tiny())
+    timer = Stub()
+    job = refiner(images, tmp_path, budget / 1e3, timer=timer)
+    job.run(start())
+    last = job.history.iterations[-1]
+    assert 0.95 * budget <= macs(last.spec) <= budget
+    assert last.reached == (budget / 1e3,)
+    assert last.measured is not None
+    assert all(one.accepted is not None for one in job.history.iterations[1:])
+    assert timer.tests >= len(job.history.iterations) - 1
+    for before, after in zip(job.history.iterations, job.history.iterations[1:], strict=False):
+        assert after.accepted is not None
+        assert after.accepted.timing is not None
+        assert after.accepted.timing.ratio <= 1.0
+        assert after.cost < before.cost
+    assert job.history.network(last.number).spec == last.spec
+
+
+def test_an_offer_that_measures_slower_is_not_taken(images: Dataset, tmp_path: Path) -> None:
+    budget = 0.8 * macs(tiny())
+    first = refiner(images, tmp_path / "a", budget / 1e3, timer=Stub())
+    first.run(start())
+    taken = first.history.iterations[1].accepted
+    assert taken is not None
+    second = refiner(images, tmp_path / "b", budget / 1e3, timer=Stub(taken.fingerprint))
+    second.run(start())
+    one = second.history.iterations[1]
+    refused = next(row for row in one.tried if row.fingerprint == taken.fingerprint)
+    assert refused.timing is not None
+    assert refused.timing.ratio == 1.5
+    assert not refused.accepted
+    assert one.accepted is not None
+    assert one.accepted.fingerprint != taken.fingerprint
+
+
+class Cut(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("at", [1, 3, 4])
+def test_a_descent_that_was_cut_off_goes_on_to_the_same_history(at: int, images: Dataset, tmp_path: Path) -> None:
+    budget = 0.7 * macs(tiny()) / 1e3
+    whole = refiner(images, tmp_path / "whole", budget, timer=Stub())
+    whole.run(start())
+    cut_off = refiner(images, tmp_path / "cut", budget, timer=Stub())
+    tune, done = cut_off.tune, 0
+
+    def dies(networks: list[Network], *, seed: int) -> Iterator[object]:
+        nonlocal done
+        for tuned in tune(networks, seed=seed):
+            done += 1
+            if done > at:
+                raise Cut
+            yield tuned
+
+    cut_off.tune = dies  # type: ignore[assignment]
+    with pytest.raises(Cut):
+        cut_off.run(start())
+    before = {path.name: path.read_bytes() for path in (tmp_path / "cut").rglob("0*.*")}
+    again = refiner(images, tmp_path / "cut", budget, timer=Stub())
+    again.run(start())
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "cut").rglob("0*.*")}
+    assert before.items() <= kept.items()
+    assert plain(again.history.iterations) == plain(whole.history.iterations)
+
+
+def test_without_keep_all_only_the_weights_that_are_needed_stay(images: Dataset, tmp_path: Path) -> None:
+    job = refiner(images, tmp_path, 0.7 * macs(tiny()), keep_all=False)
+    job.run(start())
+    assert [path.stem for path in tmp_path.rglob("*.safetensors")] == [f"{len(job.history.iterations) - 1:03d}"]
+
+
+def test_a_budget_that_pruning_cannot_reach_names_the_smallest(images: Dataset, tmp_path: Path) -> None:
+    least = smallest(tiny(), MACS, MOVES)
+    assert least < 0.1 * macs(tiny())
+    with pytest.raises(InfeasibleBudget, match=MACS.text(least)):
+        refiner(images, tmp_path, 0.9 * least).run(start())
+
+
+def test_mobilenet_v3s_choice_loses_least_accuracy_for_its_reduction(images: Dataset, tmp_path: Path) -> None:
+    plan = replace(PLAN, by_ratio=True, shortlist=3)
+    job = refiner(images, tmp_path, 0.85 * macs(tiny()), plan=plan)
+    job.run(start())
+    for before, after in zip(job.history.iterations, job.history.iterations[1:], strict=False):
+        trained = [row for row in after.tried if row.accuracy is not None]
+        worth = {row.name: ((row.accuracy or 0) - before.accuracy) / (before.cost - row.cost) for row in trained}
+        assert after.accepted is not None
+        assert worth[after.accepted.name] == max(worth.values())

@@ -1,16 +1,37 @@
-"""A study of one command, opened or made, with no other process in it."""
+"""Studies and who may write in them: one process at a time."""
 
+import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import optuna
 
-from search.pipeline import sole_runner
 from search.settings import check_same
+from searchspace.errors import StudyMismatch
+from searchspace.files import storage_error
 from studies.schema import SETTINGS
-from studies.storage import folder, open_storage
+from studies.storage import LOCK, folder, open_storage
+
+
+@contextmanager
+def sole_runner(folder: Path) -> Iterator[None]:
+    """Only one process searches in a study at a time; the lock goes with the process, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / LOCK).touch()
+    except OSError as error:
+        raise storage_error("write in", folder, error) from error
+    with open(folder / LOCK, "rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StudyMismatch(
+                f"another process is searching in {folder}: wait until it ends, stop it, or give --study NAME"
+            ) from None
+        yield
 
 
 @contextmanager

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -21,13 +20,16 @@ from search.candidates import Pricer
 from search.console import Progress
 from search.latency import table_for
 from search.latency.runtimes import runtime
+from search.opened import sole_runner
 from search.settings import Settings, check_same
 from search.study import Clock, Search, make_pruner, make_sampler, recover
 from search.train import Recipe
 from search.winner import Winner, crown, write_winner
 from searchspace import zoo
-from searchspace.errors import InvalidChoice, InvalidData, PhinasError, StorageError, StudyMismatch
-from searchspace.files import storage_error, write_atomic
+from searchspace.cost import costs
+from searchspace.errors import InvalidChoice, InvalidData, PhinasError, StorageError
+from searchspace.files import write_atomic
+from searchspace.graph import lower
 from searchspace.latency import LatencyTable
 from searchspace.mnasnet_space import KNOWN
 from searchspace.space import Choices, SearchSpace
@@ -132,24 +134,6 @@ def _stored_settings(study: optuna.Study) -> dict[str, Any] | None:
     return study.user_attrs.get("settings") if study.get_trials(deepcopy=False) else None
 
 
-@contextmanager
-def sole_runner(folder: Path) -> Iterator[None]:
-    """Only one process searches in a study at a time; the lock goes with the process, however it ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / LOCK).touch()
-    except OSError as error:
-        raise storage_error("write in", folder, error) from error
-    with open(folder / LOCK, "rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StudyMismatch(
-                f"another process is searching in {folder}: wait until it ends, stop it, or give --study NAME"
-            ) from None
-        yield
-
-
 def _finished_already(study: optuna.Study, settings: Settings, folder: Path) -> dict[str, Any] | None:
     """The summary, if this command has run to its end and asks for no more than it had."""
     done = study.user_attrs.get("finished")
@@ -228,10 +212,11 @@ def _prepare(
 ) -> Search:  # fmt: skip
     pricer = Pricer(space, table.latency_ms)
     fastest = pricer.check_budget(settings.budget_ms)
-    limit_ms = table.limit_ms(settings.budget_ms, settings.confidence)
-    why = f"there they meet the budget with a probability of {settings.confidence:.0%}"
+    limit_ms = table.limit_ms(settings.goal_ms, settings.confidence)
+    goal = "the budget" if settings.overshoot == 1 else f"{settings.overshoot:g} times the budget"
+    why = f"there they meet {goal} with a probability of {settings.confidence:.0%}"
     if fastest.latency_ms > limit_ms:
-        limit_ms, why = settings.budget_ms, f"with a probability of {settings.confidence:.0%} none would do"
+        limit_ms, why = settings.goal_ms, f"with a probability of {settings.confidence:.0%} none would do"
     progress.line(
         f"the fastest network takes {fastest.latency_ms:.1f} ms; candidates are kept within {limit_ms:.2f} ms: {why}"
     )
@@ -265,7 +250,7 @@ def summarise(search: Search, winner: Winner, dataset: images.Dataset, folder: P
         status = str(trial.user_attrs.get("status", "running"))
         counts[status] = counts.get(status, 0) + 1
     sampler: Any = search.study.sampler
-    candidate = search.pricer.price(trials[winner.trial].user_attrs["choices"])
+    own = costs(lower(winner.spec))
     tested = int(search.study.user_attrs.get("times_tested", 0)) + 1
     search.study.set_user_attr("times_tested", tested)
     return {
@@ -275,9 +260,9 @@ def summarise(search: Search, winner: Winner, dataset: images.Dataset, folder: P
         "within_budget": winner.within_budget,
         "winner": {
             "trial": winner.trial,
-            "fingerprint": candidate.fingerprint,
-            "params": candidate.params,
-            "macs": candidate.macs,
+            "fingerprint": winner.spec.fingerprint(),
+            "params": own.params,
+            "macs": own.macs,
             "predicted_latency_ms": winner.predicted_latency_ms,
             "predicted_low_ms": winner.predicted_low_ms,
             "predicted_high_ms": winner.predicted_high_ms,
@@ -294,6 +279,7 @@ def summarise(search: Search, winner: Winner, dataset: images.Dataset, folder: P
             "test_images": winner.test_images,
             "epochs": winner.epochs,
         },
+        "refined": winner.refined,
         "rejected": list(winner.rejected),
         "trials": counts,
         "priced_and_rejected": dict(sampler.rejected),

@@ -52,6 +52,8 @@ def _figures(summary: dict[str, Any]) -> list[str]:
         f"{trials.get('failed', 0)} failed; {summary['priced_and_rejected'].get('over_budget', 0)} proposals over the "
         f"budget never trained; {summary['spent_s'] / 60:.1f} minutes",
     ]
+    if summary.get("refined"):
+        lines.append(_pruning(summary["refined"]))
     lines += [
         f"           trial {row['trial']} was better but measured {row['measured_latency_ms']:.2f} ms: passed over"
         for row in summary["rejected"]
@@ -61,6 +63,13 @@ def _figures(summary: dict[str, Any]) -> list[str]:
             f"           the test images have now been used {summary['times_tested']} times (once per extension)"
         )
     return lines
+
+
+def _pruning(refined: dict[str, Any]) -> str:
+    return (
+        f"pruning    from {refined['start_ms']:.2f} ms in {refined['iterations']} steps ({refined['proposals']} "
+        f"offers), each step measured to be no slower: python -m studies {refined['study']}"
+    )
 
 
 def _runtime(summary: dict[str, Any]) -> str:
@@ -96,11 +105,15 @@ def _baselines(summary: dict[str, Any]) -> list[str]:
     ]
 
 
+def _source(settings: dict[str, Any]) -> str:
+    data = settings.get("data")
+    return f" --data {shlex.quote(str(data))}" if data else ""
+
+
 def grow_command(settings: dict[str, Any], folder: Path) -> str:
     """The command that makes a larger network of the winner, trained on from its weights."""
     spec, weights, out = (shlex.quote(str(folder / name)) for name in ("best.json", "best.safetensors", "grown.json"))
-    data = settings.get("data")
-    source = f" --data {shlex.quote(str(data))}" if data else ""
+    source = _source(settings)
     seed = settings.get("seed", 0)
     source += f" --seed {seed}" if seed else ""  # the same splits: nothing that was trained on is tested on
     return f"  python -m scaling.compound --phi 1 --network {spec} --inherit {weights} --epochs 20{source} --out {out}"
@@ -112,6 +125,8 @@ def _next_steps(summary: dict[str, Any], folder: Path) -> list[str]:
     steps = [
         "Next:",
         f"  python -m studies {summary['study']}",
+        f"  python -m search.netadapt --network {shlex.quote(str(folder / 'best.json'))}{_source(summary['settings'])} "
+        f"--budget-ms {0.75 * summary['budget_ms']:.3g}",
         grow_command(summary["settings"], folder),
         f"  python -m searchspace.export {shlex.quote(str(folder / 'best.json'))}",
         f"{again} --minutes {minutes}",

@@ -15,8 +15,8 @@ _DESCRIPTION = """\
 Find the most accurate network that runs within a latency budget on this machine.
 
 It measures the kernels of the search space here (once; the table is kept), lets Optuna propose networks that are
-predicted to meet the budget, trains each briefly, then trains the best one longer, measures it for real and tests
-it once. Everything is kept in studies/NAME/: the same command again goes on where it stopped."""
+predicted to come near the budget, trains each briefly, trains the best one longer, prunes it until it measures within
+the budget, and tests it once. Everything is kept in studies/NAME/: the same command again goes on where it stopped."""
 
 _EPILOG = """\
 examples:
@@ -29,7 +29,8 @@ examples:
 
 afterwards:
   python -m studies                                            your studies
-  python -m scaling.compound --phi 1 --network studies/NAME/best.json
+  python -m search.netadapt --network studies/NAME/best.json --budgets 15,10     smaller ones of the same network
+  python -m scaling.compound --phi 1 --network studies/NAME/best.json            larger ones
 exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (everything is kept)."""
 
 
@@ -59,6 +60,9 @@ def parser() -> argparse.ArgumentParser:
         "(default: %(default)s)")  # fmt: skip
     add("--runtime", default=Settings.runtime, metavar="NAME",
         help=f"what runs the deployed network: {', '.join(RUNTIMES)} (default: %(default)s torch)")  # fmt: skip
+    add("--overshoot", type=number, default=Settings.overshoot, metavar="F", help="look at networks up to F times the "
+        "budget and prune the winner down to it (python -m search.netadapt); 1 searches within the budget alone "
+        "(default: %(default)s)")  # fmt: skip
     add("--space", metavar="FILE.toml", help="narrower or wider choices, in a table [choices]: "
         '"*.activation" = ["relu"], "stage3.kernel" = [3, 5]')  # fmt: skip
     add("--epochs", type=integer, metavar="N", help="epochs of a candidate's short training (default: the recipe's)")

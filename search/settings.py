@@ -17,6 +17,7 @@ DEFAULT_RESOLUTION = 224
 DEFAULT_CONFIDENCE = 0.95
 SAMPLERS = ("gp", "tpe", "random")
 MAX_RESOLUTION = 2048
+MAX_OVERSHOOT = 2.0
 _FILES = (".tar", ".gz", ".tgz", ".zip", ".parquet")
 
 
@@ -27,6 +28,8 @@ class Settings:
     proxy_resolution: pixels that candidates are trained at; resolution: pixels that latency is measured at.
     confidence: the probability of measuring within the budget that a candidate's prediction must leave.
     runtime: what runs the deployed network; latency is measured with it.
+    overshoot: the search looks at networks up to so many times the budget, and pruning brings the winner down to it
+        (search.netadapt); 1 searches within the budget and prunes nothing.
     epochs, images: the short training's length and training images; None takes the recipe's and the data's own.
     Raises InvalidArgument naming rule, value and next step.
     """
@@ -39,6 +42,7 @@ class Settings:
     sampler: str = "gp"
     confidence: float = DEFAULT_CONFIDENCE
     runtime: str = "eager"
+    overshoot: float = 1.15
     seed: int = 0
     space_file: str | None = None
     epochs: int | None = None
@@ -54,12 +58,18 @@ class Settings:
         _check("--seed", self.seed, 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
         _check("--sampler", self.sampler, self.sampler in SAMPLERS, f"one of {', '.join(SAMPLERS)}")
         _check("--confidence", self.confidence, 0.5 <= self.confidence < 1, "a probability from 0.5 to less than 1")
+        _check("--overshoot", self.overshoot, 1 <= self.overshoot <= MAX_OVERSHOOT, f"from 1 to {MAX_OVERSHOOT:g}")
         _check("--runtime", self.runtime, self.runtime in RUNTIMES, f"one of {', '.join(RUNTIMES)}")
         for flag, count in (("--epochs", self.epochs), ("--images", self.images), ("--trials", self.trials)):
             _check(flag, count, count is None or count >= 1, "an integer of at least 1")
         minutes = self.minutes
         _check("--minutes", minutes, minutes is None or 0 < minutes < math.inf, "a number of minutes above 0")
         by_name(self.reward)
+
+    @property
+    def goal_ms(self) -> float:
+        """The latency that the search looks at networks up to."""
+        return self.budget_ms * self.overshoot
 
     @property
     def time_limit_s(self) -> float | None:

@@ -170,7 +170,7 @@ class Search:
 
         def on_epoch(epoch: int, accuracy: float) -> None:
             history.append(accuracy)
-            trial.report(reward(accuracy, candidate.latency_ms, self.settings.budget_ms), epoch)
+            trial.report(reward(accuracy, candidate.latency_ms, self.settings.goal_ms), epoch)
             if epoch < self.recipe.epochs and trial.should_prune():
                 raise optuna.TrialPruned
 
@@ -187,7 +187,7 @@ class Search:
 
     def _succeed(self, trial: optuna.Trial, candidate: Candidate, outcome: Outcome, what: str) -> None:
         reward = by_name(self.settings.reward)
-        value = reward(outcome.accuracy, candidate.latency_ms, self.settings.budget_ms)
+        value = reward(outcome.accuracy, candidate.latency_ms, self.settings.goal_ms)
         attrs = {
             "status": Status.TRAINED,
             "accuracy": outcome.accuracy,

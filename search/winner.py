@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 import torch
@@ -12,15 +12,19 @@ import torch
 from search.augment import CENTRE, SCALE
 from search.console import clock_text
 from search.latency import Measurement, measure, measure_modules
+from search.netadapt.settings import pruning_time_s
 from search.study import LONGER, Search
 from search.train import evaluate, train, wilson_interval
 from searchspace.errors import InfeasibleBudget
 from searchspace.files import write_atomic
+from searchspace.graph import lower
 from searchspace.latency import LatencyTable
 from searchspace.nn import Network, build, network_bytes
 from searchspace.spec import NetworkSpec
 
 FINALISTS = 5
+SURELY_WITHIN = 0.99  # of the budget: a finalist that was measured below it is not pruned
+AFTER_PRUNING = 0.35  # of the winner's epochs
 CLOSING_S = 20.0  # kept free for the last measurement, the test and writing
 
 
@@ -28,7 +32,8 @@ CLOSING_S = 20.0  # kept free for the last measurement, the test and writing
 class Winner:
     """The chosen network with everything that was found out about it.
 
-    Accuracies are fractions. predicted_low_ms, predicted_high_ms: the table's 90 % interval.
+    Accuracies are fractions. predicted_low_ms, predicted_high_ms: the table's 90 % interval. refined: how pruning
+    brought it to the budget, if it had to.
     """
 
     trial: int
@@ -46,6 +51,7 @@ class Winner:
     epochs: int
     within_budget: bool
     rejected: tuple[dict[str, Any], ...]
+    refined: dict[str, Any] | None
 
 
 def spec_of(trial: optuna.trial.FrozenTrial) -> NetworkSpec:
@@ -56,13 +62,14 @@ def spec_of(trial: optuna.trial.FrozenTrial) -> NetworkSpec:
 def finalists_within(
     search: Search, table: LatencyTable
 ) -> tuple[list[optuna.trial.FrozenTrial], list[dict[str, Any]]]:
-    """Trained trials that measure within the budget, best first, and those that did not.
+    """Trained trials that measure within what the search looked at (`Settings.goal_ms`), best first, and those that did
+    not.
 
     The best FINALISTS are measured in one interleaved run; if all are over the budget the next ones follow, until
     no trained network is left. A network passes if the upper end of its measured interval is within the budget,
     or, where none does, if its measured latency is. Raises InfeasibleBudget if not even one does.
     """
-    budget_ms = search.settings.budget_ms
+    budget_ms = search.settings.goal_ms
     trials = search.finished()
     rejected: list[dict[str, Any]] = []
     fallback: list[optuna.trial.FrozenTrial] = []
@@ -111,47 +118,102 @@ def _record(study: optuna.Study, trials: list[optuna.trial.FrozenTrial], found: 
     study.set_user_attr("measured_latency_ms", measured)
 
 
-def crown(search: Search, table: LatencyTable, folder: Path) -> tuple[Winner, Network]:
-    """Choose the winner, train it longer, measure the trained module, test it once.
+class _Crowned(NamedTuple):
+    """A trained network that is within the budget, or the best that there is; `test` is None until it was made."""
 
-    If the trained module measures over the budget, the next finalist is taken.
+    spec: NetworkSpec
+    module: Network
+    measured: Measurement
+    validation_accuracy: float
+    test: tuple[float, float, float, int] | None  # accuracy, low, high, images
+    epochs: int
+    refined: dict[str, Any] | None
+
+
+def crown(search: Search, table: LatencyTable, folder: Path) -> tuple[Winner, Network]:
+    """Choose the winner, train it longer, prune it to the budget if it is over it, measure it, test it once.
+
+    If pruning cannot bring it there, or the trained module measures over the budget, the next finalist is taken.
     """
+    budget_ms = search.settings.budget_ms
     finalists, rejected = finalists_within(search, table)
     for place, trial in enumerate(finalists):
-        spec = spec_of(trial)
-        module, validation_accuracy, epochs = train_longer(search, trial, folder)
-        search.progress.update(1.0, "measuring the winner")
-        measured = measure_modules([module], [spec], table=table)[0]
-        last = place == len(finalists) - 1
-        if measured.latency_ms <= search.settings.budget_ms or last:
+        known_ms = search.study.user_attrs["measured_latency_ms"][str(trial.number)]
+        over = search.settings.overshoot > 1 and known_ms > budget_ms * SURELY_WITHIN
+        found = _pruned(search, trial, table, folder, known_ms) if over else _trained(search, trial, table, folder)
+        if found is not None and (found.measured.latency_ms <= budget_ms or place == len(finalists) - 1):
             break
-        rejected.append({"trial": trial.number, "measured_latency_ms": measured.latency_ms})
+        now_ms = known_ms if found is None else found.measured.latency_ms
+        rejected.append({"trial": trial.number, "measured_latency_ms": now_ms})
         search.progress.line(
-            f"the trained winner, trial {trial.number}, measures {measured.latency_ms:.2f} ms, over the budget of "
-            f"{search.settings.budget_ms:g} ms: the next best is taken"
+            f"trial {trial.number} measures {now_ms:.2f} ms, over the budget of {budget_ms:g} ms: the next is taken"
         )
-    _record(search.study, [trial], [measured])
+    else:
+        raise InfeasibleBudget(
+            f"none of the {len(finalists)} finalists could be brought down to {budget_ms:g} ms: go on searching with "
+            "more --minutes or --trials, raise --budget-ms, or search within the budget with --overshoot 1"
+        )
+    if found.refined is None:
+        _record(search.study, [trial], [found.measured])
+    predicted_ms, predicted_low_ms, predicted_high_ms, _ = table.predict(lower(found.spec))
+    accuracy, low, high, images = found.test or _tested(search, found.module)
+    winner = Winner(
+        trial=trial.number, spec=found.spec, predicted_latency_ms=predicted_ms,
+        predicted_low_ms=predicted_low_ms, predicted_high_ms=predicted_high_ms,
+        measured=found.measured, search_accuracy=trial.user_attrs["accuracy"],
+        validation_accuracy=found.validation_accuracy, test_accuracy=accuracy, test_low=low, test_high=high,
+        test_images=images, epochs=found.epochs, within_budget=found.measured.latency_ms <= budget_ms,
+        rejected=tuple(rejected), refined=found.refined,
+    )  # fmt: skip
+    return winner, found.module
+
+
+def _tested(search: Search, module: Network) -> tuple[float, float, float, int]:
     test = search.data.open_test()
     accuracy = evaluate(module, test)
-    low, high = wilson_interval(accuracy, len(test))
-    predicted_ms = trial.user_attrs["predicted_latency_ms"]
-    predicted_low_ms, predicted_high_ms = table.interval_ms(predicted_ms)
-    winner = Winner(
-        trial=trial.number, spec=spec, predicted_latency_ms=predicted_ms,
-        predicted_low_ms=predicted_low_ms, predicted_high_ms=predicted_high_ms,
-        measured=measured, search_accuracy=trial.user_attrs["accuracy"], validation_accuracy=validation_accuracy,
-        test_accuracy=accuracy, test_low=low, test_high=high, test_images=len(test), epochs=epochs,
-        within_budget=measured.latency_ms <= search.settings.budget_ms, rejected=tuple(rejected),
-    )  # fmt: skip
-    return winner, module
+    return (accuracy, *wilson_interval(accuracy, len(test)), len(test))
 
 
-def train_longer(search: Search, trial: optuna.trial.FrozenTrial, folder: Path) -> tuple[Network, float, int]:
-    """The trial's network trained from scratch for the time that is left: (module, validation accuracy, epochs).
+def _trained(search: Search, trial: optuna.trial.FrozenTrial, table: LatencyTable, folder: Path) -> _Crowned:
+    """The trial's network trained for all the time that is left."""
+    spec = spec_of(trial)
+    module, validation_accuracy, epochs = train_longer(search, trial, folder, _epochs(search, trial)[0])
+    search.progress.update(1.0, "measuring the winner")
+    measured = measure_modules([module], [spec], table=table)[0]
+    return _Crowned(spec, module, measured, validation_accuracy, None, epochs, None)
+
+
+def _pruned(
+    search: Search, trial: optuna.trial.FrozenTrial, table: LatencyTable, folder: Path, known_ms: float
+) -> _Crowned | None:
+    """The trial's network trained for a part of that time, pruned to the budget and trained on; None where pruning
+    cannot bring it there."""
+    from search.netadapt.stage import refine_winner
+
+    first, last = _epochs(search, trial, over=known_ms / search.settings.budget_ms)
+    module, _, _ = train_longer(search, trial, folder, first)
+    try:
+        result, network, measured = refine_winner(
+            module, table=table, images=search.data, recipe=search.recipe, epochs=last, name=search.study.study_name,
+            budget_ms=search.settings.budget_ms, data=search.settings.data, seed=search.settings.seed,
+            progress=search.progress,
+        )  # fmt: skip
+    except InfeasibleBudget as error:
+        search.progress.line(str(error))
+        return None
+    test = (result["test_accuracy"], result["test_low"], result["test_high"], result["test_images"])
+    return _Crowned(
+        network.spec, network, measured, result["validation_accuracy"], test, first + last, result["refined"]
+    )
+
+
+def train_longer(
+    search: Search, trial: optuna.trial.FrozenTrial, folder: Path, epochs: int
+) -> tuple[Network, float, int]:  # fmt: skip
+    """The trial's network trained from scratch for so many epochs: (module, validation accuracy, epochs).
 
     Each epoch is on disk before the next; a run that was cut off goes on after its last epoch.
     """
-    epochs = _epochs(search, trial)
     checkpoint = folder / f"winner-{trial.user_attrs['fingerprint']}-{epochs}.ckpt"
     what = f"training the winner, trial {trial.number}, for {epochs} epochs"
     search.progress.line(what)
@@ -176,21 +238,30 @@ def train_longer(search: Search, trial: optuna.trial.FrozenTrial, folder: Path) 
     return module, outcome.accuracy, epochs
 
 
-def _epochs(search: Search, trial: optuna.trial.FrozenTrial) -> int:
-    """Epochs that fit the time left; what an earlier, cut-off run decided stands."""
+def _epochs(search: Search, trial: optuna.trial.FrozenTrial, *, over: float = 1.0) -> tuple[int, int]:
+    """(epochs from scratch, epochs after pruning) that fit the time left; what an earlier, cut-off run decided stands.
+
+    over: how many times the budget the network takes; 1 for none to prune.
+    """
     decided = search.study.user_attrs.get("winner_epochs", {})
     key = f"{trial.user_attrs['fingerprint']}@{search.clock.limit_s}"
     if key not in decided:
-        left = search.clock.left_s()
-        short = search.recipe.epochs
-        if left is None:
-            epochs = LONGER * short
-        else:
-            epoch_s = trial.user_attrs["train_s"] / trial.user_attrs["epochs"]
-            epochs = max(short, int((left - CLOSING_S) * 0.95 / epoch_s))
-        decided = {**decided, key: epochs}
+        decided = {**decided, key: _share_time(search, trial, over)}
         search.study.set_user_attr("winner_epochs", decided)
-    return int(decided[key])
+    found = decided[key]
+    first, last = found if isinstance(found, list) else (found, 0)  # studies of before had one number
+    return int(first), int(last)
+
+
+def _share_time(search: Search, trial: optuna.trial.FrozenTrial, over: float) -> list[int]:
+    left, short = search.clock.left_s(), search.recipe.epochs
+    if left is None:
+        return [LONGER * short, 0] if over <= 1 else [LONGER * short - short, short]
+    epoch_s = trial.user_attrs["train_s"] / trial.user_attrs["epochs"]
+    pruning_s = 0.0 if over <= 1 else pruning_time_s(over, epoch_s)
+    epochs = max(short, int((left - CLOSING_S - pruning_s) * 0.95 / epoch_s))
+    last = 0 if over <= 1 else max(1, round(AFTER_PRUNING * epochs))
+    return [max(1, epochs - last), last]
 
 
 def write_winner(

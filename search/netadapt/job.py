@@ -1,5 +1,6 @@
 """From flags to a refined network: files, images, table, the descent, long training, one test, files."""
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -76,8 +77,9 @@ def netadapt(
         name = settings.study_name
         if fresh:
             set_aside(name)
-        study = stack.enter_context(opened_study(name, _about(settings, given, table)))
-        job = Job(settings, given, costing, timer, study, progress, clock)
+        study = stack.enter_context(opened_study(name, about(settings, given, table)))
+        recipe = Recipe.for_data(settings.data)
+        job = Job(settings, given, costing, timer, study, progress, clock, recipe)
         job.descend()
         return job.finish()
 
@@ -150,16 +152,17 @@ def timer_of(table: LatencyTable | None, seed: int, progress: Progress) -> Paire
     return None
 
 
-def _about(settings: Settings, given: Given, table: LatencyTable | None) -> dict[str, Any]:
+def about(settings: Settings, given: Given, table: LatencyTable | None) -> dict[str, Any]:
     """What defines the study."""
     spec = given.network.spec
-    about = {
+    own = {
         **settings.identity(), "kind": "netadapt", "seed": given.seed, "resolution": spec.resolution,
         "proxy_resolution": given.images.resolution, "network": spec.fingerprint(),
+        "weights": hashlib.sha256(network_bytes(given.network, {})).hexdigest()[:16],
         "data_fingerprint": given.images.fingerprint, "threads": torch.get_num_threads() if table else None,
         "device": None if table is None else dict(table.identity),
     }  # fmt: skip
-    return about | ({"budget_ms": settings.budgets[-1]} if settings.unit == "ms" else {})
+    return own | ({"budget_ms": settings.budgets[-1]} if settings.unit == "ms" else {})
 
 
 @dataclass
@@ -173,11 +176,11 @@ class Job:
     study: optuna.Study
     progress: Progress
     clock: TimeLeft
+    recipe: Recipe
 
     def __post_init__(self) -> None:
         self.folder = study_folder(self.study.study_name)
         self.history = History(self.folder, keep_all=self.settings.family)
-        self.recipe = Recipe.for_data(self.settings.data)
 
     def descend(self) -> None:
         """Down to the smallest budget."""

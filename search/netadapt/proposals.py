@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from search.netadapt.costing import Costing
-from searchspace.coupling import ChannelGroup, coupling
+from searchspace.coupling import ChannelGroup, coupling, narrow
 from searchspace.descent import Scores, Step, cut, drop_se, remove_block, shrink_kernel
 from searchspace.errors import InvalidArgument, MissingLatency
 from searchspace.graph import Graph, lower
@@ -73,7 +73,7 @@ def most_channels(graph: Graph, group: ChannelGroup, costing: Costing, saving: f
     Costs need not fall with every channel: from the count that halving finds, some above it are looked at too. So
     counts that the table shows to be fast are taken, and those that are no faster than more channels are not.
     """
-    counts = group.counts
+    counts = _priced(graph, group, costing)
     if not counts or costing.narrowed(graph, group, counts[0]) < saving:
         return None
     low, high = 0, len(counts)  # counts[low] saves enough; counts[high] does not, or is all channels
@@ -87,6 +87,19 @@ def most_channels(graph: Graph, group: ChannelGroup, costing: Costing, saving: f
     return max((count for count in above if costing.narrowed(graph, group, count) >= saving), default=counts[low])
 
 
+def _priced(graph: Graph, group: ChannelGroup, costing: Costing) -> range:
+    """The counts of a group that the table has prices for: a depthwise kernel of 1 channel is of another kind."""
+    counts = group.counts
+    while counts:
+        try:
+            costing.narrowed(graph, group, counts[0])
+        except MissingLatency:
+            counts = counts[1:]
+        else:
+            break
+    return counts
+
+
 def smallest(spec: NetworkSpec, costing: Costing, moves: Sequence[str]) -> float:
     """What the network costs when every move is made as far as it goes: no budget below it can be reached."""
     for move in ("block", "se", "kernel"):
@@ -98,20 +111,17 @@ def smallest(spec: NetworkSpec, costing: Costing, moves: Sequence[str]) -> float
             spec = step.spec
     graph = lower(spec)
     if "channels" in moves:
-        for group in coupling(spec):
-            if group.counts:
-                spec = _fewest(spec, group.name)
-        graph = lower(spec)
-    return costing.of(graph)
+        for group in coupling(spec):  # they are cut one by one, whatever became of the others
+            spec = _fewest(spec, group, _priced(graph, group, costing))
+    return costing.of(lower(spec))
 
 
-def _fewest(spec: NetworkSpec, name: str) -> NetworkSpec:
-    group = next(group for group in coupling(spec) if group.name == name)
-    for channels in group.counts:
+def _fewest(spec: NetworkSpec, group: ChannelGroup, counts: range) -> NetworkSpec:
+    for channels in counts:
         try:
-            return cut(spec, group, channels, [0.0] * len(group.cells)).spec
+            return narrow(spec, group, channels)
         except InvalidArgument:
-            continue
+            continue  # dealt out in a way that this count does not allow
     return spec
 
 

@@ -185,7 +185,8 @@ def _worth(module: nn.Module, layer: Layer, criterion: str) -> Tensor:
     if criterion == "bn" and isinstance(norm, BatchNorm2d):
         return norm.weight.detach().abs()
     if criterion != "taylor":
-        return part.get_parameter("weight").detach().flatten(1).norm(dim=1)
+        size: Tensor = part.get_parameter("weight").detach().flatten(1).norm(dim=1)
+        return size
     moved = _moved(part.get_parameter("weight"))
     for other in (getattr(part, "bias", None), *(() if norm is None else norm.parameters())):
         if other is not None:

@@ -81,7 +81,7 @@ def logits(ready: Branch, base: Sequence[Tensor], images: Tensor) -> Tensor:
         source = ready.sources[at] if at != NETWORK_INPUT else None
         if at not in values and source is not None:
             origin, channels = source
-            values[at] = base[origin] if channels is None else base[origin].index_select(1, channels)
+            values[at] = base[origin] if channels is None else _channels(base[origin], channels)
         return values[at]
 
     last = len(ready.graph.layers) - 1
@@ -106,6 +106,13 @@ def _take(layer: Layer, base: Layer, weights: tuple[Tensor, ...], taken: Taken) 
         weight, taken.outs, taken.ins, groups=(base.groups, layer.groups), kernel=kernel, scale=taken.scale
     )
     return (new, _some(bias, taken.outs))
+
+
+def _channels(x: Tensor, channels: Tensor) -> Tensor:
+    """Some channels of (batch, channels, ...), in the memory format of `x`."""
+    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        return x.permute(0, 2, 3, 1).index_select(3, channels).permute(0, 3, 1, 2)
+    return x.index_select(1, channels)
 
 
 def _some(values: Tensor, outs: Tensor | None) -> Tensor:

@@ -1,0 +1,66 @@
+"""Pruning as the last stage of a search: its winner, a little over the budget, comes down to it."""
+
+from typing import Any
+
+from search.console import Progress, TimeLeft
+from search.data import Dataset
+from search.latency.measure import Measurement
+from search.netadapt.costing import Costing
+from search.netadapt.job import Given, Job, about
+from search.netadapt.settings import STAGE, Settings
+from search.netadapt.timing import DeviceTimer
+from search.opened import opened_study
+from search.train import Recipe
+from searchspace.errors import StudyMismatch
+from searchspace.latency import LatencyTable
+from searchspace.nn import Network, load_weights, read_weights
+from searchspace.serialize import read_spec
+from studies.storage import folder, set_aside
+
+NAME = "-pruned"
+
+
+def refine_winner(
+    network: Network, *, table: LatencyTable, images: Dataset, recipe: Recipe, epochs: int, name: str, budget_ms: float,
+    data: str | None, seed: int, progress: Progress,
+) -> tuple[dict[str, Any], Network, Measurement]:  # fmt: skip
+    """The trained winner of the study `name` pruned to the budget and trained on: (what `Job.finish` says of it and how
+    it was `refined`, the network, its measurement).
+
+    It is a study of its own, `name` + NAME; one of another winner is set aside. Raises InfeasibleBudget.
+    """
+    own = name[: 100 - len(NAME)] + NAME
+    path = folder(name) / "best.json"
+    settings = Settings(
+        network=path, weights=path.with_suffix(".safetensors"), unit="ms", budgets=(budget_ms,), data=data,
+        epochs=epochs, seed=seed, study=own, **STAGE,
+    )  # fmt: skip
+    given = Given(network=network, about={}, images=images, seed=seed)
+    define = about(settings, given, table)
+    try:
+        return _run(settings, given, define, table, recipe, progress)
+    except StudyMismatch:
+        set_aside(own)
+        return _run(settings, given, define, table, recipe, progress)
+
+
+def _run(
+    settings: Settings, given: Given, define: dict[str, Any], table: LatencyTable, recipe: Recipe, progress: Progress
+) -> tuple[dict[str, Any], Network, Measurement]:
+    with opened_study(settings.study_name, define) as study:
+        timer = DeviceTimer(table, seed=given.seed)
+        job = Job(settings, given, Costing("ms", table), timer, study, progress, TimeLeft(), recipe)
+        job.descend()
+        summary = job.finish()
+    if summary.get("nothing_to_do"):
+        raise AssertionError("a winner within the budget is not pruned")
+    winner = summary["winner"]
+    path = folder(settings.study_name) / "best.json"
+    network = load_weights(read_spec(path), read_weights(path.with_suffix(".safetensors"))).eval()
+    refined = {
+        "study": settings.study_name, "start_ms": summary["start"]["cost"], "iterations": winner["iteration"],
+        "proposals": summary["proposals"],
+    }  # fmt: skip
+    measured = job.history.snapshot(settings.budgets[-1]).measured
+    assert measured is not None
+    return winner | {"refined": refined}, network, measured

@@ -36,7 +36,7 @@ class Best:
     trial: int
     accuracy: float
     test_accuracy: float | None
-    predicted_latency_ms: float
+    predicted_latency_ms: float | None
     measured_latency_ms: float | None
     params: int
     macs: int
@@ -141,12 +141,16 @@ def best(name: str) -> Best:
         trial=int(row["trial"]),
         accuracy=float(row["accuracy"]),
         test_accuracy=winner.get("test_accuracy"),
-        predicted_latency_ms=float(row["predicted_latency_ms"]),
-        measured_latency_ms=None if pd.isna(measured) else float(measured),
-        params=int(row["params"]),
-        macs=int(row["macs"]),
+        predicted_latency_ms=_known(winner.get("predicted_latency_ms", row["predicted_latency_ms"])),
+        measured_latency_ms=_known(measured),
+        params=int(winner.get("params", row["params"])),
+        macs=int(winner.get("macs", row["macs"])),
         summary=found,
     )
+
+
+def _known(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)
 
 
 def write_trials_csv(name: str) -> Path:

@@ -16,12 +16,17 @@ from safetensors.torch import load_file
 
 import studies
 from scaling.compound import main as compound
+from search.latency.measure import Measurement
+from search.netadapt.__main__ import main as netadapt
+from search.netadapt.timing import Timing
 from search.run import main
-from searchspace.cost import costs
+from searchspace.cost import costs, macs
 from searchspace.export import main as export
 from searchspace.graph import lower
+from searchspace.latency import LatencyTable
 from searchspace.nn import build
 from searchspace.serialize import read_spec
+from searchspace.spec import NetworkSpec
 
 SPACE = """\
 [choices]
@@ -114,6 +119,71 @@ def test_the_printed_command_grows_the_winner_and_trains_on_from_its_weights(
     assert weights["trained"]["test_images"] == 300
     network = build(read_spec(finished / "grown.json"))
     network.load_state_dict(load_file(finished / "grown.safetensors"))
+
+
+def test_the_printed_command_prunes_the_winner_whose_printed_command_grows_it(
+    finished: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole chain: search, prune, grow, each with the files that the one before wrote."""
+    monkeypatch.setattr("search.data.digits.DEFAULT_COUNTS", {"train": 500, "validation": 600, "test": 300})
+    assert main(flags(place, "--trials", "2", "--study", "done")) == 0
+    printed = next(line for line in capsys.readouterr().out.splitlines() if "search.netadapt" in line)
+    words = shlex.split(printed)[3:]
+    at = words.index("--budget-ms")
+    before = read_spec(finished / "best.json")
+    words[at : at + 2] = ["--budget-macs", str(0.85 * macs(before))]  # no device decides what is taken
+    quick = "--short-steps 2 --shortlist 2 --images 100 --epochs 1 --step 0.15 --proxy-resolution 16 --seed 0"
+    assert netadapt([*words, *quick.split(), "--study", "pruned"]) == 0
+    printed = next(line for line in capsys.readouterr().out.splitlines() if "scaling.compound" in line)
+    pruned = finished.with_name("pruned")
+    assert 0.8 * macs(before) < macs(read_spec(pruned / "best.json")) <= 0.85 * macs(before)
+    df = studies.load("pruned")
+    assert {"iteration", "move", "where", "accepted", "channels"} <= set(df.columns)
+    assert df.groupby("iteration")["accepted"].sum().eq(1).all()
+    assert studies.best("pruned").summary["winner"]["test_images"] == 300
+    words = shlex.split(printed)[3:]
+    words[words.index("--epochs") + 1] = "1"
+    assert compound([*words, "--proxy-resolution", "16", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["weights"]["trained"]["test_images"] == 300
+
+
+class TableTimer:
+    """A device on which every network takes what the table says."""
+
+    def __init__(self, table: LatencyTable, *, seed: int) -> None:
+        self.table = table
+
+    def alone(self, spec: NetworkSpec) -> Measurement:
+        ms = self.table.predict(lower(spec)).latency_ms
+        return Measurement(latency_ms=ms, low_ms=ms, high_ms=ms, rounds=9, raw_median_ms=ms, noisy=False)
+
+    def pair(self, before: NetworkSpec, after: NetworkSpec) -> Timing:
+        first, second = self.alone(before).latency_ms, self.alone(after).latency_ms
+        return Timing(first, second, second / first, second / first, second / first, 12)
+
+
+def test_a_winner_above_the_budget_is_pruned_to_it(
+    finished: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(specs: list[NetworkSpec], *, table: LatencyTable, **_: object) -> list[Measurement]:
+        return [TableTimer(table, seed=0).alone(spec) for spec in specs]
+
+    monkeypatch.setattr("search.winner.measure", measured)
+    monkeypatch.setattr("search.netadapt.stage.DeviceTimer", TableTimer)
+    budget_ms = 0.93 * float(studies.load("done")["predicted_latency_ms"].min())
+    asked = [*flags(place, "--trials", "2", "--study", "over", "--overshoot", "2")[2:], "--budget-ms", str(budget_ms)]
+    assert main(asked) == 0
+    out = capsys.readouterr().out
+    assert "each step measured to be no slower: python -m studies over-pruned" in out
+    folder = finished.with_name("over")
+    summary, spec = json.loads((folder / "summary.json").read_text()), read_spec(folder / "best.json")
+    assert summary["within_budget"]
+    assert 0.95 * budget_ms <= summary["winner"]["measured_latency_ms"] <= budget_ms
+    assert summary["refined"]["start_ms"] > budget_ms
+    assert summary["winner"]["macs"] == macs(spec) < studies.load("over")["macs"].max()
+    assert studies.best("over").macs == macs(spec)
+    build(spec).load_state_dict(load_file(folder / "best.safetensors"))
+    assert len(studies.load("over-pruned")) == summary["refined"]["proposals"]
 
 
 def test_the_same_seed_gives_the_same_winner_with_the_same_weights(finished: Path, place: Path) -> None:

@@ -51,6 +51,7 @@ SMOKE = {
 WIDTHS = [step / 200 for step in range(20, 201)]
 SCREEN_IMAGES = 1000  # as the command search.netadapt has it
 TRIAL_STEPS = 60
+TRIAL_WAIT_S = 120.0
 FILL = 0.85  # of the time: what the trial makes the epochs for
 SHORT_OVERHEAD = 2.0  # times the steps of a short training: its evaluations, and the screening
 Row = dict[str, Any]
@@ -415,7 +416,7 @@ def _trial(args: Namespace, name: str) -> tuple[str, float]:
     recipe = replace(recipe_of(args, TRIAL_STEPS * args.batch), epochs=1)
     some = first(images.validation, recipe.epoch_validation)
     for _ in range(2):
-        _HERE["barrier"].wait()
+        _HERE["barrier"].wait(TRIAL_WAIT_S)
         outcome = train(network, train=images.train, validation=some, recipe=recipe, seed=0)
     return name, outcome.seconds / min(TRIAL_STEPS, len(images.train) // args.batch)
 
@@ -482,9 +483,10 @@ def _fit(
     for trial in trials:
         name, seconds = trial.result()
         speeds.setdefault(name, []).append(seconds)
-    slowest = max(map(statistics.mean, speeds.values()))
+    means = [statistics.mean(seconds) for seconds in speeds.values()]
+    step_s = (statistics.mean(means) + max(means)) / 2  # when the faster networks are done, the slower have more room
     found = fitted(
-        args, train_images=train_images, step_s=slowest, left_s=end - time.time(), pairs=len(names) * args.seeds
+        args, train_images=train_images, step_s=step_s, left_s=end - time.time(), pairs=len(names) * args.seeds
     )
     for name, seconds in speeds.items():
         print(f"{name}: {1000 * statistics.mean(seconds):.1f} ms a step with {args.jobs} at a time", flush=True)

@@ -187,7 +187,6 @@ def train(
     )
 
 
-@torch.inference_mode()
 def evaluate(module: nn.Module, split: Split, *, batch_size: int = 250, device: str | None = None) -> float:
     """Top-1 accuracy on a split, a fraction. The module is left in eval mode on `device` (CUDA if there is one)."""
     place = _place(device)

@@ -334,7 +334,7 @@ class Pair:
         refiner.run(base)
         last = history.iterations[-1]
         trained = sum(tried.accuracy is not None for one in history.iterations for tried in one.tried)
-        short = trained * args.short_steps * args.batch / len(self.images.train)
+        short: float = trained * args.short_steps * args.batch / len(self.images.train)
         steps = [one.accepted.name for one in history.iterations if one.accepted]
         self._train(
             "netadapt", history.network(last.number), self._recipe(args.fine, rate=args.fine_rate),
@@ -488,8 +488,8 @@ def _fit(
     found = fitted(
         args, train_images=train_images, step_s=step_s, left_s=end - time.time(), pairs=len(names) * args.seeds
     )
-    for name, seconds in speeds.items():
-        print(f"{name}: {1000 * statistics.mean(seconds):.1f} ms a step with {args.jobs} at a time", flush=True)
+    for name, mean in zip(speeds, means, strict=True):
+        print(f"{name}: {1000 * mean:.1f} ms a step with {args.jobs} at a time", flush=True)
     print(f"{end - time.time():.0f} s left: {found[0]} epochs of {train_images} images, {found[1]} of fine-tuning "
           f"(asked for: {args.epochs}, {args.fine})", flush=True)  # fmt: skip
     return found
@@ -539,7 +539,7 @@ def _line(arm: str, rows: Sequence[Row]) -> str:
     measured = [row["measured_ms"] for row in rows if "measured_ms" in row]
 
     def mean(field: str) -> float:
-        return statistics.mean(row[field] for row in rows)
+        return float(statistics.mean(row[field] for row in rows))
 
     return (
         f"{arm:15}{statistics.mean(accuracies):>13.2f} +- {spread:4.2f}%{mean('predicted_ms'):>14.2f}"

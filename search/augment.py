@@ -50,14 +50,17 @@ def augmented(images: Tensor, chosen: Tensor, how: Augmentation, *, generator: t
     columns = _moved(width, how.shift, uniform(batch, 1))
     if how.flip:
         columns = torch.where(uniform(batch, 1) < 0, columns.flip(1), columns)
-    device = images.device
-    where = (chosen.to(device)[:, None, None], rows.to(device)[:, :, None], columns.to(device)[:, None, :])
+
+    def there(drawn: Tensor) -> Tensor:
+        return drawn.to(images.device, non_blocking=True)  # a GPU's queue need not run empty for it
+
+    where = (there(chosen)[:, None, None], there(rows)[:, :, None], there(columns)[:, None, :])
     out = normalise(images[where])
     gain = (1 + how.contrast * uniform(batch, 1, 1, 1)) * (1 + how.colour * uniform(batch, 3, 1, 1))
     lift = how.brightness * uniform(batch, 1, 1, 1) * (CENTRE / SCALE)
-    out.mul_(gain.to(device)).add_(lift.to(device))
+    out.mul_(there(gain)).add_(there(lift))
     if how.cutout > 0:
-        out.masked_fill_(_square(batch, height, width, how.cutout, uniform(2, batch, 1)).to(device), 0.0)
+        out.masked_fill_(there(_square(batch, height, width, how.cutout, uniform(2, batch, 1))), 0.0)
     return out
 
 

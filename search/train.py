@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 OnEpoch = Callable[[int, float], None]
 OnStep = Callable[[int, int], None]
 
+_LOSS_LOOKS = 16  # steps from one look at the loss to the next on a GPU, which has to be waited for each time
 _STATISTICS_IMAGES = 512  # batch-norm statistics of the EMA weights are taken over so many training images
 
 
@@ -185,7 +187,6 @@ def train(
     )
 
 
-@torch.inference_mode()
 def evaluate(module: nn.Module, split: Split, *, batch_size: int = 250, device: str | None = None) -> float:
     """Top-1 accuracy on a split, a fraction. The module is left in eval mode on `device` (CUDA if there is one)."""
     place = _place(device)
@@ -216,11 +217,22 @@ def _place(device: str | None) -> torch.device:
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
+_RESIDENT: WeakKeyDictionary[Split, tuple[Tensor, Tensor]] = WeakKeyDictionary()  # on a GPU
+
+
 def _on(split: Split, place: torch.device) -> tuple[Tensor, Tensor]:
-    """A split's pixels and labels as tensors where the training runs, whole."""
+    """A split's pixels and labels as tensors where the training runs, whole.
+
+    On a GPU they stay for as long as the split does: many short trainings copy them once.
+    """
     import numpy as np
 
-    return torch.from_numpy(np.array(split.pixels)).to(place), torch.from_numpy(np.array(split.labels)).to(place)
+    if place.type == "cuda" and split in _RESIDENT:
+        return _RESIDENT[split]
+    found = torch.from_numpy(np.array(split.pixels)).to(place), torch.from_numpy(np.array(split.labels)).to(place)
+    if place.type == "cuda":
+        _RESIDENT[split] = found
+    return found
 
 
 def _seed(*parts: object) -> int:
@@ -288,12 +300,13 @@ def _epoch(
         rate = learning_rate(step, steps, recipe)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        chosen = _batch(len(labels), size, step, seed)
+        chosen = _batch(len(labels), size, step, seed).to(labels.device, non_blocking=True)
         images = augmented(pixels, chosen, augmentation, generator=generator)
-        loss = _step(state, images, labels[chosen.to(labels.device)], recipe)
-        if not math.isfinite(loss):
+        loss = _step(state, images, labels[chosen], recipe)
+        looks = loss.device.type == "cpu" or step % _LOSS_LOOKS == 0 or (step + 1) % per_epoch == 0
+        if looks and not math.isfinite(loss):
             raise TrainingDiverged(
-                f"the loss must stay finite, got {loss} in epoch {epoch + 1} of {recipe.epochs} at learning rate "
+                f"the loss must stay finite, got {loss:g} in epoch {epoch + 1} of {recipe.epochs} at learning rate "
                 f"{rate:.2g}: lower the recipe's learning_rate ({recipe.learning_rate:g}), or look at the images"
             )
         _follow(state, min(1 - 1 / max(1.0, recipe.ema_fraction * steps), (1 + step) / (10 + step)))
@@ -317,14 +330,15 @@ def _order(images: int, seed: int, number: int) -> Tensor:
     return torch.randperm(images, generator=torch.Generator().manual_seed(_seed(seed, "order", number)))
 
 
-def _step(state: _State, images: Tensor, target: Tensor, recipe: Recipe) -> float:
+def _step(state: _State, images: Tensor, target: Tensor, recipe: Recipe) -> Tensor:
+    """One step of SGD; the loss before it, not waited for."""
     with _precision(images.device):
         logits = state.module(images)
         loss = nn.functional.cross_entropy(logits, target, label_smoothing=recipe.label_smoothing)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     state.optimizer.step()
-    return float(loss.detach())
+    return loss.detach()
 
 
 def _precision(place: torch.device) -> torch.autocast:

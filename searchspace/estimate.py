@@ -28,10 +28,12 @@ class Estimate(NamedTuple):
 
 
 def kind_of(layer: Layer) -> Kind:
-    """What kernels must share to be told from each other by their shapes alone."""
-    groups: object = "depthwise" if layer.groups == layer.in_shape[0] > 1 else layer.groups
-    if layer.op != "conv":
-        groups = layer.groups
+    """What kernels must share to be told from each other by their shapes alone. From one channel to one a convolution
+    is a depthwise one, also where nothing says so: a network pruned that far has no other kernel like it."""
+    groups: object = layer.groups
+    single = layer.out_shape[0] == 1 and layer.kernel > 1
+    if layer.op == "conv" and layer.groups == layer.in_shape[0] and (layer.groups > 1 or single):
+        groups = "depthwise"
     return (layer.op, layer.kernel, layer.stride, groups, layer.gate)
 
 

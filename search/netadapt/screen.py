@@ -23,14 +23,24 @@ def batch_for(network: Network, pixels: int) -> int:
     return max(1, min(LARGEST_BATCH, ACTIVATION_BYTES // each))
 
 
-@torch.inference_mode()
 def screen(
     network: Network, steps: Sequence[Step], images: Split, *, gates: Gates, device: str = "cpu",
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[tuple[float, float]]:  # fmt: skip
-    """(top-1 accuracy, mean cross-entropy) of each step's network on `images`, with the weights it takes over."""
+    """(top-1 accuracy, mean cross-entropy) of each step's network on `images`, with the weights it takes over. The
+    network is on the CPU afterwards."""
+    network.to(device)  # not in inference mode, in which it would come back as one that cannot be trained
+    found = _screened(network, steps, images, gates, device, progress)
+    network.cpu()
+    return found
+
+
+@torch.inference_mode()
+def _screened(
+    network: Network, steps: Sequence[Step], images: Split, gates: Gates, device: str, progress: Callable[[float], None]
+) -> list[tuple[float, float]]:
     graph = lower(network.spec)
-    weights = folded_weights(network.to(device))
+    weights = folded_weights(network)
     branches = [branch(graph, weights, step, gates=gates) for step in steps]
     right, loss = [0] * len(steps), [0.0] * len(steps)
     size = batch_for(network, images.pixels.shape[1])
@@ -44,5 +54,4 @@ def screen(
             right[index] += int((found.argmax(1) == labels).sum())
             loss[index] += float(torch.nn.functional.cross_entropy(found, labels, reduction="sum"))
         progress(min(1.0, (start + size) / len(images)))
-    network.cpu()
     return [(hits / len(images), total / len(images)) for hits, total in zip(right, loss, strict=True)]

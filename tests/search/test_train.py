@@ -187,6 +187,13 @@ def test_a_deadline_ends_the_training_after_an_epoch_with_the_whole_validation_s
     assert outcome.accuracy == evaluate(module, VALIDATION, device="cpu")
 
 
+def test_a_network_that_was_evaluated_on_another_device_can_be_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = _module()
+    monkeypatch.setattr(nn.Module, "to", lambda self, *_: self._apply(torch.clone))  # as a move to a GPU does
+    evaluate(module, _split(8))
+    assert not any(parameter.is_inference() for parameter in module.parameters())
+
+
 def test_training_leaves_torchs_global_randomness_as_it_was() -> None:
     module = _module()
     before = torch.get_rng_state()

@@ -8,7 +8,7 @@ import pytest
 from searchspace import zoo
 from searchspace.cost import layer_params_macs
 from searchspace.errors import MissingLatency
-from searchspace.estimate import Estimator
+from searchspace.estimate import Estimator, layer_of
 from searchspace.graph import Graph, Layer, Signature, lower
 from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
 from searchspace.mnasnet_space import mnasnet_space
@@ -133,3 +133,13 @@ def test_the_same_estimated_kernel_twice_is_the_same_error_twice() -> None:
     one = poorer.predict(Graph("one", layer.in_shape, (layer,)))
     four = poorer.predict(Graph("four", layer.in_shape, (layer,) * 4))
     assert four.high_ms / four.latency_ms == pytest.approx(one.high_ms / one.latency_ms)
+
+
+def test_a_depthwise_kernel_of_one_channel_is_estimated_from_depthwise_ones() -> None:
+    kernels = measured()
+    wide = next(
+        layer for layer in map(layer_of, kernels)
+        if layer.kernel == 5 and layer.groups == layer.in_shape[0]
+    )  # fmt: skip
+    one = wide._replace(in_shape=(1, *wide.in_shape[1:]), out_shape=(1, *wide.out_shape[1:]), groups=1)
+    assert 0 < table(kernels).kernel_ms(one) < table(kernels).kernel_ms(wide)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from search.data import Dataset, load
 from search.latency.measure import Measurement
@@ -128,6 +129,15 @@ def test_offers_are_screened_as_each_network_alone_would_be(images: Dataset) -> 
     for step, (accuracy, loss) in zip(steps, found, strict=True):
         assert accuracy == pytest.approx(evaluate(descend(network, step), images.validation), abs=2e-3)
         assert math.isfinite(loss)
+
+
+def test_a_network_whose_offers_were_screened_on_another_device_can_be_trained_on(
+    images: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = start()
+    monkeypatch.setattr(nn.Module, "to", lambda self, *_, **__: self._apply(torch.clone))  # as a move to a GPU does
+    screen(network, [], images.validation, gates={})
+    assert not any(parameter.is_inference() for parameter in network.parameters())
 
 
 def test_the_descent_ends_within_the_budget_and_uses_it(images: Dataset, tmp_path: Path) -> None:

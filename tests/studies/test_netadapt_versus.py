@@ -1,0 +1,105 @@
+"""The comparison of NetAdapt with its rivals: what makes it fair."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search.data import Dataset, Split
+from search.netadapt.costing import Costing
+from searchspace import zoo
+from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv
+from searchspace.errors import InvalidArgument
+from searchspace.graph import lower
+from searchspace.lift import lift
+from searchspace.nn import build
+from searchspace.spec import NetworkSpec, Stage
+from studies.benchmarks import netadapt_versus, torch_pruned
+from studies.benchmarks.netadapt_versus import Pair, Results, fitted, parser, report, width_for
+
+SMALL = NetworkSpec(
+    "small", 32,
+    (
+        Stage("stem", (ConvBN(out_channels=16, kernel=3, stride=2),)),
+        Stage("stage1", (SeparableConv(out_channels=16, stride=2),)),
+        Stage("stage2", (MBConv(expand_channels=48, out_channels=24, stride=2, squeeze_channels=8),
+                         MBConv(expand_channels=64, out_channels=24, squeeze_channels=8, skip=True))),
+        Stage("classifier", (Classifier(classes=2),)),
+    ),
+)  # fmt: skip
+
+
+def images() -> Dataset:
+    rng = np.random.default_rng(0)
+
+    def split(count: int) -> Split:
+        labels = np.arange(count) % 2
+        dark = rng.integers(0, 120, (count, 32, 32, 3)) + 100 * labels[:, None, None, None]
+        return Split(dark.astype(np.uint8), labels.astype(np.int64))
+
+    return Dataset("two", ("dark", "bright"), 32, split(64), split(32), "f", (), (), split(32))
+
+
+def pair(folder: Path, *flags: str) -> Pair:
+    (folder / "small.json").write_text(SMALL.to_json())
+    args = parser().parse_args([
+        "--json", str(folder / "out.json"), "--latency", "none", "--network", f"small={folder / 'small.json'}",
+        "--batch", "16", "--epochs", "2", "--fine", "1", "--short-steps", "2", "--shortlist", "1", "--step", "0.2",
+        "--images", "32", *flags,
+    ])  # fmt: skip
+    results = Results(args.json, {})
+    return Pair(args, "small", 0, images(), Costing("macs"), results, folder, float("inf"))
+
+
+def test_every_arm_meets_the_budget_and_no_rival_sees_fewer_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        torch_pruned.torch_pruning()
+    except InvalidArgument:  # no dependency of ours: a narrower network stands for its
+        monkeypatch.setattr(
+            torch_pruned, "pruned_to", lambda base, cost, budget, **_: build(width_for(lift(SMALL), cost, budget))
+        )
+    one = pair(tmp_path)
+    one.run()
+    rows = {row["arm"]: row for row in one.results.rows()}
+    assert list(rows) == list(netadapt_versus.ARMS)
+    for arm in ("netadapt", "torch-pruning", "width"):
+        assert rows[arm]["predicted_ms"] <= one.budget
+        assert rows[arm]["epochs"] >= rows["netadapt"]["epochs"]
+        spec = NetworkSpec.from_json(json.dumps(rows[arm]["spec"]))
+        assert rows[arm]["predicted_ms"] == pytest.approx(Costing("macs").of(lower(spec)))
+    assert rows["netadapt"]["epochs"] > 3  # the short trainings count
+    before = one.results.path.read_bytes()
+    pair(tmp_path).run()
+    assert one.results.path.read_bytes() == before  # nothing is done twice
+    assert "netadapt - width: " in report(one.results.rows())
+
+
+def test_an_arm_that_the_time_cut_off_counts_for_nothing_and_is_done_again(tmp_path: Path) -> None:
+    one = pair(tmp_path)
+    asked = iter([False, True])
+    one.late = lambda: next(asked, True)  # type: ignore[method-assign]
+    one.run()
+    (row,) = one.results.rows()
+    assert row["arm"] == "base"
+    assert row["cut"]
+    assert one.results.get("small", 0, "base") is None
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0"])
+def test_a_module_that_is_not_pruned_reads_back_as_its_spec(name: str) -> None:
+    spec = zoo.get(name)
+    assert torch_pruned.spec_of(build(spec)) == spec
+
+
+def test_epochs_are_cut_down_in_proportion_to_the_time_that_is_left() -> None:
+    args = parser().parse_args(["--json", "x", "--latency", "x", "--epochs", "30", "--fine", "15", "--jobs", "6"])
+    asked = fitted(args, train_images=40000, step_s=0.01, left_s=math.inf, pairs=6)
+    assert asked == (30, 15)
+    found = [fitted(args, train_images=40000, step_s=0.01, left_s=left, pairs=6) for left in (120.0, 240.0, 480.0)]
+    assert found == sorted(found)
+    assert all(0.4 <= fine / epochs <= 0.6 for epochs, fine in found[1:])
+    assert fitted(args, train_images=40000, step_s=0.01, left_s=240.0, pairs=12) < found[1]

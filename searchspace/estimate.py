@@ -3,8 +3,8 @@
 A kernel's time is taken as a constant and terms of its MACs, their square root (small kernels do fewer MACs a second),
 input values, weights and (for each activation by itself) output values, none below 0, with the least squares of errors
 over the square root of the time: between relative errors, which let the largest kernels slip, and absolute ones. Then
-it is multiplied by what the nearest measured kernels take over their own model. nn-Meter's kernel predictors take the same features (MobiSys 2021, random
-forests); a forest cannot go beyond the shapes it saw, this can.
+it is multiplied by what the nearest measured kernels take over their own model. nn-Meter's kernel predictors take such
+features too (MobiSys 2021, random forests); a forest cannot go beyond the shapes it saw, this can.
 """
 
 import math
@@ -113,7 +113,7 @@ class _Model:
 
 
 def _features(layer: Layer, activations: Sequence[str]) -> list[float]:
-    """A constant, MACs and their square root, input values, weights; output values, for each activation by itself where some are given."""
+    """A constant, MACs and their root, input values, weights; output values, by activation where some are given."""
     params, macs = layer_params_macs(layer)
     size_in, size_out = (float(c * h * w) for c, h, w in (layer.in_shape, layer.out_shape))
     own = [size_out * (layer.activation == name) for name in activations]

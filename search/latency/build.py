@@ -29,8 +29,8 @@ MANY_ROUNDS = 25  # of a table that is made to be kept
 FEWEST_ROUNDS = 4
 FIT_NETWORKS = 12
 FIT_SHALLOW = 6  # without them the constant of a network is not seen: networks of 4 to 10 ms came out 4 % low
-# What networks grow to, as multiples of width and resolution. Without their kernels, those beyond the space's pixels were
-# estimated from smaller ones alone, and EfficientNet-B0 to 61 ms (phi = 3) came out 10 % too dear; they take 2 s of 25.
+# What networks grow to, as multiples of width and resolution. Without such kernels, those beyond the space's pixels
+# were estimated from smaller ones alone, and EfficientNet-B0 at phi = 3 came out 10 to 17 % too dear.
 GROWN = ((1.1, 1.15), (1.1, 1.3), (1.2, 1.3), (1.3, 1.5), (1.4, 1.7), (1.5, 2.0))
 PREPARED = 0.1  # of the progress, what making the timers takes
 BLOCKS_A_BAG = 24

@@ -35,7 +35,8 @@ def _spread(sums: Sequence[float], measured: Sequence[float]) -> float:
 def fit(sums: Sequence[float], measured: Sequence[float]) -> Correction:
     """The correction from `sums` to `measured` (both ms, one a network, at least 2 networks).
 
-    The error is that of each network predicted by a fit to the others.
+    The error is that of each network predicted by a fit to the others; of n of them it is the deviation of Student's t
+    with n degrees of freedom, n / (n - 2) in variance, since a deviation seen in few is itself uncertain.
     """
     errors = []
     for left_out in range(len(sums)):
@@ -43,4 +44,4 @@ def fit(sums: Sequence[float], measured: Sequence[float]) -> Correction:
         scale, constant = _solve([sums[i] for i in others], [measured[i] for i in others])
         errors.append((constant + scale * sums[left_out]) / measured[left_out] - 1)
     scale, constant = _solve(sums, measured)
-    return Correction(scale, constant, math.sqrt(math.fsum(e * e for e in errors) / len(errors)))
+    return Correction(scale, constant, math.sqrt(math.fsum(e * e for e in errors) / max(1, len(errors) - 2)))

@@ -35,8 +35,7 @@ def _spread(sums: Sequence[float], measured: Sequence[float]) -> float:
 def fit(sums: Sequence[float], measured: Sequence[float]) -> Correction:
     """The correction from `sums` to `measured` (both ms, one a network, at least 2 networks).
 
-    The error is that of each network predicted by a fit to the others; of n of them it is the deviation of Student's t
-    with n degrees of freedom, n / (n - 2) in variance, since a deviation seen in few is itself uncertain.
+    The error is that of each network predicted by a fit to the others.
     """
     errors = []
     for left_out in range(len(sums)):
@@ -44,4 +43,10 @@ def fit(sums: Sequence[float], measured: Sequence[float]) -> Correction:
         scale, constant = _solve([sums[i] for i in others], [measured[i] for i in others])
         errors.append((constant + scale * sums[left_out]) / measured[left_out] - 1)
     scale, constant = _solve(sums, measured)
-    return Correction(scale, constant, math.sqrt(math.fsum(e * e for e in errors) / max(1, len(errors) - 2)))
+    return Correction(scale, constant, deviation(errors))
+
+
+def deviation(errors: Sequence[float]) -> float:
+    """The deviation of a further error like these n: that of Student's t with n degrees of freedom, n / (n - 2) times
+    their mean square, since a deviation seen in few is itself uncertain."""
+    return math.sqrt(math.fsum(error * error for error in errors) / max(1, len(errors) - 2))

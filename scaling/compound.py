@@ -13,7 +13,7 @@ from scaling.family import Family, Priced, family_dict, family_text, measure, pl
 from scaling.family import Member as FamilyMember
 from scaling.growth import RESOLUTION_STEP, Grown, by_dimension
 from scaling.report import Member, Result, Weights, as_dict, as_text
-from scaling.task import BASES, TARGETS, Task, latencies_of, separate_files, task_of
+from scaling.task import BASES, TARGETS, Task, is_file, latencies_of, separate_files, task_of
 from searchspace.command import CommandParser, guarded, integer, number, show
 from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
@@ -129,10 +129,12 @@ def scale(args: argparse.Namespace) -> Result | Family:
     _one_network_flags(args, rows)
     if args.compare or args.table or rows > 1:
         return _family(todo, compare=args.compare)
-    template, table = todo.template, todo.latencies
     (grown,) = todo.members(todo.coefficients)
+    if args.epochs and not args.inherit and not is_file(args.network):
+        todo, grown = _for_data(args, todo, grown)
+    template, table = todo.template, todo.latencies
     preset = f"b{grown.phi:g}"
-    beside = not args.network and todo.target is None and preset in efficientnet.PRESETS
+    beside = not args.network and not args.epochs and todo.target is None and preset in efficientnet.PRESETS
     return Result(
         base=Priced(template.expand(), table),
         formula=Member(f"formula, phi = {grown.phi:.4g}", grown.factors, Priced(grown.spec, table)),
@@ -146,6 +148,16 @@ def scale(args: argparse.Namespace) -> Result | Family:
         target=todo.target and (todo.target.flag, todo.target.value),
         flags=_shaping(args),
     )
+
+
+def _for_data(args: argparse.Namespace, todo: Task, grown: Grown) -> tuple[Task, Grown]:
+    """A published network that is trained from scratch tells the classes of the data apart, not ImageNet's."""
+    from scaling.weights import classes_of
+
+    classes = classes_of(todo.template, grown, data=args.data, pixels=args.proxy_resolution, seed=args.seed)
+    todo = todo._replace(template=todo.template.with_classes(classes))
+    (grown,) = todo.members(todo.coefficients)
+    return todo, grown
 
 
 def _shaping(args: argparse.Namespace, **instead: object) -> str:

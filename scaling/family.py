@@ -1,5 +1,6 @@
 """Several growths of one base in one table: a family over phi, or rules side by side."""
 
+import itertools
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -19,6 +20,9 @@ from searchspace.spec import NetworkSpec
 
 if TYPE_CHECKING:
     from search.latency.measure import Measurement
+
+
+WIDEST = 100  # columns of a terminal that a table may take
 
 
 class Priced:
@@ -106,15 +110,16 @@ def family_text(family: Family) -> str:
     """The table for people, with what its columns mean."""
     base = family.base
     bases = family.heading == "rule"
-    headers = [family.heading, *(("alpha", "beta", "gamma", "phi") if bases else ())]
-    headers += ["depth", "width", "px", "params", "MACs", "x base", "activations", "x base"]
-    rows = [["base", *([""] * 4 if bases else ()), "", "", *_figures(base, base)]]
+    titles = ["base", *(member.title for member in family.members)]
+    grown = [*(("alpha", "beta", "gamma", "phi") if bases else ()), "depth", "width", "px"]
+    factors = [[*[""] * (len(grown) - 1), str(base.spec.resolution)]]
     for member in family.members:
         own = member.coefficients
         coefficients = [f"{own.alpha:.3f}", f"{own.beta:.3f}", f"{own.gamma:.3f}", f"{member.grown.phi:.3g}"]
-        depth, width, _ = member.grown.factors
-        first = [member.title, *(coefficients if bases else ()), f"{depth:.3f}", f"{width:.3f}"]
-        rows.append([*first, *_figures(member.priced, base)])
+        depth, width, resolution = member.grown.factors
+        factors.append([*(coefficients if bases else ()), f"{depth:.3f}", f"{width:.3f}", str(resolution)])
+    headers = ["params", "MACs", "x base", "activations", "x base"]
+    rows = [_figures(one, base) for one in family.networks]
     for name, cell in _LATENCIES:
         column = [cell(priced) for priced in family.networks]
         if any(column):
@@ -128,13 +133,29 @@ def family_text(family: Family) -> str:
             "with its 90 % interval"
         )
         legend += "; ~ some kernels are not in the table and were estimated." if _any_estimated(family) else "."
-    return f"{table(headers, rows, text_columns=(0,))}\n{textwrap.fill(legend, 100, break_long_words=False)}"
+    shown = _columns(family.heading, titles, (grown, headers), (factors, rows))
+    return f"{shown}\n{textwrap.fill(legend, WIDEST, break_long_words=False)}"
+
+
+def _columns(
+    heading: str, titles: Sequence[str], headers: Sequence[list[str]], parts: Sequence[list[list[str]]]
+) -> str:
+    """Parts of a table side by side, or where that is too wide, one under the other; each row behind its title."""
+
+    def one(own: list[str], *rows: list[list[str]]) -> str:
+        lines = [[title, *itertools.chain(*cells)] for title, *cells in zip(titles, *rows, strict=True)]
+        return table([heading, *own], lines, text_columns=(0,))
+
+    whole = one([*itertools.chain(*headers)], *parts)
+    if max(map(len, whole.splitlines())) <= WIDEST:
+        return whole
+    return "\n\n".join(one(own, rows) for own, rows in zip(headers, parts, strict=True))
 
 
 def _figures(own: Priced, base: Priced) -> list[str]:
     cost, of = own.costs, base.costs
     return [
-        str(own.spec.resolution), short(cost.params), short(cost.macs), f"{cost.macs / of.macs:.2f}",
+        short(cost.params), short(cost.macs), f"{cost.macs / of.macs:.2f}",
         f"{cost.activation_bytes / 1e6:.1f} MB", f"{cost.activation_bytes / of.activation_bytes:.2f}",
     ]  # fmt: skip
 

@@ -2,8 +2,8 @@
 
 EfficientNet (arXiv:1905.11946, section 3.3): fix phi = 1, assume twice the resources, and search alpha, beta and gamma
 with alpha x beta^2 x gamma^2 close to 2. Where the paper leaves costs to that product, every candidate here is grown to
-twice the baseline's cost, at most 2 % less where its layers allow: MACs, or the predicted latency of a device (as
-EfficientNet-X argues, arXiv:2102.05610), so that candidates differ in accuracy alone.
+twice the baseline's cost, at most 2 % less where its layers allow and no dimension shrinks: MACs, or the predicted
+latency of a device (as EfficientNet-X argues, arXiv:2102.05610), so that candidates differ in accuracy alone.
 """
 
 import itertools
@@ -37,12 +37,14 @@ class Candidate(NamedTuple):
     """A way to grow by one step: a rule's name or the shares of the cost, the bases, and the network of twice the cost.
 
     With the cost in MACs the bases are nominal (their product is about 2); in latency they are those at which phi = 1
-    is the network.
+    is the network. `cost_share`: its cost as a share of twice the baseline's; below 0.98 only where the layers come in
+    coarser steps.
     """
 
     name: str
     coefficients: Coefficients
     grown: Grown
+    cost_share: float = 1.0
 
 
 class Standing(NamedTuple):
@@ -73,10 +75,10 @@ def candidates(template: Template, cost: Cost, *, divisions: int, rebase: bool) 
     target = MORE * cost(template.expand())
     found: dict[str, Candidate] = {}
     for name, bases in named + splits:
-        grown = grow_to(template, cost=cost, target=target, coefficients=bases)
+        grown = grow_to(template, cost=cost, target=target, coefficients=bases, one_way=True)
         phi = grown.phi if rebase else 1.0
         own = Coefficients(*(round(max(1.0, base**phi), 6) for base in (bases.alpha, bases.beta, bases.gamma)))
-        found.setdefault(grown.spec.fingerprint(), Candidate(name, own, grown))
+        found.setdefault(grown.spec.fingerprint(), Candidate(name, own, grown, cost(grown.spec) / target))
     return list(found.values())
 
 

@@ -13,7 +13,7 @@ from searchspace.command import CommandParser, guarded, integer, number, show
 from searchspace.cost import macs
 from searchspace.describe import table
 from searchspace.errors import InvalidArgument
-from searchspace.files import write_atomic
+from searchspace.files import check_writable, write_atomic
 from searchspace.graph import lower
 from searchspace.latency import LatencyTable
 from searchspace.template import Template
@@ -72,6 +72,7 @@ def fit(args: argparse.Namespace) -> dict[str, Any]:
         if value is not None and value <= 0:
             raise InvalidArgument(f"--{flag.replace('_', '-')} must be above 0, got {value:g}")
     separate_files({"--out": args.out}, {"--network": args.network, "--latency": args.latency})
+    check_writable(args.out)
     template = base_template(args.network) if args.network else efficientnet.B0
     latencies = latencies_of(args.latency, needed=args.cost == "latency")
     from scaling.fit import Fit, candidates
@@ -154,7 +155,8 @@ def _row(row: "Standing") -> dict[str, Any]:
     grown = row.candidate.grown
     return {
         "rule": row.candidate.name, **asdict(row.candidate.coefficients), **grown.factors._asdict(),
-        "macs": macs(grown.spec), "accuracies": list(row.accuracies), "accuracy": row.mean,
+        "macs": macs(grown.spec), "cost_share": row.candidate.cost_share,
+        "accuracies": list(row.accuracies), "accuracy": row.mean,
         "standard_error": None if row.standard_error == float("inf") else row.standard_error, "tied": row.tied,
     }  # fmt: skip
 
@@ -179,6 +181,9 @@ def as_text(result: dict[str, Any], network: Path | None) -> str:
         f"--{'target-ms' if result['cost'] == 'latency' else 'target-macs'} makes it; --phi 1 rounds layers up, as the "
         "formula does",
     ]
+    short = [f"{row['rule']} ({1 - row['cost_share']:.1%})" for row in result["candidates"] if row["cost_share"] < 0.98]
+    if short:
+        lines.append(f"less, as layers come in coarse steps: {', '.join(short)}")
     tied = [row["rule"] for row in result["candidates"] if row["tied"]]
     if result["missing"]:
         lines += ["", f"{result['missing']} trainings are missing: the same command goes on"]

@@ -101,7 +101,7 @@ def by_dimension(template: Template, grown: Grown) -> dict[str, Grown]:
 
 def grow_to(
     template: Template, *, cost: Cost, target: float, coefficients: Coefficients,
-    resolution_step: int = RESOLUTION_STEP, unit: Callable[[float], str] = "{:g}".format,
+    resolution_step: int = RESOLUTION_STEP, unit: Callable[[float], str] = "{:g}".format, one_way: bool = False,
 ) -> Grown:  # fmt: skip
     """A network that costs at most `target`, and at most 2 % less where layers, channels and resolution steps allow.
 
@@ -109,6 +109,7 @@ def grow_to(
     it crosses the target, depth, width and resolution may each be those of a phi of their own: of the networks within 2
     % below the target, the one whose three agree best is taken, else the most expensive below it. The phi of the
     result is where depth x width^2 x resolution^2 is the rule's; its factors give the network by `Template.expand`.
+    `one_way`: no dimension may shrink so that another grows further, even where that leaves more than 2 %.
     `unit` writes a cost in errors. Raises InvalidArgument for a target below the smallest network's cost or beyond
     the largest one's.
     """
@@ -129,7 +130,8 @@ def grow_to(
         middle = (low + high) / 2
         low, high = (middle, high) if cost(network(middle).spec) <= target else (low, middle)
     best, best_cost = network(low), -math.inf
-    for candidate in itertools.islice(_near(template, low, coefficients, resolution_step, cost, target), _MOST_TRIED):
+    near = _near(template, low, coefficients, resolution_step, cost, target, one_way=one_way)
+    for candidate in itertools.islice(near, _MOST_TRIED):
         value = cost(candidate.spec)
         if (1 - BAND) * target <= value <= target:
             return candidate
@@ -187,10 +189,10 @@ def _fewest_pixels(template: Template, step: int) -> int:
 
 
 def _near(
-    template: Template, phi: float, coefficients: Coefficients, step: int, cost: Cost, target: float
+    template: Template, phi: float, coefficients: Coefficients, step: int, cost: Cost, target: float, *, one_way: bool
 ) -> Iterator[Grown]:
     """Networks near the formula's at `phi` that should cost about the target, those first whose three dimensions agree
-    best on one phi; those that shrink a dimension to grow another come last.
+    best on one phi; those that shrink a dimension to grow another come last, or with `one_way` not at all.
 
     What a network should cost: the formula's, times what changing each dimension alone does to that.
     """
@@ -219,6 +221,8 @@ def _near(
     for options in sorted(
         itertools.product(*dimensions), key=lambda options: (_backwards(options, grows), _disagreement(options))
     ):
+        if one_way and _backwards(options, grows):
+            break  # so are all that follow
         changes = tuple(known[one] for known, one in zip(relative, options, strict=True))
         if abs(about * math.prod(changes) / ((1 - BAND / 2) * target) - 1) <= _DOUBT:
             wanted.setdefault(changes, options)  # what changes no cost (pixels no parameters) is tried once

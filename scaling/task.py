@@ -131,9 +131,14 @@ def base_template(network: Path) -> Template:
     A file that is there is read; another text that is no file's name is looked for in the zoo. Raises PhinasError.
     """
     name = str(network)
-    if network.suffix == ".json" or network.exists():
+    if is_file(network):
         return lift(_read(network))
     return lift(zoo.get(name)) if zoo.is_grown(name) else zoo.template(name)
+
+
+def is_file(network: Path | None) -> bool:
+    """Whether --network names a spec file, not a published network."""
+    return network is not None and (network.suffix == ".json" or network.exists())
 
 
 def _read(network: Path) -> NetworkSpec:

@@ -95,6 +95,11 @@ def with_images(
     return begin._replace(images=images)
 
 
+def classes_of(template: Template, grown: Grown, *, data: str | None, pixels: int | None, seed: int) -> int:
+    """How many classes the images have that a network without weights will be trained with. Raises PhinasError."""
+    return len(load(data, resolution=pixels or proxy_resolution(template, grown, {}), seed=seed).classes)
+
+
 def proxy_resolution(template: Template, grown: Grown, about: dict[str, Any]) -> int:
     """Pixels to train at: those of the small network's training, or of a search's, grown like the resolution."""
     before = about.get("trained_at_px")

@@ -1,9 +1,10 @@
 """What a kernel takes that a table does not hold: a model fitted to the kernels of its kind, with its own error.
 
-A kernel's time is taken as a constant and terms of its MACs, input values, weights and (for each activation by itself)
-output values, none below 0, with the least squares of relative errors; then it is multiplied by what the nearest
-measured kernels take over their own model. nn-Meter's kernel predictors take the same features (MobiSys 2021, random
-forests); a forest cannot go beyond the shapes it saw, this can.
+A kernel's time is taken as a constant and terms of its MACs, their square root (small kernels do fewer MACs a second),
+input values, weights and (for each activation by itself) output values, none below 0, with the least squares of errors
+over the square root of the time: between relative errors, which let the largest kernels slip, and absolute ones. Then
+it is multiplied by what the nearest measured kernels take over their own model. nn-Meter's kernel predictors take such
+features too (MobiSys 2021, random forests); a forest cannot go beyond the shapes it saw, this can.
 """
 
 import math
@@ -114,20 +115,20 @@ class _Model:
 
 
 def _features(layer: Layer, activations: Sequence[str]) -> list[float]:
-    """A constant, MACs, input values, weights; output values, for each activation by itself where some are given."""
+    """A constant, MACs and their root, input values, weights; output values, by activation where some are given."""
     params, macs = layer_params_macs(layer)
     size_in, size_out = (float(c * h * w) for c, h, w in (layer.in_shape, layer.out_shape))
     own = [size_out * (layer.activation == name) for name in activations]
-    return [1.0, float(macs), size_in, float(params), *(own or [size_out])]
+    return [1.0, float(macs), math.sqrt(macs), size_in, float(params), *(own or [size_out])]
 
 
 def _nonnegative(rows: Sequence[Sequence[float]], targets: Sequence[float]) -> list[float]:
-    """Factors >= 0 with the least squares of rows x factors / targets - 1, by coordinate descent."""
+    """Factors >= 0 with the least squares of (rows x factors - targets) / sqrt(targets), by coordinate descent."""
     count = len(rows[0])
-    scaled = [[value / target for value in row] for row, target in zip(rows, targets, strict=True)]
+    scaled = [[value / math.sqrt(target) for value in row] for row, target in zip(rows, targets, strict=True)]
     norms = [math.fsum(row[i] * row[i] for row in scaled) for i in range(count)]
     gram = [[math.fsum(row[i] * row[j] for row in scaled) for j in range(count)] for i in range(count)]
-    sums = [math.fsum(row[i] for row in scaled) for i in range(count)]
+    sums = [math.fsum(row[i] for row in rows) for i in range(count)]
     factors = [0.0] * count
     for _ in range(_SWEEPS):
         for i in range(count):

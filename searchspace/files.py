@@ -33,6 +33,19 @@ def storage_error(action: str, path: Path, error: OSError) -> StorageError:
     return StorageError(f"cannot {action} {path}: {reason}; {step}")
 
 
+def check_writable(path: Path) -> None:
+    """Whether a later `write_atomic` can write `path`, asked before hours of work; missing folders are made.
+
+    Raises StorageError.
+    """
+    with suppress(_Untouched), atomic_path(path):
+        raise _Untouched
+
+
+class _Untouched(Exception):
+    pass
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """An empty temporary file beside `path`, of the same suffix, that replaces `path` on success.

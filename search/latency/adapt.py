@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.latency.build import shallow
+from search.latency.fit import deviation
 from searchspace.errors import InvalidArgument
 from searchspace.estimate import layer_of
 from searchspace.graph import Layer, lower
@@ -67,8 +68,7 @@ def adapt(
     constant = float(max(0.0, factors[0]))
     left = np.array(measured_ms) - constant
     scale = float(np.median(left / np.array(sums)))
-    error = float(np.sqrt(np.mean(errors[best] ** 2)))
-    return LatencyTable(identity, reference_ms, kernels, Correction(scale, constant, error))
+    return LatencyTable(identity, reference_ms, kernels, Correction(scale, constant, deviation(errors[best].tolist())))
 
 
 def _group(layer: Layer) -> str:

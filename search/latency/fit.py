@@ -43,4 +43,10 @@ def fit(sums: Sequence[float], measured: Sequence[float]) -> Correction:
         scale, constant = _solve([sums[i] for i in others], [measured[i] for i in others])
         errors.append((constant + scale * sums[left_out]) / measured[left_out] - 1)
     scale, constant = _solve(sums, measured)
-    return Correction(scale, constant, math.sqrt(math.fsum(e * e for e in errors) / len(errors)))
+    return Correction(scale, constant, deviation(errors))
+
+
+def deviation(errors: Sequence[float]) -> float:
+    """The deviation of a further error like these n: that of Student's t with n degrees of freedom, n / (n - 2) times
+    their mean square, since a deviation seen in few is itself uncertain."""
+    return math.sqrt(math.fsum(error * error for error in errors) / max(1, len(errors) - 2))

@@ -50,6 +50,16 @@ def test_compare_shows_every_rule_to_the_same_target(capsys: pytest.CaptureFixtu
     assert by_rule["compound"]["activation_bytes"] < by_rule["resolution"]["activation_bytes"]
 
 
+def test_a_table_with_latencies_fits_100_columns(capsys: pytest.CaptureFixture[str], table_file: Path) -> None:
+    assert main(["--phi", "3", "--compare", "--latency", str(table_file)]) == 0
+    tables = capsys.readouterr().out.split("\n\n")[:2]
+    assert [part.split()[0] for part in tables] == ["rule", "rule"]  # its factors, then its costs
+    for part in tables:
+        lines = part.splitlines()
+        assert max(map(len, lines)) <= 100
+        assert [line.split()[0] for line in lines[2:9]] == ["base", *RULES]
+
+
 @pytest.mark.parametrize(
     ("flags", "figure"), [("--target-macs 1e9", "macs"), ("--target-params 9e6", "params"), ("--target-ms 30", "ms")]
 )

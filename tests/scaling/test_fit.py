@@ -1,6 +1,7 @@
 """Fitting alpha, beta and gamma: equal costs, what is called sure, a study that resumes, the answer's file."""
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,15 @@ def test_candidates_are_different_networks_of_twice_the_cost() -> None:
     assert min(shares) > 0.93  # a rule with little but layers to add comes in coarse steps
     assert sum(share >= 0.98 for share in shares) >= len(shares) - 2
     assert {"compound", "fast", "width", "resolution"} <= {one.name for one in found}
+
+
+def test_no_candidate_shrinks_a_dimension_to_come_within_2_percent() -> None:
+    space = mnasnet_space(classes=10)
+    template = space.decode(space.sample(random.Random(1)))  # layers in coarse steps: one candidate went to 192 px
+    for one in candidates(template, macs, divisions=3, rebase=False):
+        assert min(one.grown.factors[:2]) >= 1
+        assert one.grown.factors.resolution >= template.resolution
+        assert one.cost_share == macs(one.grown.spec) / (2 * macs(template.expand())) <= 1
 
 
 def test_with_latency_as_cost_phi_1_is_the_network_of_twice_the_latency(latencies: LatencyTable) -> None:
@@ -140,6 +150,7 @@ MISTAKES = {
     "fit --network nowhere.json": "cannot read the spec file nowhere.json",
     "fit --network best.json --out best.json": "--out must not replace the file that --network reads",
     "fit --latency nowhere.json": "cannot read the latency table nowhere.json",
+    "fit --network best.json --out best.json/answer.json": "cannot write best.json/answer.json",
     "fit --network best.json --divisions 0": "--divisions must be from 1 to 12, got 0",
     "fit --network best.json --cost latency": "this device has no latency table yet",
     "fit --network best.json --data nowhere": "nowhere",

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from scaling.compound import main
+from scaling.compound import main, parser, scale
+from scaling.report import Result
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
 from searchspace.serialize import read_spec
@@ -22,6 +23,7 @@ def best(tmp_path: Path) -> Path:
     spec = space.spec(space.corner("smallest"), name="winner")
     path = tmp_path / "best.json"
     path.write_text(spec.to_json())
+    path.with_name("eleven.json").write_text(spec.with_classes(11).to_json())
     network = build(spec, generator=torch.Generator().manual_seed(0))
     path.with_suffix(".safetensors").write_bytes(network_bytes(network, {"trained_at_px": 16, "classes": list("ab")}))
     return path
@@ -72,6 +74,17 @@ def test_without_inherit_the_grown_network_trains_from_scratch(
     assert found["trained"]["pixels"] == 16
 
 
+def test_a_published_network_from_scratch_tells_the_classes_of_the_data_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
+    flags = ["--network", "mobilenet_v3_small", "--epochs", "1", "--proxy-resolution", "16", "--out", "grown.json"]
+    found = scale(parser().parse_args(flags))
+    assert isinstance(found, Result)
+    assert (found.base.spec.classes, found.main.spec.classes) == (10, 10)
+    assert found.main.spec.resolution == 258
+
+
 def test_weights_that_say_they_are_of_another_network_are_refused(
     best: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,7 +123,7 @@ MISTAKES = {
     "--data digits --out grown.json": "--data belongs to training, got no --epochs",
     "--epochs 1 --out grown.json --data nowhere": "nowhere",
     "--epochs 1 --out grown.json --proxy-resolution 0": "--proxy-resolution must be at least 1 px, got 0",
-    "--network mobilenet_v2 --epochs 1 --out grown.json --onnx grown.onnx": "the data have 10",
+    "--network eleven.json --epochs 1 --out grown.json --onnx grown.onnx": "the data have 10",
     "--inherit best.safetensors --out grown.json --table": "--table shows what networks cost",
     "--epochs 1 --out grown.json --table": "--table shows what networks cost",
     "--inherit best.safetensors --out best.safetensors": "--out must not replace the file that --inherit reads",

@@ -55,6 +55,18 @@ def test_the_fit_finds_the_scale_of_exact_data_and_no_error(scale: float, seed: 
     assert found.relative_error < 1e-6
 
 
+def test_the_error_of_a_fit_to_few_networks_holds_nine_of_ten_others() -> None:
+    rng = random.Random(0)
+    held = 0
+    for _ in range(2000):
+        sums = [rng.uniform(5, 50) for _ in range(7)]
+        *known, fresh = [s * rng.gauss(1, 0.03) for s in sums]
+        found = fit(sums[:-1], known)
+        error = (found.network_ms + found.scale * sums[-1]) / fresh - 1
+        held += abs(error) <= 1.645 * found.relative_error
+    assert 0.88 <= held / 2000 <= 0.93  # 0.855 by the root mean square of the errors alone
+
+
 def test_the_fit_finds_a_constant_and_never_a_negative_one() -> None:
     sums = [2.0, 5.0, 10.0, 20.0, 40.0, 60.0]
     up, down = fit(sums, [1.0 + s for s in sums]), fit(sums, [s - 1.0 for s in sums])

@@ -4,6 +4,7 @@ Batch norm and activation are taken into the layer before where nothing else rea
 1x1 - gate - product is one "se" layer, and what changes no value (dropout, flatten, view) is no layer.
 """
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -182,10 +183,17 @@ class _Reader:
         if kind in ACTIVATIONS:
             self._activation(node, kind)
             return
+        kind = kind or ("same" if self._is_idle(node) else "")
         make: Callable[[fx.Node], None] | None = getattr(self, f"_make_{kind}", None) if kind else None
         if make is None or (several and kind != "parts"):
             refuse(node, "a Graph has no layer for it")
         make(node)
+
+    def _is_idle(self, node: fx.Node) -> bool:
+        """Whether a function that the user or a library wrote hands on its input: stochastic depth in eval mode."""
+        theirs = inspect.isfunction(node.target) and not node.target.__module__.startswith("torch.")
+        source = node.args[0] if theirs and node.args else None
+        return isinstance(source, fx.Node) and self.results[node] is self.results[source]
 
     def _check_output(self, node: fx.Node) -> None:
         result = node.args[0]

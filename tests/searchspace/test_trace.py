@@ -8,7 +8,7 @@ import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis
 from hypothesis import assume, given, settings
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from searchspace import costs, lower, zoo
@@ -120,6 +120,13 @@ class Mobile(nn.Module):
         return x if features else self.head(F.dropout(x, 0.2, self.training))
 
 
+def stochastic_depth(x: Tensor, training: bool) -> Tensor:
+    return x * (torch.rand(len(x), 1, 1, 1) > 0.2) if training else x
+
+
+fx.wrap("stochastic_depth")
+
+
 class Dense(nn.Module):
     """DenseNet's pre-activated layers, Inception's branches, grouped convolutions, calls of functions."""
 
@@ -136,7 +143,7 @@ class Dense(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(self.stem(x), kernel_size=3, stride=2, ceil_mode=True)
         for norm, conv in zip(self.norms, self.convs, strict=True):
-            x = torch.cat((x, conv(F.relu(norm(x)))), dim=1)
+            x = torch.cat((x, stochastic_depth(conv(F.relu(norm(x))), self.training)), dim=1)
         mixed = self.grouped(torch.cat([self.one(x), F.silu(self.three(x))], 1)).sigmoid()
         x = torch.relu(self.after(torch.cat((mixed, F.avg_pool2d(x, 3, 1, 1)), 1)))
         return self.fc(F.avg_pool2d(x, 8).flatten(1))

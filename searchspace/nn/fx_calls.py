@@ -84,17 +84,21 @@ def traced_calls(module: nn.Module) -> fx.GraphModule:
 
     Raises UnsupportedModule where what is called depends on values.
     """
-    probe = copy.deepcopy(module).eval().to("meta")
-    tracer = _Tracer()
-    _, *others = inspect.signature(type(probe).forward).parameters.values()
+    kind, tracer = type(module), _Tracer()
+    if any(isinstance(parameter, nn.UninitializedParameter) for parameter in module.parameters()):
+        raise UnsupportedModule(
+            f"the {kind.__name__} has layers without a shape: run it on an image before it is traced"
+        )
+    _, *others = inspect.signature(kind.forward).parameters.values()
     defaults = {each.name: each.default for each in others[1:] if each.default is not each.empty}
     try:
+        probe = copy.deepcopy(module).eval().to("meta")
         return fx.GraphModule(probe, tracer.trace(probe, concrete_args=defaults or None))
     except Exception as error:
         inside = next(reversed(tracer.module_stack.values()), None) if tracer.module_stack else None
         where = f"{inside[0] or 'forward'} ({getattr(inside[1], '__name__', inside[1])})" if inside else "its forward"
         raise UnsupportedModule(
-            f"torch.fx cannot trace the {type(probe).__name__}, {where} stands in the way: {_first_line(error)}; "
+            f"torch.fx cannot trace the {kind.__name__}, {where} stands in the way: {_first_line(error)}; "
             "make what it does independent of the values of tensors"
         ) from error
 

@@ -371,6 +371,7 @@ def test_what_no_graph_can_say_is_refused_by_the_name_of_its_node(
         (nn.Conv2d(6, 6, (1, 3), padding=(0, 1)), r"more \(Conv2d\).*same for height and width, got \(1, 3\)"),
         (nn.Conv2d(6, 6, 3, padding=2, dilation=2), "dilation must be 1, got 2"),
         (nn.Conv2d(6, 6, 5, padding=1), "a kernel of 5 must be padded by nothing or by half of it, got 1"),
+        (nn.LazyConv2d(6, 3), "layers without a shape: run it on an image"),
         (nn.utils.parametrizations.weight_norm(nn.Conv2d(6, 6, 3, padding=1)), "not simply the parameter of a Conv2d"),
     ],
 )

@@ -40,18 +40,23 @@ def layer_params_macs(layer: Layer) -> tuple[int, int]:
     """(learnable parameters, multiply-adds of one image) of one layer.
 
     A convolution has a weight and per channel 2 parameters of its batch norm or a bias; SE and linear layers have
-    biases.
+    biases; `Layer.vectors` says where it is otherwise.
     Raises InvalidSpec for an op that is not in `searchspace.graph.OPS`.
     """
-    _, op, _, (channels, _, _), (out, height, width), _, kernel, _, groups, _, squeeze, _, _, norm, _ = layer
+    _, op, _, (channels, _, _), (out, height, width), _, kernel, _, groups, _, squeeze, _, _, norm, _, vectors = layer
+    if vectors is None:
+        vectors = 2 if norm and op == "conv" else 1
     if op == "conv":
         weight = out * (channels // groups) * kernel * kernel
-        return weight + (2 * out if norm else out), weight * height * width
+        return weight + out * vectors, weight * height * width
     if op == "se":
         weight = 2 * channels * squeeze
-        return weight + squeeze + channels, weight
+        return weight + (squeeze + channels) * vectors, weight
     if op == "linear":
-        return channels * out + out, channels * out
+        weight = channels * layer.in_shape[1] * layer.in_shape[2] * out
+        return weight + out * vectors, weight
+    if op == "norm":
+        return out * vectors, 0
     if op not in OPS:
         raise InvalidSpec(f"the op of layer {layer.name!r} must be one of {', '.join(OPS)}, got {op!r}")
     return 0, 0

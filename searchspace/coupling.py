@@ -8,7 +8,7 @@ position: they are narrowed in proportion.
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from math import gcd
 from operator import itemgetter
@@ -102,7 +102,19 @@ def narrow(spec: NetworkSpec, group: ChannelGroup | str, channels: int) -> Netwo
     choice of its channels would do (see `ChannelGroup.cells`).
     """
     if isinstance(group, str):
-        group = _named(coupling(spec), group)
+        group = named(coupling(spec), group)
+    check_count(group, channels)
+    if is_dealt(lower(spec), group) and not _fits(spec, group, channels):
+        smaller = (str(count) for count in reversed(group.counts) if count < channels and _fits(spec, group, count))
+        raise InvalidArgument(
+            f"{group.name} cannot have {channels} channels, at which its layers would deal out others than now; "
+            f"the next smaller count that can be kept: {next(smaller, 'none')}"
+        )
+    return _with_count(spec, group, channels)
+
+
+def check_count(group: ChannelGroup, channels: int) -> None:
+    """Raises InvalidArgument for a fixed group, or a count that is not in its `counts`."""
     if group.fixed:
         raise InvalidArgument(f"{group.name} cannot be narrowed, {group.fixed}: choose a group that is not fixed")
     counts = group.counts
@@ -112,16 +124,10 @@ def narrow(spec: NetworkSpec, group: ChannelGroup | str, channels: int) -> Netwo
             f"{group.name} has {group.channels} channels and can have {counts[0]} to {counts[-1]}{steps}, "
             f"got {channels!r}"
         )
-    if is_dealt(lower(spec), group) and not _fits(spec, group, channels):
-        smaller = (str(count) for count in reversed(counts) if count < channels and _fits(spec, group, count))
-        raise InvalidArgument(
-            f"{group.name} cannot have {channels} channels, at which its layers would deal out others than now; "
-            f"the next smaller count that can be kept: {next(smaller, 'none')}"
-        )
-    return _with_count(spec, group, channels)
 
 
-def _named(groups: tuple[ChannelGroup, ...], name: str) -> ChannelGroup:
+def named(groups: Sequence[ChannelGroup], name: str) -> ChannelGroup:
+    """The group of that name. Raises InvalidArgument where there is none."""
     by_name = {group.name: group for group in groups}
     if name not in by_name:
         near = difflib.get_close_matches(name, by_name, n=3, cutoff=0.0)
@@ -140,7 +146,7 @@ def _with_count(spec: NetworkSpec, group: ChannelGroup, channels: int) -> Networ
 
 
 def is_dealt(graph: Graph, group: ChannelGroup) -> bool:
-    """Whether a slice or a shuffle takes the group's channels by position."""
+    """Whether a slice or a shuffle takes channels of the group by position."""
     return any(graph.layers[place.layer].op in ("slice", "shuffle") for place in group.carriers)
 
 
@@ -150,7 +156,7 @@ def _keeps(group: ChannelGroup, narrower: ChannelGroup | None) -> bool:
 
 
 def _fits(spec: NetworkSpec, group: ChannelGroup, channels: int) -> bool:
-    return _keeps(group, _named(_groups(_with_count(spec, group, channels)), group.name))
+    return _keeps(group, named(_groups(_with_count(spec, group, channels)), group.name))
 
 
 def _stuck(spec: NetworkSpec, groups: tuple[ChannelGroup, ...]) -> set[str]:
@@ -207,21 +213,17 @@ def _row(block: Block, in_channels: int) -> tuple[tuple[str, ...], dict[str, str
             assert_never(block)
 
 
-class _Rows:
-    """What the rows say of layers, by name: which are depthwise, which are a ConvBN (`convs`) that is not, and the
-    (block, field) that count a layer's channels."""
+class Roles(NamedTuple):
+    """What a Graph alone does not say of its layers.
 
-    def __init__(self, spec: NetworkSpec) -> None:
-        self.depthwise: set[str] = set()
-        self.convs: set[str] = set()
-        self.fields: dict[str, list[tuple[int, str]]] = {}
-        for index, (where, in_channels, block) in enumerate(spec.walk()):
-            depthwise, widths = _row(block, in_channels)
-            self.depthwise.update(where + ending for ending in depthwise)
-            if isinstance(block, ConvBN) and not depthwise:
-                self.convs.add(where)
-            for field, ending in widths.items():
-                self.fields.setdefault(where + ending, []).append((index, field))
+    depthwise: names of the convolutions that hand channels on one to one. convs: names of those that are not
+    depthwise, but would be with as many channels in and out as groups. fields: by layer name, the row fields (block,
+    field) that count its channels; empty for a network without rows.
+    """
+
+    depthwise: Set[str]
+    convs: Set[str]
+    fields: Mapping[str, Sequence[tuple[int, str]]]
 
     def makes(self, layer: Layer) -> bool:
         """Whether the layer puts out channels of its own."""
@@ -232,7 +234,22 @@ class _Rows:
         return layer.groups if layer.op == "shuffle" or self.makes(layer) else 1
 
 
-def _follow(graph: Graph, rows: _Rows) -> dict[int, list[int]]:
+def _roles(spec: NetworkSpec) -> Roles:
+    """What the rows of a network say of its layers."""
+    all_depthwise: set[str] = set()
+    convs: set[str] = set()
+    fields: dict[str, list[tuple[int, str]]] = {}
+    for index, (where, in_channels, block) in enumerate(spec.walk()):
+        depthwise, widths = _row(block, in_channels)
+        all_depthwise.update(where + ending for ending in depthwise)
+        if isinstance(block, ConvBN) and not depthwise:
+            convs.add(where)
+        for field, ending in widths.items():
+            fields.setdefault(where + ending, []).append((index, field))
+    return Roles(all_depthwise, convs, fields)
+
+
+def _follow(graph: Graph, roles: Roles) -> dict[int, list[int]]:
     """The output channels of every layer and of the image, as numbers: equal numbers are one channel, smaller ones
     are older, the image's are the first. Layers that hand on the same channels may share a list."""
     parent = list(range(graph.in_shape[0]))
@@ -240,7 +257,7 @@ def _follow(graph: Graph, rows: _Rows) -> dict[int, list[int]]:
     for index, layer in enumerate(graph.layers):
         sources = [outputs[source] for source in layer.inputs]
         line = sources[-1]
-        if rows.makes(layer):
+        if roles.makes(layer):
             line = list(range(len(parent), len(parent) + layer.out_shape[0]))
             parent += line
         elif layer.op == "add":
@@ -268,16 +285,16 @@ def _unite(parent: list[int], one: list[int], other: list[int]) -> None:
         parent[max(a, b)] = min(a, b)
 
 
-def _ordered(graph: Graph, rows: _Rows, lines: dict[int, list[int]]) -> Iterator[list[int]]:
+def _ordered(graph: Graph, roles: Roles, lines: dict[int, list[int]]) -> Iterator[list[int]]:
     """The lines of channels whose positions count."""
     for index, layer in enumerate(graph.layers):
-        if layer.op == "slice" or rows.parts(layer) > 1:
+        if layer.op == "slice" or roles.parts(layer) > 1:
             yield lines[layer.inputs[0]]
-        if layer.op == "conv" and rows.parts(layer) > 1:
+        if layer.op == "conv" and roles.parts(layer) > 1:
             yield lines[index]
 
 
-def _families(graph: Graph, rows: _Rows, lines: dict[int, list[int]]) -> list[list[int]]:
+def _families(graph: Graph, roles: Roles, lines: dict[int, list[int]]) -> list[list[int]]:
     """The channels of each group, oldest first.
 
     A channel's kind is the numbers of the lines that have it; kinds side by side in an ordered line are one group.
@@ -289,7 +306,7 @@ def _families(graph: Graph, rows: _Rows, lines: dict[int, list[int]]) -> list[li
         else:
             kinds.update([(channel, (*kinds.get(channel, ()), number)) for channel in line])
     leaders = {kind: kind for kind in dict.fromkeys(kinds.values())}
-    for line in _ordered(graph, rows, lines):
+    for line in _ordered(graph, roles, lines):
         tied = {leaders[kinds[channel]] for channel in line}
         if len(tied) > 1:
             first = min(tied)
@@ -301,22 +318,25 @@ def _families(graph: Graph, rows: _Rows, lines: dict[int, list[int]]) -> list[li
 
 
 def _groups(spec: NetworkSpec) -> tuple[ChannelGroup, ...]:
-    """All groups, not yet fixed where channels that are dealt out have no smaller count that fits."""
-    graph, rows = lower(spec), _Rows(spec)
-    lines = _follow(graph, rows)
-    drafts = [_Draft(graph, rows, channels) for channels in _families(graph, rows, lines)]
+    return graph_groups(lower(spec), _roles(spec))
+
+
+def graph_groups(graph: Graph, roles: Roles) -> tuple[ChannelGroup, ...]:
+    """All groups of a graph, not yet fixed where channels that are dealt out have no smaller count that fits."""
+    lines = _follow(graph, roles)
+    drafts = [_Draft(graph, roles, channels) for channels in _families(graph, roles, lines)]
     owners = {channel: draft for draft in drafts for channel in draft.units}
     shares = {id(line): _shares(line, owners) for line in lines.values()}
     found = []
     for index, layer in enumerate(graph.layers):
-        makes = rows.makes(layer)
+        makes = roles.makes(layer)
         for draft, units, positions in shares[id(lines[index])]:
             (draft.makers if makes else draft.carriers).append(Place(index, units, positions))
         if makes:
             for draft, units, positions in shares[id(lines[layer.inputs[0]])]:
                 draft.readers.append(Place(index, units, positions))
         if layer.op == "se":
-            found.append((index, _squeezed(index, layer, rows)))
+            found.append((index, _squeezed(index, layer, roles)))
     found += [(draft.first, draft.group()) for draft in drafts]
     return tuple(group for _, group in sorted(found, key=itemgetter(0)))
 
@@ -332,11 +352,11 @@ def _shares(line: list[int], owners: "dict[int, _Draft]") -> "list[tuple[_Draft,
     return found
 
 
-def _squeezed(index: int, layer: Layer, rows: _Rows) -> ChannelGroup:
+def _squeezed(index: int, layer: Layer, roles: Roles) -> ChannelGroup:
     """The channels inside an SE block."""
     count = layer.squeeze_channels
     place = Place(index, tuple(range(count)), tuple(range(count)))
-    widths = tuple(Width(block, field, count) for block, field in rows.fields[layer.name])
+    widths = tuple(Width(block, field, count) for block, field in roles.fields.get(layer.name, ()))
     cell = (index,), ()
     fixed = _too_few(count, 1, 1)
     return ChannelGroup(layer.name, count, range(1, count), fixed, widths, (place,), (), (place,), (cell,) * count)
@@ -354,8 +374,8 @@ def _too_few(count: int, step: int, least: int) -> str:
 class _Draft:
     """A group in the making: its channels' units, and where they are."""
 
-    def __init__(self, graph: Graph, rows: _Rows, channels: list[int]) -> None:
-        self.layers, self.rows = graph.layers, rows
+    def __init__(self, graph: Graph, roles: Roles, channels: list[int]) -> None:
+        self.layers, self.roles = graph.layers, roles
         self.units = {channel: unit for unit, channel in enumerate(channels)}
         self.in_image = channels[0] < graph.in_shape[0]
         self.makers: list[Place] = []
@@ -371,7 +391,7 @@ class _Draft:
         """The group, once all places are known."""
         everywhere = (*self.makers, *self.carriers, *self.readers)
         count = max(len(place.units) for place in everywhere)
-        runs = [len(place.units) // self.rows.parts(self.layers[place.layer]) for place in everywhere]
+        runs = [len(place.units) // self.roles.parts(self.layers[place.layer]) for place in everywhere]
         step = count // gcd(*runs)
         least = self._least(count, step)
         fixed = self._ends() or _too_few(count, step, least)
@@ -403,7 +423,7 @@ class _Draft:
             width, other = layer.out_shape[0], layer.in_shape[0]
             if inward:
                 width, other = other, width
-            if layer.name in self.rows.convs and other == layer.groups:
+            if layer.name in self.roles.convs and other == layer.groups:
                 needed = other + 1 - (width - len(place.units))
                 least = max(least, -(-needed * count // len(place.units)))
         return -(-least // step) * step
@@ -412,7 +432,7 @@ class _Draft:
         for place in (*self.makers, *self.carriers):
             layer = self.layers[place.layer]
             if layer.op != "se":
-                for block, field in self.rows.fields.get(layer.name, ()):
+                for block, field in self.roles.fields.get(layer.name, ()):
                     yield Width(block, field, len(place.units))
 
     def _cells(self) -> tuple[Cell, ...]:
@@ -426,7 +446,7 @@ class _Draft:
                     layers[unit] += (place.layer,)
         parts: list[Numbers] = [()] * size
         for place in (*self.makers, *self.readers):
-            groups = self.rows.parts(self.layers[place.layer])
+            groups = self.roles.parts(self.layers[place.layer])
             if groups > 1:
                 for unit, position in zip(place.units, place.positions, strict=True):
                     parts[unit] += (position * groups // len(place.units),)

@@ -71,7 +71,7 @@ def cut(spec: NetworkSpec, group: ChannelGroup, channels: int, scores: Scores) -
     if is_dealt(graph, group):
         return Step(slim, slim_graph, origins, _dealt_maps(spec, slim, group, scores))
     kept = _kept(group, channels, scores)
-    return Step(slim, slim_graph, origins, dict(_maps(graph, group, kept)))
+    return Step(slim, slim_graph, origins, dict(kept_maps(graph, group, kept)))
 
 
 def _kept(group: ChannelGroup, channels: int, scores: Scores) -> set[int]:
@@ -86,8 +86,8 @@ def _kept(group: ChannelGroup, channels: int, scores: Scores) -> set[int]:
     }
 
 
-def _maps(graph: Graph, group: ChannelGroup, kept: set[int]) -> Iterator[tuple[tuple[int, Side], list[int]]]:
-    """Every layer keeps its channels but the group's units that are not kept."""
+def kept_maps(graph: Graph, group: ChannelGroup, kept: set[int]) -> Iterator[tuple[tuple[int, Side], list[int]]]:
+    """(layer, side) and the channels that stay there: all but the group's units that are not kept."""
     inside = any(graph.layers[place.layer].op == "se" for place in group.makers)
     gone: dict[tuple[int, Side], set[int]] = defaultdict(set)
     sides: tuple[tuple[Side, tuple[Place, ...]], ...] = (

@@ -17,6 +17,10 @@ class InvalidSpec(PhinasError):
     """A network description breaks a rule (unknown field, channels that do not fit, a width of nothing)."""
 
 
+class UnsupportedModule(PhinasError):
+    """A user's torch module with an operation that a Graph has no layer for; the message names the node."""
+
+
 class InvalidChoice(PhinasError):
     """A search-space choice that the space does not contain."""
 

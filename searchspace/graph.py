@@ -24,7 +24,7 @@ from searchspace.spec import NetworkSpec
 
 Shape = tuple[int, int, int]
 Signature = tuple[object, ...]
-OPS = ("conv", "se", "add", "concat", "slice", "shuffle", "maxpool", "avgpool", "pool", "linear")
+OPS = ("conv", "se", "add", "concat", "slice", "shuffle", "maxpool", "avgpool", "pool", "linear", "norm")
 NETWORK_INPUT = -1
 
 
@@ -33,7 +33,10 @@ class Layer(NamedTuple):
 
     `inputs` are indices of earlier layers, NETWORK_INPUT for the image; `in_shape` is the shape of the first.
     `weights` names the parameters: layers with equal keys share them (counted once in parameters, each time in MACs).
-    `norm`: a "conv" has a batch norm and no bias, or a bias and no batch norm; "linear" has a bias. `groups` are a
+    `norm`: a "conv" has a batch norm and no bias, or a bias and no batch norm; "linear" has a bias. `vectors`, where
+    given, says it of other layers: so many learnable values for each output channel (of "se", also each squeezed one)
+    beside the weights. A "linear" layer behind a map has a column for each of its pixels. "norm" is a batch norm, an
+    activation or both, that no layer before can take in. The last three are of traced modules. `groups` are a
     convolution's or a shuffle's, `start` is the first channel of a "slice". `padding` is one of
     `searchspace.blocks.PADDINGS`, or "same" (where it can differ from "half": with a stride). `squeeze_channels`
     belongs to "se", whose `activation` is the inner one.
@@ -54,6 +57,7 @@ class Layer(NamedTuple):
     padding: str = "half"
     norm: bool = True
     start: int = 0
+    vectors: int | None = None
 
     @property
     def signature(self) -> Signature:

@@ -32,6 +32,10 @@ from searchspace.blocks import (
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.spec import Conventions, NetworkSpec, Stage
 
+# Two workers share the cores, and torch is imported by tests only: one thread each, for what they start too.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "local")

@@ -3,10 +3,12 @@
 from searchspace.nn.build import Network, build, untrained
 from searchspace.nn.fold import fold_batch_norm
 from searchspace.nn.published import load_published, load_weights, published_conventions, to_published
+from searchspace.nn.trace import TracedNetwork, trace
 from searchspace.nn.weights_file import network_bytes, read_about, read_weights, weights_bytes
 
 __all__ = [
     "Network",
+    "TracedNetwork",
     "build",
     "fold_batch_norm",
     "load_published",
@@ -16,6 +18,7 @@ __all__ = [
     "read_about",
     "read_weights",
     "to_published",
+    "trace",
     "untrained",
     "weights_bytes",
 ]

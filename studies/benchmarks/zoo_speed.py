@@ -197,11 +197,11 @@ def quiet() -> Iterator[None]:
         gc.enable()
 
 
-def inference(name: str, *, seconds: float, pixels: int = INFERENCE_PIXELS) -> Figure:
-    """One image through both, eager, eval, channels-last: the middle of PAIRS fresh pairs, in an interval that holds
+def inference(name: str, *, seconds: float, pixels: int = INFERENCE_PIXELS, pairs: int = PAIRS) -> Figure:
+    """One image through both, eager, eval, channels-last: the middle of so many fresh pairs, in an interval that holds
     all of theirs, since where weights come to lie in memory moves a ratio by 2 %."""
-    figures = sorted((_pair(name, seconds=seconds / PAIRS, pixels=pixels) for _ in range(PAIRS)), key=lambda f: f.ratio)
-    return figures[PAIRS // 2]._replace(
+    figures = sorted((_pair(name, seconds=seconds / pairs, pixels=pixels) for _ in range(pairs)), key=lambda f: f.ratio)
+    return figures[pairs // 2]._replace(
         low=min(figure.low for figure in figures),
         high=max(figure.high for figure in figures),
         turns=sum(figure.turns for figure in figures),
@@ -308,12 +308,15 @@ def measure(args: argparse.Namespace) -> Iterator[Figure]:
     """All comparisons, one after the other."""
     seconds, pixels = (0.1, 32) if args.quick else (args.seconds, args.pixels)
     for name in PLAIN:
-        yield inference(name, seconds=seconds, pixels=64 if args.quick else INFERENCE_PIXELS)
+        if args.quick:
+            yield inference(name, seconds=seconds, pixels=64, pairs=1)
+        else:
+            yield inference(name, seconds=seconds)
     for name in PLAIN:
         yield training(name, pixels=pixels, batch=4 if args.quick else BATCH, seconds=2 * seconds)
     for name in PLAIN:
         yield building(name, seconds=seconds / 2)
-    for name in zoo.names()[:: 5 if args.quick else 1]:
+    for name in ("mobilenet_v1", "squeezenet1_1") if args.quick else zoo.names():
         yield building_bare(name, seconds=seconds / 5)
 
 

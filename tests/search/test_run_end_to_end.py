@@ -249,10 +249,17 @@ def test_a_killed_search_goes_on_and_loses_nothing(place: Path, finished: Path) 
     assert before["accuracy"].iloc[0] == after["accuracy"].iloc[0]
 
 
+def _hear_ctrl_c() -> None:
+    """A shell's background jobs, and what they start, ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_in_seconds_with_everything_kept(place: Path, finished: Path) -> None:
     command = [sys.executable, "-m", "search.run", *flags(place, "--trials", "4", "--study", "stopped")]
     environment = {**os.environ, "PHINAS_STUDIES": str(place / "studies"), "PHINAS_CACHE": str(place / "cache")}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=_hear_ctrl_c
+    ) as run:  # fmt: skip
         assert run.stderr is not None
         for line in run.stderr:
             if "trial 0" in line and "validation accuracy" in line:

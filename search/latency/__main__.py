@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.latency.runtimes import RUNTIMES, name_of, runtime
+from search.latency.runtimes import RUNTIMES, name_and_device, runtime
 from search.settings import DEFAULT_RESOLUTION
 from searchspace.command import CommandParser, integer, number, show, show_progress
 from searchspace.errors import InvalidArgument, PhinasError
@@ -34,6 +34,7 @@ examples:
   python -m search.latency export --folder phone/    ONNX files and a CSV to fill, for a device without Python
   python -m search.latency import --folder phone/ --device "my phone" --threads 4 --out phone.json
   python -m search.latency build --threads 1         a table for one thread
+  python -m search.latency build --device cuda       and for a GPU, timed by its own events
   python -m search.latency check --runtime onnxruntime --networks 40
 The table lies in ~/.cache/phinas (or $PHINAS_CACHE); Ctrl-C keeps what was measured, the same command goes on.
 exit codes: 0 done, 2 the input is wrong, 130 interrupted."""
@@ -58,7 +59,8 @@ def parser() -> CommandParser:
     add("--folder", type=Path, metavar="DIR", help="export: where to write; import: what was exported and filled in")
     add("--kernels", type=integer, metavar="N", help="export: so many kernels, those of the networks at least; others "
         "are estimated (default: 500)")  # fmt: skip
-    add("--device", metavar="NAME", help="import: what the device is called in the table")
+    add("--device", metavar="NAME", help="what eager torch computes on: cpu, cuda or mps (default: cpu, or that of "
+        "--latency); import: what the device is called in the table")  # fmt: skip
     add("--out", type=Path, metavar="FILE.json", help="build, adapt, import: write the table there, to take it along")
     add("--resolution", type=integer, metavar="PX", help="pixels of the networks (default: 224, or --latency's; "
         "measure, predict: their own)")  # fmt: skip
@@ -122,7 +124,7 @@ def _check_flags(args: argparse.Namespace) -> None:
         ("--out", args.out, ("build", "adapt", "import")),
         ("--folder", args.folder, ("export", "import")),
         ("--kernels", args.kernels, ("export",)),
-        ("--device", args.device, ("import",)),
+        ("--device", args.device, tuple(action for action in ACTIONS if action != "export")),
         ("--plot", args.plot, ("check",)),
         ("--latency", args.latency, ("predict", "check", "adapt")),
     )
@@ -173,10 +175,10 @@ def _run_check(args: argparse.Namespace) -> str:
 
 
 def _device(args: argparse.Namespace, identity: "Identity | None" = None) -> "Runtime":
-    """The runtime and threads that the flags ask for; where they do not say, those of the table `identity`."""
-    if identity is None:
-        return runtime(args.runtime or "eager", threads=args.threads)
-    return runtime(args.runtime or name_of(identity), threads=args.threads or identity["threads"])
+    """The runtime, device and threads that the flags ask for; where they do not say, those of the table `identity`."""
+    name, device = name_and_device(identity) if identity else ("eager", "cpu")
+    threads = identity["threads"] if identity else None
+    return runtime(args.runtime or name, threads=args.threads or threads, device=args.device or device)
 
 
 def _measured_table(args: argparse.Namespace, device: "Runtime") -> "LatencyTable":

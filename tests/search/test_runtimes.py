@@ -3,17 +3,20 @@
 import random
 import sys
 from pathlib import Path
+from time import perf_counter_ns
 
 import pytest
 import torch
 
 from search.latency import measure, table_for
+from search.latency.clock import EventClock
+from search.latency.eager import Eager
 from search.latency.interleave import Runtime
 from search.latency.kernels import blocks_of, placed_blocks
 from search.latency.onnx_runtime import _shares
-from search.latency.runtimes import RUNTIMES, runtime
+from search.latency.runtimes import RUNTIMES, name_and_device, runtime
 from searchspace import zoo
-from searchspace.errors import InvalidArgument
+from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.graph import lower
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.nn import untrained
@@ -31,8 +34,24 @@ SPACE = mnasnet_space(resolution=32, classes=3).with_choices(
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(params=RUNTIMES)
-def device(request: pytest.FixtureRequest) -> Runtime:
+class Event:
+    """A GPU's event, on the processor."""
+
+    def record(self) -> None:
+        self.ns = perf_counter_ns()
+
+    def elapsed_time(self, end: "Event") -> float:
+        return (end.ns - self.ns) / 1e6
+
+
+@pytest.fixture(params=[*RUNTIMES, "as on a GPU", *(["cuda"] if torch.cuda.is_available() else [])])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    if request.param == "as on a GPU":
+        monkeypatch.setattr("search.latency.eager.GPU_CALLS", 1)
+        monkeypatch.setattr("search.latency.eager.clock_of", lambda _: EventClock(Event, lambda: None))
+        return Eager("cpu:0")
+    if request.param == "cuda":
+        return runtime("eager", threads=1, device="cuda")
     if request.param == "onnxruntime":
         pytest.importorskip("onnxruntime")
     return runtime(request.param, threads=1)
@@ -98,6 +117,42 @@ def test_unknown_runtimes_threads_and_missing_extras_are_told(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InvalidArgument, match=r"phinas\[onnx\]"):
         runtime("onnxruntime", threads=1)
+
+
+def test_a_device_that_is_not_here_or_not_the_runtime_s_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for device in ("cuda", "tpu"):
+        with pytest.raises(InvalidArgument, match=rf"torch .* finds here \(cpu.*\), got '{device}'"):
+            runtime(device=device)
+    with pytest.raises(InvalidArgument, match="onnxruntime is measured on the cpu, got device 'cuda'"):
+        runtime("onnxruntime", device="cuda")
+
+
+def test_a_table_of_a_gpu_is_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    here, gpu = Eager().identity(64), Eager("cuda").identity(64)
+    assert gpu == {**here, "machine": f"a GPU in {here['machine']}", "runtime": "eager torch on cuda"}
+    assert (name_and_device(here), name_and_device(gpu)) == (("eager", "cpu"), ("eager", "cuda"))
+    with pytest.raises(InvalidTable, match="the table is of 'tvm'"):
+        name_and_device({**here, "runtime": "tvm"})
+
+
+def test_a_gpu_s_clock_waits_for_what_was_asked_before_and_during_a_call() -> None:
+    told = []
+
+    class Told(Event):
+        def record(self) -> None:
+            told.append("mark")
+            self.ns = 1000 * len(told)
+
+    clock = EventClock(Told, lambda: told.append("wait"))
+    for _ in range(2):
+        told.clear()
+        clock.start()
+        for _ in range(3):
+            clock.mark()
+        assert clock.stop() == [1000, 1000]
+        assert told == ["wait", "mark", "mark", "mark", "wait"]
 
 
 def test_measuring_with_onnxruntime_leaves_the_sessions_of_others_alone() -> None:

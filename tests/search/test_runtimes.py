@@ -2,6 +2,7 @@
 
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns
 
@@ -13,7 +14,7 @@ from search.latency.clock import EventClock
 from search.latency.eager import Eager
 from search.latency.interleave import Runtime
 from search.latency.kernels import blocks_of, placed_blocks
-from search.latency.onnx_runtime import _shares
+from search.latency.onnx_models import Feeds, OnnxModels, Run, shares
 from search.latency.runtimes import RUNTIMES, name_and_device, runtime
 from searchspace import zoo
 from searchspace.errors import InvalidArgument, InvalidTable
@@ -184,11 +185,30 @@ def test_a_change_of_layout_counts_for_the_layer_that_needs_it() -> None:
         ("ReorderOutput_token_1_kernel_time", 40), ("block0.1/mean_kernel_time", 60),
         ("block0.1/scale/fused_kernel_time", 100), ("tail0/pool_kernel_time", 100), ("block1.0/gemm_kernel_time", 500),
     ]  # fmt: skip
-    shares = _shares([run] * 4, [3, 1])  # the third layer was fused into another
-    assert shares == pytest.approx([0.1, 0.2, 0.0, 0.5])
+    found = shares([run] * 4, [3, 1])  # the third layer was fused into another
+    assert found == pytest.approx([0.1, 0.2, 0.0, 0.5])
 
 
 def test_a_disturbed_run_is_left_out_of_a_layer_s_share() -> None:
     run = [("block0.0/conv_kernel_time", 100), ("block0.1/conv_kernel_time", 100)]
     slow = [("block0.0/conv_kernel_time", 900), ("block0.1/conv_kernel_time", 100)]
-    assert _shares([run, run, slow, run], [2])[0] == pytest.approx(0.5)
+    assert shares([run, run, slow, run], [2])[0] == pytest.approx(0.5)
+
+
+def test_a_layer_that_a_runtime_of_onnx_models_does_not_take_is_named() -> None:
+    class Narrow(OnnxModels):
+        title, extra = "json", "json"  # any package that is there
+
+        def load(self, model: bytes) -> Callable[[Feeds], object]:
+            if b"HardSwish" in model:
+                raise RuntimeError("no such operator: HardSwish")
+            return lambda feeds: None
+
+        def profile(self, model: bytes, feeds: Feeds) -> list[Run]:
+            return []
+
+    pytest.importorskip("onnx")
+    wanted = r"json cannot run layer stem\.0 of mobilenet_v3_small_w0\.5: no such operator"
+    with pytest.raises(InvalidArgument, match=wanted):
+        Narrow(1).network(zoo.get("mobilenet_v3_small", width=0.5, resolution=32))
+    assert Narrow(1).network(zoo.get("mobilenet_v1", width=0.25, resolution=32))()[0] > 0

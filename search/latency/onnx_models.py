@@ -86,7 +86,7 @@ class OnnxModels(ABC):
         except Exception as error:
             raise self._refusal(spec, error) from error
         feeds = {INPUT: noise(spec.in_channels, spec.resolution).numpy()}
-        return lambda: (_timed(run, feeds),)
+        return lambda: (timed(run, feeds),)
 
     def kernels(self, blocks: Sequence[PlacedBlock]) -> Timer:
         """Blocks one after the other in one model, each fed by a 1x1 convolution, as in a network.
@@ -99,7 +99,7 @@ class OnnxModels(ABC):
         run = self.load(model)
 
         def call() -> list[int]:
-            total = _timed(run, feeds)
+            total = timed(run, feeds)
             return [max(1, round(total * part)) for part in parts]
 
         return call
@@ -118,7 +118,8 @@ class OnnxModels(ABC):
         return InvalidArgument(f"{self.title} cannot run {spec.name}: {error}")
 
 
-def _timed(run: Callable[[Feeds], object], feeds: Feeds) -> int:
+def timed(run: Callable[[Feeds], object], feeds: Feeds) -> int:
+    """The ns of one call."""
     start = perf_counter_ns()
     run(feeds)
     return perf_counter_ns() - start

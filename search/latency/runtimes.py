@@ -6,7 +6,11 @@ from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.latency import Identity
 
 DEVICES = ("cpu", "cuda", "mps")  # --device
-RUNTIMES = {"eager": "eager torch", "onnxruntime": "onnxruntime"}  # --runtime: what a table's identity calls it
+RUNTIMES = {
+    "eager": "eager torch",
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+}  # --runtime: what a table's identity calls it
 
 
 def runtime(name: str = "eager", *, threads: int | None = None, device: str = "cpu") -> Runtime:
@@ -27,6 +31,10 @@ def runtime(name: str = "eager", *, threads: int | None = None, device: str = "c
         from search.latency.onnx_runtime import OnnxRuntime
 
         return OnnxRuntime(threads or torch.get_num_threads())
+    if name == "openvino":
+        from search.latency.openvino_runtime import OpenVino
+
+        return OpenVino(threads or torch.get_num_threads())
     from search.latency.eager import Eager
 
     if threads is not None:

@@ -53,8 +53,8 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> R
         return Eager("cpu:0")
     if request.param == "cuda":
         return runtime("eager", threads=1, device="cuda")
-    if request.param == "onnxruntime":
-        pytest.importorskip("onnxruntime")
+    if request.param != "eager":
+        pytest.importorskip(request.param)
     return runtime(request.param, threads=1)
 
 
@@ -111,13 +111,14 @@ def test_a_table_of_a_small_space_is_built_and_near_what_its_networks_measure(de
 
 
 def test_unknown_runtimes_threads_and_missing_extras_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InvalidArgument, match="must be one of eager, onnxruntime, got 'tvm'"):
+    with pytest.raises(InvalidArgument, match="must be one of eager, onnxruntime, openvino, got 'tvm'"):
         runtime("tvm")
     with pytest.raises(InvalidArgument, match="at least 1, got 0"):
         runtime(threads=0)
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(InvalidArgument, match=r"phinas\[onnx\]"):
-        runtime("onnxruntime", threads=1)
+    for name, extra in (("onnxruntime", "onnx"), ("openvino", "openvino")):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(InvalidArgument, match=rf"phinas\[{extra}\]"):
+            runtime(name, threads=1)
 
 
 def test_a_device_that_is_not_here_or_not_the_runtime_s_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Eager torch on the CPU or a GPU: batch norm folded, channels-last float32, batch 1, this process's threads.
+"""Eager torch on the CPU or a GPU: batch norm folded, channels-last, batch 1, this process's threads.
 
 On a GPU float32 is what torch makes of it there: convolutions multiply in TF32 where the GPU has it.
 """
@@ -14,6 +14,7 @@ from search.latency.clock import clock_of
 from search.latency.here import loose_block, machine, undisturbed
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
+from searchspace.errors import InvalidArgument
 from searchspace.latency import SCHEMA, Identity
 from searchspace.nn import fold_batch_norm, untrained
 from searchspace.spec import NetworkSpec
@@ -24,8 +25,9 @@ GPU_CALLS = 5  # of a network in one timed call: the first of a row is often slo
 class Eager:
     """The runtime `eager torch` (see search.latency.interleave.Runtime)."""
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", dtype: str = "float32") -> None:
         self._device = device
+        self._dtype: torch.dtype = getattr(torch, dtype)
         self._clock = clock_of(device)
         self._inputs: dict[tuple[int, int], Tensor] = {}
 
@@ -36,8 +38,9 @@ class Eager:
             gpu = torch.cuda.get_device_name() if self._device == "cuda" else "Apple GPU"
             where, runs = f"{gpu} in {where}", f"{runs} on {self._device}"
         return Identity(
-            schema=SCHEMA, machine=where, runtime=runs, threads=torch.get_num_threads(), dtype="float32",
-            batch=1, memory_format="channels_last", resolution=resolution,
+            schema=SCHEMA, machine=where, runtime=runs, threads=torch.get_num_threads(),
+            dtype=str(self._dtype).removeprefix("torch."), batch=1, memory_format="channels_last",
+            resolution=resolution,
             versions={"torch": str(torch.__version__), "python": platform.python_version()},
         )  # fmt: skip
 
@@ -46,9 +49,11 @@ class Eager:
         return self.module(untrained(spec), spec)
 
     def module(self, module: nn.Module, spec: NetworkSpec) -> Timer:
-        """Any module that takes (1, in_channels, resolution, resolution) of the spec, in its deployed form."""
-        folded = fold_batch_norm(module).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        """Any module that takes (1, in_channels, resolution, resolution) of the spec, in its deployed form. Raises
+        InvalidArgument for one that does not run here, naming the layer."""
+        folded = self._deployed(fold_batch_norm(module))
         image = self._input(spec.in_channels, spec.resolution)
+        self._try(folded, image, spec.name)
         clock = self._clock
 
         def call() -> list[int]:
@@ -70,10 +75,12 @@ class Eager:
         parts = []
         wanted: list[bool] = []
         for placed in blocks:
-            block = loose_block(placed).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            block = self._deployed(loose_block(placed))
+            image = self._input(placed.in_channels, placed.resolution)
+            self._try(block, image, f"a {type(placed.block).__name__} at {placed.resolution} px")
             for layer in placed.layers:
                 block.get_submodule(layer.name).register_forward_hook(lambda *_: clock.mark())
-            parts.append((block, self._input(placed.in_channels, placed.resolution)))
+            parts.append((block, image))
             wanted += [False, *[True] * len(placed.layers)]  # not the writing of a block's input
         if self._device != "cpu":  # its queue is empty at first, as in a network: once, whatever comes first
             parts.insert(0, parts[0])
@@ -95,9 +102,30 @@ class Eager:
         with undisturbed(), torch.inference_mode():
             yield
 
+    def _deployed(self, module: nn.Module) -> nn.Module:
+        return module.to(self._device, self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def _try(self, module: nn.Module, image: Tensor, name: str) -> None:
+        """One call, told of as a mistake if it fails: not every operator is there for every device and dtype."""
+        entered: list[str] = []
+        hooks = [
+            part.register_forward_pre_hook(lambda *_, layer=layer: entered.append(layer))
+            for layer, part in module.named_modules()
+        ]
+        try:
+            with torch.inference_mode():
+                module(image)
+        except RuntimeError as error:
+            raise InvalidArgument(
+                f"eager torch in {self._dtype} on {self._device} cannot run layer {entered[-1]} of {name}: {error}"
+            ) from error
+        finally:
+            for hook in hooks:
+                hook.remove()
+
     def _input(self, channels: int, resolution: int) -> Tensor:
         key = (channels, resolution)
         if key not in self._inputs:
             image = torch.randn(1, channels, resolution, resolution, generator=torch.Generator().manual_seed(0))
-            self._inputs[key] = image.to(self._device, memory_format=torch.channels_last)
+            self._inputs[key] = image.to(self._device, self._dtype, memory_format=torch.channels_last)
         return self._inputs[key]

@@ -41,7 +41,7 @@ class OnnxModels(ABC):
     title: ClassVar[str]
     extra: ClassVar[str]
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, dtype: str = "float32") -> None:
         try:
             self._package = import_module(self.title)
         except ImportError:
@@ -50,6 +50,7 @@ class OnnxModels(ABC):
                 f'project: pip install -e ".[{self.extra}]"), or choose --runtime eager'
             ) from None
         self._threads = threads
+        self._dtype = dtype
 
     @abstractmethod
     def load(self, model: bytes) -> Callable[[Feeds], object]:
@@ -63,7 +64,7 @@ class OnnxModels(ABC):
     def identity(self, resolution: int) -> Identity:
         """This machine and process, for tables at `resolution`."""
         return Identity(
-            schema=SCHEMA, machine=machine(), runtime=self.title, threads=self._threads, dtype="float32",
+            schema=SCHEMA, machine=machine(), runtime=self.title, threads=self._threads, dtype=self._dtype,
             batch=1, memory_format="runtime's own", resolution=resolution,
             versions={self.title: str(self._package.__version__), "python": platform.python_version()},
         )  # fmt: skip

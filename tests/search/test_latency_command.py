@@ -124,6 +124,14 @@ def test_a_device_that_is_not_here_is_told(tmp_path: Path, capsys: pytest.Captur
     assert "--device belongs to" in capsys.readouterr().err
 
 
+def test_a_table_of_another_setting_than_asked_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.json").write_text(_table(64).to_json())
+    for flag, own, asked in (("dtype", "fp32", "bf16"), ("device", "cpu", "cuda"), ("runtime", "eager", "onnxruntime")):
+        for action in (["check"], ["predict", "--network", "mnasnet_a1"]):
+            assert main([*action, "--latency", str(tmp_path / "t.json"), f"--{flag}", asked]) == 2
+            assert f"is a table of {flag} {own}, got --{flag} {asked}" in capsys.readouterr().err
+
+
 def test_a_table_of_another_device_checks_nothing_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = _table(64)
     other = replace(table, identity={**table.identity, "machine": "a phone"})

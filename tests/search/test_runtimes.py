@@ -15,7 +15,7 @@ from search.latency.eager import Eager
 from search.latency.interleave import Runtime
 from search.latency.kernels import blocks_of, placed_blocks
 from search.latency.onnx_models import Feeds, OnnxModels, Run, shares
-from search.latency.runtimes import RUNTIMES, name_and_device, runtime
+from search.latency.runtimes import DTYPES_OF, RUNTIMES, runtime, setting_of
 from searchspace import zoo
 from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.graph import lower
@@ -130,13 +130,43 @@ def test_a_device_that_is_not_here_or_not_the_runtime_s_is_told(monkeypatch: pyt
         runtime("onnxruntime", device="cuda")
 
 
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_every_dtype_of_a_runtime_runs_and_is_of_its_own(name: str) -> None:
+    if name != "eager":
+        pytest.importorskip(name)
+    spec = SPACE.spec(SPACE.corner("smallest"))
+    for dtype in DTYPES_OF[name]:
+        try:
+            device = runtime(name, threads=1, dtype=dtype)
+        except InvalidArgument:
+            assert (name, dtype) in {("openvino", "bf16"), ("openvino", "fp16")}  # not on every processor
+            continue
+        assert setting_of(device.identity(32)) == (name, "cpu", dtype)
+        with device.quiet():
+            assert device.network(spec)()[0] > 0
+            assert min(device.kernels(blocks_of(spec))()) > 0
+    with pytest.raises(InvalidArgument, match=f"dtypes of the runtime {name} are fp32.*, got 'fp8'"):
+        runtime(name, dtype="fp8")
+
+
+def test_a_layer_that_torch_has_no_operator_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise RuntimeError("\"hardswish\" not implemented for 'Half'")
+
+    monkeypatch.setattr("torch.nn.functional.hardswish", missing)
+    with pytest.raises(
+        InvalidArgument, match=r"float16 on cpu cannot run layer stem\.0.* of mobilenet_v3_small.*'Half'"
+    ):
+        Eager("cpu", "float16").network(zoo.get("mobilenet_v3_small", resolution=32))
+
+
 def test_a_table_of_a_gpu_is_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     here, gpu = Eager().identity(64), Eager("cuda").identity(64)
     assert gpu == {**here, "machine": f"a GPU in {here['machine']}", "runtime": "eager torch on cuda"}
-    assert (name_and_device(here), name_and_device(gpu)) == (("eager", "cpu"), ("eager", "cuda"))
+    assert (setting_of(here), setting_of(gpu)) == (("eager", "cpu", "fp32"), ("eager", "cuda", "fp32"))
     with pytest.raises(InvalidTable, match="the table is of 'tvm'"):
-        name_and_device({**here, "runtime": "tvm"})
+        setting_of({**here, "runtime": "tvm"})
 
 
 def test_a_gpu_s_clock_waits_for_what_was_asked_before_and_during_a_call() -> None:

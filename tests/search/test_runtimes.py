@@ -170,21 +170,25 @@ def test_a_table_of_a_gpu_is_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_gpu_s_clock_waits_for_what_was_asked_before_and_during_a_call() -> None:
-    told = []
+    told: list[str] = []
 
     class Told(Event):
         def record(self) -> None:
             told.append("mark")
-            self.ns = 1000 * len(told)
+            self.ns = 5 * told.count("mark") + 1000 * told.count("work")  # an event takes 5 ns itself
 
     clock = EventClock(Told, lambda: told.append("wait"))
     for _ in range(2):
-        told.clear()
         clock.start()
-        for _ in range(3):
+        told.clear()
+        clock.mark()
+        for work in (["work"], ["work", "work"]):
+            told += work
             clock.mark()
-        assert clock.stop() == [1000, 1000]
-        assert told == ["wait", "mark", "mark", "mark", "wait"]
+        assert clock.stop() == [1000, 2000]
+        assert told == ["mark", "work", "mark", "work", "work", "mark", "wait"]
+    clock.start()
+    assert told[-1] == "wait"
 
 
 def test_measuring_with_onnxruntime_leaves_the_sessions_of_others_alone() -> None:

@@ -52,9 +52,13 @@ class OnnxModels(ABC):
         self._threads = threads
         self._dtype = dtype
 
+    def prepared(self, model: bytes) -> bytes:
+        """A model in the runtime's dtype, where that is a matter of the model."""
+        return model
+
     @abstractmethod
     def load(self, model: bytes) -> Callable[[Feeds], object]:
-        """A model as it is deployed, to be called with its inputs by name."""
+        """A prepared model as it is deployed, to be called with its inputs by name."""
 
     @abstractmethod
     def profile(self, model: bytes, feeds: Feeds) -> list[Run]:
@@ -83,7 +87,7 @@ class OnnxModels(ABC):
             )
         model = to_onnx(module).SerializeToString()
         try:
-            run = self.load(model)
+            run = self.load(self.prepared(model))
         except Exception as error:
             raise self._refusal(spec, error) from error
         feeds = {INPUT: noise(spec.in_channels, spec.resolution).numpy()}
@@ -96,6 +100,7 @@ class OnnxModels(ABC):
         change of memory layout counts for the layer that needs it; a layer that was fused into another takes 1 ns.
         """
         model, feeds = bag(blocks)
+        model = self.prepared(model)
         parts = shares(self.profile(model, feeds), [len(placed.layers) for placed in blocks])
         run = self.load(model)
 
@@ -113,7 +118,7 @@ class OnnxModels(ABC):
         """What is told of a network that could not be loaded: the first layer that cannot be loaded alone either."""
         for layer in lower(spec).layers:
             try:
-                self.load(kernel(layer))
+                self.load(self.prepared(kernel(layer)))
             except Exception as alone:
                 return InvalidArgument(f"{self.title} cannot run layer {layer.name} of {spec.name}: {alone}")
         return InvalidArgument(f"{self.title} cannot run {spec.name}: {error}")

@@ -9,9 +9,9 @@ from searchspace.latency import Identity
 
 # --runtime, --device and --dtype: what a table's identity calls them
 RUNTIMES = {"eager": "eager torch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}
 DEVICES = ("cpu", "cuda", "mps")
-DTYPES_OF = {"eager": ("fp32", "bf16", "fp16"), "onnxruntime": ("fp32",), "openvino": ("fp32", "bf16", "fp16")}
+DTYPES_OF = {"eager": ("fp32", "bf16", "fp16"), "onnxruntime": ("fp32", "int8"), "openvino": ("fp32", "bf16", "fp16")}
 
 
 class Setting(NamedTuple):

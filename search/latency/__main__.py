@@ -59,8 +59,8 @@ def parser() -> CommandParser:
     add("--folder", type=Path, metavar="DIR", help="export: where to write; import: what was exported and filled in")
     add("--kernels", type=integer, metavar="N", help="export: so many kernels, those of the networks at least; others "
         "are estimated (default: 500)")  # fmt: skip
-    add("--device", metavar="NAME", help="what eager torch computes on: cpu, cuda or mps (default: cpu, or that of "
-        "--latency); import: what the device is called in the table")  # fmt: skip
+    add("--device", metavar="NAME", help="what eager torch computes on: cpu, cuda or mps (default: cpu; check "
+        "--latency: the table's); import: what the device is called in the table")  # fmt: skip
     add("--out", type=Path, metavar="FILE.json", help="build, adapt, import: write the table there, to take it along")
     add("--resolution", type=integer, metavar="PX", help="pixels of the networks (default: 224, or --latency's; "
         "measure, predict: their own)")  # fmt: skip
@@ -71,7 +71,8 @@ def parser() -> CommandParser:
         choices=RUNTIMES,
         help="what runs the networks (default: eager torch; check --latency: the table's)",
     )
-    add("--dtype", choices=DTYPES, help="what the runtime computes in (default: fp32, or that of --latency)")
+    add("--dtype", choices=DTYPES, help="what the runtime computes in; not every one has each (default: fp32; check "
+        "--latency: the table's)")  # fmt: skip
     add("--threads", type=integer, metavar="N", help="threads of the runtime (default: as torch has here; check "
         "--latency: the table's)")  # fmt: skip
     add("--zoo", action="store_true", help="build: add the kernels of the published networks; check: add "

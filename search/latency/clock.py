@@ -88,7 +88,7 @@ class EventClock:
 def clock_of(device: str) -> Clock:
     """The clock of a torch device: cpu, cuda or mps."""
     if device == "cuda":
-        return EventClock(lambda: torch.cuda.Event(enable_timing=True), torch.cuda.synchronize)
+        return EventClock(lambda: torch.cuda.Event(enable_timing=True), torch.cuda.synchronize)  # type: ignore[no-untyped-call]
     if device == "mps":
         return EventClock(lambda: torch.mps.Event(enable_timing=True), torch.mps.synchronize)
     return HostClock()

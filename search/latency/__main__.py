@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.latency.runtimes import RUNTIMES, name_of, runtime
+from search.latency.runtimes import DTYPES, RUNTIMES, Setting, runtime, setting_of
 from search.settings import DEFAULT_RESOLUTION
 from searchspace.command import CommandParser, integer, number, show, show_progress
-from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.errors import InvalidArgument, InvalidTable, PhinasError
 from searchspace.files import write_atomic
 from searchspace.latency import read_table
 
@@ -34,6 +34,7 @@ examples:
   python -m search.latency export --folder phone/    ONNX files and a CSV to fill, for a device without Python
   python -m search.latency import --folder phone/ --device "my phone" --threads 4 --out phone.json
   python -m search.latency build --threads 1         a table for one thread
+  python -m search.latency build --device cuda       and for a GPU, timed by its own events
   python -m search.latency check --runtime onnxruntime --networks 40
 The table lies in ~/.cache/phinas (or $PHINAS_CACHE); Ctrl-C keeps what was measured, the same command goes on.
 exit codes: 0 done, 2 the input is wrong, 130 interrupted."""
@@ -58,7 +59,8 @@ def parser() -> CommandParser:
     add("--folder", type=Path, metavar="DIR", help="export: where to write; import: what was exported and filled in")
     add("--kernels", type=integer, metavar="N", help="export: so many kernels, those of the networks at least; others "
         "are estimated (default: 500)")  # fmt: skip
-    add("--device", metavar="NAME", help="import: what the device is called in the table")
+    add("--device", metavar="NAME", help="what eager torch computes on: cpu, cuda or mps (default: cpu; check "
+        "--latency: the table's); import: what the device is called in the table")  # fmt: skip
     add("--out", type=Path, metavar="FILE.json", help="build, adapt, import: write the table there, to take it along")
     add("--resolution", type=integer, metavar="PX", help="pixels of the networks (default: 224, or --latency's; "
         "measure, predict: their own)")  # fmt: skip
@@ -69,6 +71,8 @@ def parser() -> CommandParser:
         choices=RUNTIMES,
         help="what runs the networks (default: eager torch; check --latency: the table's)",
     )
+    add("--dtype", choices=DTYPES, help="what the runtime computes in; not every one has each (default: fp32; check "
+        "--latency: the table's)")  # fmt: skip
     add("--threads", type=integer, metavar="N", help="threads of the runtime (default: as torch has here; check "
         "--latency: the table's)")  # fmt: skip
     add("--zoo", action="store_true", help="build: add the kernels of the published networks; check: add "
@@ -122,7 +126,8 @@ def _check_flags(args: argparse.Namespace) -> None:
         ("--out", args.out, ("build", "adapt", "import")),
         ("--folder", args.folder, ("export", "import")),
         ("--kernels", args.kernels, ("export",)),
-        ("--device", args.device, ("import",)),
+        ("--dtype", args.dtype, tuple(action for action in ACTIONS if action not in ("export", "import"))),
+        ("--device", args.device, tuple(action for action in ACTIONS if action != "export")),
         ("--plot", args.plot, ("check",)),
         ("--latency", args.latency, ("predict", "check", "adapt")),
     )
@@ -156,7 +161,7 @@ def _run_check(args: argparse.Namespace) -> str:
     from studies.figure import new_figure
 
     figure = new_figure(args.plot) if args.plot else None  # a mistake is told before minutes of measuring
-    given = read_table(args.latency) if args.latency else None
+    given = _given_table(args)
     device = _device(args, given.identity if given else None)
     table = given or _measured_table(args, device)
     resolution = table.identity["resolution"]
@@ -173,10 +178,31 @@ def _run_check(args: argparse.Namespace) -> str:
 
 
 def _device(args: argparse.Namespace, identity: "Identity | None" = None) -> "Runtime":
-    """The runtime and threads that the flags ask for; where they do not say, those of the table `identity`."""
-    if identity is None:
-        return runtime(args.runtime or "eager", threads=args.threads)
-    return runtime(args.runtime or name_of(identity), threads=args.threads or identity["threads"])
+    """The runtime that the flags ask for; where they do not say, that of the table `identity`."""
+    name, device, dtype = setting_of(identity) if identity else Setting()
+    threads = identity["threads"] if identity else None
+    return runtime(
+        args.runtime or name, threads=args.threads or threads, device=args.device or device, dtype=args.dtype or dtype
+    )
+
+
+def _given_table(args: argparse.Namespace) -> "LatencyTable | None":
+    """The table of --latency, if it is given. Raises InvalidTable for one of another setting than the flags ask for."""
+    if not args.latency:
+        return None
+    table = read_table(args.latency)
+    asked = {"runtime": args.runtime, "device": args.device, "dtype": args.dtype, "threads": args.threads}
+    asked = {flag: value for flag, value in asked.items() if value}
+    if asked:
+        name, device, dtype = setting_of(table.identity)
+        own = {"runtime": name, "device": device, "dtype": dtype, "threads": table.identity["threads"]}
+        for flag, value in asked.items():
+            if own[flag] != value:
+                raise InvalidTable(
+                    f"{args.latency} is a table of {flag} {own[flag]}, got --{flag} {value}: measure one for that with "
+                    f"python -m search.latency build --{flag} {value}"
+                )
+    return table
 
 
 def _measured_table(args: argparse.Namespace, device: "Runtime") -> "LatencyTable":
@@ -223,7 +249,7 @@ def _run_measure(args: argparse.Namespace) -> str:
 
 def _run_predict(args: argparse.Namespace) -> str:
     specs = [_named(name, args) for name in args.network]
-    table = read_table(args.latency) if args.latency else _own_table(args)
+    table = _given_table(args) or _own_table(args)
     from search.latency.report import predicted_text
     from searchspace.graph import lower
 

@@ -88,7 +88,7 @@ def stored_table(identity: Identity, *, cache_dir: Path | None = None, note: Not
     if table is None:
         raise InvalidArgument(
             "this device has no latency table yet: measure it with python -m search.latency build (and the same "
-            "--runtime and --threads), or name a file with --latency"
+            "--runtime, --device and --threads), or name a file with --latency"
         )
     return table
 

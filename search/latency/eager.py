@@ -1,33 +1,46 @@
-"""Eager torch on the CPU: batch norm folded, channels-last float32, batch 1, this process's threads."""
+"""Eager torch on the CPU or a GPU: batch norm folded, channels-last, batch 1, this process's threads.
+
+On a GPU float32 is what torch makes of it there: convolutions multiply in TF32 where the GPU has it.
+"""
 
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
-from time import perf_counter_ns
 
 import torch
 from torch import Tensor, nn
 
+from search.latency.clock import clock_of
 from search.latency.here import loose_block, machine, undisturbed
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
+from searchspace.errors import InvalidArgument
 from searchspace.latency import SCHEMA, Identity
 from searchspace.nn import fold_batch_norm, untrained
 from searchspace.spec import NetworkSpec
+
+GPU_CALLS = 5  # of a network in one timed call: the first of a row is often slower
 
 
 class Eager:
     """The runtime `eager torch` (see search.latency.interleave.Runtime)."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu", dtype: str = "float32") -> None:
+        self._device = device
+        self._dtype: torch.dtype = getattr(torch, dtype)
+        self._clock = clock_of(device)
         self._inputs: dict[tuple[int, int], Tensor] = {}
 
     def identity(self, resolution: int) -> Identity:
-        """This machine and process, for tables at `resolution`."""
+        """This machine and process, for tables at `resolution`; with a GPU, the machine that fills its queue, too."""
+        where, runs = machine(), "eager torch"
+        if self._device != "cpu":
+            gpu = torch.cuda.get_device_name() if self._device == "cuda" else "Apple GPU"
+            where, runs = f"{gpu} in {where}", f"{runs} on {self._device}"
         return Identity(
-            schema=SCHEMA, machine=machine(), runtime="eager torch", threads=torch.get_num_threads(), dtype="float32",
-            batch=1, memory_format="channels_last", resolution=resolution,
+            schema=SCHEMA, machine=where, runtime=runs, threads=torch.get_num_threads(),
+            dtype=str(self._dtype).removeprefix("torch."), batch=1, memory_format="channels_last",
+            resolution=resolution,
             versions={"torch": str(torch.__version__), "python": platform.python_version()},
         )  # fmt: skip
 
@@ -36,16 +49,21 @@ class Eager:
         return self.module(untrained(spec), spec)
 
     def module(self, module: nn.Module, spec: NetworkSpec) -> Timer:
-        """Any module that takes (1, in_channels, resolution, resolution) of the spec, in its deployed form."""
-        folded = fold_batch_norm(module).cpu().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        """Any module that takes (1, in_channels, resolution, resolution) of the spec, in its deployed form. Raises
+        InvalidArgument for one that does not run here, naming the layer."""
+        folded = self._deployed(fold_batch_norm(module))
         image = self._input(spec.in_channels, spec.resolution)
+        self._try(folded, image, spec.name)
+        clock = self._clock
 
-        def call() -> tuple[int]:
-            start = perf_counter_ns()
+        def call() -> list[int]:
+            clock.start()
+            clock.mark()
             folded(image)
-            return (perf_counter_ns() - start,)
+            clock.mark()
+            return clock.stop()
 
-        return call
+        return call if self._device == "cpu" else lambda: sorted(call() for _ in range(GPU_CALLS))[GPU_CALLS // 2]
 
     def kernels(self, blocks: Sequence[PlacedBlock]) -> Timer:
         """Blocks one after the other, each with an input that was just written, as a network leaves it.
@@ -53,25 +71,28 @@ class Eager:
         A layer's time runs from the end of the layer before it to its own end, so that a block's parts make the
         whole block; weights come as cold as in a network that has just run through all its others.
         """
-        ends: list[int] = []
+        clock = self._clock
         parts = []
+        wanted: list[bool] = []
         for placed in blocks:
-            block = loose_block(placed)
-            block.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            block = self._deployed(loose_block(placed))
+            image = self._input(placed.in_channels, placed.resolution)
+            self._try(block, image, f"a {type(placed.block).__name__} at {placed.resolution} px")
             for layer in placed.layers:
-                block.get_submodule(layer.name).register_forward_hook(lambda *_: ends.append(perf_counter_ns()))
-            parts.append((block, self._input(placed.in_channels, placed.resolution), len(placed.layers)))
+                block.get_submodule(layer.name).register_forward_hook(lambda *_: clock.mark())
+            parts.append((block, image))
+            wanted += [False, *[True] * len(placed.layers)]  # not the writing of a block's input
+        if self._device != "cpu":  # its queue is empty at first, as in a network: once, whatever comes first
+            parts.insert(0, parts[0])
+            wanted = [False] * (1 + len(blocks[0].layers)) + wanted
 
         def call() -> list[int]:
-            times: list[int] = []
-            for block, source, layers in parts:
-                ends.clear()
+            clock.start()
+            for block, source in parts:
                 fresh = source.clone()
-                ends.append(perf_counter_ns())
+                clock.mark()
                 block(fresh)
-                assert len(ends) == layers + 1
-                times.extend(end - start for start, end in pairwise(ends))
-            return times
+            return [ns for ns, kept in zip(clock.stop(), wanted[1:], strict=True) if kept]
 
         return call
 
@@ -81,9 +102,30 @@ class Eager:
         with undisturbed(), torch.inference_mode():
             yield
 
+    def _deployed(self, module: nn.Module) -> nn.Module:
+        return module.to(self._device, self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def _try(self, module: nn.Module, image: Tensor, name: str) -> None:
+        """One call, told of as a mistake if it fails: not every operator is there for every device and dtype."""
+        entered: list[str] = []
+        hooks = [
+            part.register_forward_pre_hook(lambda *_, layer=layer: entered.append(layer))
+            for layer, part in module.named_modules()
+        ]
+        try:
+            with torch.inference_mode():
+                module(image)
+        except RuntimeError as error:
+            raise InvalidArgument(
+                f"eager torch in {self._dtype} on {self._device} cannot run layer {entered[-1]} of {name}: {error}"
+            ) from error
+        finally:
+            for hook in hooks:
+                hook.remove()
+
     def _input(self, channels: int, resolution: int) -> Tensor:
         key = (channels, resolution)
         if key not in self._inputs:
             image = torch.randn(1, channels, resolution, resolution, generator=torch.Generator().manual_seed(0))
-            self._inputs[key] = image.to(memory_format=torch.channels_last)
+            self._inputs[key] = image.to(self._device, self._dtype, memory_format=torch.channels_last)
         return self._inputs[key]

@@ -13,12 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from search.latency.adapt import adapt, networks_to_measure
 from search.latency.build import Progress
 from search.latency.kernels import placed_blocks, rough_cost
+from search.latency.onnx_kernels import kernel
 from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidTable
 from searchspace.estimate import kind_of, layer_of
@@ -26,7 +24,7 @@ from searchspace.files import read_json, storage_error, write_atomic
 from searchspace.graph import Layer, Signature, lower
 from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable, read_kernel
 from searchspace.nn import untrained
-from searchspace.nn.onnx_model import OnnxGraph, to_onnx
+from searchspace.nn.onnx_model import to_onnx
 from searchspace.serialize import spec_from_json, spec_to_dict
 from searchspace.space import SearchSpace
 from searchspace.spec import NetworkSpec
@@ -74,7 +72,7 @@ def export(
     files: dict[str, list[Any]] = {}
     for number, signature in enumerate(chosen):
         name = f"kernels/k{number:04}.onnx"
-        write_atomic(folder / name, _kernel(layer_of(signature)))
+        write_atomic(folder / name, kernel(layer_of(signature)))
         files[name] = list(signature)
         progress(number / (len(chosen) + 4 * len(specs)), "writing kernels")
     models = {}
@@ -102,36 +100,6 @@ def _choose(space: SearchSpace, specs: Sequence[NetworkSpec], count: int) -> lis
     )
     more = max(0, min(len(rest), count - len(needed)))
     return [*needed, *(rest[index * len(rest) // more].signature for index in range(more))]
-
-
-def _kernel(layer: Layer) -> bytes:
-    """One layer as a model of its own, with random weights."""
-    model = OnnxGraph()
-    layer = layer._replace(name="kernel")
-    channels, height, width = layer.in_shape
-    second = layer.out_shape[0] - channels if layer.op == "concat" else channels
-    shapes = [channels, second] if layer.op in ("add", "concat") else [channels]
-    inputs = [model.input(f"input{number}", (1, count, height, width)) for number, count in enumerate(shapes)]
-    out = model.layer(layer, inputs, _weights(layer), "kernel")
-    model.output(out, (1, layer.out_shape[0]) if layer.op == "linear" else (1, *layer.out_shape))
-    content: bytes = model.proto("kernel").SerializeToString()
-    return content
-
-
-def _weights(layer: Layer) -> dict[str, Tensor]:
-    """Random weights under the names that OnnxGraph.layer reads."""
-    channels, out = layer.in_shape[0], layer.out_shape[0]
-    shapes: dict[str, tuple[int, ...]] = {}
-    if layer.op == "conv":
-        shapes = {"conv.weight": (out, channels // layer.groups, layer.kernel, layer.kernel), "conv.bias": (out,)}
-    elif layer.op == "linear":
-        shapes = {"weight": (out, channels), "bias": (out,)}
-    elif layer.op == "se":
-        inner = layer.squeeze_channels
-        shapes = {"reduce.weight": (inner, channels, 1, 1), "reduce.bias": (inner,),
-                  "expand.weight": (channels, inner, 1, 1), "expand.bias": (channels,)}  # fmt: skip
-    generator = torch.Generator().manual_seed(0)
-    return {f"kernel.{name}": torch.randn(shape, generator=generator) / 8 for name, shape in shapes.items()}
 
 
 def import_(folder: Path, *, device: str, runtime: str, threads: int) -> LatencyTable:

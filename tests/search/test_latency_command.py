@@ -113,6 +113,25 @@ def test_without_a_file_the_device_s_own_table_predicts_or_is_asked_for(
     assert main(flags) == 0
 
 
+def test_a_device_that_is_not_here_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = replace(_table(64), identity={**Eager().identity(64), "runtime": "eager torch on mps"})
+    (tmp_path / "gpu.json").write_text(table.to_json())
+    flags = ["--cache-dir", str(tmp_path)]
+    for asked in (["build", "--device", "tpu"], ["check", "--latency", str(tmp_path / "gpu.json")]):
+        assert main([*asked, *flags]) == 2
+        assert "finds here (cpu" in capsys.readouterr().err
+    assert main(["export", "--folder", str(tmp_path), "--device", "cpu"]) == 2
+    assert "--device belongs to" in capsys.readouterr().err
+
+
+def test_a_table_of_another_setting_than_asked_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.json").write_text(_table(64).to_json())
+    for flag, own, asked in (("dtype", "fp32", "bf16"), ("device", "cpu", "cuda"), ("runtime", "eager", "onnxruntime")):
+        for action in (["check"], ["predict", "--network", "mnasnet_a1"]):
+            assert main([*action, "--latency", str(tmp_path / "t.json"), f"--{flag}", asked]) == 2
+            assert f"is a table of {flag} {own}, got --{flag} {asked}" in capsys.readouterr().err
+
+
 def test_a_table_of_another_device_checks_nothing_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = _table(64)
     other = replace(table, identity={**table.identity, "machine": "a phone"})

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from search.latency.__main__ import main
-from search.latency.portable import MANIFEST, TIMES, _kernel, export, import_
+from search.latency.onnx_kernels import kernel
+from search.latency.portable import MANIFEST, TIMES, export, import_
 from searchspace import zoo
 from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidTable
@@ -94,7 +95,7 @@ def test_every_kind_of_kernel_runs_as_a_model_of_its_own() -> None:
         "linear",
     }
     for layer in kinds.values():
-        session = onnxruntime.InferenceSession(_kernel(layer), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(kernel(layer), providers=["CPUExecutionProvider"])
         feeds = {one.name: np.zeros(one.shape, np.float32) for one in session.get_inputs()}
         (out,) = session.run(None, feeds)
         assert out.shape[1:] == (layer.out_shape if out.ndim == 4 else layer.out_shape[:1]), layer

@@ -2,18 +2,22 @@
 
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter_ns
 
 import pytest
 import torch
 
 from search.latency import measure, table_for
+from search.latency.clock import EventClock
+from search.latency.eager import Eager
 from search.latency.interleave import Runtime
 from search.latency.kernels import blocks_of, placed_blocks
-from search.latency.onnx_runtime import _shares
-from search.latency.runtimes import RUNTIMES, runtime
+from search.latency.onnx_models import Feeds, OnnxModels, Run, shares
+from search.latency.runtimes import DTYPES_OF, RUNTIMES, runtime, setting_of
 from searchspace import zoo
-from searchspace.errors import InvalidArgument
+from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.graph import lower
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.nn import untrained
@@ -31,10 +35,26 @@ SPACE = mnasnet_space(resolution=32, classes=3).with_choices(
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(params=RUNTIMES)
-def device(request: pytest.FixtureRequest) -> Runtime:
-    if request.param == "onnxruntime":
-        pytest.importorskip("onnxruntime")
+class Event:
+    """A GPU's event, on the processor."""
+
+    def record(self) -> None:
+        self.ns = perf_counter_ns()
+
+    def elapsed_time(self, end: "Event") -> float:
+        return (end.ns - self.ns) / 1e6
+
+
+@pytest.fixture(params=[*RUNTIMES, "as on a GPU", *(["cuda"] if torch.cuda.is_available() else [])])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    if request.param == "as on a GPU":
+        monkeypatch.setattr("search.latency.eager.GPU_CALLS", 1)
+        monkeypatch.setattr("search.latency.eager.clock_of", lambda _: EventClock(Event, lambda: None))
+        return Eager("cpu:0")
+    if request.param == "cuda":
+        return runtime("eager", threads=1, device="cuda")
+    if request.param != "eager":
+        pytest.importorskip(request.param)
     return runtime(request.param, threads=1)
 
 
@@ -91,13 +111,84 @@ def test_a_table_of_a_small_space_is_built_and_near_what_its_networks_measure(de
 
 
 def test_unknown_runtimes_threads_and_missing_extras_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InvalidArgument, match="must be one of eager, onnxruntime, got 'tvm'"):
+    with pytest.raises(InvalidArgument, match="must be one of eager, onnxruntime, openvino, got 'tvm'"):
         runtime("tvm")
     with pytest.raises(InvalidArgument, match="at least 1, got 0"):
         runtime(threads=0)
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(InvalidArgument, match=r"phinas\[onnx\]"):
-        runtime("onnxruntime", threads=1)
+    for name, extra in (("onnxruntime", "onnx"), ("openvino", "openvino")):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(InvalidArgument, match=rf"phinas\[{extra}\]"):
+            runtime(name, threads=1)
+
+
+def test_a_device_that_is_not_here_or_not_the_runtime_s_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for device in ("cuda", "tpu"):
+        with pytest.raises(InvalidArgument, match=rf"torch .* finds here \(cpu.*\), got '{device}'"):
+            runtime(device=device)
+    with pytest.raises(InvalidArgument, match="onnxruntime is measured on the cpu, got device 'cuda'"):
+        runtime("onnxruntime", device="cuda")
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_every_dtype_of_a_runtime_runs_and_is_of_its_own(name: str) -> None:
+    if name != "eager":
+        pytest.importorskip(name)
+    spec = SPACE.spec(SPACE.corner("smallest"))
+    for dtype in DTYPES_OF[name]:
+        try:
+            device = runtime(name, threads=1, dtype=dtype)
+        except InvalidArgument:
+            assert (name, dtype) in {("openvino", "bf16"), ("openvino", "fp16")}  # not on every processor
+            continue
+        assert setting_of(device.identity(32)) == (name, "cpu", dtype)
+        with device.quiet():
+            assert device.network(spec)()[0] > 0
+            assert min(device.kernels(blocks_of(spec))()) > 0
+    with pytest.raises(InvalidArgument, match=f"dtypes of the runtime {name} are fp32.*, got 'fp8'"):
+        runtime(name, dtype="fp8")
+
+
+def test_a_layer_that_torch_has_no_operator_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise RuntimeError("\"hardswish\" not implemented for 'Half'")
+
+    monkeypatch.setattr("torch.nn.functional.hardswish", missing)
+    with pytest.raises(
+        InvalidArgument, match=r"float16 on cpu cannot run layer stem\.0.* of mobilenet_v3_small.*'Half'"
+    ):
+        Eager("cpu", "float16").network(zoo.get("mobilenet_v3_small", resolution=32))
+
+
+def test_a_table_of_a_gpu_is_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    here, gpu = Eager().identity(64), Eager("cuda").identity(64)
+    assert gpu == {**here, "machine": f"a GPU in {here['machine']}", "runtime": "eager torch on cuda"}
+    assert (setting_of(here), setting_of(gpu)) == (("eager", "cpu", "fp32"), ("eager", "cuda", "fp32"))
+    with pytest.raises(InvalidTable, match="the table is of 'tvm'"):
+        setting_of({**here, "runtime": "tvm"})
+
+
+def test_a_gpu_s_clock_waits_for_what_was_asked_before_and_during_a_call() -> None:
+    told: list[str] = []
+
+    class Told(Event):
+        def record(self) -> None:
+            told.append("mark")
+            self.ns = 5 * told.count("mark") + 1000 * told.count("work")  # an event takes 5 ns itself
+
+    clock = EventClock(Told, lambda: told.append("wait"))
+    for _ in range(2):
+        clock.start()
+        told.clear()
+        clock.mark()
+        for work in (["work"], ["work", "work"]):
+            told += work
+            clock.mark()
+        assert clock.stop() == [1000, 2000]
+        assert told == ["mark", "work", "mark", "work", "work", "mark", "wait"]
+    clock.start()
+    assert told[-1] == "wait"
 
 
 def test_measuring_with_onnxruntime_leaves_the_sessions_of_others_alone() -> None:
@@ -129,11 +220,30 @@ def test_a_change_of_layout_counts_for_the_layer_that_needs_it() -> None:
         ("ReorderOutput_token_1_kernel_time", 40), ("block0.1/mean_kernel_time", 60),
         ("block0.1/scale/fused_kernel_time", 100), ("tail0/pool_kernel_time", 100), ("block1.0/gemm_kernel_time", 500),
     ]  # fmt: skip
-    shares = _shares([run] * 4, [3, 1])  # the third layer was fused into another
-    assert shares == pytest.approx([0.1, 0.2, 0.0, 0.5])
+    found = shares([run] * 4, [3, 1])  # the third layer was fused into another
+    assert found == pytest.approx([0.1, 0.2, 0.0, 0.5])
 
 
 def test_a_disturbed_run_is_left_out_of_a_layer_s_share() -> None:
     run = [("block0.0/conv_kernel_time", 100), ("block0.1/conv_kernel_time", 100)]
     slow = [("block0.0/conv_kernel_time", 900), ("block0.1/conv_kernel_time", 100)]
-    assert _shares([run, run, slow, run], [2])[0] == pytest.approx(0.5)
+    assert shares([run, run, slow, run], [2])[0] == pytest.approx(0.5)
+
+
+def test_a_layer_that_a_runtime_of_onnx_models_does_not_take_is_named() -> None:
+    class Narrow(OnnxModels):
+        title, extra = "json", "json"  # any package that is there
+
+        def load(self, model: bytes) -> Callable[[Feeds], object]:
+            if b"HardSwish" in model:
+                raise RuntimeError("no such operator: HardSwish")
+            return lambda feeds: None
+
+        def profile(self, model: bytes, feeds: Feeds) -> list[Run]:
+            return []
+
+    pytest.importorskip("onnx")
+    wanted = r"json cannot run layer stem\.0 of mobilenet_v3_small_w0\.5: no such operator"
+    with pytest.raises(InvalidArgument, match=wanted):
+        Narrow(1).network(zoo.get("mobilenet_v3_small", width=0.5, resolution=32))
+    assert Narrow(1).network(zoo.get("mobilenet_v1", width=0.25, resolution=32))()[0] > 0

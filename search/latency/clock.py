@@ -1,0 +1,94 @@
+"""Clocks: the moments of one call, on the processor or where a GPU works."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from time import perf_counter_ns
+from typing import Any, Protocol
+
+import torch
+
+EVENTS = 101  # of which the median tells what one takes
+
+
+class Clock(Protocol):
+    """Marks moments between `start` and `stop`."""
+
+    def start(self) -> None:
+        """Forget all marks; nothing is at work any more."""
+
+    def mark(self) -> None:
+        """The moment when everything asked for so far is done."""
+
+    def stop(self) -> list[int]:
+        """The ns from each mark to the next, all at least 1."""
+
+
+class HostClock:
+    """The processor's clock."""
+
+    def __init__(self) -> None:
+        self._marks: list[int] = []
+
+    def start(self) -> None:
+        """See Clock."""
+        self._marks.clear()
+
+    def mark(self) -> None:
+        """See Clock."""
+        self._marks.append(perf_counter_ns())
+
+    def stop(self) -> list[int]:
+        """See Clock."""
+        return [max(1, end - start) for start, end in pairwise(self._marks)]
+
+
+class EventClock:
+    """A GPU's clock: events in its queue, read once it has come to the last one.
+
+    The queue is empty at `start`, so that what the processor takes to fill it counts too, as it does for one image;
+    what an event itself takes, seen where one follows another, does not. `event` makes a torch.cuda.Event or
+    torch.mps.Event with timing; `synchronize` waits for the queue.
+    """
+
+    def __init__(self, event: Callable[[], Any], synchronize: Callable[[], None]) -> None:
+        self._event = event
+        self._synchronize = synchronize
+        self._events: list[Any] = []
+        self._used = 0
+        self._own_ns: int | None = None
+
+    def start(self) -> None:
+        """See Clock."""
+        if self._own_ns is None:
+            self._own_ns = self._one_event_ns()
+        self._synchronize()
+        self._used = 0
+
+    def mark(self) -> None:
+        """See Clock."""
+        if self._used == len(self._events):
+            self._events.append(self._event())
+        self._events[self._used].record()
+        self._used += 1
+
+    def stop(self) -> list[int]:
+        """See Clock."""
+        self._synchronize()
+        marks = pairwise(self._events[: self._used])
+        return [max(1, round(start.elapsed_time(end) * 1e6) - (self._own_ns or 0)) for start, end in marks]
+
+    def _one_event_ns(self) -> int:
+        self._own_ns = 0
+        self.start()
+        for _ in range(EVENTS):
+            self.mark()
+        return sorted(self.stop())[EVENTS // 2]
+
+
+def clock_of(device: str) -> Clock:
+    """The clock of a torch device: cpu, cuda or mps."""
+    if device == "cuda":
+        return EventClock(lambda: torch.cuda.Event(enable_timing=True), torch.cuda.synchronize)  # type: ignore[no-untyped-call]
+    if device == "mps":
+        return EventClock(lambda: torch.mps.Event(enable_timing=True), torch.mps.synchronize)
+    return HostClock()

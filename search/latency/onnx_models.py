@@ -1,0 +1,155 @@
+"""What runtimes of ONNX models share: a new one is a file with a class that loads a model and profiles it.
+
+What fuses is not assumed: kernels are those that the runtime itself runs, by its own profile of loose blocks.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from importlib import import_module
+from time import perf_counter_ns
+from typing import Any, ClassVar
+
+from torch import nn
+
+from search.latency.here import machine, undisturbed
+from search.latency.interleave import Timer
+from search.latency.kernels import PlacedBlock
+from search.latency.onnx_kernels import bag, kernel, noise
+from searchspace.errors import InvalidArgument
+from searchspace.graph import lower
+from searchspace.latency import SCHEMA, Identity
+from searchspace.nn import Network, untrained
+from searchspace.nn.onnx_model import INPUT, to_onnx
+from searchspace.spec import NetworkSpec
+
+_LAYER = re.compile(r"^block(\d+)\.(\d+)/")  # nodes of a bag: blockBLOCK.LAYER/PART
+Feeds = dict[str, Any]
+Run = list[tuple[str, int]]
+
+
+class OnnxModels(ABC):
+    """A runtime (see search.latency.interleave.Runtime) of the models that searchspace.nn.onnx_model writes.
+
+    `title` is its name and that of its package, `extra` what brings it.
+    """
+
+    title: ClassVar[str]
+    extra: ClassVar[str]
+
+    def __init__(self, threads: int, dtype: str = "float32") -> None:
+        try:
+            self._package = import_module(self.title)
+        except ImportError:
+            raise InvalidArgument(
+                f'the runtime {self.title} is not installed: pip install "phinas[{self.extra}]" (in a clone of the '
+                f'project: pip install -e ".[{self.extra}]"), or choose --runtime eager'
+            ) from None
+        self._threads = threads
+        self._dtype = dtype
+
+    def prepared(self, model: bytes) -> bytes:
+        """A model in the runtime's dtype, where that is a matter of the model."""
+        return model
+
+    @abstractmethod
+    def load(self, model: bytes) -> Callable[[Feeds], object]:
+        """A prepared model as it is deployed, to be called with its inputs by name."""
+
+    @abstractmethod
+    def profile(self, model: bytes, feeds: Feeds) -> list[Run]:
+        """Each run's nodes in order: (name, time), the time in any unit, the names "Reorder..." for changes of layout.
+        The first runs are left out."""
+
+    def identity(self, resolution: int) -> Identity:
+        """This machine and process, for tables at `resolution`."""
+        return Identity(
+            schema=SCHEMA, machine=machine(), runtime=self.title, threads=self._threads, dtype=self._dtype,
+            batch=1, memory_format="runtime's own", resolution=resolution,
+            versions={self.title: str(self._package.__version__), "python": platform.python_version()},
+        )  # fmt: skip
+
+    def network(self, spec: NetworkSpec) -> Timer:
+        """A fresh network with random weights."""
+        return self.module(untrained(spec), spec)
+
+    def module(self, module: nn.Module, spec: NetworkSpec) -> Timer:
+        """A network that searchspace.nn built, in its deployed form. Raises InvalidArgument for another module, and
+        for a network that the runtime does not take, naming the layer."""
+        if not isinstance(module, Network):
+            raise InvalidArgument(
+                f"{self.title} measures networks that searchspace.nn built, got a {type(module).__name__}: load its "
+                "weights into searchspace.nn.build(spec)"
+            )
+        model = to_onnx(module).SerializeToString()
+        try:
+            run = self.load(self.prepared(model))
+        except Exception as error:
+            raise self._refusal(spec, error) from error
+        feeds = {INPUT: noise(spec.in_channels, spec.resolution).numpy()}
+        return lambda: (timed(run, feeds),)
+
+    def kernels(self, blocks: Sequence[PlacedBlock]) -> Timer:
+        """Blocks one after the other in one model, each fed by a 1x1 convolution, as in a network.
+
+        Each layer has that share of a call's time that the runtime's profile of this model gives to its nodes. A
+        change of memory layout counts for the layer that needs it; a layer that was fused into another takes 1 ns.
+        """
+        model, feeds = bag(blocks)
+        model = self.prepared(model)
+        parts = shares(self.profile(model, feeds), [len(placed.layers) for placed in blocks])
+        run = self.load(model)
+
+        def call() -> list[int]:
+            total = timed(run, feeds)
+            return [max(1, round(total * part)) for part in parts]
+
+        return call
+
+    def quiet(self) -> AbstractContextManager[None]:
+        """No garbage collection."""
+        return undisturbed()
+
+    def _refusal(self, spec: NetworkSpec, error: Exception) -> InvalidArgument:
+        """What is told of a network that could not be loaded: the first layer that cannot be loaded alone either."""
+        for layer in lower(spec).layers:
+            try:
+                self.load(self.prepared(kernel(layer)))
+            except Exception as alone:
+                return InvalidArgument(f"{self.title} cannot run layer {layer.name} of {spec.name}: {alone}")
+        return InvalidArgument(f"{self.title} cannot run {spec.name}: {error}")
+
+
+def timed(run: Callable[[Feeds], object], feeds: Feeds) -> int:
+    """The ns of one call."""
+    start = perf_counter_ns()
+    run(feeds)
+    return perf_counter_ns() - start
+
+
+def shares(runs: Sequence[Run], layers: Sequence[int]) -> list[float]:
+    """Each layer's share of a run, block by block: the mean over the runs without the slowest quarter of its own."""
+    places = {
+        (block, layer): place
+        for place, (block, layer) in enumerate((b, i) for b, count in enumerate(layers) for i in range(count))
+    }
+    seen: list[list[float]] = [[] for _ in places]
+    for run in runs:
+        total = sum(microseconds for _, microseconds in run)
+        parts = [0.0] * len(places)
+        waiting = 0
+        for name, microseconds in run:
+            waiting += microseconds
+            if name.startswith("Reorder"):
+                continue  # for the next node, which needs the other layout
+            if found := _LAYER.match(name):
+                parts[places[int(found[1]), int(found[2])]] += waiting / total
+            waiting = 0
+        for values, part in zip(seen, parts, strict=True):
+            values.append(part)
+    keep = max(1, len(runs) * 3 // 4)
+    return [sum(sorted(values)[:keep]) / keep for values in seen]

@@ -70,12 +70,12 @@ def cut(spec: NetworkSpec, group: ChannelGroup, channels: int, scores: Scores) -
     origins = tuple(range(len(graph.layers)))
     if is_dealt(graph, group):
         return Step(slim, slim_graph, origins, _dealt_maps(spec, slim, group, scores))
-    kept = _kept(group, channels, scores)
+    kept = kept_units(group, channels, scores)
     return Step(slim, slim_graph, origins, dict(kept_maps(graph, group, kept)))
 
 
-def _kept(group: ChannelGroup, channels: int, scores: Scores) -> set[int]:
-    """The best units: the same share of each cell."""
+def kept_units(group: ChannelGroup, channels: int, scores: Scores) -> set[int]:
+    """The units of a group that score highest, for `channels` channels: the same share of each cell."""
     pools: dict[Cell, list[int]] = defaultdict(list)
     for unit, cell in enumerate(group.cells):
         pools[cell].append(unit)

@@ -1,7 +1,9 @@
 """The paired test: is the smaller network really not slower? And the networks' latencies, from the same rounds."""
 
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from search.latency.interleave import Interleaver, Reading, Timer
 from search.latency.measure import Measurement, measure
@@ -10,6 +12,9 @@ from search.latency.robust import median_interval, weighted_median
 from search.latency.runtimes import runtime_of
 from searchspace.latency import LatencyTable
 from searchspace.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FEWEST_ROUNDS = 12
 MOST_ROUNDS = 60
@@ -59,10 +64,17 @@ class DeviceTimer:
     def pair(self, before: NetworkSpec, after: NetworkSpec) -> Timing:
         """Both in one round, in random order, beside the reference, until the interval of their ratio lies on one side
         of 1 or MOST_ROUNDS are done."""
-        self._reference = self._reference or self._runtime.network(REFERENCE)
         if self._last is None or self._last[0] != before.fingerprint():
             self._last = before.fingerprint(), self._runtime.network(before)
-        timers = [self._last[1], self._runtime.network(after)]
+        return self._time([self._last[1], self._runtime.network(after)])
+
+    def modules(self, before: nn.Module, after: nn.Module, resolution: int) -> Timing:
+        """The same for any modules of images of 3 channels."""
+        image = REFERENCE.with_resolution(resolution)  # only its input counts
+        return self._time([self._runtime.module(before, image), self._runtime.module(after, image)])
+
+    def _time(self, timers: Sequence[Timer]) -> Timing:
+        self._reference = self._reference or self._runtime.network(REFERENCE)
         interleaver = Interleaver(self._reference, seed=self._seed)
         rounds: list[tuple[Reading, Reading]] = []
         with self._runtime.quiet():

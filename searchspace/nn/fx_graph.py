@@ -119,7 +119,9 @@ class _Reader:
     def _works_in_place(self, node: fx.Node, kind: str) -> bool:
         if node.op == "call_module":
             return kind in ACTIVATIONS and bool(getattr(self.module.get_submodule(str(node.target)), "inplace", False))
-        return node.target in IN_PLACE or (kind in ACTIVATIONS and bool(node.kwargs.get("inplace")))
+        method = str(node.target) if node.op == "call_method" else ""
+        inplace = bool(node.kwargs.get("inplace"))
+        return node.target in IN_PLACE or (kind in ACTIVATIONS and inplace) or method.endswith("_")
 
     def _check_params(self, graph: Graph) -> None:
         count = sum(parameter.numel() for parameter in self.module.parameters())

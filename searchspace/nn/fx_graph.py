@@ -147,7 +147,7 @@ class _Reader:
             return str(node.target) if kind in ("conv", "linear", "norm") else ""
         if kind not in ("conv", "linear"):
             return ""
-        weight = self._given(node, kind).get("weight")
+        weight: Any = self._given(node, kind).get("weight")
         named = isinstance(weight, fx.Node) and weight.op == "get_attr"
         name, _, leaf = str(weight.target if named else "").rpartition(".")
         return name if leaf == "weight" else ""
@@ -162,9 +162,7 @@ class _Reader:
         for alias in ("split_size_or_sections", "split_size", "chunks"):
             if alias in given:
                 given["size"] = given.pop(alias)
-        return fx.node.map_arg(  # type: ignore[no-any-return]
-            given, lambda n: n if n.op == "get_attr" or not self._is_number(n) else self.results[n]
-        )
+        return fx.node.map_arg(given, lambda n: n if n.op == "get_attr" or not self._is_number(n) else self.results[n])
 
     def _is_number(self, node: fx.Node) -> bool:
         found = self.results.get(node)
@@ -386,7 +384,7 @@ class _Reader:
         self._append(node, layer)
 
     def _make_adaptive(self, node: fx.Node) -> None:
-        self._pool(node, node.args[0] if node.args else self._given(node, "adaptive")["x"])
+        self._pool(node, self._given(node, "adaptive")["x"])
 
     def _make_mean(self, node: fx.Node) -> None:
         given = self._given(node, "mean")

@@ -119,7 +119,9 @@ class _Reader:
     def _works_in_place(self, node: fx.Node, kind: str) -> bool:
         if node.op == "call_module":
             return kind in ACTIVATIONS and bool(getattr(self.module.get_submodule(str(node.target)), "inplace", False))
-        return node.target in IN_PLACE or (kind in ACTIVATIONS and bool(node.kwargs.get("inplace")))
+        method = str(node.target) if node.op == "call_method" else ""
+        inplace = bool(node.kwargs.get("inplace"))
+        return node.target in IN_PLACE or (kind in ACTIVATIONS and inplace) or method.endswith("_")
 
     def _check_params(self, graph: Graph) -> None:
         count = sum(parameter.numel() for parameter in self.module.parameters())
@@ -145,7 +147,7 @@ class _Reader:
             return str(node.target) if kind in ("conv", "linear", "norm") else ""
         if kind not in ("conv", "linear"):
             return ""
-        weight = self._given(node, kind).get("weight")
+        weight: Any = self._given(node, kind).get("weight")
         named = isinstance(weight, fx.Node) and weight.op == "get_attr"
         name, _, leaf = str(weight.target if named else "").rpartition(".")
         return name if leaf == "weight" else ""
@@ -160,9 +162,7 @@ class _Reader:
         for alias in ("split_size_or_sections", "split_size", "chunks"):
             if alias in given:
                 given["size"] = given.pop(alias)
-        return fx.node.map_arg(  # type: ignore[no-any-return]
-            given, lambda n: n if n.op == "get_attr" or not self._is_number(n) else self.results[n]
-        )
+        return fx.node.map_arg(given, lambda n: n if n.op == "get_attr" or not self._is_number(n) else self.results[n])
 
     def _is_number(self, node: fx.Node) -> bool:
         found = self.results.get(node)
@@ -384,7 +384,7 @@ class _Reader:
         self._append(node, layer)
 
     def _make_adaptive(self, node: fx.Node) -> None:
-        self._pool(node, node.args[0] if node.args else self._given(node, "adaptive")["x"])
+        self._pool(node, self._given(node, "adaptive")["x"])
 
     def _make_mean(self, node: fx.Node) -> None:
         given = self._given(node, "mean")

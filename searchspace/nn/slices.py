@@ -57,7 +57,7 @@ def _keep_rows(part: Any, outs: Channels) -> None:
             setattr(part, name, buffer[rows].clone())
 
 
-def _like(old: nn.Parameter, values: torch.Tensor) -> nn.Parameter:
+def _like(old: torch.Tensor, values: torch.Tensor) -> nn.Parameter:
     """A parameter that trains as the old one did, in its memory format."""
     new = values.clone(memory_format=torch.preserve_format)
     if old.ndim == 4 and old.is_contiguous(memory_format=torch.channels_last):

@@ -353,6 +353,7 @@ def test_a_group_that_the_code_holds_is_fixed_with_the_reason(
         (lambda m, x: m.last(m.conv(x)), "more has parameters that the layers of its Graph do not use"),
         (lambda m, x: (m.last(m.more(m.conv(x))), x), "must give one tensor"),
         (lambda m, x: m.last(m.more((y := m.conv(x)).add_(y) + y)), "works in place"),
+        (lambda m, x: (y := m.more(m.conv(x)), y.clamp_(0), m.last(y))[2], r"node clamp_ \(clamp_\).*works in place"),
         (lambda m, x: m.last(F.conv2d(m.conv(x), m.more.weight, m.more.bias, padding=0)), "in another way than more"),
         (lambda m, x: m.last(m.norm(m.more(m.conv(x)))), r"norm \(GroupNorm\) stands in the way"),
     ],

@@ -30,8 +30,9 @@ FEWEST_ROUNDS = 4
 FIT_NETWORKS = 12
 FIT_SHALLOW = 6  # without them the constant of a network is not seen: networks of 4 to 10 ms came out 4 % low
 # What networks grow to, as multiples of width and resolution. Without such kernels, those beyond the space's pixels
-# were estimated from smaller ones alone, and EfficientNet-B0 at phi = 3 came out 10 to 17 % too dear.
-GROWN = ((1.1, 1.15), (1.1, 1.3), (1.2, 1.3), (1.3, 1.5), (1.4, 1.7), (1.5, 2.0))
+# were estimated from smaller ones alone, and EfficientNet-B0 at phi = 3 came out 10 to 17 % too dear. Not larger: behind
+# activations of some 25 MB the next kernels in eager torch took three to five times as long as in a network.
+GROWN = ((1.1, 1.15), (1.1, 1.3), (1.2, 1.3), (1.2, 1.4), (1.3, 1.5))
 PREPARED = 0.1  # of the progress, what making the timers takes
 BLOCKS_A_BAG = 24
 ROUGH = 0.1  # own error of a table from which on a person is told to measure again
@@ -61,19 +62,22 @@ def table_for(
     runtime = runtime or named_runtime()
     identity = runtime.identity(space.resolution)
     cache = Cache(cache_dir or default_dir(), identity, note=note)
-    blocks = [*placed_blocks(space), *(block for spec in [*networks, *_grown(space)] for block in blocks_of(spec))]
+    blocks = [*placed_blocks(space), *(block for spec in networks for block in blocks_of(spec))]
+    grown = [block for spec in _grown(space) for block in blocks_of(spec)]
     table = cache.table()
-    missing = signatures(blocks) - set(table.kernels if table else ())
+    missing = signatures([*blocks, *grown]) - set(table.kernels if table else ())
     if table is not None and not missing:
         return table
     subjects: list[Subject] = [*bags(cover(blocks, missing), size=BLOCKS_A_BAG, seed=seed)]
     if table is None:
         subjects += _networks(space, seed)
+    apart = len(subjects)  # in rounds of their own: no kernel of the space is timed behind one of twice its pixels
+    subjects += bags(cover(grown, missing - signatures(blocks)), size=BLOCKS_A_BAG, seed=seed)
     unfinished = Unfinished(cache.unfinished_path, _plan(identity, subjects))
     if unfinished.resume():
         progress(0.0, "going on with an interrupted measurement of this machine")
     unfinished.save()
-    _measure(subjects, runtime, unfinished, progress=progress, seed=seed, budget_s=budget_s, rounds=rounds)
+    _measure(subjects, apart, runtime, unfinished, progress=progress, seed=seed, budget_s=budget_s, rounds=rounds)
     table = _add(table, identity, cache, subjects, unfinished)
     cache.save(table)
     if table.relative_error > ROUGH:
@@ -131,13 +135,13 @@ def _bytes(subject: Subject) -> int:
     return 4 * sum(layer_params_macs(layer)[0] for layer in layers)
 
 
-def _groups(subjects: Sequence[Subject]) -> list[list[int]]:
-    """Subjects (by place) whose weights fit into GROUP_BYTES together; of a default space all of them."""
+def _groups(subjects: Sequence[Subject], apart: int) -> list[list[int]]:
+    """Subjects (by place) whose weights fit into GROUP_BYTES together; those from place `apart` on by themselves."""
     groups: list[list[int]] = [[]]
     held = 0
     for index, subject in enumerate(subjects):
         size = _bytes(subject)
-        if groups[-1] and held + size > GROUP_BYTES:
+        if groups[-1] and (held + size > GROUP_BYTES or index == apart):
             groups.append([])
             held = 0
         groups[-1].append(index)
@@ -146,11 +150,11 @@ def _groups(subjects: Sequence[Subject]) -> list[list[int]]:
 
 
 def _measure(
-    subjects: Sequence[Subject], runtime: Runtime, unfinished: Unfinished, *, progress: Progress, seed: int,
+    subjects: Sequence[Subject], apart: int, runtime: Runtime, unfinished: Unfinished, *, progress: Progress, seed: int,
     budget_s: float | None, rounds: int,
 ) -> None:  # fmt: skip
     """Take `rounds` readings of every subject, or as many as the budget allows, at least FEWEST_ROUNDS."""
-    groups = _groups(subjects)
+    groups = _groups(subjects, apart)
     started = time.monotonic()
     for number, group in enumerate(groups):
         if unfinished.rounds(group) >= rounds:

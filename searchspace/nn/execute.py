@@ -58,6 +58,7 @@ def branch(graph: Graph, weights: Weights, step: Step, *, gates: Gates | None = 
     taken = takings(graph.layers, step, gates or {})
     sources: list[tuple[int, Tensor | None] | None] = []
     own: Weights = []
+    device = next(own[0].device for own in weights if own)
     for layer, origin, part in zip(step.graph.layers, step.origins, taken, strict=True):
         base = graph.layers[origin]
         same_inputs = [
@@ -67,7 +68,6 @@ def branch(graph: Graph, weights: Weights, step: Step, *, gates: Gates | None = 
         # An SE block squeezes all its channels into each: with fewer of them every output is another.
         anew = part.reads_anew or layer.kernel != base.kernel or (layer.op == "se" and part.outs is not None)
         shared = all(same_inputs) and not anew
-        device = weights[origin][0].device if weights[origin] else "cpu"
         sources.append((origin, None if part.outs is None else part.outs.to(device)) if shared else None)
         own.append(() if shared else _take(layer, base, weights[origin], part))
     return Branch(step.graph, own, sources)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from scaling.growth import Grown
+from scaling.task import INHERITED_RATE
 from search.augment import CENTRE, SCALE
 from search.console import Progress, TimeLeft
 from search.data import Dataset, load
@@ -118,6 +119,8 @@ def train_on(begin: Start, *, data: str | None, epochs: int, seed: int, out: Pat
     pixels = images.resolution
     # Branches of the small network are at work already, so none is calmed: a new one is, by inheritance.
     recipe = replace(Recipe.for_data(data, epochs=epochs), calm_residuals=begin.inherited is None)
+    if begin.inherited is not None:
+        recipe = replace(recipe, learning_rate=INHERITED_RATE * recipe.learning_rate)
     begun = network_bytes(begin.network, {})
     checkpoint = out.with_name(f".{out.stem}-{hashlib.sha256(begun).hexdigest()[:12]}-{epochs}.ckpt")
     clock = TimeLeft()

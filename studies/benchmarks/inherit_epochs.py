@@ -15,6 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scaling.task import INHERITED_RATE
 from searchspace.command import CommandParser, integer, number
 from searchspace.errors import PhinasError
 
@@ -38,6 +39,10 @@ def parser() -> CommandParser:
         "corner), or a name of the zoo or a spec file (default: %(default)s)")  # fmt: skip
     cli.add_argument("--phi", type=number, default=1.0, help="default: %(default)g")
     cli.add_argument("--epochs", type=integer, default=24, help="from scratch (default: %(default)s)")
+    cli.add_argument("--small-epochs", type=integer, metavar="N", help="of the small network, which is there already "
+        "(default: 4 times --epochs)")  # fmt: skip
+    cli.add_argument("--rate", type=number, default=INHERITED_RATE, metavar="SHARE", help="peak rate of inherited "
+        "trainings, of the one from scratch (default: %(default)g, as scaling.compound's)")  # fmt: skip
     cli.add_argument("--proxy-resolution", type=integer, default=32, metavar="PX", help="of the small network "
         "(default: %(default)s)")  # fmt: skip
     cli.add_argument("--seeds", type=integer, default=3, help="default: %(default)s")
@@ -74,7 +79,7 @@ class Trainings:
 
 
 def one_seed(
-    template: "Template", grown: "Grown", data: "tuple[Dataset, Dataset]", epochs: int, seed: int, done: Trainings
+    template: "Template", grown: "Grown", data: "tuple[Dataset, Dataset]", args: Any, seed: int, done: Trainings
 ) -> tuple[float, float, float]:
     """(accuracy from scratch, accuracy inherited with all epochs, share of the epochs at which inheritance is as good;
     inf if it never is)."""
@@ -85,6 +90,7 @@ def one_seed(
     from searchspace.nn.inherit import inherit
 
     small_data, large_data = data
+    epochs = args.epochs
     recipe = replace(Recipe.for_data("photographs"), epochs=epochs)
 
     def trained(module: "Network", images: "Dataset", own: Recipe) -> float:
@@ -97,7 +103,7 @@ def one_seed(
     def small() -> "Network":
         """Trained when it is first needed: its weights are not kept, and the same seed gives the same ones."""
         module = fresh(template.expand())
-        accuracy = trained(module, small_data, recipe)
+        accuracy = trained(module, small_data, replace(recipe, epochs=_small_epochs(args)))
         done.get(f"small, seed {seed}", lambda: accuracy)
         return module
 
@@ -109,10 +115,17 @@ def one_seed(
     scratch = done.get(f"scratch, seed {seed}", lambda: trained(fresh(grown.spec), large_data, recipe))
     found = {}
     for share in SHARES:
-        own = replace(recipe, epochs=max(1, round(share * epochs)), calm_residuals=False)
+        own = replace(
+            recipe, epochs=max(1, round(share * epochs)), calm_residuals=False,
+            learning_rate=args.rate * recipe.learning_rate,
+        )  # fmt: skip
         found[own.epochs / epochs] = done.get(f"inherited, {own.epochs} epochs, seed {seed}", partial(inherited, own))
     enough = min((share for share, accuracy in found.items() if accuracy >= scratch), default=float("inf"))
     return scratch, found[max(found)], enough
+
+
+def _small_epochs(args: Any) -> int:
+    return int(args.small_epochs or 4 * args.epochs)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -149,14 +162,16 @@ def _run(args: Any) -> None:
     pixels = round(args.proxy_resolution * grown.factors.resolution / template.resolution)
     about = {
         "network": template.expand().fingerprint(), "grown": grown.spec.fingerprint(), "epochs": args.epochs,
-        "pixels": [args.proxy_resolution, pixels], "data": small.fingerprint,
+        "small_epochs": _small_epochs(args), "rate": args.rate, "pixels": [args.proxy_resolution, pixels],
+        "data": small.fingerprint,
         "recipe": asdict(Recipe.for_data("photographs")),
     }  # fmt: skip
     done = Trainings.opened(args.json, about)
     data = (small, load(args.data, resolution=pixels))
-    print(f"{template.name}, phi {args.phi:g}: {args.proxy_resolution} to {pixels} px, {args.epochs} epochs of "
+    print(f"{template.name}, phi {args.phi:g}: {args.proxy_resolution} to {pixels} px, "
+          f"{_small_epochs(args)} and {args.epochs} epochs of "
           f"{min(Recipe().epoch_images, len(small.train))} images", flush=True)  # fmt: skip
-    rows = [one_seed(template, grown, data, args.epochs, seed, done) for seed in range(args.seeds)]
+    rows = [one_seed(template, grown, data, args, seed, done) for seed in range(args.seeds)]
     for what, values in zip(("from scratch", "inherited, all epochs"), zip(*rows, strict=True), strict=False):
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         print(f"{what:24}{statistics.mean(values):8.2%} +- {100 * spread:.2f} points")

@@ -13,7 +13,7 @@ from search.settings import check_same
 from searchspace.errors import StudyMismatch
 from searchspace.files import storage_error
 from studies.schema import SETTINGS
-from studies.storage import LOCK, folder, open_storage
+from studies.storage import LOCK, folder, open_storage, set_aside
 
 
 @contextmanager
@@ -35,13 +35,16 @@ def sole_runner(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def opened_study(name: str, about: dict[str, Any]) -> Iterator[optuna.Study]:
-    """The study, made or opened, with no other process in it; `about` is what defines it.
+def opened_study(name: str, about: dict[str, Any], *, fresh: bool = False) -> Iterator[optuna.Study]:
+    """The study, made or opened, with no other process in it; `about` is what defines it. `fresh` sets one that is
+    there aside.
 
     Raises StudyMismatch for a study of other settings or one that is in use, StorageError.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with sole_runner(folder(name)):
+        if fresh:
+            set_aside(name)
         study = optuna.create_study(
             storage=open_storage(name, create=True), study_name=name, direction="maximize", load_if_exists=True,
             sampler=optuna.samplers.RandomSampler(),

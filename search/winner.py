@@ -196,7 +196,7 @@ def _pruned(
         result, network, measured = refine_winner(
             module, table=table, images=search.data, recipe=search.recipe, epochs=last, name=search.study.study_name,
             budget_ms=search.settings.budget_ms, data=search.settings.data, seed=search.settings.seed,
-            progress=search.progress,
+            space=search.pricer.space, progress=search.progress,
         )  # fmt: skip
     except InfeasibleBudget as error:
         search.progress.line(str(error))

@@ -39,7 +39,7 @@ from searchspace.nn import Network, load_weights, network_bytes, read_about, rea
 from searchspace.serialize import read_spec
 from searchspace.spec import NetworkSpec
 from studies.frame import write_trials_csv
-from studies.storage import SUMMARY, existing, set_aside
+from studies.storage import SUMMARY, existing
 from studies.storage import folder as study_folder
 
 SCREEN_IMAGES = 1000
@@ -75,9 +75,7 @@ def netadapt(
         if timer is not None and earlier is not None:
             timer = Replayed(earlier.timings(), earlier.measurements(), timer)
         name = settings.study_name
-        if fresh:
-            set_aside(name)
-        study = stack.enter_context(opened_study(name, about(settings, given, table)))
+        study = stack.enter_context(opened_study(name, about(settings, given, table), fresh=fresh))
         recipe = Recipe.for_data(settings.data)
         job = Job(settings, given, costing, timer, study, progress, clock, recipe)
         job.descend()

@@ -90,7 +90,7 @@ class Refiner:
             return self.history.network(len(self.history.iterations) - 1)
         measured = self.timer.alone(start.spec) if self.timer else None
         cost = measured.latency_ms if measured else self.plan.costing.of(lower(start.spec))
-        met = tuple(budget for budget in self.plan.budgets if (measured.high_ms if measured else cost) <= budget)
+        met = _met(self.plan.budgets, cost, measured)
         self._check_reachable(start, cost, [budget for budget in self.plan.budgets if budget not in met])
         zero = Iteration(
             number=0, spec=start.spec, cost=cost, accuracy=evaluate(start, self._validation, device=self._device),
@@ -253,11 +253,11 @@ class Refiner:
         """(cost after an accepted step, its measurement by itself near a budget, the budgets that it meets)."""
         left, found = self._budgets_left(), next(one for one in tried if one.accepted)
         if self.timer is None or found.timing is None:
-            return found.cost, None, tuple(budget for budget in left if found.cost <= budget)
+            return found.cost, None, _met(left, found.cost, None)
         if found.timing.after_ms > left[0] * SETTLED:
             return found.timing.after_ms, None, ()
         measured = self.timer.alone(after.spec)
-        return measured.latency_ms, measured, tuple(budget for budget in left if measured.high_ms <= budget)
+        return measured.latency_ms, measured, _met(left, measured.latency_ms, measured)
 
 
 @dataclass
@@ -278,6 +278,13 @@ class _About(NamedTuple):
     number: int
     target: float
     offers: list[_Offer]
+
+
+def _met(budgets: Sequence[float], cost: float, measured: Measurement | None) -> tuple[float, ...]:
+    """The budgets that are met: by the upper end of a measurement's interval, or by a latency that leaves AIM."""
+    if measured is None:
+        return tuple(budget for budget in budgets if cost <= budget)
+    return tuple(budget for budget in budgets if measured.high_ms <= budget or cost <= AIM * budget)
 
 
 def _row(proposal: Proposal, step: Step, accuracy: float) -> Tried:

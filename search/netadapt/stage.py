@@ -4,25 +4,30 @@ from typing import Any
 
 from search.console import Progress, TimeLeft
 from search.data import Dataset
+from search.latency import table_for
 from search.latency.measure import Measurement
+from search.latency.runtimes import runtime_of
 from search.netadapt.costing import Costing
 from search.netadapt.job import Given, Job, about
 from search.netadapt.settings import STAGE, Settings
 from search.netadapt.timing import DeviceTimer
+from search.netadapt.variants import variants
 from search.opened import opened_study
 from search.train import Recipe
 from searchspace.errors import StudyMismatch
 from searchspace.latency import LatencyTable
 from searchspace.nn import Network, load_weights, read_weights
 from searchspace.serialize import read_spec
-from studies.storage import folder, set_aside
+from searchspace.space import SearchSpace
+from studies.storage import folder
 
 NAME = "-pruned"
+VARIANTS = 2
 
 
 def refine_winner(
     network: Network, *, table: LatencyTable, images: Dataset, recipe: Recipe, epochs: int, name: str, budget_ms: float,
-    data: str | None, seed: int, progress: Progress,
+    data: str | None, seed: int, space: SearchSpace, progress: Progress,
 ) -> tuple[dict[str, Any], Network, Measurement]:  # fmt: skip
     """The trained winner of the study `name` pruned to the budget and trained on: (what `Job.finish` says of it and how
     it was `refined`, the network, its measurement).
@@ -35,19 +40,29 @@ def refine_winner(
         network=path, weights=path.with_suffix(".safetensors"), unit="ms", budgets=(budget_ms,), data=data,
         epochs=epochs, seed=seed, study=own, **STAGE,
     )  # fmt: skip
+    table = table_for(  # with kernels of odd channel counts, which no network of the space has
+        space, networks=variants(network.spec, VARIANTS), progress=progress.update, note=progress.line,
+        runtime=runtime_of(table.identity),
+    )  # fmt: skip
     given = Given(network=network, about={}, images=images, seed=seed)
     define = about(settings, given, table)
     try:
-        return _run(settings, given, define, table, recipe, progress)
+        return _run(settings, given, define, table, recipe, progress, fresh=False)
     except StudyMismatch:
-        set_aside(own)
-        return _run(settings, given, define, table, recipe, progress)
+        return _run(settings, given, define, table, recipe, progress, fresh=True)
 
 
 def _run(
-    settings: Settings, given: Given, define: dict[str, Any], table: LatencyTable, recipe: Recipe, progress: Progress
+    settings: Settings,
+    given: Given,
+    define: dict[str, Any],
+    table: LatencyTable,
+    recipe: Recipe,
+    progress: Progress,
+    *,
+    fresh: bool,
 ) -> tuple[dict[str, Any], Network, Measurement]:
-    with opened_study(settings.study_name, define) as study:
+    with opened_study(settings.study_name, define, fresh=fresh) as study:
         timer = DeviceTimer(table, seed=given.seed)
         job = Job(settings, given, Costing("ms", table), timer, study, progress, TimeLeft(), recipe)
         job.descend()

@@ -13,7 +13,7 @@ from search.settings import check_same
 from searchspace.errors import StudyMismatch
 from searchspace.files import storage_error
 from studies.schema import SETTINGS
-from studies.storage import LOCK, folder, open_storage, set_aside
+from studies.storage import ITERATIONS, LOCK, folder, open_storage, set_aside
 
 
 @contextmanager
@@ -34,6 +34,11 @@ def sole_runner(folder: Path) -> Iterator[None]:
         yield
 
 
+def _has_begun(study: optuna.Study, name: str) -> bool:
+    """Whether anything was done in it: until then its settings may change."""
+    return bool(study.get_trials(deepcopy=False)) or (folder(name) / ITERATIONS).exists()
+
+
 @contextmanager
 def opened_study(name: str, about: dict[str, Any], *, fresh: bool = False) -> Iterator[optuna.Study]:
     """The study, made or opened, with no other process in it; `about` is what defines it. `fresh` sets one that is
@@ -51,7 +56,7 @@ def opened_study(name: str, about: dict[str, Any], *, fresh: bool = False) -> It
         )  # fmt: skip
         plain = json.loads(json.dumps(about))
         stored = study.user_attrs.get(SETTINGS)
-        if stored is None:
+        if stored is None or not _has_begun(study, name):
             study.set_user_attr(SETTINGS, plain)
         else:
             check_same(name, stored, plain)

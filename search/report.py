@@ -110,6 +110,11 @@ def _source(settings: dict[str, Any]) -> str:
     return f" --data {shlex.quote(str(data))}" if data else ""
 
 
+def _runtime_flag(settings: dict[str, Any]) -> str:
+    name = settings.get("runtime", "eager")
+    return "" if name == "eager" else f"--runtime {name} "
+
+
 def grow_command(settings: dict[str, Any], folder: Path) -> str:
     """The command that makes a larger network of the winner, trained on from its weights."""
     spec, weights, out = (shlex.quote(str(folder / name)) for name in ("best.json", "best.safetensors", "grown.json"))
@@ -126,6 +131,7 @@ def _next_steps(summary: dict[str, Any], folder: Path) -> list[str]:
         "Next:",
         f"  python -m studies {summary['study']}",
         f"  python -m search.netadapt --network {shlex.quote(str(folder / 'best.json'))}{_source(summary['settings'])} "
+        f"{_runtime_flag(summary['settings'])}"
         f"--budget-ms {0.75 * summary['budget_ms']:.3g}",
         grow_command(summary["settings"], folder),
         f"  python -m searchspace.export {shlex.quote(str(folder / 'best.json'))}",

@@ -18,6 +18,7 @@ DEFAULT_CONFIDENCE = 0.95
 SAMPLERS = ("gp", "tpe", "random")
 MAX_RESOLUTION = 2048
 MAX_OVERSHOOT = 2.0
+BEFORE = {"overshoot": 1.0}  # what studies did before the setting was one
 _FILES = (".tar", ".gz", ".tgz", ".zip", ".parquet")
 
 
@@ -99,12 +100,12 @@ class Settings:
         own = asdict(self)
         for free in ("study", "minutes", "trials"):
             del own[free]
-        own["data"] = None if self.data == "digits" else self.data and _resolved(self.data)
+        own["data"] = None if self.data == "digits" else self.data and resolved_source(self.data)
         own["space_file"] = self.space_file and str(Path(self.space_file).resolve())
         return own
 
 
-def _resolved(data: str) -> str:
+def resolved_source(data: str) -> str:
     """One text for one file, also for a file that is gone; a name on the hub stays as it is."""
     is_file = Path(data).exists() or data.startswith((".", "/", "~")) or Path(data).suffix in _FILES
     return str(Path(data).resolve()) if is_file else data
@@ -118,9 +119,9 @@ def _check(flag: str, value: object, holds: bool, rule: str) -> None:
 def check_same(name: str, stored: dict[str, Any], asked: dict[str, Any]) -> None:
     """Raises StudyMismatch naming every setting of `asked` that differs from the stored study's.
 
-    A setting that is younger than the study had its default there.
+    A setting that is younger than the study had its default there, or what BEFORE says.
     """
-    was = {field.name: field.default for field in fields(Settings)} | stored
+    was = {field.name: field.default for field in fields(Settings)} | BEFORE | stored
     differing = [
         f"{key} is {_short(asked[key])} and was {_short(was.get(key))}" for key in asked if was.get(key) != asked[key]
     ]

@@ -23,7 +23,6 @@ from searchspace.nn import Network, build, network_bytes
 from searchspace.spec import NetworkSpec
 
 FINALISTS = 5
-SURELY_WITHIN = 0.99  # of the budget: a finalist that was measured below it is not pruned
 AFTER_PRUNING = 0.35  # of the winner's epochs
 CLOSING_S = 20.0  # kept free for the last measurement, the test and writing
 
@@ -60,16 +59,15 @@ def spec_of(trial: optuna.trial.FrozenTrial) -> NetworkSpec:
 
 
 def finalists_within(
-    search: Search, table: LatencyTable
+    search: Search, table: LatencyTable, limit_ms: float
 ) -> tuple[list[optuna.trial.FrozenTrial], list[dict[str, Any]]]:
-    """Trained trials that measure within what the search looked at (`Settings.goal_ms`), best first, and those that did
-    not.
+    """Trained trials that measure within `limit_ms`, best first, and those that did not.
 
     The best FINALISTS are measured in one interleaved run; if all are over the budget the next ones follow, until
     no trained network is left. A network passes if the upper end of its measured interval is within the budget,
     or, where none does, if its measured latency is. Raises InfeasibleBudget if not even one does.
     """
-    budget_ms = search.settings.goal_ms
+    budget_ms = limit_ms
     trials = search.finished()
     rejected: list[dict[str, Any]] = []
     fallback: list[optuna.trial.FrozenTrial] = []
@@ -118,9 +116,17 @@ def _record(study: optuna.Study, trials: list[optuna.trial.FrozenTrial], found: 
     study.set_user_attr("measured_latency_ms", measured)
 
 
+class _Plan(NamedTuple):
+    """Epochs from scratch, and after pruning (0: the network is not pruned)."""
+
+    first: int
+    last: int
+
+
 class _Crowned(NamedTuple):
     """A trained network that is within the budget, or the best that there is; `test` is None until it was made."""
 
+    trial: optuna.trial.FrozenTrial
     spec: NetworkSpec
     module: Network
     measured: Measurement
@@ -133,39 +139,55 @@ class _Crowned(NamedTuple):
 def crown(search: Search, table: LatencyTable, folder: Path) -> tuple[Winner, Network]:
     """Choose the winner, train it longer, prune it to the budget if it is over it, measure it, test it once.
 
-    If pruning cannot bring it there, or the trained module measures over the budget, the next finalist is taken.
+    If pruning cannot bring it there, or the trained module measures over the budget, the next finalist is taken; where
+    none of what the search looked at comes down, one that measures within the budget as it is.
     """
     budget_ms = search.settings.budget_ms
-    finalists, rejected = finalists_within(search, table)
-    for place, trial in enumerate(finalists):
-        known_ms = search.study.user_attrs["measured_latency_ms"][str(trial.number)]
-        over = search.settings.overshoot > 1 and known_ms > budget_ms * SURELY_WITHIN
-        found = _pruned(search, trial, table, folder, known_ms) if over else _trained(search, trial, table, folder)
-        if found is not None and (found.measured.latency_ms <= budget_ms or place == len(finalists) - 1):
-            break
-        now_ms = known_ms if found is None else found.measured.latency_ms
-        rejected.append({"trial": trial.number, "measured_latency_ms": now_ms})
-        search.progress.line(
-            f"trial {trial.number} measures {now_ms:.2f} ms, over the budget of {budget_ms:g} ms: the next is taken"
-        )
-    else:
+    finalists, rejected = finalists_within(search, table, search.settings.goal_ms)
+    found = _first_within(search, table, folder, finalists, rejected)
+    if found is None and search.settings.overshoot > 1:
+        finalists, _ = finalists_within(search, table, budget_ms)
+        found = _first_within(search, table, folder, finalists, rejected)
+    if found is None:
         raise InfeasibleBudget(
-            f"none of the {len(finalists)} finalists could be brought down to {budget_ms:g} ms: go on searching with "
-            "more --minutes or --trials, raise --budget-ms, or search within the budget with --overshoot 1"
+            f"none of the {len(finalists)} finalists measures within {budget_ms:g} ms or could be pruned to it: go on "
+            "searching with more --minutes or --trials, or raise --budget-ms"
         )
     if found.refined is None:
-        _record(search.study, [trial], [found.measured])
+        _record(search.study, [found.trial], [found.measured])
     predicted_ms, predicted_low_ms, predicted_high_ms, _ = table.predict(lower(found.spec))
     accuracy, low, high, images = found.test or _tested(search, found.module)
     winner = Winner(
-        trial=trial.number, spec=found.spec, predicted_latency_ms=predicted_ms,
+        trial=found.trial.number, spec=found.spec, predicted_latency_ms=predicted_ms,
         predicted_low_ms=predicted_low_ms, predicted_high_ms=predicted_high_ms,
-        measured=found.measured, search_accuracy=trial.user_attrs["accuracy"],
+        measured=found.measured, search_accuracy=found.trial.user_attrs["accuracy"],
         validation_accuracy=found.validation_accuracy, test_accuracy=accuracy, test_low=low, test_high=high,
         test_images=images, epochs=found.epochs, within_budget=found.measured.latency_ms <= budget_ms,
         rejected=tuple(rejected), refined=found.refined,
     )  # fmt: skip
     return winner, found.module
+
+
+def _first_within(
+    search: Search, table: LatencyTable, folder: Path, finalists: list[optuna.trial.FrozenTrial],
+    rejected: list[dict[str, Any]],
+) -> _Crowned | None:  # fmt: skip
+    """The first finalist that is within the budget once it is trained, and pruned where it has to be. Without pruning
+    the last one is taken as it is."""
+    budget_ms = search.settings.budget_ms
+    for place, trial in enumerate(finalists):
+        known_ms = float(search.study.user_attrs["measured_latency_ms"][str(trial.number)])
+        plan = _plan(search, trial, known_ms)
+        found = (_pruned if plan.last else _trained)(search, trial, table, folder, plan)
+        last = search.settings.overshoot == 1 and place == len(finalists) - 1
+        if found is not None and (found.measured.latency_ms <= budget_ms or last):
+            return found
+        now_ms = known_ms if found is None else found.measured.latency_ms
+        rejected.append({"trial": trial.number, "measured_latency_ms": now_ms})
+        search.progress.line(
+            f"trial {trial.number} measures {now_ms:.2f} ms, over the budget of {budget_ms:g} ms: the next is taken"
+        )
+    return None
 
 
 def _tested(search: Search, module: Network) -> tuple[float, float, float, int]:
@@ -174,37 +196,40 @@ def _tested(search: Search, module: Network) -> tuple[float, float, float, int]:
     return (accuracy, *wilson_interval(accuracy, len(test)), len(test))
 
 
-def _trained(search: Search, trial: optuna.trial.FrozenTrial, table: LatencyTable, folder: Path) -> _Crowned:
+def _trained(
+    search: Search, trial: optuna.trial.FrozenTrial, table: LatencyTable, folder: Path, plan: _Plan
+) -> _Crowned:
     """The trial's network trained for all the time that is left."""
     spec = spec_of(trial)
-    module, validation_accuracy, epochs = train_longer(search, trial, folder, _epochs(search, trial)[0])
+    module, validation_accuracy, epochs = train_longer(search, trial, folder, plan.first)
     search.progress.update(1.0, "measuring the winner")
     measured = measure_modules([module], [spec], table=table)[0]
-    return _Crowned(spec, module, measured, validation_accuracy, None, epochs, None)
+    return _Crowned(trial, spec, module, measured, validation_accuracy, None, epochs, None)
 
 
 def _pruned(
-    search: Search, trial: optuna.trial.FrozenTrial, table: LatencyTable, folder: Path, known_ms: float
+    search: Search, trial: optuna.trial.FrozenTrial, table: LatencyTable, folder: Path, plan: _Plan
 ) -> _Crowned | None:
     """The trial's network trained for a part of that time, pruned to the budget and trained on; None where pruning
     cannot bring it there."""
     from search.netadapt.stage import refine_winner
 
-    first, last = _epochs(search, trial, over=known_ms / search.settings.budget_ms)
-    module, _, _ = train_longer(search, trial, folder, first)
+    module, _, _ = train_longer(search, trial, folder, plan.first)
+    search.study.set_user_attr("spent_s", search.clock.elapsed_s())
     try:
         result, network, measured = refine_winner(
-            module, table=table, images=search.data, recipe=search.recipe, epochs=last, name=search.study.study_name,
-            budget_ms=search.settings.budget_ms, data=search.settings.data, seed=search.settings.seed,
-            space=search.pricer.space, progress=search.progress,
+            module, table=table, images=search.data, recipe=search.recipe, epochs=plan.last,
+            name=f"{search.study.study_name}-trial{trial.number}", budget_ms=search.settings.budget_ms,
+            data=search.settings.data, seed=search.settings.seed, space=search.pricer.space, progress=search.progress,
         )  # fmt: skip
     except InfeasibleBudget as error:
         search.progress.line(str(error))
         return None
     test = (result["test_accuracy"], result["test_low"], result["test_high"], result["test_images"])
     return _Crowned(
-        network.spec, network, measured, result["validation_accuracy"], test, first + last, result["refined"]
-    )
+        trial, network.spec, network, measured, result["validation_accuracy"], test, plan.first + plan.last,
+        result["refined"],
+    )  # fmt: skip
 
 
 def train_longer(
@@ -238,30 +263,29 @@ def train_longer(
     return module, outcome.accuracy, epochs
 
 
-def _epochs(search: Search, trial: optuna.trial.FrozenTrial, *, over: float = 1.0) -> tuple[int, int]:
-    """(epochs from scratch, epochs after pruning) that fit the time left; what an earlier, cut-off run decided stands.
-
-    over: how many times the budget the network takes; 1 for none to prune.
-    """
+def _plan(search: Search, trial: optuna.trial.FrozenTrial, known_ms: float) -> _Plan:
+    """What fits the time left; what an earlier, cut-off run decided stands, so that a second measurement of the network
+    changes nothing."""
     decided = search.study.user_attrs.get("winner_epochs", {})
     key = f"{trial.user_attrs['fingerprint']}@{search.clock.limit_s}"
     if key not in decided:
+        over = known_ms / search.settings.budget_ms if search.settings.overshoot > 1 else 1.0
         decided = {**decided, key: _share_time(search, trial, over)}
         search.study.set_user_attr("winner_epochs", decided)
     found = decided[key]
-    first, last = found if isinstance(found, list) else (found, 0)  # studies of before had one number
-    return int(first), int(last)
+    return _Plan(found, 0) if isinstance(found, int) else _Plan(*found)  # studies of before had one number
 
 
-def _share_time(search: Search, trial: optuna.trial.FrozenTrial, over: float) -> list[int]:
+def _share_time(search: Search, trial: optuna.trial.FrozenTrial, over: float) -> _Plan:
+    """over: how many times the budget the network takes; up to 1 for none to prune."""
     left, short = search.clock.left_s(), search.recipe.epochs
     if left is None:
-        return [LONGER * short, 0] if over <= 1 else [LONGER * short - short, short]
+        return _Plan(LONGER * short, 0) if over <= 1 else _Plan(LONGER * short - short, short)
     epoch_s = trial.user_attrs["train_s"] / trial.user_attrs["epochs"]
     pruning_s = 0.0 if over <= 1 else pruning_time_s(over, epoch_s)
     epochs = max(short, int((left - CLOSING_S - pruning_s) * 0.95 / epoch_s))
     last = 0 if over <= 1 else max(1, round(AFTER_PRUNING * epochs))
-    return [max(1, epochs - last), last]
+    return _Plan(max(1, epochs - last), last)
 
 
 def write_winner(

@@ -75,13 +75,14 @@ def history(name: str) -> pd.DataFrame:
 
 
 def pareto(df: pd.DataFrame) -> pd.DataFrame:
-    """The trained trials that no other one beats, by predicted latency: none is as fast and as accurate and better in
-    one of the two. Equal trials stay together.
+    """The trained trials that no other one beats, by predicted latency (by MACs or parameters where the study's budget
+    is one of those): none is as cheap and as accurate and better in one of the two. Equal trials stay together.
     """
-    trained = df[(df["status"] == Status.TRAINED) & df["accuracy"].notna() & df["predicted_latency_ms"].notna()]
-    ordered = trained.sort_values(["predicted_latency_ms", "accuracy"], ascending=[True, False], kind="stable")
+    cost, _ = _budget(df)
+    trained = df[(df["status"] == Status.TRAINED) & df["accuracy"].notna() & df[cost].notna()]
+    ordered = trained.sort_values([cost, "accuracy"], ascending=[True, False], kind="stable")
     accuracy = ordered["accuracy"].astype("float64")
-    latency_ms = ordered["predicted_latency_ms"].astype("float64")
+    latency_ms = ordered[cost].astype("float64")
     best_as_fast = accuracy.groupby(latency_ms).max()
     best_faster = best_as_fast.cummax().shift(fill_value=float("-inf"))
     front = best_as_fast[best_as_fast > best_faster]
@@ -90,10 +91,20 @@ def pareto(df: pd.DataFrame) -> pd.DataFrame:
 
 def within_budget(df: pd.DataFrame) -> pd.DataFrame:
     """Trained trials within the study's budget by prediction and, where measured, by measurement; best first."""
-    budget_ms = df.attrs[SETTINGS].get("budget_ms", float("inf"))
-    fits = (df["predicted_latency_ms"] <= budget_ms) & ~(df["measured_latency_ms"] > budget_ms).fillna(False)
+    cost, budget = _budget(df)
+    fits = df[cost] <= budget
+    if cost == "predicted_latency_ms":
+        fits &= ~(df["measured_latency_ms"] > budget).fillna(False)
     trained: pd.DataFrame = df[(df["status"] == Status.TRAINED) & fits.fillna(False)]
-    return trained.sort_values(["accuracy", "predicted_latency_ms"], ascending=[False, True], kind="stable")
+    return trained.sort_values(["accuracy", cost], ascending=[False, True], kind="stable")
+
+
+def _budget(df: pd.DataFrame) -> tuple[str, float]:
+    """(the column that the study's budget is counted in, the smallest budget)."""
+    settings = df.attrs.get(SETTINGS, {})
+    if settings.get("unit") in ("macs", "params"):
+        return settings["unit"], min(settings["budgets"])
+    return "predicted_latency_ms", settings.get("budget_ms", float("inf"))
 
 
 def summary(name: str) -> dict[str, Any]:
@@ -173,10 +184,12 @@ def _one_line(spec: str) -> str:
 def _nothing_yet(name: str, df: pd.DataFrame) -> str:
     trained = df[df["status"] == Status.TRAINED]
     if trained.empty:
-        return f"the study {name!r} has no trained network yet ({len(df)} trials): go on with its search.run command"
+        return f"the study {name!r} has no trained network yet ({len(df)} trials): go on with its command"
+    cost, budget = _budget(df)
+    least, unit = trained[cost].min(), "ms" if cost == "predicted_latency_ms" else cost
     return (
-        f"none of the {len(trained)} trained networks of {name!r} is within {df.attrs[SETTINGS].get('budget_ms')} ms; "
-        f"the fastest takes {trained['predicted_latency_ms'].min():.2f} ms: go on searching, or raise --budget-ms"
+        f"none of the {len(trained)} trained networks of {name!r} is within {budget:g} {unit}; the cheapest takes "
+        f"{least:.{2 if unit == 'ms' else 0}f}: go on with its command, or raise the budget"
     )
 
 

@@ -18,6 +18,7 @@ DATABASE = "study.db"
 BEST = "best.json"
 SUMMARY = "summary.json"
 LOCK = ".lock"
+ITERATIONS = "iterations"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 

@@ -118,6 +118,8 @@ def settings_from(args: argparse.Namespace) -> Settings:
         raise InvalidArgument(f"--latency belongs to a budget in ms, got --budget-{unit}: leave one out")
     for flag in ("fresh", "replay", "plot", "json"):
         del flags[flag]
+    if not args.network.name:
+        raise InvalidArgument(f"--network must be a spec file or the name of a published network, got {args.network}")
     flags["weights"] = args.weights or args.network.with_suffix(".safetensors")
     if args.weights is None and args.network.suffix != ".json":
         raise InvalidArgument(
@@ -145,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
         text = json.dumps(summary, indent=1) if args.json else report(summary, data=settings.data)
         return show(text)
 
-    again = " ".join(map(shlex.quote, argv or sys.argv[1:]))
+    again = " ".join(shlex.quote(word) for word in (argv or sys.argv[1:]) if word != "--fresh")
     return guarded(
         "search.netadapt", job,
         stopped=f"stopped; every iteration is kept, the same command goes on: python -m search.netadapt {again}",

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from searchspace.cost import layer_params_macs
+from searchspace.cost import costs, layer_params_macs
 from searchspace.coupling import ChannelGroup
 from searchspace.descent import narrowed_layers
+from searchspace.errors import InvalidArgument
 from searchspace.graph import Graph, Layer, Signature
 from searchspace.latency import LatencyTable
 
@@ -25,10 +26,17 @@ class Costing:
 
     def of(self, graph: Graph) -> float:
         """The network's cost; ms are those that the table predicts. Raises MissingLatency."""
+        if self.unit == "params":
+            return costs(graph).params  # shared weights count once
         return self._constant + sum(map(self.layer, graph.layers))
 
     def layer(self, layer: Layer) -> float:
         """One layer's share. Raises MissingLatency for a kind of kernel that the table has none of."""
+        if self.unit not in ("macs", "params") and (self.unit != "ms" or self.table is None):
+            raise InvalidArgument(
+                f"a cost is counted in {', '.join(UNITS)}, ms by a latency table; got {self.unit!r} and "
+                f"{'no table' if self.table is None else 'a table'}"
+            )
         if self.table is None:
             return layer_params_macs(layer)[self.unit == "macs"]
         key = layer.signature

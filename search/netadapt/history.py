@@ -1,6 +1,6 @@
-"""What a refinement did, on disk: one JSON and one weights file an iteration, each written before the next begins.
+"""What a refinement did, on disk: spec, weights and record of each iteration, written before the next begins.
 
-An iteration counts once its JSON is there, which is written after its weights. The proposals that were trained within
+An iteration counts once its record is there, which is written last. The proposals that were trained within
 an iteration that was cut off are kept too, so that they are not trained again.
 """
 
@@ -16,8 +16,9 @@ from searchspace.errors import StudyMismatch
 from searchspace.files import read_json, write_atomic
 from searchspace.nn import Network, load_weights, network_bytes, read_weights
 from searchspace.spec import NetworkSpec
+from studies.storage import ITERATIONS
 
-FOLDER = "iterations"
+_RECORD = "iteration.json"
 _PART = "part.json"
 
 
@@ -77,14 +78,15 @@ class Iteration:
 class History:
     """The iterations in a study's folder. `keep_all`: weights of all iterations stay, not only those still needed."""
 
-    def __init__(self, folder: Path, *, keep_all: bool) -> None:
-        self.folder = folder / FOLDER
-        self._keep_all = keep_all
+    def __init__(self, folder: Path, *, keep_all: bool, about: Mapping[str, Any] | None = None) -> None:
+        """about: what is written beside all weights."""
+        self.folder = folder / ITERATIONS
+        self._keep_all, self._about = keep_all, about or {}
         self.iterations = self._read()
 
     def _read(self) -> list[Iteration]:
         found: list[Iteration] = []
-        while (path := self._path(len(found), "json")).exists():
+        while (path := self._path(len(found), _RECORD)).exists():
             try:
                 found.append(Iteration.from_dict(read_json(path)))
             except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -102,9 +104,12 @@ class History:
         return load_weights(self.iterations[number].spec, read_weights(self._path(number, "safetensors"))).eval()
 
     def commit(self, iteration: Iteration, network: Network) -> None:
-        """Keep an iteration; what was kept of its proposals one by one, and older weights that nobody needs, go."""
-        write_atomic(self._path(iteration.number, "safetensors"), network_bytes(network, {}))
-        write_atomic(self._path(iteration.number, "json"), iteration.to_json())
+        """Keep an iteration: spec and weights, which every command takes, then its record. What was kept of its
+        proposals one by one, and older weights that nobody needs, go."""
+        about = {**self._about, "fingerprint": iteration.spec.fingerprint()}
+        write_atomic(self._path(iteration.number, "safetensors"), network_bytes(network, about))
+        write_atomic(self._path(iteration.number, "json"), iteration.spec.to_json())
+        write_atomic(self._path(iteration.number, _RECORD), iteration.to_json())
         self.iterations.append(iteration)
         (self.folder / _PART).unlink(missing_ok=True)
         if not self._keep_all:

@@ -30,8 +30,8 @@ from search.opened import opened_study
 from search.train import Recipe, evaluate, train, wilson_interval
 from searchspace import zoo
 from searchspace.cost import costs
-from searchspace.errors import InvalidArgument, PhinasError
-from searchspace.files import write_atomic
+from searchspace.errors import InfeasibleBudget, InvalidArgument, PhinasError
+from searchspace.files import read_json, write_atomic
 from searchspace.graph import lower
 from searchspace.latency import LatencyTable, describe, read_table
 from searchspace.mnasnet_space import mnasnet_space
@@ -78,7 +78,11 @@ def netadapt(
         study = stack.enter_context(opened_study(name, about(settings, given, table), fresh=fresh))
         recipe = Recipe.for_data(settings.data)
         job = Job(settings, given, costing, timer, study, progress, clock, recipe)
-        job.descend()
+        try:
+            job.descend()
+        except InfeasibleBudget:
+            job.finish()  # the budgets that were reached get their networks
+            raise
         return job.finish()
 
 
@@ -178,7 +182,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self.folder = study_folder(self.study.study_name)
-        self.history = History(self.folder, keep_all=self.settings.family)
+        self.history = History(self.folder, keep_all=self.settings.family, about=self._weights_about())
 
     def descend(self) -> None:
         """Down to the smallest budget."""
@@ -213,13 +217,22 @@ class Job:
         ) as workers:  # fmt: skip
             yield workers
 
-    def finish(self) -> dict[str, Any]:
-        """Train on what met each budget, test it once, write everything."""
-        start = self.history.iterations[0]
-        budgets = [budget for budget in self.settings.budgets if budget not in start.reached]
-        if not budgets:
+    def finish(self, *, always: bool = False) -> dict[str, Any]:
+        """Train on what met each budget, test it once, write everything. A budget that the start met already is left
+        out, but for `always`."""
+        start = self.history.iterations[0] if self.history.iterations else None
+        met = {budget for one in self.history.iterations for budget in one.reached}
+        budgets = [
+            budget for budget in self.settings.budgets
+            if budget in met and (always or start is None or budget not in start.reached)
+        ]  # fmt: skip
+        for budget in set(start.reached if start else ()) - set(budgets):
+            self.progress.line(f"{self.costing.text(budget)}: nothing to do, the network is within it already")
+        if not budgets or start is None:
             return {"study": self.study.study_name, "folder": str(self.folder), "nothing_to_do": True,
-                    "unit": self.settings.unit, "budget": self.settings.budgets[-1], "cost": start.cost}  # fmt: skip
+                    "unit": self.settings.unit, "budget": self.settings.budgets[-1],
+                    "cost": start.cost if start else None}  # fmt: skip
+        self._smallest = budgets[-1]
         results = [self._final(budget, number, len(budgets)) for number, budget in enumerate(budgets)]
         last = self.history.snapshot(budgets[-1])
         summary = {
@@ -240,8 +253,16 @@ class Job:
         """The network that met a budget, trained on and tested; written as best.* for the smallest budget, else under
         the budget's name."""
         found = self.history.snapshot(budget)
-        stem = "best" if budget == self.settings.budgets[-1] else f"{budget_text(budget)}{self.settings.unit}"
+        stem = "best" if budget == self._smallest else f"{budget_text(budget)}{self.settings.unit}"
         path = self.folder / f"{stem}.safetensors"
+        key = {"budget": budget, "iteration": found.number, "epochs": self.settings.epochs,
+               "fingerprint": found.spec.fingerprint()}  # fmt: skip
+        done = path.with_suffix(".done.json")
+        if done.exists() and path.exists():
+            kept = read_json(done)
+            if kept.get("key") == key:
+                result: dict[str, Any] = kept["result"]
+                return result
         network = self.history.network(found.number)
         validation = found.accuracy
         if self.settings.epochs:
@@ -250,14 +271,16 @@ class Job:
         accuracy = evaluate(network, test)
         low, high = wilson_interval(accuracy, len(test))
         network.cpu()
-        write_atomic(path, network_bytes(network, self._weights_about(found.spec)))
+        write_atomic(path, network_bytes(network, self._weights_about() | {"fingerprint": found.spec.fingerprint()}))
         write_atomic(path.with_suffix(".json"), found.spec.to_json())
         for checkpoint in self.folder.glob(f"{stem}-*.ckpt"):
             checkpoint.unlink(missing_ok=True)
-        return self._result(budget, found, path.with_suffix(".json")) | {
+        result = self._result(budget, found, path.with_suffix(".json")) | {
             "validation_accuracy": validation, "test_accuracy": accuracy, "test_low": low, "test_high": high,
             "test_images": len(test), "epochs": self.settings.epochs,
         }  # fmt: skip
+        write_atomic(done, json.dumps({"key": key, "result": result}, indent=1))
+        return result
 
     def _train_on(self, network: Network, stem: str, number: int, count: int) -> float:
         recipe = replace(
@@ -265,6 +288,7 @@ class Job:
             learning_rate=self.recipe.learning_rate * LONG_RATE_SHARE,
         )  # fmt: skip
         what = f"training on for {recipe.epochs} epochs"
+        begun = hashlib.sha256(network_bytes(network, {})).hexdigest()[:12]
         self.progress.line(what)
 
         def share(done: float) -> float:
@@ -272,15 +296,16 @@ class Job:
 
         outcome = train(
             network, train=self.given.images.train, validation=self.given.images.validation, recipe=recipe,
-            seed=self.given.seed, checkpoint=self.folder / f"{stem}-{recipe.epochs}.ckpt",
+            seed=self.given.seed, checkpoint=self.folder / f"{stem}-{begun}-{recipe.epochs}.ckpt",
             on_step=lambda step, steps: self.progress.update(share(step / steps), what),
         )  # fmt: skip
         return outcome.accuracy
 
-    def _weights_about(self, spec: NetworkSpec) -> dict[str, Any]:
+    def _weights_about(self) -> dict[str, Any]:
+        """What is written beside weights, the fingerprint apart."""
         return {
             "classes": list(self.given.images.classes), "trained_at_px": self.given.images.resolution,
-            "fingerprint": spec.fingerprint(), "pixel_centre": CENTRE, "pixel_scale": SCALE,
+            "pixel_centre": CENTRE, "pixel_scale": SCALE,
             "split_seed": self.given.seed,
         }  # fmt: skip
 
@@ -312,6 +337,8 @@ class Job:
 
 
 def trial_of(history: History, iteration: Iteration) -> int:
-    """The number of the trial that an iteration's accepted proposal is."""
+    """The number of the trial that an iteration's accepted proposal is; -1 for the start."""
+    if iteration.accepted is None:
+        return -1
     before = sum(len(one.tried) for one in history.iterations[: iteration.number])
     return before + next(index for index, row in enumerate(iteration.tried) if row.accepted)

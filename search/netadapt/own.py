@@ -1,5 +1,6 @@
 """NetAdapt for a torch module that is not of this project: traced, pruned by its channel groups, handed back."""
 
+import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -57,7 +58,7 @@ def prune_module(
     """
     if budget <= 0:
         raise InvalidArgument(f"the budget must be above 0, got {budget:g}")
-    now = trace(module.eval(), resolution=resolution)
+    now = trace(copy.deepcopy(module).eval(), resolution=resolution)
     start = cost = costing.of(now.graph)
     short = short_recipe(recipe or Recipe(), short_steps) if short_steps else None
     screened, compared = first(validation, SCREEN_IMAGES), first(validation, images)
@@ -70,10 +71,7 @@ def prune_module(
                 f"no channel group of the module can be cut further at {costing.text(cost)}, and the budget is "
                 f"{costing.text(budget)}: raise it; what stands in the way: {_fixed(now) or 'nothing but the channels'}"
             )
-        cuts = [
-            now.cut(group.name, sorted(kept_units(group, channels, _norms(now, group))))
-            for group, channels, _ in offers
-        ]
+        cuts = [_cut(now, group, channels) for group, channels, _ in offers]
         ranked = sorted(range(len(cuts)), key=lambda at: -evaluate(cuts[at].module, screened))[:shortlist]
         accuracies = [_tuned(cuts[at].module, train, compared, short, seed + len(steps)) for at in ranked]
         for _, at in sorted(zip(accuracies, ranked, strict=True), key=lambda pair: -pair[0]):
@@ -114,6 +112,10 @@ def _tuned(module: nn.Module, images: Split, compared: Split, recipe: Recipe | N
     if recipe is None:
         return evaluate(module, compared)
     return fit(module, train=images, validation=compared, recipe=recipe, seed=seed).accuracy
+
+
+def _cut(now: TracedNetwork, group: ChannelGroup, channels: int) -> TracedNetwork:
+    return now.cut(group.name, sorted(kept_units(group, channels, _norms(now, group))))
 
 
 @torch.no_grad()

@@ -68,7 +68,7 @@ def propose(
 
 
 def most_channels(graph: Graph, group: ChannelGroup, costing: Costing, saving: float) -> int | None:
-    """The most channels of `group` with which the network costs less by `saving`; None if no count does.
+    """The most channels of `group` with which the network costs less by `saving`; None if the fewest do not.
 
     Costs need not fall with every channel: from the count that halving finds, some above it are looked at too. So
     counts that the table shows to be fast are taken, and those that are no faster than more channels are not.
@@ -101,7 +101,7 @@ def _priced(graph: Graph, group: ChannelGroup, costing: Costing) -> range:
 
 
 def smallest(spec: NetworkSpec, costing: Costing, moves: Sequence[str]) -> float:
-    """What the network costs when every move is made as far as it goes: no budget below it can be reached."""
+    """What the network costs when every move is made as far as it goes: about the least that can be reached."""
     for move in ("block", "se", "kernel"):
         while move in moves:
             steps = [make() for _, make in _OTHERS[move](spec)]

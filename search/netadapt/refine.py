@@ -134,12 +134,12 @@ class Refiner:
         reduction = self.plan.step * self.history.iterations[0].cost * self.plan.decay ** (number - 1)
         tried: list[Tried] = []
         for _ in range(REFUSALS):
-            target, proposals = self._proposals(network, before.cost, reduction, {one.name for one in tried})
+            target, proposals = self._proposals(network, before.cost, reduction, {one.name for one in _timed(tried)})
             offers = self._offers(network, proposals)
             after = self._take_best(_About(number, target, offers), network)
             tried += [offer.row for offer in offers]
             if after is not None:
-                cost, measured, reached = self._settle(tried, after)
+                cost, measured, reached = self._settle(before.cost, tried, after)
                 return Iteration(
                     number=number, spec=after.spec, cost=cost, accuracy=_accuracy(tried), target=target,
                     measured=measured, reached=reached, tried=tuple(tried),
@@ -147,8 +147,8 @@ class Refiner:
             reduction *= 2
         raise InfeasibleBudget(
             f"every way to make the network cheaper than {self.plan.costing.text(before.cost)} measures slower on this "
-            f"device ({len(tried)} were tried in iteration {number}): take the network of the last iteration, in "
-            f"{self.history.folder}, or begin with another one"
+            f"device ({len(_timed(tried))} were timed in iteration {number}): take the network of the last iteration, "
+            f"{self.history.folder / f'{number - 1:03d}.json'}, or begin with another one"
         )
 
     def _proposals(
@@ -187,19 +187,19 @@ class Refiner:
         steps = [proposal.make(score) for proposal in proposals]
         network.zero_grad()
         gates = mean_gates(network, normalise(torch.tensor(self.images.train.pixels[:GATE_IMAGES])))
-        found = screen(
+        found, base = screen(
             network, steps, first(self.images.validation, self.plan.screen_images), gates=gates, device=self._device
         )
         offers = [
             _Offer(proposal, step, gates, loss, _row(proposal, step, accuracy))
             for proposal, step, (accuracy, loss) in zip(proposals, steps, found, strict=True)
         ]
-        return sorted(offers, key=lambda offer: (-self._worth(offer, offer.row.screened), offer.loss))
+        return sorted(offers, key=lambda offer: (-self._worth(offer, offer.row.screened, base), offer.loss))
 
-    def _worth(self, offer: "_Offer", accuracy: float) -> float:
-        """What an offer is chosen by: its accuracy, or the accuracy that it gains for its reduction."""
-        before = self.history.iterations[-1]
-        return (accuracy - before.accuracy) / (before.cost - offer.row.cost) if self.plan.by_ratio else accuracy
+    def _worth(self, offer: "_Offer", accuracy: float, before: float) -> float:
+        """What an offer is chosen by: its accuracy, or what it gains over `before` for its reduction."""
+        reduction = self.history.iterations[-1].cost - offer.row.cost
+        return (accuracy - before) / reduction if self.plan.by_ratio else accuracy
 
     def _take_best(self, about: "_About", network: Network) -> Network | None:
         """The network of the best offer that is not slower, and what was found out in the offers' rows; None if all
@@ -207,7 +207,8 @@ class Refiner:
         offers, spec = about.offers, network.spec
         trained = offers[: self.plan.shortlist] if self.plan.trains else []
         self._train(about, network, trained)
-        order = sorted(trained, key=lambda offer: -self._worth(offer, offer.row.accuracy or 0.0))
+        before = self.history.iterations[-1].accuracy
+        order = sorted(trained, key=lambda offer: -self._worth(offer, offer.row.accuracy or 0.0, before))
         for tests, offer in enumerate([*order, *offers[len(trained) :]]):
             if tests == TESTS:
                 return None
@@ -249,13 +250,16 @@ class Refiner:
             labels = torch.tensor(split.labels[start : start + size])
             torch.nn.functional.cross_entropy(network(batch), labels).backward()  # type: ignore[no-untyped-call]
 
-    def _settle(self, tried: Sequence[Tried], after: Network) -> tuple[float, Measurement | None, tuple[float, ...]]:
+    def _settle(
+        self, before: float, tried: Sequence[Tried], after: Network
+    ) -> tuple[float, Measurement | None, tuple[float, ...]]:
         """(cost after an accepted step, its measurement by itself near a budget, the budgets that it meets)."""
         left, found = self._budgets_left(), next(one for one in tried if one.accepted)
         if self.timer is None or found.timing is None:
             return found.cost, None, _met(left, found.cost, None)
-        if found.timing.after_ms > left[0] * SETTLED:
-            return found.timing.after_ms, None, ()
+        cost = before * found.timing.ratio
+        if cost > left[0] * SETTLED:
+            return cost, None, ()
         measured = self.timer.alone(after.spec)
         return measured.latency_ms, measured, _met(left, measured.latency_ms, measured)
 
@@ -278,6 +282,10 @@ class _About(NamedTuple):
     number: int
     target: float
     offers: list[_Offer]
+
+
+def _timed(tried: Sequence[Tried]) -> list[Tried]:
+    return [one for one in tried if one.timing is not None]
 
 
 def _met(budgets: Sequence[float], cost: float, measured: Measurement | None) -> tuple[float, ...]:

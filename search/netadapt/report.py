@@ -28,8 +28,9 @@ def report(summary: dict[str, Any], *, data: str | None) -> str:
     headers = ["", "step", "cost", "accuracy", "offers", "time ratio", "slower"]
     lines = [
         "", table(headers, rows, text_columns=(1,)),
-        "accuracy: validation, after the short training; time ratio: measured beside the iteration before;",
-        "slower: offers that were passed over because they measured slower",
+        "accuracy: validation, after the short training",
+        *(["time ratio: measured beside the iteration before; slower: offers that measured slower and were passed over"]
+          if summary["timed"] else []),
         "", stage_table(read_spec(Path(winner["network"]))), "",
     ]  # fmt: skip
     for one in summary["budgets"]:

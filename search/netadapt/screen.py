@@ -1,6 +1,6 @@
 """Accuracy of all proposals of an iteration before any training, in one pass over the images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -25,33 +25,33 @@ def batch_for(network: Network, pixels: int) -> int:
 
 def screen(
     network: Network, steps: Sequence[Step], images: Split, *, gates: Gates, device: str = "cpu",
-    progress: Callable[[float], None] = lambda _: None,
-) -> list[tuple[float, float]]:  # fmt: skip
-    """(top-1 accuracy, mean cross-entropy) of each step's network on `images`, with the weights it takes over. The
-    network is on the CPU afterwards."""
+) -> tuple[list[tuple[float, float]], float]:  # fmt: skip
+    """((top-1 accuracy, mean cross-entropy) of each step's network on `images`, with the weights it takes over; the
+    accuracy of the network itself). The network is on the CPU afterwards."""
     network.to(device)  # not in inference mode, in which it would come back as one that cannot be trained
-    found = _screened(network, steps, images, gates, device, progress)
+    found = _screened(network, steps, images, gates, device)
     network.cpu()
     return found
 
 
 @torch.inference_mode()
 def _screened(
-    network: Network, steps: Sequence[Step], images: Split, gates: Gates, device: str, progress: Callable[[float], None]
-) -> list[tuple[float, float]]:
+    network: Network, steps: Sequence[Step], images: Split, gates: Gates, device: str
+) -> tuple[list[tuple[float, float]], float]:
     graph = lower(network.spec)
     weights = folded_weights(network)
     branches = [branch(graph, weights, step, gates=gates) for step in steps]
-    right, loss = [0] * len(steps), [0.0] * len(steps)
+    right, loss, own = [0] * len(steps), [0.0] * len(steps), 0
     size = batch_for(network, images.pixels.shape[1])
     for start in range(0, len(images), size):
         pixels = torch.tensor(images.pixels[start : start + size]).to(device)
         labels = torch.tensor(images.labels[start : start + size]).to(device)
         batch = normalise(pixels)
         base = forward(graph, weights, batch)
+        own += int((base[-1].argmax(1) == labels).sum())
         for index, ready in enumerate(branches):
             found = logits(ready, base, batch).float()
             right[index] += int((found.argmax(1) == labels).sum())
             loss[index] += float(torch.nn.functional.cross_entropy(found, labels, reduction="sum"))
-        progress(min(1.0, (start + size) / len(images)))
-    return [(hits / len(images), total / len(images)) for hits, total in zip(right, loss, strict=True)]
+    offers = [(hits / len(images), total / len(images)) for hits, total in zip(right, loss, strict=True)]
+    return offers, own / len(images)

@@ -8,11 +8,13 @@ from typing import Any
 
 from search.latency.runtimes import RUNTIMES
 from search.netadapt.proposals import MOVES
+from search.settings import resolved_source
 from searchspace.errors import InvalidArgument
 
 CRITERIA = ("l2", "bn", "taylor")
 # The last stage of a search: a short way down, in little time.
 STAGE: dict[str, Any] = {"step": 0.06, "decay": 1.0, "short_steps": 20, "shortlist": 2, "images": 1000}
+_TABLE_S = 8.0  # kernels of odd channel counts
 _TIMING_S = 6.0  # an iteration's timing test and its offers before training
 ALGORITHMS = {"netadapt": (0.05, 0.98), "mobilenetv3": (0.01, 1.0)}  # --step and --decay where they are not given
 
@@ -83,14 +85,19 @@ class Settings:
         for free in ("network", "weights", "latency", "study", "workers", "epochs", "family"):
             del own[free]
         own["step"], own["decay"] = self.reduction
-        return {**own, "moves": list(self.moves), "budgets": list(self.budgets), "data": self.data or "digits"}
+        return {
+            **own,
+            "moves": list(self.moves),
+            "budgets": list(self.budgets),
+            "data": resolved_source(self.data) if self.data else "digits",
+        }
 
 
 def pruning_time_s(over: float, epoch_s: float) -> float:
     """About what the stage takes on 2 cores to come down from `over` times the budget; an epoch of the recipe's 1,280
     images takes `epoch_s`."""
     iterations = math.ceil((1 - 1 / over) / STAGE["step"])
-    return float(iterations * (STAGE["shortlist"] * 0.9 * epoch_s + _TIMING_S))
+    return float(_TABLE_S + iterations * (STAGE["shortlist"] * 0.9 * epoch_s + _TIMING_S))
 
 
 def budget_text(budget: float) -> str:

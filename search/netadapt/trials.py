@@ -13,12 +13,11 @@ def add_trials(study: optuna.Study, history: History, costing: Costing) -> None:
     """Add what the study lacks of the history: a trial for each proposal, in order."""
     rows = [(iteration.number, row) for iteration in history.iterations for row in iteration.tried]
     known = len(study.get_trials(deepcopy=False))
-    if known == len(rows):
-        return
     for number, row in rows[known:]:
         study.add_trial(_trial(number, row, costing))
     measured = {str(index): row.timing.after_ms for index, (_, row) in enumerate(rows) if row.timing is not None}
-    study.set_user_attr(MEASURED, measured)
+    if measured and study.user_attrs.get(MEASURED) != measured:
+        study.set_user_attr(MEASURED, measured)
 
 
 def _trial(number: int, row: Tried, costing: Costing) -> optuna.trial.FrozenTrial:

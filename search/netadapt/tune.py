@@ -1,8 +1,13 @@
 """Short trainings of proposals, one after the other or by several workers, and what they come to."""
 
 import multiprocessing
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
@@ -10,7 +15,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from search.data import Dataset, Split, load
-from search.train import Recipe, train
+from search.train import Recipe, TrainingDiverged, train
+from searchspace.errors import PhinasError
 from searchspace.nn import Network, load_weights
 from searchspace.spec import NetworkSpec
 
@@ -57,7 +63,11 @@ class Serial:
     def __call__(self, networks: Sequence[Network], *, seed: int) -> Iterator[Tuned]:
         """See Tuner; in the order given."""
         for place, network in enumerate(networks):
-            outcome = train(network, train=self._train, validation=self._validation, recipe=self._recipe, seed=seed)
+            try:
+                outcome = train(network, train=self._train, validation=self._validation, recipe=self._recipe, seed=seed)
+            except TrainingDiverged:  # an offer that cannot be trained is worth nothing
+                yield Tuned(place, network.cpu().eval(), 0.0, 0.0)
+                continue
             yield Tuned(place, network, outcome.accuracy, outcome.seconds)
 
 
@@ -73,7 +83,7 @@ class Workers(AbstractContextManager["Workers"]):
         threads = max(1, torch.get_num_threads() // count)
         self._pool = ProcessPoolExecutor(
             count, mp_context=multiprocessing.get_context("spawn"), initializer=_begin,
-            initargs=(threads, source, resolution, seed, recipe, validation_images),
+            initargs=(os.getpid(), threads, source, resolution, seed, recipe, validation_images),
         )  # fmt: skip
 
     def __call__(self, networks: Sequence[Network], *, seed: int) -> Iterator[Tuned]:
@@ -84,7 +94,13 @@ class Workers(AbstractContextManager["Workers"]):
         }
         for job in as_completed(jobs):
             place = jobs[job]
-            state, accuracy, seconds = job.result()
+            try:
+                state, accuracy, seconds = job.result()
+            except BrokenProcessPool:
+                raise PhinasError(
+                    "a worker process ended unexpectedly, most likely for lack of memory: run the same command again "
+                    "with fewer --workers; every iteration is kept"
+                ) from None
             yield Tuned(place, load_weights(networks[place].spec, state).eval(), accuracy, seconds)
 
     def __exit__(self, *_: object) -> None:
@@ -95,10 +111,19 @@ _HERE: dict[str, Serial] = {}
 
 
 def _begin(
-    threads: int, source: str | None, resolution: int, seed: int, recipe: Recipe, validation_images: int
+    parent: int, threads: int, source: str | None, resolution: int, seed: int, recipe: Recipe, validation_images: int
 ) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
     _HERE["tuner"] = Serial(load(source, resolution=resolution, seed=seed), recipe, validation_images)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent was killed."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _tune(spec: str, state: dict[str, Any], seed: int) -> tuple[dict[str, Any], float, float]:

@@ -63,7 +63,7 @@ def compare(name: str, *, pixels: int, images: int, repeats: int) -> dict[str, A
     gap = 0.0
     for turn in range(repeats + 1):  # the first warms up
         began = time.perf_counter()
-        found = screen(network, offers(), split, gates={})
+        found, _ = screen(network, offers(), split, gates={})
         middle = time.perf_counter()
         one_by_one = [evaluate(descend(network, step), split) for step in offers()]
         ended = time.perf_counter()

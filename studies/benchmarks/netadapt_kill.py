@@ -77,7 +77,7 @@ def command(args: Any, network: Path, study: str, *more: str) -> list[str]:
 
 def committed(folder: Path) -> dict[str, bytes]:
     """The files of finished iterations."""
-    return {path.name: path.read_bytes() for path in sorted((folder / "iterations").glob("[0-9]*.json"))}
+    return {path.name: path.read_bytes() for path in sorted((folder / "iterations").glob("*.iteration.json"))}
 
 
 def plain(folder: Path) -> list[Any]:

@@ -16,14 +16,20 @@ from safetensors.torch import load_file
 
 import studies
 from scaling.compound import main as compound
+from search.console import Progress
+from search.data import load
+from search.latency import table_for
 from search.latency.measure import Measurement
 from search.netadapt.__main__ import main as netadapt
+from search.netadapt.stage import refine_winner
 from search.netadapt.timing import Timing
 from search.run import main
+from search.train import Recipe
 from searchspace.cost import costs, macs
 from searchspace.export import main as export
 from searchspace.graph import lower
 from searchspace.latency import LatencyTable
+from searchspace.mnasnet_space import mnasnet_space, space_from_toml
 from searchspace.nn import build
 from searchspace.serialize import read_spec
 from searchspace.spec import NetworkSpec
@@ -174,7 +180,7 @@ def test_a_winner_above_the_budget_is_pruned_to_it(
     asked = [*flags(place, "--trials", "2", "--study", "over", "--overshoot", "2")[2:], "--budget-ms", str(budget_ms)]
     assert main(asked) == 0
     out = capsys.readouterr().out
-    assert "each step measured to be no slower: python -m studies over-pruned" in out
+    assert "each step measured to be no slower: python -m studies over-trial" in out
     folder = finished.with_name("over")
     summary, spec = json.loads((folder / "summary.json").read_text()), read_spec(folder / "best.json")
     assert summary["within_budget"]
@@ -183,7 +189,25 @@ def test_a_winner_above_the_budget_is_pruned_to_it(
     assert summary["winner"]["macs"] == macs(spec) < studies.load("over")["macs"].max()
     assert studies.best("over").macs == macs(spec)
     build(spec).load_state_dict(load_file(folder / "best.safetensors"))
-    assert len(studies.load("over-pruned")) == summary["refined"]["proposals"]
+    assert len(studies.load(summary["refined"]["study"])) == summary["refined"]["proposals"]
+
+
+def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_on(
+    finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.data.digits.DEFAULT_COUNTS", {"train": 500, "validation": 600, "test": 300})
+    monkeypatch.setattr("search.netadapt.stage.DeviceTimer", TableTimer)
+    space = mnasnet_space(classes=10, resolution=64).with_choices({"*.kernel": (3,), "*.layers": (1,)})
+    network = build(space.spec(space.corner("smallest")), generator=torch.Generator().manual_seed(0)).eval()
+    table = table_for(space_from_toml(place / "space.toml", classes=10, resolution=64), networks=[network.spec])
+    result, after, measured = refine_winner(
+        network, table=table, images=load(None, resolution=16), recipe=Recipe(), epochs=1, name="near", budget_ms=1e3,
+        data=None, seed=0, space=space_from_toml(place / "space.toml", classes=10, resolution=64),
+        progress=Progress(lambda: None, quiet=True),
+    )  # fmt: skip
+    assert after.spec == network.spec
+    assert measured.latency_ms <= 1e3
+    assert (result["epochs"], result["iteration"], result["test_images"]) == (1, 0, 300)
 
 
 def test_the_same_seed_gives_the_same_winner_with_the_same_weights(finished: Path, place: Path) -> None:

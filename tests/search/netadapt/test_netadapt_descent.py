@@ -125,7 +125,8 @@ def test_offers_are_screened_as_each_network_alone_would_be(images: Dataset) -> 
     group = next(group for group in coupling(network.spec) if group.counts)
     rng = random.Random(0)
     steps = [cut(network.spec, group, count, [rng.random() for _ in group.cells]) for count in (2, 5)]
-    found = screen(network, steps, images.validation, gates={})
+    found, base = screen(network, steps, images.validation, gates={})
+    assert base == pytest.approx(evaluate(network, images.validation), abs=2e-3)
     for step, (accuracy, loss) in zip(steps, found, strict=True):
         assert accuracy == pytest.approx(evaluate(descend(network, step), images.validation), abs=2e-3)
         assert math.isfinite(loss)

@@ -1,0 +1,174 @@
+"""python -m search.netadapt: what it refuses, what it prints, what it leaves on disk."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import studies
+from search.netadapt.__main__ import main
+from search.netadapt.tune import Serial, Workers, short_recipe
+from search.train import Recipe
+from searchspace.cost import macs, params
+from searchspace.mnasnet_space import mnasnet_space
+from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
+from searchspace.serialize import read_spec
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+QUICK = ["--short-steps", "2", "--shortlist", "1", "--images", "60", "--epochs", "1", "--step", "0.2"]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Studies and files in a folder of the test's own; one cache of small images for all of them."""
+    cache = tmp_path_factory.getbasetemp() / "netadapt-cache"
+    monkeypatch.setenv("PHINAS_CACHE", str(cache))
+    monkeypatch.setenv("PHINAS_STUDIES", str(tmp_path / "studies"))
+    monkeypatch.setattr("search.data.digits.DEFAULT_COUNTS", {"train": 200, "validation": 100, "test": 100})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def best(place: Path) -> Path:
+    """A small network's files, as a search writes them."""
+    space = mnasnet_space(classes=10, resolution=64)
+    spec = space.spec(space.corner("smallest"), name="small")
+    path = place / "small.json"
+    path.write_text(spec.to_json())
+    network = build(spec, generator=torch.Generator().manual_seed(0))
+    about = {"trained_at_px": 16, "split_seed": 0, "fingerprint": spec.fingerprint(), "classes": list("0123456789")}
+    path.with_suffix(".safetensors").write_bytes(network_bytes(network, about))
+    return path
+
+
+def summary_of(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_a_budget_in_parameters_gives_files_a_study_and_the_way_there(
+    best: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = params(read_spec(best))
+    line = ["--network", str(best), "--budget-params", str(0.8 * before), *QUICK, "--family", "--study", "lean"]
+    assert main([*line, "--json"]) == 0
+    found = summary_of(capsys)
+    folder = place / "studies" / "lean"
+    spec = read_spec(folder / "best.json")
+    assert 0.75 * before <= params(spec) <= 0.8 * before
+    assert found["winner"]["params"] == params(spec)
+    load_weights(spec, read_weights(folder / "best.safetensors"))
+    about = read_about(folder / "best.safetensors")
+    assert (about["fingerprint"], about["trained_at_px"]) == (spec.fingerprint(), 16)
+    steps = len(found["iterations"])
+    assert len(list((folder / "iterations").glob("*.safetensors"))) == steps  # --family
+    df = studies.load("lean")
+    assert len(df) == found["proposals"]
+    assert int(df["accepted"].sum()) == steps - 1
+    assert studies.best("lean").spec == spec
+    assert len(studies.pareto(df)) >= 1  # by parameters
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.netadapt.job.train", None)  # nothing is trained again
+        assert main(line) == 0
+    out = capsys.readouterr().out
+    assert "of it used" in out
+    assert "python -m scaling.compound --phi 1 --network" in out
+    assert len(studies.load("lean")) == found["proposals"]
+
+
+def test_the_network_of_every_step_is_a_network_like_any_other(
+    best: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cost = macs(read_spec(best))
+    assert main(["--network", str(best), "--budget-macs", str(0.7 * cost), *QUICK, "--family", "--study", "way"]) == 0
+    middle = place / "studies" / "way" / "iterations" / "001.json"
+    capsys.readouterr()
+    assert main(["--network", str(middle), "--budget-macs", str(0.75 * cost), *QUICK]) == 0
+    assert "of it used" in capsys.readouterr().out
+
+
+def test_a_budget_that_was_a_mistake_does_not_bind_the_study(best: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--network", str(best), "--budget-macs", "10", *QUICK, "--study", "one"]) == 2
+    budget = str(0.9 * macs(read_spec(best)))
+    assert main(["--network", str(best), "--budget-macs", budget, *QUICK, "--study", "one"]) == 0
+
+
+def test_a_budget_above_the_start_is_nothing_to_do(best: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--network", str(best), "--budget-macs", str(2 * macs(read_spec(best))), *QUICK]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_the_whole_way_is_drawn(best: Path, place: Path) -> None:
+    pytest.importorskip("matplotlib")
+    budget = str(0.9 * macs(read_spec(best)))
+    assert main(["--network", str(best), "--budget-macs", budget, *QUICK, "--plot", "way.png"]) == 0
+    assert (place / "way.png").read_bytes().startswith(b"\x89PNG")
+
+
+def make_pairs(place: Path) -> str:
+    """A folder of two classes of grey and less grey images."""
+    from PIL import Image
+
+    for shade, name in enumerate(("a", "b")):
+        (place / "pairs" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("RGB", (16, 16), (number, 90 * shade, 0)).save(place / "pairs" / name / f"{number}.png")
+    return str(place / "pairs")
+
+
+def test_workers_train_what_this_process_would_with_as_many_threads(best: Path, place: Path) -> None:
+    from search.data import load
+
+    spec, source = read_spec(best), make_pairs(place)
+    recipe = short_recipe(Recipe(batch_size=4), 2)
+    networks, again = (
+        [build(spec, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)] for _ in range(2)
+    )
+    with Workers(1, source=source, resolution=16, seed=0, recipe=recipe, validation_images=50) as workers:
+        found = {one.place: one.network.state_dict() for one in workers(networks, seed=7)}
+    assert found.keys() == {0, 1}
+    for one in Serial(load(source, resolution=16), recipe, 50)(again, seed=7):
+        for name, tensor in one.network.state_dict().items():
+            assert torch.equal(found[one.place][name], tensor), name
+
+
+MISTAKES = {
+    "": "give one budget",
+    "--budget-ms 3 --budget-macs 1e6": "give one budget",
+    "--budget-macs -1": "--budget-macs must be a number above 0, got -1",
+    "--budget-macs 1000": "this network comes down to",
+    "--budget-macs 1e6 --latency table.json": "--latency belongs to a budget in ms",
+    "--budget-macs 1e6 --moves width": "--moves must be one or more of channels, se, kernel, block",
+    "--budget-macs 1e6 --criterion l1": "--criterion must be one of l2, bn, taylor",
+    "--budget-macs 1e6 --step 2": "--step must be a share above 0 and below 1, got 2",
+    "--budget-macs 1e6 --workers 0": "--workers must be an integer of at least 1, got 0",
+    "--budget-macs 1e6 --weights nowhere.safetensors": "cannot read the weights file nowhere.safetensors",
+    "--budget-macs 1e6 --weights other.safetensors": "give the files that belong together",
+    "--budget-macs 1e6 --seed 3": "the splits of --seed 0, got --seed 3",
+    "--budget-macs 1e6 --data pairs": "tells 10 classes apart and the data have 2",
+    "--budget-macs 1e6 --replay nobody": "there is no study 'nobody'",
+    "--budget-ms 3 --latency small.json": "cannot use small.json",
+    "--network mobilenet_v1 --budget-macs 1e6": "got --network mobilenet_v1 and no --weights",
+    "--network nobody.json --budget-macs 1e6": "nobody.json",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    line: str, best: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = build(read_spec(best), generator=torch.Generator().manual_seed(0))
+    Path("other.safetensors").write_bytes(network_bytes(network, {"fingerprint": "0123456789abcdef"}))
+    if "pairs" in line:
+        make_pairs(place)
+    flags = line.split()
+    given = flags if "--network" in flags else ["--network", "small.json", *flags]
+    assert main([*given, *(flag for flag in QUICK if flag not in ("--step", "0.2") or "--step" not in flags)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert MISTAKES[line] in err.splitlines()[-1]
+    assert "Traceback" not in err

@@ -142,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
         from search.netadapt.report import plot, report
 
         summary: dict[str, Any] = netadapt(settings, fresh=args.fresh, quiet=args.json, replay=args.replay)
-        if args.plot:
+        if args.plot and not summary.get("nothing_to_do"):
             plot(summary, args.plot)
         text = json.dumps(summary, indent=1) if args.json else report(summary, data=settings.data)
         return show(text)

@@ -12,7 +12,7 @@ from typing import Any
 
 from search.latency.measure import Measurement
 from search.netadapt.timing import Timing
-from searchspace.errors import StudyMismatch
+from searchspace.errors import PhinasError, StudyMismatch
 from searchspace.files import read_json, write_atomic
 from searchspace.nn import Network, load_weights, network_bytes, read_weights
 from searchspace.spec import NetworkSpec
@@ -72,7 +72,15 @@ class Iteration:
         tried = tuple(Tried(**{**row, "timing": row["timing"] and Timing(*row["timing"])}) for row in data["tried"])
         measured = data["measured"] and Measurement(**data["measured"])
         spec = NetworkSpec.from_json(json.dumps(data["spec"]))
-        return cls(**{**data, "spec": spec, "tried": tried, "measured": measured, "reached": tuple(data["reached"])})
+        cost, reached = float(data["cost"]), tuple(data["reached"])
+        return cls(**{**data, "spec": spec, "tried": tried, "measured": measured, "cost": cost, "reached": reached})
+
+
+def _damaged(path: Path, error: Exception) -> StudyMismatch:
+    return StudyMismatch(
+        f"{path} is missing or damaged ({type(error).__name__}: {error}); restore it from a copy, or begin anew: "
+        "--fresh sets this study aside, --study NAME takes another name"
+    )
 
 
 class History:
@@ -89,19 +97,20 @@ class History:
         while (path := self._path(len(found), _RECORD)).exists():
             try:
                 found.append(Iteration.from_dict(read_json(path)))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise StudyMismatch(
-                    f"{path} is damaged ({type(error).__name__}: {error}): restore it, or delete it and every later "
-                    "iteration; the same command goes on from there"
-                ) from None
+            except (PhinasError, KeyError, TypeError, ValueError, AttributeError) as error:
+                raise _damaged(path, error) from None
         return found
 
     def _path(self, number: int, suffix: str) -> Path:
         return self.folder / f"{number:03d}.{suffix}"
 
     def network(self, number: int) -> Network:
-        """The network after an iteration, in eval mode. Raises StorageError where its weights are gone."""
-        return load_weights(self.iterations[number].spec, read_weights(self._path(number, "safetensors"))).eval()
+        """The network after an iteration, in eval mode. Raises StudyMismatch where its weights are gone."""
+        path = self._path(number, "safetensors")
+        try:
+            return load_weights(self.iterations[number].spec, read_weights(path)).eval()
+        except PhinasError as error:
+            raise _damaged(path, error) from None
 
     def commit(self, iteration: Iteration, network: Network) -> None:
         """Keep an iteration: spec and weights, which every command takes, then its record. What was kept of its

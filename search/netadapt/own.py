@@ -56,9 +56,15 @@ def prune_module(
     The cost is what `costing` says; with a `timer` a cut that measures slower is not taken. Train the result on before
     you use it. Nothing is kept on disk. Raises UnsupportedModule naming the node that cannot be read, InfeasibleBudget.
     """
-    if budget <= 0:
+    if not budget > 0:
         raise InvalidArgument(f"the budget must be above 0, got {budget:g}")
     now = trace(copy.deepcopy(module).eval(), resolution=resolution)
+    classes, needed = now.graph.layers[-1].out_shape[0], 1 + max(int(train.labels.max()), int(validation.labels.max()))
+    if classes < needed:
+        raise InvalidArgument(
+            f"the images have {needed} classes and the module tells {classes} apart: give the data that it was "
+            "trained on"
+        )
     start = cost = costing.of(now.graph)
     short = short_recipe(recipe or Recipe(), short_steps) if short_steps else None
     screened, compared = first(validation, SCREEN_IMAGES), first(validation, images)

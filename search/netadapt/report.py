@@ -54,7 +54,7 @@ def _outcome(one: dict[str, Any], start: dict[str, Any], text: Any, *, timed: bo
         f"{one['test_images']} images), validation {one['validation_accuracy']:.1%} {trained}; at the start "
         f"{start['accuracy']:.1%}",
         f"size       {one['params'] / 1e6:.2f} M parameters (from {start['params'] / 1e6:.2f}), "
-        f"{one['macs'] / 1e6:.0f} M MACs (from {start['macs'] / 1e6:.0f})",
+        f"{one['macs'] / 1e6:.4g} M MACs (from {start['macs'] / 1e6:.4g})",
         f"files      {one['network']} and .safetensors",
     ]
 

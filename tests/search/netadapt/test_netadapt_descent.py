@@ -26,7 +26,7 @@ from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv
 from searchspace.cost import macs
 from searchspace.coupling import coupling
 from searchspace.descent import cut
-from searchspace.errors import InfeasibleBudget
+from searchspace.errors import InfeasibleBudget, StudyMismatch
 from searchspace.graph import lower
 from searchspace.nn import Network, build
 from searchspace.nn.descend import descend
@@ -230,3 +230,12 @@ def test_mobilenet_v3s_choice_loses_least_accuracy_for_its_reduction(images: Dat
         worth = {row.name: ((row.accuracy or 0) - before.accuracy) / (before.cost - row.cost) for row in trained}
         assert after.accepted is not None
         assert worth[after.accepted.name] == max(worth.values())
+
+
+@pytest.mark.parametrize("name", ["000.safetensors", "000.iteration.json"])
+def test_what_is_damaged_in_a_study_says_how_to_begin_anew(name: str, images: Dataset, tmp_path: Path) -> None:
+    job = refiner(images, tmp_path, 1.0 * macs(tiny()))
+    job.run(start())
+    (tmp_path / "iterations" / name).write_text("{'")
+    with pytest.raises(StudyMismatch, match=rf"{name} is missing or damaged .*--fresh"):
+        History(tmp_path, keep_all=True).network(0)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from search.data import Dataset, load
 from search.netadapt.costing import Costing
 from search.netadapt.own import prune_module
-from searchspace.errors import InfeasibleBudget, UnsupportedModule
+from searchspace.errors import InfeasibleBudget, InvalidArgument, UnsupportedModule
 from searchspace.nn.trace import trace
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -65,3 +65,7 @@ def test_a_budget_out_of_reach_and_a_module_that_cannot_be_read_are_refused(imag
         prune_module(Own(), budget=1.0, **given, **quick)  # type: ignore[arg-type]
     with pytest.raises(UnsupportedModule, match="fft"):
         prune_module(Odd(), budget=1e4, **given, **quick)  # type: ignore[arg-type]
+    few = Own()
+    few.head = nn.Linear(12, 5)
+    with pytest.raises(InvalidArgument, match="10 classes and the module tells 5 apart"):
+        prune_module(few, budget=1e4, **given, **quick)  # type: ignore[arg-type]

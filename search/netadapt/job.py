@@ -64,6 +64,9 @@ def netadapt(
 
     `replay` names a study whose timing tests count here too. Raises a PhinasError for anything the user can mend.
     """
+    study_folder(settings.study_name)  # mistakes are told before anything takes time
+    if settings.latency:
+        read_table(settings.latency)
     clock = TimeLeft()
     with ExitStack() as stack:
         progress = stack.enter_context(Progress(clock.left_s, quiet=quiet))

@@ -4,6 +4,7 @@ import optuna
 
 from search.netadapt.costing import Costing
 from search.netadapt.history import History, Tried
+from searchspace.errors import StudyMismatch
 from studies.schema import MEASURED, Status
 
 
@@ -11,6 +12,11 @@ def add_trials(study: optuna.Study, history: History, costing: Costing) -> None:
     """Add what the study lacks of the history: a trial for each proposal, in order."""
     rows = [(iteration.number, row) for iteration in history.iterations for row in iteration.tried]
     known = len(study.get_trials(deepcopy=False))
+    if known > len(rows):
+        raise StudyMismatch(
+            f"the study has {known} proposals and its iterations only {len(rows)}: files in {history.folder} were "
+            "deleted; restore them, or begin anew with --fresh"
+        )
     for number, row in rows[known:]:
         study.add_trial(_trial(number, row, costing))
     measured = {str(index): row.timing.after_ms for index, (_, row) in enumerate(rows) if row.timing is not None}

@@ -46,11 +46,16 @@ def forward(graph: Graph, weights: Weights, images: Tensor) -> list[Tensor]:
 
 
 class Branch(NamedTuple):
-    """A step made ready: the layers that must run again with their weights, and where all others' outputs come from."""
+    """A step made ready: the layers that must run again with their weights, and where all others' outputs come from.
+
+    `whole`: layers that read the larger network's values uncut, by weights of 0 for what the step has not: to copy the
+    rest of a large map takes longer than to multiply it.
+    """
 
     graph: Graph
     weights: Weights
     sources: list[tuple[int, Tensor | None] | None]  # (the larger network's layer, its channels); None: runs again
+    whole: frozenset[int]
 
 
 def branch(graph: Graph, weights: Weights, step: Step, *, gates: Gates | None = None) -> Branch:
@@ -58,6 +63,7 @@ def branch(graph: Graph, weights: Weights, step: Step, *, gates: Gates | None = 
     taken = takings(graph.layers, step, gates or {})
     sources: list[tuple[int, Tensor | None] | None] = []
     own: Weights = []
+    whole = set()
     device = next(own[0].device for own in weights if own)
     for layer, origin, part in zip(step.graph.layers, step.origins, taken, strict=True):
         base = graph.layers[origin]
@@ -69,8 +75,32 @@ def branch(graph: Graph, weights: Weights, step: Step, *, gates: Gates | None = 
         anew = part.reads_anew or layer.kernel != base.kernel or (layer.op == "se" and part.outs is not None)
         shared = all(same_inputs) and not anew
         sources.append((origin, None if part.outs is None else part.outs.to(device)) if shared else None)
-        own.append(() if shared else _take(layer, base, weights[origin], part))
-    return Branch(step.graph, own, sources)
+        if not shared and _reads_most(layer, base, part, sources):
+            whole.add(len(own))
+            kept, part = part.ins, part._replace(ins=None)
+            own.append(_silenced(_take(layer, base, weights[origin], part), kept))
+        else:
+            own.append(() if shared else _take(layer, base, weights[origin], part))
+    return Branch(step.graph, own, sources, frozenset(whole))
+
+
+def _reads_most(
+    layer: Layer, base: Layer, part: Taken, sources: Sequence[tuple[int, Tensor | None] | None]
+) -> bool:  # fmt: skip
+    """Whether a dense layer reads a cut of a value that the larger network has, and at least half of it."""
+    dense = layer.op in ("conv", "linear") and layer.groups == base.groups == 1
+    if not dense or part.ins is None or layer.inputs[0] == NETWORK_INPUT:
+        return False
+    return sources[layer.inputs[0]] is not None and 2 * len(part.ins) >= base.in_shape[0]
+
+
+def _silenced(weights: tuple[Tensor, ...], kept: Tensor | None) -> tuple[Tensor, ...]:
+    """The weights with columns of 0 for all inputs that are not kept."""
+    weight, bias = weights
+    assert kept is not None
+    mask = torch.zeros(weight.shape[1], device=weight.device)
+    mask[kept.to(weight.device)] = 1.0
+    return (weight * mask.reshape(1, -1, *(1,) * (weight.ndim - 2)), bias)
 
 
 def logits(ready: Branch, base: Sequence[Tensor], images: Tensor) -> Tensor:
@@ -87,7 +117,9 @@ def logits(ready: Branch, base: Sequence[Tensor], images: Tensor) -> Tensor:
     last = len(ready.graph.layers) - 1
     for index, layer in enumerate(ready.graph.layers):
         if ready.sources[index] is None:
-            values[index] = _apply(layer, ready.weights[index], [value(at) for at in layer.inputs])
+            uncut = ready.sources[layer.inputs[0]] if index in ready.whole else None
+            inputs = [base[uncut[0]]] if uncut is not None else [value(at) for at in layer.inputs]
+            values[index] = _apply(layer, ready.weights[index], inputs)
     return value(last)
 
 

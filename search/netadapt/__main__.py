@@ -52,8 +52,8 @@ def parser() -> argparse.ArgumentParser:
         "descent gives a trained network for each")  # fmt: skip
     add("--latency", type=Path, metavar="TABLE.json", help="latency table of the device (default: this machine's, "
         "measured first where kernels are missing)")  # fmt: skip
-    add("--runtime", default="eager", metavar="NAME",
-        help=f"what runs the network on this machine: {', '.join(RUNTIMES)} (default: %(default)s torch)")  # fmt: skip
+    add("--runtime", metavar="NAME",
+        help=f"what runs the network on this machine: {', '.join(RUNTIMES)} (default: eager torch)")  # fmt: skip
     add("--moves", type=_names, default=MOVES, metavar="NAMES",
         help=f"what may be cut, of {','.join(MOVES)} (default: all)")  # fmt: skip
     add("--criterion", default="l2", metavar="NAME", help="which channels stay: l2 (norm of their filters), bn (scale "
@@ -116,6 +116,15 @@ def settings_from(args: argparse.Namespace) -> Settings:
     budgets = several or (given[unit],)
     if unit != "ms" and args.latency:
         raise InvalidArgument(f"--latency belongs to a budget in ms, got --budget-{unit}: leave one out")
+    for flag, value, why in (
+        ("--runtime", args.runtime, "times a network for a budget in ms by this machine's own table"),
+        ("--replay", args.replay, "gives the outcomes of timing tests, for a budget in ms"),
+    ):
+        if value and (unit != "ms" or (flag == "--runtime" and args.latency)):
+            raise InvalidArgument(
+                f"{flag} {why}, got --budget-{unit}{' and --latency' * bool(args.latency)}: leave it out"
+            )
+    flags["runtime"] = args.runtime or Settings.runtime
     for flag in ("fresh", "replay", "plot", "json"):
         del flags[flag]
     if not args.network.name:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,9 +118,24 @@ def read_given(settings: Settings, progress: Progress) -> Given:
             f"the network tells {spec.classes} classes apart and the data have {len(images.classes)}: give the data "
             "that it was trained on with --data"
         )
+    named = about.get("classes")
+    if named is not None and list(named) != list(images.classes):
+        raise InvalidArgument(
+            f"the network was trained on the classes {_some(named)}, the data have {_some(images.classes)}: give the "
+            "data that it was trained on with --data"
+        )
+    if "split_seed" not in about:
+        progress.line(
+            f"the weights do not say which images they were trained on: images are split by --seed {seed}, and those "
+            "of the test may be among them"
+        )
     for note in images.notes:
         progress.line(note)
     return Given(network=network, about=about, images=images, seed=seed)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _is_zoo(path: Path) -> bool:

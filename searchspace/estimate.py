@@ -56,8 +56,9 @@ class Estimator:
         signature = layer.signature
         if signature not in self._known:
             kind, in_step = kind_of(layer), _in_step(layer)
-            model = self._models.get((kind, in_step)) or self._models.get((kind, not in_step))
-            self._known[signature] = None if model is None else model.estimate(layer)
+            models = [self._models.get((kind, own)) for own in (in_step, not in_step)]
+            found = (model.estimate(layer) for model in models if model is not None)
+            self._known[signature] = next((each for each in found if each is not None), None)
         return self._known[signature]
 
 

@@ -143,3 +143,22 @@ def test_a_depthwise_kernel_of_one_channel_is_estimated_from_depthwise_ones() ->
     )  # fmt: skip
     one = wide._replace(in_shape=(1, *wide.in_shape[1:]), out_shape=(1, *wide.out_shape[1:]), groups=1)
     assert 0 < table(kernels).kernel_ms(one) < table(kernels).kernel_ms(wide)
+
+
+def test_odd_channel_counts_are_estimated_by_their_own_kernels_and_else_by_those_of_eights() -> None:
+    def slower(layer: Layer) -> float:
+        return true_ms(layer) * (1.5 if layer.out_shape[0] % 8 else 1.0)
+
+    def depthwise(channels: int, activation: str) -> Layer:
+        shape = (channels, 28, 28)
+        return Layer("dw", "conv", (), shape, shape, "dw", 3, 1, channels, activation)
+
+    counts = [*range(16, 200, 16), *range(21, 200, 14)]
+    layers = [depthwise(channels, "relu") for channels in counts]
+    layers += [depthwise(channels, "swish") for channels in range(16, 200, 16)]
+    estimator = Estimator({layer.signature: slower(layer) for layer in layers})
+    for channels, activation, truth in ((100, "relu", 1.5), (104, "relu", 1.0), (100, "swish", 1.0)):
+        layer = depthwise(channels, activation)
+        found = estimator.estimate(layer)
+        assert found is not None
+        assert found.ms == pytest.approx(truth * true_ms(layer), rel=0.05)

@@ -189,7 +189,7 @@ def _nothing_yet(name: str, df: pd.DataFrame) -> str:
     least, unit = trained[cost].min(), "ms" if cost == "predicted_latency_ms" else cost
     return (
         f"none of the {len(trained)} trained networks of {name!r} is within {budget:g} {unit}; the cheapest takes "
-        f"{least:.{2 if unit == 'ms' else 0}f}: go on with its command, or raise the budget"
+        f"{least:.{2 if unit == 'ms' else 0}f} {unit}: go on with its command, or raise the budget"
     )
 
 

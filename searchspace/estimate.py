@@ -19,6 +19,7 @@ NEIGHBOURS = 4
 STEP = 8
 FEWEST = 6  # kernels of a kind from which it has factors of its own
 _SWEEPS = 200
+_LEFT_OUT = 150  # kernels of a kind, about, that its error is taken from
 _NEAR = 0.15  # distance (of logarithms of the shapes) from which on a neighbour counts half
 
 
@@ -86,9 +87,9 @@ class _Model:
         ms = [each for _, each in rows]
         self._factors = common if self._few else _nonnegative(features, ms)
         self._residuals = [math.log(each / self._roofline(own)) for each, own in zip(ms, features, strict=True)]
+        some = range(0, len(rows), 1 + len(rows) // _LEFT_OUT)
         errors = [
-            math.expm1(self._correction(place, without=index) - residual)
-            for index, (place, residual) in enumerate(zip(self._places, self._residuals, strict=True))
+            math.expm1(self._correction(self._places[index], without=index) - self._residuals[index]) for index in some
         ]
         self._error = max(0.5 / len(errors), math.sqrt(math.fsum(error * error for error in errors) / len(errors)))
 

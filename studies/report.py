@@ -134,10 +134,12 @@ def _headline(df: pd.DataFrame, found: dict[str, Any]) -> list[str]:
     winner = found.get("winner", {})
     if winner:
         held = "within" if found.get("within_budget") else "NOT within"
+        ms = winner.get("measured_latency_ms")
+        measured = "" if ms is None else f"measured {ms:.2f} ms, "
         lines += [
             f"winner: trial {winner['trial']}, test accuracy {_number(winner.get('test_accuracy'), '.1%')} "
-            f"({_number(winner.get('test_low'), '.1%')} to {_number(winner.get('test_high'), '.1%')}), measured "
-            f"{_number(winner.get('measured_latency_ms'), '.2f')} ms, {held} the budget",
+            f"({_number(winner.get('test_low'), '.1%')} to {_number(winner.get('test_high'), '.1%')}), {measured}"
+            f"{held} the budget",
             f"network: {df.attrs['folder']}/{storage.BEST}",
         ]
     return lines

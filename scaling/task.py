@@ -22,7 +22,6 @@ from searchspace.template import Template
 from searchspace.zoo import efficientnet
 
 LARGEST_COUNT = 1_000_000
-INHERITED_RATE = 0.5  # of the peak rate of a training from scratch: what was learnt is kept
 BASES = ("alpha", "beta", "gamma")
 TARGETS = ("target_ms", "target_macs", "target_params")
 

@@ -1,14 +1,12 @@
 """Weights of a grown network: those of the network it grew from, and training from there on."""
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from scaling.growth import Grown
-from scaling.task import INHERITED_RATE
 from search.augment import CENTRE, SCALE
 from search.console import Progress, TimeLeft
 from search.data import Dataset, load
@@ -118,9 +116,9 @@ def train_on(begin: Start, *, data: str | None, epochs: int, seed: int, out: Pat
     assert images is not None
     pixels = images.resolution
     # Branches of the small network are at work already, so none is calmed: a new one is, by inheritance.
-    recipe = replace(Recipe.for_data(data, epochs=epochs), calm_residuals=begin.inherited is None)
+    recipe = Recipe.for_data(data, epochs=epochs)
     if begin.inherited is not None:
-        recipe = replace(recipe, learning_rate=INHERITED_RATE * recipe.learning_rate)
+        recipe = recipe.onward(epochs=epochs)
     begun = network_bytes(begin.network, {})
     checkpoint = out.with_name(f".{out.stem}-{hashlib.sha256(begun).hexdigest()[:12]}-{epochs}.ckpt")
     clock = TimeLeft()

@@ -34,9 +34,10 @@ def sole_runner(folder: Path) -> Iterator[None]:
         yield
 
 
-def _has_begun(study: optuna.Study, name: str) -> bool:
-    """Whether anything was done in it: until then its settings may change."""
-    return bool(study.get_trials(deepcopy=False)) or (folder(name) / ITERATIONS).exists()
+def stored_settings(study: optuna.Study) -> dict[str, Any] | None:
+    """The settings that were used in a study; one in which nothing was done yet is not bound to any."""
+    begun = bool(study.get_trials(deepcopy=False)) or (folder(study.study_name) / ITERATIONS).exists()
+    return study.user_attrs.get(SETTINGS) if begun else None
 
 
 @contextmanager
@@ -55,8 +56,8 @@ def opened_study(name: str, about: dict[str, Any], *, fresh: bool = False) -> It
             sampler=optuna.samplers.RandomSampler(),
         )  # fmt: skip
         plain = json.loads(json.dumps(about))
-        stored = study.user_attrs.get(SETTINGS)
-        if stored is None or not _has_begun(study, name):
+        stored = stored_settings(study)
+        if stored is None:
             study.set_user_attr(SETTINGS, plain)
         else:
             check_same(name, stored, plain)

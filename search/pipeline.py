@@ -20,7 +20,7 @@ from search.candidates import Pricer
 from search.console import Progress
 from search.latency import table_for
 from search.latency.runtimes import runtime
-from search.opened import sole_runner
+from search.opened import sole_runner, stored_settings
 from search.settings import Settings, check_same
 from search.study import Clock, Search, make_pruner, make_sampler, recover
 from search.train import Recipe
@@ -122,16 +122,11 @@ def _open(settings: Settings, name: str) -> tuple[optuna.Study, Clock]:
         storage=storage, study_name=name, direction="maximize", load_if_exists=True,
         sampler=optuna.samplers.RandomSampler(),
     )  # fmt: skip
-    stored = _stored_settings(study)
+    stored = stored_settings(study)
     if stored is not None:
         check_same(name, stored, settings.identity())
     spent = float(study.user_attrs.get("spent_s", 0.0))
     return study, Clock(settings.time_limit_s, spent)
-
-
-def _stored_settings(study: optuna.Study) -> dict[str, Any] | None:
-    """The settings that the study's trials were made with; a study without trials is not bound to any."""
-    return study.user_attrs.get("settings") if study.get_trials(deepcopy=False) else None
 
 
 def _finished_already(study: optuna.Study, settings: Settings, folder: Path) -> dict[str, Any] | None:
@@ -198,7 +193,7 @@ def _remember(
         "device": json.loads(json.dumps(table.identity)),
     }
     identity = json.loads(json.dumps(identity))
-    stored = _stored_settings(study)
+    stored = stored_settings(study)
     if stored is None:
         versions = {package: version(package) for package in ("torch", "optuna", "numpy")}
         study.set_user_attr("settings", {**identity, "name": study.study_name, "versions": versions})

@@ -35,6 +35,7 @@ OnEpoch = Callable[[int, float], None]
 OnStep = Callable[[int, int], None]
 
 _LOSS_LOOKS = 16  # steps from one look at the loss to the next on a GPU, which has to be waited for each time
+ONWARD_RATE = 0.5  # of the peak rate of a training from scratch: what was learnt is kept
 _STATISTICS_IMAGES = 512  # batch-norm statistics of the EMA weights are taken over so many training images
 
 
@@ -80,6 +81,10 @@ class Recipe:
         """The default recipe for a source of `search.data.load`: only real photographs are mirrored, digits are not."""
         recipe = cls(flip=data not in (None, "digits"))
         return recipe if epochs is None else replace(recipe, epochs=epochs)
+
+    def onward(self, *, epochs: int) -> Recipe:
+        """The recipe to train on by, from weights that were trained: they are not calmed, and the rate is lower."""
+        return replace(self, epochs=epochs, calm_residuals=False, learning_rate=ONWARD_RATE * self.learning_rate)
 
     def augmentation(self) -> Augmentation:
         """What varies between two looks at one image."""

@@ -219,7 +219,7 @@ def _pruned(
     try:
         result, network, measured = refine_winner(
             module, table=table, images=search.data, recipe=search.recipe, epochs=plan.last,
-            name=f"{search.study.study_name}-trial{trial.number}", budget_ms=search.settings.budget_ms,
+            name=f"{search.study.study_name[:80]}-trial{trial.number}-pruned", budget_ms=search.settings.budget_ms,
             data=search.settings.data, seed=search.settings.seed, space=search.pricer.space, progress=search.progress,
         )  # fmt: skip
     except InfeasibleBudget as error:

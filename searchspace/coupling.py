@@ -8,7 +8,7 @@ position: they are narrowed in proportion.
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from math import gcd
 from operator import itemgetter
@@ -32,6 +32,7 @@ from searchspace.graph import NETWORK_INPUT, Graph, Layer, lower
 from searchspace.spec import NetworkSpec
 
 Numbers = tuple[int, ...]
+_INPUT, _CLASSES = "it holds the network's input", "it holds the network's classes"
 Cell = tuple[Numbers, Numbers]
 
 
@@ -93,6 +94,11 @@ def coupling(spec: NetworkSpec) -> tuple[ChannelGroup, ...]:
     return tuple(
         group._replace(counts=range(0), fixed=reason) if group.name in stuck else group for group in groups
     )  # fmt: skip
+
+
+def in_the_way(groups: Iterable[ChannelGroup]) -> dict[str, str]:
+    """{group: why it is fixed} of those that are; the network's input and classes, which always are, apart."""
+    return {group.name: group.fixed for group in groups if group.fixed not in ("", _INPUT, _CLASSES)}
 
 
 def narrow(spec: NetworkSpec, group: ChannelGroup | str, channels: int) -> NetworkSpec:
@@ -409,10 +415,10 @@ class _Draft:
 
     def _ends(self) -> str:
         if self.in_image:
-            return "it holds the network's input"
+            return _INPUT
         last = len(self.layers) - 1
         at_end = any(place.layer == last for place in (*self.makers, *self.carriers))
-        return "it holds the network's classes" if at_end else ""
+        return _CLASSES if at_end else ""
 
     def _least(self, count: int, step: int) -> int:
         """The least multiple of `step` at which no ConvBN that is none now is a depthwise one."""

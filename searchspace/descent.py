@@ -7,6 +7,7 @@ the weights, `searchspace.nn.execute` evaluates many steps from one network at o
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from searchspace.blocks import Block, MBConv, SeparableConv, ShuffleUnit, ShuffleUnitV2
 from searchspace.coupling import Cell, ChannelGroup, Place, coupling, is_dealt, narrow
@@ -16,6 +17,7 @@ from searchspace.spec import NetworkSpec, Stage
 from searchspace.unit_maps import Maps, Side, unit_maps
 
 SMALLEST_KERNEL = 3
+CRITERIA = ("l2", "bn", "taylor")  # which channels stay: searchspace.nn.descend.scores
 Scores = Sequence[float]
 
 
@@ -135,7 +137,7 @@ def drop_se(spec: NetworkSpec) -> Iterator[tuple[str, Callable[[], Step]]]:
     for where, _, block in spec.walk():
         if isinstance(block, (MBConv, SeparableConv)) and block.squeeze_channels:
             lighter = replace(block, squeeze_channels=0)
-            yield where, lambda where=where, lighter=lighter: _without(spec, where, lighter)  # type: ignore[misc]
+            yield where, partial(_without, spec, where, lighter)
 
 
 def shrink_kernel(spec: NetworkSpec) -> Iterator[tuple[str, Callable[[], Step]]]:
@@ -143,7 +145,7 @@ def shrink_kernel(spec: NetworkSpec) -> Iterator[tuple[str, Callable[[], Step]]]
     for where, _, block in spec.walk():
         if isinstance(block, (MBConv, SeparableConv, ShuffleUnit, ShuffleUnitV2)) and block.kernel > SMALLEST_KERNEL:
             smaller = replace(block, kernel=block.kernel - 2)
-            yield where, lambda where=where, smaller=smaller: _without(spec, where, smaller)  # type: ignore[misc]
+            yield where, partial(_without, spec, where, smaller)
 
 
 def remove_block(spec: NetworkSpec) -> Iterator[tuple[str, Callable[[], Step]]]:
@@ -154,7 +156,7 @@ def remove_block(spec: NetworkSpec) -> Iterator[tuple[str, Callable[[], Step]]]:
             residual = isinstance(block, (MBConv, SeparableConv)) and block.skip
             if len(stage.blocks) > 1 and (residual or (isinstance(block, ShuffleUnit) and block.stride == 1)):
                 where = f"{stage.name}.{index}"
-                yield where, lambda where=where: _without(spec, where, None)  # type: ignore[misc]
+                yield where, partial(_without, spec, where, None)
 
 
 def _without(spec: NetworkSpec, where: str, block: Block | None) -> Step:

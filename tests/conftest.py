@@ -5,7 +5,8 @@
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -54,6 +55,25 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def write_smallest(path: Path, about: dict[str, object]) -> None:
+    """Spec and weights of the space's smallest corner, as a search writes them: 10 classes, 64 px, random weights."""
+    import torch
+
+    from searchspace.nn import build, network_bytes
+
+    space = mnasnet_space(classes=10, resolution=64)
+    spec = space.spec(space.corner("smallest"), name=path.stem)
+    path.write_text(spec.to_json())
+    network = build(spec, generator=torch.Generator().manual_seed(0))
+    path.with_suffix(".safetensors").write_bytes(network_bytes(network, about))
+
+
+@pytest.fixture
+def smallest() -> Callable[[Path, dict[str, object]], None]:
+    """`write_smallest`."""
+    return write_smallest
 
 
 @st.composite

@@ -9,8 +9,9 @@ from typing import Any
 
 from search.latency.runtimes import RUNTIMES
 from search.netadapt.proposals import MOVES
-from search.netadapt.settings import ALGORITHMS, CRITERIA, Settings
+from search.netadapt.settings import ALGORITHMS, Settings
 from searchspace.command import CommandParser, guarded, integer, number, show
+from searchspace.descent import CRITERIA
 from searchspace.errors import InvalidArgument
 
 _DESCRIPTION = """\
@@ -75,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="offers of an iteration that are trained: the most accurate before any training (default: %(default)s)",
     )
-    add("--images", type=integer, default=Settings.images, metavar="N",
+    add("--validation-images", type=integer, default=Settings.validation_images, metavar="N",
         help="validation images that offers are compared on (default: %(default)s)")  # fmt: skip
     add("--epochs", type=integer, default=Settings.epochs, metavar="N",
         help="epochs of the long training at the end; 0 for none (default: %(default)s)")  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from search.latency.measure import Measurement
-from search.netadapt.timing import Timing
+from search.netadapt.timing import Timing, key
 from searchspace.errors import PhinasError, StudyMismatch
 from searchspace.files import read_json, write_atomic
 from searchspace.nn import Network, load_weights, network_bytes, read_weights
@@ -41,6 +41,11 @@ class Tried:
     seconds: float | None = None
     timing: Timing | None = None
     accepted: bool = False
+
+    @property
+    def last_accuracy(self) -> float:
+        """After the short training, else before."""
+        return self.screened if self.accuracy is None else self.accuracy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +117,11 @@ class History:
         except PhinasError as error:
             raise _damaged(path, error) from None
 
+    @property
+    def lost(self) -> bool:
+        """Whether weights of an iteration are gone."""
+        return not all(self._path(one.number, "safetensors").exists() for one in self.iterations)
+
     def commit(self, iteration: Iteration, network: Network) -> None:
         """Keep an iteration: spec and weights, which every command takes, then its record. What was kept of its
         proposals one by one, and older weights that nobody needs, go."""
@@ -147,7 +157,7 @@ class History:
     def timings(self) -> dict[str, Timing]:
         """The outcomes of all timing tests by pair of fingerprints (`search.netadapt.timing.key`)."""
         return {
-            f"{before.spec.fingerprint()} {one.fingerprint}": one.timing
+            key(before.spec.fingerprint(), one.fingerprint): one.timing
             for before, after in zip(self.iterations, self.iterations[1:], strict=False)
             for one in after.tried
             if one.timing is not None

@@ -3,9 +3,9 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,47 +14,29 @@ import torch
 
 from search.augment import CENTRE, SCALE
 from search.console import Progress, TimeLeft
-from search.data import Dataset, load
-from search.latency import table_for
-from search.latency.runtimes import runtime, runtime_of
 from search.netadapt.costing import Costing
+from search.netadapt.given import Given, read_given, table_of, timer_of
 from search.netadapt.history import History, Iteration
-from search.netadapt.proposals import fixed_groups
 from search.netadapt.refine import Plan, Refiner
+from search.netadapt.screen import SCREEN_IMAGES
 from search.netadapt.settings import Settings, budget_text
-from search.netadapt.timing import DeviceTimer, PairedTimer, Replayed
+from search.netadapt.timing import PairedTimer, Replayed
 from search.netadapt.trials import add_trials
 from search.netadapt.tune import Serial, Tuner, Workers, short_recipe
-from search.netadapt.variants import variants
 from search.opened import opened_study
 from search.train import Recipe, evaluate, train, wilson_interval
-from searchspace import zoo
 from searchspace.cost import costs
-from searchspace.errors import InfeasibleBudget, InvalidArgument, PhinasError
+from searchspace.coupling import coupling, in_the_way
+from searchspace.errors import InfeasibleBudget
 from searchspace.files import read_json, write_atomic
 from searchspace.graph import lower
-from searchspace.latency import LatencyTable, describe, read_table
-from searchspace.mnasnet_space import mnasnet_space
-from searchspace.nn import Network, load_weights, network_bytes, read_about, read_weights
-from searchspace.serialize import read_spec
-from searchspace.spec import NetworkSpec
+from searchspace.latency import LatencyTable, read_table
+from searchspace.nn import Network, network_bytes
 from studies.frame import write_trials_csv
 from studies.storage import SUMMARY, existing
 from studies.storage import folder as study_folder
 
-SCREEN_IMAGES = 1000
-LONG_RATE_SHARE = 0.5  # of the peak rate of a training from scratch
 DESCENT_SHARE = 0.75  # of the progress bar
-
-
-@dataclass(frozen=True, kw_only=True)
-class Given:
-    """What the files say: the network in eval mode, what was written about its weights, its images."""
-
-    network: Network
-    about: dict[str, Any]
-    images: Dataset
-    seed: int
 
 
 def netadapt(
@@ -78,7 +60,7 @@ def netadapt(
         if timer is not None and earlier is not None:
             timer = Replayed(earlier.timings(), earlier.measurements(), timer)
         name = settings.study_name
-        study = stack.enter_context(opened_study(name, about(settings, given, table), fresh=fresh))
+        study = stack.enter_context(opened_study(name, definition(settings, given, table), fresh=fresh))
         recipe = Recipe.for_data(settings.data)
         job = Job(settings, given, costing, timer, study, progress, clock, recipe)
         try:
@@ -89,90 +71,7 @@ def netadapt(
         return job.finish()
 
 
-def read_given(settings: Settings, progress: Progress) -> Given:
-    """The network with its weights, and the images. Raises PhinasError."""
-    spec = zoo.get(str(settings.network)) if _is_zoo(settings.network) else read_spec(settings.network)
-    about = read_about(settings.weights)
-    state = read_weights(settings.weights)
-    if "classes" in about and len(about["classes"]) != spec.classes:
-        spec = spec.with_classes(len(about["classes"]))
-    if about.get("fingerprint") not in (None, spec.fingerprint()):
-        raise InvalidArgument(
-            f"--weights must be those of the network {spec.name} ({spec.fingerprint()}), got {settings.weights} of "
-            f"{about['fingerprint']}: give the files that belong together"
-        )
-    network = load_weights(spec, state).eval()
-    seed = about.get("split_seed", 0) if settings.seed is None else settings.seed
-    if seed != about.get("split_seed", seed):
-        raise InvalidArgument(
-            f"the network was trained on the splits of --seed {about['split_seed']}, got --seed {seed}: another seed "
-            "would test it on images that its weights have seen; leave --seed out"
-        )
-    pixels = settings.proxy_resolution or about.get("trained_at_px") or spec.resolution
-    images = load(
-        settings.data, resolution=pixels, seed=seed,
-        progress=lambda done, total: progress.update(done / max(1, total), "reading images"),
-    )  # fmt: skip
-    if len(images.classes) != spec.classes:
-        raise InvalidArgument(
-            f"the network tells {spec.classes} classes apart and the data have {len(images.classes)}: give the data "
-            "that it was trained on with --data"
-        )
-    named = about.get("classes")
-    if named is not None and list(named) != list(images.classes):
-        raise InvalidArgument(
-            f"the network was trained on the classes {_some(named)}, the data have {_some(images.classes)}: give the "
-            "data that it was trained on with --data"
-        )
-    if "split_seed" not in about:
-        progress.line(
-            f"the weights do not say which images they were trained on: images are split by --seed {seed}, and those "
-            "of the test may be among them"
-        )
-    for note in images.notes:
-        progress.line(note)
-    return Given(network=network, about=about, images=images, seed=seed)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _is_zoo(path: Path) -> bool:
-    return path.suffix != ".json" and not path.exists() and str(path) in zoo.names()
-
-
-def table_of(settings: Settings, spec: NetworkSpec, progress: Progress) -> LatencyTable | None:
-    """The table that the budget is counted by: --latency, or this machine's with kernels of narrower networks; None for
-    a budget in MACs or parameters."""
-    if settings.unit != "ms":
-        return None
-    if settings.latency:
-        return read_table(settings.latency)
-    return table_for(
-        mnasnet_space(), networks=[spec, *variants(spec)], progress=progress.update, note=progress.line,
-        runtime=runtime(settings.runtime),
-    )  # fmt: skip
-
-
-def timer_of(table: LatencyTable | None, seed: int, progress: Progress) -> PairedTimer | None:
-    """What times networks, if the table is of this machine as this process has it."""
-    if table is None:
-        return None
-    try:
-        here = runtime_of(table.identity).identity(table.identity["resolution"])
-    except PhinasError:
-        here = None
-    if here == table.identity:
-        return DeviceTimer(table, seed=seed)
-    progress.line(
-        f"no cut is timed: the table is of another device or setting ({describe(table.identity)}); run this command "
-        "there to have each cut measured"
-    )
-    return None
-
-
-def about(settings: Settings, given: Given, table: LatencyTable | None) -> dict[str, Any]:
+def definition(settings: Settings, given: Given, table: LatencyTable | None) -> dict[str, Any]:
     """What defines the study."""
     spec = given.network.spec
     own = {
@@ -201,17 +100,20 @@ class Job:
     def __post_init__(self) -> None:
         self.folder = study_folder(self.study.study_name)
         self.history = History(self.folder, keep_all=self.settings.family, about=self._weights_about())
+        if self.settings.family and self.history.lost:
+            self.progress.line("the study was begun without --family: the weights of its earlier iterations are gone")
 
     def descend(self) -> None:
         """Down to the smallest budget."""
         settings = self.settings
-        for name, why in fixed_groups(self.given.network.spec).items():
+        for name, why in in_the_way(coupling(self.given.network.spec)).items():
             self.progress.line(f"{name} is not pruned: {why}")
         step, decay = settings.reduction
         plan = Plan(
             costing=self.costing, budgets=settings.budgets, moves=settings.moves, criterion=settings.criterion,
             by_ratio=settings.algorithm == "mobilenetv3", step=step, decay=decay, shortlist=settings.shortlist,
-            trains=settings.short_steps > 0, images=settings.images, screen_images=SCREEN_IMAGES, seed=self.given.seed,
+            trains=settings.short_steps > 0, images=settings.validation_images, screen_images=SCREEN_IMAGES,
+            seed=self.given.seed,
         )  # fmt: skip
         with self._tuner() as tuner:
             refiner = Refiner(
@@ -227,11 +129,11 @@ class Job:
         settings, images = self.settings, self.given.images
         recipe = short_recipe(self.recipe, max(1, settings.short_steps))
         if settings.workers == 1:
-            yield Serial(images, recipe, settings.images)
+            yield Serial(images, recipe, settings.validation_images)
             return
         with Workers(
             settings.workers, source=settings.data, resolution=images.resolution, seed=self.given.seed, recipe=recipe,
-            validation_images=settings.images,
+            validation_images=settings.validation_images,
         ) as workers:  # fmt: skip
             yield workers
 
@@ -250,8 +152,11 @@ class Job:
             return {"study": self.study.study_name, "folder": str(self.folder), "nothing_to_do": True,
                     "unit": self.settings.unit, "budget": self.settings.budgets[-1],
                     "cost": start.cost if start else None}  # fmt: skip
-        self._smallest = budgets[-1]
-        results = [self._final(budget, number, len(budgets)) for number, budget in enumerate(budgets)]
+        stems = [f"{budget_text(budget)}{self.settings.unit}" for budget in budgets[:-1]] + ["best"]
+        results = [
+            self._final(budget, stem, number, len(budgets))
+            for number, (budget, stem) in enumerate(zip(budgets, stems, strict=True))
+        ]
         last = self.history.snapshot(budgets[-1])
         summary = {
             "study": self.study.study_name, "folder": str(self.folder), "unit": self.settings.unit,
@@ -267,11 +172,10 @@ class Job:
         write_trials_csv(self.study.study_name)
         return summary
 
-    def _final(self, budget: float, number: int, count: int) -> dict[str, Any]:
-        """The network that met a budget, trained on and tested; written as best.* for the smallest budget, else under
-        the budget's name."""
+    def _final(self, budget: float, stem: str, number: int, count: int) -> dict[str, Any]:
+        """The network that met a budget, trained on (as number `number` of `count`) and tested, in files of this stem.
+        What an earlier run finished is read."""
         found = self.history.snapshot(budget)
-        stem = "best" if budget == self._smallest else f"{budget_text(budget)}{self.settings.unit}"
         path = self.folder / f"{stem}.safetensors"
         key = {"budget": budget, "iteration": found.number, "epochs": self.settings.epochs,
                "fingerprint": found.spec.fingerprint()}  # fmt: skip
@@ -301,10 +205,7 @@ class Job:
         return result
 
     def _train_on(self, network: Network, stem: str, number: int, count: int) -> float:
-        recipe = replace(
-            self.recipe, epochs=self.settings.epochs, calm_residuals=False,
-            learning_rate=self.recipe.learning_rate * LONG_RATE_SHARE,
-        )  # fmt: skip
+        recipe = self.recipe.onward(epochs=self.settings.epochs)
         what = f"training on for {recipe.epochs} epochs"
         begun = hashlib.sha256(network_bytes(network, {})).hexdigest()[:12]
         self.progress.line(what)
@@ -350,7 +251,7 @@ class Job:
             "number": one.number, "step": taken.name if taken else "start", "cost": one.cost,
             "accuracy": one.accuracy, "tried": len(one.tried),
             "ratio": taken.timing.ratio if taken and taken.timing else None,
-            "refused": sum(row.timing is not None and not row.accepted for row in one.tried),
+            "refused": sum(row.timing is not None and not row.timing.faster for row in one.tried),
         }  # fmt: skip
 
 

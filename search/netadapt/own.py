@@ -2,25 +2,24 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from search.data import Split
 from search.netadapt.costing import Costing
-from search.netadapt.proposals import most_channels
+from search.netadapt.proposals import HALVINGS, most_channels
+from search.netadapt.screen import SCREEN_IMAGES
 from search.netadapt.timing import DeviceTimer, Timing
 from search.netadapt.tune import first, short_recipe
 from search.train import Recipe, evaluate
 from search.train import train as fit
-from searchspace.coupling import ChannelGroup
+from searchspace.coupling import ChannelGroup, in_the_way
 from searchspace.descent import kept_units
-from searchspace.errors import InfeasibleBudget, InvalidArgument
+from searchspace.errors import InfeasibleBudget, InvalidArgument, UnsupportedModule
+from searchspace.nn.descend import filter_norms, summed_up
 from searchspace.nn.trace import TracedNetwork, trace
-
-SCREEN_IMAGES = 1000
-HALVINGS = 6
 
 
 class ModuleStep(NamedTuple):
@@ -46,7 +45,7 @@ class PrunedModule(NamedTuple):
 def prune_module(
     module: nn.Module, *, train: Split, validation: Split, costing: Costing, budget: float, resolution: int,
     recipe: Recipe | None = None, step: float = 0.05, decay: float = 0.98, shortlist: int = 4, short_steps: int = 40,
-    images: int = 2000, seed: int = 0, timer: DeviceTimer | None = None,
+    validation_images: int = 2000, seed: int = 0, timer: DeviceTimer | None = None,
     line: Callable[[str], None] = lambda text: None,
 ) -> PrunedModule:  # fmt: skip
     """A copy of a trained classifier, narrowed group by group until it costs no more than `budget`.
@@ -65,76 +64,101 @@ def prune_module(
             f"the images have {needed} classes and the module tells {classes} apart: give the data that it was "
             "trained on"
         )
-    start = cost = costing.of(now.graph)
-    short = short_recipe(recipe or Recipe(), short_steps) if short_steps else None
-    screened, compared = first(validation, SCREEN_IMAGES), first(validation, images)
+    cost = costing.of(now.graph)
+    job = _Job(
+        train=train, screened=first(validation, SCREEN_IMAGES), compared=first(validation, validation_images),
+        recipe=short_recipe(recipe or Recipe(), short_steps) if short_steps else None, costing=costing, budget=budget,
+        shortlist=shortlist, timer=timer, resolution=resolution, seed=seed, line=line,
+    )  # fmt: skip
     steps: list[ModuleStep] = []
-    reduction = step * start
+    reduction = longest = step * cost
+    most = cost
     while cost > budget:
-        offers = _offers(now, costing, cost, max(budget, cost - reduction), reduction)
-        if not offers:
+        taken = job.step(now, cost, reduction, number=len(steps))
+        if taken is not None:
+            now, done = taken
+            cost = done.cost
+            steps.append(done)
+            line(f"{done.group} to {done.channels} channels: {costing.text(cost)}, {done.accuracy:.1%}")
+            reduction = longest * decay ** len(steps)
+        elif (reduction := 2 * reduction) > most:
             raise InfeasibleBudget(
-                f"no channel group of the module can be cut further at {costing.text(cost)}, and the budget is "
-                f"{costing.text(budget)}: raise it; what stands in the way: {_fixed(now) or 'nothing but the channels'}"
+                f"every cut below {costing.text(cost)} measures slower on this device, and the budget is "
+                f"{costing.text(budget)}: raise it"
             )
-        cuts = [_cut(now, group, channels) for group, channels, _ in offers]
-        ranked = sorted(range(len(cuts)), key=lambda at: -evaluate(cuts[at].module, screened))[:shortlist]
-        accuracies = [_tuned(cuts[at].module, train, compared, short, seed + len(steps)) for at in ranked]
-        for _, at in sorted(zip(accuracies, ranked, strict=True), key=lambda pair: -pair[0]):
-            timing = timer.modules(now.module, cuts[at].module, resolution) if timer else None
+    return PrunedModule(now.module.eval(), tuple(steps), in_the_way(now.groups()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What stays the same over a descent. recipe: of the short trainings, None for none."""
+
+    train: Split
+    screened: Split
+    compared: Split
+    recipe: Recipe | None
+    costing: Costing
+    budget: float
+    shortlist: int
+    timer: DeviceTimer | None
+    resolution: int
+    seed: int
+    line: Callable[[str], None]
+
+    def step(
+        self, now: TracedNetwork, cost: float, reduction: float, *, number: int
+    ) -> tuple[TracedNetwork, ModuleStep] | None:
+        """The most accurate cut that is not slower; None where all that were trained are. Raises InfeasibleBudget."""
+        offers = self._offers(now, cost, reduction)
+        ranked = sorted(offers, key=lambda offer: -evaluate(offer.network.module, self.screened))[: self.shortlist]
+        accuracies = [self._tuned(offer.network.module, self.seed + number) for offer in ranked]
+        for accuracy, offer in sorted(zip(accuracies, ranked, strict=True), key=lambda pair: -pair[0]):
+            timing = self.timer.modules(now.module, offer.network.module, self.resolution) if self.timer else None
             if timing is None or timing.faster:
-                break
-            line(f"{offers[at][0].name} to {offers[at][1]} channels would be slower, the next is taken")
-        else:
-            reduction *= 2
-            if reduction > start:
-                raise InfeasibleBudget(f"every cut below {costing.text(cost)} measures slower on this device")
-            continue
-        now, cost = cuts[at], offers[at][2]
-        steps.append(ModuleStep(offers[at][0].name, offers[at][1], cost, accuracies[ranked.index(at)], timing))
-        line(f"{steps[-1].group} to {steps[-1].channels} channels: {costing.text(cost)}, {steps[-1].accuracy:.1%}")
-        reduction = step * start * decay ** len(steps)
-    return PrunedModule(now.module.eval(), tuple(steps), _fixed(now))
+                return offer.network, ModuleStep(offer.group, offer.channels, offer.cost, accuracy, timing)
+            self.line(f"{offer.group} to {offer.channels} channels would be slower, the next is taken")
+        return None
+
+    def _offers(self, now: TracedNetwork, cost: float, reduction: float) -> "list[_Offer]":
+        """A cut of every group that reaches the budget or saves the reduction, else half of it, and so on."""
+        for halving in range(HALVINGS + 1):
+            saving = reduction / 2**halving if halving else min(reduction, cost - self.budget)
+            found = [self._offer(now, group, cost, saving) for group in now.groups()]
+            if any(found):
+                return [offer for offer in found if offer is not None]
+        raise InfeasibleBudget(
+            f"no channel group of the module can be cut further at {self.costing.text(cost)}, and the budget is "
+            f"{self.costing.text(self.budget)}: raise it; what stands in the way: "
+            f"{in_the_way(now.groups()) or 'nothing but the channels'}"
+        )
+
+    def _offer(self, now: TracedNetwork, group: ChannelGroup, cost: float, saving: float) -> "_Offer | None":
+        channels = most_channels(now.graph, group, self.costing, saving)
+        if channels is None:
+            return None
+
+        def norms(layer: int) -> Tensor:
+            return filter_norms(now.module.get_submodule(now.modules_of(layer)[0]))
+
+        kept = kept_units(group, channels, summed_up(group, norms))
+        try:
+            network = now.cut(group.name, sorted(kept))
+        except UnsupportedModule as error:
+            self.line(f"{group.name} is left as it is: {error}")
+            return None
+        return _Offer(group.name, channels, cost - self.costing.narrowed(now.graph, group, channels), network)
+
+    def _tuned(self, module: nn.Module, seed: int) -> float:
+        """The accuracy after a short training, in place."""
+        if self.recipe is None:
+            return evaluate(module, self.compared)
+        return fit(module, train=self.train, validation=self.compared, recipe=self.recipe, seed=seed).accuracy
 
 
-def _offers(
-    now: TracedNetwork, costing: Costing, cost: float, target: float, reduction: float
-) -> list[tuple[ChannelGroup, int, float]]:
-    """(group, channels, cost after it) of every group that meets the target, or half the reduction, and so on."""
-    for halving in range(HALVINGS + 1):
-        saving = max(cost - target, 0.0) if not halving else reduction / 2**halving
-        found = []
-        for group in now.groups():
-            channels = most_channels(now.graph, group, costing, saving)
-            if channels is not None:
-                found.append((group, channels, cost - costing.narrowed(now.graph, group, channels)))
-        if found:
-            return found
-    return []
+class _Offer(NamedTuple):
+    """A cut that was made: the group, the channels it has left, what the network costs then, the network."""
 
-
-def _tuned(module: nn.Module, images: Split, compared: Split, recipe: Recipe | None, seed: int) -> float:
-    """The accuracy after a short training, in place."""
-    if recipe is None:
-        return evaluate(module, compared)
-    return fit(module, train=images, validation=compared, recipe=recipe, seed=seed).accuracy
-
-
-def _cut(now: TracedNetwork, group: ChannelGroup, channels: int) -> TracedNetwork:
-    return now.cut(group.name, sorted(kept_units(group, channels, _norms(now, group))))
-
-
-@torch.no_grad()
-def _norms(now: TracedNetwork, group: ChannelGroup) -> list[float]:
-    """L2 norm of each unit's filters, each layer's mean being 1."""
-    total = torch.zeros(len(group.cells))
-    for place in group.makers:
-        weight = now.module.get_parameter(f"{now.modules_of(place.layer)[0]}.weight")
-        own = weight.flatten(1).norm(dim=1).cpu()[list(place.positions)]
-        total[list(place.units)] += own / own.mean().clamp(min=1e-12)
-    return [float(value) for value in total]
-
-
-def _fixed(now: TracedNetwork) -> dict[str, str]:
-    ends = ("it holds the network's input", "it holds the network's classes")
-    return {group.name: group.fixed for group in now.groups() if group.fixed and group.fixed not in ends}
+    group: str
+    channels: int
+    cost: float
+    network: TracedNetwork

@@ -12,6 +12,7 @@ from searchspace.spec import NetworkSpec
 
 MOVES = ("channels", "se", "kernel", "block")
 _OTHERS = {"se": drop_se, "kernel": shrink_kernel, "block": remove_block}
+HALVINGS = 6  # of a reduction that nothing meets
 _LOOK_ABOVE = 16  # counts above the one found by halving that may be as fast: runtimes like some counts
 
 Score = Callable[[ChannelGroup], Scores]
@@ -35,15 +36,6 @@ class Proposal(NamedTuple):
         return {"se": "no SE in ", "kernel": "smaller kernel in ", "block": "without "}[self.move] + self.where
 
 
-def fixed_groups(spec: NetworkSpec) -> dict[str, str]:
-    """{channel group: what stands in the way} of those that cannot be narrowed; input and classes are left out."""
-    reasons = {group.name: group.fixed for group in coupling(spec)}
-    return {
-        name: why for name, why in reasons.items()
-        if why and why not in ("it holds the network's input", "it holds the network's classes")
-    }  # fmt: skip
-
-
 def propose(
     spec: NetworkSpec, costing: Costing, *, target: float, floor: float, moves: Sequence[str]
 ) -> list[Proposal]:
@@ -63,7 +55,7 @@ def propose(
             step = make()
             after = _cost(costing, step.graph)
             if after is not None and after <= target:
-                found.append(Proposal(move, where, None, after, lambda _, step=step: step))  # type: ignore[misc]
+                found.append(Proposal(move, where, None, after, _made(step)))
     return [proposal for proposal in found if proposal.cost >= floor]
 
 
@@ -130,6 +122,10 @@ def _narrower(spec: NetworkSpec, group: ChannelGroup, channels: int, cost: float
         return cut(spec, group, channels, score(group))
 
     return Proposal("channels", group.name, channels, cost, make)
+
+
+def _made(step: Step) -> Callable[[Score], Step]:
+    return lambda _: step
 
 
 def _cost(costing: Costing, graph: Graph) -> float | None:

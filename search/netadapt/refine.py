@@ -19,9 +19,9 @@ from search.data import Dataset
 from search.latency.measure import Measurement
 from search.netadapt.costing import Costing
 from search.netadapt.history import History, Iteration, Tried
-from search.netadapt.proposals import Proposal, propose, smallest
+from search.netadapt.proposals import HALVINGS, Proposal, propose, smallest
 from search.netadapt.screen import screen
-from search.netadapt.timing import PairedTimer
+from search.netadapt.timing import PairedTimer, Timing
 from search.netadapt.tune import Tuner, first
 from search.train import evaluate
 from searchspace.cost import costs
@@ -34,8 +34,8 @@ from searchspace.nn.descend import Gates, descend, mean_gates, scores
 
 AIM = 0.985  # of a measured budget: what iterations go for, since a measurement has an interval
 USED = 0.955  # of a budget: offers that would leave more of it unused are not made
+LEAST_USED = 0.95  # of a budget: offers that measure below it are taken only where no other will do
 SETTLED = 0.995  # of a measured budget: from here on the network is measured by itself
-HALVINGS = 6
 REFUSALS = 4  # times that an iteration asks for twice the reduction because everything measured slower
 TESTS = 6  # timing tests of an iteration before it asks for more
 GATE_IMAGES = 256
@@ -139,9 +139,10 @@ class Refiner:
             after = self._take_best(_About(number, target, offers), network)
             tried += [offer.row for offer in offers]
             if after is not None:
-                cost, measured, reached = self._settle(before.cost, tried, after)
+                taken = next(one for one in tried if one.accepted)
+                cost, measured, reached = self._settle(before.cost, taken, after)
                 return Iteration(
-                    number=number, spec=after.spec, cost=cost, accuracy=_accuracy(tried), target=target,
+                    number=number, spec=after.spec, cost=cost, accuracy=taken.last_accuracy, target=target,
                     measured=measured, reached=reached, tried=tuple(tried),
                 ), after  # fmt: skip
             reduction *= 2
@@ -209,19 +210,29 @@ class Refiner:
         self._train(about, network, trained)
         before = self.history.iterations[-1].accuracy
         order = sorted(trained, key=lambda offer: -self._worth(offer, offer.row.accuracy or 0.0, before))
-        for tests, offer in enumerate([*order, *offers[len(trained) :]]):
-            if tests == TESTS:
-                return None
+        too_small: list[_Offer] = []
+        for offer in [*order, *offers[len(trained) :]][:TESTS]:
             timing = self.timer.pair(spec, offer.step.spec) if self.timer else None
             offer.row = replace(offer.row, timing=timing)
             if timing is not None and not timing.faster:
                 self._line(f"   {offer.row.name} would be slower ({timing.ratio:.3f} x), the next is taken")
-                continue
-            if self.plan.trains and offer.network is None:
-                self._train(about, network, [offer], again=True)
-            offer.row = replace(offer.row, accepted=True)
-            return offer.network or descend(network, offer.step, gates=offer.gates)
-        return None
+            elif timing is not None and self._wastes(timing):
+                self._line(f"   {offer.row.name} would leave more of the budget than wanted, the next is looked at")
+                too_small.append(offer)
+            else:
+                return self._accept(about, network, offer)
+        return self._accept(about, network, too_small[0]) if too_small else None
+
+    def _wastes(self, timing: Timing) -> bool:
+        """Whether a network that measures so leaves more of the budget unused than LEAST_USED allows."""
+        return self.history.iterations[-1].cost * timing.ratio < LEAST_USED * self._budgets_left()[0]
+
+    def _accept(self, about: "_About", network: Network, offer: "_Offer") -> Network:
+        """The network of an offer that is taken, trained if offers are."""
+        if self.plan.trains and offer.network is None:
+            self._train(about, network, [offer], again=True)
+        offer.row = replace(offer.row, accepted=True)
+        return offer.network or descend(network, offer.step, gates=offer.gates)
 
     def _train(self, about: "_About", network: Network, offers: "Sequence[_Offer]", *, again: bool = False) -> None:
         """Short trainings of offers; each is on disk before the next. What an earlier run trained is only noted, until
@@ -251,13 +262,13 @@ class Refiner:
             torch.nn.functional.cross_entropy(network(batch), labels).backward()  # type: ignore[no-untyped-call]
 
     def _settle(
-        self, before: float, tried: Sequence[Tried], after: Network
+        self, before: float, taken: Tried, after: Network
     ) -> tuple[float, Measurement | None, tuple[float, ...]]:
         """(cost after an accepted step, its measurement by itself near a budget, the budgets that it meets)."""
-        left, found = self._budgets_left(), next(one for one in tried if one.accepted)
-        if self.timer is None or found.timing is None:
-            return found.cost, None, _met(left, found.cost, None)
-        cost = before * found.timing.ratio
+        left = self._budgets_left()
+        if self.timer is None or taken.timing is None:
+            return taken.cost, None, _met(left, taken.cost, None)
+        cost = before * taken.timing.ratio
         if cost > left[0] * SETTLED:
             return cost, None, ()
         measured = self.timer.alone(after.spec)
@@ -302,8 +313,3 @@ def _row(proposal: Proposal, step: Step, accuracy: float) -> Tried:
         spec=step.spec.to_json(), fingerprint=step.spec.fingerprint(), params=own.params, macs=own.macs,
         cost=proposal.cost, screened=accuracy,
     )  # fmt: skip
-
-
-def _accuracy(tried: Sequence[Tried]) -> float:
-    found = next(one for one in tried if one.accepted)
-    return found.screened if found.accuracy is None else found.accuracy

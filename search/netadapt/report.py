@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from search.netadapt.costing import Costing
+from search.report import grow_command
 from searchspace.describe import stage_table, table
 from searchspace.serialize import read_spec
 
@@ -60,15 +61,11 @@ def _outcome(one: dict[str, Any], start: dict[str, Any], text: Any, *, timed: bo
 
 
 def _next_steps(summary: dict[str, Any], folder: Path, data: str | None) -> list[str]:
-    spec, weights, out = (shlex.quote(str(folder / name)) for name in ("best.json", "best.safetensors", "grown.json"))
-    source = f" --data {shlex.quote(data)}" if data else ""
-    seed = summary["settings"].get("seed", 0)
-    source += f" --seed {seed}" if seed else ""
     return [
         "Next:",
         f"  python -m studies {summary['study']}",
-        f"  python -m scaling.compound --phi 1 --network {spec} --inherit {weights} --epochs 20{source} --out {out}",
-        f"  python -m searchspace.export {spec}",
+        grow_command({"data": data, "seed": summary["settings"]["seed"]}, folder),
+        f"  python -m searchspace.export {shlex.quote(str(folder / 'best.json'))}",
     ]
 
 

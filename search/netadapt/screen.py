@@ -12,6 +12,7 @@ from searchspace.nn import Network
 from searchspace.nn.descend import Gates
 from searchspace.nn.execute import branch, folded_weights, forward, logits
 
+SCREEN_IMAGES = 1000  # that offers are looked at before any training
 ACTIVATION_BYTES = 1 << 28  # outputs of all layers that are held at once
 LARGEST_BATCH = 250
 

@@ -9,11 +9,11 @@ from typing import Any
 from search.latency.runtimes import RUNTIMES
 from search.netadapt.proposals import MOVES
 from search.settings import resolved_source
+from searchspace.descent import CRITERIA
 from searchspace.errors import InvalidArgument
 
-CRITERIA = ("l2", "bn", "taylor")
 # The last stage of a search: a short way down, in little time.
-STAGE: dict[str, Any] = {"step": 0.06, "decay": 1.0, "short_steps": 20, "shortlist": 2, "images": 1000}
+STAGE: dict[str, Any] = {"step": 0.06, "decay": 1.0, "short_steps": 20, "shortlist": 2, "validation_images": 1000}
 _TABLE_S = 8.0  # kernels of odd channel counts
 _TIMING_S = 6.0  # an iteration's timing test and its offers before training
 ALGORITHMS = {"netadapt": (0.05, 0.98), "mobilenetv3": (0.01, 1.0)}  # --step and --decay where they are not given
@@ -39,7 +39,7 @@ class Settings:
     decay: float | None = None
     short_steps: int = 40
     shortlist: int = 4
-    images: int = 2000
+    validation_images: int = 2000
     epochs: int = 20
     workers: int = 1
     seed: int | None = None
@@ -57,9 +57,9 @@ class Settings:
         _check("--decay", self.decay, self.decay is None or 0 < self.decay <= 1, "a factor above 0, at most 1")
         _check("--short-steps", self.short_steps, self.short_steps >= 0, "an integer of at least 0")
         _check("--runtime", self.runtime, self.runtime in RUNTIMES, f"one of {', '.join(RUNTIMES)}")
-        for flag, least in (("shortlist", 1), ("images", 1), ("epochs", 0), ("workers", 1)):
+        for flag, least in (("shortlist", 1), ("validation_images", 1), ("epochs", 0), ("workers", 1)):
             value = getattr(self, flag)
-            _check(f"--{flag}", value, value >= least, f"an integer of at least {least}")
+            _check(f"--{flag.replace('_', '-')}", value, value >= least, f"an integer of at least {least}")
         px = self.proxy_resolution
         _check("--proxy-resolution", px, px is None or px >= 1, "at least 1 px")
         _check("--seed", self.seed, self.seed is None or 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")

@@ -1,5 +1,6 @@
 """Pruning as the last stage of a search: its winner, a little over the budget, comes down to it."""
 
+from pathlib import Path
 from typing import Any
 
 from search.console import Progress, TimeLeft
@@ -8,7 +9,8 @@ from search.latency import table_for
 from search.latency.measure import Measurement
 from search.latency.runtimes import runtime_of
 from search.netadapt.costing import Costing
-from search.netadapt.job import Given, Job, about
+from search.netadapt.given import Given
+from search.netadapt.job import Job, definition
 from search.netadapt.settings import STAGE, Settings
 from search.netadapt.timing import DeviceTimer
 from search.netadapt.variants import variants
@@ -21,7 +23,6 @@ from searchspace.serialize import read_spec
 from searchspace.space import SearchSpace
 from studies.storage import folder
 
-NAME = "-pruned"
 VARIANTS = 2
 
 
@@ -29,23 +30,21 @@ def refine_winner(
     network: Network, *, table: LatencyTable, images: Dataset, recipe: Recipe, epochs: int, name: str, budget_ms: float,
     data: str | None, seed: int, space: SearchSpace, progress: Progress,
 ) -> tuple[dict[str, Any], Network, Measurement]:  # fmt: skip
-    """The trained winner of the study `name` pruned to the budget and trained on: (what `Job.finish` says of it and how
-    it was `refined`, the network, its measurement).
+    """A search's trained winner pruned to the budget and trained on: (what `Job.finish` says of it and how it was
+    `refined`, the network, its measurement).
 
-    It is a study of its own, `name` + NAME; one of another winner is set aside. Raises InfeasibleBudget.
+    It is the study `name`; one of other weights, or one that is damaged, is set aside. Raises InfeasibleBudget.
     """
-    own = name[: 100 - len(NAME)] + NAME  # as long as a study's name may be
-    path = folder(name) / "best.json"
     settings = Settings(
-        network=path, weights=path.with_suffix(".safetensors"), unit="ms", budgets=(budget_ms,), data=data,
-        epochs=epochs, seed=seed, study=own, **STAGE,
+        network=Path(name), weights=Path(name), unit="ms", budgets=(budget_ms,), data=data, epochs=epochs, seed=seed,
+        study=name, **STAGE,
     )  # fmt: skip
     table = table_for(  # with kernels of odd channel counts, which no network of the space has
         space, networks=variants(network.spec, VARIANTS), progress=progress.update, note=progress.line,
         runtime=runtime_of(table.identity),
     )  # fmt: skip
     given = Given(network=network, about={}, images=images, seed=seed)
-    define = about(settings, given, table)
+    define = definition(settings, given, table)
     try:
         return _run(settings, given, define, table, recipe, progress, fresh=False)
     except StudyMismatch:
@@ -53,15 +52,9 @@ def refine_winner(
 
 
 def _run(
-    settings: Settings,
-    given: Given,
-    define: dict[str, Any],
-    table: LatencyTable,
-    recipe: Recipe,
-    progress: Progress,
-    *,
-    fresh: bool,
-) -> tuple[dict[str, Any], Network, Measurement]:
+    settings: Settings, given: Given, define: dict[str, Any], table: LatencyTable, recipe: Recipe, progress: Progress,
+    *, fresh: bool,
+) -> tuple[dict[str, Any], Network, Measurement]:  # fmt: skip
     with opened_study(settings.study_name, define, fresh=fresh) as study:
         timer = DeviceTimer(table, seed=given.seed)
         job = Job(settings, given, Costing("ms", table), timer, study, progress, TimeLeft(), recipe)

@@ -27,7 +27,7 @@ def add_trials(study: optuna.Study, history: History, costing: Costing) -> None:
 def _trial(number: int, row: Tried, costing: Costing) -> optuna.trial.FrozenTrial:
     """Trained proposals are "trained"; those that were only looked at are "stopped early"."""
     trained = row.accuracy is not None
-    accuracy = row.screened if row.accuracy is None else row.accuracy
+    accuracy = row.last_accuracy
     attrs = {
         "status": Status.TRAINED if trained or row.accepted else Status.STOPPED_EARLY,
         "choices": {

@@ -1,19 +1,18 @@
 """Weights for a step down (searchspace.descent), and what a network's channels are worth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from searchspace.coupling import ChannelGroup
-from searchspace.descent import Step
+from searchspace.descent import CRITERIA, Step
 from searchspace.errors import InvalidArgument
 from searchspace.graph import Layer, lower
 from searchspace.nn.build import Network
 from searchspace.nn.layers import BatchNorm2d, ConvBNAct, SqueezeExcite
 
-CRITERIA = ("l2", "bn", "taylor")
 Gates = Mapping[int, Tensor]  # by SE layer: the mean gate of each channel
 
 
@@ -165,13 +164,27 @@ def scores(network: Network, group: ChannelGroup, criterion: str) -> list[float]
     if criterion not in CRITERIA:
         raise InvalidArgument(f"the criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
     layers = lower(network.spec).layers
+
+    def worth(index: int) -> Tensor:
+        return _worth(network.get_submodule(layers[index].name), layers[index], criterion)
+
+    return summed_up(group, worth)
+
+
+def summed_up(group: ChannelGroup, worth: Callable[[int], Tensor]) -> list[float]:
+    """For each unit the sum over the layers that make it; `worth(layer)` are a layer's numbers (channels,), of which
+    those of the group are scaled to a mean of 1."""
     total = torch.zeros(len(group.cells))
     for place in group.makers:
-        layer = layers[place.layer]
-        values = _worth(network.get_submodule(layer.name), layer, criterion).cpu()
-        own = values[list(place.positions)]
+        own = worth(place.layer).cpu()[list(place.positions)]
         total[list(place.units)] += own / own.mean().clamp(min=1e-12)
     return [float(value) for value in total]
+
+
+def filter_norms(part: nn.Module) -> Tensor:
+    """L2 norm of each output channel's weights: (out_channels,)."""
+    norms: Tensor = part.get_parameter("weight").detach().flatten(1).norm(dim=1)
+    return norms
 
 
 def _worth(module: nn.Module, layer: Layer, criterion: str) -> Tensor:
@@ -185,8 +198,7 @@ def _worth(module: nn.Module, layer: Layer, criterion: str) -> Tensor:
     if criterion == "bn" and isinstance(norm, BatchNorm2d):
         return norm.weight.detach().abs()
     if criterion != "taylor":
-        size: Tensor = part.get_parameter("weight").detach().flatten(1).norm(dim=1)
-        return size
+        return filter_norms(part)
     moved = _moved(part.get_parameter("weight"))
     for other in (getattr(part, "bias", None), *(() if norm is None else norm.parameters())):
         if other is not None:

@@ -15,7 +15,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling.task import INHERITED_RATE
 from searchspace.command import CommandParser, integer, number
 from searchspace.errors import PhinasError
 
@@ -41,8 +40,8 @@ def parser() -> CommandParser:
     cli.add_argument("--epochs", type=integer, default=24, help="from scratch (default: %(default)s)")
     cli.add_argument("--small-epochs", type=integer, metavar="N", help="of the small network, which is there already "
         "(default: 4 times --epochs)")  # fmt: skip
-    cli.add_argument("--rate", type=number, default=INHERITED_RATE, metavar="SHARE", help="peak rate of inherited "
-        "trainings, of the one from scratch (default: %(default)g, as scaling.compound's)")  # fmt: skip
+    cli.add_argument("--rate", type=number, metavar="SHARE", help="peak rate of inherited trainings, of the one from "
+        "scratch (default: scaling.compound's)")  # fmt: skip
     cli.add_argument("--proxy-resolution", type=integer, default=32, metavar="PX", help="of the small network "
         "(default: %(default)s)")  # fmt: skip
     cli.add_argument("--seeds", type=integer, default=3, help="default: %(default)s")
@@ -115,10 +114,9 @@ def one_seed(
     scratch = done.get(f"scratch, seed {seed}", lambda: trained(fresh(grown.spec), large_data, recipe))
     found = {}
     for share in SHARES:
-        own = replace(
-            recipe, epochs=max(1, round(share * epochs)), calm_residuals=False,
-            learning_rate=args.rate * recipe.learning_rate,
-        )  # fmt: skip
+        own = recipe.onward(epochs=max(1, round(share * epochs)))
+        if args.rate is not None:
+            own = replace(own, learning_rate=args.rate * recipe.learning_rate)
         found[own.epochs / epochs] = done.get(f"inherited, {own.epochs} epochs, seed {seed}", partial(inherited, own))
     enough = min((share for share, accuracy in found.items() if accuracy >= scratch), default=float("inf"))
     return scratch, found[max(found)], enough

@@ -68,7 +68,7 @@ def command(args: Any, network: Path, study: str, *more: str) -> list[str]:
         budget = args.share * Costing("macs").of(graph)
     else:
         budget = args.share * (Costing("ms", read_table(args.latency)).of(graph) if args.latency else 1.0)
-    quick = "--short-steps 2 --shortlist 2 --images 200 --epochs 1 --step 0.1"
+    quick = "--short-steps 2 --shortlist 2 --validation-images 200 --epochs 1 --step 0.1"
     return [
         sys.executable, "-m", "search.netadapt", "--network", str(network), f"--budget-{args.unit}", f"{budget:.6g}",
         *quick.split(), *table, "--study", study, *more,

@@ -1,6 +1,7 @@
 """Inherited weights and training on, on the command line: the chain from a small network's files to a grown one's."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import torch
 
 from scaling.compound import main, parser, scale
 from scaling.report import Result
-from searchspace.mnasnet_space import mnasnet_space
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
 from searchspace.serialize import read_spec
 
@@ -17,15 +17,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def best(tmp_path: Path) -> Path:
+def best(tmp_path: Path, smallest: Callable[[Path, dict[str, object]], None]) -> Path:
     """A small network's best.json and best.safetensors, as a search writes them; 10 classes, 64 px."""
-    space = mnasnet_space(classes=10, resolution=64)
-    spec = space.spec(space.corner("smallest"), name="winner")
     path = tmp_path / "best.json"
-    path.write_text(spec.to_json())
-    path.with_name("eleven.json").write_text(spec.with_classes(11).to_json())
-    network = build(spec, generator=torch.Generator().manual_seed(0))
-    path.with_suffix(".safetensors").write_bytes(network_bytes(network, {"trained_at_px": 16, "classes": list("ab")}))
+    smallest(path, {"trained_at_px": 16, "classes": list("ab")})
+    path.with_name("eleven.json").write_text(read_spec(path).with_classes(11).to_json())
     return path
 
 

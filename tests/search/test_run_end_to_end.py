@@ -67,6 +67,12 @@ def flags(place: Path, *more: str) -> list[str]:
     return ["--budget-ms", "1000", *small.split(), *more]
 
 
+def printed_for(capsys: pytest.CaptureFixture[str], command: str) -> list[str]:
+    """The arguments of the line that tells to run `command`."""
+    line = next(line for line in capsys.readouterr().out.splitlines() if command in line)
+    return shlex.split(line)[3:]
+
+
 @pytest.fixture(scope="module")
 def finished(place: Path) -> Path:
     """The folder of a study that has run to its end."""
@@ -116,8 +122,7 @@ def test_the_printed_command_grows_the_winner_and_trains_on_from_its_weights(
 ) -> None:
     monkeypatch.setattr("search.data.digits.DEFAULT_COUNTS", {"train": 500, "validation": 600, "test": 300})
     assert main(flags(place, "--trials", "2", "--study", "done")) == 0
-    printed = next(line for line in capsys.readouterr().out.splitlines() if "scaling.compound" in line)
-    words = shlex.split(printed)[3:]
+    words = printed_for(capsys, "scaling.compound")
     words[words.index("--epochs") + 1] = "1"
     assert compound([*words, "--proxy-resolution", "16", "--json"]) == 0
     weights = json.loads(capsys.readouterr().out)["weights"]
@@ -133,23 +138,21 @@ def test_the_printed_command_prunes_the_winner_whose_printed_command_grows_it(
     """The whole chain: search, prune, grow, each with the files that the one before wrote."""
     monkeypatch.setattr("search.data.digits.DEFAULT_COUNTS", {"train": 500, "validation": 600, "test": 300})
     assert main(flags(place, "--trials", "2", "--study", "done")) == 0
-    printed = next(line for line in capsys.readouterr().out.splitlines() if "search.netadapt" in line)
-    words = shlex.split(printed)[3:]
+    words = printed_for(capsys, "search.netadapt")
     at = words.index("--budget-ms")
     before = read_spec(finished / "best.json")
     words[at : at + 2] = ["--budget-macs", str(0.85 * macs(before))]  # no device decides what is taken
-    quick = "--short-steps 2 --shortlist 2 --images 100 --epochs 1 --step 0.15 --proxy-resolution 16 --seed 0"
-    assert netadapt([*words, *quick.split(), "--study", "pruned"]) == 0
-    printed = next(line for line in capsys.readouterr().out.splitlines() if "scaling.compound" in line)
+    quick = "--short-steps 2 --shortlist 2 --validation-images 100 --epochs 1 --step 0.15 --seed 0"
+    assert netadapt([*words, *quick.split(), "--proxy-resolution", "16", "--study", "pruned"]) == 0
+    grow = printed_for(capsys, "scaling.compound")
     pruned = finished.with_name("pruned")
     assert 0.8 * macs(before) < macs(read_spec(pruned / "best.json")) <= 0.85 * macs(before)
     df = studies.load("pruned")
     assert {"iteration", "move", "where", "accepted", "channels"} <= set(df.columns)
     assert df.groupby("iteration")["accepted"].sum().eq(1).all()
     assert studies.best("pruned").summary["winner"]["test_images"] == 300
-    words = shlex.split(printed)[3:]
-    words[words.index("--epochs") + 1] = "1"
-    assert compound([*words, "--proxy-resolution", "16", "--json"]) == 0
+    grow[grow.index("--epochs") + 1] = "1"
+    assert compound([*grow, "--proxy-resolution", "16", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["weights"]["trained"]["test_images"] == 300
 
 

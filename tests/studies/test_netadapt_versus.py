@@ -17,7 +17,8 @@ from searchspace.lift import lift
 from searchspace.nn import build
 from searchspace.spec import NetworkSpec, Stage
 from studies.benchmarks import netadapt_versus, torch_pruned
-from studies.benchmarks.netadapt_versus import Pair, Results, fitted, parser, report, width_for
+from studies.benchmarks.netadapt_arms import Pair, Results, width_for
+from studies.benchmarks.netadapt_versus import fitted, parser, report
 
 SMALL = NetworkSpec(
     "small", 32,

@@ -1,6 +1,7 @@
 """python -m search.netadapt: what it refuses, what it prints, what it leaves on disk."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,12 @@ from search.netadapt.__main__ import main
 from search.netadapt.tune import Serial, Workers, short_recipe
 from search.train import Recipe
 from searchspace.cost import macs, params
-from searchspace.mnasnet_space import mnasnet_space
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
 from searchspace.serialize import read_spec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-QUICK = ["--short-steps", "2", "--shortlist", "1", "--images", "60", "--epochs", "1", "--step", "0.2"]
+QUICK = ["--short-steps", "2", "--shortlist", "1", "--validation-images", "60", "--epochs", "1", "--step", "0.2"]
 
 
 @pytest.fixture(autouse=True)
@@ -33,15 +33,10 @@ def place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def best(place: Path) -> Path:
+def best(place: Path, smallest: Callable[[Path, dict[str, object]], None]) -> Path:
     """A small network's files, as a search writes them."""
-    space = mnasnet_space(classes=10, resolution=64)
-    spec = space.spec(space.corner("smallest"), name="small")
     path = place / "small.json"
-    path.write_text(spec.to_json())
-    network = build(spec, generator=torch.Generator().manual_seed(0))
-    about = {"trained_at_px": 16, "split_seed": 0, "fingerprint": spec.fingerprint(), "classes": list("0123456789")}
-    path.with_suffix(".safetensors").write_bytes(network_bytes(network, about))
+    smallest(path, {"trained_at_px": 16, "split_seed": 0, "classes": list("0123456789")})
     return path
 
 
@@ -148,6 +143,7 @@ MISTAKES = {
     "--budget-macs 1e6 --workers 0": "--workers must be an integer of at least 1, got 0",
     "--budget-macs 1e6 --weights nowhere.safetensors": "cannot read the weights file nowhere.safetensors",
     "--budget-macs 1e6 --weights other.safetensors": "give the files that belong together",
+    "--budget-macs 1e6 --weights broken.safetensors": "weights must be finite, those of",
     "--budget-macs 1e6 --seed 3": "the splits of --seed 0, got --seed 3",
     "--budget-macs 1e6 --data pairs": "tells 10 classes apart and the data have 2",
     "--budget-macs 1e6 --replay one": "--replay gives the outcomes of timing tests",
@@ -164,6 +160,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     network = build(read_spec(best), generator=torch.Generator().manual_seed(0))
     Path("other.safetensors").write_bytes(network_bytes(network, {"fingerprint": "0123456789abcdef"}))
+    network.get_submodule("stem.0.conv").get_parameter("weight").data[0] = float("nan")
+    Path("broken.safetensors").write_bytes(network_bytes(network, {}))
     if "pairs" in line:
         make_pairs(place)
     flags = line.split()

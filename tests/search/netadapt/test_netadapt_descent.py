@@ -55,14 +55,17 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 class Stub:
-    """A device on which a network takes as many ms as it has thousands of MACs, but for those named slower."""
+    """A device on which a network takes as many ms as it has thousands of MACs, but for those named slower, and those
+    named faster than anybody thought."""
 
-    def __init__(self, *slower: str) -> None:
-        self.slower, self.tests = slower, 0
+    def __init__(self, *slower: str, faster: tuple[str, ...] = ()) -> None:
+        self.slower, self.faster, self.tests = slower, faster, 0
 
     def pair(self, before: NetworkSpec, after: NetworkSpec) -> Timing:
         self.tests += 1
         ratio = 1.5 if after.fingerprint() in self.slower else macs(after) / macs(before)
+        if after.fingerprint() in self.faster:
+            ratio = 0.5
         return Timing(macs(before) / 1e3, macs(before) / 1e3 * ratio, ratio, ratio, ratio, 12)
 
     def alone(self, spec: NetworkSpec) -> Measurement:
@@ -175,6 +178,23 @@ def test_an_offer_that_measures_slower_is_not_taken(images: Dataset, tmp_path: P
     assert not refused.accepted
     assert one.accepted is not None
     assert one.accepted.fingerprint != taken.fingerprint
+
+
+def test_an_offer_that_measures_far_below_the_budget_is_not_taken_where_another_will_do(
+    images: Dataset, tmp_path: Path
+) -> None:
+    budget = 0.8 * macs(tiny()) / 1e3
+    first = refiner(images, tmp_path / "a", budget, timer=Stub())
+    first.run(start())
+    last = first.history.iterations[-1].accepted
+    assert last is not None
+    second = refiner(images, tmp_path / "b", budget, timer=Stub(faster=(last.fingerprint,)))
+    second.run(start())
+    end = second.history.iterations[-1]
+    passed_over = next(row for row in end.tried if row.fingerprint == last.fingerprint)
+    assert passed_over.timing is not None
+    assert not passed_over.accepted
+    assert 0.95 * budget <= end.cost <= budget
 
 
 class Cut(Exception):

@@ -45,7 +45,7 @@ def test_a_users_module_comes_down_to_the_budget_and_stays_as_it_was(images: Dat
     cost = MACS.of(trace(module.eval(), resolution=32).graph)
     found = prune_module(
         module, train=images.train, validation=images.validation, costing=MACS, budget=0.7 * cost, resolution=32,
-        step=0.15, shortlist=2, short_steps=2, images=100,
+        step=0.15, shortlist=2, short_steps=2, validation_images=100,
     )  # fmt: skip
     after = MACS.of(trace(found.module, resolution=32).graph)
     assert 0.5 * cost < after <= 0.7 * cost
@@ -60,7 +60,7 @@ def test_a_budget_out_of_reach_and_a_module_that_cannot_be_read_are_refused(imag
             return torch.fft.fft2(super().forward(x)).real
 
     given = {"train": images.train, "validation": images.validation, "costing": MACS, "resolution": 32}
-    quick = {"short_steps": 0, "shortlist": 1, "images": 50, "step": 0.9}
+    quick = {"short_steps": 0, "shortlist": 1, "validation_images": 50, "step": 0.9}
     with pytest.raises(InfeasibleBudget, match="no channel group of the module can be cut further"):
         prune_module(Own(), budget=1.0, **given, **quick)  # type: ignore[arg-type]
     with pytest.raises(UnsupportedModule, match="fft"):

@@ -97,7 +97,8 @@ def run(args: Any, place: Path) -> dict[str, Any]:
     _finish(command(args, network, "whole"), environment)
     whole_s = time.monotonic() - began
     rng = random.Random(args.seed)
-    again = command(args, network, "killed", "--replay", "whole")
+    replay = ("--replay", "whole") if args.unit == "ms" else ()
+    again = command(args, network, "killed", *replay)
     folder, changed, moments = place / "studies" / "killed", 0, []
     kept: dict[str, bytes] = {}
     for _ in range(args.kills):

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from search.console import Progress, clock_text
-from search.latency import Measurement, measure
+from search.latency import Measurement
+from search.meter import Meter
 from search.settings import Settings
 from search.study import out_of_memory
 from search.train import Recipe, TrainingDiverged, evaluate, train, wilson_interval
@@ -28,7 +29,6 @@ from searchspace.cost import costs
 from searchspace.errors import InvalidSpec, StorageError
 from searchspace.files import read_json, write_atomic
 from searchspace.graph import lower
-from searchspace.latency import LatencyTable
 from searchspace.nn import build
 from searchspace.spec import NetworkSpec
 from studies.storage import SUMMARY
@@ -43,7 +43,7 @@ Fitting = tuple[NetworkSpec, float, Measurement]  # the network, its width multi
 
 def run_baselines(
     summary: dict[str, Any], names: Sequence[str], settings: Settings, dataset: Dataset, recipe: Recipe,
-    table: LatencyTable, progress: Progress, folder: Path,
+    meter: Meter, progress: Progress, folder: Path,
 ) -> dict[str, Any]:  # fmt: skip
     """Train the zoo networks `names` as the winner of `summary` was; the summary with its "baselines", best first.
 
@@ -52,7 +52,7 @@ def run_baselines(
     recipe = replace(recipe, epochs=summary["winner"]["epochs"])
     effort = {
         "epochs": recipe.epochs, "seed": settings.seed, "data": dataset.fingerprint,
-        "device": json.loads(json.dumps(table.identity)),
+        "device": json.loads(json.dumps(meter.table.identity)),
     }  # fmt: skip
     path = folder / BASELINES
     runs = _stored(path)
@@ -64,7 +64,7 @@ def run_baselines(
     missing = [name for name in names if name not in done]
     seconds: list[float] = []
     progress.left_s = lambda: None  # the search's clock has run out; these have their own
-    fitting = fit_to_budget(missing, settings, len(dataset.classes), table, progress) if missing else {}
+    fitting = fit_to_budget(missing, settings, len(dataset.classes), meter, progress) if missing else {}
     for place, name in enumerate(missing):
         began = time.monotonic()
         progress.left_s = partial(_left_s, seconds, len(missing) - place, began)
@@ -101,7 +101,7 @@ def _left_s(seconds: Sequence[float], networks: int, began: float) -> float | No
 
 
 def fit_to_budget(
-    names: Sequence[str], settings: Settings, classes: int, table: LatencyTable, progress: Progress
+    names: Sequence[str], settings: Settings, classes: int, meter: Meter, progress: Progress
 ) -> dict[str, Fitting | None]:
     """For each name the network at the largest width of a grid of 0.05, at most 1, that measures within the budget.
 
@@ -115,9 +115,7 @@ def fit_to_budget(
     while asking:
         specs = {name: _spec(name, step * WIDTH_STEP, settings, classes) for name, step in asking.items()}
         built = {name: spec for name, spec in specs.items() if spec is not None}
-        found = dict(
-            zip(built, measure(list(built.values()), table=table, seconds=1.0 + 0.4 * len(built)), strict=True)
-        )
+        found = dict(zip(built, meter.networks(list(built.values()), seconds=1.0 + 0.4 * len(built)), strict=True))
         for name, step in asking.items():
             spec, one = specs[name], found.get(name)
             if spec is None or one is None:
@@ -147,9 +145,14 @@ def _train_one(
     cost = costs(lower(spec))
     row: dict[str, Any] = {
         "name": name, "width": width, "fingerprint": spec.fingerprint(), "params": cost.params, "macs": cost.macs,
-        "measured_latency_ms": measured.latency_ms, "measured_low_ms": measured.low_ms,
-        "measured_high_ms": measured.high_ms, "epochs": recipe.epochs,
+        "epochs": recipe.epochs, "predicted_latency_ms": measured.latency_ms,
     }  # fmt: skip
+    if measured.rounds:
+        del row["predicted_latency_ms"]
+        row |= {
+            "measured_latency_ms": measured.latency_ms, "measured_low_ms": measured.low_ms,
+            "measured_high_ms": measured.high_ms,
+        }  # fmt: skip
     what = f"baseline {name}, width {width:g}, {measured.latency_ms:.1f} ms"
     progress.line(f"{what}: training for {recipe.epochs} epochs")
     checkpoint = folder / f"baseline-{row['fingerprint']}-{recipe.epochs}.ckpt"

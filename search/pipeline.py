@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 
 from search import data as images
 from search.baselines import run_baselines
 from search.candidates import Pricer
 from search.console import Progress
+from search.contract import Contract
 from search.latency import table_for
-from search.latency.runtimes import runtime
+from search.latency.runtimes import is_here, runtime
+from search.meter import Meter
+from search.netadapt.costing import Costing
 from search.opened import sole_runner, stored_settings
 from search.settings import Settings, check_same
-from search.study import Clock, Search, make_pruner, make_sampler, recover
+from search.study import Clock, Search, make_pruner, make_sampler, measured_before, recover
 from search.train import Recipe
 from search.winner import Winner, crown, write_winner
 from searchspace import zoo
@@ -30,7 +32,7 @@ from searchspace.cost import costs
 from searchspace.errors import InvalidChoice, InvalidData, PhinasError, StorageError
 from searchspace.files import write_atomic
 from searchspace.graph import lower
-from searchspace.latency import LatencyTable
+from searchspace.latency import LatencyTable, describe, read_table
 from searchspace.mnasnet_space import KNOWN
 from searchspace.space import Choices, SearchSpace
 from studies.frame import TRIALS_CSV, read_summary, write_trials_csv
@@ -82,7 +84,7 @@ def _run(
         now = {"data_fingerprint": dataset.fingerprint, "device": json.loads(json.dumps(table.identity))}
         check_same(name, study.user_attrs["settings"], now)
         recipe = recipe_for(settings)
-        summary = run_baselines(summary, baselines, settings, dataset, recipe, table, progress, folder)
+        summary = run_baselines(summary, baselines, settings, dataset, recipe, Meter(table), progress, folder)
     return summary
 
 
@@ -104,9 +106,19 @@ def _inputs(settings: Settings, progress: Progress) -> tuple[images.Dataset, Lat
 
 
 def _table(space: SearchSpace, settings: Settings, progress: Progress) -> LatencyTable:
+    """The table of --latency, or this device's."""
+    if settings.latency is not None:
+        table = read_table(Path(settings.latency))
+        settings.check_table(table)
+        if not is_here(table.identity):
+            progress.line(
+                f"nothing is measured: the table is of another device or setting ({describe(table.identity)})"
+            )
+        return table
     return table_for(
-        space, seed=settings.seed, progress=progress.update, note=progress.line, runtime=runtime(settings.runtime)
-    )
+        space, seed=settings.seed, progress=progress.update, note=progress.line,
+        runtime=runtime(settings.runtime, threads=settings.threads),
+    )  # fmt: skip
 
 
 def _images(settings: Settings, progress: Progress) -> images.Dataset:
@@ -148,7 +160,10 @@ def _finished_already(study: optuna.Study, settings: Settings, folder: Path) -> 
 
 
 def _search(settings: Settings, study: optuna.Study, clock: Clock, progress: Progress, folder: Path) -> dict[str, Any]:
-    runtime(settings.runtime)  # one that is not installed is told before images are read
+    if settings.latency is None:
+        runtime(settings.runtime, threads=settings.threads)  # one that is not installed is told before images are read
+    else:
+        settings.check_table(read_table(Path(settings.latency)))
     dataset = _images(settings, progress)
     progress.line(
         f"images: {dataset.name}, {len(dataset.train)} to train and {len(dataset.validation)} to validate at "
@@ -205,22 +220,26 @@ def _prepare(
     settings: Settings, study: optuna.Study, clock: Clock, progress: Progress, dataset: images.Dataset,
     space: SearchSpace, table: LatencyTable, recipe: Recipe,
 ) -> Search:  # fmt: skip
-    pricer = Pricer(space, table.latency_ms)
+    pricer = Pricer(space, Costing("ms", table).of)  # which estimates kernels that a table of another device lacks
     fastest = pricer.check_budget(settings.budget_ms)
-    limit_ms = table.limit_ms(settings.goal_ms, settings.confidence)
+    known, cut_off = recover(study)
+    contract = Contract(
+        table, goal_ms=settings.goal_ms, confidence=settings.confidence, fastest_ms=fastest.latency_ms,
+        known=measured_before(study),
+    )  # fmt: skip
     goal = "the budget" if settings.overshoot == 1 else f"{settings.overshoot:g} times the budget"
     why = f"there they meet {goal} with a probability of {settings.confidence:.0%}"
-    if fastest.latency_ms > limit_ms:
-        limit_ms, why = settings.goal_ms, f"with a probability of {settings.confidence:.0%} none would do"
+    if not contract.keeps:
+        why = f"with a probability of {settings.confidence:.0%} none would do"
     progress.line(
-        f"the fastest network takes {fastest.latency_ms:.1f} ms; candidates are kept within {limit_ms:.2f} ms: {why}"
+        f"the fastest network takes {fastest.latency_ms:.1f} ms; candidates are kept within {contract.limit_ms:.2f} "
+        f"ms: {why}"
     )
-    known, cut_off = recover(study)
     if known or cut_off:
         progress.line(f"going on with {len(known)} networks tried before; {cut_off} cut off are run again")
-    study.sampler = make_sampler(settings, pricer, limit_ms, known, _starts(space))
+    study.sampler = make_sampler(settings, pricer, contract.limit_ms, known, _starts(space))
     study.pruner = make_pruner(recipe)
-    return Search(study, settings, pricer, dataset, recipe, limit_ms, clock, progress, known)
+    return Search(study, settings, pricer, dataset, recipe, contract, Meter(table), clock, progress, known)
 
 
 def _starts(space: SearchSpace) -> list[Choices]:
@@ -235,6 +254,18 @@ def _starts(space: SearchSpace) -> list[Choices]:
         with suppress(InvalidChoice):
             inside.append(space.encode(zoo.get(name)))
     return list({space.spec(choices).fingerprint(): choices for choices in reversed(inside)}.values())[::-1]
+
+
+def _measured(winner: Winner) -> dict[str, Any]:
+    """What was measured of the winner; nothing where the table is of another device."""
+    found = winner.measured
+    if not found.rounds:
+        return dict.fromkeys(("as_predicted", "measured_latency_ms", "measured_low_ms", "measured_high_ms", "noisy"))
+    return {
+        "as_predicted": winner.predicted_low_ms <= found.latency_ms <= winner.predicted_high_ms,
+        "measured_latency_ms": found.latency_ms, "measured_low_ms": found.low_ms, "measured_high_ms": found.high_ms,
+        "noisy": found.noisy,
+    }  # fmt: skip
 
 
 def summarise(search: Search, winner: Winner, dataset: images.Dataset, folder: Path) -> dict[str, Any]:
@@ -261,11 +292,7 @@ def summarise(search: Search, winner: Winner, dataset: images.Dataset, folder: P
             "predicted_latency_ms": winner.predicted_latency_ms,
             "predicted_low_ms": winner.predicted_low_ms,
             "predicted_high_ms": winner.predicted_high_ms,
-            "as_predicted": winner.predicted_low_ms <= winner.measured.latency_ms <= winner.predicted_high_ms,
-            "measured_latency_ms": winner.measured.latency_ms,
-            "measured_low_ms": winner.measured.low_ms,
-            "measured_high_ms": winner.measured.high_ms,
-            "noisy": winner.measured.noisy,
+            **_measured(winner),
             "search_accuracy": winner.search_accuracy,
             "validation_accuracy": winner.validation_accuracy,
             "test_accuracy": winner.test_accuracy,
@@ -274,6 +301,7 @@ def summarise(search: Search, winner: Winner, dataset: images.Dataset, folder: P
             "test_images": winner.test_images,
             "epochs": winner.epochs,
         },
+        "correction": {"networks": search.contract.networks, "factor": search.contract.factor},
         "refined": winner.refined,
         "rejected": list(winner.rejected),
         "trials": counts,
@@ -284,7 +312,7 @@ def summarise(search: Search, winner: Winner, dataset: images.Dataset, folder: P
         "proxy_resolution": dataset.resolution,
         "classes": list(dataset.classes),
         "skipped_images": list(dataset.skipped),
-        "threads": torch.get_num_threads(),
+        "threads": search.meter.table.identity["threads"],
         "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "settings": search.study.user_attrs["settings"],
     }

@@ -33,19 +33,12 @@ def report(summary: dict[str, Any]) -> str:
 
 def _figures(summary: dict[str, Any]) -> list[str]:
     winner = summary["winner"]
-    held = "within" if summary["within_budget"] else "NOT within"
     trials = summary["trials"]
-    noisy = "; the machine was noisy" if winner["noisy"] else ""
-    promise = "as predicted" if winner["as_predicted"] else "outside the prediction"
     lines = [
         f"accuracy   test {winner['test_accuracy']:.1%} (95 % interval {winner['test_low']:.1%} to "
         f"{winner['test_high']:.1%}, {winner['test_images']} images), validation "
         f"{winner['validation_accuracy']:.1%}, at {summary['proxy_resolution']} px",
-        f"latency    measured {winner['measured_latency_ms']:.2f} ms ({winner['measured_low_ms']:.2f} to "
-        f"{winner['measured_high_ms']:.2f}) at {summary['resolution']} px, {_runtime(summary)}: {held} the "
-        f"budget of {summary['budget_ms']:g} ms{noisy}",
-        f"           predicted {winner['predicted_latency_ms']:.2f} ms ({winner['predicted_low_ms']:.2f} to "
-        f"{winner['predicted_high_ms']:.2f} in 9 of 10 networks): {promise}",
+        *_latency(summary),
         f"size       {winner['params'] / 1e6:.2f} M parameters, {winner['macs'] / 1e6:.0f} M MACs "
         f"at {summary['resolution']} px",
         f"search     {trials.get('trained', 0)} networks trained, {trials.get('stopped_early', 0)} stopped early, "
@@ -55,7 +48,7 @@ def _figures(summary: dict[str, Any]) -> list[str]:
     if summary.get("refined"):
         lines.append(_pruning(summary["refined"]))
     lines += [
-        f"           trial {row['trial']} was better but measured {row['measured_latency_ms']:.2f} ms: passed over"
+        f"           trial {row['trial']} was better but takes {row['measured_latency_ms']:.2f} ms: passed over"
         for row in summary["rejected"]
     ]
     if summary["times_tested"] > 1:
@@ -65,16 +58,48 @@ def _figures(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _latency(summary: dict[str, Any]) -> list[str]:
+    """What the winner measured, what was predicted of it, and whether the promise held."""
+    winner, budget = summary["winner"], f"the budget of {summary['budget_ms']:g} ms"
+    held = f"{'within' if summary['within_budget'] else 'NOT within'} {budget}"
+    where = f"at {summary['resolution']} px, {_runtime(summary)}"
+    predicted = (
+        f"predicted {winner['predicted_latency_ms']:.2f} ms ({winner['predicted_low_ms']:.2f} to "
+        f"{winner['predicted_high_ms']:.2f} in 9 of 10 networks)"
+    )
+    if winner["measured_latency_ms"] is None:
+        return [
+            f"latency    {predicted} {where}: {held}",
+            "           not measured: the table is of another device or setting",
+        ]
+    noisy = "; the machine was noisy" if winner["noisy"] else ""
+    learnt = summary.get("correction", {"networks": 0})
+    bias = f"; {learnt['networks']} networks measured {learnt['factor'] - 1:+.1%}" if learnt["networks"] else ""
+    return [
+        f"latency    measured {winner['measured_latency_ms']:.2f} ms ({winner['measured_low_ms']:.2f} to "
+        f"{winner['measured_high_ms']:.2f}) {where}: {held}{noisy}",
+        f"           {predicted}: {'as predicted' if winner['as_predicted'] else 'outside the prediction'}{bias}",
+    ]
+
+
 def _pruning(refined: dict[str, Any]) -> str:
+    timed = ", each step measured to be no slower" if refined.get("timed", True) else ""
     return (
         f"pruning    from {refined['start_ms']:.2f} ms in {refined['iterations']} steps ({refined['proposals']} "
-        f"offers), each step measured to be no slower: python -m studies {refined['study']}"
+        f"offers){timed}: python -m studies {refined['study']}"
     )
 
 
 def _runtime(summary: dict[str, Any]) -> str:
-    threads = summary.get("threads", 1)
-    return f"{RUNTIMES[summary['settings'].get('runtime', 'eager')]}, {threads} thread{'s' if threads > 1 else ''}"
+    device = summary["settings"].get("device") or {}
+    threads = device.get("threads", summary.get("threads", 1))
+    name = device.get("runtime") or RUNTIMES[summary["settings"].get("runtime", "eager")]
+    return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _ms(row: dict[str, Any]) -> str:
+    """Measured, or predicted where nothing is measured."""
+    return f"{row.get('measured_latency_ms') or row['predicted_latency_ms']:.2f}"
 
 
 def _baselines(summary: dict[str, Any]) -> list[str]:
@@ -84,11 +109,12 @@ def _baselines(summary: dict[str, Any]) -> list[str]:
     winner = {**summary["winner"], "name": f"winner: trial {summary['winner']['trial']}", "status": "trained"}
     rows = [row for row in (winner, *summary["baselines"]) if row["status"] == "trained"]
     rows.sort(key=lambda row: -row["test_accuracy"])
-    headers = ["network", "width", "params", "MACs", "measured ms", "validation", "test", "95 % interval"]
+    kind = "measured" if winner["measured_latency_ms"] is not None else "predicted"
+    headers = ["network", "width", "params", "MACs", f"{kind} ms", "validation", "test", "95 % interval"]
     cells = [
         [
             row["name"], f"{row['width']:g}" if "width" in row else "-", short(row["params"]), short(row["macs"]),
-            f"{row['measured_latency_ms']:.2f}", f"{row['validation_accuracy']:.1%}", f"{row['test_accuracy']:.1%}",
+            _ms(row), f"{row['validation_accuracy']:.1%}", f"{row['test_accuracy']:.1%}",
             f"{row['test_low']:.1%} to {row['test_high']:.1%}",
         ]
         for row in rows
@@ -111,8 +137,10 @@ def _source(settings: dict[str, Any]) -> str:
 
 
 def _runtime_flag(settings: dict[str, Any]) -> str:
-    name = settings.get("runtime", "eager")
-    return "" if name == "eager" else f"--runtime {name} "
+    if settings.get("latency"):
+        return f"--latency {shlex.quote(settings['latency'])} "
+    name, threads = settings.get("runtime", "eager"), settings.get("threads")
+    return ("" if name == "eager" else f"--runtime {name} ") + (f"--threads {threads} " if threads else "")
 
 
 def grow_command(settings: dict[str, Any], folder: Path) -> str:

@@ -3,13 +3,15 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from search.latency.runtimes import RUNTIMES
 from search.reward import REWARDS
 from search.settings import DEFAULT_MINUTES, SAMPLERS, Settings
 from searchspace import zoo
 from searchspace.command import CommandParser, integer, number, show
-from searchspace.errors import PhinasError
+from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.latency import read_table
 
 _DESCRIPTION = """\
 Find the most accurate network that runs within a latency budget on this machine.
@@ -26,6 +28,7 @@ examples:
   python -m search.run --budget-ms 20 --baselines              and: was it worth it? published networks beside it
   python -m search.run --budget-ms 20 --baselines mnasnet_a1,mobilenet_v3_large
   python -m search.run --budget-ms 5 --trials 10 --json        ten candidates, however long they take
+  python -m search.run --budget-ms 30 --latency phone.json     for another device, by its table
 
 afterwards:
   python -m studies                                            your studies
@@ -47,8 +50,8 @@ def parser() -> argparse.ArgumentParser:
     add("--study", metavar="NAME", help="name of the study (default: made of data and budget)")
     add("--fresh", action="store_true", help="set an existing study of this name aside and start anew")
     add("--seed", type=integer, default=0, help="splits, first weights, proposals (default: %(default)s)")
-    add("--resolution", type=integer, default=Settings.resolution, metavar="PX",
-        help="pixels of the deployed network; latency is measured there (default: %(default)s)")  # fmt: skip
+    add("--resolution", type=integer, metavar="PX", help="pixels of the deployed network; latency is measured there "
+        f"(default: {Settings.resolution}, or the table's of --latency)")  # fmt: skip
     add("--proxy-resolution", type=integer, default=Settings.proxy_resolution, metavar="PX",
         help="pixels the networks are trained and tested at (default: %(default)s)")  # fmt: skip
     add("--reward", default="feasible", metavar="NAME",
@@ -58,8 +61,13 @@ def parser() -> argparse.ArgumentParser:
     add("--confidence", type=number, default=Settings.confidence, metavar="P",
         help="train only candidates that meet the budget with this probability, by the latency table's own error "
         "(default: %(default)s)")  # fmt: skip
-    add("--runtime", default=Settings.runtime, metavar="NAME",
-        help=f"what runs the deployed network: {', '.join(RUNTIMES)} (default: %(default)s torch)")  # fmt: skip
+    add("--runtime", metavar="NAME", help=f"what runs the deployed network: {', '.join(RUNTIMES)} (default: "
+        f"{Settings.runtime} torch, or the table's of --latency)")  # fmt: skip
+    add("--threads", type=integer, metavar="N", help="threads of the deployed network (default: as many as torch has "
+        "here, or the table's of --latency); training uses all that torch has")  # fmt: skip
+    add("--latency", metavar="FILE.json", help="latency table of any device (python -m search.latency build --out, "
+        "adapt or import; default: this device's, measured first); networks are measured where it is this device's, "
+        "else it is taken at its word")  # fmt: skip
     add("--overshoot", type=number, default=Settings.overshoot, metavar="F", help="look at networks up to F times the "
         "budget and prune the winner down to it (python -m search.netadapt); 1 searches within the budget alone "
         "(default: %(default)s)")  # fmt: skip
@@ -80,6 +88,14 @@ def settings_from(args: argparse.Namespace) -> Settings:
     space_file = flags.pop("space")
     for flag in ("fresh", "json", "baselines"):
         del flags[flag]
+    if args.latency is not None:
+        for flag, value in (("runtime", args.runtime), ("threads", args.threads)):
+            if value is not None:
+                raise InvalidArgument(
+                    f"a table says what runs the network, got --latency and --{flag} {value}: give one of them"
+                )
+        flags["resolution"] = args.resolution or read_table(Path(args.latency)).identity["resolution"]
+    flags = {name: value for name, value in flags.items() if value is not None}
     return Settings(space_file=space_file, **flags)
 
 

@@ -53,7 +53,7 @@ def trial_choices(space: SearchSpace, trial: optuna.Trial | FrozenTrial) -> Choi
 
 
 class BudgetSampler(optuna.samplers.BaseSampler):
-    """Proposes networks of predicted latency <= budget_ms whose fingerprint is not in `known`.
+    """Proposes networks of predicted latency <= budget_ms, which may change, whose fingerprint is not in `known`.
 
     known: fingerprints tried already, read at every proposal (the caller adds to it); finished and running trials of
     the study count too. starting_points: proposed first, brought within the budget where they are above it.
@@ -75,7 +75,7 @@ class BudgetSampler(optuna.samplers.BaseSampler):
         self._features = _Features(pricer.space)
         self._starts: list[Candidate] = []
         self._fastest: Candidate | None = None
-        self._floor_ms: float | None = None
+        self._middle_ms: float | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._distributions
@@ -116,6 +116,8 @@ class BudgetSampler(optuna.samplers.BaseSampler):
         for index, choices in enumerate(self.starting_points):
             if index == len(self._starts):
                 self._starts.append(moves.shrink(choices))
+            elif self._starts[index].latency_ms > self.budget_ms and self._starts[index].fingerprint not in taken:
+                self._starts[index] = moves.shrink(choices)  # the budget came down meanwhile
             if self._starts[index].fingerprint not in taken:
                 return self._starts[index]
         values = _values(study, whole)
@@ -157,11 +159,10 @@ class BudgetSampler(optuna.samplers.BaseSampler):
 
     def _used_budget_ms(self) -> float:
         """USED_BUDGET of the budget, or the median of random networks where the budget is more than generous."""
-        if self._floor_ms is None:
+        if self._middle_ms is None:
             rng, price, space = random.Random(self.seed), self.pricer.price, self.pricer.space
-            middle_ms = statistics.median(price(space.sample(rng)).latency_ms for _ in range(31))
-            self._floor_ms = min(USED_BUDGET * self.budget_ms, middle_ms)
-        return self._floor_ms
+            self._middle_ms = statistics.median(price(space.sample(rng)).latency_ms for _ in range(31))
+        return min(USED_BUDGET * self.budget_ms, self._middle_ms)
 
 
 def _values(study: optuna.Study, trials: list[FrozenTrial]) -> dict[int, float]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from search.latency.runtimes import RUNTIMES
 from search.reward import by_name
-from searchspace.errors import InvalidArgument, StudyMismatch
+from searchspace.errors import InvalidArgument, InvalidTable, StudyMismatch
+from searchspace.latency import LatencyTable
 from searchspace.mnasnet_space import mnasnet_space, space_from_toml
 from searchspace.space import SearchSpace
 
@@ -29,6 +30,8 @@ class Settings:
     proxy_resolution: pixels that candidates are trained at; resolution: pixels that latency is measured at.
     confidence: the probability of measuring within the budget that a candidate's prediction must leave.
     runtime: what runs the deployed network; latency is measured with it.
+    threads: of the deployed network; None for as many as torch uses in this process.
+    latency: the file of a latency table, of any device; None for this device's own.
     overshoot: the search looks at networks up to so many times the budget, and pruning brings the winner down to it
         (search.netadapt); 1 searches within the budget and prunes nothing.
     epochs, images: the short training's length and training images; None takes the recipe's and the data's own.
@@ -43,6 +46,8 @@ class Settings:
     sampler: str = "gp"
     confidence: float = DEFAULT_CONFIDENCE
     runtime: str = "eager"
+    threads: int | None = None
+    latency: str | None = None
     overshoot: float = 1.15
     seed: int = 0
     space_file: str | None = None
@@ -61,7 +66,10 @@ class Settings:
         _check("--confidence", self.confidence, 0.5 <= self.confidence < 1, "a probability from 0.5 to less than 1")
         _check("--overshoot", self.overshoot, 1 <= self.overshoot <= MAX_OVERSHOOT, f"from 1 to {MAX_OVERSHOOT:g}")
         _check("--runtime", self.runtime, self.runtime in RUNTIMES, f"one of {', '.join(RUNTIMES)}")
-        for flag, count in (("--epochs", self.epochs), ("--images", self.images), ("--trials", self.trials)):
+        for flag, count in (
+            ("--epochs", self.epochs), ("--images", self.images), ("--trials", self.trials),
+            ("--threads", self.threads),
+        ):  # fmt: skip
             _check(flag, count, count is None or count >= 1, "an integer of at least 1")
         minutes = self.minutes
         _check("--minutes", minutes, minutes is None or 0 < minutes < math.inf, "a number of minutes above 0")
@@ -95,13 +103,24 @@ class Settings:
             return mnasnet_space(classes=classes, resolution=self.resolution)
         return space_from_toml(Path(self.space_file), classes=classes, resolution=self.resolution)
 
+    def check_table(self, table: LatencyTable) -> None:
+        """Raises InvalidTable for a table of other pixels: all its kernels are of networks at its own."""
+        pixels = table.identity["resolution"]
+        if pixels != self.resolution:
+            raise InvalidTable(
+                f"--resolution must be that of the table {self.latency}, {pixels} px, got {self.resolution}: leave "
+                "--resolution out, or measure a table there with python -m search.latency build --resolution "
+                f"{self.resolution}"
+            )
+
     def identity(self) -> dict[str, Any]:
         """The settings that must agree for a study to go on."""
         own = asdict(self)
         for free in ("study", "minutes", "trials"):
             del own[free]
         own["data"] = None if self.data == "digits" else self.data and resolved_source(self.data)
-        own["space_file"] = self.space_file and str(Path(self.space_file).resolve())
+        for file in ("space_file", "latency"):
+            own[file] = own[file] and str(Path(own[file]).resolve())
         return own
 
 

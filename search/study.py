@@ -14,19 +14,22 @@ import torch
 
 from search.candidates import Candidate, Pricer
 from search.console import Progress, clock_text
+from search.contract import Contract
+from search.meter import Meter
 from search.reward import by_name
 from search.sampler import BudgetSampler, SpaceExhausted, distributions, trial_choices
 from search.settings import Settings
 from search.train import Outcome, Recipe, TrainingDiverged, train
 from searchspace.errors import PhinasError
 from searchspace.nn import build
-from studies.schema import Status
+from studies.schema import MEASURED, Status
 
 if TYPE_CHECKING:
     from search.data import Dataset
 
 SEARCH_SHARE = 0.66  # of the time limit, the rest is the winner's
 FAILURES_IN_A_ROW = 5
+MEASURE_S = 1.5  # timing of a network that is the best so far
 LONGER = 4  # the winner's training in short trainings, where no time limit says how long
 
 
@@ -49,14 +52,16 @@ class Clock:
 
 @dataclass
 class Search:
-    """One study and what its trials need. `limit_ms` is what predictions are held to (the budget less a margin)."""
+    """One study and what its trials need. Networks that are the best so far are measured at once, and the contract, by
+    which candidates are held to the budget, learns from them."""
 
     study: optuna.Study
     settings: Settings
     pricer: Pricer
     data: Dataset
     recipe: Recipe
-    limit_ms: float
+    contract: Contract
+    meter: Meter
     clock: Clock
     progress: Progress
     fingerprints: set[str]
@@ -68,6 +73,11 @@ class Search:
         if limit is not None or self._ends_at is None:
             return limit
         return max(0.0, self._ends_at - time.monotonic())
+
+    @property
+    def target_ms(self) -> float:
+        """What the winner must come to."""
+        return self.meter.target_ms(self.settings.budget_ms, self.settings.confidence)
 
     def _estimate(self) -> None:
         """Work out when a search without a time limit will end."""
@@ -170,7 +180,7 @@ class Search:
 
         def on_epoch(epoch: int, accuracy: float) -> None:
             history.append(accuracy)
-            trial.report(reward(accuracy, candidate.latency_ms, self.settings.goal_ms), epoch)
+            trial.report(reward(accuracy, self._expected_ms(candidate), self.settings.goal_ms), epoch)
             if epoch < self.recipe.epochs and trial.should_prune():
                 raise optuna.TrialPruned
 
@@ -187,7 +197,7 @@ class Search:
 
     def _succeed(self, trial: optuna.Trial, candidate: Candidate, outcome: Outcome, what: str) -> None:
         reward = by_name(self.settings.reward)
-        value = reward(outcome.accuracy, candidate.latency_ms, self.settings.goal_ms)
+        value = reward(outcome.accuracy, self._expected_ms(candidate), self.settings.goal_ms)
         attrs = {
             "status": Status.TRAINED,
             "accuracy": outcome.accuracy,
@@ -198,9 +208,29 @@ class Search:
         }
         best = self.finished()[:1]
         self._end(trial, optuna.trial.TrialState.COMPLETE, attrs, value)
-        mark = ", the best so far" if not best or value > (best[0].value or 0.0) else ""
+        is_best = not best or value > (best[0].value or 0.0)
+        mark = ", the best so far" if is_best else ""
         took = clock_text(outcome.seconds)
         self.progress.line(f"{what}: {outcome.accuracy:.1%} validation accuracy in {took}{mark}")
+        if is_best and self.meter.measures:
+            self._measure(trial.number, candidate)
+
+    def _expected_ms(self, candidate: Candidate) -> float:
+        return candidate.latency_ms * self.contract.factor
+
+    def _measure(self, number: int, candidate: Candidate) -> None:
+        """Measure a network, and hold those to come to what it teaches."""
+        self.progress.update(1.0, f"measuring trial {number}")
+        (found,) = self.meter.networks([candidate.spec], seconds=MEASURE_S)
+        record_measured(self.study, {number: found.latency_ms})
+        if found.noisy:
+            return
+        self.contract.learn(candidate.latency_ms, found.latency_ms)
+        self.study.sampler.budget_ms = self.contract.limit_ms  # type: ignore[union-attr]
+        self.progress.line(
+            f"trial {number} measures {found.latency_ms:.2f} ms, {candidate.latency_ms:.2f} were predicted: "
+            f"predictions count {self.contract.factor - 1:+.1%} from here on"
+        )
 
     def _end(
         self, trial: optuna.Trial, state: optuna.trial.TrialState, attrs: dict[str, Any], value: float | None = None
@@ -220,6 +250,19 @@ def out_of_memory(error: RuntimeError) -> bool:
     """Whether an error of torch says that memory ran out."""
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def record_measured(study: optuna.Study, found: dict[int, float]) -> None:
+    """Keep what trials measured, in ms: a trial that is finished cannot be written to."""
+    known = dict(study.user_attrs.get(MEASURED, {}))
+    study.set_user_attr(MEASURED, known | {str(number): ms for number, ms in found.items()})
+
+
+def measured_before(study: optuna.Study) -> list[tuple[float, float]]:
+    """(predicted, measured) ms of the trials that were measured."""
+    trials = {str(trial.number): trial for trial in study.get_trials(deepcopy=False)}
+    known = study.user_attrs.get(MEASURED, {})
+    return [(trials[number].user_attrs["predicted_latency_ms"], ms) for number, ms in known.items()]
 
 
 def make_sampler(

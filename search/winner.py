@@ -11,9 +11,9 @@ import torch
 
 from search.augment import CENTRE, SCALE
 from search.console import clock_text
-from search.latency import Measurement, measure, measure_modules
+from search.latency import Measurement
 from search.netadapt.settings import pruning_time_s
-from search.study import LONGER, Search
+from search.study import LONGER, Search, record_measured
 from search.train import evaluate, train, wilson_interval
 from searchspace.errors import InfeasibleBudget
 from searchspace.files import write_atomic
@@ -58,9 +58,7 @@ def spec_of(trial: optuna.trial.FrozenTrial) -> NetworkSpec:
     return NetworkSpec.from_json(trial.user_attrs["spec"])
 
 
-def finalists_within(
-    search: Search, table: LatencyTable, limit_ms: float
-) -> tuple[list[optuna.trial.FrozenTrial], list[dict[str, Any]]]:
+def finalists_within(search: Search, limit_ms: float) -> tuple[list[Finalist], list[dict[str, Any]]]:
     """Trained trials that measure within `limit_ms`, best first, and those that did not.
 
     The best FINALISTS are measured in one interleaved run; if all are over the budget the next ones follow, until
@@ -70,35 +68,34 @@ def finalists_within(
     budget_ms = limit_ms
     trials = search.finished()
     rejected: list[dict[str, Any]] = []
-    fallback: list[optuna.trial.FrozenTrial] = []
+    fallback: list[Finalist] = []
     for start in range(0, len(trials), FINALISTS):
         group = trials[start : start + FINALISTS]
-        found = measure(
+        found = search.meter.networks(
             [spec_of(trial) for trial in group],
-            table=table,
             progress=lambda fraction, what: search.progress.update(fraction, f"measuring finalists: {what}"),
         )
-        _record(search.study, group, found)
+        _record(search, group, found)
         passing = []
         for trial, one in zip(group, found, strict=True):
             if one.high_ms <= budget_ms:
-                passing.append(trial)
+                passing.append(Finalist(trial, one.latency_ms))
                 continue
             if one.latency_ms <= budget_ms:
-                fallback.append(trial)
+                fallback.append(Finalist(trial, one.latency_ms))
             rejected.append({"trial": trial.number, "measured_latency_ms": one.latency_ms})
             if not passing:
                 search.progress.line(
-                    f"trial {trial.number} ({trial.user_attrs['accuracy']:.1%}) measures {one.latency_ms:.2f} ms "
+                    f"trial {trial.number} ({trial.user_attrs['accuracy']:.1%}) {_takes(one)} {one.latency_ms:.2f} ms "
                     f"({one.low_ms:.2f} to {one.high_ms:.2f}): not surely within {budget_ms:g} ms, the next is taken"
                 )
         if passing:
-            return passing, [row for row in rejected if _better(trials, row["trial"], passing[0].number)]
+            return passing, [row for row in rejected if _better(trials, row["trial"], passing[0].trial.number)]
     if fallback:
         return fallback, rejected
     nearest = min(rejected, key=lambda row: float(row["measured_latency_ms"]))
     raise InfeasibleBudget(
-        f"none of the {len(trials)} trained networks measures within {budget_ms:g} ms; the nearest is trial "
+        f"none of the {len(trials)} trained networks is within {budget_ms:g} ms; the nearest is trial "
         f"{nearest['trial']} with {nearest['measured_latency_ms']:.2f} ms. Go on searching with more --minutes or "
         "--trials, or raise --budget-ms"
     )
@@ -110,10 +107,21 @@ def _better(trials: list[optuna.trial.FrozenTrial], number: int, other: int) -> 
     return order.index(number) < order.index(other)
 
 
-def _record(study: optuna.Study, trials: list[optuna.trial.FrozenTrial], found: list[Measurement]) -> None:
-    measured = dict(study.user_attrs.get("measured_latency_ms", {}))
-    measured |= {str(trial.number): one.latency_ms for trial, one in zip(trials, found, strict=True)}
-    study.set_user_attr("measured_latency_ms", measured)
+def _takes(found: Measurement) -> str:
+    return "measures" if found.rounds else "is predicted at"
+
+
+def _record(search: Search, trials: list[optuna.trial.FrozenTrial], found: list[Measurement]) -> None:
+    if search.meter.measures:
+        pairs = zip(trials, found, strict=True)
+        record_measured(search.study, {trial.number: one.latency_ms for trial, one in pairs})
+
+
+class Finalist(NamedTuple):
+    """A trained trial and what its network takes, in ms."""
+
+    trial: optuna.trial.FrozenTrial
+    latency_ms: float
 
 
 class _Plan(NamedTuple):
@@ -142,19 +150,19 @@ def crown(search: Search, table: LatencyTable, folder: Path) -> tuple[Winner, Ne
     If pruning cannot bring it there, or the trained module measures over the budget, the next finalist is taken; where
     none of what the search looked at comes down, one that measures within the budget as it is.
     """
-    budget_ms = search.settings.budget_ms
-    finalists, rejected = finalists_within(search, table, search.settings.goal_ms)
+    budget_ms = search.target_ms
+    finalists, rejected = finalists_within(search, search.settings.goal_ms)
     found = _first_within(search, table, folder, finalists, rejected)
     if found is None and search.settings.overshoot > 1:
-        finalists, _ = finalists_within(search, table, budget_ms)
+        finalists, _ = finalists_within(search, search.settings.budget_ms)
         found = _first_within(search, table, folder, finalists, rejected)
     if found is None:
         raise InfeasibleBudget(
-            f"none of the {len(finalists)} finalists measures within {budget_ms:g} ms or could be pruned to it: go on "
+            f"none of the {len(finalists)} finalists is within {budget_ms:g} ms or could be pruned to it: go on "
             "searching with more --minutes or --trials, or raise --budget-ms"
         )
     if found.refined is None:
-        _record(search.study, [found.trial], [found.measured])
+        _record(search, [found.trial], [found.measured])
     predicted_ms, predicted_low_ms, predicted_high_ms, _ = table.predict(lower(found.spec))
     accuracy, low, high, images = found.test or _tested(search, found.module)
     winner = Winner(
@@ -169,14 +177,13 @@ def crown(search: Search, table: LatencyTable, folder: Path) -> tuple[Winner, Ne
 
 
 def _first_within(
-    search: Search, table: LatencyTable, folder: Path, finalists: list[optuna.trial.FrozenTrial],
+    search: Search, table: LatencyTable, folder: Path, finalists: list[Finalist],
     rejected: list[dict[str, Any]],
 ) -> _Crowned | None:  # fmt: skip
     """The first finalist that is within the budget once it is trained, and pruned where it has to be. Without pruning
     the last one is taken as it is."""
-    budget_ms = search.settings.budget_ms
-    for place, trial in enumerate(finalists):
-        known_ms = float(search.study.user_attrs["measured_latency_ms"][str(trial.number)])
+    budget_ms = search.target_ms
+    for place, (trial, known_ms) in enumerate(finalists):
         plan = _plan(search, trial, known_ms)
         found = (_pruned if plan.last else _trained)(search, trial, table, folder, plan)
         last = search.settings.overshoot == 1 and place == len(finalists) - 1
@@ -185,7 +192,7 @@ def _first_within(
         now_ms = known_ms if found is None else found.measured.latency_ms
         rejected.append({"trial": trial.number, "measured_latency_ms": now_ms})
         search.progress.line(
-            f"trial {trial.number} measures {now_ms:.2f} ms, over the budget of {budget_ms:g} ms: the next is taken"
+            f"trial {trial.number} takes {now_ms:.2f} ms, over the budget of {budget_ms:g} ms: the next is taken"
         )
     return None
 
@@ -203,7 +210,7 @@ def _trained(
     spec = spec_of(trial)
     module, validation_accuracy, epochs = train_longer(search, trial, folder, plan.first)
     search.progress.update(1.0, "measuring the winner")
-    measured = measure_modules([module], [spec], table=table)[0]
+    (measured,) = search.meter.modules([module], [spec])
     return _Crowned(trial, spec, module, measured, validation_accuracy, None, epochs, None)
 
 
@@ -218,8 +225,9 @@ def _pruned(
     search.study.set_user_attr("spent_s", search.clock.elapsed_s())
     try:
         result, network, measured = refine_winner(
-            module, table=table, images=search.data, recipe=search.recipe, epochs=plan.last,
-            name=f"{search.study.study_name[:80]}-trial{trial.number}-pruned", budget_ms=search.settings.budget_ms,
+            module, meter=search.meter, fixed=search.settings.latency is not None, images=search.data,
+            recipe=search.recipe, epochs=plan.last,
+            name=f"{search.study.study_name[:80]}-trial{trial.number}-pruned", budget_ms=search.target_ms,
             data=search.settings.data, seed=search.settings.seed, space=search.pricer.space, progress=search.progress,
         )  # fmt: skip
     except InfeasibleBudget as error:
@@ -269,7 +277,7 @@ def _plan(search: Search, trial: optuna.trial.FrozenTrial, known_ms: float) -> _
     decided = search.study.user_attrs.get("winner_epochs", {})
     key = f"{trial.user_attrs['fingerprint']}@{search.clock.limit_s}"
     if key not in decided:
-        over = known_ms / search.settings.budget_ms if search.settings.overshoot > 1 else 1.0
+        over = known_ms / search.target_ms if search.settings.overshoot > 1 else 1.0
         decided = {**decided, key: _share_time(search, trial, over)}
         search.study.set_user_attr("winner_epochs", decided)
     found = decided[key]

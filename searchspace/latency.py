@@ -8,13 +8,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypedDict
 
 from searchspace.errors import InvalidTable, MissingLatency
-from searchspace.estimate import Estimate, Estimator
+from searchspace.estimate import Estimate, Estimator, coarse_group_of, group_of, layer_of
 from searchspace.files import storage_error
 from searchspace.graph import OPS, Graph, Layer, Signature
 
@@ -66,14 +67,35 @@ class Correction(NamedTuple):
     relative_error: float
 
 
+class Loose(NamedTuple):
+    """From what a kernel takes in loose blocks to what it takes in a network: kernel_ms + factor * ms, by the group of
+    the kernel (searchspace.estimate.group_of). A group without a factor has that of its coarse group, or else `common`.
+    """
+
+    kernel_ms: float = 0.0
+    factors: Mapping[str, float] = MappingProxyType({})
+    common: float = 1.0
+
+    def inside_ms(self, signature: Signature, ms: float) -> float:
+        """A kernel in a network; at least a twentieth of what the common factor says, none takes nothing."""
+        layer = layer_of(signature)
+        factor = self.factors.get(group_of(layer), self.factors.get(coarse_group_of(layer), self.common))
+        return max(0.05 * self.common * ms, self.kernel_ms + factor * ms)
+
+
+AS_THEY_ARE = Loose()
+
+
 @dataclass(frozen=True)
 class LatencyTable:
-    """Kernels by `Layer.signature` in ms at the reference's quiet speed `reference_ms`, and the fit to networks."""
+    """Kernels by `Layer.signature` in ms at the reference's quiet speed `reference_ms`, as they are in networks, and
+    the fit to networks. `loose` says what they were made of, for kernels that are added."""
 
     identity: Identity
     reference_ms: float
     kernels: Mapping[Signature, float]
     correction: Correction
+    loose: Loose = AS_THEY_ARE
 
     @property
     def relative_error(self) -> float:
@@ -162,6 +184,7 @@ class LatencyTable:
             "identity": self.identity,
             "reference_ms": self.reference_ms,
             "correction": self.correction._asdict(),
+            "loose": {**self.loose._asdict(), "factors": dict(self.loose.factors)},
         }
         rows = ",\n".join(json.dumps([*signature, ms]) for signature, ms in self.kernels.items())
         return json.dumps(head)[:-1] + ', "kernels": [\n' + rows + "\n]}\n"
@@ -174,7 +197,7 @@ class LatencyTable:
             identity = _identity(data["identity"])
             kernels = dict(read_kernel(row) for row in data["kernels"])
             correction = Correction(**{key: _time(value) for key, value in data["correction"].items()})
-            table = cls(identity, _time(data["reference_ms"]), kernels, correction)
+            table = cls(identity, _time(data["reference_ms"]), kernels, correction, _loose(data.get("loose", {})))
             complete = len(kernels) == len(data["kernels"]) and table.reference_ms and correction.scale
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InvalidTable(
@@ -190,7 +213,10 @@ class LatencyTable:
 
     def to_dict(self) -> dict[str, Any]:
         """What the table is, without its kernels, for reports."""
-        return {**asdict(self), "kernels": len(self.kernels), "correction": self.correction._asdict()}
+        return {
+            "identity": dict(self.identity), "reference_ms": self.reference_ms, "kernels": len(self.kernels),
+            "correction": self.correction._asdict(),
+        }  # fmt: skip
 
 
 def read_table(path: Path) -> LatencyTable:
@@ -241,6 +267,15 @@ def _time(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
         raise ValueError(f"{value!r} is no time, share or factor")
     return float(value)
+
+
+def _loose(data: dict[str, Any]) -> Loose:
+    numbers = [data.get("kernel_ms", 0.0), *data.get("factors", {}).values()]
+    if not data.keys() <= set(Loose._fields) or not all(
+        isinstance(each, (int, float)) and math.isfinite(each) for each in numbers
+    ):
+        raise ValueError(f"{data!r} is no way from loose kernels to those of networks")
+    return Loose(float(numbers[0]), dict(data.get("factors", {})), _time(data.get("common", 1.0)))
 
 
 def read_kernel(row: list[Any]) -> tuple[Signature, float]:

@@ -15,12 +15,16 @@ from searchspace.files import write_atomic
 from searchspace.latency import read_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from search.latency.interleave import Runtime
     from searchspace.latency import Identity, LatencyTable
     from searchspace.space import SearchSpace
     from searchspace.spec import NetworkSpec
 
 WORST = 3
+# Times width and resolution: what --zoo measures beside the networks as they were published, one or the other of each.
+NARROW = ((0.65, 0.79), (0.45, 0.65))
 ACTIONS = ("build", "check", "measure", "predict", "adapt", "export", "import")
 _EPILOG = """\
 examples:
@@ -210,13 +214,25 @@ def _measured_table(args: argparse.Namespace, device: "Runtime") -> "LatencyTabl
     from search.latency.build import MANY_ROUNDS, forget, table_for
 
     space = _space(args, DEFAULT_RESOLUTION)
-    if args.again:
-        forget(space, cache_dir=args.cache_dir, runtime=device)
     networks = _zoo(args) if args.zoo and args.action == "build" else ()
+    if args.again or _lacks(networks, space, device, args):
+        forget(space, cache_dir=args.cache_dir, runtime=device)
     return table_for(
         space, cache_dir=args.cache_dir, progress=show_progress, note=_note, networks=networks, runtime=device,
         rounds=MANY_ROUNDS,
     )  # fmt: skip
+
+
+def _lacks(
+    networks: "Sequence[NetworkSpec]", space: "SearchSpace", device: "Runtime", args: argparse.Namespace
+) -> bool:  # fmt: skip
+    """Whether there is a table that knows nothing of these networks: they are better fitted to than added."""
+    from search.latency.cache import Cache, default_dir
+    from searchspace.graph import lower
+
+    cache = Cache(args.cache_dir or default_dir(), device.identity(space.resolution), note=lambda _: None)
+    table = cache.table() if networks else None
+    return table is not None and any(table.missing(lower(spec)) for spec in networks)
 
 
 def _space(args: argparse.Namespace, resolution: int) -> "SearchSpace":
@@ -344,11 +360,16 @@ def _note(text: str) -> None:
 
 
 def _zoo(args: argparse.Namespace) -> "list[NetworkSpec]":
-    """The networks of the zoo at the table's resolution; EfficientNet-B1 to B7 have resolutions of their own."""
+    """The networks of the zoo at the table's resolution, and narrower ones at fewer pixels; EfficientNet-B1 to B7 have
+    resolutions of their own."""
     from searchspace import zoo
 
-    own = [name for name in zoo.names() if not zoo.is_grown(name)]
-    return [zoo.get(name, resolution=args.resolution or DEFAULT_RESOLUTION, classes=args.classes) for name in own]
+    full = args.resolution or DEFAULT_RESOLUTION
+    return [
+        zoo.get(name, width=width, resolution=round(full * pixels / 16) * 16, classes=args.classes)
+        for place, name in enumerate(name for name in zoo.names() if not zoo.is_grown(name))
+        for width, pixels in ((1.0, 1.0), NARROW[place % len(NARROW)])
+    ]
 
 
 def _zoo_variants(args: argparse.Namespace, resolution: int) -> "list[NetworkSpec]":

@@ -7,25 +7,25 @@ whole networks in the same rounds; the sum of kernels is then fitted to the netw
 import hashlib
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from search.latency.cache import Cache, Note, Unfinished, default_dir
-from search.latency.fit import fit
+from search.latency.groups import Subject, groups
 from search.latency.interleave import Interleaver, Runtime, Timer
 from search.latency.kernels import PlacedBlock, bags, blocks_of, cover, placed_blocks, signatures
 from search.latency.reference import REFERENCE
 from search.latency.robust import Weighted, weighted_median
 from search.latency.runtimes import runtime as named_runtime
-from searchspace.cost import layer_params_macs
 from searchspace.files import storage_error
-from searchspace.graph import Layer, Signature, lower
+from searchspace.graph import Signature
 from searchspace.latency import Identity, LatencyTable
 from searchspace.space import SearchSpace
 from searchspace.spec import NetworkSpec
 
 ROUNDS = 10  # of a search, which measures its finalists anyway
-MANY_ROUNDS = 25  # of a table that is made to be kept
+MANY_ROUNDS = 22  # of a table that is made to be kept
 FEWEST_ROUNDS = 4
 FIT_NETWORKS = 12
 FIT_SHALLOW = 6  # without them the constant of a network is not seen: networks of 4 to 10 ms came out 4 % low
@@ -33,15 +33,13 @@ FIT_SHALLOW = 6  # without them the constant of a network is not seen: networks 
 # smaller ones alone: ONNX Runtime met 11 targets of 20, not 19. Not larger: behind activations of some 25 MB the next
 # kernels of a bag took three to five times as long in eager torch as in a network.
 GROWN = ((1.1, 1.15), (1.1, 1.3), (1.2, 1.3), (1.2, 1.4), (1.3, 1.5))
+# And smaller ones, which the table is also fitted to: they have as many kernels in less time, so that what a kernel
+# costs apart from its work is seen.
+SHRUNK = ((0.5, 0.57), (0.65, 0.72), (0.8, 0.79), (0.6, 1.0))
+FEWEST_PIXELS = 32  # the total stride
 PREPARED = 0.1  # of the progress, what making the timers takes
 BLOCKS_A_BAG = 24
 ROUGH = 0.1  # own error of a table from which on a person is told to measure again
-GROUP_BYTES = 5 << 28  # weights held at once; more are measured group by group
-# oneDNN keeps 1,024 primitives ready; with more kernels in turn it makes each anew at every call, half a ms that a
-# network does not have: of 2,231 kernels measured in one group those of 3x3 depthwise scattered by 52 %.
-GROUP_KERNELS = 500
-
-Subject = NetworkSpec | tuple[PlacedBlock, ...]
 Progress = Callable[[float, str], None]
 
 
@@ -56,26 +54,28 @@ def table_for(
 ) -> LatencyTable:  # fmt: skip
     """The table that prices every network of `space`, and `networks`, on this machine, with this process's threads.
 
-    It also holds kernels of larger networks, from which those of grown ones are estimated. It is read from `cache_dir`
-    (default: $PHINAS_CACHE, else ~/.cache/phinas). What is missing is measured and added;
-    an interrupted measurement goes on at its last round. `rounds`: readings of every kernel; `budget_s` cuts
-    the rounds, not the kernels. `progress` gets a share and a few words, `note` a sentence about a damaged file. Raises
-    StorageError for a cache that cannot be written.
+    It also holds kernels of smaller and larger networks, from which those of others are estimated, and is fitted to
+    whole networks of the space, `networks` among them where it is measured for them from the start. It is read from
+    `cache_dir` (default: $PHINAS_CACHE, else ~/.cache/phinas). What is missing is measured and added; an interrupted
+    measurement goes on at its last round. `rounds`: readings of every kernel; `budget_s` cuts the rounds, not the
+    kernels. `progress` gets a share and a few words, `note` a sentence about a damaged file. Raises StorageError for a
+    cache that cannot be written.
     """
     runtime = runtime or named_runtime()
     identity = runtime.identity(space.resolution)
     cache = Cache(cache_dir or default_dir(), identity, note=note)
-    blocks = [*placed_blocks(space), *(block for spec in networks for block in blocks_of(spec))]
-    grown = [block for spec in _grown(space) for block in blocks_of(spec)]
+    shrunk, grown = _resized(space, SHRUNK), _resized(space, GROWN)
+    blocks = [*placed_blocks(space), *_blocks([*networks, *shrunk])]
+    larger = _blocks(grown)
     table = cache.table()
-    missing = signatures([*blocks, *grown]) - set(table.kernels if table else ())
+    missing = signatures([*blocks, *larger]) - set(table.kernels if table else ())
     if table is not None and not missing:
         return table
     subjects: list[Subject] = [*bags(cover(blocks, missing), size=BLOCKS_A_BAG, seed=seed)]
     if table is None:
-        subjects += _networks(space, seed)
+        subjects += [*_networks(space, seed), *shrunk, *networks]
     apart = len(subjects)  # in rounds of their own: no kernel of the space is timed behind one of twice its pixels
-    subjects += bags(cover(grown, missing - signatures(blocks)), size=BLOCKS_A_BAG, seed=seed)
+    subjects += bags(cover(larger, missing - signatures(blocks)), size=BLOCKS_A_BAG, seed=seed)
     unfinished = Unfinished(cache.unfinished_path, _plan(identity, subjects))
     if unfinished.resume():
         progress(0.0, "going on with an interrupted measurement of this machine")
@@ -114,14 +114,19 @@ def _networks(space: SearchSpace, seed: int) -> list[NetworkSpec]:
     return [one.spec(one.sample(rng)) for one in spaces]
 
 
-def _grown(space: SearchSpace) -> list[NetworkSpec]:
-    """Networks of a space made wider and finer, the same ones in every call."""
+def _resized(space: SearchSpace, sizes: Sequence[tuple[float, float]]) -> list[NetworkSpec]:
+    """Networks of a space at so many times its width and resolution, the same ones in every call."""
     rng = random.Random("networks that have grown")
-    pixels = [round(space.resolution * finer / 8) * 8 for _, finer in GROWN]
     return [
-        space.decode(space.sample(rng)).expand(width=wider, resolution=size)
-        for (wider, _), size in zip(GROWN, pixels, strict=True)
+        space.decode(space.sample(rng)).expand(
+            width=width, resolution=max(FEWEST_PIXELS, round(space.resolution * pixels / 8) * 8)
+        )
+        for width, pixels in sizes
     ]
+
+
+def _blocks(specs: Iterable[NetworkSpec]) -> list[PlacedBlock]:
+    return [block for spec in specs for block in blocks_of(spec)]
 
 
 def _plan(identity: Identity, subjects: Sequence[Subject]) -> str:
@@ -129,41 +134,17 @@ def _plan(identity: Identity, subjects: Sequence[Subject]) -> str:
     return hashlib.sha256(repr((sorted(identity.items()), subjects, REFERENCE)).encode()).hexdigest()
 
 
-def _layers(subject: Subject) -> Sequence[Layer]:
-    if isinstance(subject, NetworkSpec):
-        return lower(subject).layers
-    return [layer for block in subject for layer in block.layers]
-
-
-def _groups(subjects: Sequence[Subject], apart: int) -> list[list[int]]:
-    """Subjects (by place) of no more than GROUP_BYTES of weights and GROUP_KERNELS kernels together; those from place
-    `apart` on by themselves."""
-    groups: list[list[int]] = [[]]
-    held, kernels = 0, set[Signature]()
-    for index, subject in enumerate(subjects):
-        layers = _layers(subject)
-        size, own = 4 * sum(layer_params_macs(layer)[0] for layer in layers), {layer.signature for layer in layers}
-        full = held + size > GROUP_BYTES or len(kernels | own) > GROUP_KERNELS
-        if groups[-1] and (full or index == apart):
-            groups.append([])
-            held, kernels = 0, set()
-        groups[-1].append(index)
-        held += size
-        kernels |= own
-    return groups
-
-
 def _measure(
     subjects: Sequence[Subject], apart: int, runtime: Runtime, unfinished: Unfinished, *, progress: Progress, seed: int,
     budget_s: float | None, rounds: int,
 ) -> None:  # fmt: skip
     """Take `rounds` readings of every subject, or as many as the budget allows, at least FEWEST_ROUNDS."""
-    groups = _groups(subjects, apart)
+    parts = groups(subjects, apart)
     started = time.monotonic()
-    for number, group in enumerate(groups):
+    for number, group in enumerate(parts):
         if unfinished.rounds(group) >= rounds:
             continue
-        share = 1 / len(groups)
+        share = 1 / len(parts)
 
         def report(fraction: float, what: str, *, number: int = number, share: float = share) -> None:
             progress((number + fraction) * share, what)
@@ -206,10 +187,11 @@ def _add(
         for reading in readings:
             for signature, part in zip(layers, reading.ratios, strict=True):
                 samples.setdefault(signature, []).append((part, reading.weight))
-    known = table.kernels if table else {}
     measured = {signature: weighted_median(values) * reference_ms for signature, values in samples.items()}
-    kernels = {**measured, **known}
     if table is not None:
-        return LatencyTable(identity, reference_ms, kernels, table.correction)
-    sums = [sum(kernels[layer.signature] for layer in lower(spec).layers) for spec, _ in networks]
-    return LatencyTable(identity, reference_ms, kernels, fit(sums, [ms for _, ms in networks]))
+        more = {signature: table.loose.inside_ms(signature, ms) for signature, ms in measured.items()}
+        return replace(table, kernels={**more, **table.kernels})
+    from search.latency.fit import fit  # with numpy, which a command that only reads tables does not need
+
+    found = fit(measured, *zip(*networks, strict=True))
+    return LatencyTable(identity, reference_ms, *found)

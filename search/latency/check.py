@@ -12,6 +12,7 @@ from search.latency.reference import REFERENCE
 from search.latency.robust import quantile, weighted_median
 from search.latency.runtimes import runtime_of
 from searchspace.cost import costs
+from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
 from searchspace.latency import LatencyTable, Prediction
 from searchspace.space import SearchSpace
@@ -88,8 +89,16 @@ def check(
         table=agreement([one.latency_ms for one in predicted], real),
         macs_alone=agreement([factor * mac for mac in macs], real),
         coverage=sum(held) / len(held),
-        worst={place: blame(table, specs[place], runtime=runtime) for place in order[:blamed]},
+        worst={place: _blamed(table, specs[place], runtime) for place in order[:blamed]},
     )
+
+
+def _blamed(table: LatencyTable, spec: NetworkSpec, runtime: Runtime | None) -> tuple[Blame, ...]:
+    """None where the runtime does not tell layers apart."""
+    try:
+        return blame(table, spec, runtime=runtime)
+    except InvalidArgument:
+        return ()
 
 
 def blame(
@@ -107,11 +116,14 @@ def blame(
         signature: table.reference_ms * weighted_median([(one.ratios[place], one.weight) for one in readings])
         for place, signature in enumerate(places)
     }
-    scale = table.correction.scale
+    scale, inside = table.correction.scale, table.loose.inside_ms
     found = [
-        Blame(layer.name, scale * table.kernel_ms(layer), scale * measured[layer.signature])
+        Blame(
+            layer.name, scale * table.kernel_ms(layer),
+            scale * inside(layer.signature, measured[layer.signature]),
+        )
         for layer in lower(spec).layers
-    ]
+    ]  # fmt: skip
     return tuple(sorted(found, key=lambda one: -abs(one.predicted_ms - one.measured_ms))[:layers])
 
 

@@ -1,10 +1,10 @@
-"""Eager torch on the CPU or a GPU: batch norm folded, channels-last, batch 1, this process's threads.
+"""Eager torch on the CPU or a GPU: batch norm folded, channels-last, batch 1.
 
 On a GPU float32 is what torch makes of it there: convolutions multiply in TF32 where the GPU has it.
 """
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -23,9 +23,13 @@ GPU_CALLS = 5  # of a network in one timed call: the first of a row is often slo
 
 
 class Eager:
-    """The runtime `eager torch` (see search.latency.interleave.Runtime)."""
+    """The runtime `eager torch` (see search.latency.interleave.Runtime).
 
-    def __init__(self, device: str = "cpu", dtype: str = "float32") -> None:
+    `threads`: those that networks are timed with, whatever the process uses otherwise (None: those it uses now).
+    """
+
+    def __init__(self, device: str = "cpu", dtype: str = "float32", threads: int | None = None) -> None:
+        self._threads = threads or torch.get_num_threads()
         self._device = device
         self._dtype: torch.dtype = getattr(torch, dtype)
         self._clock = clock_of(device)
@@ -33,12 +37,12 @@ class Eager:
 
     def identity(self, resolution: int) -> Identity:
         """This machine and process, for tables at `resolution`; with a GPU, the machine that fills its queue, too."""
-        where, runs = machine(), "eager torch"
+        where = machine()
         if self._device != "cpu":
             gpu = torch.cuda.get_device_name() if self._device == "cuda" else "Apple GPU"
-            where, runs = f"{gpu} in {where}", f"{runs} on {self._device}"
+            where = f"{gpu} in {where}"
         return Identity(
-            schema=SCHEMA, machine=where, runtime=runs, threads=torch.get_num_threads(),
+            schema=SCHEMA, machine=where, runtime=self._named("eager torch"), threads=self._threads,
             dtype=str(self._dtype).removeprefix("torch."), batch=1, memory_format="channels_last",
             resolution=resolution,
             versions={"torch": str(torch.__version__), "python": platform.python_version()},
@@ -54,12 +58,12 @@ class Eager:
         folded = self._deployed(fold_batch_norm(module))
         image = self._input(spec.in_channels, spec.resolution)
         self._try(folded, image, spec.name)
-        clock = self._clock
+        runs, clock = self._ready(folded), self._clock
 
         def call() -> list[int]:
             clock.start()
             clock.mark()
-            folded(image)
+            runs(image)
             clock.mark()
             return clock.stop()
 
@@ -98,9 +102,21 @@ class Eager:
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """No autograd, no garbage collection."""
-        with undisturbed(), torch.inference_mode():
-            yield
+        """No autograd, no garbage collection, the runtime's own number of threads."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            with undisturbed(), torch.inference_mode():
+                yield
+        finally:
+            torch.set_num_threads(before)
+
+    def _named(self, title: str) -> str:
+        return title if self._device == "cpu" else f"{title} on {self._device}"
+
+    def _ready(self, module: nn.Module) -> Callable[[Tensor], object]:
+        """What is called for a deployed module."""
+        return module
 
     def _deployed(self, module: nn.Module) -> nn.Module:
         return module.to(self._device, self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

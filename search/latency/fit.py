@@ -1,52 +1,106 @@
-"""From sums of kernels to whole networks: a scale and a constant of each network."""
+"""From kernels to whole networks.
+
+A network is taken as a constant, a constant of each kernel, and the kernels' own times with a factor for each group of
+kernels (pointwise, depthwise, ...). Few networks cannot tell all of them apart, so every factor is held to the common
+one by a prior, as strong as the data says by leaving networks out.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from statistics import NormalDist
+from typing import NamedTuple
 
-from searchspace.latency import Correction
+import numpy as np
+from numpy.typing import NDArray
 
-# A prior as strong as the data of one network: the constant is 0 within 3 % of a mean network.
-_PRIOR_SHARE = 0.03
+from searchspace.estimate import coarse_group_of, group_of
+from searchspace.graph import Graph, Layer, Signature, lower
+from searchspace.latency import Correction, Loose
+from searchspace.spec import NetworkSpec
 
-
-def _solve(sums: Sequence[float], measured: Sequence[float]) -> tuple[float, float]:
-    """(scale, constant >= 0) with the least squares of relative errors, the constant held near 0 by a prior."""
-    mean = math.fsum(measured) / len(measured)
-    spread = _spread(sums, measured)
-    ridge = (spread / (_PRIOR_SHARE * mean)) ** 2
-    x = [s / m for s, m in zip(sums, measured, strict=True)]
-    z = [1 / m for m in measured]
-    xx, xz, zz = (math.fsum(map(float.__mul__, a, b)) for a, b in ((x, x), (x, z), (z, z)))
-    zz += ridge
-    sx, sz = math.fsum(x), math.fsum(z)
-    constant = (sz * xx - sx * xz) / (xx * zz - xz * xz)
-    if constant <= 0:
-        return sx / xx, 0.0
-    return (sx - xz * constant) / xx, constant
+PRIORS = (0.01, 0.03, 0.1, 0.3, 1.0)  # how far a factor may be from the common one, a share of it
+_FEW = 20  # networks below which kernels are not told apart by activations and sizes
+_MANY = 30  # networks from which on the share of them is taken at its word
+_NOISE = 0.02  # of a measured network, a share of it
+Matrix = NDArray[np.float64]
 
 
-def _spread(sums: Sequence[float], measured: Sequence[float]) -> float:
-    """Root mean square of the relative errors of a scale alone; at least 0.5 %, below which nothing is measured."""
-    ratios = [s / m for s, m in zip(sums, measured, strict=True)]
-    scale = math.fsum(ratios) / math.fsum(ratio * ratio for ratio in ratios)
-    return max(0.005, math.sqrt(math.fsum((scale * ratio - 1) ** 2 for ratio in ratios) / len(ratios)))
+class Fit(NamedTuple):
+    """Kernels as they are in networks, from them to networks, and what made them of loose ones."""
+
+    kernels: dict[Signature, float]
+    correction: Correction
+    loose: Loose
 
 
-def fit(sums: Sequence[float], measured: Sequence[float]) -> Correction:
-    """The correction from `sums` to `measured` (both ms, one a network, at least 2 networks).
+def fit(kernels: Mapping[Signature, float], specs: Sequence[NetworkSpec], measured_ms: Sequence[float]) -> Fit:
+    """The fit of loose `kernels` (ms), which hold all that `specs` need, to networks that take `measured_ms`.
 
-    The error is that of each network predicted by a fit to the others.
+    The correction's error is that of each network predicted by a fit to the others.
     """
-    errors = []
-    for left_out in range(len(sums)):
-        others = [i for i in range(len(sums)) if i != left_out]
-        scale, constant = _solve([sums[i] for i in others], [measured[i] for i in others])
-        errors.append((constant + scale * sums[left_out]) / measured[left_out] - 1)
-    scale, constant = _solve(sums, measured)
-    return Correction(scale, constant, deviation(errors))
+    graphs = [lower(spec) for spec in specs]
+    group = group_of if len(specs) >= _FEW else coarse_group_of
+    groups = sorted({group(layer) for graph in graphs for layer in graph.layers})
+    rows = np.array([_row(kernels, graph, group, groups) for graph in graphs])
+    target = np.array(measured_ms, dtype=float)
+    errors = {prior: _left_out(rows, target, prior) for prior in PRIORS}
+    best = min(errors, key=lambda prior: float(np.mean(errors[prior] ** 2)))
+    constant, each_ms, *factors = map(float, _solve(rows, target, best))
+    loose = Loose(each_ms, dict(zip(groups, factors, strict=True)), _common(rows, target))
+    inside = {signature: loose.inside_ms(signature, ms) for signature, ms in kernels.items()}
+    sums = np.array([sum(inside[layer.signature] for layer in graph.layers) for graph in graphs])
+    constant = max(0.0, constant)
+    scale = float(np.median((target - constant) / sums))
+    return Fit(inside, Correction(scale, constant, deviation(errors[best].tolist())), loose)
 
 
 def deviation(errors: Sequence[float]) -> float:
-    """The deviation of a further error like these n: that of Student's t with n degrees of freedom, n / (n - 2) times
-    their mean square, since a deviation seen in few is itself uncertain."""
-    return math.sqrt(math.fsum(error * error for error in errors) / max(1, len(errors) - 2))
+    """The deviation by which the interval of a further error like these n holds 9 of 10.
+
+    Of many, the size that a share of 0.9 (n + 1) / n stays below (split conformal prediction, arXiv:1604.04173), as a
+    normal deviation: a few far out make the interval no wider for all. Of few, that of Student's t with n degrees of
+    freedom, n / (n - 2) times their mean square, since a deviation seen in few is itself uncertain.
+    """
+    count = len(errors)
+    if count >= _MANY:
+        return sorted(map(abs, errors))[math.ceil(0.9 * (count + 1)) - 1] / NormalDist().inv_cdf(0.95)
+    return math.sqrt(math.fsum(error * error for error in errors) / max(1, count - 2))
+
+
+def _row(
+    kernels: Mapping[Signature, float], graph: Graph, group: Callable[[Layer], str], groups: Sequence[str]
+) -> list[float]:
+    """A network: 1, the number of its kernels, their ms by group."""
+    sums = dict.fromkeys(groups, 0.0)
+    for layer in graph.layers:
+        sums[group(layer)] += kernels[layer.signature]
+    return [1.0, float(len(graph.layers)), *sums.values()]
+
+
+def _common(rows: Matrix, target: Matrix) -> float:
+    """The one factor of all kernels, by least squares of relative errors."""
+    ratios = rows[:, 2:].sum(axis=1) / target
+    return float(ratios.sum() / (ratios @ ratios))
+
+
+def _solve(rows: Matrix, target: Matrix, prior: float) -> Matrix:
+    """Constant, constant of each kernel, factors by group: least squares of relative errors, and of each factor's
+    distance from the common one over `prior` (the constants': from 0, over that share of a mean network)."""
+    common = _common(rows, target)
+    mean, layers = float(target.mean()), float(rows[:, 1].mean())
+    widths = np.array([prior * mean, prior * mean / layers, *[prior * common] * (rows.shape[1] - 2)])
+    centre = np.array([0.0, 0.0, *[common] * (rows.shape[1] - 2)])
+    left = np.vstack([rows / target[:, None] / _NOISE, np.diag(1 / widths)])
+    right = np.concatenate([np.ones(len(target)) / _NOISE, centre / widths])
+    solved: Matrix = np.linalg.lstsq(left, right, rcond=None)[0]
+    return solved
+
+
+def _left_out(rows: Matrix, target: Matrix, prior: float) -> Matrix:
+    """Relative error of each network predicted from the others."""
+    errors = []
+    for index in range(len(target)):
+        others = np.arange(len(target)) != index
+        predicted = rows[index] @ _solve(rows[others], target[others], prior)
+        errors.append(predicted / target[index] - 1)
+    return np.array(errors)

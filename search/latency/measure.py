@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.latency.cache import Cache, Note, default_dir
+from search.latency.groups import groups
 from search.latency.interleave import Interleaver, Reading, Runtime, Timer
 from search.latency.reference import REFERENCE, RESOLUTION
 from search.latency.robust import median_interval, quantile, weighted_median
@@ -48,15 +50,16 @@ def measure(
     specs: Sequence[NetworkSpec], *, table: LatencyTable, seconds: float = 6.0, progress: Progress | None = None,
     runtime: Runtime | None = None,
 ) -> list[Measurement]:  # fmt: skip
-    """Fresh networks of `specs`, all interleaved with the reference and each other, for `seconds` of timing or
-    60 rounds, whichever is less (and at least 8 rounds).
+    """Fresh networks of `specs`, all interleaved with the reference and (where they are not too many for the machine,
+    see search.latency.groups) each other, for `seconds` of timing or 60 rounds, whichever is less (and at least 8
+    rounds).
 
     `runtime` is the table's own where none is given. Raises InvalidTable if `table` belongs to another machine or
     setting than this process.
     """
     runtime = runtime or runtime_of(table.identity)
     _check_device(runtime, table)
-    return _run([runtime.network(spec) for spec in specs], runtime, table, seconds, progress)
+    return _stated(_readings(_fresh(specs, runtime), specs, runtime, seconds, progress), table.reference_ms)
 
 
 def measure_modules(
@@ -68,8 +71,8 @@ def measure_modules(
         raise InvalidArgument(f"each module needs its spec, got {len(modules)} modules and {len(specs)} specs")
     runtime = runtime_of(table.identity)
     _check_device(runtime, table)
-    timers = [runtime.module(module, spec) for module, spec in zip(modules, specs, strict=True)]
-    return _run(timers, runtime, table, seconds, progress)
+    makers = [partial(runtime.module, module, spec) for module, spec in zip(modules, specs, strict=True)]
+    return _stated(_readings(makers, specs, runtime, seconds, progress), table.reference_ms)
 
 
 def measure_here(
@@ -83,12 +86,20 @@ def measure_here(
     about a damaged file. Raises StorageError for a cache that cannot be written.
     """
     runtime = runtime or named_runtime()
-    readings = _readings([runtime.network(spec) for spec in specs], runtime, seconds, progress)
+    readings = _readings(_fresh(specs, runtime), specs, runtime, seconds, progress)
     cache = Cache(cache_dir or default_dir(), runtime.identity(RESOLUTION), note=note)
     reference_ms = cache.stored_reference_ms()
     if reference_ms is None:
         reference_ms = cache.reference_ms([reading.reference_ns for each in readings for reading in each])
-    return [_measurement([each[index] for each in readings], reference_ms) for index in range(len(specs))], reference_ms
+    return _stated(readings, reference_ms), reference_ms
+
+
+def _fresh(specs: Sequence[NetworkSpec], runtime: Runtime) -> list[Callable[[], Timer]]:
+    return [partial(runtime.network, spec) for spec in specs]
+
+
+def _stated(readings: Sequence[Sequence[Reading]], reference_ms: float) -> list[Measurement]:
+    return [_measurement(each, reference_ms) for each in readings]
 
 
 def _check_device(runtime: Runtime, table: LatencyTable) -> None:
@@ -100,17 +111,28 @@ def _check_device(runtime: Runtime, table: LatencyTable) -> None:
         )
 
 
-def _run(
-    timers: Sequence[Timer], runtime: Runtime, table: LatencyTable, seconds: float, progress: Progress | None
-) -> list[Measurement]:
-    readings = _readings(timers, runtime, seconds, progress)
-    return [_measurement([each[index] for each in readings], table.reference_ms) for index in range(len(timers))]
-
-
 def _readings(
-    timers: Sequence[Timer], runtime: Runtime, seconds: float, progress: Progress | None
-) -> list[list[Reading]]:
-    """Rounds of one reading a timer, as many as the seconds allow: at least FEWEST_ROUNDS, at most ROUNDS."""
+    makers: Sequence[Callable[[], Timer]], specs: Sequence[NetworkSpec], runtime: Runtime, seconds: float,
+    progress: Progress | None,
+) -> list[list[Reading]]:  # fmt: skip
+    """The readings of each network, as many as the seconds allow: at least FEWEST_ROUNDS, at most ROUNDS. Those of one
+    group are interleaved; each group gets the time of its networks."""
+    found: list[list[Reading]] = []
+    for group in groups(specs):
+        share = len(group) / len(specs)
+
+        def told(fraction: float, what: str, *, done: int = group[0], share: float = share) -> None:
+            if progress:
+                progress(done / len(specs) + share * fraction, what)
+
+        timers = [makers[index]() for index in group]
+        rounds = _rounds(timers, runtime, share * seconds, told)
+        found += [[each[place] for each in rounds] for place in range(len(group))]
+    return found
+
+
+def _rounds(timers: Sequence[Timer], runtime: Runtime, seconds: float, progress: Progress) -> list[list[Reading]]:
+    """Rounds of one reading a timer."""
     interleaver = Interleaver(runtime.network(REFERENCE), seed=0)
     readings: list[list[Reading]] = []
     with runtime.quiet():
@@ -123,9 +145,8 @@ def _readings(
             if len(readings) >= FEWEST_ROUNDS and elapsed * (1 + 1 / len(readings)) > seconds:
                 break
             readings.append(interleaver.round(timers))
-            if progress:
-                share = max(len(readings) / ROUNDS, min(1.0, (time.monotonic() - started) / seconds))
-                progress(share, f"round {len(readings)}")
+            share = max(len(readings) / ROUNDS, min(1.0, (time.monotonic() - started) / seconds))
+            progress(share, f"round {len(readings)}")
     return readings
 
 

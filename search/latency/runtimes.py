@@ -4,14 +4,19 @@ line in `runtime`; tests/search/test_runtimes.py says what it must do."""
 from typing import NamedTuple
 
 from search.latency.interleave import Runtime
-from searchspace.errors import InvalidArgument, InvalidTable
+from searchspace.errors import InvalidArgument, InvalidTable, PhinasError
 from searchspace.latency import Identity
 
 # --runtime, --device and --dtype: what a table's identity calls them
-RUNTIMES = {"eager": "eager torch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+RUNTIMES = {"eager": "eager torch", "compile": "torch.compile", "onnxruntime": "onnxruntime", "openvino": "openvino"}
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}
 DEVICES = ("cpu", "cuda", "mps")
-DTYPES_OF = {"eager": ("fp32", "bf16", "fp16"), "onnxruntime": ("fp32", "int8"), "openvino": ("fp32", "bf16", "fp16")}
+DTYPES_OF = {
+    "eager": ("fp32", "bf16", "fp16"),
+    "compile": ("fp32", "bf16", "fp16"),
+    "onnxruntime": ("fp32", "int8"),
+    "openvino": ("fp32", "bf16", "fp16"),
+}
 
 
 class Setting(NamedTuple):
@@ -26,9 +31,8 @@ def runtime(name: str = "eager", *, threads: int | None = None, device: str = "c
     """The runtime `name` on `device` with `threads` threads (None: as many as torch uses in this process), computing
     in `dtype`.
 
-    eager changes torch's own number of threads, for the whole process. Raises InvalidArgument for an unknown name, a
-    number of threads below 1, a device or dtype that is not here or that the runtime does not have, and a runtime that
-    is not installed.
+    Raises InvalidArgument for an unknown name, a number of threads below 1, a device or dtype that is not here or that
+    the runtime does not have, and a runtime that is not installed.
     """
     if threads is not None and threads < 1:
         raise InvalidArgument(f"threads must be at least 1, got {threads}")
@@ -47,19 +51,21 @@ def runtime(name: str = "eager", *, threads: int | None = None, device: str = "c
         from search.latency.openvino_runtime import OpenVino
 
         return OpenVino(threads or torch.get_num_threads(), DTYPES[dtype])
+    if name == "compile":
+        from search.latency.compiled import Compiled
+
+        return Compiled(device, DTYPES[dtype], threads)
     from search.latency.eager import Eager
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return Eager(device, DTYPES[dtype])
+    return Eager(device, DTYPES[dtype], threads)
 
 
 def _check_device(name: str, device: str) -> None:
     import torch
 
-    if name != "eager" and device != "cpu":
+    if name not in ("eager", "compile") and device != "cpu":
         raise InvalidArgument(
-            f"the runtime {name} is measured on the cpu, got device {device!r}: choose --runtime eager"
+            f"the runtime {name} is measured on the cpu, got device {device!r}: choose --runtime eager or compile"
         )
     found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not found.get(device):
@@ -84,7 +90,15 @@ def setting_of(identity: Identity) -> Setting:
     return Setting(names[0], device or "cpu", dtypes[0])
 
 
+def is_here(identity: Identity) -> bool:
+    """Whether this process can measure what a table of this identity predicts: the same machine and setting."""
+    try:
+        return runtime_of(identity).identity(identity["resolution"]) == identity
+    except PhinasError:
+        return False
+
+
 def runtime_of(identity: Identity) -> Runtime:
-    """The runtime of a table of this identity, as this process has it (with its own threads). Raises InvalidTable."""
+    """The runtime of a table of this identity. Raises InvalidTable."""
     name, device, dtype = setting_of(identity)
-    return runtime(name, device=device, dtype=dtype)
+    return runtime(name, threads=identity["threads"], device=device, dtype=dtype)

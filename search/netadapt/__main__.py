@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
         "measured first where kernels are missing)")  # fmt: skip
     add("--runtime", metavar="NAME",
         help=f"what runs the network on this machine: {', '.join(RUNTIMES)} (default: eager torch)")  # fmt: skip
+    add("--threads", type=integer, metavar="N", help="threads that it runs with there (default: as many as torch has)")
     add("--moves", type=_names, default=MOVES, metavar="NAMES",
         help=f"what may be cut, of {','.join(MOVES)} (default: all)")  # fmt: skip
     add("--criterion", default="l2", metavar="NAME", help="which channels stay: l2 (norm of their filters), bn (scale "
@@ -119,9 +120,10 @@ def settings_from(args: argparse.Namespace) -> Settings:
         raise InvalidArgument(f"--latency belongs to a budget in ms, got --budget-{unit}: leave one out")
     for flag, value, why in (
         ("--runtime", args.runtime, "times a network for a budget in ms by this machine's own table"),
+        ("--threads", args.threads, "times a network for a budget in ms by this machine's own table"),
         ("--replay", args.replay, "gives the outcomes of timing tests, for a budget in ms"),
     ):
-        if value and (unit != "ms" or (flag == "--runtime" and args.latency)):
+        if value and (unit != "ms" or (flag != "--replay" and args.latency)):
             raise InvalidArgument(
                 f"{flag} {why}, got --budget-{unit}{' and --latency' * bool(args.latency)}: leave it out"
             )

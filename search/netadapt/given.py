@@ -10,12 +10,12 @@ import torch
 from search.console import Progress
 from search.data import Dataset, load
 from search.latency import table_for
-from search.latency.runtimes import runtime, runtime_of
+from search.latency.runtimes import is_here, runtime
 from search.netadapt.settings import Settings
 from search.netadapt.timing import DeviceTimer, PairedTimer
 from search.netadapt.variants import variants
 from searchspace import zoo
-from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.errors import InvalidArgument
 from searchspace.latency import LatencyTable, describe, read_table
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.nn import Network, load_weights, read_about, read_weights
@@ -100,7 +100,7 @@ def table_of(settings: Settings, spec: NetworkSpec, progress: Progress) -> Laten
         return read_table(settings.latency)
     return table_for(
         mnasnet_space(), networks=[spec, *variants(spec)], progress=progress.update, note=progress.line,
-        runtime=runtime(settings.runtime),
+        runtime=runtime(settings.runtime, threads=settings.threads),
     )  # fmt: skip
 
 
@@ -108,11 +108,7 @@ def timer_of(table: LatencyTable | None, seed: int, progress: Progress) -> Paire
     """What times networks, if the table is of this machine as this process has it."""
     if table is None:
         return None
-    try:
-        here = runtime_of(table.identity).identity(table.identity["resolution"])
-    except PhinasError:
-        here = None
-    if here == table.identity:
+    if is_here(table.identity):
         return DeviceTimer(table, seed=seed)
     progress.line(
         f"no cut is timed: the table is of another device or setting ({describe(table.identity)}); run this command "

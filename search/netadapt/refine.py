@@ -20,7 +20,7 @@ from search.latency.measure import Measurement
 from search.netadapt.costing import Costing
 from search.netadapt.history import History, Iteration, Tried
 from search.netadapt.proposals import HALVINGS, Proposal, propose, smallest
-from search.netadapt.screen import screen
+from search.netadapt.screen import Look, screen
 from search.netadapt.timing import PairedTimer, Timing
 from search.netadapt.tune import Tuner, first
 from search.train import evaluate
@@ -188,18 +188,21 @@ class Refiner:
         steps = [proposal.make(score) for proposal in proposals]
         network.zero_grad()
         gates = mean_gates(network, normalise(torch.tensor(self.images.train.pixels[:GATE_IMAGES])))
-        found, base = screen(
-            network, steps, first(self.images.validation, self.plan.screen_images), gates=gates, device=self._device
-        )
-        offers = [
-            _Offer(proposal, step, gates, loss, _row(proposal, step, accuracy))
-            for proposal, step, (accuracy, loss) in zip(proposals, steps, found, strict=True)
-        ]
-        return sorted(offers, key=lambda offer: (-self._worth(offer, offer.row.screened, base), offer.loss))
 
-    def _worth(self, offer: "_Offer", accuracy: float, before: float) -> float:
-        """What an offer is chosen by: its accuracy, or what it gains over `before` for its reduction."""
-        reduction = self.history.iterations[-1].cost - offer.row.cost
+        def rank(place: int, look: Look) -> tuple[float, ...]:
+            return -look.images, -self._worth(proposals[place], look.accuracy, look.before), look.loss
+
+        split = first(self.images.validation, self.plan.screen_images)
+        looks = screen(network, steps, split, gates=gates, rank=rank, device=self._device)
+        order = sorted(range(len(steps)), key=lambda place: rank(place, looks[place]))
+        return [
+            _Offer(proposals[place], steps[place], gates, _row(proposals[place], steps[place], looks[place].accuracy))
+            for place in order
+        ]
+
+    def _worth(self, proposal: Proposal, accuracy: float, before: float) -> float:
+        """What a proposal is chosen by: its accuracy, or what it gains over `before` for its reduction."""
+        reduction = self.history.iterations[-1].cost - proposal.cost
         return (accuracy - before) / reduction if self.plan.by_ratio else accuracy
 
     def _take_best(self, about: "_About", network: Network) -> Network | None:
@@ -209,7 +212,7 @@ class Refiner:
         trained = offers[: self.plan.shortlist] if self.plan.trains else []
         self._train(about, network, trained)
         before = self.history.iterations[-1].accuracy
-        order = sorted(trained, key=lambda offer: -self._worth(offer, offer.row.accuracy or 0.0, before))
+        order = sorted(trained, key=lambda offer: -self._worth(offer.proposal, offer.row.accuracy or 0.0, before))
         too_small: list[_Offer] = []
         for offer in [*order, *offers[len(trained) :]][:TESTS]:
             timing = self.timer.pair(spec, offer.step.spec) if self.timer else None
@@ -282,7 +285,6 @@ class _Offer:
     proposal: Proposal
     step: Step
     gates: Gates
-    loss: float
     row: Tried
     network: Network | None = None
 

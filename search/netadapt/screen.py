@@ -1,18 +1,25 @@
-"""Accuracy of all proposals of an iteration before any training, in one pass over the images."""
+"""Accuracy of all proposals of an iteration before any training, in one pass over the images.
 
-from collections.abc import Sequence
+All proposals share the network's own forward pass, and the better half of them alone sees most of the images: a round
+of successive halving (arXiv:1502.07943).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 
 from search.augment import normalise
 from search.data import Split
 from searchspace.descent import Step
-from searchspace.graph import lower
+from searchspace.graph import Graph, lower
 from searchspace.nn import Network
 from searchspace.nn.descend import Gates
-from searchspace.nn.execute import branch, folded_weights, forward, logits
+from searchspace.nn.execute import Branch, Weights, branch, folded_weights, forward, logits
 
 SCREEN_IMAGES = 1000  # that offers are looked at before any training
+FIRST_LOOK = 0.3  # of the images; the better half of the offers sees the others too
+FEWEST = 6  # offers that see them all
 ACTIVATION_BYTES = 1 << 28  # outputs of all layers that are held at once
 LARGEST_BATCH = 250
 
@@ -24,35 +31,83 @@ def batch_for(network: Network, pixels: int) -> int:
     return max(1, min(LARGEST_BATCH, ACTIVATION_BYTES // each))
 
 
+Rank = tuple[float, ...]
+
+
+class Look(NamedTuple):
+    """What a step's network, with the weights that it takes over, comes to on the first `images` images: top-1
+    accuracy, mean cross-entropy, and the accuracy of the network before it on the same images."""
+
+    accuracy: float
+    loss: float
+    before: float
+    images: int
+
+
 def screen(
-    network: Network, steps: Sequence[Step], images: Split, *, gates: Gates, device: str = "cpu",
-) -> tuple[list[tuple[float, float]], float]:  # fmt: skip
-    """((top-1 accuracy, mean cross-entropy) of each step's network on `images`, with the weights it takes over; the
-    accuracy of the network itself). The network is on the CPU afterwards."""
+    network: Network, steps: Sequence[Step], images: Split, *, gates: Gates,
+    rank: Callable[[int, Look], Rank] | None = None, device: str = "cpu",
+) -> list[Look]:  # fmt: skip
+    """A look at each step. With `rank` (the lower the better, of a step by its place and a first look at FIRST_LOOK of
+    the images) the better half, and at least FEWEST, see all images. The network is on the CPU afterwards."""
     network.to(device)  # not in inference mode, in which it would come back as one that cannot be trained
-    found = _screened(network, steps, images, gates, device)
+    found = _screened(network, steps, images, gates, rank, device)
     network.cpu()
     return found
 
 
 @torch.inference_mode()
 def _screened(
-    network: Network, steps: Sequence[Step], images: Split, gates: Gates, device: str
-) -> tuple[list[tuple[float, float]], float]:
-    graph = lower(network.spec)
-    weights = folded_weights(network)
-    branches = [branch(graph, weights, step, gates=gates) for step in steps]
-    right, loss, own = [0] * len(steps), [0.0] * len(steps), 0
+    network: Network, steps: Sequence[Step], images: Split, gates: Gates,
+    rank: Callable[[int, Look], Rank] | None, device: str,
+) -> list[Look]:  # fmt: skip
+    graph, weights = lower(network.spec), folded_weights(network)
+    ready = _Ready(graph, weights, [branch(graph, weights, step, gates=gates) for step in steps], device)
     size = batch_for(network, images.pixels.shape[1])
-    for start in range(0, len(images), size):
-        pixels = torch.tensor(images.pixels[start : start + size]).to(device)
-        labels = torch.tensor(images.labels[start : start + size]).to(device)
-        batch = normalise(pixels)
-        base = forward(graph, weights, batch)
-        own += int((base[-1].argmax(1) == labels).sum())
-        for index, ready in enumerate(branches):
-            found = logits(ready, base, batch).float()
-            right[index] += int((found.argmax(1) == labels).sum())
-            loss[index] += float(torch.nn.functional.cross_entropy(found, labels, reduction="sum"))
-    offers = [(hits / len(images), total / len(images)) for hits, total in zip(right, loss, strict=True)]
-    return offers, own / len(images)
+    few = round(FIRST_LOOK * len(images))
+    everyone = range(len(steps))
+    if rank is None or len(steps) <= FEWEST:
+        return list(ready.look(everyone, images, size).values())
+    looks = ready.look(everyone, Split(images.pixels[:few], images.labels[:few]), size)
+    better = sorted(everyone, key=lambda place: rank(place, looks[place]))
+    better = better[: max(FEWEST, -(-len(steps) // 2))]
+    more = ready.look(better, Split(images.pixels[few:], images.labels[few:]), size)
+    return [_both(look, more.get(place)) for place, look in looks.items()]
+
+
+def _both(one: Look, other: Look | None) -> Look:
+    """Two looks at different images as one."""
+    if other is None:
+        return one
+    images = one.images + other.images
+    share = one.images / images
+
+    def mean(first: float, second: float) -> float:
+        return share * first + (1 - share) * second
+
+    return Look(mean(one.accuracy, other.accuracy), mean(one.loss, other.loss), mean(one.before, other.before), images)
+
+
+class _Ready(NamedTuple):
+    """A network and the steps from it, to be looked at."""
+
+    graph: Graph
+    weights: Weights
+    branches: list[Branch]
+    device: str
+
+    def look(self, places: Sequence[int], images: Split, size: int) -> dict[int, Look]:
+        """The steps at `places` on all `images`, `size` at a time."""
+        right, loss, own = dict.fromkeys(places, 0), dict.fromkeys(places, 0.0), 0
+        for start in range(0, len(images), size):
+            pixels = torch.tensor(images.pixels[start : start + size]).to(self.device)
+            labels = torch.tensor(images.labels[start : start + size]).to(self.device)
+            batch = normalise(pixels)
+            base = forward(self.graph, self.weights, batch)
+            own += int((base[-1].argmax(1) == labels).sum())
+            for place in places:
+                found = logits(self.branches[place], base, batch).float()
+                right[place] += int((found.argmax(1) == labels).sum())
+                loss[place] += float(torch.nn.functional.cross_entropy(found, labels, reduction="sum"))
+        count = len(images)
+        return {place: Look(right[place] / count, loss[place] / count, own / count, count) for place in places}

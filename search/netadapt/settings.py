@@ -31,6 +31,7 @@ class Settings:
     data: str | None = None
     latency: Path | None = None
     runtime: str = "eager"
+    threads: int | None = None
     proxy_resolution: int | None = None
     moves: tuple[str, ...] = MOVES
     criterion: str = "l2"
@@ -62,6 +63,7 @@ class Settings:
             _check(f"--{flag.replace('_', '-')}", value, value >= least, f"an integer of at least {least}")
         px = self.proxy_resolution
         _check("--proxy-resolution", px, px is None or px >= 1, "at least 1 px")
+        _check("--threads", self.threads, self.threads is None or self.threads >= 1, "an integer of at least 1")
         _check("--seed", self.seed, self.seed is None or 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
 
     @property

@@ -8,6 +8,7 @@ from search.data import Dataset
 from search.latency import table_for
 from search.latency.measure import Measurement
 from search.latency.runtimes import runtime_of
+from search.meter import Meter
 from search.netadapt.costing import Costing
 from search.netadapt.given import Given
 from search.netadapt.job import Job, definition
@@ -17,7 +18,6 @@ from search.netadapt.variants import variants
 from search.opened import opened_study
 from search.train import Recipe
 from searchspace.errors import StudyMismatch
-from searchspace.latency import LatencyTable
 from searchspace.nn import Network, load_weights, read_weights
 from searchspace.serialize import read_spec
 from searchspace.space import SearchSpace
@@ -27,37 +27,41 @@ VARIANTS = 2
 
 
 def refine_winner(
-    network: Network, *, table: LatencyTable, images: Dataset, recipe: Recipe, epochs: int, name: str, budget_ms: float,
-    data: str | None, seed: int, space: SearchSpace, progress: Progress,
+    network: Network, *, meter: Meter, fixed: bool, images: Dataset, recipe: Recipe, epochs: int, name: str,
+    budget_ms: float, data: str | None, seed: int, space: SearchSpace, progress: Progress,
 ) -> tuple[dict[str, Any], Network, Measurement]:  # fmt: skip
     """A search's trained winner pruned to the budget and trained on: (what `Job.finish` says of it and how it was
     `refined`, the network, its measurement).
 
-    It is the study `name`; one of other weights, or one that is damaged, is set aside. Raises InfeasibleBudget.
+    `fixed`: the meter's table is taken as it is; else kernels of odd channel counts, which no network of the space has,
+    are measured and added. It is the study `name`; one of other weights, or one that is damaged, is set aside. Raises
+    InfeasibleBudget.
     """
     settings = Settings(
         network=Path(name), weights=Path(name), unit="ms", budgets=(budget_ms,), data=data, epochs=epochs, seed=seed,
         study=name, **STAGE,
     )  # fmt: skip
-    table = table_for(  # with kernels of odd channel counts, which no network of the space has
-        space, networks=variants(network.spec, VARIANTS), progress=progress.update, note=progress.line,
-        runtime=runtime_of(table.identity),
-    )  # fmt: skip
+    table = meter.table
+    if not fixed:
+        table = table_for(
+            space, networks=variants(network.spec, VARIANTS), progress=progress.update, note=progress.line,
+            runtime=runtime_of(table.identity),
+        )  # fmt: skip
     given = Given(network=network, about={}, images=images, seed=seed)
     define = definition(settings, given, table)
     try:
-        return _run(settings, given, define, table, recipe, progress, fresh=False)
+        return _run(settings, given, define, Meter(table), recipe, progress, fresh=False)
     except StudyMismatch:
-        return _run(settings, given, define, table, recipe, progress, fresh=True)
+        return _run(settings, given, define, Meter(table), recipe, progress, fresh=True)
 
 
 def _run(
-    settings: Settings, given: Given, define: dict[str, Any], table: LatencyTable, recipe: Recipe, progress: Progress,
+    settings: Settings, given: Given, define: dict[str, Any], meter: Meter, recipe: Recipe, progress: Progress,
     *, fresh: bool,
 ) -> tuple[dict[str, Any], Network, Measurement]:  # fmt: skip
     with opened_study(settings.study_name, define, fresh=fresh) as study:
-        timer = DeviceTimer(table, seed=given.seed)
-        job = Job(settings, given, Costing("ms", table), timer, study, progress, TimeLeft(), recipe)
+        timer = DeviceTimer(meter.table, seed=given.seed) if meter.measures else None
+        job = Job(settings, given, Costing("ms", meter.table), timer, study, progress, TimeLeft(), recipe)
         job.descend()
         summary = job.finish(always=True)  # a second measurement may find the winner within the budget
     winner = summary["winner"]
@@ -65,8 +69,7 @@ def _run(
     network = load_weights(read_spec(path), read_weights(path.with_suffix(".safetensors"))).eval()
     refined = {
         "study": settings.study_name, "start_ms": summary["start"]["cost"], "iterations": winner["iteration"],
-        "proposals": summary["proposals"],
+        "proposals": summary["proposals"], "timed": meter.measures,
     }  # fmt: skip
-    measured = job.history.snapshot(settings.budgets[-1]).measured
-    assert measured is not None
+    measured = job.history.snapshot(settings.budgets[-1]).measured or meter.networks([network.spec])[0]
     return winner | {"refined": refined}, network, measured

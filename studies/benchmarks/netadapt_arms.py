@@ -140,8 +140,9 @@ class Pair:
             base = self._base()
             short = self._netadapt(base)
             more = math.ceil(short)
-            self._torch_pruning(base, more)
+            self._torch_pruning("torch-pruning", base, 0)
             self._width(more)
+            self._torch_pruning("torch-pruning+", base, more)
         except _Late:
             self._tell("ends here: the time is over")
 
@@ -249,10 +250,10 @@ class Pair:
         )  # fmt: skip
         return short
 
-    def _torch_pruning(self, base: "Network", more: int) -> None:
+    def _torch_pruning(self, arm: str, base: "Network", more: int) -> None:
         from studies.benchmarks.torch_pruned import pruned_to
 
-        if self._begin("torch-pruning") is not None:
+        if self._begin(arm) is not None:
             return
         began = time.time()
         for round_to in dict.fromkeys((self.args.round_to, 1)):
@@ -262,11 +263,11 @@ class Pair:
                 )
                 break
             except InfeasibleBudget as error:
-                self._tell(f"torch-pruning: {error}")
+                self._tell(f"{arm}: {error}")
         else:
             return
         recipe = self._recipe(self.args.fine + more, rate=self.args.fine_rate)
-        self._train("torch-pruning", network, recipe, before=self.args.epochs, began=began, round_to=round_to)
+        self._train(arm, network, recipe, before=self.args.epochs, began=began, round_to=round_to)
 
     def _width(self, more: int) -> None:
         import torch

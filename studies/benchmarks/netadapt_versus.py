@@ -3,13 +3,14 @@
 Each network is trained (base) and brought to a share of its latency, as a table predicts it, in three ways:
 
   netadapt        search.netadapt's descent, then fine-tuning
-  torch-pruning   its global magnitude pruning of the same base in one step (PyPI), then fine-tuning: as many epochs,
-                  and as many more as the descent's short trainings came to
+  torch-pruning   its global magnitude pruning of the same base in one step (PyPI), then the same fine-tuning
   width           the same network with the widest multiplier that meets the budget, trained from scratch for all the
                   epochs of base, short trainings and fine-tuning together
+  torch-pruning+  torch-pruning's network, fine-tuned for as many more epochs as the descent's short trainings came to:
+                  no rival has seen fewer images than NetAdapt
 
-so that no rival sees fewer images than NetAdapt. All train on the same split with the same recipe; seeds differ in
-weights and batches. With --minutes the epochs are cut down beforehand to what the time allows, in proportion, by a
+All train on the same split with the same recipe; seeds differ in weights and batches.
+With --minutes the epochs are cut down beforehand to what the time allows, in proportion, by a
 trial of this machine's speed. Every arm is in --json as soon as it is done; the same command again does what is
 missing. The final networks are timed afterwards on the table's own device: the same command with --measure.
 """
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from search.data import Dataset
 
 CIFAR = Path("../shared/data/cifar10-train.tar")
-ARMS = ("base", "netadapt", "torch-pruning", "width")
+ARMS = ("base", "netadapt", "torch-pruning", "width", "torch-pruning+")
 SMOKE = {
     "data": "digits", "seeds": 1, "pixels": 32, "epochs": 1, "fine": 1, "batch": 32, "train_images": 320,
     "short_steps": 2, "shortlist": 1, "images": 100, "step": 0.2,
@@ -100,13 +101,13 @@ def short_steps_of(args: Namespace) -> int:
 def fitted(args: Namespace, *, train_images: int, step_s: float, left_s: float, pairs: int) -> tuple[int, int]:
     """(epochs of the base, of fine-tuning): those asked for, or both cut down in proportion to the seconds left.
 
-    A pair trains the base, three networks to fine-tune, the width's once more from scratch, and the short trainings
-    three times: by NetAdapt, and as many images for each rival.
+    A pair trains the base, three networks to fine-tune, the width's once more from scratch for as long as base and
+    fine-tuning, and the short trainings three times: by NetAdapt, and as many images for two rivals.
     """
     rounds = -(-pairs // args.jobs)
     steps = FILL * left_s / rounds / step_s - (2 + SHORT_OVERHEAD) * short_steps_of(args)
     each = max(1, train_images // args.batch)
-    share = min(1.0, steps / (each * (2 * args.epochs + 3 * args.fine)))
+    share = min(1.0, steps / (each * (2 * args.epochs + 4 * args.fine)))
     return max(1, int(share * args.epochs)), max(1, int(share * args.fine))
 
 
@@ -250,7 +251,7 @@ def report(rows: Sequence[Row]) -> str:
         lines += [f"\n{network}", f"{'arm':15}{'test accuracy':>22}{'predicted ms':>14}{'measured ms':>14}"
                   f"{'M MACs':>9}{'M params':>10}{'epochs':>8}{'seeds':>7}"]  # fmt: skip
         lines += [_line(arm, [row for row in own if row["arm"] == arm and not row["cut"]]) for arm in ARMS]
-        lines += [_difference(own, rival) for rival in ("width", "torch-pruning")]
+        lines += [_difference(own, rival) for rival in ARMS[2:]]
         lines += [f"  cut off: {row['arm']}, seed {row['seed']}" for row in own if row["cut"]]
     return "\n".join(lines)
 

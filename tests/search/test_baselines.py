@@ -21,7 +21,6 @@ from searchspace import macs, zoo
 from searchspace.errors import InvalidSpec, StorageError
 from searchspace.spec import NetworkSpec
 
-TABLE: Any = type("Table", (), {"identity": {"machine": "abacus"}})()
 MS_PER_MAC = 1e-7
 
 
@@ -34,9 +33,8 @@ def by_macs(specs: Sequence[NetworkSpec], **_: object) -> list[Measurement]:
     ]
 
 
-@pytest.fixture(autouse=True)
-def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.baselines, "measure", by_macs)
+TABLE = type("Table", (), {"identity": {"machine": "abacus"}})()
+METER: Any = type("Meter", (), {"table": TABLE, "measures": True, "networks": staticmethod(by_macs)})()
 
 
 def settings(budget_ms: float) -> Settings:
@@ -60,7 +58,7 @@ def within(name: str, width: float, budget_ms: float) -> bool:
 
 @pytest.mark.parametrize("budget_ms", [0.5, 1.0, 2.0, 4.0, 100.0])
 def test_each_network_is_as_wide_as_the_budget_allows(budget_ms: float) -> None:
-    fitted = fit_to_budget(NAMES, settings(budget_ms), 10, TABLE, quiet())
+    fitted = fit_to_budget(NAMES, settings(budget_ms), 10, METER, quiet())
     for name in NAMES:
         widths = [1.0] if name == "efficientnet_b4" else [step / 20 for step in range(1, 21)]
         fitting = [width for width in widths if within(name, width, budget_ms)]
@@ -83,7 +81,7 @@ def winner() -> dict[str, Any]:
 
 def run(folder: Path, names: Sequence[str], *, budget_ms: float = 100.0) -> dict[str, Any]:
     recipe = Recipe(batch_size=20, epoch_images=40)
-    return run_baselines({"winner": winner()}, names, settings(budget_ms), dataset(), recipe, TABLE, quiet(), folder)
+    return run_baselines({"winner": winner()}, names, settings(budget_ms), dataset(), recipe, METER, quiet(), folder)
 
 
 def test_every_result_is_kept_before_the_next_and_never_trained_again(

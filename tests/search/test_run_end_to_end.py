@@ -19,7 +19,10 @@ from scaling.compound import main as compound
 from search.console import Progress
 from search.data import load
 from search.latency import table_for
+from search.latency.eager import Eager
+from search.latency.kernels import placed_blocks, rough_cost
 from search.latency.measure import Measurement
+from search.meter import Meter
 from search.netadapt.__main__ import main as netadapt
 from search.netadapt.stage import refine_winner
 from search.netadapt.timing import Timing
@@ -28,7 +31,7 @@ from search.train import Recipe
 from searchspace.cost import costs, macs
 from searchspace.export import main as export
 from searchspace.graph import lower
-from searchspace.latency import LatencyTable
+from searchspace.latency import Correction, LatencyTable
 from searchspace.mnasnet_space import mnasnet_space, space_from_toml
 from searchspace.nn import build
 from searchspace.serialize import read_spec
@@ -177,7 +180,7 @@ def test_a_winner_above_the_budget_is_pruned_to_it(
     def measured(specs: list[NetworkSpec], *, table: LatencyTable, **_: object) -> list[Measurement]:
         return [TableTimer(table, seed=0).alone(spec) for spec in specs]
 
-    monkeypatch.setattr("search.winner.measure", measured)
+    monkeypatch.setattr("search.meter.measure", measured)
     monkeypatch.setattr("search.netadapt.stage.DeviceTimer", TableTimer)
     budget_ms = 0.93 * float(studies.load("done")["predicted_latency_ms"].min())
     asked = [*flags(place, "--trials", "2", "--study", "over", "--overshoot", "2")[2:], "--budget-ms", str(budget_ms)]
@@ -204,13 +207,46 @@ def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_o
     network = build(space.spec(space.corner("smallest")), generator=torch.Generator().manual_seed(0)).eval()
     table = table_for(space_from_toml(place / "space.toml", classes=10, resolution=64), networks=[network.spec])
     result, after, measured = refine_winner(
-        network, table=table, images=load(None, resolution=16), recipe=Recipe(), epochs=1, name="near", budget_ms=1e3,
-        data=None, seed=0, space=space_from_toml(place / "space.toml", classes=10, resolution=64),
+        network, meter=Meter(table), fixed=False, images=load(None, resolution=16), recipe=Recipe(), epochs=1,
+        name="near", budget_ms=1e3, data=None, seed=0,
+        space=space_from_toml(place / "space.toml", classes=10, resolution=64),
         progress=Progress(lambda: None, quiet=True),
     )  # fmt: skip
     assert after.spec == network.spec
     assert measured.latency_ms <= 1e3
     assert (result["epochs"], result["iteration"], result["test_images"]) == (1, 0, 300)
+
+
+def test_a_search_for_another_device_goes_by_its_table_and_measures_nothing(
+    finished: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.data.digits.DEFAULT_COUNTS", {"train": 500, "validation": 600, "test": 300})
+    space = space_from_toml(place / "space.toml", classes=10, resolution=64)
+    kernels = {layer.signature: rough_cost(layer) for block in placed_blocks(space) for layer in block.layers}
+    identity = {**Eager().identity(64), "machine": "a phone", "runtime": "TFLite"}
+    table = LatencyTable(identity, 1.0, kernels, Correction(1.0, 0.1, 0.03))
+    (tmp_path / "phone.json").write_text(table.to_json())
+    budget = 0.9 * table.latency_ms(lower(space.spec(space.corner("largest"))))
+    words = [*flags(place, "--trials", "2", "--study", "phone", "--latency", str(tmp_path / "phone.json"))]
+    words[words.index("--budget-ms") + 1] = f"{budget:.3f}"
+    at = words.index("--resolution")
+    del words[at : at + 2]  # the table's own
+    assert main(words) == 0
+    printed = capsys.readouterr()
+    assert "nothing is measured: the table is of another device" in printed.err
+    assert "not measured" in printed.out
+    assert "TFLite" in printed.out
+    summary = json.loads((place / "studies" / "phone" / "summary.json").read_text())
+    assert summary["within_budget"]
+    assert summary["winner"]["measured_latency_ms"] is None
+    assert summary["winner"]["predicted_high_ms"] <= budget * 1.001
+    assert summary["resolution"] == 64
+    assert studies.load("phone")["measured_latency_ms"].isna().all()
+    assert studies.best("phone").measured_latency_ms is None
+    assert main(["--budget-ms", "9", "--latency", str(tmp_path / "phone.json"), "--resolution", "96"]) == 2
+    assert "64 px, got 96" in capsys.readouterr().err
+    assert main(["--budget-ms", "9", "--latency", str(tmp_path / "phone.json"), "--runtime", "eager"]) == 2
+    assert main(["--budget-ms", "9", "--latency", str(tmp_path / "none.json")]) == 2
 
 
 def test_the_same_seed_gives_the_same_winner_with_the_same_weights(finished: Path, place: Path) -> None:

@@ -3,19 +3,22 @@
 import random
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 
 import pytest
 import torch
 
-from search.latency import measure, table_for
+from search.latency import measure, measure_here, table_for
+from search.latency.adapt import adapt, networks_to_measure
+from search.latency.check import check
 from search.latency.clock import EventClock
 from search.latency.eager import Eager
 from search.latency.interleave import Runtime
 from search.latency.kernels import blocks_of, placed_blocks
 from search.latency.onnx_models import Feeds, OnnxModels, Run, shares
-from search.latency.runtimes import DTYPES_OF, RUNTIMES, runtime, setting_of
+from search.latency.runtimes import DTYPES_OF, RUNTIMES, is_here, runtime, setting_of
 from searchspace import zoo
 from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.graph import lower
@@ -45,7 +48,10 @@ class Event:
         return (end.ns - self.ns) / 1e6
 
 
-@pytest.fixture(params=[*RUNTIMES, "as on a GPU", *(["cuda"] if torch.cuda.is_available() else [])])
+WITH_KERNELS = [name for name in RUNTIMES if name != "compile"]
+
+
+@pytest.fixture(params=[*WITH_KERNELS, "as on a GPU", *(["cuda"] if torch.cuda.is_available() else [])])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Runtime:
     if request.param == "as on a GPU":
         monkeypatch.setattr("search.latency.eager.GPU_CALLS", 1)
@@ -111,7 +117,7 @@ def test_a_table_of_a_small_space_is_built_and_near_what_its_networks_measure(de
 
 
 def test_unknown_runtimes_threads_and_missing_extras_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InvalidArgument, match="must be one of eager, onnxruntime, openvino, got 'tvm'"):
+    with pytest.raises(InvalidArgument, match="must be one of eager, compile, onnxruntime, openvino, got 'tvm'"):
         runtime("tvm")
     with pytest.raises(InvalidArgument, match="at least 1, got 0"):
         runtime(threads=0)
@@ -130,7 +136,7 @@ def test_a_device_that_is_not_here_or_not_the_runtime_s_is_told(monkeypatch: pyt
         runtime("onnxruntime", device="cuda")
 
 
-@pytest.mark.parametrize("name", RUNTIMES)
+@pytest.mark.parametrize("name", WITH_KERNELS)
 def test_every_dtype_of_a_runtime_runs_and_is_of_its_own(name: str) -> None:
     if name != "eager":
         pytest.importorskip(name)
@@ -200,12 +206,38 @@ def test_measuring_with_onnxruntime_leaves_the_sessions_of_others_alone() -> Non
     onnxruntime.InferenceSession(to_onnx(untrained(spec)).SerializeToString(), providers=["CPUExecutionProvider"])
 
 
-def test_eager_runs_with_the_threads_asked_for() -> None:
-    try:
-        assert runtime("eager", threads=2).identity(32)["threads"] == 2
-        assert runtime("eager").identity(32)["threads"] == 2
-    finally:
-        torch.set_num_threads(1)
+def test_torch_compile_times_networks_and_has_a_table_by_adapting_that_of_eager_torch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # which needs no C++ compiler
+    device = runtime("compile", threads=1)
+    assert device.identity(32)["runtime"] == "torch.compile"
+    assert setting_of(device.identity(32)) == ("compile", "cpu", "fp32")
+    assert is_here(device.identity(32))
+    with pytest.raises(InvalidArgument, match=r"search\.latency adapt .*--runtime compile"):
+        table_for(SPACE, cache_dir=tmp_path, runtime=device)
+    table = table_for(SPACE, cache_dir=tmp_path, budget_s=0.0, runtime=Eager(threads=1))
+    specs = networks_to_measure(SPACE, count=4)
+    found, reference_ms = measure_here(specs, cache_dir=tmp_path, seconds=0.5, runtime=device)
+    new = adapt(
+        table, specs, [one.latency_ms for one in found], identity=device.identity(32), reference_ms=reference_ms
+    )
+    checked = check(new, specs[:1], seconds=0.2, blamed=1, runtime=device)
+    assert 0.3 < checked.predicted[0].latency_ms / checked.measured[0].latency_ms < 3
+    assert checked.worst == {0: ()}  # it does not tell layers apart
+
+
+def test_eager_runs_with_the_threads_asked_for_and_leaves_the_process_its_own() -> None:
+    before = torch.get_num_threads()
+    one = runtime("eager", threads=before + 1)
+    assert one.identity(32)["threads"] == before + 1
+    assert runtime("eager").identity(32)["threads"] == before
+    with one.quiet():
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+    assert is_here(one.identity(32))
+    assert not is_here({**one.identity(32), "machine": "a phone"})
+    assert not is_here({**one.identity(32), "runtime": "TFLite"})
 
 
 def test_onnxruntime_covers_the_kernels_of_a_space() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,28 @@ import search.study as loop
 import studies
 from search.candidates import Pricer
 from search.console import Progress
+from search.contract import Contract
 from search.data import Dataset, Split
+from search.latency import Measurement
+from search.meter import Meter
 from search.settings import Settings
-from search.study import Clock, Search, make_pruner, make_sampler, recover
+from search.study import Clock, Search, make_pruner, make_sampler, measured_before, recover
 from search.train import Outcome, Recipe, TrainingDiverged
 from searchspace.cost import costs
 from searchspace.errors import InfeasibleBudget, PhinasError
-from searchspace.graph import Graph
+from searchspace.graph import Graph, lower
+from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
 from searchspace.mnasnet_space import mnasnet_space
+from searchspace.spec import NetworkSpec
 from studies.schema import Status
 from studies.storage import open_storage
 
 BUDGET_MS = 20.0
 RECIPE = Recipe(epochs=4)
+ELSEWHERE = Identity(
+    schema=SCHEMA, machine="abacus x2", runtime="beads", threads=2, dtype="float32", batch=1,
+    memory_format="channels_last", resolution=224, versions={},
+)  # fmt: skip
 
 
 def latency(graph: Graph) -> float:
@@ -87,7 +97,9 @@ def make_search(
     study.pruner = make_pruner(RECIPE)
     progress = Progress(lambda: None, quiet=True)
     clock = Clock(settings.time_limit_s)
-    return Search(study, settings, pricer, dataset(), RECIPE, budget_ms, clock, progress, known)
+    table = LatencyTable(ELSEWHERE, 1.0, {}, Correction(1.0, 0.0, 1e-9))
+    contract = Contract(table, goal_ms=budget_ms, confidence=0.5, fastest_ms=0.0)
+    return Search(study, settings, pricer, dataset(), RECIPE, contract, Meter(table), clock, progress, known)
 
 
 def test_no_trial_is_over_the_budget_and_none_is_trained_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +110,44 @@ def test_no_trial_is_over_the_budget_and_none_is_trained_twice(monkeypatch: pyte
     assert (df["predicted_latency_ms"] <= BUDGET_MS).all()
     assert df["fingerprint"].nunique() == 12
     assert len(set(training.networks)) == len(training.networks)
+
+
+class Slower(Meter):
+    """A device on which every network takes `factor` times what the table says."""
+
+    def __init__(self, table: LatencyTable, factor: float) -> None:
+        super().__init__(table)
+        self.measures, self.factor = True, factor
+
+    def networks(self, specs: Sequence[NetworkSpec], **_: Any) -> list[Measurement]:
+        found = [self.factor * latency(lower(spec)) for spec in specs]
+        return [
+            Measurement(latency_ms=ms, low_ms=ms, high_ms=ms, rounds=9, raw_median_ms=ms, noisy=False) for ms in found
+        ]
+
+
+@pytest.mark.parametrize("factor", [1.06, 0.94])
+def test_networks_that_are_the_best_so_far_are_measured_and_later_ones_are_held_to_what_they_teach(
+    factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = make_search(Settings(budget_ms=BUDGET_MS, trials=16), FakeTraining(), monkeypatch)
+    table = replace(search.meter.table, correction=Correction(1.0, 0.0, 0.05))
+    search.meter = Slower(table, factor)
+    search.contract = Contract(table, goal_ms=BUDGET_MS, confidence=0.5, fastest_ms=0.0)
+    search.run()
+    df = studies.load("s")
+    measured = df["measured_latency_ms"].dropna()
+    best = df["accuracy"].cummax()
+    firsts = [place for place in range(len(df)) if place == 0 or best[place] > best[place - 1]]
+    assert list(measured.index) == firsts
+    assert (measured / df.loc[firsts, "predicted_latency_ms"]).tolist() == pytest.approx([factor] * len(firsts))
+    assert abs(search.contract.factor - factor) < abs(1 - factor) / len(firsts)
+    assert search.study.sampler.budget_ms == search.contract.limit_ms  # type: ignore[union-attr]
+    assert df["predicted_latency_ms"].iloc[-1] <= search.contract.limit_ms * 1.001
+    # The same study opened again knows what was learnt.
+    assert measured_before(search.study) == [
+        (row["predicted_latency_ms"], row["measured_latency_ms"]) for _, row in df.loc[firsts].iterrows()
+    ]
 
 
 def test_every_trial_stores_what_it_was_and_what_came_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

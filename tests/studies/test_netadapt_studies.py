@@ -1,11 +1,12 @@
 """The short versions of the studies of pruning."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from studies.benchmarks import netadapt_iteration, netadapt_kill
+from studies.benchmarks import netadapt_iteration, netadapt_kill, netadapt_stage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -30,3 +31,38 @@ def test_proposals_evaluated_together_have_the_accuracies_of_each_alone(capsys: 
     found = json.loads(capsys.readouterr().out)
     assert found["proposals"] == 14
     assert found["largest_gap_of_accuracies"] <= 0.02  # one image of 50: rounding may turn it
+
+
+@pytest.mark.parametrize("more", [[], ["--together"]])
+def test_the_stage_is_compared_by_searches_that_differ_in_nothing_else(
+    more: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[list[str]] = []
+
+    def run(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(words[2:])
+        with_stage = "1.15" in words
+        winner = {"test_accuracy": 0.9 + 0.01 * with_stage, "validation_accuracy": 0.9, "measured_latency_ms": 18.0}
+        summary = {"winner": winner, "budget_ms": 20.0, "within_budget": True, "refined": {} if with_stage else None,
+                   "trials": {"trained": 7}, "spent_s": 540.0}  # fmt: skip
+        return subprocess.CompletedProcess(words, 0, json.dumps(summary), "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert netadapt_stage.main(["--seeds", "2", *more]) == 0
+    assert "91.00 % with the stage, 90.00 % without" in capsys.readouterr().out
+    searches = [words for words in asked if words[0] == "search.run"]
+    assert len(searches) == 4
+    for seed in ("0", "1"):
+        one, other = (words for words in searches if words[words.index("--seed") + 1] == seed)
+        assert {*zip(one, other, strict=True)} >= {("--overshoot", "--overshoot")}
+        differing = {pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]}
+        assert len(differing) == 2  # the overshoot and the study's name
+
+
+def test_a_search_that_fails_ends_the_comparison_with_what_it_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = subprocess.CompletedProcess([], 2, "", "search.run: no network meets 1 ms")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    assert netadapt_stage.main(["--seeds", "1"]) == 2
+    assert "no network meets 1 ms" in capsys.readouterr().err

@@ -17,9 +17,9 @@ from search.netadapt.costing import Costing
 from search.netadapt.history import History, Iteration
 from search.netadapt.proposals import MOVES, most_channels, propose, smallest
 from search.netadapt.refine import Plan, Refiner
-from search.netadapt.screen import screen
+from search.netadapt.screen import FEWEST, FIRST_LOOK, screen
 from search.netadapt.timing import PairedTimer, Timing
-from search.netadapt.tune import Serial, short_recipe
+from search.netadapt.tune import Serial, first, short_recipe
 from search.train import Recipe, evaluate
 from searchspace import zoo
 from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv
@@ -128,11 +128,30 @@ def test_offers_are_screened_as_each_network_alone_would_be(images: Dataset) -> 
     group = next(group for group in coupling(network.spec) if group.counts)
     rng = random.Random(0)
     steps = [cut(network.spec, group, count, [rng.random() for _ in group.cells]) for count in (2, 5)]
-    found, base = screen(network, steps, images.validation, gates={})
-    assert base == pytest.approx(evaluate(network, images.validation), abs=2e-3)
-    for step, (accuracy, loss) in zip(steps, found, strict=True):
-        assert accuracy == pytest.approx(evaluate(descend(network, step), images.validation), abs=2e-3)
-        assert math.isfinite(loss)
+    found = screen(network, steps, images.validation, gates={})
+    for step, look in zip(steps, found, strict=True):
+        assert look.before == pytest.approx(evaluate(network, images.validation), abs=2e-3)
+        assert look.accuracy == pytest.approx(evaluate(descend(network, step), images.validation), abs=2e-3)
+        assert math.isfinite(look.loss)
+        assert look.images == len(images.validation)
+
+
+def test_only_the_better_half_of_many_offers_sees_all_images(images: Dataset) -> None:
+    network = start()
+    steps = [
+        cut(network.spec, group, count, [1.0 * unit for unit in range(len(group.cells))])
+        for group in coupling(network.spec)
+        for count in [*group.counts][-5:]
+    ]
+    assert len(steps) > 2 * FEWEST
+    whole = screen(network, steps, images.validation, gates={})
+    halved = screen(network, steps, images.validation, gates={}, rank=lambda _, look: (look.loss,))
+    few = round(FIRST_LOOK * len(images.validation))
+    start_of = screen(network, steps, first(images.validation, few), gates={})
+    best = sorted(range(len(steps)), key=lambda place: start_of[place].loss)[: -(-len(steps) // 2)]
+    for place, look in enumerate(halved):
+        expected = whole[place] if place in best else start_of[place]
+        assert look == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_network_whose_offers_were_screened_on_another_device_can_be_trained_on(

@@ -1,0 +1,41 @@
+"""What is timed in turn: so much at a time that the machine treats it as it treats one network by itself."""
+
+from collections.abc import Sequence
+
+from search.latency.kernels import PlacedBlock
+from searchspace.cost import layer_params_macs
+from searchspace.graph import Layer, Signature, lower
+from searchspace.spec import NetworkSpec
+
+GROUP_BYTES = 5 << 28  # weights held at once; more are measured group by group
+# oneDNN keeps 1,024 primitives ready; with more kernels in turn it makes each anew at every call, half a ms that a
+# network by itself does not have: of 2,231 kernels measured in one group those of 3x3 depthwise scattered by 52 %, and
+# of 102 networks half measured 10 % above their table, small ones twice it.
+GROUP_KERNELS = 500
+
+Subject = NetworkSpec | tuple[PlacedBlock, ...]
+
+
+def layers_of(subject: Subject) -> Sequence[Layer]:
+    """The layers that a timer of the subject runs."""
+    if isinstance(subject, NetworkSpec):
+        return lower(subject).layers
+    return [layer for block in subject for layer in block.layers]
+
+
+def groups(subjects: Sequence[Subject], apart: int | None = None) -> list[list[int]]:
+    """Subjects (by place, in order) of no more than GROUP_BYTES of weights and GROUP_KERNELS kernels together, or one
+    of more by itself; those from place `apart` on are in groups of their own."""
+    found: list[list[int]] = [[]]
+    held, kernels = 0, set[Signature]()
+    for index, subject in enumerate(subjects):
+        layers = layers_of(subject)
+        size, own = 4 * sum(layer_params_macs(layer)[0] for layer in layers), {layer.signature for layer in layers}
+        full = held + size > GROUP_BYTES or len(kernels | own) > GROUP_KERNELS
+        if found[-1] and (full or index == apart):
+            found.append([])
+            held, kernels = 0, set()
+        found[-1].append(index)
+        held += size
+        kernels |= own
+    return found

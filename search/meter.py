@@ -1,0 +1,50 @@
+"""What tells a search how long networks take: this device, or the table of another one."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from search.latency import Measurement, measure, measure_modules
+from search.latency.runtimes import is_here
+from searchspace.graph import lower
+from searchspace.latency import LatencyTable
+from searchspace.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Told = Callable[[float, str], None]
+
+
+class Meter:
+    """Networks measured on the table's device, if this is it (`measures`); else what the table says of them, as
+    measurements of 0 rounds whose interval holds 9 of 10 networks: its upper end is kept with a probability of 95 %."""
+
+    def __init__(self, table: LatencyTable) -> None:
+        self.table = table
+        self.measures = is_here(table.identity)
+
+    def target_ms(self, budget_ms: float, confidence: float) -> float:
+        """What a network must come to: the budget if it is measured, else the largest prediction whose network measures
+        within the budget with that probability."""
+        return budget_ms if self.measures else self.table.limit_ms(budget_ms, confidence)
+
+    def networks(
+        self, specs: Sequence[NetworkSpec], *, seconds: float = 6.0, progress: Told | None = None
+    ) -> list[Measurement]:
+        """Fresh networks, in one interleaved run."""
+        if not self.measures:
+            return [self._predicted(spec) for spec in specs]
+        return measure(specs, table=self.table, seconds=seconds, progress=progress)
+
+    def modules(self, modules: "Sequence[nn.Module]", specs: Sequence[NetworkSpec]) -> list[Measurement]:
+        """Trained modules of `specs`."""
+        if not self.measures:
+            return [self._predicted(spec) for spec in specs]
+        return measure_modules(modules, specs, table=self.table)
+
+    def _predicted(self, spec: NetworkSpec) -> Measurement:
+        found = self.table.predict(lower(spec))
+        return Measurement(
+            latency_ms=found.latency_ms, low_ms=found.low_ms, high_ms=found.high_ms, rounds=0,
+            raw_median_ms=found.latency_ms, noisy=False,
+        )  # fmt: skip

@@ -1,0 +1,92 @@
+"""The contract: what measured networks teach of a table, and that the promise of a limit holds."""
+
+import itertools
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.contract import Contract, corrected
+from search.meter import Meter
+from searchspace.graph import lower
+from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
+from searchspace.mnasnet_space import mnasnet_space
+
+IDENTITY = Identity(
+    schema=SCHEMA, machine="abacus x2", runtime="beads", threads=2, dtype="float32", batch=1,
+    memory_format="channels_last", resolution=64, versions={},
+)  # fmt: skip
+TABLE = LatencyTable(IDENTITY, 1.0, {}, Correction(1.1, 0.5, 0.03))
+
+
+def contract(**changes: float) -> Contract:
+    settings = {"goal_ms": 20.0, "confidence": 0.95, "fastest_ms": 5.0} | changes
+    return Contract(TABLE, **settings)
+
+
+def test_nothing_measured_teaches_nothing() -> None:
+    assert corrected(TABLE, []) is TABLE
+    assert contract().limit_ms == pytest.approx(TABLE.limit_ms(20.0, 0.95))
+    assert contract().factor == 1.0
+
+
+@given(bias=st.floats(-0.08, 0.08), count=st.integers(1, 12))
+def test_networks_that_are_all_off_alike_are_learnt_from_a_little_more_each_time(bias: float, count: int) -> None:
+    own = contract()
+    factors = [own.factor]
+    for _ in range(count):
+        own.learn(10.0, 10.0 * (1 + bias))
+        factors.append(own.factor)
+    distances = [abs(1 + bias - factor) for factor in factors]
+    assert all(after <= before + 1e-12 for before, after in itertools.pairwise(distances))
+    assert distances[-1] <= abs(bias) / (count + 1) + 1e-12
+    assert own.networks == count
+
+
+@given(bias=st.floats(-0.06, 0.06))
+def test_what_is_learnt_changes_the_limit_the_other_way_and_leaves_less_error(bias: float) -> None:
+    taught = corrected(TABLE, [(10.0, 10.0 * (1 + bias))] * 6)
+    assert taught.relative_error < TABLE.relative_error
+    own = contract()
+    for _ in range(6):
+        own.learn(10.0, 10.0 * (1 + bias))
+    assert own.limit_ms == pytest.approx(taught.limit_ms(20.0, 0.95) / own.factor)
+    if bias > 0.05:
+        assert own.limit_ms < contract().limit_ms
+
+
+def test_networks_that_scatter_more_than_the_table_says_widen_it() -> None:
+    scattered = [(10.0, 9.0), (10.0, 11.0), (10.0, 9.2), (10.0, 10.8)]
+    assert corrected(TABLE, scattered).relative_error > 2 * TABLE.relative_error
+
+
+@pytest.mark.parametrize("learnt", [0, 1, 4, 16])
+def test_a_network_at_the_limit_measures_within_the_budget_with_the_confidence_asked(learnt: int) -> None:
+    """Over machines whose tables are off by something, each with networks that are off by something more."""
+    rng, held, deviation = random.Random(learnt), 0, 0.03 / 2**0.5
+    for _ in range(3000):
+        bias = rng.gauss(0, deviation)
+        own = contract()
+        for _ in range(learnt):
+            own.learn(10.0, 10.0 * (1 + bias + rng.gauss(0, deviation)))
+        held += own.limit_ms * (1 + bias + rng.gauss(0, deviation)) <= 20.0
+    assert 0.93 <= held / 3000 <= 0.97
+
+
+def test_where_no_network_keeps_the_contract_the_goal_itself_is_the_limit() -> None:
+    own = contract(fastest_ms=19.9)
+    assert not own.keeps
+    assert own.limit_ms == 20.0
+
+
+def test_a_table_of_another_device_is_taken_at_its_word() -> None:
+    space = mnasnet_space(resolution=64, classes=5)
+    spec = space.spec(space.corner("smallest"))
+    table = replace(TABLE, kernels={layer.signature: 0.1 for layer in lower(spec).layers})
+    meter = Meter(table)
+    assert not meter.measures
+    (found,) = meter.networks([spec])
+    assert (found.latency_ms, found.low_ms, found.high_ms) == table.predict(lower(spec))[:3]
+    assert found.rounds == 0

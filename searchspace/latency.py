@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypedDict
@@ -109,7 +109,7 @@ class LatencyTable:
             total = sum([kernels[layer.signature] for layer in graph.layers])
         except KeyError:
             total = sum(self._measured_ms(layer) for layer in graph.layers)
-        return self.correction.network_ms + self.correction.scale * total
+        return self._whole(total)
 
     def predict(self, graph: Graph, confidence: float = 0.9) -> Prediction:
         """Predicted latency of any network, at any resolution: kernels that the table lacks are estimated from those of
@@ -118,6 +118,17 @@ class LatencyTable:
         The errors of estimated kernels count as independent of each other and of the table's own error. Raises
         MissingLatency naming the first layer of a kind that the table has none of.
         """
+        kernels = self.kernels
+        try:
+            latency_ms = self._whole(sum([kernels[layer.signature] for layer in graph.layers]))
+        except KeyError:
+            return self._estimated(graph, confidence)
+        return Prediction(latency_ms, *self.interval_ms(latency_ms, confidence), ())
+
+    def _whole(self, kernels_ms: float) -> float:
+        return self.correction.network_ms + self.correction.scale * kernels_ms
+
+    def _estimated(self, graph: Graph, confidence: float) -> Prediction:
         known = [self.kernels.get(layer.signature) for layer in graph.layers]
         total = sum(ms for ms in known if ms is not None)
         missing = [layer for layer, ms in zip(graph.layers, known, strict=True) if ms is None]
@@ -127,8 +138,8 @@ class LatencyTable:
             total += one.ms
             errors[layer.signature] = errors.get(layer.signature, 0.0) + one.ms * one.relative_error
         variance = sum(error * error for error in errors.values())
-        latency_ms = self.correction.network_ms + self.correction.scale * total
-        share = self.correction.scale * math.sqrt(variance) / latency_ms if missing else 0.0
+        latency_ms = self._whole(total)
+        share = self.correction.scale * math.sqrt(variance) / latency_ms
         interval = self.interval_ms(latency_ms, confidence, more=share)
         return Prediction(latency_ms, *interval, tuple(layer.name for layer in missing))
 
@@ -256,6 +267,7 @@ def describe_kernel(layer: Layer) -> str:
     return f"kernel {kind} ({shapes})"
 
 
+@lru_cache
 def _deviations(probability: float) -> float:
     """The quantile of the standard normal distribution."""
     from statistics import NormalDist  # not needed by most commands, and slow to import

@@ -2,7 +2,8 @@
 
 A trial's choices are Optuna parameters where a sampler drew them; everything else of a trial stands in its user
 attributes under the names of `TrialRecord`. The study's user attributes hold "settings" (what defines the study, see
-`Settings`) and "measured_latency_ms" ({"trial number": ms} of the finalists: a finished trial cannot be written).
+`Settings`) and "measured_latency_ms" ({"trial number": ms} of finalists and of what was once the best: a finished trial
+cannot be written).
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class TrialRecord:
     """One trial. Accuracies are fractions on the validation images; what is not known (yet) is None.
 
     spec: JSON text of NetworkSpec; history: validation accuracy after each epoch; train_s: seconds of training;
-    measured_latency_ms: of finalists only; error: why a trial failed; reward: what Optuna maximises.
+    measured_latency_ms: of finalists and of what was once the best; error: why a trial failed; reward: what Optuna
+    maximises.
     """
 
     status: Status = Status.RUNNING

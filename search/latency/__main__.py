@@ -215,7 +215,10 @@ def _measured_table(args: argparse.Namespace, device: "Runtime") -> "LatencyTabl
 
     space = _space(args, DEFAULT_RESOLUTION)
     networks = _zoo(args) if args.zoo and args.action == "build" else ()
-    if args.again or _lacks(networks, space, device, args):
+    if args.again:
+        forget(space, cache_dir=args.cache_dir, runtime=device)
+    elif _lacks(networks, space, device, args):
+        _note("this device's table knows nothing of the published networks: all of it is measured anew, with them")
         forget(space, cache_dir=args.cache_dir, runtime=device)
     return table_for(
         space, cache_dir=args.cache_dir, progress=show_progress, note=_note, networks=networks, runtime=device,

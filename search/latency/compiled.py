@@ -30,7 +30,7 @@ class Compiled(Eager):
         raise InvalidArgument(
             "torch.compile does not say what a layer takes, so a table for it is made from whole networks: python -m "
             "search.latency build --out eager.json, then python -m search.latency adapt --latency eager.json --runtime "
-            "compile --out compiled.json"
+            "compile --out compiled.json, and --latency compiled.json uses it"
         )
 
     def _ready(self, module: nn.Module) -> Callable[[Tensor], object]:

@@ -20,6 +20,7 @@ from searchspace.cost import Costs, costs
 from searchspace.describe import table
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
+from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.spec import NetworkSpec
 
@@ -28,6 +29,11 @@ COMMANDS = (
     "studies",
 )  # fmt: skip
 LOWER_LIMIT_MS = 0.3
+PREDICT_LIMIT_MS = 0.05
+NOWHERE = Identity(
+    schema=SCHEMA, machine="abacus x2", runtime="beads", threads=2, dtype="float32", batch=1,
+    memory_format="channels_last", resolution=224, versions={},
+)  # fmt: skip
 HELP_LIMIT_MS = 300.0
 COMPOUND_LIMIT_MS = 500.0
 
@@ -62,6 +68,9 @@ def in_process(*, networks: int, repeats: int) -> list[Figure]:
     specs = [space.spec(c) for c in choices]
     deepest = max(specs, key=lambda spec: len(lower(spec).layers))
     layers = len(lower(deepest).layers)
+    graphs = [lower(spec) for spec in specs]
+    kernels = {layer.signature: 0.1 for graph in graphs for layer in graph.layers}
+    latencies = LatencyTable(NOWHERE, 1.0, kernels, Correction(1.0, 0.0, 0.02))
 
     def lower_and_cost(spec: NetworkSpec) -> Costs:
         return costs(lower(spec))
@@ -77,6 +86,8 @@ def in_process(*, networks: int, repeats: int) -> list[Figure]:
               repeats=repeats, limit_ms=LOWER_LIMIT_MS),
         timed("sample choices", [partial(space.sample, rng)] * networks, repeats=repeats),
         timed("decode + expand choices", [partial(space.spec, c) for c in choices], repeats=repeats),
+        timed("predict latency and interval, lowered", [partial(latencies.predict, graph) for graph in graphs],
+              repeats=repeats, limit_ms=PREDICT_LIMIT_MS),
         timed("fingerprint", [spec.fingerprint for spec in specs], repeats=repeats),
         timed("all of it: sample to costs", [price] * networks, repeats=repeats),
     ]  # fmt: skip

@@ -76,6 +76,20 @@ def test_again_takes_the_table_of_this_device_away(tmp_path: Path) -> None:
     forget(space, cache_dir=tmp_path)
 
 
+def test_a_table_without_the_published_networks_is_measured_anew_with_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path, Eager().identity(64), note=lambda _: None)
+    cache.save(_table(64))
+    monkeypatch.setattr("search.latency.build.table_for", lambda *_, **__: _table(64))
+    flags = ["build", "--resolution", "64", "--cache-dir", str(tmp_path)]
+    assert main(flags) == 0
+    assert cache.table_path.exists()
+    assert main([*flags, "--zoo"]) == 0
+    assert "measured anew" in capsys.readouterr().err
+    assert not cache.table_path.exists()
+
+
 def _table(resolution: int = 224) -> LatencyTable:
     space = mnasnet_space(resolution=resolution)
     layers = [layer for seed in range(9) for layer in lower(space.spec(space.sample(random.Random(seed)))).layers]

@@ -26,7 +26,7 @@ from search.study import out_of_memory
 from search.train import Recipe, TrainingDiverged, evaluate, train, wilson_interval
 from searchspace import zoo
 from searchspace.cost import costs
-from searchspace.errors import InvalidSpec, StorageError
+from searchspace.errors import InvalidSpec, MissingLatency, StorageError
 from searchspace.files import read_json, write_atomic
 from searchspace.graph import lower
 from searchspace.nn import build
@@ -64,12 +64,16 @@ def run_baselines(
     missing = [name for name in names if name not in done]
     seconds: list[float] = []
     progress.left_s = lambda: None  # the search's clock has run out; these have their own
-    fitting = fit_to_budget(missing, settings, len(dataset.classes), meter, progress) if missing else {}
+    strange = {name for name in missing if not _known(name, settings, len(dataset.classes), meter)}
+    known = [name for name in missing if name not in strange]
+    fitting = fit_to_budget(known, settings, len(dataset.classes), meter, progress) if known else {}
     for place, name in enumerate(missing):
         began = time.monotonic()
         progress.left_s = partial(_left_s, seconds, len(missing) - place, began)
-        fitted = fitting[name]
-        if fitted is None:
+        fitted = fitting.get(name)
+        if name in strange:
+            done[name] = {"name": name, "status": "the latency table has no kernels like some of its"}
+        elif fitted is None:
             done[name] = {"name": name, "status": f"no width meets {settings.budget_ms:g} ms"}
         else:
             done[name] = _train_one(name, fitted, recipe, settings, dataset, progress, folder)
@@ -130,6 +134,15 @@ def fit_to_budget(
     return best
 
 
+def _known(name: str, settings: Settings, classes: int, meter: Meter) -> bool:
+    """Whether the meter can tell how long the network takes: a table of another device may lack kinds of kernels."""
+    spec = _spec(name, 1.0, settings, classes)
+    try:
+        return meter.measures or spec is None or bool(meter.networks([spec]))
+    except MissingLatency:
+        return False
+
+
 def _spec(name: str, width: float, settings: Settings, classes: int) -> NetworkSpec | None:
     try:
         return zoo.get(name, width=width, resolution=settings.resolution, classes=classes)
@@ -145,14 +158,13 @@ def _train_one(
     cost = costs(lower(spec))
     row: dict[str, Any] = {
         "name": name, "width": width, "fingerprint": spec.fingerprint(), "params": cost.params, "macs": cost.macs,
-        "epochs": recipe.epochs, "predicted_latency_ms": measured.latency_ms,
+        "epochs": recipe.epochs,
     }  # fmt: skip
-    if measured.rounds:
-        del row["predicted_latency_ms"]
-        row |= {
-            "measured_latency_ms": measured.latency_ms, "measured_low_ms": measured.low_ms,
-            "measured_high_ms": measured.high_ms,
-        }  # fmt: skip
+    kind = "measured" if measured.rounds else "predicted"
+    row |= {
+        f"{kind}_latency_ms": measured.latency_ms, f"{kind}_low_ms": measured.low_ms,
+        f"{kind}_high_ms": measured.high_ms,
+    }  # fmt: skip
     what = f"baseline {name}, width {width:g}, {measured.latency_ms:.1f} ms"
     progress.line(f"{what}: training for {recipe.epochs} epochs")
     checkpoint = folder / f"baseline-{row['fingerprint']}-{recipe.epochs}.ckpt"

@@ -39,7 +39,8 @@ def corrected(table: LatencyTable, pairs: Sequence[tuple[float, float]]) -> Late
 class Contract:
     """What predictions of `table` are held to, so that networks measure within `goal_ms` with `confidence`.
 
-    Where even the fastest network of a space, at `fastest_ms`, leaves less, predictions are held to the goal itself.
+    Where even the fastest network of a space, predicted at `fastest_ms`, leaves less, predictions are held to the goal
+    itself.
     """
 
     def __init__(
@@ -71,7 +72,13 @@ class Contract:
     @property
     def limit_ms(self) -> float:
         """The largest prediction of the table that a candidate may have."""
-        return self._kept_ms if self.keeps else self._goal_ms
+        return self._kept_ms if self.keeps else max(self._fastest_ms, self._goal_ms / max(1.0, self.factor))
+
+    @property
+    def first_ms(self) -> float:
+        """The limit before anything was learnt."""
+        found = self._table.limit_ms(self._goal_ms, self._confidence)
+        return found if self._fastest_ms <= found else self._goal_ms
 
     @property
     def _kept_ms(self) -> float:

@@ -1,9 +1,10 @@
 """What tells a search how long networks take: this device, or the table of another one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from search.latency import Measurement, measure, measure_modules
+from search.latency.measure import Progress
 from search.latency.runtimes import is_here
 from searchspace.graph import lower
 from searchspace.latency import LatencyTable
@@ -12,24 +13,22 @@ from searchspace.spec import NetworkSpec
 if TYPE_CHECKING:
     from torch import nn
 
-Told = Callable[[float, str], None]
-
 
 class Meter:
     """Networks measured on the table's device, if this is it (`measures`); else what the table says of them, as
-    measurements of 0 rounds whose interval holds 9 of 10 networks: its upper end is kept with a probability of 95 %."""
+    measurements of 0 rounds whose upper end is kept with a probability of `confidence`."""
 
-    def __init__(self, table: LatencyTable) -> None:
-        self.table = table
+    def __init__(self, table: LatencyTable, confidence: float = 0.95) -> None:
+        self.table, self._confidence = table, confidence
         self.measures = is_here(table.identity)
 
-    def target_ms(self, budget_ms: float, confidence: float) -> float:
+    def target_ms(self, budget_ms: float) -> float:
         """What a network must come to: the budget if it is measured, else the largest prediction whose network measures
-        within the budget with that probability."""
-        return budget_ms if self.measures else self.table.limit_ms(budget_ms, confidence)
+        within the budget with the probability asked for."""
+        return budget_ms if self.measures else self.table.limit_ms(budget_ms, self._confidence)
 
     def networks(
-        self, specs: Sequence[NetworkSpec], *, seconds: float = 6.0, progress: Told | None = None
+        self, specs: Sequence[NetworkSpec], *, seconds: float = 6.0, progress: Progress | None = None
     ) -> list[Measurement]:
         """Fresh networks, in one interleaved run."""
         if not self.measures:
@@ -43,7 +42,7 @@ class Meter:
         return measure_modules(modules, specs, table=self.table)
 
     def _predicted(self, spec: NetworkSpec) -> Measurement:
-        found = self.table.predict(lower(spec))
+        found = self.table.predict(lower(spec), 2 * self._confidence - 1)
         return Measurement(
             latency_ms=found.latency_ms, low_ms=found.low_ms, high_ms=found.high_ms, rounds=0,
             raw_median_ms=found.latency_ms, noisy=False,

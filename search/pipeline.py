@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from search.train import Recipe
 from search.winner import Winner, crown, write_winner
 from searchspace import zoo
 from searchspace.cost import costs
-from searchspace.errors import InvalidChoice, InvalidData, PhinasError, StorageError
+from searchspace.errors import InfeasibleBudget, InvalidChoice, InvalidData, PhinasError, StorageError
 from searchspace.files import write_atomic
 from searchspace.graph import lower
 from searchspace.latency import LatencyTable, describe, read_table
@@ -84,7 +85,9 @@ def _run(
         now = {"data_fingerprint": dataset.fingerprint, "device": json.loads(json.dumps(table.identity))}
         check_same(name, study.user_attrs["settings"], now)
         recipe = recipe_for(settings)
-        summary = run_baselines(summary, baselines, settings, dataset, recipe, Meter(table), progress, folder)
+        summary = run_baselines(
+            summary, baselines, settings, dataset, recipe, Meter(table, settings.confidence), progress, folder
+        )
     return summary
 
 
@@ -109,7 +112,7 @@ def _table(space: SearchSpace, settings: Settings, progress: Progress) -> Latenc
     """The table of --latency, or this device's."""
     if settings.latency is not None:
         table = read_table(Path(settings.latency))
-        settings.check_table(table)
+        settings.check_table(table, space)
         if not is_here(table.identity):
             progress.line(
                 f"nothing is measured: the table is of another device or setting ({describe(table.identity)})"
@@ -163,7 +166,7 @@ def _search(settings: Settings, study: optuna.Study, clock: Clock, progress: Pro
     if settings.latency is None:
         runtime(settings.runtime, threads=settings.threads)  # one that is not installed is told before images are read
     else:
-        settings.check_table(read_table(Path(settings.latency)))
+        settings.check_table(read_table(Path(settings.latency)), settings.search_space(classes=2))
     dataset = _images(settings, progress)
     progress.line(
         f"images: {dataset.name}, {len(dataset.train)} to train and {len(dataset.validation)} to validate at "
@@ -182,7 +185,7 @@ def _search(settings: Settings, study: optuna.Study, clock: Clock, progress: Pro
     search = _prepare(settings, study, clock, progress, dataset, space, table, recipe)
     progress.left_s = search.left_s
     search.run()
-    winner, module = crown(search, table, folder)
+    winner, module = crown(search, folder)
     write_winner(winner, module, folder, classes=dataset.classes, pixels=dataset.resolution, seed=settings.seed)
     summary = summarise(search, winner, dataset, folder)
     write_atomic(folder / SUMMARY, json.dumps(summary, indent=1))
@@ -207,6 +210,8 @@ def _remember(
         "recipe": asdict(recipe),
         "device": json.loads(json.dumps(table.identity)),
     }
+    if settings.latency is not None:
+        identity["table"] = hashlib.sha256(table.to_json().encode()).hexdigest()[:16]
     identity = json.loads(json.dumps(identity))
     stored = stored_settings(study)
     if stored is None:
@@ -223,9 +228,17 @@ def _prepare(
     pricer = Pricer(space, Costing("ms", table).of)  # which estimates kernels that a table of another device lacks
     fastest = pricer.check_budget(settings.budget_ms)
     known, cut_off = recover(study)
+    meter = Meter(table, settings.confidence)
+    if fastest.latency_ms > meter.target_ms(settings.budget_ms):
+        raise InfeasibleBudget(
+            f"no network of the space surely meets {settings.budget_ms:g} ms by this table: with its own error of "
+            f"{table.relative_error:.1%} and --confidence {settings.confidence:g} a network must be predicted within "
+            f"{meter.target_ms(settings.budget_ms):.2f} ms, and the fastest is at {fastest.latency_ms:.2f} ms: raise "
+            "--budget-ms, lower --confidence, or widen the space (--space)"
+        )
     contract = Contract(
         table, goal_ms=settings.goal_ms, confidence=settings.confidence, fastest_ms=fastest.latency_ms,
-        known=measured_before(study),
+        known=measured_before(study, pricer),
     )  # fmt: skip
     goal = "the budget" if settings.overshoot == 1 else f"{settings.overshoot:g} times the budget"
     why = f"there they meet {goal} with a probability of {settings.confidence:.0%}"
@@ -237,9 +250,9 @@ def _prepare(
     )
     if known or cut_off:
         progress.line(f"going on with {len(known)} networks tried before; {cut_off} cut off are run again")
-    study.sampler = make_sampler(settings, pricer, contract.limit_ms, known, _starts(space))
+    study.sampler = make_sampler(settings, pricer, contract, known, _starts(space))
     study.pruner = make_pruner(recipe)
-    return Search(study, settings, pricer, dataset, recipe, contract, Meter(table), clock, progress, known)
+    return Search(study, settings, pricer, dataset, recipe, contract, meter, clock, progress, known)
 
 
 def _starts(space: SearchSpace) -> list[Choices]:

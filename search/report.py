@@ -48,7 +48,7 @@ def _figures(summary: dict[str, Any]) -> list[str]:
     if summary.get("refined"):
         lines.append(_pruning(summary["refined"]))
     lines += [
-        f"           trial {row['trial']} was better but takes {row['measured_latency_ms']:.2f} ms: passed over"
+        f"           trial {row['trial']} was better but takes {_ms(row)} ms: passed over"
         for row in summary["rejected"]
     ]
     if summary["times_tested"] > 1:
@@ -70,16 +70,24 @@ def _latency(summary: dict[str, Any]) -> list[str]:
     if winner["measured_latency_ms"] is None:
         return [
             f"latency    {predicted} {where}: {held}",
-            "           not measured: the table is of another device or setting",
+            "           not measured: the table is of another device or setting" + _doubt(summary),
         ]
     noisy = "; the machine was noisy" if winner["noisy"] else ""
     learnt = summary.get("correction", {"networks": 0})
-    bias = f"; {learnt['networks']} networks measured {learnt['factor'] - 1:+.1%}" if learnt["networks"] else ""
+    bias = (
+        f"; {learnt['networks']} measured networks made that {learnt['factor'] - 1:+.1%}" if learnt["networks"] else ""
+    )
     return [
         f"latency    measured {winner['measured_latency_ms']:.2f} ms ({winner['measured_low_ms']:.2f} to "
         f"{winner['measured_high_ms']:.2f}) {where}: {held}{noisy}",
         f"           {predicted}: {'as predicted' if winner['as_predicted'] else 'outside the prediction'}{bias}",
     ]
+
+
+def _doubt(summary: dict[str, Any]) -> str:
+    """Where kernels are estimated the promise is a weaker one than the table's own error says."""
+    over = summary["winner"]["predicted_high_ms"] > summary["budget_ms"] and summary["within_budget"]
+    return "; some of its kernels are estimated, so it may take longer than the budget" if over else ""
 
 
 def _pruning(refined: dict[str, Any]) -> str:

@@ -16,9 +16,10 @@ from searchspace.latency import read_table
 _DESCRIPTION = """\
 Find the most accurate network that runs within a latency budget on this machine.
 
-It measures the kernels of the search space here (once; the table is kept), lets Optuna propose networks that are
-predicted to come near the budget, trains each briefly, trains the best one longer, prunes it until it measures within
-the budget, and tests it once. Everything is kept in studies/NAME/: the same command again goes on where it stopped."""
+It measures the kernels of the search space here (once; the table is kept; --latency gives one of any device), lets
+Optuna propose networks that are predicted to come near the budget, trains each briefly, trains the best one longer,
+prunes it until it measures within the budget, and tests it once. Everything is kept in studies/NAME/: the same command
+again goes on where it stopped."""
 
 _EPILOG = """\
 examples:
@@ -49,7 +50,8 @@ def parser() -> argparse.ArgumentParser:
     add("--trials", type=integer, metavar="N", help="stop searching after N candidates (default: time decides)")
     add("--study", metavar="NAME", help="name of the study (default: made of data and budget)")
     add("--fresh", action="store_true", help="set an existing study of this name aside and start anew")
-    add("--seed", type=integer, default=0, help="splits, first weights, proposals (default: %(default)s)")
+    add("--seed", type=integer, default=0, help="splits, first weights, proposals (which also depend on what was "
+        "measured; default: %(default)s)")  # fmt: skip
     add("--resolution", type=integer, metavar="PX", help="pixels of the deployed network; latency is measured there "
         f"(default: {Settings.resolution}, or the table's of --latency)")  # fmt: skip
     add("--proxy-resolution", type=integer, default=Settings.proxy_resolution, metavar="PX",
@@ -94,7 +96,8 @@ def settings_from(args: argparse.Namespace) -> Settings:
                 raise InvalidArgument(
                     f"a table says what runs the network, got --latency and --{flag} {value}: give one of them"
                 )
-        flags["resolution"] = args.resolution or read_table(Path(args.latency)).identity["resolution"]
+        if args.resolution is None:
+            flags["resolution"] = read_table(Path(args.latency)).identity["resolution"]
     flags = {name: value for name, value in flags.items() if value is not None}
     return Settings(space_file=space_file, **flags)
 

@@ -8,8 +8,9 @@ Candidates are priced inside the sampler, so what is over the budget or known ne
 - "tpe": Optuna's multivariate TPE, its proposals rejected until one fits.
 - "random": honest random search, uniform over the choices of the space given that the network fits.
 
-A proposal depends on the seed and on the trials before it that did not fail, not on the process: an interrupted study,
-whose cut-off trial failed and was queued again, goes on as an undisturbed one would.
+A proposal depends on the seed, the budget (which a search corrects by what it measures) and the trials before it that
+did not fail, not on the process: an interrupted study, whose cut-off trial failed and was queued again, goes on as an
+undisturbed one would.
 """
 
 import itertools
@@ -31,6 +32,7 @@ from searchspace.space import Choices, SearchSpace, Value
 
 KINDS = ("gp", "tpe", "random")
 DEFAULT_KIND = "gp"
+START_SHARE = 0.97  # of what starting points are brought within: a budget that is corrected a little leaves them
 USED_BUDGET = 0.85  # "gp" proposes networks that use at least this share of the budget, where random ones do too
 FIRST_TRIALS = 6  # before the Gaussian process has its say
 DRAWS = 200  # tries of rejection sampling
@@ -56,7 +58,8 @@ class BudgetSampler(optuna.samplers.BaseSampler):
     """Proposes networks of predicted latency <= budget_ms, which may change, whose fingerprint is not in `known`.
 
     known: fingerprints tried already, read at every proposal (the caller adds to it); finished and running trials of
-    the study count too. starting_points: proposed first, brought within the budget where they are above it.
+    the study count too. starting_points: proposed first, brought within `starts_ms` (default: the budget as it is at
+    first, so that they stay the same when it changes) where they are above it.
     rejected: how many priced candidates were "over_budget" or a "duplicate" since this sampler was made.
     Raises InvalidArgument for an unknown kind. A proposal raises InfeasibleBudget if nothing fits and SpaceExhausted
     if nothing is left; the trial it was for is then closed as failed.
@@ -64,12 +67,13 @@ class BudgetSampler(optuna.samplers.BaseSampler):
 
     def __init__(
         self, pricer: Pricer, *, budget_ms: float, seed: int, kind: str = DEFAULT_KIND, known: set[str],
-        starting_points: Sequence[Choices] = (),
+        starting_points: Sequence[Choices] = (), starts_ms: float | None = None,
     ) -> None:  # fmt: skip
         if kind not in KINDS:
             raise InvalidArgument(f"the sampler must be one of {', '.join(KINDS)}; got {kind!r}")
         self.pricer, self.budget_ms, self.seed, self.kind, self.known = pricer, budget_ms, seed, kind, known
         self.starting_points = tuple(starting_points)
+        self._starts_ms = budget_ms if starts_ms is None else starts_ms
         self.rejected = {"over_budget": 0, "duplicate": 0}
         self._distributions = distributions(pricer.space)
         self._features = _Features(pricer.space)
@@ -115,11 +119,10 @@ class BudgetSampler(optuna.samplers.BaseSampler):
         moves = _Moves(self, self._fastest, rng, taken)
         for index, choices in enumerate(self.starting_points):
             if index == len(self._starts):
-                self._starts.append(moves.shrink(choices))
-            elif self._starts[index].latency_ms > self.budget_ms and self._starts[index].fingerprint not in taken:
-                self._starts[index] = moves.shrink(choices)  # the budget came down meanwhile
-            if self._starts[index].fingerprint not in taken:
-                return self._starts[index]
+                self._starts.append(moves.shrink(choices, self._starts_ms))
+            start = self._starts[index]
+            if start.fingerprint not in taken and start.latency_ms <= self.budget_ms:
+                return start
         values = _values(study, whole)
         history = [(tried[number], value) for number, value in values.items()]
         if self.kind == "gp":
@@ -277,15 +280,18 @@ class _Moves:
             if self.fits(candidate) and candidate.latency_ms >= floor_ms:
                 yield candidate
 
-    def shrink(self, choices: Choices) -> Candidate:
+    def shrink(self, choices: Choices, limit_ms: float) -> Candidate:
         """The network, brought within the budget by the changes that cut about a tenth of its latency each.
 
         The last change is the one that leaves the most of the budget used.
         """
         here = self.price(choices)
-        while (here_ms := here.latency_ms) > self.budget_ms:
+        if here.latency_ms <= limit_ms:
+            return here
+        limit_ms = max(START_SHARE * limit_ms, self.fastest.latency_ms)
+        while (here_ms := here.latency_ms) > limit_ms:
             around = [self.price(choices) for choices in self.space.neighbours(here.choices)]
-            if fitting := [c for c in around if c.latency_ms <= self.budget_ms]:
+            if fitting := [c for c in around if c.latency_ms <= limit_ms]:
                 return max(fitting, key=lambda c: c.latency_ms)
             faster = [c for c in around if c.latency_ms < here_ms] or [self.fastest]
             here = faster[int(np.argmin([abs(c.latency_ms - 0.9 * here_ms) for c in faster]))]

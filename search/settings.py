@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from search.latency.runtimes import RUNTIMES
+from search.latency.kernels import placed_blocks
+from search.latency.runtimes import RUNTIMES, check_kernels
 from search.reward import by_name
-from searchspace.errors import InvalidArgument, InvalidTable, StudyMismatch
+from searchspace.errors import InvalidArgument, InvalidTable, MissingLatency, StudyMismatch
 from searchspace.latency import LatencyTable
 from searchspace.mnasnet_space import mnasnet_space, space_from_toml
 from searchspace.space import SearchSpace
@@ -66,6 +67,8 @@ class Settings:
         _check("--confidence", self.confidence, 0.5 <= self.confidence < 1, "a probability from 0.5 to less than 1")
         _check("--overshoot", self.overshoot, 1 <= self.overshoot <= MAX_OVERSHOOT, f"from 1 to {MAX_OVERSHOOT:g}")
         _check("--runtime", self.runtime, self.runtime in RUNTIMES, f"one of {', '.join(RUNTIMES)}")
+        if self.latency is None:
+            check_kernels(self.runtime)
         for flag, count in (
             ("--epochs", self.epochs), ("--images", self.images), ("--trials", self.trials),
             ("--threads", self.threads),
@@ -103,8 +106,8 @@ class Settings:
             return mnasnet_space(classes=classes, resolution=self.resolution)
         return space_from_toml(Path(self.space_file), classes=classes, resolution=self.resolution)
 
-    def check_table(self, table: LatencyTable) -> None:
-        """Raises InvalidTable for a table of other pixels: all its kernels are of networks at its own."""
+    def check_table(self, table: LatencyTable, space: SearchSpace) -> None:
+        """Raises InvalidTable for a table of other pixels, or that has no kernels of a kind that the space needs."""
         pixels = table.identity["resolution"]
         if pixels != self.resolution:
             raise InvalidTable(
@@ -112,6 +115,14 @@ class Settings:
                 "--resolution out, or measure a table there with python -m search.latency build --resolution "
                 f"{self.resolution}"
             )
+        for layer in {layer.signature: layer for block in placed_blocks(space) for layer in block.layers}.values():
+            try:
+                table.kernel_ms(layer)
+            except MissingLatency as error:
+                raise InvalidTable(
+                    f"{self.latency} is no table of this search space: {str(error).partition(', needed by')[0]}, nor "
+                    "any to estimate it from; narrow the space with --space, or measure a table for it"
+                ) from None
 
     def identity(self) -> dict[str, Any]:
         """The settings that must agree for a study to go on."""

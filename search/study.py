@@ -77,7 +77,7 @@ class Search:
     @property
     def target_ms(self) -> float:
         """What the winner must come to."""
-        return self.meter.target_ms(self.settings.budget_ms, self.settings.confidence)
+        return self.meter.target_ms(self.settings.budget_ms)
 
     def _estimate(self) -> None:
         """Work out when a search without a time limit will end."""
@@ -222,11 +222,14 @@ class Search:
         """Measure a network, and hold those to come to what it teaches."""
         self.progress.update(1.0, f"measuring trial {number}")
         (found,) = self.meter.networks([candidate.spec], seconds=MEASURE_S)
-        record_measured(self.study, {number: found.latency_ms})
         if found.noisy:
+            self.progress.line(f"the machine is too noisy to measure trial {number}")
             return
+        record_measured(self.study, {number: found.latency_ms})
         self.contract.learn(candidate.latency_ms, found.latency_ms)
-        self.study.sampler.budget_ms = self.contract.limit_ms  # type: ignore[union-attr]
+        sampler = self.study.sampler
+        assert isinstance(sampler, BudgetSampler)
+        sampler.budget_ms = self.contract.limit_ms
         self.progress.line(
             f"trial {number} measures {found.latency_ms:.2f} ms, {candidate.latency_ms:.2f} were predicted: "
             f"predictions count {self.contract.factor - 1:+.1%} from here on"
@@ -258,20 +261,21 @@ def record_measured(study: optuna.Study, found: dict[int, float]) -> None:
     study.set_user_attr(MEASURED, known | {str(number): ms for number, ms in found.items()})
 
 
-def measured_before(study: optuna.Study) -> list[tuple[float, float]]:
-    """(predicted, measured) ms of the trials that were measured."""
+def measured_before(study: optuna.Study, pricer: Pricer) -> list[tuple[float, float]]:
+    """(predicted, measured) ms of the trials that were measured; predicted as now, whatever table there was then."""
     trials = {str(trial.number): trial for trial in study.get_trials(deepcopy=False)}
     known = study.user_attrs.get(MEASURED, {})
-    return [(trials[number].user_attrs["predicted_latency_ms"], ms) for number, ms in known.items()]
+    return [(pricer.price(trials[number].user_attrs["choices"]).latency_ms, ms) for number, ms in known.items()]
 
 
 def make_sampler(
-    settings: Settings, pricer: Pricer, limit_ms: float, fingerprints: set[str], starts: list[dict[str, Any]]
+    settings: Settings, pricer: Pricer, contract: Contract, fingerprints: set[str], starts: list[dict[str, Any]]
 ) -> BudgetSampler:
     """The sampler of the settings; starting points belong to every sampler but honest random search."""
     return BudgetSampler(
         pricer,
-        budget_ms=limit_ms,
+        budget_ms=contract.limit_ms,
+        starts_ms=contract.first_ms,
         seed=settings.seed,
         kind=settings.sampler,
         known=fingerprints,

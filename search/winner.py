@@ -18,7 +18,6 @@ from search.train import evaluate, train, wilson_interval
 from searchspace.errors import InfeasibleBudget
 from searchspace.files import write_atomic
 from searchspace.graph import lower
-from searchspace.latency import LatencyTable
 from searchspace.nn import Network, build, network_bytes
 from searchspace.spec import NetworkSpec
 
@@ -58,14 +57,13 @@ def spec_of(trial: optuna.trial.FrozenTrial) -> NetworkSpec:
     return NetworkSpec.from_json(trial.user_attrs["spec"])
 
 
-def finalists_within(search: Search, limit_ms: float) -> tuple[list[Finalist], list[dict[str, Any]]]:
-    """Trained trials that measure within `limit_ms`, best first, and those that did not.
+def finalists_within(search: Search, budget_ms: float) -> tuple[list[Finalist], list[dict[str, Any]]]:
+    """Trained trials that measure within `budget_ms`, best first, and those that did not.
 
     The best FINALISTS are measured in one interleaved run; if all are over the budget the next ones follow, until
     no trained network is left. A network passes if the upper end of its measured interval is within the budget,
     or, where none does, if its measured latency is. Raises InfeasibleBudget if not even one does.
     """
-    budget_ms = limit_ms
     trials = search.finished()
     rejected: list[dict[str, Any]] = []
     fallback: list[Finalist] = []
@@ -79,11 +77,11 @@ def finalists_within(search: Search, limit_ms: float) -> tuple[list[Finalist], l
         passing = []
         for trial, one in zip(group, found, strict=True):
             if one.high_ms <= budget_ms:
-                passing.append(Finalist(trial, one.latency_ms))
+                passing.append(Finalist(trial, one))
                 continue
             if one.latency_ms <= budget_ms:
-                fallback.append(Finalist(trial, one.latency_ms))
-            rejected.append({"trial": trial.number, "measured_latency_ms": one.latency_ms})
+                fallback.append(Finalist(trial, one))
+            rejected.append(_rejected(trial, one))
             if not passing:
                 search.progress.line(
                     f"trial {trial.number} ({trial.user_attrs['accuracy']:.1%}) {_takes(one)} {one.latency_ms:.2f} ms "
@@ -93,10 +91,10 @@ def finalists_within(search: Search, limit_ms: float) -> tuple[list[Finalist], l
             return passing, [row for row in rejected if _better(trials, row["trial"], passing[0].trial.number)]
     if fallback:
         return fallback, rejected
-    nearest = min(rejected, key=lambda row: float(row["measured_latency_ms"]))
+    nearest = min(rejected, key=_latency_of)
     raise InfeasibleBudget(
         f"none of the {len(trials)} trained networks is within {budget_ms:g} ms; the nearest is trial "
-        f"{nearest['trial']} with {nearest['measured_latency_ms']:.2f} ms. Go on searching with more --minutes or "
+        f"{nearest['trial']} with {_latency_of(nearest):.2f} ms. Go on searching with more --minutes or "
         "--trials, or raise --budget-ms"
     )
 
@@ -107,6 +105,14 @@ def _better(trials: list[optuna.trial.FrozenTrial], number: int, other: int) -> 
     return order.index(number) < order.index(other)
 
 
+def _rejected(trial: optuna.trial.FrozenTrial, found: Measurement) -> dict[str, Any]:
+    return {"trial": trial.number, f"{'measured' if found.rounds else 'predicted'}_latency_ms": found.latency_ms}
+
+
+def _latency_of(row: dict[str, Any]) -> float:
+    return float(row.get("measured_latency_ms") or row["predicted_latency_ms"])
+
+
 def _takes(found: Measurement) -> str:
     return "measures" if found.rounds else "is predicted at"
 
@@ -114,14 +120,14 @@ def _takes(found: Measurement) -> str:
 def _record(search: Search, trials: list[optuna.trial.FrozenTrial], found: list[Measurement]) -> None:
     if search.meter.measures:
         pairs = zip(trials, found, strict=True)
-        record_measured(search.study, {trial.number: one.latency_ms for trial, one in pairs})
+        record_measured(search.study, {trial.number: one.latency_ms for trial, one in pairs if not one.noisy})
 
 
 class Finalist(NamedTuple):
     """A trained trial and what its network takes, in ms."""
 
     trial: optuna.trial.FrozenTrial
-    latency_ms: float
+    found: Measurement
 
 
 class _Plan(NamedTuple):
@@ -144,7 +150,7 @@ class _Crowned(NamedTuple):
     refined: dict[str, Any] | None
 
 
-def crown(search: Search, table: LatencyTable, folder: Path) -> tuple[Winner, Network]:
+def crown(search: Search, folder: Path) -> tuple[Winner, Network]:
     """Choose the winner, train it longer, prune it to the budget if it is over it, measure it, test it once.
 
     If pruning cannot bring it there, or the trained module measures over the budget, the next finalist is taken; where
@@ -152,18 +158,18 @@ def crown(search: Search, table: LatencyTable, folder: Path) -> tuple[Winner, Ne
     """
     budget_ms = search.target_ms
     finalists, rejected = finalists_within(search, search.settings.goal_ms)
-    found = _first_within(search, table, folder, finalists, rejected)
+    found = _first_within(search, folder, finalists, rejected)
     if found is None and search.settings.overshoot > 1:
         finalists, _ = finalists_within(search, search.settings.budget_ms)
-        found = _first_within(search, table, folder, finalists, rejected)
+        found = _first_within(search, folder, finalists, rejected)
     if found is None:
         raise InfeasibleBudget(
-            f"none of the {len(finalists)} finalists is within {budget_ms:g} ms or could be pruned to it: go on "
-            "searching with more --minutes or --trials, or raise --budget-ms"
+            f"none of the {len(finalists)} finalists is within {search.settings.budget_ms:g} ms or could be pruned to "
+            "it: go on searching with more --minutes or --trials, or raise --budget-ms"
         )
     if found.refined is None:
         _record(search, [found.trial], [found.measured])
-    predicted_ms, predicted_low_ms, predicted_high_ms, _ = table.predict(lower(found.spec))
+    predicted_ms, predicted_low_ms, predicted_high_ms, _ = search.meter.table.predict(lower(found.spec))
     accuracy, low, high, images = found.test or _tested(search, found.module)
     winner = Winner(
         trial=found.trial.number, spec=found.spec, predicted_latency_ms=predicted_ms,
@@ -177,22 +183,25 @@ def crown(search: Search, table: LatencyTable, folder: Path) -> tuple[Winner, Ne
 
 
 def _first_within(
-    search: Search, table: LatencyTable, folder: Path, finalists: list[Finalist],
-    rejected: list[dict[str, Any]],
-) -> _Crowned | None:  # fmt: skip
+    search: Search, folder: Path, finalists: list[Finalist], rejected: list[dict[str, Any]]
+) -> _Crowned | None:
     """The first finalist that is within the budget once it is trained, and pruned where it has to be. Without pruning
     the last one is taken as it is."""
     budget_ms = search.target_ms
-    for place, (trial, known_ms) in enumerate(finalists):
-        plan = _plan(search, trial, known_ms)
-        found = (_pruned if plan.last else _trained)(search, trial, table, folder, plan)
+    for place, (trial, known) in enumerate(finalists):
+        plan = _plan(search, trial, known.latency_ms)
+        found = (_pruned if plan.last else _trained)(search, trial, folder, plan)
         last = search.settings.overshoot == 1 and place == len(finalists) - 1
         if found is not None and (found.measured.latency_ms <= budget_ms or last):
             return found
-        now_ms = known_ms if found is None else found.measured.latency_ms
-        rejected.append({"trial": trial.number, "measured_latency_ms": now_ms})
+        now = known if found is None else found.measured
+        rejected.append(_rejected(trial, now))
+        kept = (
+            "" if search.meter.measures else f", which keeps {search.settings.budget_ms:g} ms by the table's own error"
+        )
         search.progress.line(
-            f"trial {trial.number} takes {now_ms:.2f} ms, over the budget of {budget_ms:g} ms: the next is taken"
+            f"trial {trial.number} {_takes(now)} {now.latency_ms:.2f} ms, not within {budget_ms:.4g} ms{kept}: "
+            "the next is taken"
         )
     return None
 
@@ -203,9 +212,7 @@ def _tested(search: Search, module: Network) -> tuple[float, float, float, int]:
     return (accuracy, *wilson_interval(accuracy, len(test)), len(test))
 
 
-def _trained(
-    search: Search, trial: optuna.trial.FrozenTrial, table: LatencyTable, folder: Path, plan: _Plan
-) -> _Crowned:
+def _trained(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan: _Plan) -> _Crowned:
     """The trial's network trained for all the time that is left."""
     spec = spec_of(trial)
     module, validation_accuracy, epochs = train_longer(search, trial, folder, plan.first)
@@ -214,9 +221,7 @@ def _trained(
     return _Crowned(trial, spec, module, measured, validation_accuracy, None, epochs, None)
 
 
-def _pruned(
-    search: Search, trial: optuna.trial.FrozenTrial, table: LatencyTable, folder: Path, plan: _Plan
-) -> _Crowned | None:
+def _pruned(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan: _Plan) -> _Crowned | None:
     """The trial's network trained for a part of that time, pruned to the budget and trained on; None where pruning
     cannot bring it there."""
     from search.netadapt.stage import refine_winner

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple, TypedDict
 
 from searchspace.errors import InvalidTable, MissingLatency
@@ -72,9 +71,9 @@ class Loose(NamedTuple):
     the kernel (searchspace.estimate.group_of). A group without a factor has that of its coarse group, or else `common`.
     """
 
-    kernel_ms: float = 0.0
-    factors: Mapping[str, float] = MappingProxyType({})
-    common: float = 1.0
+    kernel_ms: float
+    factors: Mapping[str, float]
+    common: float
 
     def inside_ms(self, signature: Signature, ms: float) -> float:
         """A kernel in a network; at least a twentieth of what the common factor says, none takes nothing."""
@@ -83,7 +82,7 @@ class Loose(NamedTuple):
         return max(0.05 * self.common * ms, self.kernel_ms + factor * ms)
 
 
-AS_THEY_ARE = Loose()
+AS_THEY_ARE = Loose(0.0, {}, 1.0)
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ class LatencyTable:
         return Prediction(latency_ms, *interval, tuple(layer.name for layer in missing))
 
     def kernel_ms(self, layer: Layer) -> float:
-        """One kernel as it was measured, or estimated where it was not. Raises MissingLatency."""
+        """One kernel as it is in networks, estimated where it was not measured. Raises MissingLatency."""
         found = self.kernels.get(layer.signature)
         return self._estimate(layer).ms if found is None else found
 

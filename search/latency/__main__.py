@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.latency.runtimes import DTYPES, RUNTIMES, Setting, runtime, setting_of
+from search.latency.runtimes import DTYPES, RUNTIMES, Setting, check_kernels, runtime, setting_of
 from search.settings import DEFAULT_RESOLUTION
 from searchspace.command import CommandParser, integer, number, show, show_progress
 from searchspace.errors import InvalidArgument, InvalidTable, PhinasError
@@ -79,8 +79,8 @@ def parser() -> CommandParser:
         "--latency: the table's)")  # fmt: skip
     add("--threads", type=integer, metavar="N", help="threads of the runtime (default: as torch has here; check "
         "--latency: the table's)")  # fmt: skip
-    add("--zoo", action="store_true", help="build: add the kernels of the published networks; check: add "
-        "the networks, at three widths and resolutions")  # fmt: skip
+    add("--zoo", action="store_true", help="build: measure the published networks' kernels too, and "
+        "narrower ones'; check: add the networks, at three widths and resolutions")  # fmt: skip
     add("--plot", type=Path, metavar="FILE", help="check: predicted against measured, as .png, .svg or .pdf")
     add("--again", action="store_true", help="build: measure everything anew (after a table made on a busy machine)")
     add("--networks", type=integer, metavar="N", help="check, adapt, export: how many (default: 40, the others 10)")
@@ -211,31 +211,31 @@ def _given_table(args: argparse.Namespace) -> "LatencyTable | None":
 
 def _measured_table(args: argparse.Namespace, device: "Runtime") -> "LatencyTable":
     """This device's table: from the cache, or what it lacks measured now."""
-    from search.latency.build import MANY_ROUNDS, forget, table_for
+    from search.latency.build import MANY_ROUNDS, table_for
 
+    check_kernels(args.runtime or Setting().name)
     space = _space(args, DEFAULT_RESOLUTION)
     networks = _zoo(args) if args.zoo and args.action == "build" else ()
-    if args.again:
-        forget(space, cache_dir=args.cache_dir, runtime=device)
-    elif _lacks(networks, space, device, args):
-        _note("this device's table knows nothing of the published networks: all of it is measured anew, with them")
-        forget(space, cache_dir=args.cache_dir, runtime=device)
+    lacks = _lacks(networks, space, device, args)
+    if lacks:
+        _note("this device's table knows little of the published networks: all of it is measured anew, with them")
     return table_for(
         space, cache_dir=args.cache_dir, progress=show_progress, note=_note, networks=networks, runtime=device,
-        rounds=MANY_ROUNDS,
+        rounds=MANY_ROUNDS, anew=args.again or lacks,
     )  # fmt: skip
 
 
 def _lacks(
     networks: "Sequence[NetworkSpec]", space: "SearchSpace", device: "Runtime", args: argparse.Namespace
 ) -> bool:  # fmt: skip
-    """Whether there is a table that knows nothing of these networks: they are better fitted to than added."""
+    """Whether there is a table that has few of these networks' kernels: they are better fitted to than added."""
     from search.latency.cache import Cache, default_dir
     from searchspace.graph import lower
 
     cache = Cache(args.cache_dir or default_dir(), device.identity(space.resolution), note=lambda _: None)
     table = cache.table() if networks else None
-    return table is not None and any(table.missing(lower(spec)) for spec in networks)
+    needed = {layer.signature for spec in networks for layer in lower(spec).layers}
+    return table is not None and 2 * len(needed & table.kernels.keys()) < len(needed)
 
 
 def _space(args: argparse.Namespace, resolution: int) -> "SearchSpace":
@@ -369,7 +369,7 @@ def _zoo(args: argparse.Namespace) -> "list[NetworkSpec]":
 
     full = args.resolution or DEFAULT_RESOLUTION
     return [
-        zoo.get(name, width=width, resolution=round(full * pixels / 16) * 16, classes=args.classes)
+        zoo.get(name, width=width, resolution=max(32, round(full * pixels / 16) * 16), classes=args.classes)
         for place, name in enumerate(name for name in zoo.names() if not zoo.is_grown(name))
         for width, pixels in ((1.0, 1.0), NARROW[place % len(NARROW)])
     ]

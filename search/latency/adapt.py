@@ -45,4 +45,4 @@ def adapt(
     for spec in specs:
         table.latency_ms(lower(spec))  # raises MissingLatency
     found = fit(table.kernels, specs, measured_ms)
-    return LatencyTable(identity, reference_ms, found.kernels, found.correction, found.loose)
+    return LatencyTable(identity, reference_ms, found.kernels, found.correction)  # loose: of the other device

@@ -18,7 +18,6 @@ from search.latency.kernels import PlacedBlock, bags, blocks_of, cover, placed_b
 from search.latency.reference import REFERENCE
 from search.latency.robust import Weighted, weighted_median
 from search.latency.runtimes import runtime as named_runtime
-from searchspace.files import storage_error
 from searchspace.graph import Signature
 from searchspace.latency import Identity, LatencyTable
 from searchspace.space import SearchSpace
@@ -50,16 +49,17 @@ def _silent(*_: object) -> None:
 def table_for(
     space: SearchSpace, *, cache_dir: Path | None = None, progress: Progress = _silent, note: Note = _silent,
     seed: int = 0, budget_s: float | None = None, runtime: Runtime | None = None, networks: Sequence[NetworkSpec] = (),
-    rounds: int = ROUNDS,
+    rounds: int = ROUNDS, anew: bool = False,
 ) -> LatencyTable:  # fmt: skip
-    """The table that prices every network of `space`, and `networks`, on this machine, with this process's threads.
+    """The table that prices every network of `space`, and `networks`, on this machine with `runtime` (default: eager
+    torch).
 
     It also holds kernels of smaller and larger networks, from which those of others are estimated, and is fitted to
     whole networks of the space, `networks` among them where it is measured for them from the start. It is read from
     `cache_dir` (default: $PHINAS_CACHE, else ~/.cache/phinas). What is missing is measured and added; an interrupted
     measurement goes on at its last round. `rounds`: readings of every kernel; `budget_s` cuts the rounds, not the
-    kernels. `progress` gets a share and a few words, `note` a sentence about a damaged file. Raises StorageError for a
-    cache that cannot be written.
+    kernels; `anew` measures all of it, and what was there before stays until that is done. `progress` gets a share and
+    a few words, `note` a sentence about a damaged file. Raises StorageError for a cache that cannot be written.
     """
     runtime = runtime or named_runtime()
     identity = runtime.identity(space.resolution)
@@ -67,7 +67,7 @@ def table_for(
     shrunk, grown = _resized(space, SHRUNK), _resized(space, GROWN)
     blocks = [*placed_blocks(space), *_blocks([*networks, *shrunk])]
     larger = _blocks(grown)
-    table = cache.table()
+    table = None if anew else cache.table()
     missing = signatures([*blocks, *larger]) - set(table.kernels if table else ())
     if table is not None and not missing:
         return table
@@ -89,17 +89,6 @@ def table_for(
             "it and measure again: python -m search.latency build --again, with the same flags"
         )
     return table
-
-
-def forget(space: SearchSpace, *, cache_dir: Path | None = None, runtime: Runtime | None = None) -> None:
-    """Take this device's table for `space` away, so that it is measured again; the reference's quiet speed stays."""
-    identity = (runtime or named_runtime()).identity(space.resolution)
-    cache = Cache(cache_dir or default_dir(), identity, note=_silent)
-    for path in (cache.table_path, cache.unfinished_path):
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise storage_error("remove", path, error) from error
 
 
 def shallow(space: SearchSpace) -> SearchSpace:

@@ -69,7 +69,7 @@ def check(
     table: LatencyTable, specs: Sequence[NetworkSpec], *, seconds: float, blamed: int = 0,
     progress: Progress | None = None, runtime: Runtime | None = None,
 ) -> Check:  # fmt: skip
-    """Predict networks, measure them in one interleaved run, and look into the `blamed` worst ones.
+    """Predict networks, measure them interleaved, and look into the `blamed` worst ones.
 
     Raises MissingLatency for a network of kernels that the table has none like.
     """
@@ -94,7 +94,7 @@ def check(
 
 
 def _blamed(table: LatencyTable, spec: NetworkSpec, runtime: Runtime | None) -> tuple[Blame, ...]:
-    """None where the runtime does not tell layers apart."""
+    """Nothing where the runtime does not tell layers apart."""
     try:
         return blame(table, spec, runtime=runtime)
     except InvalidArgument:

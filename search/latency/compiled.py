@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from search.latency.eager import Eager
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
+from search.latency.runtimes import check_kernels
 from searchspace.errors import InvalidArgument
 from searchspace.latency import Identity
 
@@ -27,14 +28,21 @@ class Compiled(Eager):
 
     def kernels(self, blocks: Sequence[PlacedBlock]) -> Timer:
         """Raises InvalidArgument."""
-        raise InvalidArgument(
-            "torch.compile does not say what a layer takes, so a table for it is made from whole networks: python -m "
-            "search.latency build --out eager.json, then python -m search.latency adapt --latency eager.json --runtime "
-            "compile --out compiled.json, and --latency compiled.json uses it"
-        )
+        check_kernels("compile")
+        raise AssertionError
 
-    def _ready(self, module: nn.Module) -> Callable[[Tensor], object]:
-        torch._dynamo.config.recompile_limit = _RECOMPILATIONS
-        torch._dynamo.config.accumulated_recompile_limit = _RECOMPILATIONS
+    def _ready(self, module: nn.Module, image: Tensor) -> Callable[[Tensor], object]:
+        """Compiled, with the threads that it runs with: the code is made for them."""
+        for limit in ("recompile_limit", "cache_size_limit", "accumulated_recompile_limit"):
+            if hasattr(torch._dynamo.config, limit):
+                setattr(torch._dynamo.config, limit, _RECOMPILATIONS)
         compiled: Callable[[Tensor], object] = torch.compile(module)
+        try:
+            with self.quiet():
+                compiled(image)
+        except Exception as error:  # whatever the compilers say
+            why = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise InvalidArgument(
+                f"torch.compile cannot compile a network here ({why}): it needs a C++ compiler, such as g++"
+            ) from error
         return compiled

@@ -58,7 +58,7 @@ class Eager:
         folded = self._deployed(fold_batch_norm(module))
         image = self._input(spec.in_channels, spec.resolution)
         self._try(folded, image, spec.name)
-        runs, clock = self._ready(folded), self._clock
+        runs, clock = self._ready(folded, image), self._clock
 
         def call() -> list[int]:
             clock.start()
@@ -114,7 +114,7 @@ class Eager:
     def _named(self, title: str) -> str:
         return title if self._device == "cpu" else f"{title} on {self._device}"
 
-    def _ready(self, module: nn.Module) -> Callable[[Tensor], object]:
+    def _ready(self, module: nn.Module, image: Tensor) -> Callable[[Tensor], object]:
         """What is called for a deployed module."""
         return module
 

@@ -118,7 +118,7 @@ def _readings(
     """The readings of each network, as many as the seconds allow: at least FEWEST_ROUNDS, at most ROUNDS. Those of one
     group are interleaved; each group gets the time of its networks."""
     found: list[list[Reading]] = []
-    for group in groups(specs):
+    for group in groups(specs) if specs else ():
         share = len(group) / len(specs)
 
         def told(fraction: float, what: str, *, done: int = group[0], share: float = share) -> None:
@@ -127,6 +127,7 @@ def _readings(
 
         timers = [makers[index]() for index in group]
         rounds = _rounds(timers, runtime, share * seconds, told)
+        del timers  # before the next group's are made
         found += [[each[place] for each in rounds] for place in range(len(group))]
     return found
 

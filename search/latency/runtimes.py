@@ -19,6 +19,16 @@ DTYPES_OF = {
 }
 
 
+def check_kernels(name: str) -> None:
+    """Raises InvalidArgument for a runtime that cannot say what a layer takes."""
+    if name == "compile":
+        raise InvalidArgument(
+            "torch.compile does not say what a layer takes, so a table for it is made from whole networks: python -m "
+            "search.latency build --out eager.json, then python -m search.latency adapt --latency eager.json --runtime "
+            "compile --out compiled.json, and --latency compiled.json uses it"
+        )
+
+
 class Setting(NamedTuple):
     """What a table was measured with, in the words of the flags."""
 

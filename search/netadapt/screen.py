@@ -64,7 +64,7 @@ def _screened(
     graph, weights = lower(network.spec), folded_weights(network)
     ready = _Ready(graph, weights, [branch(graph, weights, step, gates=gates) for step in steps], device)
     size = batch_for(network, images.pixels.shape[1])
-    few = round(FIRST_LOOK * len(images))
+    few = max(1, round(FIRST_LOOK * len(images)))
     everyone = range(len(steps))
     if rank is None or len(steps) <= FEWEST:
         return list(ready.look(everyone, images, size).values())

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from search.latency.runtimes import RUNTIMES
+from search.latency.runtimes import RUNTIMES, check_kernels
 from search.netadapt.proposals import MOVES
 from search.settings import resolved_source
 from searchspace.descent import CRITERIA
@@ -63,6 +63,8 @@ class Settings:
             _check(f"--{flag.replace('_', '-')}", value, value >= least, f"an integer of at least {least}")
         px = self.proxy_resolution
         _check("--proxy-resolution", px, px is None or px >= 1, "at least 1 px")
+        if self.latency is None and self.unit == "ms":
+            check_kernels(self.runtime)
         _check("--threads", self.threads, self.threads is None or self.threads >= 1, "an integer of at least 1")
         _check("--seed", self.seed, self.seed is None or 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
 

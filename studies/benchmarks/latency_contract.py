@@ -6,6 +6,7 @@ measured side by side. The number of parameters stands in for accuracy, so that 
 that fits. Afterwards all winners are measured once more, by themselves.
 """
 
+import hashlib
 import json
 import statistics
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searchspace.command import CommandParser, guarded, integer, number, show, show_progress
+from searchspace.errors import InvalidArgument
 from searchspace.files import read_json, write_atomic
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ def search(space: "SearchSpace", meter: "Meter", budget_ms: float, *, trials: in
     most = pricer.price(space.corner("largest")).params
     fastest = pricer.check_budget(budget_ms)
     contract = Contract(meter.table, goal_ms=budget_ms, confidence=settings.confidence, fastest_ms=fastest.latency_ms)
-    sampler = make_sampler(settings, pricer, contract.limit_ms, set(), [])
+    sampler = make_sampler(settings, pricer, contract, set(), [])
     study = optuna.create_study(direction="maximize", sampler=sampler)
     data: Any = None  # which nothing is trained on
     job = Instant(
@@ -114,20 +116,25 @@ def run(args: Any) -> list[dict[str, Any]]:
 
     space = mnasnet_space(resolution=args.resolution)
     meter = Meter(table_for(space, cache_dir=args.cache_dir, progress=show_progress, runtime=runtime(args.runtime)))
-    rows: list[dict[str, Any]] = read_json(args.json) if args.json and args.json.exists() else []
+    about = {name: getattr(args, name) for name in ("searches", "trials", "runtime", "resolution")}
+    about["table"] = hashlib.sha256(meter.table.to_json().encode()).hexdigest()[:16]
+    kept: dict[str, Any] = read_json(args.json) if args.json and args.json.exists() else {"about": about, "rows": []}
+    if kept["about"] != about:
+        raise InvalidArgument(f"{args.json} is of other flags or another table: name another file with --json")
+    rows: list[dict[str, Any]] = kept["rows"]
     began = time.monotonic()
     for place, budget_ms in enumerate(budgets_over(space, meter, args.searches)):
         if place >= len(rows):
             found = search(space, meter, budget_ms, trials=args.trials, seed=place)
             rows.append(asdict(found))
             if args.json:
-                write_atomic(args.json, json.dumps(rows, indent=1))
+                write_atomic(args.json, json.dumps(kept, indent=1))
         show_progress((place + 1) / args.searches, f"{place + 1} searches, {time.monotonic() - began:.0f} s")
     specs: list[NetworkSpec] = [NetworkSpec.from_json(row["spec"]) for row in rows]
     for row, one in zip(rows, meter.networks(specs, seconds=args.seconds * len(specs)), strict=True):
         row |= {"again_ms": one.latency_ms, "again_high_ms": one.high_ms, "noisy": one.noisy}
     if args.json:
-        write_atomic(args.json, json.dumps(rows, indent=1))
+        write_atomic(args.json, json.dumps(kept, indent=1))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The arms of the comparison in netadapt_versus: one network and seed, brought to one budget in three ways."""
+"""The arms of the comparison in netadapt_versus: one network and seed, brought to one budget in several ways."""
 
 import fcntl
 import json

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from searchspace.command import CommandParser, guarded, integer, number, show
-from searchspace.errors import PhinasError
+from searchspace.errors import InvalidArgument, PhinasError
 
 ARMS = {"with": "1.15", "without": "1"}
 
@@ -46,7 +46,7 @@ def searched(args: Namespace, seed: int, arm: str) -> dict[str, Any]:
         sys.executable, "-m", "search.run", "--json", "--budget-ms", f"{args.budget_ms:g}", "--seed", str(seed),
         "--overshoot", ARMS[arm], "--study", f"stage-{args.budget_ms:g}ms-{seed}-{arm}",
     ]  # fmt: skip
-    given = dict(flag.split("=", 1) for flag in args.more)
+    given = more_of(args)
     words += [] if "trials" in given else ["--minutes", f"{args.minutes:g}"]
     words += ["--data", args.data] if args.data else []
     words += [word for flag, value in given.items() for word in (f"--{flag}", value)]
@@ -55,6 +55,16 @@ def searched(args: Namespace, seed: int, arm: str) -> dict[str, Any]:
         raise PhinasError(f"{' '.join(words[1:])} ended with {ended.returncode}: {ended.stderr.strip()[-500:]}")
     found: dict[str, Any] = json.loads(ended.stdout)
     return found
+
+
+def more_of(args: Namespace) -> dict[str, str]:
+    """{flag: value} of --more. Raises InvalidArgument."""
+    if args.together and (args.more or args.data):
+        raise InvalidArgument("--together is for the embedded task as it is, got --more or --data: leave one out")
+    for flag in args.more:
+        if "=" not in flag:
+            raise InvalidArgument(f"--more takes FLAG=VALUE, such as resolution=64, got {flag!r}")
+    return dict(flag.split("=", 1) for flag in args.more)
 
 
 def _environment(args: Namespace) -> dict[str, str]:
@@ -67,7 +77,9 @@ def pair(args: Namespace, seed: int) -> list[dict[str, Any]]:
         arms = [*ARMS][:: 1 if seed % 2 == 0 else -1]
         return [row_of(searched(args, seed, arm), seed, arm) for arm in arms]
     words = [sys.executable, "-m", "search.latency", "build", "--classes", "10"]  # once, with nothing beside it
-    subprocess.run(words, check=True, capture_output=True, env=_environment(args))
+    built = subprocess.run(words, check=False, capture_output=True, text=True, env=_environment(args))
+    if built.returncode:
+        raise PhinasError(f"the table could not be measured: {built.stderr.strip()[-500:]}")
     with ThreadPoolExecutor(len(ARMS)) as pool:
         found = pool.map(partial(searched, args, seed), ARMS)
         return [row_of(summary, seed, arm) for arm, summary in zip(ARMS, found, strict=True)]
@@ -76,10 +88,11 @@ def pair(args: Namespace, seed: int) -> list[dict[str, Any]]:
 def row_of(summary: dict[str, Any], seed: int, arm: str) -> dict[str, Any]:
     """What is compared of a search."""
     winner = summary["winner"]
+    ms = winner["measured_latency_ms"] or winner["predicted_latency_ms"]
     return {
         "seed": seed, "arm": arm, "test_accuracy": winner["test_accuracy"],
-        "validation_accuracy": winner["validation_accuracy"], "measured_ms": winner["measured_latency_ms"],
-        "used": winner["measured_latency_ms"] / summary["budget_ms"], "within": summary["within_budget"],
+        "validation_accuracy": winner["validation_accuracy"], "measured_ms": ms,
+        "used": ms / summary["budget_ms"], "within": summary["within_budget"],
         "pruned": bool(summary["refined"]), "trained": summary["trials"].get("trained", 0),
         "minutes": summary["spent_s"] / 60,
     }  # fmt: skip

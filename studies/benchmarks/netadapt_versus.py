@@ -1,6 +1,6 @@
 """python -m studies.benchmarks.netadapt_versus: is NetAdapt better than a narrower network, and than torch-pruning?
 
-Each network is trained (base) and brought to a share of its latency, as a table predicts it, in three ways:
+Each network is trained (base) and brought to a share of its latency, as a table predicts it, in these ways:
 
   netadapt        search.netadapt's descent, then fine-tuning
   torch-pruning   its global magnitude pruning of the same base in one step (PyPI), then the same fine-tuning
@@ -160,7 +160,13 @@ def about_of(args: Namespace, images: "Dataset") -> dict[str, Any]:
         for name, network in networks_of(args).items()
     }
     settings = {name: value for name, value in vars(args).items() if name not in free}
-    return {**settings, "networks": networks, "data": images.fingerprint, "recipe": asdict(recipe_of(args, 0))}
+    return {
+        **settings,
+        "arms": ARMS,
+        "networks": networks,
+        "data": images.fingerprint,
+        "recipe": asdict(recipe_of(args, 0)),
+    }
 
 
 def run(args: Namespace) -> None:

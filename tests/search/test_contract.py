@@ -78,7 +78,13 @@ def test_a_network_at_the_limit_measures_within_the_budget_with_the_confidence_a
 def test_where_no_network_keeps_the_contract_the_goal_itself_is_the_limit() -> None:
     own = contract(fastest_ms=19.9)
     assert not own.keeps
-    assert own.limit_ms == 20.0
+    assert own.limit_ms == own.first_ms == 20.0
+    slow = contract(fastest_ms=18.8)
+    before = slow.limit_ms
+    slow.learn(10.0, 10.5)
+    assert not slow.keeps
+    assert slow.limit_ms * slow.factor <= 20.0  # the goal in what networks are expected to measure
+    assert slow.first_ms == before
 
 
 def test_a_table_of_another_device_is_taken_at_its_word() -> None:
@@ -90,3 +96,8 @@ def test_a_table_of_another_device_is_taken_at_its_word() -> None:
     (found,) = meter.networks([spec])
     assert (found.latency_ms, found.low_ms, found.high_ms) == table.predict(lower(spec))[:3]
     assert found.rounds == 0
+    (sure,) = Meter(table, 0.99).networks([spec])
+    assert sure.high_ms > found.high_ms
+    budget = 1.2 * found.latency_ms
+    target = meter.target_ms(budget)
+    assert table.interval_ms(target, 0.9)[1] == pytest.approx(budget)

@@ -56,6 +56,14 @@ def test_ten_networks_make_a_table_of_another_device(noise: float) -> None:
     assert (new.identity, new.reference_ms) == (identity("there"), 3.0)
 
 
+def test_an_adapted_table_takes_a_kernel_in_a_loose_block_as_it_is() -> None:
+    measured = networks_to_measure(SPACE)
+    times = [0.3 * total(spec, here) for spec in measured]
+    new = adapt(table_of(measured), measured, times, identity=identity("there"), reference_ms=3.0)
+    signature = next(iter(new.kernels))
+    assert new.loose.inside_ms(signature, 0.06) == 0.06  # what is timed there is of there, not of the table's device
+
+
 def test_it_beats_one_factor_for_all_kernels() -> None:
     measured, fresh = networks_to_measure(SPACE), sample(40)
     table = table_of([*measured, *fresh])

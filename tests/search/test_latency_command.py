@@ -6,12 +6,12 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from search.latency.__main__ import main
 from search.latency.adapt import networks_to_measure
-from search.latency.build import forget
 from search.latency.cache import Cache
 from search.latency.eager import Eager
 from search.latency.runtimes import runtime
@@ -65,29 +65,24 @@ def test_given_networks_are_measured_each_at_its_own_resolution(
     assert "shufflenet_v2" in capsys.readouterr().out
 
 
-def test_again_takes_the_table_of_this_device_away(tmp_path: Path) -> None:
-    space = mnasnet_space(resolution=64)
-    identity = Eager().identity(64)
-    cache = Cache(tmp_path, identity, note=lambda _: None)
-    cache.table_path.write_text("{}")
-    cache.reference_path.write_text("{}")
-    forget(space, cache_dir=tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [cache.reference_path.name]
-    forget(space, cache_dir=tmp_path)
-
-
 def test_a_table_without_the_published_networks_is_measured_anew_with_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = Cache(tmp_path, Eager().identity(64), note=lambda _: None)
     cache.save(_table(64))
-    monkeypatch.setattr("search.latency.build.table_for", lambda *_, **__: _table(64))
+    anew: list[bool] = []
+
+    def table_for(*_: object, **asked: Any) -> LatencyTable:
+        anew.append(asked["anew"])
+        return _table(64)
+
+    monkeypatch.setattr("search.latency.build.table_for", table_for)
     flags = ["build", "--resolution", "64", "--cache-dir", str(tmp_path)]
     assert main(flags) == 0
-    assert cache.table_path.exists()
     assert main([*flags, "--zoo"]) == 0
     assert "measured anew" in capsys.readouterr().err
-    assert not cache.table_path.exists()
+    assert main([*flags, "--again"]) == 0
+    assert anew == [False, True, True]
 
 
 def _table(resolution: int = 224) -> LatencyTable:

@@ -20,6 +20,7 @@ from search.contract import Contract
 from search.data import Dataset, Split
 from search.latency import Measurement
 from search.meter import Meter
+from search.sampler import BudgetSampler
 from search.settings import Settings
 from search.study import Clock, Search, make_pruner, make_sampler, measured_before, recover
 from search.train import Outcome, Recipe, TrainingDiverged
@@ -27,7 +28,7 @@ from searchspace.cost import costs
 from searchspace.errors import InfeasibleBudget, PhinasError
 from searchspace.graph import Graph, lower
 from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
-from searchspace.mnasnet_space import mnasnet_space
+from searchspace.mnasnet_space import KNOWN, mnasnet_space
 from searchspace.spec import NetworkSpec
 from studies.schema import Status
 from studies.storage import open_storage
@@ -93,12 +94,12 @@ def make_search(
     )
     pricer = Pricer(mnasnet_space(classes=2), latency)
     known, _ = recover(study)
-    study.sampler = make_sampler(settings, pricer, budget_ms, known, [])
     study.pruner = make_pruner(RECIPE)
     progress = Progress(lambda: None, quiet=True)
     clock = Clock(settings.time_limit_s)
     table = LatencyTable(ELSEWHERE, 1.0, {}, Correction(1.0, 0.0, 1e-9))
     contract = Contract(table, goal_ms=budget_ms, confidence=0.5, fastest_ms=0.0)
+    study.sampler = make_sampler(settings, pricer, contract, known, [])
     return Search(study, settings, pricer, dataset(), RECIPE, contract, Meter(table), clock, progress, known)
 
 
@@ -115,14 +116,15 @@ def test_no_trial_is_over_the_budget_and_none_is_trained_twice(monkeypatch: pyte
 class Slower(Meter):
     """A device on which every network takes `factor` times what the table says."""
 
-    def __init__(self, table: LatencyTable, factor: float) -> None:
+    def __init__(self, table: LatencyTable, factor: float, *, noisy: bool = False) -> None:
         super().__init__(table)
-        self.measures, self.factor = True, factor
+        self.measures, self.factor, self.noisy = True, factor, noisy
 
     def networks(self, specs: Sequence[NetworkSpec], **_: Any) -> list[Measurement]:
         found = [self.factor * latency(lower(spec)) for spec in specs]
         return [
-            Measurement(latency_ms=ms, low_ms=ms, high_ms=ms, rounds=9, raw_median_ms=ms, noisy=False) for ms in found
+            Measurement(latency_ms=ms, low_ms=ms, high_ms=ms, rounds=9, raw_median_ms=ms, noisy=self.noisy)
+            for ms in found
         ]
 
 
@@ -142,12 +144,44 @@ def test_networks_that_are_the_best_so_far_are_measured_and_later_ones_are_held_
     assert list(measured.index) == firsts
     assert (measured / df.loc[firsts, "predicted_latency_ms"]).tolist() == pytest.approx([factor] * len(firsts))
     assert abs(search.contract.factor - factor) < abs(1 - factor) / len(firsts)
-    assert search.study.sampler.budget_ms == search.contract.limit_ms  # type: ignore[union-attr]
+    assert isinstance(search.study.sampler, BudgetSampler)
+    assert search.study.sampler.budget_ms == search.contract.limit_ms
     assert df["predicted_latency_ms"].iloc[-1] <= search.contract.limit_ms * 1.001
     # The same study opened again knows what was learnt.
-    assert measured_before(search.study) == [
+    assert measured_before(search.study, search.pricer) == [
         (row["predicted_latency_ms"], row["measured_latency_ms"]) for _, row in df.loc[firsts].iterrows()
     ]
+
+
+def test_what_was_measured_on_a_noisy_machine_teaches_nothing_now_or_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = make_search(Settings(budget_ms=BUDGET_MS, trials=4), FakeTraining(), monkeypatch)
+    search.meter = Slower(search.meter.table, 1.3, noisy=True)
+    before = search.contract.limit_ms
+    search.run()
+    assert (search.contract.networks, search.contract.limit_ms) == (0, before)
+    assert measured_before(search.study, search.pricer) == []
+
+
+def test_starting_points_are_the_same_networks_after_the_budget_was_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(budget_ms=BUDGET_MS, trials=6)
+    starts = [mnasnet_space(classes=2).corner("largest"), *KNOWN.values()]
+    first = make_search(settings, FakeTraining(), monkeypatch)
+    contract = Contract(first.meter.table, goal_ms=BUDGET_MS, confidence=0.5, fastest_ms=0.0)
+    first.study.sampler = make_sampler(settings, first.pricer, contract, first.fingerprints, starts)
+    first.run()
+    tried = set(studies.load("s")["fingerprint"])
+    again = make_search(replace(settings, trials=12), FakeTraining(), monkeypatch)
+    for _ in range(4):
+        contract.learn(10.0, 10.2)
+    again.study.sampler = make_sampler(settings, again.pricer, contract, again.fingerprints, starts)
+    assert contract.limit_ms <= BUDGET_MS
+    again.run()
+    df = studies.load("s")
+    assert len(df) == 12
+    assert df["fingerprint"].nunique() == 12
+    points = {again.study.sampler._starts[place].fingerprint for place in range(len(starts))}  # type: ignore[union-attr]
+    assert points <= tried | set(df["fingerprint"])
+    assert points <= tried  # none is shrunk anew
 
 
 def test_every_trial_stores_what_it_was_and_what_came_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from search.run import parser as search_parser
 from studies.benchmarks import netadapt_iteration, netadapt_kill, netadapt_stage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -41,6 +42,8 @@ def test_the_stage_is_compared_by_searches_that_differ_in_nothing_else(
 
     def run(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         asked.append(words[2:])
+        if words[2] == "search.run":
+            search_parser().parse_args(words[3:])
         with_stage = "1.15" in words
         winner = {"test_accuracy": 0.9 + 0.01 * with_stage, "validation_accuracy": 0.9, "measured_latency_ms": 18.0}
         summary = {"winner": winner, "budget_ms": 20.0, "within_budget": True, "refined": {} if with_stage else None,

@@ -4,6 +4,8 @@ A layer is a kernel as an inference runtime runs it: convolution with its batch 
 block, a residual sum, global pooling, a linear layer.
 """
 
+from collections.abc import Callable
+from operator import itemgetter
 from typing import NamedTuple, assert_never
 
 from searchspace.blocks import (
@@ -26,6 +28,10 @@ Shape = tuple[int, int, int]
 Signature = tuple[object, ...]
 OPS = ("conv", "se", "add", "concat", "slice", "shuffle", "maxpool", "avgpool", "pool", "linear", "norm")
 NETWORK_INPUT = -1
+
+
+# op, in_shape, out_shape and all from kernel to padding. In one call: pricing a network is little else.
+_signature: Callable[[tuple[object, ...]], Signature] = itemgetter(1, 3, 4, *range(6, 13))
 
 
 class Layer(NamedTuple):
@@ -65,7 +71,7 @@ class Layer(NamedTuple):
 
         A folded batch norm is a bias, and a slice takes no longer elsewhere: `norm` and `start` do not count.
         """
-        return (self.op, self.in_shape, self.out_shape, *self[6:13])
+        return _signature(self)
 
 
 class Graph(NamedTuple):

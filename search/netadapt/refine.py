@@ -20,7 +20,7 @@ from search.latency.measure import Measurement
 from search.netadapt.costing import Costing
 from search.netadapt.history import History, Iteration, Tried
 from search.netadapt.proposals import HALVINGS, Proposal, propose, smallest
-from search.netadapt.screen import Look, screen
+from search.netadapt.screen import Look, Rank, screen
 from search.netadapt.timing import PairedTimer, Timing
 from search.netadapt.tune import Tuner, first
 from search.train import evaluate
@@ -189,7 +189,7 @@ class Refiner:
         network.zero_grad()
         gates = mean_gates(network, normalise(torch.tensor(self.images.train.pixels[:GATE_IMAGES])))
 
-        def rank(place: int, look: Look) -> tuple[float, ...]:
+        def rank(place: int, look: Look) -> Rank:
             return -look.images, -self._worth(proposals[place], look.accuracy, look.before), look.loss
 
         split = first(self.images.validation, self.plan.screen_images)

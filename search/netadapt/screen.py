@@ -23,15 +23,14 @@ FEWEST = 6  # offers that see them all
 ACTIVATION_BYTES = 1 << 28  # outputs of all layers that are held at once
 LARGEST_BATCH = 250
 
+Rank = tuple[float, ...]  # the lower the better
+
 
 def batch_for(network: Network, pixels: int) -> int:
     """Images at once so that the outputs of all layers stay within ACTIVATION_BYTES."""
     spec = network.spec.with_resolution(max(pixels, network.spec.total_stride))
     each = 4 * sum(c * h * w for c, h, w in (layer.out_shape for layer in lower(spec).layers))
     return max(1, min(LARGEST_BATCH, ACTIVATION_BYTES // each))
-
-
-Rank = tuple[float, ...]
 
 
 class Look(NamedTuple):
@@ -48,8 +47,8 @@ def screen(
     network: Network, steps: Sequence[Step], images: Split, *, gates: Gates,
     rank: Callable[[int, Look], Rank] | None = None, device: str = "cpu",
 ) -> list[Look]:  # fmt: skip
-    """A look at each step. With `rank` (the lower the better, of a step by its place and a first look at FIRST_LOOK of
-    the images) the better half, and at least FEWEST, see all images. The network is on the CPU afterwards."""
+    """A look at each step. With `rank` (of a step by its place and a first look at FIRST_LOOK of the images) the better
+    half, and at least FEWEST, see all images. The network is on the CPU afterwards."""
     network.to(device)  # not in inference mode, in which it would come back as one that cannot be trained
     found = _screened(network, steps, images, gates, rank, device)
     network.cpu()
@@ -64,9 +63,9 @@ def _screened(
     graph, weights = lower(network.spec), folded_weights(network)
     ready = _Ready(graph, weights, [branch(graph, weights, step, gates=gates) for step in steps], device)
     size = batch_for(network, images.pixels.shape[1])
-    few = max(1, round(FIRST_LOOK * len(images)))
+    few = round(FIRST_LOOK * len(images))
     everyone = range(len(steps))
-    if rank is None or len(steps) <= FEWEST:
+    if rank is None or few == 0 or len(steps) <= FEWEST:
         return list(ready.look(everyone, images, size).values())
     looks = ready.look(everyone, Split(images.pixels[:few], images.labels[:few]), size)
     better = sorted(everyone, key=lambda place: rank(place, looks[place]))

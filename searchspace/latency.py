@@ -57,8 +57,8 @@ class Prediction(NamedTuple):
 class Correction(NamedTuple):
     """From the sum of a network's kernels to the network: latency_ms = network_ms + scale * sum.
 
-    `relative_error` is the deviation of (predicted / measured - 1) by networks left out of the fit in turn; the noise
-    of those measurements is inside.
+    `relative_error` is the deviation of (predicted / measured - 1) by networks of the search space left out of the fit
+    in turn; the noise of those measurements is inside.
     """
 
     scale: float

@@ -182,5 +182,6 @@ def _add(
         return replace(table, kernels={**more, **table.kernels})
     from search.latency.fit import fit  # with numpy, which a command that only reads tables does not need
 
-    found = fit(measured, *zip(*networks, strict=True))
+    specs, times = zip(*networks, strict=True)
+    found = fit(measured, specs, times, judged=FIT_NETWORKS + FIT_SHALLOW)
     return LatencyTable(identity, reference_ms, *found)

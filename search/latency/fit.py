@@ -7,7 +7,6 @@ one by a prior, as strong as the data says by leaving networks out.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,6 @@ from searchspace.spec import NetworkSpec
 
 PRIORS = (0.01, 0.03, 0.1, 0.3, 1.0)  # how far a factor may be from the common one, a share of it
 _FEW = 20  # networks below which kernels are not told apart by activations and sizes
-_MANY = 30  # networks from which on the share of them is taken at its word
 _NOISE = 0.02  # of a measured network, a share of it
 Matrix = NDArray[np.float64]
 
@@ -33,10 +31,14 @@ class Fit(NamedTuple):
     loose: Loose
 
 
-def fit(kernels: Mapping[Signature, float], specs: Sequence[NetworkSpec], measured_ms: Sequence[float]) -> Fit:
+def fit(
+    kernels: Mapping[Signature, float], specs: Sequence[NetworkSpec], measured_ms: Sequence[float], *,
+    judged: int | None = None,
+) -> Fit:  # fmt: skip
     """The fit of loose `kernels` (ms), which hold all that `specs` need, to networks that take `measured_ms`.
 
-    The correction's error is that of each network predicted by a fit to the others.
+    The correction's error is that of each of the first `judged` networks (default: all) predicted by a fit to all
+    others.
     """
     graphs = [lower(spec) for spec in specs]
     group = group_of if len(specs) >= _FEW else coarse_group_of
@@ -51,20 +53,13 @@ def fit(kernels: Mapping[Signature, float], specs: Sequence[NetworkSpec], measur
     sums = np.array([sum(inside[layer.signature] for layer in graph.layers) for graph in graphs])
     constant = max(0.0, constant)
     scale = float(np.median((target - constant) / sums))
-    return Fit(inside, Correction(scale, constant, deviation(errors[best].tolist())), loose)
+    return Fit(inside, Correction(scale, constant, deviation(errors[best][:judged].tolist())), loose)
 
 
 def deviation(errors: Sequence[float]) -> float:
-    """The deviation by which the interval of a further error like these n holds 9 of 10.
-
-    Of many, the size that a share of 0.9 (n + 1) / n stays below (split conformal prediction, arXiv:1604.04173), as a
-    normal deviation: a few far out make the interval no wider for all. Of few, that of Student's t with n degrees of
-    freedom, n / (n - 2) times their mean square, since a deviation seen in few is itself uncertain.
-    """
-    count = len(errors)
-    if count >= _MANY:
-        return sorted(map(abs, errors))[math.ceil(0.9 * (count + 1)) - 1] / NormalDist().inv_cdf(0.95)
-    return math.sqrt(math.fsum(error * error for error in errors) / max(1, count - 2))
+    """The deviation of a further error like these n: that of Student's t with n degrees of freedom, n / (n - 2) times
+    their mean square, since a deviation seen in few is itself uncertain."""
+    return math.sqrt(math.fsum(error * error for error in errors) / max(1, len(errors) - 2))
 
 
 def _row(

@@ -53,6 +53,7 @@ def run_baselines(
     effort = {
         "epochs": recipe.epochs, "seed": settings.seed, "data": dataset.fingerprint,
         "device": json.loads(json.dumps(meter.table.identity)),
+        **({} if meter.measures else {"kernels": len(meter.table.kernels), "error": meter.table.relative_error}),
     }  # fmt: skip
     path = folder / BASELINES
     runs = _stored(path)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class Meter:
     """Networks measured on the table's device, if this is it (`measures`); else what the table says of them, as
-    measurements of 0 rounds whose upper end is kept with a probability of `confidence`."""
+    measurements of 0 rounds whose upper end is kept with a probability of `confidence`, by the table's own error."""
 
     def __init__(self, table: LatencyTable, confidence: float = 0.95) -> None:
         self.table, self._confidence = table, confidence
@@ -42,8 +42,6 @@ class Meter:
         return measure_modules(modules, specs, table=self.table)
 
     def _predicted(self, spec: NetworkSpec) -> Measurement:
-        found = self.table.predict(lower(spec), 2 * self._confidence - 1)
-        return Measurement(
-            latency_ms=found.latency_ms, low_ms=found.low_ms, high_ms=found.high_ms, rounds=0,
-            raw_median_ms=found.latency_ms, noisy=False,
-        )  # fmt: skip
+        ms = self.table.predict(lower(spec)).latency_ms
+        low, high = self.table.interval_ms(ms, 2 * self._confidence - 1)
+        return Measurement(latency_ms=ms, low_ms=low, high_ms=high, rounds=0, raw_median_ms=ms, noisy=False)

@@ -83,6 +83,7 @@ def _run(
     if baselines:
         dataset, table = _inputs(settings, progress)
         now = {"data_fingerprint": dataset.fingerprint, "device": json.loads(json.dumps(table.identity))}
+        now |= _given_table(settings, table)
         check_same(name, study.user_attrs["settings"], now)
         recipe = recipe_for(settings)
         summary = run_baselines(
@@ -210,8 +211,7 @@ def _remember(
         "recipe": asdict(recipe),
         "device": json.loads(json.dumps(table.identity)),
     }
-    if settings.latency is not None:
-        identity["table"] = hashlib.sha256(table.to_json().encode()).hexdigest()[:16]
+    identity |= _given_table(settings, table)
     identity = json.loads(json.dumps(identity))
     stored = stored_settings(study)
     if stored is None:
@@ -219,6 +219,13 @@ def _remember(
         study.set_user_attr("settings", {**identity, "name": study.study_name, "versions": versions})
     else:
         check_same(study.study_name, stored, identity)
+
+
+def _given_table(settings: Settings, table: LatencyTable) -> dict[str, str]:
+    """What tells a table of --latency from others of its device."""
+    if settings.latency is None:
+        return {}
+    return {"table": hashlib.sha256(table.to_json().encode()).hexdigest()[:16]}
 
 
 def _prepare(
@@ -238,7 +245,7 @@ def _prepare(
         )
     contract = Contract(
         table, goal_ms=settings.goal_ms, confidence=settings.confidence, fastest_ms=fastest.latency_ms,
-        known=measured_before(study, pricer),
+        known=measured_before(study, pricer, table),
     )  # fmt: skip
     goal = "the budget" if settings.overshoot == 1 else f"{settings.overshoot:g} times the budget"
     why = f"there they meet {goal} with a probability of {settings.confidence:.0%}"
@@ -305,6 +312,7 @@ def summarise(search: Search, winner: Winner, dataset: images.Dataset, folder: P
             "predicted_latency_ms": winner.predicted_latency_ms,
             "predicted_low_ms": winner.predicted_low_ms,
             "predicted_high_ms": winner.predicted_high_ms,
+            "estimated_layers": winner.estimated_layers,
             **_measured(winner),
             "search_accuracy": winner.search_accuracy,
             "validation_accuracy": winner.validation_accuracy,

@@ -86,8 +86,8 @@ def _latency(summary: dict[str, Any]) -> list[str]:
 
 def _doubt(summary: dict[str, Any]) -> str:
     """Where kernels are estimated the promise is a weaker one than the table's own error says."""
-    over = summary["winner"]["predicted_high_ms"] > summary["budget_ms"] and summary["within_budget"]
-    return "; some of its kernels are estimated, so it may take longer than the budget" if over else ""
+    layers = summary["winner"].get("estimated_layers", 0)
+    return f"; {layers} of its layers are estimated, so the budget is kept less surely" if layers else ""
 
 
 def _pruning(refined: dict[str, Any]) -> str:

@@ -21,8 +21,9 @@ from search.sampler import BudgetSampler, SpaceExhausted, distributions, trial_c
 from search.settings import Settings
 from search.train import Outcome, Recipe, TrainingDiverged, train
 from searchspace.errors import PhinasError
+from searchspace.latency import LatencyTable
 from searchspace.nn import build
-from studies.schema import MEASURED, Status
+from studies.schema import MEASURED, MEASURED_AT, Status
 
 if TYPE_CHECKING:
     from search.data import Dataset
@@ -225,7 +226,7 @@ class Search:
         if found.noisy:
             self.progress.line(f"the machine is too noisy to measure trial {number}")
             return
-        record_measured(self.study, {number: found.latency_ms})
+        record_measured(self.study, {number: found.latency_ms}, self.meter.table)
         self.contract.learn(candidate.latency_ms, found.latency_ms)
         sampler = self.study.sampler
         assert isinstance(sampler, BudgetSampler)
@@ -255,16 +256,19 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
-def record_measured(study: optuna.Study, found: dict[int, float]) -> None:
-    """Keep what trials measured, in ms: a trial that is finished cannot be written to."""
-    known = dict(study.user_attrs.get(MEASURED, {}))
-    study.set_user_attr(MEASURED, known | {str(number): ms for number, ms in found.items()})
+def record_measured(study: optuna.Study, found: dict[int, float], table: LatencyTable) -> None:
+    """Keep what trials measured, in ms at the table's quiet speed: a trial that is finished cannot be written to."""
+    for name, values in ((MEASURED, found), (MEASURED_AT, dict.fromkeys(found, table.reference_ms))):
+        known = dict(study.user_attrs.get(name, {}))
+        study.set_user_attr(name, known | {str(number): ms for number, ms in values.items()})
 
 
-def measured_before(study: optuna.Study, pricer: Pricer) -> list[tuple[float, float]]:
-    """(predicted, measured) ms of the trials that were measured; predicted as now, whatever table there was then."""
+def measured_before(study: optuna.Study, pricer: Pricer, table: LatencyTable) -> list[tuple[float, float]]:
+    """(predicted, measured) ms of the trials that were measured at the table's quiet speed, predicted as now."""
     trials = {str(trial.number): trial for trial in study.get_trials(deepcopy=False)}
-    known = study.user_attrs.get(MEASURED, {})
+    speeds = study.user_attrs.get(MEASURED_AT, {})
+    known = {number: ms for number, ms in study.user_attrs.get(MEASURED, {}).items()
+             if speeds.get(number) == table.reference_ms}  # fmt: skip
     return [(pricer.price(trials[number].user_attrs["choices"]).latency_ms, ms) for number, ms in known.items()]
 
 

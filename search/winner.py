@@ -39,6 +39,7 @@ class Winner:
     predicted_latency_ms: float
     predicted_low_ms: float
     predicted_high_ms: float
+    estimated_layers: int
     measured: Measurement
     search_accuracy: float
     validation_accuracy: float
@@ -65,6 +66,10 @@ def finalists_within(search: Search, budget_ms: float) -> tuple[list[Finalist], 
     or, where none does, if its measured latency is. Raises InfeasibleBudget if not even one does.
     """
     trials = search.finished()
+    if not trials:
+        raise InfeasibleBudget(
+            "no network was trained to its end, so there is no winner: give more --trials or --minutes"
+        )
     rejected: list[dict[str, Any]] = []
     fallback: list[Finalist] = []
     for start in range(0, len(trials), FINALISTS):
@@ -90,7 +95,9 @@ def finalists_within(search: Search, budget_ms: float) -> tuple[list[Finalist], 
         if passing:
             return passing, [row for row in rejected if _better(trials, row["trial"], passing[0].trial.number)]
     if fallback:
-        return fallback, rejected
+        own = {finalist.trial.number for finalist in fallback}
+        best = fallback[0].trial.number
+        return fallback, [row for row in rejected if row["trial"] not in own and _better(trials, row["trial"], best)]
     nearest = min(rejected, key=_latency_of)
     raise InfeasibleBudget(
         f"none of the {len(trials)} trained networks is within {budget_ms:g} ms; the nearest is trial "
@@ -120,7 +127,8 @@ def _takes(found: Measurement) -> str:
 def _record(search: Search, trials: list[optuna.trial.FrozenTrial], found: list[Measurement]) -> None:
     if search.meter.measures:
         pairs = zip(trials, found, strict=True)
-        record_measured(search.study, {trial.number: one.latency_ms for trial, one in pairs if not one.noisy})
+        found_ms = {trial.number: one.latency_ms for trial, one in pairs if not one.noisy}
+        record_measured(search.study, found_ms, search.meter.table)
 
 
 class Finalist(NamedTuple):
@@ -169,14 +177,15 @@ def crown(search: Search, folder: Path) -> tuple[Winner, Network]:
         )
     if found.refined is None:
         _record(search, [found.trial], [found.measured])
-    predicted_ms, predicted_low_ms, predicted_high_ms, _ = search.meter.table.predict(lower(found.spec))
+    predicted_ms, predicted_low_ms, predicted_high_ms, estimated = search.meter.table.predict(lower(found.spec))
     accuracy, low, high, images = found.test or _tested(search, found.module)
     winner = Winner(
         trial=found.trial.number, spec=found.spec, predicted_latency_ms=predicted_ms,
         predicted_low_ms=predicted_low_ms, predicted_high_ms=predicted_high_ms,
         measured=found.measured, search_accuracy=found.trial.user_attrs["accuracy"],
         validation_accuracy=found.validation_accuracy, test_accuracy=accuracy, test_low=low, test_high=high,
-        test_images=images, epochs=found.epochs, within_budget=found.measured.latency_ms <= budget_ms,
+        estimated_layers=len(estimated), test_images=images, epochs=found.epochs,
+        within_budget=found.measured.latency_ms <= budget_ms,
         rejected=tuple(rejected), refined=found.refined,
     )  # fmt: skip
     return winner, found.module

@@ -12,7 +12,7 @@ from search.settings import DEFAULT_RESOLUTION
 from searchspace.command import CommandParser, integer, number, show, show_progress
 from searchspace.errors import InvalidArgument, InvalidTable, PhinasError
 from searchspace.files import write_atomic
-from searchspace.latency import read_table
+from searchspace.latency import AS_THEY_ARE, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -235,7 +235,9 @@ def _lacks(
     cache = Cache(args.cache_dir or default_dir(), device.identity(space.resolution), note=lambda _: None)
     table = cache.table() if networks else None
     needed = {layer.signature for spec in networks for layer in lower(spec).layers}
-    return table is not None and 2 * len(needed & table.kernels.keys()) < len(needed)
+    if table is None or not networks:
+        return False
+    return table.loose == AS_THEY_ARE or 2 * len(needed & table.kernels.keys()) < len(needed)
 
 
 def _space(args: argparse.Namespace, resolution: int) -> "SearchSpace":
@@ -343,6 +345,7 @@ def _run_import(args: argparse.Namespace) -> str:
 
 def _own_table(args: argparse.Namespace) -> "LatencyTable":
     """This device's table for 224 px, as it is: nothing is measured."""
+    check_kernels(args.runtime or Setting().name)
     from search.latency.cache import stored_table
 
     return stored_table(_device(args).identity(DEFAULT_RESOLUTION), cache_dir=args.cache_dir, note=_note)

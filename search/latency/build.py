@@ -76,7 +76,8 @@ def table_for(
         subjects += [*_networks(space, seed), *shrunk, *networks]
     apart = len(subjects)  # in rounds of their own: no kernel of the space is timed behind one of twice its pixels
     subjects += bags(cover(larger, missing - signatures(blocks)), size=BLOCKS_A_BAG, seed=seed)
-    unfinished = Unfinished(cache.unfinished_path, _plan(identity, subjects))
+    path = cache.unfinished_path if table is None else cache.unfinished_path.with_suffix(".more.json")
+    unfinished = Unfinished(path, _plan(identity, subjects, anew))
     if unfinished.resume():
         progress(0.0, "going on with an interrupted measurement of this machine")
     unfinished.save()
@@ -118,9 +119,10 @@ def _blocks(specs: Iterable[NetworkSpec]) -> list[PlacedBlock]:
     return [block for spec in specs for block in blocks_of(spec)]
 
 
-def _plan(identity: Identity, subjects: Sequence[Subject]) -> str:
-    """A hash that two measurements share exactly when they measure the same subjects in the same setting."""
-    return hashlib.sha256(repr((sorted(identity.items()), subjects, REFERENCE)).encode()).hexdigest()
+def _plan(identity: Identity, subjects: Sequence[Subject], anew: bool) -> str:
+    """A hash that two measurements share exactly when they measure the same subjects in the same setting, and both or
+    neither of them anew."""
+    return hashlib.sha256(repr((sorted(identity.items()), subjects, REFERENCE, anew)).encode()).hexdigest()
 
 
 def _measure(

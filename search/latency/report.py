@@ -21,7 +21,7 @@ def predicted_text(specs: list[NetworkSpec], found: list[Prediction], table: Lat
             spec.name, str(spec.resolution), short(cost.params), short(cost.macs), f"{one.latency_ms:.2f}",
             f"{one.low_ms:.2f} to {one.high_ms:.2f}", f"{len(one.estimated)} of {layers}",
         ])  # fmt: skip
-    headers = ["network", "px", "params", "MACs", "ms", "in 9 of 10 networks", "layers estimated"]
+    headers = ["network", "px", "params", "MACs", "ms", "in 9 of 10 of its space", "layers estimated"]
     return f"{columns(headers, rows, text_columns=(0,))}\n\n{table_text(table)}"
 
 
@@ -87,7 +87,7 @@ def check_text(found: Check) -> str:
         "               within 10 %  within 5 %  mean error    bias   worst  Spearman",
         f"this table     {_row(found.table)}",
         f"MACs alone     {_row(found.macs_alone)}",
-        f"{found.coverage:.0%} measure within their interval, which is made for 90 %",
+        f"{found.coverage:.0%} measure within their interval, which is made for 90 % of the search space's networks",
     ]
     for place, layers in found.worst.items():
         spec, predicted = found.specs[place], found.predicted[place]

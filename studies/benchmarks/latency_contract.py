@@ -74,7 +74,8 @@ def search(space: "SearchSpace", meter: "Meter", budget_ms: float, *, trials: in
     from search.settings import Settings
     from search.study import Clock, Search, make_sampler
     from search.train import Outcome, Recipe
-    from search.winner import finalists_within, spec_of
+    from search.winner import Finalist, finalists_within, spec_of
+    from searchspace.errors import InfeasibleBudget
 
     class Instant(Search):
         def _train(self, trial: optuna.Trial, candidate: Candidate, what: str, history: list[float]) -> Outcome:
@@ -94,7 +95,10 @@ def search(space: "SearchSpace", meter: "Meter", budget_ms: float, *, trials: in
         study, settings, pricer, data, Recipe(), contract, meter, Clock(None), Progress(lambda: None, quiet=True), set()
     )
     job.run()
-    finalists, rejected = finalists_within(job, budget_ms)
+    try:
+        finalists, rejected = finalists_within(job, budget_ms)
+    except InfeasibleBudget:  # none is within: the best one counts as a promise that was not kept
+        finalists, rejected = [Finalist(job.finished()[0], meter.networks([spec_of(job.finished()[0])])[0])], []
     for place, (trial, _) in enumerate(finalists):
         (measured,) = meter.networks([spec_of(trial)])  # as the trained winner is
         if measured.latency_ms <= budget_ms or place == len(finalists) - 1:

@@ -44,7 +44,7 @@ def searched(args: Namespace, seed: int, arm: str) -> dict[str, Any]:
     """The summary of one search. Raises PhinasError with what the search said."""
     words = [
         sys.executable, "-m", "search.run", "--json", "--budget-ms", f"{args.budget_ms:g}", "--seed", str(seed),
-        "--overshoot", ARMS[arm], "--study", f"stage-{args.budget_ms:g}ms-{seed}-{arm}",
+        "--overshoot", ARMS[arm], "--study", f"stage-{args.budget_ms:g}ms-{seed}-{arm}" + "-together" * args.together,
     ]  # fmt: skip
     given = more_of(args)
     words += [] if "trials" in given else ["--minutes", f"{args.minutes:g}"]

@@ -147,8 +147,9 @@ def test_networks_that_are_the_best_so_far_are_measured_and_later_ones_are_held_
     assert isinstance(search.study.sampler, BudgetSampler)
     assert search.study.sampler.budget_ms == search.contract.limit_ms
     assert df["predicted_latency_ms"].iloc[-1] <= search.contract.limit_ms * 1.001
-    # The same study opened again knows what was learnt.
-    assert measured_before(search.study, search.pricer) == [
+    # The same study opened again knows what was learnt, but for what was stated at another quiet speed.
+    assert measured_before(search.study, search.pricer, replace(table, reference_ms=2.0)) == []
+    assert measured_before(search.study, search.pricer, search.meter.table) == [
         (row["predicted_latency_ms"], row["measured_latency_ms"]) for _, row in df.loc[firsts].iterrows()
     ]
 
@@ -159,7 +160,7 @@ def test_what_was_measured_on_a_noisy_machine_teaches_nothing_now_or_later(monke
     before = search.contract.limit_ms
     search.run()
     assert (search.contract.networks, search.contract.limit_ms) == (0, before)
-    assert measured_before(search.study, search.pricer) == []
+    assert measured_before(search.study, search.pricer, search.meter.table) == []
 
 
 def test_starting_points_are_the_same_networks_after_the_budget_was_corrected(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,7 +197,7 @@ def _first_within(
     """The first finalist that is within the budget once it is trained, and pruned where it has to be. Without pruning
     the last one is taken as it is."""
     budget_ms = search.target_ms
-    for place, (trial, known) in enumerate(finalists):
+    for place, (trial, known) in enumerate(_in_order(search, finalists)):
         plan = _plan(search, trial, known.latency_ms)
         found = (_pruned if plan.last else _trained)(search, trial, folder, plan)
         last = search.settings.overshoot == 1 and place == len(finalists) - 1
@@ -213,6 +213,24 @@ def _first_within(
             "the next is taken"
         )
     return None
+
+
+def _in_order(search: Search, finalists: list[Finalist]) -> list[Finalist]:
+    """Those last that need pruning, where too little time is left to train one well besides.
+
+    Of a winner 1.4 % over the budget, pruned and trained for 7 epochs, 93.7 % were right; of one within the budget that
+    was trained for 20 epochs in the same time 97.8 %.
+    """
+    enough, decided = LONGER * search.recipe.epochs, search.study.user_attrs.get("winner_epochs", {})
+
+    def hurried(finalist: Finalist) -> bool:
+        over = finalist.found.latency_ms / search.target_ms
+        if over <= 1 or search.settings.overshoot == 1 or _plan_key(search, finalist.trial) in decided:
+            return False
+        plan = _share_time(search, finalist.trial, over)
+        return plan.first + plan.last < enough
+
+    return sorted(finalists, key=hurried)
 
 
 def _tested(search: Search, module: Network) -> tuple[float, float, float, int]:
@@ -289,13 +307,17 @@ def _plan(search: Search, trial: optuna.trial.FrozenTrial, known_ms: float) -> _
     """What fits the time left; what an earlier, cut-off run decided stands, so that a second measurement of the network
     changes nothing."""
     decided = search.study.user_attrs.get("winner_epochs", {})
-    key = f"{trial.user_attrs['fingerprint']}@{search.clock.limit_s}"
+    key = _plan_key(search, trial)
     if key not in decided:
         over = known_ms / search.target_ms if search.settings.overshoot > 1 else 1.0
         decided = {**decided, key: _share_time(search, trial, over)}
         search.study.set_user_attr("winner_epochs", decided)
     found = decided[key]
     return _Plan(found, 0) if isinstance(found, int) else _Plan(*found)  # studies of before had one number
+
+
+def _plan_key(search: Search, trial: optuna.trial.FrozenTrial) -> str:
+    return f"{trial.user_attrs['fingerprint']}@{search.clock.limit_s}"
 
 
 def _share_time(search: Search, trial: optuna.trial.FrozenTrial, over: float) -> _Plan:

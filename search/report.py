@@ -75,7 +75,7 @@ def _latency(summary: dict[str, Any]) -> list[str]:
     noisy = "; the machine was noisy" if winner["noisy"] else ""
     learnt = summary.get("correction", {"networks": 0})
     bias = (
-        f"; {learnt['networks']} measured networks made that {learnt['factor'] - 1:+.1%}" if learnt["networks"] else ""
+        f"; corrected by {learnt['factor'] - 1:+.1%} after {learnt['networks']} measured" if learnt["networks"] else ""
     )
     return [
         f"latency    measured {winner['measured_latency_ms']:.2f} ms ({winner['measured_low_ms']:.2f} to "

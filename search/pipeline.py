@@ -113,7 +113,6 @@ def _table(space: SearchSpace, settings: Settings, progress: Progress) -> Latenc
     """The table of --latency, or this device's."""
     if settings.latency is not None:
         table = read_table(Path(settings.latency))
-        settings.check_table(table, space)
         if not is_here(table.identity):
             progress.line(
                 f"nothing is measured: the table is of another device or setting ({describe(table.identity)})"

@@ -1,7 +1,7 @@
 """LatencyTable: what every fused kernel takes on one device, and so what a network takes.
 
-Kernels are timed where they stand in networks and stated in ms at the quiet speed of a fixed reference network; the
-sum is fitted to whole networks. `search.latency` measures tables, this module only reads them.
+Kernels are timed in loose blocks, brought to what they take in networks, and stated in ms at the quiet speed of a fixed
+reference network; their sum is fitted to whole networks. `search.latency` measures tables, this module only reads them.
 """
 
 import hashlib

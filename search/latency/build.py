@@ -76,7 +76,7 @@ def table_for(
         subjects += [*_networks(space, seed), *shrunk, *networks]
     apart = len(subjects)  # in rounds of their own: no kernel of the space is timed behind one of twice its pixels
     subjects += bags(cover(larger, missing - signatures(blocks)), size=BLOCKS_A_BAG, seed=seed)
-    path = cache.unfinished_path if table is None else cache.unfinished_path.with_suffix(".more.json")
+    path = cache.unfinished_path if table is None else cache.additions_path  # neither takes the other's place
     unfinished = Unfinished(path, _plan(identity, subjects, anew))
     if unfinished.resume():
         progress(0.0, "going on with an interrupted measurement of this machine")
@@ -84,6 +84,7 @@ def table_for(
     _measure(subjects, apart, runtime, unfinished, progress=progress, seed=seed, budget_s=budget_s, rounds=rounds)
     table = _add(table, identity, cache, subjects, unfinished)
     cache.save(table)
+    unfinished.done()
     if table.relative_error > ROUGH:
         note(
             f"the latency table is rough, its own error is {table.relative_error:.0%}: other work ran meanwhile. Stop "

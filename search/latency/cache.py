@@ -29,6 +29,7 @@ class Cache:
         device = identity_key({**identity, "resolution": 0})
         self.table_path = folder / f"latency-{key}.json"
         self.unfinished_path = folder / f"latency-{key}.unfinished.json"
+        self.additions_path = folder / f"latency-{key}.additions.unfinished.json"
         self.reference_path = folder / f"reference-{device}.json"
         self._identity = identity
         self._note = note
@@ -48,9 +49,8 @@ class Cache:
         return None
 
     def save(self, table: LatencyTable) -> None:
-        """Keep a finished table; the unfinished measurement behind it goes."""
+        """Keep a finished table."""
         write_atomic(self.table_path, table.to_json())
-        self.unfinished_path.unlink(missing_ok=True)
 
     def reference_ms(self, reference_ns: list[float]) -> float:
         """The reference's quiet speed: the fastest tenth of its times, now or in an earlier build on this device.
@@ -127,6 +127,10 @@ class Unfinished:
     def rounds(self, subjects: list[int]) -> int:
         """Rounds that every one of the subjects has."""
         return min(len(self.readings.get(subject, ())) for subject in subjects)
+
+    def done(self) -> None:
+        """It stands in a table: what was kept for going on goes."""
+        self.path.unlink(missing_ok=True)
 
     def save(self) -> None:
         """Write everything. Raises StorageError."""

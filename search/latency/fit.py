@@ -45,15 +45,13 @@ def fit(
     groups = sorted({group(layer) for graph in graphs for layer in graph.layers})
     rows = np.array([_row(kernels, graph, group, groups) for graph in graphs])
     target = np.array(measured_ms, dtype=float)
-    errors = {prior: _left_out(rows, target, prior) for prior in PRIORS}
-    best = min(errors, key=lambda prior: float(np.mean(errors[prior] ** 2)))
-    constant, each_ms, *factors = map(float, _solve(rows, target, best))
+    constant, each_ms, *factors = map(float, _solve(rows, target, _prior(rows, target)))
     loose = Loose(each_ms, dict(zip(groups, factors, strict=True)), _common(rows, target))
     inside = {signature: loose.inside_ms(signature, ms) for signature, ms in kernels.items()}
     sums = np.array([sum(inside[layer.signature] for layer in graph.layers) for graph in graphs])
     constant = max(0.0, constant)
     scale = float(np.median((target - constant) / sums))
-    return Fit(inside, Correction(scale, constant, deviation(errors[best][:judged].tolist())), loose)
+    return Fit(inside, Correction(scale, constant, deviation(_left_out(rows, target, judged))), loose)
 
 
 def deviation(errors: Sequence[float]) -> float:
@@ -91,11 +89,27 @@ def _solve(rows: Matrix, target: Matrix, prior: float) -> Matrix:
     return solved
 
 
-def _left_out(rows: Matrix, target: Matrix, prior: float) -> Matrix:
-    """Relative error of each network predicted from the others."""
-    errors = []
-    for index in range(len(target)):
-        others = np.arange(len(target)) != index
-        predicted = rows[index] @ _solve(rows[others], target[others], prior)
-        errors.append(predicted / target[index] - 1)
-    return np.array(errors)
+def _prior(rows: Matrix, target: Matrix) -> float:
+    """That of PRIORS by which networks left out in turn are predicted best."""
+    everyone = range(len(target))
+
+    def squares(prior: float) -> float:
+        return math.fsum(_error(rows, target, place, prior) ** 2 for place in everyone)
+
+    return min(PRIORS, key=squares)
+
+
+def _left_out(rows: Matrix, target: Matrix, judged: int | None) -> list[float]:
+    """Relative error of each network predicted from the others, the prior chosen by the others too: one that was chosen
+    by it as well makes it look better known than it is."""
+    found = []
+    for place in range(len(target))[:judged]:
+        others = np.arange(len(target)) != place
+        found.append(_error(rows, target, place, _prior(rows[others], target[others])))
+    return found
+
+
+def _error(rows: Matrix, target: Matrix, place: int, prior: float) -> float:
+    others = np.arange(len(target)) != place
+    predicted = rows[place] @ _solve(rows[others], target[others], prior)
+    return float(predicted / target[place] - 1)

@@ -83,22 +83,22 @@ def test_the_fit_finds_the_scale_of_exact_data_and_no_error(scale: float, seed: 
     specs = sampled(8, seed)
     found = fit(kernels_of(specs), specs, [scale * summed(spec) for spec in specs])
     for signature, ms in kernels_of(specs).items():
-        assert found.correction.scale * found.kernels[signature] == pytest.approx(scale * ms, rel=1e-5)
-    assert found.correction.network_ms == pytest.approx(0, abs=1e-5)
-    assert found.correction.relative_error < 1e-5
+        assert found.correction.scale * found.kernels[signature] == pytest.approx(scale * ms, rel=1e-6)
+    assert found.correction.network_ms == pytest.approx(0, abs=1e-6)
+    assert found.correction.relative_error < 1e-6
 
 
 def test_the_error_of_a_fit_to_few_networks_holds_nine_of_ten_others() -> None:
     rng, specs = random.Random(0), sampled(20, 0)
     kernels, held = kernels_of(specs), 0
-    for _ in range(250):
-        *some, other = rng.sample(specs, 13)
+    for _ in range(600):
+        *some, other = rng.sample(specs, 7)
         *known, fresh = [summed(spec) * rng.gauss(1, 0.03) for spec in (*some, other)]
         found = fit(kernels, some, known)
         inside = sum(found.kernels[layer.signature] for layer in lower(other).layers)
         error = (found.correction.network_ms + found.correction.scale * inside) / fresh - 1
         held += abs(error) <= 1.645 * found.correction.relative_error
-    assert 0.86 <= held / 250 <= 0.94
+    assert 0.88 <= held / 600 <= 0.93  # 0.81 where the prior is chosen by the network left out, too
 
 
 def test_the_error_is_that_of_the_networks_that_are_judged() -> None:
@@ -118,7 +118,7 @@ def test_the_fit_tells_what_a_kernel_costs_apart_from_its_work_and_which_groups_
         return (1.4 if depthwise else 1.0) * loose_ms(layer) - 0.008
 
     found = fit(kernels_of(specs), specs, [0.3 + summed(spec, inside) for spec in specs])
-    assert found.correction.network_ms == pytest.approx(0.3, abs=0.15)
+    assert found.correction.network_ms == pytest.approx(0.3, rel=0.3)
     assert found.loose.kernel_ms == pytest.approx(-0.008, abs=0.003)
     for group, factor in found.loose.factors.items():
         if group.startswith(("depthwise", "pointwise")):
@@ -136,7 +136,7 @@ def test_no_kernel_of_a_fit_takes_nothing_and_no_network_less() -> None:
     specs = sampled(8, 3)
     found = fit(kernels_of(specs), specs, [0.8 * summed(spec) - 0.2 for spec in specs])
     assert min(found.kernels.values()) > 0
-    assert found.correction.network_ms >= 0
+    assert found.correction.network_ms == 0.0
 
 
 @given(values=st.lists(st.floats(0.1, 10), min_size=2, max_size=20, unique=True))

@@ -180,7 +180,10 @@ def test_starting_points_are_the_same_networks_after_the_budget_was_corrected(mo
     df = studies.load("s")
     assert len(df) == 12
     assert df["fingerprint"].nunique() == 12
-    points = {again.study.sampler._starts[place].fingerprint for place in range(len(starts))}  # type: ignore[union-attr]
+    sampler = again.study.sampler
+    assert isinstance(sampler, BudgetSampler)
+    points = {start.fingerprint for start in sampler._starts}
+    assert len(points) == len(starts)
     assert points <= tried | set(df["fingerprint"])
     assert points <= tried  # none is shrunk anew
 

@@ -164,7 +164,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; the exit code."""
 
     def job() -> int:
-        return show(report(run(parser().parse_args(argv))))
+        args = parser().parse_args(argv)
+        for flag in ("searches", "trials"):
+            if getattr(args, flag) < 1:
+                raise InvalidArgument(f"--{flag} must be at least 1, got {getattr(args, flag)}")
+        return show(report(run(args)))
 
     return guarded("latency_contract", job, stopped="stopped; every search that ended is kept where --json says")
 

@@ -117,6 +117,9 @@ def main(argv: list[str] | None = None) -> int:
 
     def job() -> int:
         args = parser().parse_args(argv)
+        more_of(args)  # a mistake is told before minutes of measuring
+        if args.seeds < 1:
+            raise InvalidArgument(f"--seeds must be at least 1, got {args.seeds}")
         rows: list[dict[str, Any]] = []
         for seed in range(args.seeds):
             rows += pair(args, seed)

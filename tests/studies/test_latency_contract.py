@@ -13,7 +13,7 @@ from searchspace.graph import lower
 from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.spec import NetworkSpec
-from studies.benchmarks.latency_contract import budgets_over, report, search
+from studies.benchmarks.latency_contract import budgets_over, main, report, search
 
 SPACE = mnasnet_space(resolution=64, classes=10).with_choices(
     {"*.activation": ("relu",), "*.kernel": (3, 5), "*.se": (False,)}
@@ -59,3 +59,9 @@ def test_winners_are_within_the_budget_and_use_it_though_the_table_is_off(bias: 
         assert abs(one.correction - bias) <= 0.02
     rows = [{**vars(one), "again_ms": one.measured_ms, "again_high_ms": 0.0, "noisy": False} for one in found]
     assert "3 of 3 winners within their budget" in report(rows)
+
+
+def test_counts_below_one_are_refused_before_anything_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    for flag in ("--searches", "--trials"):
+        assert main([flag, "0"]) == 2
+        assert f"{flag} must be at least 1, got 0" in capsys.readouterr().err

@@ -69,3 +69,15 @@ def test_a_search_that_fails_ends_the_comparison_with_what_it_said(
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     assert netadapt_stage.main(["--seeds", "1"]) == 2
     assert "no network meets 1 ms" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [["--more", "fresh"], ["--together", "--more", "epochs=1"], ["--together", "--data", "x"], ["--seeds", "0"]],
+)
+def test_a_mistake_is_told_before_anything_is_searched(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(subprocess, "run", None)
+    assert netadapt_stage.main(asked) == 2
+    assert "got" in capsys.readouterr().err

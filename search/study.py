@@ -258,9 +258,13 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 def record_measured(study: optuna.Study, found: dict[int, float], table: LatencyTable) -> None:
     """Keep what trials measured, in ms at the table's quiet speed: a trial that is finished cannot be written to."""
-    for name, values in ((MEASURED, found), (MEASURED_AT, dict.fromkeys(found, table.reference_ms))):
+    for name, values in ((MEASURED, found), (MEASURED_AT, dict.fromkeys(found, _speed(table)))):
         known = dict(study.user_attrs.get(name, {}))
         study.set_user_attr(name, known | {str(number): ms for number, ms in values.items()})
+
+
+def _speed(table: LatencyTable) -> list[float]:
+    return [table.reference_ms, table.drift]
 
 
 def measured_before(study: optuna.Study, pricer: Pricer, table: LatencyTable) -> list[tuple[float, float]]:
@@ -268,7 +272,7 @@ def measured_before(study: optuna.Study, pricer: Pricer, table: LatencyTable) ->
     trials = {str(trial.number): trial for trial in study.get_trials(deepcopy=False)}
     speeds = study.user_attrs.get(MEASURED_AT, {})
     known = {number: ms for number, ms in study.user_attrs.get(MEASURED, {}).items()
-             if speeds.get(number) == table.reference_ms}  # fmt: skip
+             if speeds.get(number) == _speed(table)}  # fmt: skip
     return [(pricer.price(trials[number].user_attrs["choices"]).latency_ms, ms) for number, ms in known.items()]
 
 

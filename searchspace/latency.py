@@ -19,6 +19,7 @@ from searchspace.files import storage_error
 from searchspace.graph import OPS, Graph, Layer, Signature
 
 SCHEMA = 2
+MOST_DRIFT = 0.5
 _MEASURE_IT = (
     "measure it with search.latency.table_for(space, networks=[spec]), or, if it is of a published network, with "
     "python -m search.latency build --zoo"
@@ -88,13 +89,15 @@ AS_THEY_ARE = Loose(0.0, {}, 1.0)
 @dataclass(frozen=True)
 class LatencyTable:
     """Kernels by `Layer.signature` in ms at the reference's quiet speed `reference_ms`, as they are in networks, and
-    the fit to networks. `loose` says what they were made of, for kernels that are added."""
+    the fit to networks. `loose` says what they were made of, for kernels that are added; `drift` how much less than the
+    reference networks slow down where the machine is slow (see search.latency.pace)."""
 
     identity: Identity
     reference_ms: float
     kernels: Mapping[Signature, float]
     correction: Correction
     loose: Loose = AS_THEY_ARE
+    drift: float = 0.0
 
     @property
     def relative_error(self) -> float:
@@ -195,6 +198,7 @@ class LatencyTable:
             "reference_ms": self.reference_ms,
             "correction": self.correction._asdict(),
             "loose": {**self.loose._asdict(), "factors": dict(self.loose.factors)},
+            **({"drift": self.drift} if self.drift else {}),  # a table without one is the file that it always was
         }
         rows = ",\n".join(json.dumps([*signature, ms]) for signature, ms in self.kernels.items())
         return json.dumps(head)[:-1] + ', "kernels": [\n' + rows + "\n]}\n"
@@ -207,7 +211,10 @@ class LatencyTable:
             identity = _identity(data["identity"])
             kernels = dict(read_kernel(row) for row in data["kernels"])
             correction = Correction(**{key: _time(value) for key, value in data["correction"].items()})
-            table = cls(identity, _time(data["reference_ms"]), kernels, correction, _loose(data.get("loose", {})))
+            loose, drift = _loose(data.get("loose", {})), _number(data.get("drift", 0.0))
+            table = cls(identity, _time(data["reference_ms"]), kernels, correction, loose, drift)
+            if abs(drift) > MOST_DRIFT:
+                raise ValueError(f"{drift} is no drift")
             complete = len(kernels) == len(data["kernels"]) and table.reference_ms and correction.scale
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InvalidTable(
@@ -225,7 +232,7 @@ class LatencyTable:
         """What the table is, without its kernels, for reports."""
         return {
             "identity": dict(self.identity), "reference_ms": self.reference_ms, "kernels": len(self.kernels),
-            "correction": self.correction._asdict(),
+            "correction": self.correction._asdict(), "drift": self.drift,
         }  # fmt: skip
 
 
@@ -274,19 +281,23 @@ def _deviations(probability: float) -> float:
     return NormalDist().inv_cdf(probability)
 
 
-def _time(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise ValueError(f"{value!r} is no time, share or factor")
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
     return float(value)
 
 
+def _time(value: object) -> float:
+    if _number(value) < 0:
+        raise ValueError(f"{value!r} is no time, share or factor")
+    return _number(value)
+
+
 def _loose(data: dict[str, Any]) -> Loose:
-    numbers = [data.get("kernel_ms", 0.0), *data.get("factors", {}).values()]
-    if not data.keys() <= set(Loose._fields) or not all(
-        isinstance(each, (int, float)) and math.isfinite(each) for each in numbers
-    ):
+    if not data.keys() <= set(Loose._fields):
         raise ValueError(f"{data!r} is no way from loose kernels to those of networks")
-    return Loose(float(numbers[0]), dict(data.get("factors", {})), _time(data.get("common", 1.0)))
+    factors = {group: _number(factor) for group, factor in data.get("factors", {}).items()}
+    return Loose(_number(data.get("kernel_ms", 0.0)), factors, _time(data.get("common", 1.0)))
 
 
 def read_kernel(row: list[Any]) -> tuple[Signature, float]:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.latency.build import MANY_S
 from search.latency.runtimes import DTYPES, RUNTIMES, Setting, check_kernels, runtime, setting_of
 from search.settings import DEFAULT_RESOLUTION
 from searchspace.command import CommandParser, integer, number, show, show_progress
@@ -17,22 +18,30 @@ from searchspace.latency import AS_THEY_ARE, read_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from search.latency.check import Check
     from search.latency.interleave import Runtime
+    from search.latency.measure import Measurement
     from searchspace.latency import Identity, LatencyTable
     from searchspace.space import SearchSpace
     from searchspace.spec import NetworkSpec
 
 WORST = 3
-# Times width and resolution: what --zoo measures beside the networks as they were published, one or the other of each.
+FRESH = 12  # networks that a new table is checked by
+FRESH_SHARE = 0.15  # of the seconds of its measurement
+# Times width and resolution: what `build` measures of the published networks beside them as they are. In eager torch
+# one of the narrower forms of each is enough; in runtimes of ONNX models a kernel's time jumps from size to size
+# (layouts, Winograd's blocks), so that networks at 256 px came out 16 % slow.
 NARROW = ((0.65, 0.79), (0.45, 0.65))
+OTHERS = (*NARROW, (1.0, 1.29))
+ONNX_TIMES = 2  # the seconds of a build there
 ACTIONS = ("build", "check", "measure", "predict", "adapt", "export", "import")
 _EPILOG = """\
 examples:
   python -m search.latency build                     measure this machine, or say what was measured before
-  python -m search.latency build --zoo               and the published networks' kernels
-  python -m search.latency check --networks 40       predict and measure 40 random networks
+  python -m search.latency build --no-zoo            without the published networks' kernels
+  python -m search.latency check --networks 60       predict and measure 60 random networks, and the zoo's
   python -m search.latency measure --network mobilenet_v3_large --network studies/NAME/best.json
-  python -m search.latency build --zoo --out phone.json    the table as a file, for other machines
+  python -m search.latency build --out phone.json          the table as a file, for other machines
   python -m search.latency predict --network mobilenet_v2 --latency phone.json
   python -m search.latency adapt --latency eager.json --runtime onnxruntime --out ort.json    from 10 networks
   python -m search.latency export --folder phone/    ONNX files and a CSV to fill, for a device without Python
@@ -72,19 +81,23 @@ def parser() -> CommandParser:
     add("--space", type=Path, metavar="FILE", help="a TOML file that narrows or widens the default space")
     add(
         "--runtime",
-        choices=RUNTIMES,
-        help="what runs the networks (default: eager torch; check --latency: the table's)",
+        metavar="NAME",
+        help=f"what runs the networks: {', '.join(RUNTIMES)} (default: eager; check --latency: the table's); import: "
+        "what ran them there, any name",
     )
     add("--dtype", choices=DTYPES, help="what the runtime computes in; not every one has each (default: fp32; check "
         "--latency: the table's)")  # fmt: skip
     add("--threads", type=integer, metavar="N", help="threads of the runtime (default: as torch has here; check "
         "--latency: the table's)")  # fmt: skip
-    add("--zoo", action="store_true", help="build: measure the published networks' kernels too, and "
-        "narrower ones'; check: add the networks, at three widths and resolutions")  # fmt: skip
+    add("--zoo", action=argparse.BooleanOptionalAction, help="build: measure the published networks' kernels, too, "
+        "and narrower ones'; check: add the networks at three other widths and resolutions (default: yes)")  # fmt: skip
     add("--plot", type=Path, metavar="FILE", help="check: predicted against measured, as .png, .svg or .pdf")
     add("--again", action="store_true", help="build: measure everything anew (after a table made on a busy machine)")
-    add("--networks", type=integer, metavar="N", help="check, adapt, export: how many (default: 40, the others 10)")
-    add("--seconds", type=number, metavar="S", help="time for the measurement (default: 3 a network, check 1.5)")
+    add("--networks", type=integer, metavar="N", help="check: how many random ones (default: 40); adapt, export: how "
+        "many (default: 10)")  # fmt: skip
+    add("--seconds", type=number, metavar="S", help="time for the measurement (default: 3 a network, adapt 6, check 1.5, "
+        f"build {MANY_S:g} in all, ONNX Runtime and OpenVINO {ONNX_TIMES * MANY_S:g}; at least 4 readings of each "
+        "kernel, even if that takes longer)")  # fmt: skip
     add("--seed", type=integer, default=1, metavar="N", help="check, adapt: which networks (default: %(default)s)")
     add("--cache-dir", type=Path, metavar="DIR", help="where tables lie")
     add("--json", action="store_true", help="print the same as JSON")
@@ -133,6 +146,8 @@ def _check_flags(args: argparse.Namespace) -> None:
         ("--dtype", args.dtype, tuple(action for action in ACTIONS if action not in ("export", "import"))),
         ("--device", args.device, tuple(action for action in ACTIONS if action != "export")),
         ("--plot", args.plot, ("check",)),
+        ("--seconds", args.seconds, ("build", "check", "measure", "adapt")),
+        ("--zoo", args.zoo, ("build", "check")),
         ("--latency", args.latency, ("predict", "check", "adapt")),
     )
     for flag, value, actions in belongs:
@@ -146,16 +161,45 @@ def _listed(actions: tuple[str, ...]) -> str:
 
 
 def _run_build(args: argparse.Namespace) -> str:
-    from search.latency.report import table_text
+    from search.latency.report import fresh_text, summary, table_text
 
-    table = _measured_table(args, _device(args))
-    show_progress(1.0, "")
+    device = _device(args)
+    before = _stored(args, device)
+    table = _measured_table(args, device)
     if args.out:
         write_atomic(args.out, table.to_json())
+    known = before is not None and before.correction == table.correction
+    found = None if known else _fresh(args, table, device)
+    show_progress(1.0, "")
     if args.json:
-        return json.dumps({"table": table.to_dict()}, indent=1)
+        return json.dumps({"table": table.to_dict(), "fresh": found and summary(found)}, indent=1)
+    fresh = [fresh_text(found)] if found else []
     written = [f"written to {args.out}: --latency {args.out} uses it anywhere"] if args.out else []
-    return "\n".join([table_text(table), *written])
+    return "\n".join([table_text(table), *fresh, *written])
+
+
+def _build_s(args: argparse.Namespace) -> float:
+    asked: float | None = args.seconds if args.action == "build" else None
+    return asked or MANY_S * (ONNX_TIMES if _of_onnx(args) else 1)
+
+
+def _stored(args: argparse.Namespace, device: "Runtime") -> "LatencyTable | None":
+    from search.latency.cache import Cache, default_dir
+
+    space = _space(args, DEFAULT_RESOLUTION)
+    return Cache(args.cache_dir or default_dir(), device.identity(space.resolution), note=lambda _: None).table()
+
+
+def _fresh(args: argparse.Namespace, table: "LatencyTable", device: "Runtime") -> "Check":
+    """A new table against networks that it was not fitted to."""
+    from search.latency.check import check, networks_to_check
+
+    specs = networks_to_check(_space(args, table.identity["resolution"]), count=FRESH, seed=0)
+    seconds = FRESH_SHARE * _build_s(args)
+    return check(
+        table, specs, seconds=seconds, runtime=device,
+        progress=lambda share, _: show_progress(share, f"measuring {FRESH} fresh networks"),
+    )  # fmt: skip
 
 
 def _run_check(args: argparse.Namespace) -> str:
@@ -170,7 +214,7 @@ def _run_check(args: argparse.Namespace) -> str:
     table = given or _measured_table(args, device)
     resolution = table.identity["resolution"]
     specs = networks_to_check(_space(args, resolution), count=args.networks or 40, seed=args.seed)
-    specs += _zoo_variants(args, resolution) if args.zoo else []
+    specs += _zoo_variants(args, table) if args.zoo is not False else []
     seconds = args.seconds or 1.5 * len(specs)
     found = check(table, specs, seconds=seconds, blamed=WORST, progress=show_progress, runtime=device)
     show_progress(1.0, "")
@@ -197,9 +241,10 @@ def _given_table(args: argparse.Namespace) -> "LatencyTable | None":
     table = read_table(args.latency)
     asked = {"runtime": args.runtime, "device": args.device, "dtype": args.dtype, "threads": args.threads}
     asked = {flag: value for flag, value in asked.items() if value}
+    own: dict[str, object] = {"threads": table.identity["threads"]}
     if asked:
-        name, device, dtype = setting_of(table.identity)
-        own = {"runtime": name, "device": device, "dtype": dtype, "threads": table.identity["threads"]}
+        if asked.keys() - own.keys():
+            own |= zip(("runtime", "device", "dtype"), setting_of(table.identity), strict=True)
         for flag, value in asked.items():
             if own[flag] != value:
                 raise InvalidTable(
@@ -215,25 +260,20 @@ def _measured_table(args: argparse.Namespace, device: "Runtime") -> "LatencyTabl
 
     check_kernels(args.runtime or Setting().name)
     space = _space(args, DEFAULT_RESOLUTION)
-    networks = _zoo(args) if args.zoo and args.action == "build" else ()
-    lacks = _lacks(networks, space, device, args)
+    networks = _zoo(args) if args.zoo is not False and args.action == "build" else ()
+    lacks = _lacks(networks, _stored(args, device))
     if lacks:
         _note("this device's table knows little of the published networks: all of it is measured anew, with them")
     return table_for(
         space, cache_dir=args.cache_dir, progress=show_progress, note=_note, networks=networks, runtime=device,
-        rounds=MANY_ROUNDS, anew=args.again or lacks,
+        rounds=MANY_ROUNDS, budget_s=_build_s(args), anew=args.again or lacks,
     )  # fmt: skip
 
 
-def _lacks(
-    networks: "Sequence[NetworkSpec]", space: "SearchSpace", device: "Runtime", args: argparse.Namespace
-) -> bool:  # fmt: skip
+def _lacks(networks: "Sequence[NetworkSpec]", table: "LatencyTable | None") -> bool:
     """Whether there is a table that has few of these networks' kernels: they are better fitted to than added."""
-    from search.latency.cache import Cache, default_dir
     from searchspace.graph import lower
 
-    cache = Cache(args.cache_dir or default_dir(), device.identity(space.resolution), note=lambda _: None)
-    table = cache.table() if networks else None
     needed = {layer.signature for spec in networks for layer in lower(spec).layers}
     if table is None or not networks:
         return False
@@ -257,15 +297,15 @@ def _run_measure(args: argparse.Namespace) -> str:
 
     seconds = args.seconds or 3.0 * len(specs)
     device = _device(args)
-    found, reference_ms = measure_here(
+    found, pace = measure_here(
         specs, cache_dir=args.cache_dir, seconds=seconds, progress=show_progress, note=_note, runtime=device
     )
     show_progress(1.0, "")
     if args.json:
         rows = [{"network": spec.name, "resolution": spec.resolution, **asdict(one)}
                 for spec, one in zip(specs, found, strict=True)]  # fmt: skip
-        return json.dumps({"reference_ms": reference_ms, "networks": rows}, indent=1)
-    return measured_text(specs, found, reference_ms, device.identity(specs[0].resolution))
+        return json.dumps({**pace._asdict(), "networks": rows}, indent=1)
+    return measured_text(specs, found, pace.reference_ms, device.identity(specs[0].resolution))
 
 
 def _run_predict(args: argparse.Namespace) -> str:
@@ -284,7 +324,7 @@ def _run_predict(args: argparse.Namespace) -> str:
 
 def _run_adapt(args: argparse.Namespace) -> str:
     table = read_table(args.latency)
-    from search.latency.adapt import NETWORKS, adapt, networks_to_measure
+    from search.latency.adapt import NETWORKS, adapt, check_networks, networks_to_measure
     from search.latency.measure import measure_here
     from search.latency.report import table_text
 
@@ -292,23 +332,29 @@ def _run_adapt(args: argparse.Namespace) -> str:
     specs = networks_to_measure(
         _space(args, table.identity["resolution"]), count=args.networks or NETWORKS, seed=args.seed
     )
-    found, reference_ms = measure_here(
-        specs, cache_dir=args.cache_dir, seconds=args.seconds or 3.0 * len(specs), progress=show_progress, note=_note,
+    check_networks(table, specs)  # a mistake is told before anything is measured
+    found, pace = measure_here(
+        specs, cache_dir=args.cache_dir, seconds=args.seconds or 6.0 * len(specs), progress=show_progress, note=_note,
         runtime=device,
     )  # fmt: skip
     show_progress(1.0, "")
     new = adapt(
         table, specs, [one.latency_ms for one in found], identity=device.identity(table.identity["resolution"]),
-        reference_ms=reference_ms,
+        pace=pace,
     )  # fmt: skip
     write_atomic(args.out, new.to_json())
     if args.json:
         return json.dumps({"table": new.to_dict(), "networks": len(specs)}, indent=1)
     return (
         f"{table_text(new)}\n"
-        f"adapted from {args.latency} by {len(specs)} networks measured here; written to {args.out}\n"
+        f"adapted from {args.latency} by {len(specs)} networks measured here{_noisy(found)}; written to {args.out}\n"
         f"next: python -m search.latency check --latency {args.out}"
     )
+
+
+def _noisy(found: "Sequence[Measurement]") -> str:
+    count = sum(one.noisy for one in found)
+    return f", {count} of them on a machine too noisy to tell (stop what else runs, adapt again)" if count else ""
 
 
 def _run_export(args: argparse.Namespace) -> str:
@@ -374,21 +420,36 @@ def _zoo(args: argparse.Namespace) -> "list[NetworkSpec]":
     return [
         zoo.get(name, width=width, resolution=max(32, round(full * pixels / 16) * 16), classes=args.classes)
         for place, name in enumerate(name for name in zoo.names() if not zoo.is_grown(name))
-        for width, pixels in ((1.0, 1.0), NARROW[place % len(NARROW)])
+        for width, pixels in ((1.0, 1.0), *(OTHERS if _of_onnx(args) else (NARROW[place % len(NARROW)],)))
     ]
 
 
-def _zoo_variants(args: argparse.Namespace, resolution: int) -> "list[NetworkSpec]":
-    """The networks of the zoo, each also narrower at fewer pixels."""
+def _of_onnx(args: argparse.Namespace) -> bool:
+    return (args.runtime or Setting().name) not in ("eager", "compile")
+
+
+def _zoo_variants(args: argparse.Namespace, table: "LatencyTable") -> "list[NetworkSpec]":
+    """The networks of the zoo as `build` does not measure them: at more pixels, and narrower at fewer. Those of kinds
+    of kernels that the table has none of are left out."""
     from searchspace import zoo
+    from searchspace.errors import MissingLatency
+    from searchspace.graph import lower
 
-    full = args.resolution or resolution
-    return [
-        zoo.get(name, width=width, resolution=round(full * pixels / 32) * 32, classes=args.classes)
-        for name in zoo.names()
-        if not zoo.is_grown(name)
-        for width, pixels in ((1.0, 1.0), (0.75, 0.86), (0.5, 0.72))
-    ]
+    full, found, unknown = args.resolution or table.identity["resolution"], [], set()
+    for name in zoo.names():
+        if zoo.is_grown(name):
+            continue
+        for width, pixels in ((1.0, full // 32 + 1), (0.75, round(full * 0.86 / 32)), (0.5, round(full * 0.72 / 32))):
+            spec = zoo.get(name, width=width, resolution=32 * max(1, pixels), classes=args.classes)
+            try:
+                table.predict(lower(spec))
+            except MissingLatency:
+                unknown.add(name)
+            else:
+                found.append(spec)
+    if unknown:
+        _note(f"left out, of kinds of kernels that the table has none of: {', '.join(sorted(unknown))}")
+    return found
 
 
 _RUN = {

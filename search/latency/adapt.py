@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from search.latency.build import shallow
 from search.latency.fit import fit
+from search.latency.pace import Pace
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
 from searchspace.latency import Identity, LatencyTable
@@ -25,24 +26,31 @@ def networks_to_measure(space: SearchSpace, *, count: int = NETWORKS, seed: int 
     return [one.spec(one.sample(rng)) for one in spaces]
 
 
+def check_networks(table: LatencyTable, specs: Sequence[NetworkSpec]) -> None:
+    """Raises InvalidArgument for fewer than 4 networks, MissingLatency for one that `table` cannot price."""
+    if len(specs) < FEWEST:
+        raise InvalidArgument(f"adapt needs at least {FEWEST} networks, got {len(specs)}")
+    for spec in specs:
+        table.latency_ms(lower(spec))
+
+
 def adapt(
     table: LatencyTable, specs: Sequence[NetworkSpec], measured_ms: Sequence[float], *, identity: Identity,
-    reference_ms: float,
+    pace: Pace,
 ) -> LatencyTable:  # fmt: skip
-    """The table of the device `identity`, on which `specs` take `measured_ms` at the reference's `reference_ms`.
+    """The table of the device `identity`, on which `specs` take `measured_ms`, stated at `pace`.
 
     Every kernel of `table` gets a time there. `relative_error` is that of networks left out in turn. Raises
     InvalidArgument for fewer than 4 networks or times that are not above 0, MissingLatency for a network that `table`
     cannot price.
     """
-    if len(specs) != len(measured_ms) or len(specs) < FEWEST:
+    check_networks(table, specs)
+    if len(specs) != len(measured_ms):
         raise InvalidArgument(
-            f"adapt needs one time for each of at least {FEWEST} networks, got {len(specs)} networks and "
-            f"{len(measured_ms)} times"
+            f"adapt needs one time for each network, got {len(specs)} networks and {len(measured_ms)} times"
         )
     if not all(0 < ms < float("inf") for ms in measured_ms):
         raise InvalidArgument(f"measured times must be above 0 ms, got {', '.join(map(str, measured_ms))}")
-    for spec in specs:
-        table.latency_ms(lower(spec))  # raises MissingLatency
     found = fit(table.kernels, specs, measured_ms)
-    return LatencyTable(identity, reference_ms, found.kernels, found.correction)  # loose: of the other device
+    # Its kernels are no longer the loose ones of `table`: what is added must be measured as it is.
+    return LatencyTable(identity, pace.reference_ms, found.kernels, found.correction, drift=pace.drift)

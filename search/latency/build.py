@@ -5,6 +5,7 @@ whole networks in the same rounds; the sum of kernels is then fitted to the netw
 """
 
 import hashlib
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +16,7 @@ from search.latency.cache import Cache, Note, Unfinished, default_dir
 from search.latency.groups import Subject, groups
 from search.latency.interleave import Interleaver, Runtime, Timer
 from search.latency.kernels import PlacedBlock, bags, blocks_of, cover, placed_blocks, signatures
+from search.latency.pace import pace_of
 from search.latency.reference import REFERENCE
 from search.latency.robust import Weighted, weighted_median
 from search.latency.runtimes import runtime as named_runtime
@@ -24,10 +26,11 @@ from searchspace.space import SearchSpace
 from searchspace.spec import NetworkSpec
 
 ROUNDS = 10  # of a search, which measures its finalists anyway
-MANY_ROUNDS = 22  # of a table that is made to be kept
+MANY_ROUNDS = 40  # of a table that is made to be kept, where MANY_S allow
+MANY_S = 90.0
 FEWEST_ROUNDS = 4
-FIT_NETWORKS = 12
-FIT_SHALLOW = 6  # without them the constant of a network is not seen: networks of 4 to 10 ms came out 4 % low
+FIT_NETWORKS = 18  # whose errors when left out are the table's own: of fewer it is itself uncertain
+FIT_SHALLOW = 8  # without them the constant of a network is not seen: networks of 4 to 10 ms came out 4 % low
 # What networks grow to, as multiples of width and resolution. Without such kernels, larger ones were estimated from
 # smaller ones alone: ONNX Runtime met 11 targets of 20, not 19. Not larger: behind activations of some 25 MB the next
 # kernels of a bag took three to five times as long in eager torch as in a network.
@@ -82,7 +85,7 @@ def table_for(
         progress(0.0, "going on with an interrupted measurement of this machine")
     unfinished.save()
     _measure(subjects, apart, runtime, unfinished, progress=progress, seed=seed, budget_s=budget_s, rounds=rounds)
-    table = _add(table, identity, cache, subjects, unfinished)
+    table = _add(table, identity, cache, subjects, apart, unfinished)
     cache.save(table)
     unfinished.done()
     if table.relative_error > ROUGH:
@@ -130,31 +133,37 @@ def _measure(
     subjects: Sequence[Subject], apart: int, runtime: Runtime, unfinished: Unfinished, *, progress: Progress, seed: int,
     budget_s: float | None, rounds: int,
 ) -> None:  # fmt: skip
-    """Take `rounds` readings of every subject, or as many as the budget allows, at least FEWEST_ROUNDS."""
+    """Take `rounds` readings of every subject, or as many as the budget allows, at least FEWEST_ROUNDS. What an
+    interrupted measurement has taken before counts."""
     parts = groups(subjects, apart)
-    started = time.monotonic()
+    started = time.monotonic() - unfinished.spent_s
     for number, group in enumerate(parts):
-        if unfinished.rounds(group) >= rounds:
-            continue
         share = 1 / len(parts)
+        deadline = math.inf if budget_s is None else started + budget_s * (number + 1) * share
+
+        def enough(group: list[int] = group, deadline: float = deadline) -> bool:
+            done = unfinished.rounds(group)
+            return done >= rounds or (done >= FEWEST_ROUNDS and time.monotonic() > deadline)
 
         def report(fraction: float, what: str, *, number: int = number, share: float = share) -> None:
             progress((number + fraction) * share, what)
+
+        if enough():
+            continue
 
         timers = []
         for done, index in enumerate(group):
             report(PREPARED * done / len(group), "preparing to measure this machine")
             timers.append(_timer(runtime, subjects[index]))
         interleaver = Interleaver(runtime.network(REFERENCE), seed=seed + unfinished.rounds(group))
-        deadline = None if budget_s is None else started + budget_s * (number + 1) * share
+        began = time.monotonic()
         with runtime.quiet():
-            for timer in timers:  # the first call makes the kernels
-                timer()
-            while (done := unfinished.rounds(group)) < rounds:
-                if deadline is not None and done >= FEWEST_ROUNDS and time.monotonic() > deadline:
-                    break
-                unfinished.add(group, interleaver.round(timers))
-                report(PREPARED + (1 - PREPARED) * (done + 1) / rounds, "measuring this machine")
+            interleaver.warm(timers)
+            while not enough():
+                unfinished.add(group, interleaver.round(timers), time.monotonic() - started)
+                passed = (time.monotonic() - began) / max(1e-9, deadline - began)
+                share_done = max(unfinished.rounds(group) / rounds, min(1.0, passed))
+                report(PREPARED + (1 - PREPARED) * share_done, "measuring this machine")
 
 
 def _timer(runtime: Runtime, subject: Subject) -> Timer:
@@ -162,24 +171,24 @@ def _timer(runtime: Runtime, subject: Subject) -> Timer:
 
 
 def _add(
-    table: LatencyTable | None, identity: Identity, cache: Cache, subjects: Sequence[Subject], unfinished: Unfinished
-) -> LatencyTable:
+    table: LatencyTable | None, identity: Identity, cache: Cache, subjects: Sequence[Subject], apart: int,
+    unfinished: Unfinished,
+) -> LatencyTable:  # fmt: skip
     """The table with the measured kernels added; a new one with the fit to whole networks."""
-    around = [reading.reference_ns for readings in unfinished.readings.values() for reading in readings]
-    reference_ms = table.reference_ms if table else cache.reference_ms(around)
+    in_turn = [[unfinished.readings[index] for index in group] for group in groups(subjects, apart)]
+    pace = pace_of(table) if table else cache.pace(in_turn)
     samples: dict[Signature, list[Weighted]] = {}
     networks: list[tuple[NetworkSpec, float]] = []
     for index, subject in enumerate(subjects):
         readings = unfinished.readings[index]
         if isinstance(subject, NetworkSpec):
-            ratio = weighted_median([(reading.ratios[0], reading.weight) for reading in readings])
-            networks.append((subject, ratio * reference_ms))
+            networks.append((subject, weighted_median([(pace.ms(each)[0], each.weight) for each in readings])))
             continue
         layers = [layer.signature for block in subject for layer in block.layers]
         for reading in readings:
-            for signature, part in zip(layers, reading.ratios, strict=True):
+            for signature, part in zip(layers, pace.ms(reading), strict=True):
                 samples.setdefault(signature, []).append((part, reading.weight))
-    measured = {signature: weighted_median(values) * reference_ms for signature, values in samples.items()}
+    measured = {signature: weighted_median(values) for signature, values in samples.items()}
     if table is not None:
         more = {signature: table.loose.inside_ms(signature, ms) for signature, ms in measured.items()}
         return replace(table, kernels={**more, **table.kernels})
@@ -187,4 +196,4 @@ def _add(
 
     specs, times = zip(*networks, strict=True)
     found = fit(measured, specs, times, judged=FIT_NETWORKS + FIT_SHALLOW)
-    return LatencyTable(identity, reference_ms, *found)
+    return LatencyTable(identity, pace.reference_ms, *found, pace.drift)

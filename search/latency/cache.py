@@ -2,15 +2,16 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from search.latency.interleave import Reading
+from search.latency.pace import Pace, drift_of
 from search.latency.robust import quantile
 from searchspace.errors import InvalidArgument, InvalidTable, StorageError
 from searchspace.files import read_json, write_atomic
-from searchspace.latency import Identity, LatencyTable, identity_key
+from searchspace.latency import MOST_DRIFT, Identity, LatencyTable, identity_key
 
 QUIET_SHARE = 0.1
 Note = Callable[[str], None]
@@ -52,27 +53,29 @@ class Cache:
         """Keep a finished table."""
         write_atomic(self.table_path, table.to_json())
 
-    def reference_ms(self, reference_ns: list[float]) -> float:
-        """The reference's quiet speed: the fastest tenth of its times, now or in an earlier build on this device.
+    def pace(self, groups: Sequence[Sequence[Sequence[Reading]]]) -> Pace:
+        """The reference's quiet speed: the fastest tenth of its times, now or in an earlier build on this device; and
+        the drift as these readings and earlier ones (see search.latency.pace.drift_of) tell it.
 
         So tables of one device that are built at different moments mean the same by a millisecond.
         """
-        now = quantile(reference_ns, QUIET_SHARE) / 1e6
-        before = self.stored_reference_ms()
-        if before is None or before > now:
-            before = now
-        write_atomic(self.reference_path, json.dumps({"reference_ms": before, "identity": self._identity}))
-        return before
+        around = [reading.reference_ns for group in groups for readings in group for reading in readings]
+        now, before = quantile(around, QUIET_SHARE) / 1e6, self.stored_pace()
+        known, quiet = (before.drift, min(now, before.reference_ms)) if before else (0.0, now)
+        pace = Pace(quiet, drift_of(groups, known))
+        write_atomic(self.reference_path, json.dumps({**pace._asdict(), "identity": self._identity}))
+        return pace
 
-    def stored_reference_ms(self) -> float | None:
-        """The quiet speed that this device's latest table is stated at; None if there is none yet."""
+    def stored_pace(self) -> Pace | None:
+        """What this device's latest build, of whatever resolution, was stated at; None if there was none yet."""
         if not self.reference_path.exists():
             return None
         try:
-            stored = float(read_json(self.reference_path)["reference_ms"])
-            if stored > 0:
+            data = read_json(self.reference_path)
+            stored = Pace(float(data["reference_ms"]), float(data.get("drift", 0.0)))
+            if stored.reference_ms > 0 and abs(stored.drift) <= MOST_DRIFT:
                 return stored
-            reason = f"reference_ms is {stored}"
+            reason = f"it says {data}"
         except (StorageError, KeyError, TypeError, ValueError) as error:
             reason = str(error)
         self._note(
@@ -100,6 +103,7 @@ class Unfinished:
         self.path = path
         self.plan = plan
         self.readings: dict[int, list[Reading]] = {}
+        self.spent_s = 0.0
 
     def resume(self) -> bool:
         """Take over what an earlier run of the same plan left; whether there was any."""
@@ -113,13 +117,15 @@ class Unfinished:
                 ]
                 for subject, rows in data["readings"].items()
             }
+            spent_s = float(data.get("spent_s", 0.0))
         except (StorageError, KeyError, TypeError, ValueError, AttributeError):
             return False
-        self.readings = readings
+        self.readings, self.spent_s = readings, spent_s
         return bool(readings)
 
-    def add(self, subjects: list[int], readings: list[Reading]) -> None:
-        """Add one round of some subjects and save."""
+    def add(self, subjects: list[int], readings: list[Reading], spent_s: float) -> None:
+        """Add one round of some subjects, and what the measurement has taken so far, and save."""
+        self.spent_s = spent_s
         for subject, reading in zip(subjects, readings, strict=True):
             self.readings.setdefault(subject, []).append(reading)
         self.save()
@@ -140,4 +146,4 @@ class Unfinished:
             ]
             for subject, readings in self.readings.items()
         }
-        write_atomic(self.path, json.dumps({"plan": self.plan, "readings": rows}))
+        write_atomic(self.path, json.dumps({"plan": self.plan, "spent_s": self.spent_s, "readings": rows}))

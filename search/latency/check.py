@@ -8,6 +8,7 @@ from typing import NamedTuple
 from search.latency.interleave import Interleaver, Runtime
 from search.latency.kernels import blocks_of
 from search.latency.measure import Measurement, Progress, measure
+from search.latency.pace import pace_of
 from search.latency.reference import REFERENCE
 from search.latency.robust import quantile, weighted_median
 from search.latency.runtimes import runtime_of
@@ -109,11 +110,12 @@ def blame(
     blocks = blocks_of(spec)
     timer, interleaver = runtime.kernels(blocks), Interleaver(runtime.network(REFERENCE), seed=0)
     with runtime.quiet():
-        timer()
+        interleaver.warm([timer])
         readings = [interleaver.round([timer])[0] for _ in range(rounds)]
     places = [layer.signature for block in blocks for layer in block.layers]
+    stated = [(pace_of(table).ms(one), one.weight) for one in readings]
     measured = {
-        signature: table.reference_ms * weighted_median([(one.ratios[place], one.weight) for one in readings])
+        signature: weighted_median([(parts[place], weight) for parts, weight in stated])
         for place, signature in enumerate(places)
     }
     scale, inside = table.correction.scale, table.loose.inside_ms

@@ -1,5 +1,11 @@
-"""The one way times are taken: every call between two calls of the reference, in random order, round by round."""
+"""The one way times are taken: every call between two calls of the reference, in random order, round by round.
 
+One call is one reading: reading the clock takes 0.08 us here, a kernel takes 10 us and more.
+What noise there is comes from the machine, and rounds apart in time average it better than calls in a row, which share
+it (on a GPU, whose events are coarser, a reading is the median of 5 calls).
+"""
+
+import math
 import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -12,6 +18,9 @@ from searchspace.spec import NetworkSpec
 
 if TYPE_CHECKING:
     from torch import nn
+
+MOST_WARM = 10  # calls of a timer before it is timed
+STABLE = 0.95  # of the fastest call before: what takes less is still getting faster
 
 Timer = Callable[[], Sequence[int]]  # one call; the ns of each of its parts
 
@@ -49,6 +58,18 @@ class Interleaver:
     def __init__(self, reference: Timer, *, seed: int) -> None:
         self._reference = reference
         self._rng = random.Random(seed)
+
+    def warm(self, timers: Sequence[Timer]) -> None:
+        """Call each timer, and the reference, until two calls in a row are not faster than those before: first calls
+        make kernels, tune them and fill caches."""
+        for timer in (self._reference, *timers):
+            best, idle = math.inf, 0
+            for _ in range(MOST_WARM):
+                now = sum(timer())
+                idle = 0 if now < STABLE * best else idle + 1
+                best = min(best, now)
+                if idle == 2:
+                    break
 
     def round(self, timers: Sequence[Timer]) -> list[Reading]:
         """Call each timer once, in random order; one reading each, in the order given."""

@@ -81,7 +81,9 @@ def placed_blocks(space: SearchSpace) -> list[PlacedBlock]:
     states = {places.after(start, block) for block in _blocks(_ends(rows, 0), start[0])}
     for stage in space.stages:
         reached = set(states) if 0 in stage.layers else set()
-        stages = {part for template in templates[stage.name] for part in template.stages if part.name == stage.name}
+        stages = _once(
+            part for template in templates[stage.name] for part in template.stages if part.name == stage.name
+        )
         for state, part in itertools.product(sorted(states), stages):
             reached |= _walk(places, state, part)
         states = reached
@@ -91,8 +93,14 @@ def placed_blocks(space: SearchSpace) -> list[PlacedBlock]:
     return list(places.blocks.values())
 
 
-def _ends(templates: Sequence[Template], position: int) -> set[StageTemplate]:
-    return {template.stages[position] for template in templates}
+def _ends(templates: Sequence[Template], position: int) -> list[StageTemplate]:
+    return _once(template.stages[position] for template in templates)
+
+
+def _once(parts: Iterable[StageTemplate]) -> list[StageTemplate]:
+    """Each once, in their order: that of a set is another one in the next process, which would not go on with an
+    interrupted measurement."""
+    return list(dict.fromkeys(parts))
 
 
 def _blocks(parts: Iterable[StageTemplate], in_channels: int) -> Iterator[Block]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from search.latency.cache import Cache, Note, default_dir
 from search.latency.groups import groups
 from search.latency.interleave import Interleaver, Reading, Runtime, Timer
+from search.latency.pace import Pace, drift_of, pace_of
 from search.latency.reference import REFERENCE, RESOLUTION
 from search.latency.robust import median_interval, quantile, weighted_median
 from search.latency.runtimes import runtime as named_runtime
@@ -59,7 +60,7 @@ def measure(
     """
     runtime = runtime or runtime_of(table.identity)
     _check_device(runtime, table)
-    return _stated(_readings(_fresh(specs, runtime), specs, runtime, seconds, progress), table.reference_ms)
+    return _stated(_readings(_fresh(specs, runtime), specs, runtime, seconds, progress), pace_of(table))
 
 
 def measure_modules(
@@ -72,34 +73,36 @@ def measure_modules(
     runtime = runtime_of(table.identity)
     _check_device(runtime, table)
     makers = [partial(runtime.module, module, spec) for module, spec in zip(modules, specs, strict=True)]
-    return _stated(_readings(makers, specs, runtime, seconds, progress), table.reference_ms)
+    return _stated(_readings(makers, specs, runtime, seconds, progress), pace_of(table))
 
 
 def measure_here(
     specs: Sequence[NetworkSpec], *, cache_dir: Path | None = None, seconds: float = 6.0,
     progress: Progress | None = None, runtime: Runtime | None = None, note: Note = lambda _: None,
-) -> tuple[list[Measurement], float]:  # fmt: skip
-    """Measure without a table: (one measurement a network, the reference's quiet speed in ms that they are stated at).
+) -> tuple[list[Measurement], Pace]:  # fmt: skip
+    """Measure without a table: (one measurement a network, what they are stated at).
 
-    The quiet speed is that of this device's latest table, so that measured and predicted ms mean the same; where there
-    is none it is taken now and kept for later tables. Networks may have any resolutions. `note` gets a sentence
+    The quiet speed is that of this device's latest build, so that measured and predicted ms mean the same; where there
+    is none it is taken now and kept for later ones. Networks may have any resolutions. `note` gets a sentence
     about a damaged file. Raises StorageError for a cache that cannot be written.
     """
     runtime = runtime or named_runtime()
     readings = _readings(_fresh(specs, runtime), specs, runtime, seconds, progress)
     cache = Cache(cache_dir or default_dir(), runtime.identity(RESOLUTION), note=note)
-    reference_ms = cache.stored_reference_ms()
-    if reference_ms is None:
-        reference_ms = cache.reference_ms([reading.reference_ns for each in readings for reading in each])
-    return _stated(readings, reference_ms), reference_ms
+    in_turn, pace = [[readings[place] for place in group] for group in groups(specs)], cache.stored_pace()
+    if pace is None:
+        pace = cache.pace(in_turn)
+    elif not pace.drift:  # a few networks measured first told none
+        pace = pace._replace(drift=drift_of(in_turn))
+    return _stated(readings, pace), pace
 
 
 def _fresh(specs: Sequence[NetworkSpec], runtime: Runtime) -> list[Callable[[], Timer]]:
     return [partial(runtime.network, spec) for spec in specs]
 
 
-def _stated(readings: Sequence[Sequence[Reading]], reference_ms: float) -> list[Measurement]:
-    return [_measurement(each, reference_ms) for each in readings]
+def _stated(readings: Sequence[Sequence[Reading]], pace: Pace) -> list[Measurement]:
+    return [_measurement(each, pace) for each in readings]
 
 
 def _check_device(runtime: Runtime, table: LatencyTable) -> None:
@@ -137,8 +140,7 @@ def _rounds(timers: Sequence[Timer], runtime: Runtime, seconds: float, progress:
     interleaver = Interleaver(runtime.network(REFERENCE), seed=0)
     readings: list[list[Reading]] = []
     with runtime.quiet():
-        for timer in timers:
-            timer()
+        interleaver.warm(timers)
         interleaver.round(timers)
         started = time.monotonic()
         while len(readings) < ROUNDS:
@@ -151,15 +153,15 @@ def _rounds(timers: Sequence[Timer], runtime: Runtime, seconds: float, progress:
     return readings
 
 
-def _measurement(readings: Sequence[Reading], reference_ms: float) -> Measurement:
-    values = [(reading.ratios[0], reading.weight) for reading in readings]
+def _measurement(readings: Sequence[Reading], pace: Pace) -> Measurement:
+    values = [(pace.ms(reading)[0], reading.weight) for reading in readings]
     median = weighted_median(values)
     low, high = median_interval(values)
-    busy = quantile([reading.reference_ns for reading in readings], 0.5) / 1e6 > BUSY * reference_ms
+    busy = quantile([reading.reference_ns for reading in readings], 0.5) / 1e6 > BUSY * pace.reference_ms
     return Measurement(
-        latency_ms=median * reference_ms,
-        low_ms=low * reference_ms,
-        high_ms=high * reference_ms,
+        latency_ms=median,
+        low_ms=low,
+        high_ms=high,
         rounds=len(values),
         raw_median_ms=quantile([reading.ratios[0] * reading.reference_ns for reading in readings], 0.5) / 1e6,
         noisy=busy or high - low > NOISY * median,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
 from time import perf_counter_ns
@@ -21,7 +21,7 @@ from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
 from search.latency.onnx_kernels import bag, kernel, noise
 from searchspace.errors import InvalidArgument
-from searchspace.graph import lower
+from searchspace.graph import Layer, lower
 from searchspace.latency import SCHEMA, Identity
 from searchspace.nn import Network, untrained
 from searchspace.nn.onnx_model import INPUT, to_onnx
@@ -86,11 +86,12 @@ class OnnxModels(ABC):
                 "weights into searchspace.nn.build(spec)"
             )
         model = to_onnx(module).SerializeToString()
+        feeds = {INPUT: noise(spec.in_channels, spec.resolution).numpy()}
         try:
             run = self.load(self.prepared(model))
+            run(feeds)
         except Exception as error:
-            raise self._refusal(spec, error) from error
-        feeds = {INPUT: noise(spec.in_channels, spec.resolution).numpy()}
+            raise self._refusal(lower(spec).layers, spec.name, error) from error
         return lambda: (timed(run, feeds),)
 
     def kernels(self, blocks: Sequence[PlacedBlock]) -> Timer:
@@ -100,9 +101,14 @@ class OnnxModels(ABC):
         change of memory layout counts for the layer that needs it; a layer that was fused into another takes 1 ns.
         """
         model, feeds = bag(blocks)
-        model = self.prepared(model)
-        parts = shares(self.profile(model, feeds), [len(placed.layers) for placed in blocks])
-        run = self.load(model)
+        try:
+            model = self.prepared(model)
+            runs = self.profile(model, feeds)
+            run = self.load(model)
+        except Exception as error:
+            layers = [layer for placed in blocks for layer in placed.layers]
+            raise self._refusal(layers, "loose blocks", error) from error
+        parts = shares(runs, [len(placed.layers) for placed in blocks])
 
         def call() -> list[int]:
             total = timed(run, feeds)
@@ -114,14 +120,14 @@ class OnnxModels(ABC):
         """No garbage collection."""
         return undisturbed()
 
-    def _refusal(self, spec: NetworkSpec, error: Exception) -> InvalidArgument:
-        """What is told of a network that could not be loaded: the first layer that cannot be loaded alone either."""
-        for layer in lower(spec).layers:
+    def _refusal(self, layers: Iterable[Layer], name: str, error: Exception) -> InvalidArgument:
+        """What is told of layers that could not be loaded or run: the first that cannot be loaded alone either."""
+        for layer in layers:
             try:
                 self.load(self.prepared(kernel(layer)))
             except Exception as alone:
-                return InvalidArgument(f"{self.title} cannot run layer {layer.name} of {spec.name}: {alone}")
-        return InvalidArgument(f"{self.title} cannot run {spec.name}: {error}")
+                return InvalidArgument(f"{self.title} cannot run layer {layer.name or layer.op} of {name}: {alone}")
+        return InvalidArgument(f"{self.title} cannot run {name}: {error}")
 
 
 def timed(run: Callable[[Feeds], object], feeds: Feeds) -> int:

@@ -11,14 +11,14 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from search.latency.adapt import adapt, networks_to_measure
 from search.latency.build import Progress
 from search.latency.kernels import placed_blocks, rough_cost
 from search.latency.onnx_kernels import kernel
+from search.latency.pace import Pace
 from searchspace.cost import layer_params_macs
-from searchspace.errors import InvalidTable
+from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.estimate import kind_of, layer_of
 from searchspace.files import read_json, storage_error, write_atomic
 from searchspace.graph import Layer, Signature, lower
@@ -32,6 +32,7 @@ from searchspace.spec import NetworkSpec
 KERNELS = 500
 MANIFEST, TIMES, README = "manifest.json", "times.csv", "README.md"
 _FAR = 100.0  # times what the rest says: a row in another unit, not a slow kernel
+_OTHER_UNIT = 200.0  # times what a core of a CPU takes: no device that runs such networks is as slow, or as fast
 
 _HOW = """\
 # A latency table of this device
@@ -42,10 +43,10 @@ machine with phinas:
 
     python -m search.latency import --folder {folder} --device "NAME" --threads N --out device.json
 
-Some usual benchmark programs (each prints milliseconds; F is a file):
+Some usual benchmark programs (each prints milliseconds; F is a file, N the threads):
 
-* ONNX Runtime: `onnxruntime_perf_test -I -x 1 -r 100 F` (the average or median latency)
-* OpenVINO: `benchmark_app -m F -hint latency -nthreads 1 -niter 100` (Median)
+* ONNX Runtime: `onnxruntime_perf_test -I -x N -r 100 F` (the average or median latency)
+* OpenVINO: `benchmark_app -m F -hint latency -nthreads N -niter 100` (Median)
 * TensorRT: `trtexec --onnx=F --iterations=100` (GPU Compute Time, median)
 * any program that reads ONNX or what you convert it to: the same files, the same input shapes
 
@@ -69,25 +70,37 @@ def export(
     """
     specs = networks_to_measure(space, count=networks, seed=seed)
     chosen = _choose(space, specs, kernels)
-    files: dict[str, list[Any]] = {}
-    for number, signature in enumerate(chosen):
-        name = f"kernels/k{number:04}.onnx"
+    files = {f"kernels/k{number:04}.onnx": list(signature) for number, signature in enumerate(chosen)}
+    models = {f"networks/n{number:02}.onnx": spec_to_dict(spec) for number, spec in enumerate(specs)}
+    content = {"schema": SCHEMA, "resolution": space.resolution, "kernels": files, "networks": models}
+    manifest, rows = json.dumps(content) + "\n", "".join(f"{name},\n" for name in [*files, *models])
+    filled_in = _filled_in(folder, manifest)
+    for number, (name, signature) in enumerate(zip(files, chosen, strict=True)):
         write_atomic(folder / name, kernel(layer_of(signature)))
-        files[name] = list(signature)
         progress(number / (len(chosen) + 4 * len(specs)), "writing kernels")
-    models = {}
-    for number, spec in enumerate(specs):
-        name = f"networks/n{number:02}.onnx"
+    for number, (name, spec) in enumerate(zip(models, specs, strict=True)):
         write_atomic(folder / name, to_onnx(untrained(spec)).SerializeToString())
-        models[name] = spec_to_dict(spec)
         progress((len(chosen) + 4 * number) / (len(chosen) + 4 * len(specs)), "writing networks")
     write_atomic(folder / README, _HOW.format(folder=folder))
-    rows = "".join(f"{name},\n" for name in [*files, *models])
-    if not (folder / TIMES).exists():  # never over what a person filled in
+    if not filled_in:  # never over what a person filled in
         write_atomic(folder / TIMES, f"file,ms\n{rows}")
-    content = {"schema": SCHEMA, "resolution": space.resolution, "kernels": files, "networks": models}
-    write_atomic(folder / MANIFEST, json.dumps(content) + "\n")
+    write_atomic(folder / MANIFEST, manifest)
     return len(files), len(models)
+
+
+def _filled_in(folder: Path, manifest: str) -> bool:
+    """Whether somebody has put times into the folder. Raises InvalidArgument if they are those of other networks."""
+    try:
+        times, before = (folder / TIMES).read_text(encoding="utf-8"), (folder / MANIFEST).read_text(encoding="utf-8")
+    except OSError:
+        return (folder / TIMES).exists()
+    filled_in = any(line.rpartition(",")[2].strip() for line in times.splitlines()[1:])
+    if filled_in and before != manifest:
+        raise InvalidArgument(
+            f"{folder / TIMES} holds times of other kernels and networks than these flags name: give the flags that "
+            "the folder was exported with, or another --folder"
+        )
+    return filled_in
 
 
 def _choose(space: SearchSpace, specs: Sequence[NetworkSpec], count: int) -> list[Signature]:
@@ -134,7 +147,7 @@ def import_(folder: Path, *, device: str, runtime: str, threads: int) -> Latency
                 f"{folder / TIMES}: {name} takes {ms:g} ms and its kernels {total:.3g} ms together: give all rows in "
                 "milliseconds"
             )
-    return adapt(table, list(specs.values()), measured, identity=identity, reference_ms=1.0)
+    return adapt(table, list(specs.values()), measured, identity=identity, pace=Pace(1.0))
 
 
 def _times(path: Path, wanted: set[str]) -> dict[str, float]:
@@ -175,9 +188,16 @@ def _times(path: Path, wanted: set[str]) -> dict[str, float]:
 
 
 def _same_unit(path: Path, layers: dict[str, Layer], times: dict[str, float]) -> None:
-    """A kernel that takes 100 times more or less than its size says, by what all others take, is in another unit."""
+    """A kernel that takes 100 times more or less than its size says, by what all others take, is in another unit; all
+    are, if they take 200 times more or less than on a CPU."""
     ratios = {name: times[name] / rough_cost(layer) for name, layer in layers.items()}
     middle = sorted(ratios.values())[len(ratios) // 2]
+    if not 1 / _OTHER_UNIT < middle < _OTHER_UNIT:
+        looks = "microseconds" if middle > 1 else "seconds"
+        raise InvalidTable(
+            f"{path}: the kernels take {middle:.2g} times what they take on a CPU, which looks like {looks}: give all "
+            "rows in milliseconds"
+        )
     for name, ratio in ratios.items():
         if not 1 / _FAR < ratio / middle < _FAR:
             more = f"{ratio / middle:.0f} times more" if ratio > middle else f"{middle / ratio:.0f} times less"

@@ -53,6 +53,7 @@ def table_text(table: LatencyTable) -> str:
         f"latency table: {describe(table.identity)}\n"
         f"{len(table.kernels)} kernels; ms at the reference's quiet speed of {table.reference_ms:.2f} ms; "
         f"network = {network_ms:.2f} ms + {scale:.3f} x sum of kernels; own error {error:.1%}"
+        f"{f'; drift {table.drift:.2f}' if table.drift else ''}"
     )
 
 
@@ -74,6 +75,15 @@ def summary(found: Check) -> dict[str, object]:
         ],
         "worst": {place: [layer._asdict() for layer in layers] for place, layers in found.worst.items()},
     }  # fmt: skip
+
+
+def fresh_text(found: Check) -> str:
+    """A new table's check, in a line."""
+    one = found.table
+    return (
+        f"{len(found.specs)} fresh networks of the space, predicted and measured: {one.within_10_percent:.0%} within "
+        f"10 %, {one.within_5_percent:.0%} within 5 %, bias {one.bias:+.1%}, worst {one.worst:.1%}"
+    )
 
 
 def check_text(found: Check) -> str:

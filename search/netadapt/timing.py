@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from search.latency.interleave import Interleaver, Reading, Timer
 from search.latency.measure import Measurement, measure
+from search.latency.pace import pace_of
 from search.latency.reference import REFERENCE
 from search.latency.robust import median_interval, weighted_median
 from search.latency.runtimes import runtime_of
@@ -53,7 +54,7 @@ class DeviceTimer:
     def __init__(self, table: LatencyTable, *, seed: int) -> None:
         self._table, self._seed = table, seed
         self._runtime = runtime_of(table.identity)
-        self._reference_ms = table.reference_ms
+        self._pace = pace_of(table)
         self._reference: Timer | None = None
         self._last: tuple[str, Timer] | None = None
 
@@ -78,8 +79,7 @@ class DeviceTimer:
         interleaver = Interleaver(self._reference, seed=self._seed)
         rounds: list[tuple[Reading, Reading]] = []
         with self._runtime.quiet():
-            for timer in timers:
-                timer()
+            interleaver.warm(timers)
             interleaver.round(timers)
             while len(rounds) < MOST_ROUNDS:
                 first, second = interleaver.round(timers)
@@ -90,8 +90,7 @@ class DeviceTimer:
 
     def _timing(self, rounds: list[tuple[Reading, Reading]]) -> Timing:
         before, after = (
-            weighted_median([(pair[side].ratios[0], pair[side].weight) for pair in rounds]) * self._reference_ms
-            for side in (0, 1)
+            weighted_median([(self._pace.ms(pair[side])[0], pair[side].weight) for pair in rounds]) for side in (0, 1)
         )
         ratios = _ratios(rounds)
         return Timing(before, after, weighted_median(ratios), *median_interval(ratios), len(rounds))

@@ -29,11 +29,11 @@ def parser() -> CommandParser:
     cli = CommandParser(
         "python -m studies.benchmarks.latency_contract", description=__doc__ or "",
         epilog="asked: at least 38 of 40 winners within their budget, and the median winner at 93 % of it or more. "
-        "About 15 minutes on a quiet machine.",
+        "About 25 minutes on a quiet machine.",
     )  # fmt: skip
     add = cli.add_argument
     add("--searches", type=integer, default=40, metavar="N", help="default: %(default)s")
-    add("--trials", type=integer, default=20, metavar="N", help="networks of each search (default: %(default)s)")
+    add("--trials", type=integer, default=40, metavar="N", help="networks of each search (default: %(default)s)")
     add("--runtime", default="eager", metavar="NAME", help="default: %(default)s")
     add("--resolution", type=integer, default=224, metavar="PX", help="default: %(default)s")
     add("--seconds", type=number, default=3.0, metavar="S", help="for a winner at the end (default: %(default)g)")

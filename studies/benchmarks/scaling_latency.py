@@ -42,7 +42,7 @@ def parser() -> CommandParser:
 
 def _table(path: Path | None, device: "Runtime") -> LatencyTable:
     """The table in the file, or one made now, and kept there."""
-    from search.latency.build import MANY_ROUNDS, table_for
+    from search.latency.build import MANY_ROUNDS, MANY_S, table_for
     from searchspace import zoo
     from searchspace.files import write_atomic
     from searchspace.latency import read_table
@@ -54,7 +54,8 @@ def _table(path: Path | None, device: "Runtime") -> LatencyTable:
     networks = [zoo.get(name, resolution=224) for name in zoo.names() if not zoo.is_grown(name)]
     with tempfile.TemporaryDirectory() as cache:
         table = table_for(
-            mnasnet_space(), cache_dir=Path(cache), networks=networks, runtime=device, rounds=MANY_ROUNDS
+            mnasnet_space(), cache_dir=Path(cache), networks=networks, runtime=device, rounds=MANY_ROUNDS,
+            budget_s=MANY_S,
         )  # fmt: skip
     print(f"table: {len(table.kernels)} kernels in {time.perf_counter() - began:.0f} s, own error "
           f"{table.relative_error:.1%}", flush=True)  # fmt: skip

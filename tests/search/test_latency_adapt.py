@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from search.latency.adapt import adapt, networks_to_measure
+from search.latency.pace import Pace
 from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidArgument, MissingLatency
 from searchspace.graph import Layer, lower
@@ -49,7 +50,8 @@ def table_of(specs: list[NetworkSpec]) -> LatencyTable:
 def test_ten_networks_make_a_table_of_another_device(noise: float) -> None:
     measured, fresh, rng = networks_to_measure(SPACE), sample(40), random.Random(0)
     times = [total(spec, there) * (1 + rng.gauss(0, noise)) for spec in measured]
-    new = adapt(table_of([*measured, *fresh]), measured, times, identity=identity("there"), reference_ms=3.0)
+    new = adapt(table_of([*measured, *fresh]), measured, times, identity=identity("there"), pace=Pace(3.0, 0.1))
+    assert (new.reference_ms, new.drift) == (3.0, 0.1)
     errors = sorted(abs(new.latency_ms(lower(spec)) / total(spec, there) - 1) for spec in fresh)
     assert errors[36] < 0.1  # 9 of 10
     assert errors[20] < 0.05
@@ -59,7 +61,7 @@ def test_ten_networks_make_a_table_of_another_device(noise: float) -> None:
 def test_an_adapted_table_takes_a_kernel_in_a_loose_block_as_it_is() -> None:
     measured = networks_to_measure(SPACE)
     times = [0.3 * total(spec, here) for spec in measured]
-    new = adapt(table_of(measured), measured, times, identity=identity("there"), reference_ms=3.0)
+    new = adapt(table_of(measured), measured, times, identity=identity("there"), pace=Pace(3.0))
     signature = next(iter(new.kernels))
     assert new.loose.inside_ms(signature, 0.06) == 0.06  # what is timed there is of there, not of the table's device
 
@@ -67,7 +69,7 @@ def test_an_adapted_table_takes_a_kernel_in_a_loose_block_as_it_is() -> None:
 def test_it_beats_one_factor_for_all_kernels() -> None:
     measured, fresh = networks_to_measure(SPACE), sample(40)
     table = table_of([*measured, *fresh])
-    new = adapt(table, measured, [total(spec, there) for spec in measured], identity=identity("b"), reference_ms=3.0)
+    new = adapt(table, measured, [total(spec, there) for spec in measured], identity=identity("b"), pace=Pace(3.0))
     ratios = sorted(total(spec, there) / table.latency_ms(lower(spec)) for spec in measured)
     factor = ratios[len(ratios) // 2]
 
@@ -82,7 +84,7 @@ def test_it_beats_one_factor_for_all_kernels() -> None:
 def test_the_same_device_keeps_its_table() -> None:
     measured = networks_to_measure(SPACE)
     table = table_of(measured)
-    new = adapt(table, measured, [total(spec, here) for spec in measured], identity=identity("c"), reference_ms=5.0)
+    new = adapt(table, measured, [total(spec, here) for spec in measured], identity=identity("c"), pace=Pace(5.0))
     for spec in measured:
         assert new.latency_ms(lower(spec)) == pytest.approx(table.latency_ms(lower(spec)), rel=0.01)
     assert new.relative_error < 0.01
@@ -99,6 +101,6 @@ def test_too_few_networks_and_times_that_are_none_are_refused() -> None:
         (measured, [1.0] * 9 + [float("nan")], "above 0"),
     ):
         with pytest.raises(InvalidArgument, match=rule):
-            adapt(table, specs, times, identity=identity("d"), reference_ms=3.0)
+            adapt(table, specs, times, identity=identity("d"), pace=Pace(3.0))
     with pytest.raises(MissingLatency):
-        adapt(table, sample(10), [1.0] * 10, identity=identity("d"), reference_ms=3.0)
+        adapt(table, sample(10), [1.0] * 10, identity=identity("d"), pace=Pace(3.0))

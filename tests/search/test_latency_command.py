@@ -12,13 +12,16 @@ import pytest
 
 from search.latency.__main__ import main
 from search.latency.adapt import networks_to_measure
+from search.latency.build import MANY_S
 from search.latency.cache import Cache
 from search.latency.eager import Eager
 from search.latency.runtimes import runtime
 from searchspace import zoo
+from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
 from searchspace.latency import Correction, LatencyTable, read_table
 from searchspace.mnasnet_space import mnasnet_space
+from searchspace.spec import NetworkSpec
 
 
 @pytest.mark.parametrize(
@@ -40,6 +43,9 @@ from searchspace.mnasnet_space import mnasnet_space
         (["measure", "--network", "mnasnet_a1", "--threads", "0"], "--threads must be above 0, got 0"),
         (["adapt", "--out", "b.json"], "name that with --latency"),
         (["check", "--again"], "--again belongs to build, got check"),
+        (["predict", "--network", "mnasnet_a1", "--seconds", "3"], "--seconds belongs to build, check, measure and"),
+        (["measure", "--network", "mnasnet_a1", "--zoo"], "--zoo belongs to build and check, got measure"),
+        (["build", "--runtime", "tvm"], "the runtime must be one of eager, "),
         (["build", "--resolution", "-1"], "--resolution must be above 0, got -1"),
     ],
 )
@@ -78,8 +84,8 @@ def test_a_table_without_the_published_networks_is_measured_anew_with_them(
 
     monkeypatch.setattr("search.latency.build.table_for", table_for)
     flags = ["build", "--resolution", "64", "--cache-dir", str(tmp_path)]
+    assert main([*flags, "--no-zoo"]) == 0
     assert main(flags) == 0
-    assert main([*flags, "--zoo"]) == 0
     assert "measured anew" in capsys.readouterr().err
     assert main([*flags, "--again"]) == 0
     assert anew == [False, True, True]
@@ -149,20 +155,56 @@ def test_a_table_of_another_device_checks_nothing_here(tmp_path: Path, capsys: p
     assert "a phone" in capsys.readouterr().err
 
 
+def test_building_takes_the_seconds_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def built(*_: object, budget_s: float, **__: object) -> LatencyTable:
+        asked.append(budget_s)
+        return _table(64)
+
+    monkeypatch.setattr("search.latency.build.table_for", built)
+    monkeypatch.setattr("search.latency.__main__._fresh", lambda *_: None)
+    for flags in (["build"], ["build", "--seconds", "30"]):
+        assert main([*flags, "--resolution", "64", "--cache-dir", str(tmp_path)]) == 0
+    assert asked == [MANY_S, 30.0]
+
+
 def test_a_table_is_written_to_a_file_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = _table(64)
     monkeypatch.setattr("search.latency.build.table_for", lambda *_, **__: table)
-    assert main(["build", "--resolution", "64", "--out", str(tmp_path / "my" / "t.json")]) == 0
+    Cache(tmp_path, Eager().identity(64), note=lambda _: None).save(table)
+    flags = ["build", "--resolution", "64", "--cache-dir", str(tmp_path)]
+    assert main([*flags, "--out", str(tmp_path / "my" / "t.json")]) == 0
     assert read_table(tmp_path / "my" / "t.json") == table
 
 
-def test_a_table_is_adapted_to_what_is_measured_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_table_is_checked_by_fresh_networks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.latency.build.table_for", lambda *_, **__: _table(64))
+    flags = ["build", "--resolution", "64", "--cache-dir", str(tmp_path), "--seconds", "1"]
+    assert main(flags) == 0
+    assert "12 fresh networks of the space, predicted and measured: " in capsys.readouterr().out
+    Cache(tmp_path, Eager().identity(64), note=lambda _: None).save(_table(64))
+    assert main(flags) == 0
+    assert "fresh" not in capsys.readouterr().out
+
+
+def test_a_table_is_adapted_to_what_is_measured_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     specs = networks_to_measure(mnasnet_space(resolution=64), count=5, seed=1)
     kernels = {layer.signature: 0.2 for spec in specs for layer in lower(spec).layers}
     table = LatencyTable({**Eager().identity(64), "machine": "a phone"}, 5.0, kernels, Correction(1.0, 0.0, 0.03))
     (tmp_path / "phone.json").write_text(table.to_json())
     flags = ["adapt", "--resolution", "64", "--networks", "5", "--seconds", "0.1", "--cache-dir", str(tmp_path)]
     flags += ["--latency", str(tmp_path / "phone.json"), "--out", str(tmp_path / "here.json")]
+    with monkeypatch.context() as nothing_measured:
+        nothing_measured.setattr(sys.modules["search.latency.measure"], "measure_here", None)
+        assert main([*flags, "--networks", "3"]) == 2
+        assert "at least 4 networks, got 3" in capsys.readouterr().err
+        assert main([*flags, "--resolution", "96"]) == 2
+        assert "has no kernel" in capsys.readouterr().err
     assert main(flags) == 0
     assert "adapted from" in capsys.readouterr().out
     new = read_table(tmp_path / "here.json")
@@ -170,25 +212,45 @@ def test_a_table_is_adapted_to_what_is_measured_here(tmp_path: Path, capsys: pyt
     assert new.kernels.keys() == table.kernels.keys()
 
 
-def test_a_check_tells_of_coverage_and_the_worst_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("matplotlib", reason="needs the extra: plot")
+def _check_flags(tmp_path: Path) -> list[str]:
     (tmp_path / "t.json").write_text(_table(64).to_json())
-    flags = [
-        "check",
-        "--latency",
-        str(tmp_path / "t.json"),
-        "--resolution",
-        "64",
-        "--networks",
-        "3",
-        "--seconds",
-        "0.1",
-    ]
-    assert main([*flags, "--plot", str(tmp_path / "check.svg")]) == 0
+    flags = ["check", "--latency", str(tmp_path / "t.json"), "--resolution", "64", "--seconds", "0.1"]
+    return [*flags, "--networks", "3", "--no-zoo"]
+
+
+def test_a_check_tells_of_its_figures_coverage_and_the_worst(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(_check_flags(tmp_path)) == 0
     out = capsys.readouterr().out
+    assert "3 networks, " in out
+    for figure in ("within 10 %", "within 5 %", "mean error", "bias", "worst", "Spearman", "MACs alone"):
+        assert figure in out
     assert "measure within their interval" in out
     assert out.count("off by") == 3
     assert "most wrong: " in out
+
+
+def test_a_check_adds_the_published_networks_whose_kernels_the_table_can_price(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def checked(_: LatencyTable, specs: list[NetworkSpec], **__: object) -> None:
+        asked.extend((spec.name, spec.resolution) for spec in specs)
+        raise InvalidArgument("enough")
+
+    monkeypatch.setattr("search.latency.check.check", checked)
+    assert main([flag for flag in _check_flags(tmp_path) if flag != "--no-zoo"]) == 2
+    told = capsys.readouterr().err
+    assert "left out, of kinds of kernels that the table has none of: mobilenet_v1, " in told
+    assert len(asked) == 3 + 3 * 6
+    assert {("mnasnet_b1", 96), ("mnasnet_b1_w0.75", 64), ("mnasnet_b1_w0.5", 32)} < {*asked}  # `build` has other ones
+
+
+def test_a_check_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra: plot")
+    assert main([*_check_flags(tmp_path), "--plot", str(tmp_path / "check.svg")]) == 0
     assert (tmp_path / "check.svg").read_text().startswith("<?xml")
 
 
@@ -219,5 +281,6 @@ def test_a_table_in_a_file_is_checked_with_its_own_runtime_threads_and_resolutio
     pytest.importorskip("onnxruntime")
     table = replace(_table(64), identity=runtime("onnxruntime", threads=1).identity(64))
     (tmp_path / "ort.json").write_text(table.to_json())
-    assert main(["check", "--latency", str(tmp_path / "ort.json"), "--networks", "2", "--seconds", "0.1"]) == 0
+    flags = ["check", "--latency", str(tmp_path / "ort.json"), "--no-zoo", "--networks", "2", "--seconds", "0.1"]
+    assert main(flags) == 0
     assert "onnxruntime, 1 threads" in capsys.readouterr().out

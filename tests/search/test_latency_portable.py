@@ -12,7 +12,7 @@ from search.latency.onnx_kernels import kernel
 from search.latency.portable import MANIFEST, TIMES, export, import_
 from searchspace import zoo
 from searchspace.cost import layer_params_macs
-from searchspace.errors import InvalidTable
+from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.estimate import kind_of, layer_of
 from searchspace.graph import Layer, lower
 from searchspace.latency import read_table
@@ -74,6 +74,17 @@ def test_what_a_person_filled_in_is_not_written_over(exported: Path) -> None:
     before = (exported / TIMES).read_text()
     export(small_space(), exported, kernels=0, networks=6)
     assert (exported / TIMES).read_text() == before
+    with pytest.raises(InvalidArgument, match="times of other kernels and networks"):
+        export(small_space(), exported, kernels=0, networks=6, seed=1)
+    assert (exported / TIMES).read_text() == before
+
+
+def test_a_folder_nobody_filled_in_is_exported_anew(tmp_path: Path) -> None:
+    export(small_space(), tmp_path, kernels=0, networks=4)
+    export(small_space(), tmp_path, kernels=0, networks=5, seed=1)
+    named = [row.partition(",")[0] for row in (tmp_path / TIMES).read_text().splitlines()[1:]]
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    assert named == [*manifest["kernels"], *manifest["networks"]]
 
 
 def test_every_kind_of_kernel_runs_as_a_model_of_its_own() -> None:
@@ -115,6 +126,8 @@ def test_every_kind_of_kernel_runs_as_a_model_of_its_own() -> None:
             "k0003.onnx takes .* unit",
         ),
         (lambda name, ms: f"{1e3 * ms}" if name.startswith("kernels") else f"{ms}", "give all rows in milliseconds"),
+        (lambda _, ms: f"{1e3 * ms}", "looks like microseconds: give all rows in milliseconds"),
+        (lambda _, ms: f"{1e-3 * ms:.9f}", "looks like seconds: give all rows in milliseconds"),
         (lambda _, ms: f"{ms}\nkernels/k0001.onnx,1", "stands there a second time"),
         (lambda _, ms: f"{ms}\nkernels/none.onnx,1", "must be a file of the manifest, got 'kernels/none.onnx'"),
     ],

@@ -1,5 +1,6 @@
 """What every runtime must do (search.latency.interleave.Runtime), and what each does of its own."""
 
+import gc
 import random
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from time import perf_counter_ns
 
 import pytest
 import torch
+from torch import nn
 
 from search.latency import measure, measure_here, table_for
 from search.latency.adapt import adapt, networks_to_measure
@@ -23,7 +25,7 @@ from searchspace import zoo
 from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.graph import lower
 from searchspace.mnasnet_space import mnasnet_space
-from searchspace.nn import untrained
+from searchspace.nn import build, untrained
 from searchspace.nn.onnx_model import to_onnx
 from searchspace.spec import NetworkSpec
 
@@ -94,6 +96,36 @@ def test_a_network_is_one_part(device: Runtime) -> None:
     with device.quiet():
         assert len(timer()) == 1
         assert timer()[0] > 0
+
+
+def test_a_trained_module_is_one_part_and_stays_as_it_is(device: Runtime) -> None:
+    spec = zoo.get("mobilenet_v3_small", resolution=32, classes=5)
+    module = build(spec, generator=torch.Generator().manual_seed(0))
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with device.quiet():
+        assert device.module(module, spec)()[0] > 0
+        assert not gc.isenabled()
+    assert module.training
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_eager_torch_times_folded_networks_without_autograd() -> None:
+    ran: list[tuple[bool, bool, int]] = []
+
+    def seen(module: nn.Module, _: object) -> None:
+        norms = sum(isinstance(part, nn.BatchNorm2d) for part in module.modules())
+        ran.append((torch.is_inference_mode_enabled(), module.training, norms))
+
+    class Watched(Eager):
+        def _ready(self, module: nn.Module, image: torch.Tensor) -> Callable[[torch.Tensor], object]:
+            module.register_forward_pre_hook(seen)
+            return super()._ready(module, image)
+
+    device = Watched(threads=1)
+    timer = device.network(zoo.get("mobilenet_v3_small", resolution=32, classes=5))
+    with device.quiet():
+        timer()
+    assert ran == [(True, False, 0)]
 
 
 def test_the_kernels_of_a_network_make_about_the_network(device: Runtime) -> None:
@@ -218,10 +250,8 @@ def test_torch_compile_times_networks_and_has_a_table_by_adapting_that_of_eager_
         table_for(SPACE, cache_dir=tmp_path, runtime=device)
     table = table_for(SPACE, cache_dir=tmp_path, budget_s=0.0, runtime=Eager(threads=1))
     specs = networks_to_measure(SPACE, count=4)
-    found, reference_ms = measure_here(specs, cache_dir=tmp_path, seconds=0.5, runtime=device)
-    new = adapt(
-        table, specs, [one.latency_ms for one in found], identity=device.identity(32), reference_ms=reference_ms
-    )
+    found, pace = measure_here(specs, cache_dir=tmp_path, seconds=0.5, runtime=device)
+    new = adapt(table, specs, [one.latency_ms for one in found], identity=device.identity(32), pace=pace)
     checked = check(new, specs[:1], seconds=0.2, blamed=1, runtime=device)
     assert 0.3 < checked.predicted[0].latency_ms / checked.measured[0].latency_ms < 3
     assert checked.worst == {0: ()}  # it does not tell layers apart
@@ -279,3 +309,23 @@ def test_a_layer_that_a_runtime_of_onnx_models_does_not_take_is_named() -> None:
     with pytest.raises(InvalidArgument, match=wanted):
         Narrow(1).network(zoo.get("mobilenet_v3_small", width=0.5, resolution=32))
     assert Narrow(1).network(zoo.get("mobilenet_v1", width=0.25, resolution=32))()[0] > 0
+    with pytest.raises(InvalidArgument, match=r"json cannot run layer conv of loose blocks: no such operator"):
+        Narrow(1).kernels(blocks_of(zoo.get("mobilenet_v3_small", width=0.5, resolution=32)))
+
+
+def test_a_network_that_loads_and_does_not_run_is_told() -> None:
+    class Broken(OnnxModels):
+        title, extra = "json", "json"  # any package that is there
+
+        def load(self, model: bytes) -> Callable[[Feeds], object]:
+            def run(feeds: Feeds) -> object:
+                raise RuntimeError("out of registers")
+
+            return run
+
+        def profile(self, model: bytes, feeds: Feeds) -> list[Run]:
+            return []
+
+    pytest.importorskip("onnx")
+    with pytest.raises(InvalidArgument, match=r"json cannot run mobilenet_v1_w0\.25: out of registers"):
+        Broken(1).network(zoo.get("mobilenet_v1", width=0.25, resolution=32))

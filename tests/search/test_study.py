@@ -149,6 +149,7 @@ def test_networks_that_are_the_best_so_far_are_measured_and_later_ones_are_held_
     assert df["predicted_latency_ms"].iloc[-1] <= search.contract.limit_ms * 1.001
     # The same study opened again knows what was learnt, but for what was stated at another quiet speed.
     assert measured_before(search.study, search.pricer, replace(table, reference_ms=2.0)) == []
+    assert measured_before(search.study, search.pricer, replace(table, drift=0.1)) == []
     assert measured_before(search.study, search.pricer, search.meter.table) == [
         (row["predicted_latency_ms"], row["measured_latency_ms"]) for _, row in df.loc[firsts].iterrows()
     ]

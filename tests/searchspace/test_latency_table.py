@@ -36,8 +36,11 @@ def test_a_network_takes_its_layers_and_the_constant_of_a_network(spec: NetworkS
 
 @given(spec=st.from_type(NetworkSpec))
 def test_a_table_read_back_is_the_table_written(spec: NetworkSpec) -> None:
-    table = table_of(spec)
+    table = replace(table_of(spec), drift=0.125)
     assert LatencyTable.from_json(table.to_json()) == table
+    older = {key: value for key, value in json.loads(table.to_json()).items() if key not in ("drift", "loose")}
+    assert LatencyTable.from_json(json.dumps(older)) == replace(table, drift=0.0)
+    assert "drift" not in replace(table, drift=0.0).to_json()  # by whose hash a study knows its table
 
 
 @given(spec=st.from_type(NetworkSpec), place=st.integers(0, 1000))
@@ -75,6 +78,9 @@ def _damaged() -> dict[str, str]:
         "an unknown op": json.dumps({**data, "kernels": [["magic", *row[1:]]]}),
         "a short row": json.dumps({**data, "kernels": [[*row[:-2], 1.0]]}),
         "an unknown correction": json.dumps({**data, "correction": {**data["correction"], "luck": 1.0}}),
+        "a drift that is no number": json.dumps({**data, "drift": "much"}),
+        "a drift beyond any machine's": json.dumps({**data, "drift": 5}),
+        "an unknown way from loose kernels": json.dumps({**data, "loose": {"factors": {"depthwise": True}}}),
         "a scale of zero": json.dumps({**data, "correction": {**data["correction"], "scale": 0.0}}),
     }
 

@@ -1,0 +1,70 @@
+"""From a reading to ms: the reference's quiet speed, and what else is known of times taken while the machine is slow.
+
+A machine that is slow does not slow everything down by the same factor. Where the reference took r times its quiet
+time, networks of one and a half to five times its size took about r^(1 - drift) times theirs, with a drift of 0 to 0.2
+here: beside a reference at half its speed they looked up to 15 % too fast, in one minute and not in the next
+(`python -m studies.benchmarks.latency_forty` tells the drift). It is learnt from the rounds of a table's own
+measurement. One exponent stands for all: the reference itself has none, and networks of its size have less.
+"""
+
+import math
+import random
+from collections.abc import Iterable, Sequence
+from statistics import fmean, median
+from typing import NamedTuple
+
+from search.latency.interleave import Reading
+from searchspace.latency import MOST_DRIFT, LatencyTable
+
+FEWEST = 4  # subjects in a round that tell its speed apart from the noise of one of them
+_USUAL = 0.1  # deviation of drifts
+
+
+class Pace(NamedTuple):
+    """What readings are stated at: ms of the reference on the quiet machine, and the drift (0: none is known)."""
+
+    reference_ms: float
+    drift: float = 0.0
+
+    def ms(self, reading: Reading) -> tuple[float, ...]:
+        """Each part of a reading as it would be on the quiet machine."""
+        slower = reading.reference_ns / 1e6 / self.reference_ms
+        factor = self.reference_ms * slower**self.drift
+        return tuple(part * factor for part in reading.ratios)
+
+
+def pace_of(table: LatencyTable) -> Pace:
+    """That of a table."""
+    return Pace(table.reference_ms, table.drift)
+
+
+def drift_of(groups: Iterable[Sequence[Sequence[Reading]]], known: float = 0.0) -> float:
+    """The drift by groups of subjects (each: its readings, one of every round): how ratios fall from round to round
+    where the reference is slower, by least squares, weighed by its own error against what was `known` before.
+
+    The subjects of a group are halved, and the ratios of one half are held against the speed that the other half saw:
+    a ratio has the noise of its own reference calls in it, which would look like a drift.
+    """
+    terms: list[tuple[float, float]] = []  # of every round: how far ratios fell with speed, and speed with itself
+    rng = random.Random(0)
+    for group in groups:
+        if len(group) >= FEWEST:
+            order = rng.sample(list(group), len(group))
+            halves, size = zip(_rounds(order[::2]), _rounds(order[1::2]), strict=True), len(group)
+            terms += [(-size * (a * d + b * c) / 2, size * a * c) for (a, b), (c, d) in halves]
+    spread = math.fsum(square for _, square in terms)
+    if not spread:
+        return known
+    found = math.fsum(fall for fall, _ in terms) / spread
+    variance = math.fsum((fall - found * square) ** 2 for fall, square in terms) / spread**2
+    share = _USUAL**2 / (_USUAL**2 + variance)
+    return max(-MOST_DRIFT, min(MOST_DRIFT, known + share * (found - known)))
+
+
+def _rounds(subjects: Sequence[Sequence[Reading]]) -> list[tuple[float, float]]:
+    """Of each round: the log of the reference's time about its mean, and of the subjects' usual ratio about theirs."""
+    speeds = [fmean(math.log(one.reference_ns) for one in turn) for turn in zip(*subjects, strict=False)]
+    logs = [[math.log(sum(reading.ratios)) for reading in readings] for readings in subjects]
+    usual = [median(each) for each in logs]
+    away = [median(log - own for log, own in zip(turn, usual, strict=True)) for turn in zip(*logs, strict=False)]
+    return [(speed - fmean(speeds), ratio) for speed, ratio in zip(speeds, away, strict=True)]

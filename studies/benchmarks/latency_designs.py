@@ -1,0 +1,137 @@
+"""python -m studies.benchmarks.latency_designs: how should kernels be timed, so that their sum is the network?
+
+Four designs on a few networks, beside the reference, in one run, as the sum of kernels over the whole network:
+each kernel in a loop of its own; each once, in the network's order, behind the one before it; in bags of blocks of all
+networks, fed by what was just written (as tables are measured); and these fitted to other networks (as tables are).
+"""
+
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from searchspace.command import CommandParser, guarded, integer, number, show, show_progress
+
+if TYPE_CHECKING:
+    from search.latency.interleave import Reading, Runtime
+    from searchspace.graph import Signature
+    from searchspace.spec import NetworkSpec
+
+LOOP = 5  # calls of a kernel in its loop, the last of which counts
+DESIGNS = ("in a loop", "in order", "in bags", "bags, fitted")
+Kernels = dict["Signature", float]
+
+
+def parser() -> CommandParser:
+    """The command line."""
+    cli = CommandParser(
+        "python -m studies.benchmarks.latency_designs", description=__doc__ or "",
+        epilog="about 2 minutes on a quiet machine; eager torch, which tells kernels apart in place",
+    )  # fmt: skip
+    add = cli.add_argument
+    add("--networks", type=integer, default=7, metavar="N", help="to be told (default: %(default)s)")
+    add("--fitted", type=integer, default=10, metavar="N", help="others, to fit to (default: %(default)s)")
+    add("--resolution", type=integer, default=224, metavar="PX", help="default: %(default)s")
+    add("--threads", type=integer, metavar="N", help="default: as torch has here")
+    add("--seconds", type=number, default=60.0, metavar="S", help="of timing (default: %(default)g)")
+    add("--seed", type=integer, default=0, metavar="N", help="which networks (default: %(default)s)")
+    return cli
+
+
+def timed(timers: "Sequence[Callable[[], Sequence[int]]]", runtime: "Runtime", seconds: float) -> list[list[float]]:
+    """The parts of each timer in units of the reference, all interleaved."""
+    from search.latency.interleave import Interleaver
+    from search.latency.reference import REFERENCE
+    from search.latency.robust import weighted_median
+
+    interleaver, began = Interleaver(runtime.network(REFERENCE), seed=0), time.monotonic()
+    rounds: list[list[Reading]] = []
+    with runtime.quiet():
+        interleaver.warm(timers)
+        while len(rounds) < 5 or time.monotonic() - began < seconds:
+            rounds.append(interleaver.round(timers))
+            show_progress(min(1.0, (time.monotonic() - began) / seconds), f"round {len(rounds)}")
+    return [
+        [weighted_median([(one.ratios[part], one.weight) for one in own]) for part in range(len(own[0].ratios))]
+        for own in (list(readings) for readings in zip(*rounds, strict=True))
+    ]
+
+
+def run(args: Any) -> dict[str, list[float]]:
+    """Sum of kernels over the network, of each design, for each network that was not fitted to."""
+    from search.latency.build import BLOCKS_A_BAG
+    from search.latency.fit import fit
+    from search.latency.kernels import bags, blocks_of, cover, signatures
+    from search.latency.runtimes import runtime
+    from searchspace.graph import lower
+    from searchspace.mnasnet_space import mnasnet_space
+
+    space, rng = mnasnet_space(resolution=args.resolution), random.Random(args.seed)
+    specs = [space.spec(space.sample(rng)) for _ in range(args.networks + args.fitted)]
+    device = runtime("eager", threads=args.threads)
+    placed = {block: None for spec in specs for block in blocks_of(spec)}
+    needed = cover(list(placed), signatures(placed))
+    together = bags(needed, size=BLOCKS_A_BAG, seed=args.seed)
+    loops = [_in_a_loop(device.kernels([block])) for block in needed]
+    in_order = [device.kernels(blocks_of(spec)) for spec in specs]
+    timers = [*map(device.network, specs), *in_order, *map(device.kernels, together), *loops]
+    found = timed(timers, device, args.seconds)
+    whole, rest = [parts[0] for parts in found[: len(specs)]], found[len(specs) :]
+    order, rest = rest[: len(specs)], rest[len(specs) :]
+    bag = _kernels(together, rest[: len(together)])
+    loop = _kernels([(block,) for block in needed], rest[len(together) :])
+    fitted = fit(bag, specs[args.networks :], whole[args.networks :])
+
+    def of(kernels: Kernels, spec: "NetworkSpec") -> float:
+        return sum(kernels[layer.signature] for layer in lower(spec).layers)
+
+    told: dict[str, list[float]] = {design: [] for design in DESIGNS}
+    for place, spec in enumerate(specs[: args.networks]):
+        own = _kernels([blocks_of(spec)], [order[place]])
+        constant = fitted.correction.network_ms + fitted.correction.scale * of(fitted.kernels, spec)
+        sums = (of(loop, spec), of(own, spec), of(bag, spec), constant)
+        for design, total in zip(DESIGNS, sums, strict=True):
+            told[design].append(total / whole[place])
+    return told
+
+
+def _in_a_loop(timer: "Callable[[], Sequence[int]]") -> "Callable[[], Sequence[int]]":
+    def call() -> Sequence[int]:
+        for _ in range(LOOP - 1):
+            timer()
+        return timer()
+
+    return call
+
+
+def _kernels(subjects: Sequence[Sequence[Any]], times: Sequence[Sequence[float]]) -> Kernels:
+    """The mean of a kernel's times, by its signature."""
+    seen: dict[Signature, list[float]] = {}
+    for blocks, parts in zip(subjects, times, strict=True):
+        layers = [layer.signature for block in blocks for layer in block.layers]
+        for signature, part in zip(layers, parts, strict=True):
+            seen.setdefault(signature, []).append(part)
+    return {signature: statistics.fmean(parts) for signature, parts in seen.items()}
+
+
+def report(told: dict[str, list[float]]) -> str:
+    """The figures."""
+    lines = [f"{'sum of kernels / network':26}{'least':>8}{'median':>8}{'most':>8}{'error about the median':>24}"]
+    for design, shares in told.items():
+        middle = statistics.median(shares)
+        spread = statistics.fmean(abs(share / middle - 1) for share in shares)
+        lines.append(f"{design:26}{min(shares):8.2f}{middle:8.2f}{max(shares):8.2f}{spread:24.1%}")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark; the exit code."""
+    return guarded(
+        "latency_designs", lambda: show(report(run(parser().parse_args(argv)))), stopped="stopped; nothing is kept"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

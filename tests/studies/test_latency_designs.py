@@ -1,0 +1,24 @@
+"""The comparison of designs, in short: every design tells every network."""
+
+import re
+
+import pytest
+
+from studies.benchmarks.latency_designs import DESIGNS, main, report
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_every_design_is_told_by_its_share_of_the_networks(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--networks", "2", "--fitted", "4", "--resolution", "32", "--threads", "1", "--seconds", "0.5"]
+    assert main(flags) == 0
+    rows = {row[:26].strip(): row[26:].split() for row in capsys.readouterr().out.splitlines()[1:]}
+    assert tuple(rows) == DESIGNS
+    for least, median, most, error in rows.values():
+        assert 0.1 < float(least) <= float(median) <= float(most) < 4
+        assert error.endswith("%")
+
+
+def test_the_error_is_about_the_median() -> None:
+    (row,) = report({"in a loop": [0.5, 0.5, 0.6]}).splitlines()[1:]
+    assert re.split(r"\s{2,}", row) == ["in a loop", "0.50", "0.50", "0.60", "6.7%"]

@@ -257,7 +257,8 @@ def describe(identity: Identity) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in identity["versions"].items())
     return (
         f"{identity['machine']}, {identity['runtime']}, {identity['threads']} threads, {identity['dtype']}, "
-        f"batch {identity['batch']}, {identity['memory_format']}, {identity['resolution']} px, {versions}"
+        f"batch {identity['batch']}, {identity['memory_format']}, {identity['resolution']} px"
+        f"{f', {versions}' if versions else ''}"
     )
 
 

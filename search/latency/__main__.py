@@ -95,7 +95,7 @@ def parser() -> CommandParser:
     add("--again", action="store_true", help="build: measure everything anew (after a table made on a busy machine)")
     add("--networks", type=integer, metavar="N", help="check: how many random ones (default: 40); adapt, export: how "
         "many (default: 10)")  # fmt: skip
-    add("--seconds", type=number, metavar="S", help="time for the measurement (default: 3 a network, adapt 6, check 1.5, "
+    add("--seconds", type=number, metavar="S", help="time for it (default: 3 a network, adapt 6, check 1.5, "
         f"build {MANY_S:g} in all, ONNX Runtime and OpenVINO {ONNX_TIMES * MANY_S:g}; at least 4 readings of each "
         "kernel, even if that takes longer)")  # fmt: skip
     add("--seed", type=integer, default=1, metavar="N", help="check, adapt: which networks (default: %(default)s)")
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"search.latency: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        kept = args.action in ("build", "check")
+        kept = args.action == "build" or (args.action == "check" and not args.latency)
         print(f"\nstopped{'; the kernels measured so far are kept: the same command goes on' if kept else ''}",
               file=sys.stderr)  # fmt: skip
         return 130

@@ -3,6 +3,7 @@
 import gc
 import os
 import platform
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch import nn
 from search.latency.kernels import PlacedBlock
 from searchspace.nn import fold_batch_norm
 from searchspace.nn.layers import initialise, make_block
+
+CPUINFO = Path("/proc/cpuinfo")
 
 
 @contextmanager
@@ -37,10 +40,22 @@ def loose_block(placed: PlacedBlock) -> nn.Module:
 
 def machine() -> str:
     """Processor model, instruction set as torch uses it, and the number of cores."""
-    model = platform.processor() or platform.machine()
+    return f"{_processor()} {torch.backends.cpu.get_cpu_capability()} x{os.cpu_count()}"
+
+
+def _processor() -> str:
+    """By /proc/cpuinfo; on boards whose processors have no name there, the board's; on a Mac what sysctl says."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:
-        pass
-    return f"{model} {torch.backends.cpu.get_cpu_capability()} x{os.cpu_count()}"
+        lines = []
+    for field in ("model name", "Model", "Hardware"):
+        for line in lines:
+            name, _, value = line.partition(":")
+            if name.strip() == field and value.strip():
+                return value.strip()
+    found = ""
+    if platform.system() == "Darwin":
+        told = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
+        found = told.stdout.strip()
+    return found or platform.processor() or platform.machine()

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from search.latency.__main__ import main
 from search.latency.onnx_kernels import kernel
-from search.latency.portable import MANIFEST, TIMES, export, import_
+from search.latency.portable import MANIFEST, README, TIMES, export, import_
 from searchspace import zoo
 from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidArgument, InvalidTable
@@ -77,6 +78,28 @@ def test_what_a_person_filled_in_is_not_written_over(exported: Path) -> None:
     with pytest.raises(InvalidArgument, match="times of other kernels and networks"):
         export(small_space(), exported, kernels=0, networks=6, seed=1)
     assert (exported / TIMES).read_text() == before
+
+
+def test_the_folder_says_how_to_time_it_and_what_comes_next(exported: Path) -> None:
+    text = (exported / README).read_text()
+    for part in (
+        "onnxruntime_perf_test",
+        "benchmark_app",
+        "trtexec",
+        "milliseconds",
+        TIMES,
+        f"import --folder {exported}",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize("change", [{"schema": 99}, {"kernels": {"kernels/k0000.onnx": ["magic"]}}, {"networks": 3}])
+def test_a_damaged_manifest_is_told(exported: Path, tmp_path: Path, change: dict[str, object]) -> None:
+    shutil.copytree(exported, tmp_path / "copy")
+    manifest = json.loads((exported / MANIFEST).read_text())
+    (tmp_path / "copy" / MANIFEST).write_text(json.dumps({**manifest, **change}))
+    with pytest.raises(InvalidTable, match="export the folder again"):
+        import_(tmp_path / "copy", device="phone", runtime="onnx", threads=1)
 
 
 def test_a_folder_nobody_filled_in_is_exported_anew(tmp_path: Path) -> None:

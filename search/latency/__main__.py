@@ -147,7 +147,7 @@ def _check_flags(args: argparse.Namespace) -> None:
         ("--device", args.device, tuple(action for action in ACTIONS if action != "export")),
         ("--plot", args.plot, ("check",)),
         ("--seconds", args.seconds, ("build", "check", "measure", "adapt")),
-        ("--zoo", args.zoo, ("build", "check")),
+        ("--zoo", args.zoo is not None, ("build", "check")),
         ("--latency", args.latency, ("predict", "check", "adapt")),
     )
     for flag, value, actions in belongs:

@@ -76,7 +76,8 @@ def pair(args: Namespace, seed: int) -> list[dict[str, Any]]:
     if not args.together:
         arms = [*ARMS][:: 1 if seed % 2 == 0 else -1]
         return [row_of(searched(args, seed, arm), seed, arm) for arm in arms]
-    words = [sys.executable, "-m", "search.latency", "build", "--classes", "10"]  # once, with nothing beside it
+    # The table once, with nothing beside it.
+    words = [sys.executable, "-m", "search.latency", "build", "--no-zoo", "--classes", "10"]
     built = subprocess.run(words, check=False, capture_output=True, text=True, env=_environment(args))
     if built.returncode:
         raise PhinasError(f"the table could not be measured: {built.stderr.strip()[-500:]}")

@@ -76,7 +76,7 @@ def _built(space: SearchSpace, cache_dir: Path, quick: bool) -> LatencyTable:
     print(
         f"table: {len(table.kernels)} kernels in {time.perf_counter() - started:.1f} s; "
         f"reference {table.reference_ms:.2f} ms; network = {network_ms:.2f} ms + {scale:.3f} x sum of kernels; "
-        f"own error {error:.1%}",
+        f"own error {error:.1%}; drift {table.drift:.2f}",
         flush=True,
     )
     return table

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from searchspace.spec import NetworkSpec
 
 WORST = 3
+ADAPT_ROUNDS = 1000  # for all of the seconds: 60 rounds are over in one mood of the machine, and shifted every kernel
 FRESH = 12  # networks that a new table is checked by
 FRESH_SHARE = 0.15  # of the seconds of its measurement
 # Times width and resolution: what `build` measures of the published networks beside them as they are. In eager torch
@@ -335,7 +336,7 @@ def _run_adapt(args: argparse.Namespace) -> str:
     check_networks(table, specs)  # a mistake is told before anything is measured
     found, pace = measure_here(
         specs, cache_dir=args.cache_dir, seconds=args.seconds or 6.0 * len(specs), progress=show_progress, note=_note,
-        runtime=device,
+        runtime=device, rounds=ADAPT_ROUNDS,
     )  # fmt: skip
     show_progress(1.0, "")
     new = adapt(

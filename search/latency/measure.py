@@ -78,16 +78,16 @@ def measure_modules(
 
 def measure_here(
     specs: Sequence[NetworkSpec], *, cache_dir: Path | None = None, seconds: float = 6.0,
-    progress: Progress | None = None, runtime: Runtime | None = None, note: Note = lambda _: None,
+    progress: Progress | None = None, runtime: Runtime | None = None, note: Note = lambda _: None, rounds: int = ROUNDS,
 ) -> tuple[list[Measurement], Pace]:  # fmt: skip
     """Measure without a table: (one measurement a network, what they are stated at).
 
     The quiet speed is that of this device's latest build, so that measured and predicted ms mean the same; where there
-    is none it is taken now and kept for later ones. Networks may have any resolutions. `note` gets a sentence
+    is none it is taken now and kept for later ones. Networks may have any resolutions. `rounds`: at most so many. `note` gets a sentence
     about a damaged file. Raises StorageError for a cache that cannot be written.
     """
     runtime = runtime or named_runtime()
-    readings = _readings(_fresh(specs, runtime), specs, runtime, seconds, progress)
+    readings = _readings(_fresh(specs, runtime), specs, runtime, seconds, progress, rounds)
     cache = Cache(cache_dir or default_dir(), runtime.identity(RESOLUTION), note=note)
     in_turn, pace = [[readings[place] for place in group] for group in groups(specs)], cache.stored_pace()
     if pace is None:
@@ -116,9 +116,9 @@ def _check_device(runtime: Runtime, table: LatencyTable) -> None:
 
 def _readings(
     makers: Sequence[Callable[[], Timer]], specs: Sequence[NetworkSpec], runtime: Runtime, seconds: float,
-    progress: Progress | None,
+    progress: Progress | None, most: int = ROUNDS,
 ) -> list[list[Reading]]:  # fmt: skip
-    """The readings of each network, as many as the seconds allow: at least FEWEST_ROUNDS, at most ROUNDS. Those of one
+    """The readings of each network, as many as the seconds allow: at least FEWEST_ROUNDS, at most `most`. Those of one
     group are interleaved; each group gets the time of its networks."""
     found: list[list[Reading]] = []
     for group in groups(specs) if specs else ():
@@ -129,13 +129,15 @@ def _readings(
                 progress(done / len(specs) + share * fraction, what)
 
         timers = [makers[index]() for index in group]
-        rounds = _rounds(timers, runtime, share * seconds, told)
+        rounds = _rounds(timers, runtime, share * seconds, told, most)
         del timers  # before the next group's are made
         found += [[each[place] for each in rounds] for place in range(len(group))]
     return found
 
 
-def _rounds(timers: Sequence[Timer], runtime: Runtime, seconds: float, progress: Progress) -> list[list[Reading]]:
+def _rounds(
+    timers: Sequence[Timer], runtime: Runtime, seconds: float, progress: Progress, most: int
+) -> list[list[Reading]]:
     """Rounds of one reading a timer."""
     interleaver = Interleaver(runtime.network(REFERENCE), seed=0)
     readings: list[list[Reading]] = []
@@ -143,12 +145,12 @@ def _rounds(timers: Sequence[Timer], runtime: Runtime, seconds: float, progress:
         interleaver.warm(timers)
         interleaver.round(timers)
         started = time.monotonic()
-        while len(readings) < ROUNDS:
+        while len(readings) < most:
             elapsed = time.monotonic() - started
             if len(readings) >= FEWEST_ROUNDS and elapsed * (1 + 1 / len(readings)) > seconds:
                 break
             readings.append(interleaver.round(timers))
-            share = max(len(readings) / ROUNDS, min(1.0, (time.monotonic() - started) / seconds))
+            share = max(len(readings) / most, min(1.0, (time.monotonic() - started) / seconds))
             progress(share, f"round {len(readings)}")
     return readings
 

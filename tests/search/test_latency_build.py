@@ -355,6 +355,9 @@ def test_networks_are_measured_without_a_table_at_the_speed_that_tables_are_stat
     found, (reference_ms, _) = measure_here(specs, cache_dir=tmp_path, runtime=Machine(drift=0.05), seconds=0.5)
     assert reference_ms == pytest.approx(table.reference_ms, rel=0.02)
     unit = reference_ms / (truth_ms(REFERENCE))
+    assert {one.rounds for one in found} == {60}
+    (more,), _ = measure_here(specs[:1], cache_dir=tmp_path, runtime=Machine(drift=0.05), seconds=9, rounds=200)
+    assert more.rounds == 200
     for spec, one in zip(specs, found, strict=True):
         assert one.latency_ms == pytest.approx(truth_ms(spec) * unit, rel=0.02)
         assert one.low_ms <= one.latency_ms <= one.high_ms

@@ -83,8 +83,8 @@ def measure_here(
     """Measure without a table: (one measurement a network, what they are stated at).
 
     The quiet speed is that of this device's latest build, so that measured and predicted ms mean the same; where there
-    is none it is taken now and kept for later ones. Networks may have any resolutions. `rounds`: at most so many. `note` gets a sentence
-    about a damaged file. Raises StorageError for a cache that cannot be written.
+    is none it is taken now and kept for later ones. Networks may have any resolutions. `rounds`: at most so
+    many. `note` gets a sentence about a damaged file. Raises StorageError for a cache that cannot be written.
     """
     runtime = runtime or named_runtime()
     readings = _readings(_fresh(specs, runtime), specs, runtime, seconds, progress, rounds)

@@ -12,7 +12,7 @@ from search.latency.runtimes import DTYPES, RUNTIMES, Setting, check_kernels, ru
 from search.settings import DEFAULT_RESOLUTION
 from searchspace.command import CommandParser, integer, number, show, show_progress
 from searchspace.errors import InvalidArgument, InvalidTable, PhinasError
-from searchspace.files import write_atomic
+from searchspace.files import check_writable, write_atomic
 from searchspace.latency import AS_THEY_ARE, read_table
 
 if TYPE_CHECKING:
@@ -146,6 +146,8 @@ def _check_flags(args: argparse.Namespace) -> None:
         ("--kernels", args.kernels, ("export",)),
         ("--dtype", args.dtype, tuple(action for action in ACTIONS if action not in ("export", "import"))),
         ("--device", args.device, tuple(action for action in ACTIONS if action != "export")),
+        ("--runtime", args.runtime, tuple(action for action in ACTIONS if action != "export")),
+        ("--threads", args.threads, tuple(action for action in ACTIONS if action != "export")),
         ("--plot", args.plot, ("check",)),
         ("--seconds", args.seconds, ("build", "check", "measure", "adapt")),
         ("--zoo", args.zoo is not None, ("build", "check")),
@@ -165,6 +167,8 @@ def _run_build(args: argparse.Namespace) -> str:
     from search.latency.report import fresh_text, summary, table_text
 
     device = _device(args)
+    if args.out:
+        check_writable(args.out)
     before = _stored(args, device)
     table = _measured_table(args, device)
     if args.out:
@@ -334,6 +338,7 @@ def _run_adapt(args: argparse.Namespace) -> str:
         _space(args, table.identity["resolution"]), count=args.networks or NETWORKS, seed=args.seed
     )
     check_networks(table, specs)  # a mistake is told before anything is measured
+    check_writable(args.out)
     found, pace = measure_here(
         specs, cache_dir=args.cache_dir, seconds=args.seconds or 6.0 * len(specs), progress=show_progress, note=_note,
         runtime=device, rounds=ADAPT_ROUNDS,

@@ -27,7 +27,7 @@ from searchspace.spec import NetworkSpec
 
 ROUNDS = 10  # of a search, which measures its finalists anyway
 MANY_ROUNDS = 40  # of a table that is made to be kept, where MANY_S allow
-MANY_S = 90.0
+MANY_S = 90.0  # so that `build`, with its timers, its fit and its fresh networks, takes 2 minutes
 FEWEST_ROUNDS = 4
 FIT_NETWORKS = 18  # whose errors when left out are the table's own: of fewer it is itself uncertain
 FIT_SHALLOW = 8  # without them the constant of a network is not seen: networks of 4 to 10 ms came out 4 % low
@@ -61,8 +61,9 @@ def table_for(
     whole networks of the space, `networks` among them where it is measured for them from the start. It is read from
     `cache_dir` (default: $PHINAS_CACHE, else ~/.cache/phinas). What is missing is measured and added; an interrupted
     measurement goes on at its last round. `rounds`: readings of every kernel; `budget_s` cuts the rounds, not the
-    kernels; `anew` measures all of it, and what was there before stays until that is done. `progress` gets a share and
-    a few words, `note` a sentence about a damaged file. Raises StorageError for a cache that cannot be written.
+    kernels, and what an interrupted measurement has taken counts; `anew` measures all of it, and what was there before
+    stays until that is done. `progress` gets a share and a few words, `note` a sentence about a damaged file. Raises
+    StorageError for a cache that cannot be written.
     """
     runtime = runtime or named_runtime()
     identity = runtime.identity(space.resolution)

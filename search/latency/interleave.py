@@ -1,8 +1,8 @@
 """The one way times are taken: every call between two calls of the reference, in random order, round by round.
 
-One call is one reading: reading the clock takes 0.08 us here, a kernel takes 10 us and more.
-What noise there is comes from the machine, and rounds apart in time average it better than calls in a row, which share
-it (on a GPU, whose events are coarser, a reading is the median of 5 calls).
+One call is one reading: the clock takes 0.08 us here, a kernel 10 us and more. What noise there is comes from the
+machine, and rounds apart in time average it better than calls in a row, which share it (on a GPU, whose events are
+coarser, a reading is the median of 5 calls).
 """
 
 import math

@@ -75,6 +75,9 @@ def export(
     content = {"schema": SCHEMA, "resolution": space.resolution, "kernels": files, "networks": models}
     manifest, rows = json.dumps(content) + "\n", "".join(f"{name},\n" for name in [*files, *models])
     filled_in = _filled_in(folder, manifest)
+    for old in (*folder.glob("kernels/k*.onnx"), *folder.glob("networks/n*.onnx")):
+        if old.relative_to(folder).as_posix() not in {*files, *models}:
+            old.unlink()  # of an export of more: timed with the rest, it would be a row too many
     for number, (name, signature) in enumerate(zip(files, chosen, strict=True)):
         write_atomic(folder / name, kernel(layer_of(signature)))
         progress(number / (len(chosen) + 4 * len(specs)), "writing kernels")
@@ -91,10 +94,11 @@ def export(
 def _filled_in(folder: Path, manifest: str) -> bool:
     """Whether somebody has put times into the folder. Raises InvalidArgument if they are those of other networks."""
     try:
-        times, before = (folder / TIMES).read_text(encoding="utf-8"), (folder / MANIFEST).read_text(encoding="utf-8")
+        times = (folder / TIMES).read_text(encoding="utf-8", errors="replace")
+        before = (folder / MANIFEST).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return (folder / TIMES).exists()
-    filled_in = any(line.rpartition(",")[2].strip() for line in times.splitlines()[1:])
+    filled_in = any(line.rpartition(",")[2].strip() not in ("", "ms") for line in times.splitlines())
     if filled_in and before != manifest:
         raise InvalidArgument(
             f"{folder / TIMES} holds times of other kernels and networks than these flags name: give the flags that "
@@ -157,7 +161,9 @@ def _times(path: Path, wanted: set[str]) -> dict[str, float]:
     except OSError as error:
         raise storage_error("read", path, error) from error
     except UnicodeDecodeError:
-        raise InvalidTable(f"{path} must be a text file with rows file,ms, and is none") from None
+        raise InvalidTable(
+            f"{path} must be a text file with rows file,ms, and is none: save it as CSV in UTF-8"
+        ) from None
     times: dict[str, float] = {}
     for number, row in enumerate(csv.reader(io.StringIO(text)), start=1):
         cells = [cell.strip() for cell in row]

@@ -1,8 +1,9 @@
 """python -m studies.benchmarks.latency_designs: how should kernels be timed, so that their sum is the network?
 
-Four designs on a few networks, beside the reference, in one run, as the sum of kernels over the whole network:
-each kernel in a loop of its own; each once, in the network's order, behind the one before it; in bags of blocks of all
+Four designs on a few networks, beside the reference, in one run, as the sum of kernels over the whole network: each
+block in a loop of its own; each once, in the network's order, behind the one before it; in bags of blocks of all
 networks, fed by what was just written (as tables are measured); and these fitted to other networks (as tables are).
+Kernels are timed within their blocks in all four.
 """
 
 import random
@@ -13,13 +14,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from searchspace.command import CommandParser, guarded, integer, number, show, show_progress
+from searchspace.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from search.latency.interleave import Reading, Runtime
     from searchspace.graph import Signature
     from searchspace.spec import NetworkSpec
 
-LOOP = 5  # calls of a kernel in its loop, the last of which counts
+LOOP = 5  # calls of a block in its loop, the last of which counts
 DESIGNS = ("in a loop", "in order", "in bags", "bags, fitted")
 Kernels = dict["Signature", float]
 
@@ -128,9 +130,19 @@ def report(told: dict[str, list[float]]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; the exit code."""
-    return guarded(
-        "latency_designs", lambda: show(report(run(parser().parse_args(argv)))), stopped="stopped; nothing is kept"
-    )
+
+    def job() -> int:
+        from search.latency.adapt import FEWEST
+
+        args = parser().parse_args(argv)
+        if args.networks < 1 or args.fitted < FEWEST or args.seconds <= 0:
+            raise InvalidArgument(
+                f"--networks must be at least 1, --fitted at least {FEWEST} and --seconds above 0, got "
+                f"{args.networks}, {args.fitted} and {args.seconds:g}"
+            )
+        return show(report(run(args)))
+
+    return guarded("latency_designs", job, stopped="stopped; nothing is kept")
 
 
 if __name__ == "__main__":

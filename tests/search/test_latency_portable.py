@@ -105,9 +105,32 @@ def test_a_damaged_manifest_is_told(exported: Path, tmp_path: Path, change: dict
 def test_a_folder_nobody_filled_in_is_exported_anew(tmp_path: Path) -> None:
     export(small_space(), tmp_path, kernels=0, networks=4)
     export(small_space(), tmp_path, kernels=0, networks=5, seed=1)
+    there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*.onnx")}
     named = [row.partition(",")[0] for row in (tmp_path / TIMES).read_text().splitlines()[1:]]
     manifest = json.loads((tmp_path / MANIFEST).read_text())
     assert named == [*manifest["kernels"], *manifest["networks"]]
+    assert there == {*named}
+
+
+def test_a_folder_exported_with_less_keeps_no_models_of_before(tmp_path: Path) -> None:
+    export(small_space(), tmp_path, kernels=200, networks=5)
+    more = len(list(tmp_path.glob("*/*.onnx")))
+    export(small_space(), tmp_path, kernels=0, networks=4)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*.onnx")}
+    assert there == {*manifest["kernels"], *manifest["networks"]}
+    assert len(there) < more
+
+
+def test_times_that_a_spreadsheet_kept_as_utf_16_are_not_written_over(exported: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported, tmp_path / "copy")
+    fill(tmp_path / "copy")
+    (tmp_path / "copy" / TIMES).write_text((tmp_path / "copy" / TIMES).read_text(), encoding="utf-16")
+    before = (tmp_path / "copy" / TIMES).read_bytes()
+    export(small_space(), tmp_path / "copy", kernels=0, networks=6)
+    assert (tmp_path / "copy" / TIMES).read_bytes() == before
+    with pytest.raises(InvalidTable, match="must be a text file"):
+        import_(tmp_path / "copy", device="phone", runtime="onnx", threads=1)
 
 
 def test_every_kind_of_kernel_runs_as_a_model_of_its_own() -> None:

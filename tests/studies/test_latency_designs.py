@@ -19,6 +19,12 @@ def test_every_design_is_told_by_its_share_of_the_networks(capsys: pytest.Captur
         assert error.endswith("%")
 
 
+@pytest.mark.parametrize("flags", [["--networks", "0"], ["--fitted", "3"], ["--seconds", "0"]])
+def test_what_cannot_be_timed_or_fitted_is_told(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(flags) == 2
+    assert "--fitted at least 4" in capsys.readouterr().err
+
+
 def test_the_error_is_about_the_median() -> None:
     (row,) = report({"in a loop": [0.5, 0.5, 0.6]}).splitlines()[1:]
     assert re.split(r"\s{2,}", row) == ["in a loop", "0.50", "0.50", "0.60", "6.7%"]

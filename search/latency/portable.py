@@ -31,6 +31,7 @@ from searchspace.spec import NetworkSpec
 
 KERNELS = 500
 MANIFEST, TIMES, README = "manifest.json", "times.csv", "README.md"
+DIGIT = "[0-9]"
 _FAR = 100.0  # times what the rest says: a row in another unit, not a slow kernel
 _OTHER_UNIT = 200.0  # times what a core of a CPU takes: no device that runs such networks is as slow, or as fast
 
@@ -75,7 +76,7 @@ def export(
     content = {"schema": SCHEMA, "resolution": space.resolution, "kernels": files, "networks": models}
     manifest, rows = json.dumps(content) + "\n", "".join(f"{name},\n" for name in [*files, *models])
     filled_in = _filled_in(folder, manifest)
-    for old in (*folder.glob("kernels/k*.onnx"), *folder.glob("networks/n*.onnx")):
+    for old in (*folder.glob(f"kernels/k{4 * DIGIT}.onnx"), *folder.glob(f"networks/n{2 * DIGIT}.onnx")):
         if old.relative_to(folder).as_posix() not in {*files, *models}:
             old.unlink()  # of an export of more: timed with the rest, it would be a row too many
     for number, (name, signature) in enumerate(zip(files, chosen, strict=True)):

@@ -56,7 +56,10 @@ def group_of(layer: Layer) -> str:
 
 
 def coarse_group_of(layer: Layer) -> str:
-    """The same whatever their activations and sizes."""
+    """The same whatever their activations and sizes, but for projections: pointwise convolutions without an activation,
+    which ONNX Runtime runs in 0.3 of eager torch's time, others in 0.6."""
+    if group_of(layer) == "pointwise identity":
+        return "projection"
     return group_of(layer).partition(" ")[0]
 
 

@@ -59,7 +59,7 @@ class Correction(NamedTuple):
     """From the sum of a network's kernels to the network: latency_ms = network_ms + scale * sum.
 
     `relative_error` is the deviation of (predicted / measured - 1) by networks of the search space left out of the fit
-    in turn; the noise of those measurements is inside.
+    in turn, and by those measured after it (LatencyTable.fresh); the noise of those measurements is inside.
     """
 
     scale: float
@@ -90,7 +90,8 @@ AS_THEY_ARE = Loose(0.0, {}, 1.0)
 class LatencyTable:
     """Kernels by `Layer.signature` in ms at the reference's quiet speed `reference_ms`, as they are in networks, and
     the fit to networks. `loose` says what they were made of, for kernels that are added; `drift` how much less than the
-    reference networks slow down where the machine is slow (see search.latency.pace)."""
+    reference networks slow down where the machine is slow (see search.latency.pace); `fresh` predicted / measured - 1 of
+    networks of the space that were measured after the fit."""
 
     identity: Identity
     reference_ms: float
@@ -98,6 +99,7 @@ class LatencyTable:
     correction: Correction
     loose: Loose = AS_THEY_ARE
     drift: float = 0.0
+    fresh: tuple[float, ...] = ()
 
     @property
     def relative_error(self) -> float:
@@ -199,6 +201,7 @@ class LatencyTable:
             "correction": self.correction._asdict(),
             "loose": {**self.loose._asdict(), "factors": dict(self.loose.factors)},
             **({"drift": self.drift} if self.drift else {}),  # a table without one is the file that it always was
+            **({"fresh": self.fresh} if self.fresh else {}),
         }
         rows = ",\n".join(json.dumps([*signature, ms]) for signature, ms in self.kernels.items())
         return json.dumps(head)[:-1] + ', "kernels": [\n' + rows + "\n]}\n"
@@ -212,7 +215,8 @@ class LatencyTable:
             kernels = dict(read_kernel(row) for row in data["kernels"])
             correction = Correction(**{key: _time(value) for key, value in data["correction"].items()})
             loose, drift = _loose(data.get("loose", {})), _number(data.get("drift", 0.0))
-            table = cls(identity, _time(data["reference_ms"]), kernels, correction, loose, drift)
+            fresh = tuple(map(_number, data.get("fresh", ())))
+            table = cls(identity, _time(data["reference_ms"]), kernels, correction, loose, drift, fresh)
             if abs(drift) > MOST_DRIFT:
                 raise ValueError(f"{drift} is no drift")
             complete = len(kernels) == len(data["kernels"]) and table.reference_ms and correction.scale
@@ -232,7 +236,7 @@ class LatencyTable:
         """What the table is, without its kernels, for reports."""
         return {
             "identity": dict(self.identity), "reference_ms": self.reference_ms, "kernels": len(self.kernels),
-            "correction": self.correction._asdict(), "drift": self.drift,
+            "correction": self.correction._asdict(), "drift": self.drift, "fresh": list(self.fresh),
         }  # fmt: skip
 
 

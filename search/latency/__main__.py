@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 WORST = 3
 ADAPT_ROUNDS = 1000  # for all of the seconds: 60 rounds are over in one mood of the machine, and shifted every kernel
-FRESH = 12  # networks that a new table is checked by
+FRESH = 20  # networks that a new table is checked by
 FRESH_SHARE = 0.15  # of the seconds of its measurement
 # Times width and resolution: what `build` measures of the published networks beside them as they are. In eager torch
 # one of the narrower forms of each is enough; in runtimes of ONNX models a kernel's time jumps from size to size
@@ -164,23 +164,23 @@ def _listed(actions: tuple[str, ...]) -> str:
 
 
 def _run_build(args: argparse.Namespace) -> str:
-    from search.latency.report import fresh_text, summary, table_text
+    from search.latency.cache import Cache, default_dir
+    from search.latency.report import fresh_text, table_text
 
     device = _device(args)
     if args.out:
         check_writable(args.out)
-    before = _stored(args, device)
     table = _measured_table(args, device)
+    if not table.fresh:
+        table = _judged(args, table, device)
+        Cache(args.cache_dir or default_dir(), table.identity, note=_note).save(table)
     if args.out:
         write_atomic(args.out, table.to_json())
-    known = before is not None and before.correction == table.correction
-    found = None if known else _fresh(args, table, device)
     show_progress(1.0, "")
     if args.json:
-        return json.dumps({"table": table.to_dict(), "fresh": found and summary(found)}, indent=1)
-    fresh = [fresh_text(found)] if found else []
+        return json.dumps({"table": table.to_dict()}, indent=1)
     written = [f"written to {args.out}: --latency {args.out} uses it anywhere"] if args.out else []
-    return "\n".join([table_text(table), *fresh, *written])
+    return "\n".join([table_text(table), fresh_text(table.fresh), *written])
 
 
 def _build_s(args: argparse.Namespace) -> float:
@@ -195,16 +195,19 @@ def _stored(args: argparse.Namespace, device: "Runtime") -> "LatencyTable | None
     return Cache(args.cache_dir or default_dir(), device.identity(space.resolution), note=lambda _: None).table()
 
 
-def _fresh(args: argparse.Namespace, table: "LatencyTable", device: "Runtime") -> "Check":
-    """A new table against networks that it was not fitted to."""
+def _judged(args: argparse.Namespace, table: "LatencyTable", device: "Runtime") -> "LatencyTable":
+    """A table after networks that it was not fitted to."""
+    from search.latency.build import judged
     from search.latency.check import check, networks_to_check
 
     specs = networks_to_check(_space(args, table.identity["resolution"]), count=FRESH, seed=0)
     seconds = FRESH_SHARE * _build_s(args)
-    return check(
+    found = check(
         table, specs, seconds=seconds, runtime=device,
         progress=lambda share, _: show_progress(share, f"measuring {FRESH} fresh networks"),
     )  # fmt: skip
+    pairs = zip(found.predicted, found.measured, strict=True)
+    return judged(table, [predicted.latency_ms / measured.latency_ms - 1 for predicted, measured in pairs])
 
 
 def _run_check(args: argparse.Namespace) -> str:
@@ -329,14 +332,15 @@ def _run_predict(args: argparse.Namespace) -> str:
 
 def _run_adapt(args: argparse.Namespace) -> str:
     table = read_table(args.latency)
+    pixels = table.identity["resolution"]
+    if args.resolution not in (None, pixels):
+        raise InvalidTable(f"--resolution must be that of the table {args.latency}, {pixels} px, got {args.resolution}")
     from search.latency.adapt import NETWORKS, adapt, check_networks, networks_to_measure
     from search.latency.measure import measure_here
     from search.latency.report import table_text
 
     device = _device(args)
-    specs = networks_to_measure(
-        _space(args, table.identity["resolution"]), count=args.networks or NETWORKS, seed=args.seed
-    )
+    specs = networks_to_measure(_space(args, pixels), count=args.networks or NETWORKS, seed=args.seed, table=table)
     check_networks(table, specs)  # a mistake is told before anything is measured
     check_writable(args.out)
     found, pace = measure_here(

@@ -7,31 +7,54 @@ import random
 from collections.abc import Sequence
 
 from search.latency.build import shallow
-from search.latency.fit import fit
+from search.latency.fit import fit, informative
 from search.latency.pace import Pace
-from searchspace.errors import InvalidArgument
-from searchspace.graph import lower
+from searchspace.errors import InvalidArgument, MissingLatency
+from searchspace.graph import Signature, lower
 from searchspace.latency import Identity, LatencyTable
 from searchspace.space import SearchSpace
 from searchspace.spec import NetworkSpec
 
 FEWEST = 4
 NETWORKS = 10
+POOL = 300  # random networks of which the most informative are measured
 
 
-def networks_to_measure(space: SearchSpace, *, count: int = NETWORKS, seed: int = 0) -> list[NetworkSpec]:
-    """Random networks of a space, every third one shallow, so that small and large ones are among them."""
+def networks_to_measure(
+    space: SearchSpace, *, count: int = NETWORKS, seed: int = 0, table: LatencyTable | None = None
+) -> list[NetworkSpec]:  # fmt: skip
+    """Random networks of a space, every third one shallow, so that small and large ones are among them; with the
+    `table` that is to be adapted, those of POOL that tell the most. Raises MissingLatency where it prices too few."""
     rng = random.Random(f"networks to adapt to {seed}")
-    spaces = [shallow(space) if index % 3 == 2 else space for index in range(count)]
-    return [one.spec(one.sample(rng)) for one in spaces]
+    spaces = [shallow(space) if index % 3 == 2 else space for index in range(max(count, POOL) if table else count)]
+    specs = [one.spec(one.sample(rng)) for one in spaces]
+    if table is None:
+        return specs
+    priced = [spec for spec in specs if _is_priced(table, spec)]
+    pool = priced if len(priced) >= count else specs
+    graphs = [lower(spec) for spec in pool]
+    return [pool[place] for place in informative(_kernels(table, pool), graphs, count)]
+
+
+def _is_priced(table: LatencyTable, spec: NetworkSpec) -> bool:
+    try:
+        table.predict(lower(spec))
+    except MissingLatency:
+        return False
+    return True
 
 
 def check_networks(table: LatencyTable, specs: Sequence[NetworkSpec]) -> None:
     """Raises InvalidArgument for fewer than 4 networks, MissingLatency for one that `table` cannot price."""
     if len(specs) < FEWEST:
         raise InvalidArgument(f"adapt needs at least {FEWEST} networks, got {len(specs)}")
-    for spec in specs:
-        table.latency_ms(lower(spec))
+    _kernels(table, specs)
+
+
+def _kernels(table: LatencyTable, specs: Sequence[NetworkSpec]) -> dict[Signature, float]:
+    """Those of the table, and those that it lacks of `specs` as it estimates them."""
+    layers = {layer.signature: layer for spec in specs for layer in lower(spec).layers}
+    return {**{signature: table.kernel_ms(layer) for signature, layer in layers.items()}, **table.kernels}
 
 
 def adapt(
@@ -40,9 +63,9 @@ def adapt(
 ) -> LatencyTable:  # fmt: skip
     """The table of the device `identity`, on which `specs` take `measured_ms`, stated at `pace`.
 
-    Every kernel of `table` gets a time there. `relative_error` is that of networks left out in turn. Raises
-    InvalidArgument for fewer than 4 networks or times that are not above 0, MissingLatency for a network that `table`
-    cannot price.
+    Every kernel of `table` gets a time there; those that it lacks are estimated for the fit. `relative_error` is that
+    of networks left out in turn. Raises InvalidArgument for fewer than 4 networks or times that are not above 0,
+    MissingLatency for a network of a kind of kernels that `table` has none of.
     """
     check_networks(table, specs)
     if len(specs) != len(measured_ms):
@@ -51,6 +74,7 @@ def adapt(
         )
     if not all(0 < ms < float("inf") for ms in measured_ms):
         raise InvalidArgument(f"measured times must be above 0 ms, got {', '.join(map(str, measured_ms))}")
-    found = fit(table.kernels, specs, measured_ms)
+    found = fit(_kernels(table, specs), specs, measured_ms)
+    kernels = {signature: found.kernels[signature] for signature in table.kernels}
     # Its kernels are no longer the loose ones of `table`: what is added must be measured as it is.
-    return LatencyTable(identity, pace.reference_ms, found.kernels, found.correction, drift=pace.drift)
+    return LatencyTable(identity, pace.reference_ms, kernels, found.correction, drift=pace.drift)

@@ -97,6 +97,18 @@ def table_for(
     return table
 
 
+def judged(table: LatencyTable, fresh: Sequence[float]) -> LatencyTable:
+    """A built table after networks that it was not fitted to: their errors (predicted / measured - 1) count for its own
+    as those of the networks that were left out of the fit do.
+
+    Of those 26 alone it was 2.4 to 4.6 % where random networks were off by 2.1 to 3.2.
+    """
+    left_out = FIT_NETWORKS + FIT_SHALLOW
+    squares = table.relative_error**2 * (left_out - 2) + math.fsum(error * error for error in fresh)
+    error = math.sqrt(squares / (left_out - 2 + len(fresh)))
+    return replace(table, correction=table.correction._replace(relative_error=error), fresh=tuple(fresh))
+
+
 def shallow(space: SearchSpace) -> SearchSpace:
     """The networks of a space with the fewest layers in every stage."""
     return space.with_choices({f"{stage.name}.layers": (min(stage.layers),) for stage in space.stages})

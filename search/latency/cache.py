@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from search.latency.interleave import Reading
-from search.latency.pace import Pace, drift_of
+from search.latency.pace import USUAL, Pace, drift_of
 from search.latency.robust import quantile
 from searchspace.errors import InvalidArgument, InvalidTable, StorageError
 from searchspace.files import read_json, write_atomic
@@ -61,7 +61,7 @@ class Cache:
         """
         around = [reading.reference_ns for group in groups for readings in group for reading in readings]
         now, before = quantile(around, QUIET_SHARE) / 1e6, self.stored_pace()
-        known, quiet = (before.drift, min(now, before.reference_ms)) if before else (0.0, now)
+        known, quiet = (before.drift, min(now, before.reference_ms)) if before else (USUAL, now)
         pace = Pace(quiet, drift_of(groups, known))
         write_atomic(self.reference_path, json.dumps({**pace._asdict(), "identity": self._identity}))
         return pace

@@ -43,7 +43,7 @@ def fit(
     graphs = [lower(spec) for spec in specs]
     group = group_of if len(specs) >= _FEW else coarse_group_of
     groups = sorted({group(layer) for graph in graphs for layer in graph.layers})
-    rows = np.array([_row(kernels, graph, group, groups) for graph in graphs])
+    rows = _rows(kernels, graphs, group, groups)
     target = np.array(measured_ms, dtype=float)
     constant, each_ms, *factors = map(float, _solve(rows, target, _prior(rows, target)))
     loose = Loose(each_ms, dict(zip(groups, factors, strict=True)), _common(rows, target))
@@ -58,6 +58,32 @@ def deviation(errors: Sequence[float]) -> float:
     """The deviation of a further error like these n: that of Student's t with n degrees of freedom, n / (n - 2) times
     their mean square, since a deviation seen in few is itself uncertain."""
     return math.sqrt(math.fsum(error * error for error in errors) / max(1, len(errors) - 2))
+
+
+def informative(kernels: Mapping[Signature, float], graphs: Sequence[Graph], count: int) -> list[int]:
+    """The places of `count` networks that tell the most about the factors of another device: each next one is that of
+    which a fit to those before is least certain (a greedy D-optimal design).
+
+    Of a device simulated by ONNX Runtime's table, ten so chosen of 300 gave 88 % of networks within 10 %, ten random ones
+    81 % (to 1 thread, eager torch: 95 and 88 %).
+    """
+    groups = sorted({coarse_group_of(layer) for graph in graphs for layer in graph.layers})
+    rows = _rows(kernels, graphs, coarse_group_of, groups)
+    rows /= rows[:, 2:].sum(axis=1)[:, None]
+    rows[:, :2] /= rows[:, :2].mean(axis=0)
+    known, chosen = np.eye(rows.shape[1]) * (_NOISE / max(PRIORS[:-1])) ** 2, []
+    for _ in range(min(count, len(graphs))):
+        doubt = np.einsum("ij,jk,ik->i", rows, np.linalg.inv(known), rows)
+        doubt[chosen] = -1.0
+        chosen.append(int(doubt.argmax()))
+        known += np.outer(rows[chosen[-1]], rows[chosen[-1]])
+    return chosen
+
+
+def _rows(
+    kernels: Mapping[Signature, float], graphs: Sequence[Graph], group: Callable[[Layer], str], groups: Sequence[str]
+) -> Matrix:  # fmt: skip
+    return np.array([_row(kernels, graph, group, groups) for graph in graphs])
 
 
 def _row(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from search.latency.cache import Cache, Note, default_dir
 from search.latency.groups import groups
 from search.latency.interleave import Interleaver, Reading, Runtime, Timer
-from search.latency.pace import Pace, drift_of, pace_of
+from search.latency.pace import USUAL, Pace, drift_of, pace_of
 from search.latency.reference import REFERENCE, RESOLUTION
 from search.latency.robust import median_interval, quantile, weighted_median
 from search.latency.runtimes import runtime as named_runtime
@@ -92,8 +92,8 @@ def measure_here(
     in_turn, pace = [[readings[place] for place in group] for group in groups(specs)], cache.stored_pace()
     if pace is None:
         pace = cache.pace(in_turn)
-    elif not pace.drift:  # a few networks measured first told none
-        pace = pace._replace(drift=drift_of(in_turn))
+    elif pace.drift in (0.0, USUAL):  # a few networks measured first told none
+        pace = pace._replace(drift=drift_of(in_turn, pace.drift))
     return _stated(readings, pace), pace
 
 

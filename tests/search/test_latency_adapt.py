@@ -2,10 +2,12 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
+from statistics import fmean
 
 import pytest
 
-from search.latency.adapt import adapt, networks_to_measure
+from search.latency.adapt import POOL, adapt, networks_to_measure
 from search.latency.pace import Pace
 from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidArgument, MissingLatency
@@ -102,5 +104,32 @@ def test_too_few_networks_and_times_that_are_none_are_refused() -> None:
     ):
         with pytest.raises(InvalidArgument, match=rule):
             adapt(table, specs, times, identity=identity("d"), pace=Pace(3.0))
-    with pytest.raises(MissingLatency):
-        adapt(table, sample(10), [1.0] * 10, identity=identity("d"), pace=Pace(3.0))
+    without = replace(table, kernels={key: ms for key, ms in table.kernels.items() if key[0] != "se"})
+    with pytest.raises(MissingLatency, match="SE"):
+        adapt(without, measured, [1.0] * 10, identity=identity("d"), pace=Pace(3.0))
+
+
+def test_kernels_that_the_table_lacks_are_estimated_for_the_fit_and_stay_out_of_it() -> None:
+    measured, fresh = networks_to_measure(SPACE), sample(40)
+    table = table_of(fresh)
+    assert any(table.missing(lower(spec)) for spec in measured)
+    new = adapt(table, measured, [total(spec, there) for spec in measured], identity=identity("e"), pace=Pace(3.0))
+    assert new.kernels.keys() == table.kernels.keys()
+    errors = sorted(abs(new.latency_ms(lower(spec)) / total(spec, there) - 1) for spec in fresh)
+    assert errors[36] < 0.1
+
+
+def test_networks_chosen_by_the_table_tell_more_than_random_ones() -> None:
+    fresh = sample(40)
+    pool = networks_to_measure(SPACE, count=POOL)
+    table = table_of([*fresh, *pool])
+
+    def error(measured: list[NetworkSpec]) -> float:
+        rng = random.Random(0)
+        times = [total(spec, there) * (1 + rng.gauss(0, 0.02)) for spec in measured]
+        new = adapt(table, measured, times, identity=identity("f"), pace=Pace(3.0))
+        return fmean(abs(new.latency_ms(lower(spec)) / total(spec, there) - 1) for spec in fresh)
+
+    chosen = [error(networks_to_measure(SPACE, seed=seed, table=table)) for seed in range(3)]
+    assert fmean(chosen) < 0.8 * fmean(error(networks_to_measure(SPACE, seed=seed)) for seed in range(3))
+    assert networks_to_measure(SPACE, table=table) == networks_to_measure(SPACE, table=table)

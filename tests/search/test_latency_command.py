@@ -12,7 +12,7 @@ import pytest
 
 from search.latency.__main__ import main
 from search.latency.adapt import networks_to_measure
-from search.latency.build import MANY_S
+from search.latency.build import MANY_S, judged
 from search.latency.cache import Cache
 from search.latency.eager import Eager
 from search.latency.runtimes import runtime
@@ -166,14 +166,14 @@ def test_building_takes_the_seconds_asked_for(tmp_path: Path, monkeypatch: pytes
         return _table(64)
 
     monkeypatch.setattr("search.latency.build.table_for", built)
-    monkeypatch.setattr("search.latency.__main__._fresh", lambda *_: None)
+    monkeypatch.setattr("search.latency.__main__._judged", lambda _, table, __: judged(table, [0.01]))
     for flags in (["build"], ["build", "--seconds", "30"]):
         assert main([*flags, "--resolution", "64", "--cache-dir", str(tmp_path)]) == 0
     assert asked == [MANY_S, 30.0]
 
 
 def test_a_table_is_written_to_a_file_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = _table(64)
+    table = judged(_table(64), [0.02, -0.01])
     monkeypatch.setattr("search.latency.build.table_for", lambda *_, **__: table)
     Cache(tmp_path, Eager().identity(64), note=lambda _: None).save(table)
     flags = ["build", "--resolution", "64", "--cache-dir", str(tmp_path)]
@@ -187,10 +187,16 @@ def test_a_new_table_is_checked_by_fresh_networks(
     monkeypatch.setattr("search.latency.build.table_for", lambda *_, **__: _table(64))
     flags = ["build", "--resolution", "64", "--cache-dir", str(tmp_path), "--seconds", "1"]
     assert main(flags) == 0
-    assert "12 fresh networks of the space, predicted and measured: " in capsys.readouterr().out
-    Cache(tmp_path, Eager().identity(64), note=lambda _: None).save(_table(64))
+    told = capsys.readouterr().out
+    assert "20 fresh networks of the space, predicted and measured: " in told
+    kept = Cache(tmp_path, Eager().identity(64), note=lambda _: None).table()
+    assert kept is not None
+    assert len(kept.fresh) == 20
+    assert kept == judged(_table(64), kept.fresh)
+    monkeypatch.setattr("search.latency.build.table_for", lambda *_, **__: kept)
+    monkeypatch.setattr("search.latency.__main__._judged", None)  # not measured again, and told again
     assert main(flags) == 0
-    assert "fresh" not in capsys.readouterr().out
+    assert capsys.readouterr().out == told
 
 
 def test_a_table_is_adapted_to_what_is_measured_here(
@@ -207,7 +213,7 @@ def test_a_table_is_adapted_to_what_is_measured_here(
         assert main([*flags, "--networks", "3"]) == 2
         assert "at least 4 networks, got 3" in capsys.readouterr().err
         assert main([*flags, "--resolution", "96"]) == 2
-        assert "has no kernel" in capsys.readouterr().err
+        assert "must be that of the table" in capsys.readouterr().err
     assert main(flags) == 0
     assert "adapted from" in capsys.readouterr().out
     new = read_table(tmp_path / "here.json")

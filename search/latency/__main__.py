@@ -276,6 +276,9 @@ def _given_table(args: argparse.Namespace) -> "LatencyTable | None":
                     f"{args.latency} is a table of {flag} {own[flag]}, got --{flag} {value}: measure one for that with "
                     f"python -m search.latency build --{flag} {value}"
                 )
+    pixels = table.identity["resolution"]
+    if args.resolution not in (None, pixels):
+        _note(f"the table is of {pixels} px: its kernels at {args.resolution} px are estimated")
     return table
 
 

@@ -150,6 +150,22 @@ def test_a_table_of_another_setting_than_asked_is_refused(tmp_path: Path, capsys
             assert f"is a table of {flag} {own}, got --{flag} {asked}" in capsys.readouterr().err
 
 
+def test_a_table_of_another_resolution_than_asked_is_told_and_estimates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def checked(*_: object, **__: object) -> None:
+        raise InvalidArgument("enough")
+
+    monkeypatch.setattr("search.latency.check.check", checked)
+    (tmp_path / "t.json").write_text(_table(64).to_json())
+    for action in (["check", "--no-zoo"], ["predict", "--network", "mnasnet_a1"]):
+        for resolution, told in (("96", True), ("64", False), (None, False)):
+            asked = ["--resolution", resolution] if resolution else []
+            main([*action, "--latency", str(tmp_path / "t.json"), *asked])
+            note = "the table is of 64 px: its kernels at 96 px are estimated"
+            assert (note in capsys.readouterr().err) == told
+
+
 def test_a_table_of_another_device_checks_nothing_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = _table(64)
     other = replace(table, identity={**table.identity, "machine": "a phone"})

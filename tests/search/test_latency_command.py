@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -247,6 +248,7 @@ def test_a_check_tells_of_its_figures_coverage_and_the_worst(
         assert figure in out
     assert "measure within their interval" in out
     assert out.count("off by") == 3
+    assert len(re.findall(r"predicted \d+\.\d\d ms \(\d+\.\d\d to \d+\.\d\d\), measured \d+\.\d\d ms", out)) == 3
     assert "most wrong: " in out
 
 

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, TypedDict
 from searchspace.errors import InvalidTable, MissingLatency
 from searchspace.estimate import Estimate, Estimator, coarse_group_of, group_of, layer_of
 from searchspace.files import storage_error
-from searchspace.graph import OPS, Graph, Layer, Signature
+from searchspace.graph import OPS, Graph, Layer, Signature, lower
+from searchspace.spec import NetworkSpec
 
 SCHEMA = 2
 MOST_DRIFT = 0.5
@@ -90,8 +91,8 @@ AS_THEY_ARE = Loose(0.0, {}, 1.0)
 class LatencyTable:
     """Kernels by `Layer.signature` in ms at the reference's quiet speed `reference_ms`, as they are in networks, and
     the fit to networks. `loose` says what they were made of, for kernels that are added; `drift` how much less than the
-    reference networks slow down where the machine is slow (see search.latency.pace); `fresh` predicted / measured - 1 of
-    networks of the space that were measured after the fit."""
+    reference networks slow down where the machine is slow (see search.latency.pace); `fresh` the predicted / measured
+    - 1 of networks of the space that were measured after the fit."""
 
     identity: Identity
     reference_ms: float
@@ -115,13 +116,15 @@ class LatencyTable:
             total = sum(self._measured_ms(layer) for layer in graph.layers)
         return self._whole(total)
 
-    def predict(self, graph: Graph, confidence: float = 0.9) -> Prediction:
-        """Predicted latency of any network, at any resolution: kernels that the table lacks are estimated from those of
-        their kind (see searchspace.estimate).
+    def predict(self, network: NetworkSpec | Graph, confidence: float = 0.9) -> Prediction:
+        """Predicted latency in ms of any network, at any resolution, and the interval in which it measures with the
+        probability `confidence`: kernels that the table lacks are estimated from those of their kind (see
+        searchspace.estimate). A spec is lowered first; who has its graph already saves that by giving the graph.
 
         The errors of estimated kernels count as independent of each other and of the table's own error. Raises
         MissingLatency naming the first layer of a kind that the table has none of.
         """
+        graph = lower(network) if isinstance(network, NetworkSpec) else network
         kernels = self.kernels
         try:
             latency_ms = self._whole(sum([kernels[layer.signature] for layer in graph.layers]))

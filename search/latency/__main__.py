@@ -18,7 +18,6 @@ from searchspace.latency import AS_THEY_ARE, read_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from search.latency.check import Check
     from search.latency.interleave import Runtime
     from search.latency.measure import Measurement
     from searchspace.latency import Identity, LatencyTable
@@ -47,6 +46,8 @@ examples:
   python -m search.latency adapt --latency eager.json --runtime onnxruntime --out ort.json    from 10 networks
   python -m search.latency export --folder phone/    ONNX files and a CSV to fill, for a device without Python
   python -m search.latency import --folder phone/ --device "my phone" --threads 4 --out phone.json
+  python -m search.latency adapt --latency phone.json --folder tv/ --device "my TV" --threads 4 --out tv.json
+                                                     the same from the times of networks/ alone
   python -m search.latency build --threads 1         a table for one thread
   python -m search.latency build --device cuda       and for a GPU, timed by its own events
   python -m search.latency check --runtime onnxruntime --networks 40
@@ -64,17 +65,23 @@ def parser() -> CommandParser:
     add = cli.add_argument
     add("action", choices=ACTIONS, help="build: measure the kernels that the table lacks; check: predict and measure "
         "random networks; measure: time given networks, interleaved; predict: what a table says of given networks; "
-        "adapt: make of another device's table one for this, by a few networks measured here; export, import: a "
-        "table of a device that runs no Python")  # fmt: skip
+        "adapt: make of another device's table one for this, by a few networks measured here, or for the device whose "
+        "times of networks stand in --folder; export, import: a table of a device that runs no Python")  # fmt: skip
     add("--network", action="append", metavar="NAME", help="measure, predict: a network of the zoo or a spec file "
         "(.json); give it again for more")  # fmt: skip
     add("--latency", type=Path, metavar="FILE", help="predict, check, adapt: a table that build --out wrote "
         "(default: this device's own; adapt: needed)")  # fmt: skip
-    add("--folder", type=Path, metavar="DIR", help="export: where to write; import: what was exported and filled in")
+    add(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="export: where to write; import: what was exported and filled in; "
+        "adapt: the same, of which only the networks' times are needed",
+    )
     add("--kernels", type=integer, metavar="N", help="export: so many kernels, those of the networks at least; others "
         "are estimated (default: 500)")  # fmt: skip
     add("--device", metavar="NAME", help="what eager torch computes on: cpu, cuda or mps (default: cpu; check "
-        "--latency: the table's); import: what the device is called in the table")  # fmt: skip
+        "--latency: the table's); import, adapt --folder: what the device is called in the table")  # fmt: skip
     add("--out", type=Path, metavar="FILE.json", help="build, adapt, import: write the table there, to take it along")
     add("--resolution", type=integer, metavar="PX", help="pixels of the networks (default: 224, or --latency's; "
         "measure, predict: their own)")  # fmt: skip
@@ -83,8 +90,8 @@ def parser() -> CommandParser:
     add(
         "--runtime",
         metavar="NAME",
-        help=f"what runs the networks: {', '.join(RUNTIMES)} (default: eager; check --latency: the table's); import: "
-        "what ran them there, any name",
+        help=f"what runs the networks: {', '.join(RUNTIMES)} (default: eager; check --latency: the table's); import, "
+        "adapt --folder: what ran them there, any name",
     )
     add("--dtype", choices=DTYPES, help="what the runtime computes in; not every one has each (default: fp32; check "
         "--latency: the table's)")  # fmt: skip
@@ -138,11 +145,13 @@ def _check_flags(args: argparse.Namespace) -> None:
         raise InvalidArgument(f"{action} needs --folder, the place of the ONNX files")
     if action == "import" and not (args.out and args.device and args.threads):
         raise InvalidArgument("import needs --device NAME, --threads N and --out FILE.json, for the table's identity")
+    if action == "adapt" and args.folder:
+        _check_folder_flags(args)
     belongs = (
         ("--network", given, ("measure", "predict")),
         ("--again", args.again, ("build",)),
         ("--out", args.out, ("build", "adapt", "import")),
-        ("--folder", args.folder, ("export", "import")),
+        ("--folder", args.folder, ("adapt", "export", "import")),
         ("--kernels", args.kernels, ("export",)),
         ("--dtype", args.dtype, tuple(action for action in ACTIONS if action not in ("export", "import"))),
         ("--device", args.device, tuple(action for action in ACTIONS if action != "export")),
@@ -156,6 +165,16 @@ def _check_flags(args: argparse.Namespace) -> None:
     for flag, value, actions in belongs:
         if value and action not in actions:
             raise InvalidArgument(f"{flag} belongs to {_listed(actions)}, got {action}; see --help")
+
+
+def _check_folder_flags(args: argparse.Namespace) -> None:
+    if not (args.device and args.threads):
+        raise InvalidArgument("adapt --folder needs --device NAME and --threads N, for the table's identity")
+    for name in ("networks", "seconds", "dtype", "resolution", "space"):
+        if getattr(args, name):
+            raise InvalidArgument(
+                f"--{name} belongs to what is measured here, adapt --folder takes what {args.folder} holds"
+            )
 
 
 def _listed(actions: tuple[str, ...]) -> str:
@@ -259,6 +278,9 @@ def _given_table(args: argparse.Namespace) -> "LatencyTable | None":
                     f"{args.latency} is a table of {flag} {own[flag]}, got --{flag} {value}: measure one for that with "
                     f"python -m search.latency build --{flag} {value}"
                 )
+    pixels = table.identity["resolution"]
+    if args.resolution not in (None, pixels):
+        _note(f"the table is of {pixels} px: its kernels at {args.resolution} px are estimated")
     return table
 
 
@@ -335,6 +357,8 @@ def _run_adapt(args: argparse.Namespace) -> str:
     pixels = table.identity["resolution"]
     if args.resolution not in (None, pixels):
         raise InvalidTable(f"--resolution must be that of the table {args.latency}, {pixels} px, got {args.resolution}")
+    if args.folder:
+        return _adapted_to_folder(args, table)
     from search.latency.adapt import NETWORKS, adapt, check_networks, networks_to_measure
     from search.latency.measure import measure_here
     from search.latency.report import table_text
@@ -354,11 +378,26 @@ def _run_adapt(args: argparse.Namespace) -> str:
     )  # fmt: skip
     write_atomic(args.out, new.to_json())
     if args.json:
-        return json.dumps({"table": new.to_dict(), "networks": len(specs)}, indent=1)
+        return json.dumps({"table": new.to_dict(), "networks": len(specs), "written": str(args.out)}, indent=1)
     return (
         f"{table_text(new)}\n"
         f"adapted from {args.latency} by {len(specs)} networks measured here{_noisy(found)}; written to {args.out}\n"
         f"next: python -m search.latency check --latency {args.out}"
+    )
+
+
+def _adapted_to_folder(args: argparse.Namespace, table: "LatencyTable") -> str:
+    """The table of a device that runs no Python, from the times of its networks alone."""
+    from search.latency.portable import adapt_to
+    from search.latency.report import table_text
+
+    new = adapt_to(table, args.folder, device=args.device, runtime=args.runtime or "onnx", threads=args.threads)
+    write_atomic(args.out, new.to_json())
+    if args.json:
+        return json.dumps({"table": new.to_dict(), "written": str(args.out)}, indent=1)
+    return (
+        f"{table_text(new)}\nadapted from {args.latency} by the networks of {args.folder}; written to {args.out}\n"
+        f"next: python -m search.latency predict --network mobilenet_v2 --latency {args.out}"
     )
 
 

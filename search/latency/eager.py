@@ -19,7 +19,7 @@ from searchspace.latency import SCHEMA, Identity
 from searchspace.nn import fold_batch_norm, untrained
 from searchspace.spec import NetworkSpec
 
-GPU_CALLS = 5  # of a network in one timed call: the first of a row is often slower
+GPU_CALLS = 5  # of a network, or of blocks, in one reading: the first of a row is often slower
 
 
 class Eager:
@@ -67,7 +67,7 @@ class Eager:
             clock.mark()
             return clock.stop()
 
-        return call if self._device == "cpu" else lambda: sorted(call() for _ in range(GPU_CALLS))[GPU_CALLS // 2]
+        return self._reading(call)
 
     def kernels(self, blocks: Sequence[PlacedBlock]) -> Timer:
         """Blocks one after the other, each with an input that was just written, as a network leaves it.
@@ -98,7 +98,7 @@ class Eager:
                 block(fresh)
             return [ns for ns, kept in zip(clock.stop(), wanted[1:], strict=True) if kept]
 
-        return call
+        return self._reading(call)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -110,6 +110,12 @@ class Eager:
                 yield
         finally:
             torch.set_num_threads(before)
+
+    def _reading(self, call: Callable[[], list[int]]) -> Timer:
+        """One call; on a GPU each part's median of GPU_CALLS calls."""
+        if self._device == "cpu":
+            return call
+        return lambda: [sorted(part)[GPU_CALLS // 2] for part in zip(*(call() for _ in range(GPU_CALLS)), strict=True)]
 
     def _named(self, title: str) -> str:
         return title if self._device == "cpu" else f"{title} on {self._device}"

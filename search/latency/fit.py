@@ -64,8 +64,8 @@ def informative(kernels: Mapping[Signature, float], graphs: Sequence[Graph], cou
     """The places of `count` networks that tell the most about the factors of another device: each next one is that of
     which a fit to those before is least certain (a greedy D-optimal design).
 
-    Of a device simulated by ONNX Runtime's table, ten so chosen of 300 gave 88 % of networks within 10 %, ten random ones
-    81 % (to 1 thread, eager torch: 95 and 88 %).
+    Of a device simulated by ONNX Runtime's table, ten so chosen of 300 gave 88 % of networks within 10 %, ten random
+    ones 81 % (by that of 1 thread, eager torch: 95 and 88 %).
     """
     groups = sorted({coarse_group_of(layer) for graph in graphs for layer in graph.layers})
     rows = _rows(kernels, graphs, coarse_group_of, groups)

@@ -18,8 +18,8 @@ from search.latency.interleave import Reading
 from searchspace.latency import MOST_DRIFT, LatencyTable
 
 FEWEST = 4  # subjects in a round that tell its speed apart from the noise of one of them
-# Of 15 networks of 3 to 30 ms in eager torch, over 20 minutes in which the reference took 1.0 to 1.9 times its quiet time:
-# 0.05 to 0.22 each. With 0.12 they were 1.5 % off from minute to minute, 2.4 % with none.
+# Of 15 networks of 3 to 30 ms in eager torch, over 15 minutes in which the reference took 1.0 to 1.9 times its quiet
+# time: 0.05 to 0.22 each. With 0.12 they were 1.5 % off from minute to minute, 2.4 % with none.
 USUAL = 0.12
 _APART = 0.08  # deviation of drifts from what is known of them
 

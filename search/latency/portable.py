@@ -1,5 +1,5 @@
 """Tables for devices that run no Python: `export` writes kernels and networks as ONNX files and a CSV to fill,
-`import_` makes the table of what was filled in.
+`import_` makes the table of what was filled in, `adapt_to` of the networks' times alone and another device's table.
 
 A kernel alone in a loop takes less than inside a network (0.47 to 0.64 of it was seen), so whole networks are timed as
 well: `adapt` finds a factor for each group of kernels from them.
@@ -11,8 +11,9 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from search.latency.adapt import adapt, networks_to_measure
+from search.latency.adapt import FEWEST, adapt, check_networks, networks_to_measure
 from search.latency.build import Progress
 from search.latency.kernels import placed_blocks, rough_cost
 from search.latency.onnx_kernels import kernel
@@ -21,7 +22,7 @@ from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.estimate import kind_of, layer_of
 from searchspace.files import read_json, storage_error, write_atomic
-from searchspace.graph import Layer, Signature, lower
+from searchspace.graph import Signature, lower
 from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable, read_kernel
 from searchspace.nn import untrained
 from searchspace.nn.onnx_model import to_onnx
@@ -57,6 +58,12 @@ All of a directory, in a shell (put your program and how its milliseconds are cu
 
 The networks matter most: kernels alone in a loop are faster than in a network, and these tell by how much. Rows may
 stand in any order; the header line may stay or go.
+
+The networks alone are enough where there is a table of another device (python -m search.latency build --out here.json
+on one that runs Python): leave the rows of kernels/ empty, and adapt that table instead of importing. It is quicker,
+and less accurate the more the devices differ:
+
+    python -m search.latency adapt --latency here.json --folder {folder} --device "NAME" --threads N --out device.json
 """
 
 
@@ -67,8 +74,13 @@ def export(
     """Write the folder; (kernels, networks) in it. All kernels of the networks are among them, and others of the space
     up to `kernels`, evenly of every kind; the rest is estimated later.
 
-    Raises InvalidArgument where onnx is not installed, StorageError.
+    Raises InvalidArgument for fewer networks than `import_` needs and where onnx is not installed, StorageError.
     """
+    if networks < FEWEST:
+        raise InvalidArgument(
+            f"export needs at least {FEWEST} networks, for import to fit the kernels to, got {networks}: give "
+            f"--networks {FEWEST} or more"
+        )
     specs = networks_to_measure(space, count=networks, seed=seed)
     chosen = _choose(space, specs, kernels)
     files = {f"kernels/k{number:04}.onnx": list(signature) for number, signature in enumerate(chosen)}
@@ -120,13 +132,22 @@ def _choose(space: SearchSpace, specs: Sequence[NetworkSpec], count: int) -> lis
     return [*needed, *(rest[index * len(rest) // more].signature for index in range(more))]
 
 
-def import_(folder: Path, *, device: str, runtime: str, threads: int) -> LatencyTable:
-    """The table of the filled-in folder. Its ms are the device's own: no reference was timed beside, so its
-    `reference_ms` is 1.
+class _Exported(NamedTuple):
+    """What a manifest says: kernels and networks by file, and their pixels."""
 
-    Raises StorageError for files that cannot be read, InvalidTable for a CSV with rows that are missing, unknown, given
-    twice, not above 0, or in another unit than the others.
-    """
+    kernels: dict[str, Signature]
+    specs: dict[str, NetworkSpec]
+    resolution: int
+
+    def identity(self, device: str, runtime: str, threads: int) -> Identity:
+        return Identity(
+            schema=SCHEMA, machine=device, runtime=runtime, threads=threads, dtype="float32", batch=1,
+            memory_format="runtime's own", resolution=self.resolution, versions={},
+        )  # fmt: skip
+
+
+def _exported(folder: Path) -> _Exported:
+    """The folder's manifest. Raises StorageError, InvalidTable for a damaged one."""
     manifest = read_json(folder / MANIFEST)
     try:
         resolution, sound = int(manifest["resolution"]), manifest["schema"] == SCHEMA
@@ -136,12 +157,44 @@ def import_(folder: Path, *, device: str, runtime: str, threads: int) -> Latency
         raise InvalidTable(f"{folder / MANIFEST} is damaged ({error}): export the folder again") from None
     if not sound:
         raise InvalidTable(f"{folder / MANIFEST} must have schema {SCHEMA}: export the folder again")
-    times = _times(folder / TIMES, {*kernels, *specs})
-    _same_unit(folder / TIMES, {name: layer_of(signature) for name, signature in kernels.items()}, times)
-    identity = Identity(
-        schema=SCHEMA, machine=device, runtime=runtime, threads=threads, dtype="float32", batch=1,
-        memory_format="runtime's own", resolution=resolution, versions={},
-    )  # fmt: skip
+    return _Exported(kernels, specs, resolution)
+
+
+def adapt_to(table: LatencyTable, folder: Path, *, device: str, runtime: str, threads: int) -> LatencyTable:
+    """`table`, of another device, adapted to the times of the folder's networks; those of kernels may be missing.
+
+    Raises StorageError for files that cannot be read, InvalidTable as `import_` does and for a table of another
+    resolution, MissingLatency for a table that lacks a kernel of the networks.
+    """
+    exported = _exported(folder)
+    if exported.resolution != table.identity["resolution"]:
+        raise InvalidTable(
+            f"the networks of {folder} are of {exported.resolution} px, the table to adapt of "
+            f"{table.identity['resolution']} px: give one of {exported.resolution} px, or export --resolution "
+            f"{table.identity['resolution']}"
+        )
+    specs = list(exported.specs.values())
+    check_networks(table, specs)
+    times = _times(folder / TIMES, {*exported.kernels, *exported.specs}, needed={*exported.specs})
+    expected = {name: table.predict(spec).latency_ms for name, spec in exported.specs.items()}
+    _same_unit(folder / TIMES, expected, times, what="networks", there="by the table to adapt")
+    measured = [times[name] for name in exported.specs]
+    return adapt(table, specs, measured, identity=exported.identity(device, runtime, threads), pace=Pace(1.0))
+
+
+def import_(folder: Path, *, device: str, runtime: str, threads: int) -> LatencyTable:
+    """The table of the filled-in folder. Its ms are the device's own: no reference was timed beside, so its
+    `reference_ms` is 1.
+
+    Raises StorageError for files that cannot be read, InvalidTable for a CSV with rows that are missing, unknown, given
+    twice, not above 0, or in another unit than the others.
+    """
+    exported = _exported(folder)
+    kernels, specs, _ = exported
+    times = _times(folder / TIMES, {*kernels, *specs}, needed={*kernels, *specs})
+    expected = {name: rough_cost(layer_of(signature)) for name, signature in kernels.items()}
+    _same_unit(folder / TIMES, expected, times, what="kernels", there="on a CPU")
+    identity = exported.identity(device, runtime, threads)
     alone = {signature: times[name] for name, signature in kernels.items()}
     table = LatencyTable(identity, 1.0, alone, Correction(1.0, 0.0, 0.0))
     measured = [times[name] for name in specs]
@@ -155,8 +208,9 @@ def import_(folder: Path, *, device: str, runtime: str, threads: int) -> Latency
     return adapt(table, list(specs.values()), measured, identity=identity, pace=Pace(1.0))
 
 
-def _times(path: Path, wanted: set[str]) -> dict[str, float]:
-    """ms by file. Raises InvalidTable naming the first row that is wrong, and how many are missing."""
+def _times(path: Path, wanted: set[str], *, needed: set[str]) -> dict[str, float]:
+    """ms by file, of `wanted` ones. Raises InvalidTable naming the first row that is wrong, and how many of the
+    `needed` are missing."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -185,30 +239,31 @@ def _times(path: Path, wanted: set[str]) -> dict[str, float]:
         if len(cells) > 2 or not 0 < ms < math.inf:
             raise InvalidTable(f"{where}: {name} needs one number of milliseconds above 0, got {','.join(cells[1:])!r}")
         times[name] = ms
-    missing = sorted(wanted - times.keys())
+    missing = sorted(needed - times.keys())
     if missing:
         some = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+        every = "file" if needed == wanted else "network"
         raise InvalidTable(
-            f"{path} must have a time for every file, {len(missing)} of {len(wanted)} are missing: {some}"
+            f"{path} must have a time for every {every}, {len(missing)} of {len(needed)} are missing: {some}"
         )
     return times
 
 
-def _same_unit(path: Path, layers: dict[str, Layer], times: dict[str, float]) -> None:
-    """A kernel that takes 100 times more or less than its size says, by what all others take, is in another unit; all
-    are, if they take 200 times more or less than on a CPU."""
-    ratios = {name: times[name] / rough_cost(layer) for name, layer in layers.items()}
+def _same_unit(path: Path, expected: dict[str, float], times: dict[str, float], *, what: str, there: str) -> None:
+    """A row that takes 100 times more or less than its size says, by what all others take, is in another unit; all
+    are, if they take 200 times more or less than the `expected` ms."""
+    ratios = {name: times[name] / ms for name, ms in expected.items()}
     middle = sorted(ratios.values())[len(ratios) // 2]
     if not 1 / _OTHER_UNIT < middle < _OTHER_UNIT:
         looks = "microseconds" if middle > 1 else "seconds"
         raise InvalidTable(
-            f"{path}: the kernels take {middle:.2g} times what they take on a CPU, which looks like {looks}: give all "
+            f"{path}: the {what} take {middle:.2g} times what they take {there}, which looks like {looks}: give all "
             "rows in milliseconds"
         )
     for name, ratio in ratios.items():
         if not 1 / _FAR < ratio / middle < _FAR:
             more = f"{ratio / middle:.0f} times more" if ratio > middle else f"{middle / ratio:.0f} times less"
             raise InvalidTable(
-                f"{path}: {name} takes {times[name]:g} ms, {more} than kernels of its size do here: is the row in "
+                f"{path}: {name} takes {times[name]:g} ms, {more} than {what} of its size do here: is the row in "
                 "another unit than milliseconds?"
             )

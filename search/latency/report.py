@@ -106,7 +106,8 @@ def check_text(found: Check) -> str:
         spec, predicted = found.specs[place], found.predicted[place]
         lines.append(
             f"off by {predicted.latency_ms / real[place] - 1:+.1%}: {spec.name} at {spec.resolution} px, predicted "
-            f"{predicted.latency_ms:.2f} ms, measured {real[place]:.2f} ms"
+            f"{predicted.latency_ms:.2f} ms ({predicted.low_ms:.2f} to {predicted.high_ms:.2f}), measured "
+            f"{real[place]:.2f} ms"
             + ("; most wrong: " if layers else "")
             + ", ".join(f"{one.layer} ({one.predicted_ms:.2f} for {one.measured_ms:.2f})" for one in layers)
         )

@@ -1,51 +1,47 @@
 """What the command prints: the list of networks or one of them, as text for a person, as a dict for a machine."""
 
 import shlex
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from searchspace.cost import Costs, costs
 from searchspace.describe import short, stage_rows, stage_table, table
-from searchspace.graph import lower
-from searchspace.latency import LatencyTable
+from searchspace.errors import MissingLatency
+from searchspace.graph import Graph, lower
+from searchspace.latency import LatencyTable, Prediction
 from searchspace.latency import describe as describe_identity
 from searchspace.serialize import spec_to_dict
 from searchspace.spec import NetworkSpec
 from searchspace.zoo.catalogue import describe, entry, get, published
 from searchspace.zoo.entry import Published
 
-_LACKING, _ELSEWHERE = "lacks kernels", "other resolution"
-
 
 class Row(NamedTuple):
-    """One network as it is listed; `latency_ms` is None without a table, and `gap` says why where there is one."""
+    """One network as it is listed; `predicted` is None without a table, and where the table has no kernel of a kind."""
 
     name: str
     spec: NetworkSpec
     cost: Costs
     published: Published | None
-    latency_ms: float | None
-    gap: str | None
+    predicted: Prediction | None
 
 
 def price(name: str, options: dict[str, Any], latencies: LatencyTable | None) -> Row:
-    """The network `name` with these options of `zoo.get`, its costs, and its latency where the table has it."""
+    """The network `name` with these options of `zoo.get`, its costs, and its latency where the table can tell it."""
     spec = get(name, **options)
     graph = lower(spec)
-    gap = latency_ms = None
-    if latencies is not None:
-        if spec.resolution != latencies.identity["resolution"]:
-            gap = _ELSEWHERE
-        elif latencies.missing(graph):
-            gap = _LACKING
-        else:
-            latency_ms = latencies.latency_ms(graph)
     # A figure of ImageNet belongs to its 1000 classes; the padding is the implementation's business.
     asked = {option: value for option, value in options.items() if option not in ("classes", "padding")}
     known = published(name, **asked) if spec.classes == 1000 else None
-    return Row(name, spec, costs(graph), known, latency_ms, gap)
+    return Row(name, spec, costs(graph), known, latencies and _predicted(graph, latencies))
+
+
+def _predicted(graph: Graph, latencies: LatencyTable) -> Prediction | None:
+    try:
+        return latencies.predict(graph)
+    except MissingLatency:
+        return None
 
 
 def list_dict(rows: Sequence[Row], latencies: LatencyTable | None) -> dict[str, Any]:
@@ -57,7 +53,7 @@ def list_dict(rows: Sequence[Row], latencies: LatencyTable | None) -> dict[str, 
 
 
 def _row_dict(row: Row) -> dict[str, Any]:
-    known = row.published
+    known, predicted = row.published, row.predicted
     return {
         "name": row.name,
         "title": entry(row.name).title,
@@ -67,7 +63,10 @@ def _row_dict(row: Row) -> dict[str, Any]:
         "macs": row.cost.macs,
         "top1": known and known.top1,
         "top1_source": known and known.source,
-        "latency_ms": row.latency_ms,
+        "latency_ms": predicted and predicted.latency_ms,
+        "latency_low_ms": predicted and predicted.low_ms,
+        "latency_high_ms": predicted and predicted.high_ms,
+        "estimated_layers": predicted and len(predicted.estimated),
         "fingerprint": row.spec.fingerprint(),
     }
 
@@ -96,9 +95,9 @@ def list_text(rows: Sequence[Row], options: dict[str, Any], latencies: LatencyTa
         for row in rows
     ]  # fmt: skip
     if latencies is not None:
-        headers.insert(5, "ms")
+        headers[5:5] = ["ms", "(low-high)", "estimated"]
         for line, row in zip(lines, rows, strict=True):
-            line.insert(5, "-" if row.latency_ms is None else f"{row.latency_ms:.2f}")
+            line[5:5] = _latency_cells(row)
     given = "".join(f", {option} {value}" for option, value in options.items())
     legend = 'top-1: ImageNet, as the paper prints it for exactly this network; "-" where it prints none'
     parts = [
@@ -116,17 +115,41 @@ def _source(row: Row) -> str:
 
 
 def _latency_text(rows: Sequence[Row], latencies: LatencyTable) -> str:
-    """What the ms are of, and why some are missing."""
-    gaps = Counter(row.gap for row in rows)
-    lines = [f"ms: predicted for {describe_identity(latencies.identity)}; own error {latencies.relative_error:.1%}"]
-    if gaps[_LACKING]:
-        lines.append(f"-: the table lacks kernels of {gaps[_LACKING]} networks; {_build(latencies)} adds them")
-    if gaps[_ELSEWHERE]:
-        resolution = latencies.identity["resolution"]
+    """What the ms are of, which of them are estimates, and why some are missing."""
+    lines = [
+        f"ms: predicted for {describe_identity(latencies.identity)}; own error {latencies.relative_error:.1%}",
+        "low-high: where 9 of 10 such networks measure",
+    ]
+    if any(row.predicted and row.predicted.estimated for row in rows):
+        lines.append(f"~: layers whose kernels the table lacks and estimates; {_build(latencies)} measures the zoo's")
+    resolution, others = latencies.identity["resolution"], _elsewhere(rows, latencies)
+    if others:
         lines.append(
-            f"-: the table is for {resolution} px, {gaps[_ELSEWHERE]} networks are not; give --resolution {resolution}"
+            f"the table is for {resolution} px, {others} networks are not: their kernels are estimated; give "
+            f"--resolution {resolution}"
         )
+    lacking = sum(row.predicted is None for row in rows)
+    if lacking:
+        adds = f"{_build(latencies)} adds them"
+        lines.append(f"-: {lacking} networks have kinds of kernels that the table has none of; {adds}")
     return "\n".join(lines)
+
+
+def _elsewhere(rows: Sequence[Row], latencies: LatencyTable) -> int:
+    """How many networks are estimated for being of another resolution than the table."""
+    return sum(row.predicted is not None and row.spec.resolution != latencies.identity["resolution"] for row in rows)
+
+
+def _latency_cells(row: Row) -> list[str]:
+    """ms, (low-high), and how many layers are estimates: "-" where there is no prediction."""
+    if row.predicted is None:
+        return ["-", "-", "-"]
+    latency_ms, low_ms, high_ms, estimated = row.predicted
+    return [f"{latency_ms:.2f}", f"({low_ms:.2f}-{high_ms:.2f})", _estimated(row, len(estimated))]
+
+
+def _estimated(row: Row, count: int) -> str:
+    return f"~{count}/{len(lower(row.spec).layers)}" if count else "0"
 
 
 def _build(latencies: LatencyTable) -> str:
@@ -175,9 +198,22 @@ def _flag(option: str, value: object) -> str:
 
 
 def _latency_line(row: Row, latencies: LatencyTable) -> str:
-    if row.latency_ms is not None:
-        return f"predicted latency {row.latency_ms:.2f} ms ({describe_identity(latencies.identity)})"
-    if row.gap == _ELSEWHERE:
-        return f"predicted latency -: the table is for {latencies.identity['resolution']} px"
-    missing = len(latencies.missing(lower(row.spec)))
-    return f"predicted latency -: the table lacks {missing} of its layers; {_build(latencies)} adds the zoo's own"
+    if row.predicted is None:
+        return f"predicted latency -: the table has no kernels of some of its kinds; {_build(latencies)} adds the zoo's"
+    latency_ms, low_ms, high_ms, estimated = row.predicted
+    line = (
+        f"predicted latency {latency_ms:.2f} ms, {low_ms:.2f} to {high_ms:.2f} in 9 of 10 "
+        f"({describe_identity(latencies.identity)})"
+    )
+    if not estimated:
+        return line
+    share = f"{len(estimated)} of its {len(lower(row.spec).layers)}"
+    return f"{line}\n~ the kernels of {share} layers are estimated{_why(row, latencies)}"
+
+
+def _why(row: Row, latencies: LatencyTable) -> str:
+    """What to do about estimated kernels."""
+    resolution = latencies.identity["resolution"]
+    if row.spec.resolution != resolution:
+        return f": the table is for {resolution} px; give --resolution {resolution}"
+    return f"; {_build(latencies)} measures the zoo's own"

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -150,6 +151,22 @@ def test_a_table_of_another_setting_than_asked_is_refused(tmp_path: Path, capsys
             assert f"is a table of {flag} {own}, got --{flag} {asked}" in capsys.readouterr().err
 
 
+def test_a_table_of_another_resolution_than_asked_is_told_and_estimates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def checked(*_: object, **__: object) -> None:
+        raise InvalidArgument("enough")
+
+    monkeypatch.setattr("search.latency.check.check", checked)
+    (tmp_path / "t.json").write_text(_table(64).to_json())
+    for action in (["check", "--no-zoo"], ["predict", "--network", "mnasnet_a1"]):
+        for resolution, told in (("96", True), ("64", False), (None, False)):
+            asked = ["--resolution", resolution] if resolution else []
+            main([*action, "--latency", str(tmp_path / "t.json"), *asked])
+            note = "the table is of 64 px: its kernels at 96 px are estimated"
+            assert (note in capsys.readouterr().err) == told
+
+
 def test_a_table_of_another_device_checks_nothing_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = _table(64)
     other = replace(table, identity={**table.identity, "machine": "a phone"})
@@ -237,6 +254,7 @@ def test_a_check_tells_of_its_figures_coverage_and_the_worst(
         assert figure in out
     assert "measure within their interval" in out
     assert out.count("off by") == 3
+    assert len(re.findall(r"predicted \d+\.\d\d ms \(\d+\.\d\d to \d+\.\d\d\), measured \d+\.\d\d ms", out)) == 3
     assert "most wrong: " in out
 
 

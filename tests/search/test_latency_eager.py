@@ -57,6 +57,39 @@ def test_measuring_leaves_a_module_in_training_mode_with_its_batch_norms(tmp_pat
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
 
 
+class UnsteadyClock:
+    """The first of five calls is a hundred times as slow as the others; a part takes longer the later it comes."""
+
+    def __init__(self) -> None:
+        self.calls = self.marks = 0
+
+    def start(self) -> None:
+        self.calls, self.marks = self.calls + 1, 0
+
+    def mark(self) -> None:
+        self.marks += 1
+
+    def stop(self) -> list[int]:
+        number = (self.calls - 1) % 5
+        step = 1000 if number == 0 else 9 + number % 2
+        return [step + place for place in range(self.marks - 1)]
+
+
+def test_a_reading_on_a_gpu_is_each_part_s_median_of_five_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = UnsteadyClock()
+    monkeypatch.setattr("search.latency.eager.clock_of", lambda _: clock)
+    spec = SPACE.spec(SPACE.corner("smallest"))
+    device, blocks = Eager("cpu:0"), placed_blocks(SPACE)[:3]  # not "cpu" to it: as on a GPU
+    network, kernels = device.network(spec), device.kernels(blocks)
+    with device.quiet():
+        assert (network(), clock.calls) == ([10], 5)
+        parts = kernels()
+        assert clock.calls == 10
+    assert len(parts) == sum(len(block.layers) for block in blocks)
+    assert parts == sorted(parts)
+    assert max(parts) < 100
+
+
 def test_help_of_the_command_does_not_import_torch() -> None:
     code = (
         "import sys; from search.latency.__main__ import parser; parser().format_help(); "

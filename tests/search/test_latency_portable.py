@@ -4,19 +4,20 @@ import json
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from search.latency.__main__ import main
 from search.latency.onnx_kernels import kernel
-from search.latency.portable import MANIFEST, README, TIMES, export, import_
+from search.latency.portable import MANIFEST, README, TIMES, adapt_to, export, import_
 from searchspace import zoo
 from searchspace.cost import layer_params_macs
-from searchspace.errors import InvalidArgument, InvalidTable
+from searchspace.errors import InvalidArgument, InvalidTable, MissingLatency
 from searchspace.estimate import kind_of, layer_of
 from searchspace.graph import Layer, lower
-from searchspace.latency import read_table
+from searchspace.latency import Correction, LatencyTable, read_table
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.serialize import spec_from_json
 from searchspace.space import SearchSpace
@@ -89,8 +90,80 @@ def test_the_folder_says_how_to_time_it_and_what_comes_next(exported: Path) -> N
         "milliseconds",
         TIMES,
         f"import --folder {exported}",
+        f"adapt --latency here.json --folder {exported}",
     ):
         assert part in text
+
+
+def elsewhere(folder: Path) -> LatencyTable:
+    """A table of a device that is 3 times as fast."""
+    table = import_(folder, device="a tablet", runtime="onnx", threads=2)
+    space, rng, kernels = small_space(), random.Random(2), dict(table.kernels)
+    for _ in range(60):
+        kernels |= {layer.signature: device(layer) for layer in lower(space.spec(space.sample(rng))).layers}
+    faster = {signature: device(layer_of(signature)) / 3 for signature in kernels}
+    return replace(table, kernels=faster, correction=Correction(1.0, 0.1, 0.03))
+
+
+def only_networks(name: str, ms: float) -> str:
+    return f"{ms:.6f}" if name.startswith("networks") else ""
+
+
+def test_a_table_of_another_device_is_adapted_to_a_folder_whose_networks_alone_were_timed(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(exported)
+    table, imported = elsewhere(exported), import_(exported, device="my phone", runtime="onnx", threads=4)
+    (tmp_path / "tablet.json").write_text(table.to_json())
+    fill(exported, only_networks)
+    flags = ["adapt", "--latency", str(tmp_path / "tablet.json"), "--folder", str(exported)]
+    flags += ["--device", "my phone", "--threads", "4", "--out", str(tmp_path / "phone.json")]
+    assert main(flags) == 0
+    assert "adapted from" in capsys.readouterr().out
+    new = read_table(tmp_path / "phone.json")
+    assert (new.identity, new.reference_ms) == (imported.identity, imported.reference_ms)
+    assert new.kernels.keys() == table.kernels.keys()
+    space, rng = small_space(), random.Random(3)
+    for _ in range(20):
+        graph = lower(space.spec(space.sample(rng)))
+        assert new.predict(graph).latency_ms == pytest.approx(0.3 + sum(map(device, graph.layers)), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda *_: "", "a time for every network, 6 of 6 are missing: networks/n00.onnx, networks/n01.onnx, .*"),
+        (lambda name, ms: "" if name.endswith("n03.onnx") else f"{ms}", "1 of 6 are missing: networks/n03.onnx"),
+        (lambda _, ms: f"{1e3 * ms}", "the networks take .* by the table to adapt, .* like microseconds"),
+        (lambda _, ms: f"{1e-3 * ms:.9f}", "give all rows in milliseconds"),
+        (lambda name, ms: f"{1e3 * ms if name.endswith('n03.onnx') else ms}", "n03.onnx takes .* unit"),
+        (lambda name, ms: f"-{ms}" if name.endswith("n03.onnx") else f"{ms}", "n03.onnx needs one number"),
+    ],
+)
+def test_what_is_wrong_with_the_networks_times_is_named(
+    exported: Path, change: Callable[[str, float], str], message: str
+) -> None:
+    fill(exported)
+    table = elsewhere(exported)
+    fill(exported, change)
+    with pytest.raises(InvalidTable, match=message):
+        adapt_to(table, exported, device="phone", runtime="onnx", threads=1)
+
+
+def test_a_table_of_another_resolution_or_without_their_kernels_is_not_adapted(exported: Path) -> None:
+    fill(exported)
+    table = elsewhere(exported)
+    other = replace(table, identity={**table.identity, "resolution": 64})
+    with pytest.raises(InvalidTable, match=r"of 32 px, the table to adapt of 64 px: .* export --resolution 64"):
+        adapt_to(other, exported, device="phone", runtime="onnx", threads=1)
+    with pytest.raises(MissingLatency, match="has no kernel"):
+        adapt_to(replace(table, kernels={}), exported, device="phone", runtime="onnx", threads=1)
+
+
+def test_too_few_networks_are_told_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="at least 4 networks"):
+        export(small_space(), tmp_path, kernels=0, networks=3)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("change", [{"schema": 99}, {"kernels": {"kernels/k0000.onnx": ["magic"]}}, {"networks": 3}])
@@ -189,7 +262,13 @@ def test_a_wrong_row_is_named(exported: Path, change: Callable[[str, float], str
     [
         ("export", "export needs --folder"),
         ("import --folder x", "import needs --device NAME, --threads N and --out"),
-        ("build --folder x", "--folder belongs to export and import"),
+        ("build --folder x", "--folder belongs to adapt, export and import"),
+        ("export --folder x --networks 3", "export needs at least 4 networks, for import to fit the kernels to, got 3"),
+        ("adapt --latency t.json --out u.json --folder x --threads 1", "adapt --folder needs --device NAME and"),
+        (
+            "adapt --latency t.json --out u.json --folder x --device a --threads 1 --seconds 9",
+            "--seconds belongs to what",
+        ),
         ("import --folder nowhere --device a --threads 1 --out t.json", "cannot read nowhere/manifest.json"),
     ],
 )

@@ -22,6 +22,7 @@ from search.latency.kernels import blocks_of, placed_blocks
 from search.latency.onnx_models import Feeds, OnnxModels, Run, shares
 from search.latency.runtimes import DTYPES_OF, RUNTIMES, is_here, runtime, setting_of
 from searchspace import zoo
+from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.graph import lower
 from searchspace.mnasnet_space import mnasnet_space
@@ -185,6 +186,31 @@ def test_every_dtype_of_a_runtime_runs_and_is_of_its_own(name: str) -> None:
             assert min(device.kernels(blocks_of(spec))()) > 0
     with pytest.raises(InvalidArgument, match=f"dtypes of the runtime {name} are fp32.*, got 'fp8'"):
         runtime(name, dtype="fp8")
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "int8"])
+def test_only_int8_models_hold_quantised_nodes_and_int8_weights(dtype: str) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    spec = SPACE.spec(SPACE.corner("smallest"))
+    whole = to_onnx(untrained(spec)).SerializeToString()
+    device = runtime("onnxruntime", threads=1, dtype=dtype)
+    assert isinstance(device, OnnxModels)
+    loaded: list[bytes] = []
+    load = device.load
+    device.load = lambda model: loaded.append(model) or load(model)  # type: ignore[method-assign,func-returns-value]
+    device.network(spec)
+    for model in (device.prepared(whole), *loaded):  # what is prepared is what is timed
+        graph = onnx.load_from_string(model).graph
+        convs = sum(node.op_type in ("Conv", "QLinearConv") for node in graph.node)
+        quantised = [
+            node for node in graph.node if node.op_type == "QuantizeLinear" or node.op_type.startswith("QLinear")
+        ]
+        bytes_in_int8 = sum(len(one.raw_data) for one in graph.initializer if one.data_type == onnx.TensorProto.INT8)
+        weights = sum(layer_params_macs(layer)[0] for layer in lower(spec).layers)
+        assert (len(quantised) >= convs > 0) == (dtype == "int8")
+        assert (bytes_in_int8 > 0.9 * weights) == (dtype == "int8")
+    assert len(loaded) == 1
 
 
 def test_a_layer_that_torch_has_no_operator_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

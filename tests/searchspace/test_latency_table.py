@@ -34,6 +34,13 @@ def test_a_network_takes_its_layers_and_the_constant_of_a_network(spec: NetworkS
     assert not table.missing(graph)
 
 
+@given(spec=st.from_type(NetworkSpec), confidence=st.floats(0.5, 0.99))
+def test_a_spec_is_predicted_in_one_call_as_its_graph_is(spec: NetworkSpec, confidence: float) -> None:
+    table = table_of(spec)
+    assert table.predict(spec, confidence) == table.predict(lower(spec), confidence)
+    assert table.predict(spec).low_ms < table.latency_ms(lower(spec)) < table.predict(spec).high_ms
+
+
 @given(spec=st.from_type(NetworkSpec))
 def test_a_table_read_back_is_the_table_written(spec: NetworkSpec) -> None:
     table = replace(table_of(spec), drift=0.125)

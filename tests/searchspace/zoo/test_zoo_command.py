@@ -14,6 +14,7 @@ from scaling.compound import main as compound
 from searchspace import zoo
 from searchspace.cost import macs, params
 from searchspace.describe import stage_table
+from searchspace.errors import MissingLatency
 from searchspace.graph import lower
 from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
 from searchspace.serialize import read_spec, spec_from_json
@@ -87,23 +88,42 @@ def test_the_list_takes_the_options_that_all_networks_have(capsys: pytest.Captur
     assert rows["mobilenet_v2"]["top1"] is None
 
 
-def test_a_table_predicts_the_networks_whose_kernels_and_resolution_it_has(
+def test_a_table_predicts_every_network_with_an_interval_and_says_what_it_estimates(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     v3, small = zoo.get("mobilenet_v3_large"), zoo.get("mnasnet_small")
-    path = tmp_path / "table.json"
-    path.write_text(table_of(v3, small, zoo.get("efficientnet_b1")).to_json())
+    path, table = tmp_path / "table.json", table_of(v3, small, zoo.get("efficientnet_b1"))
+    path.write_text(table.to_json())
     code, out, err = run(capsys, "--latency", str(path))
     assert (code, err) == (0, "")
     rows = listed(out)
-    assert rows["mobilenet_v3_large"][6] == f"{1 + 0.02 * len(lower(v3).layers):.2f}"
-    assert [name for name, row in rows.items() if row[6] != "-"] == ["mobilenet_v3_large", "mnasnet_small"]
-    # Of 21: two predicted, seven EfficientNets at other resolutions.
-    assert "lacks kernels of 12 networks; python -m search.latency build --zoo adds them" in out
-    assert "the table is for 224 px, 7 networks are not; give --resolution 224" in out
-    by_name = {row["name"]: row["latency_ms"] for row in as_json(capsys, "--latency", str(path))["networks"]}
-    assert by_name["mnasnet_small"] == pytest.approx(1 + 0.02 * len(lower(small).layers))
-    assert by_name["efficientnet_b1"] is None
+    found = table.predict(v3)
+    assert found.latency_ms == pytest.approx(1 + 0.02 * len(lower(v3).layers))
+    assert rows["mobilenet_v3_large"][6:9] == [
+        f"{found.latency_ms:.2f}", f"({found.low_ms:.2f}-{found.high_ms:.2f})", "0",
+    ]  # fmt: skip
+    by_name = {row["name"]: row for row in as_json(capsys, "--latency", str(path))["networks"]}
+    lacking = []
+    for name, row in by_name.items():
+        keys = ("latency_ms", "latency_low_ms", "latency_high_ms", "estimated_layers")
+        try:
+            one = table.predict(zoo.get(name))
+        except MissingLatency:
+            lacking.append(name)
+            assert [row[key] for key in keys] == [None] * 4
+            assert rows[name][6:9] == ["-"] * 3
+        else:
+            assert [row[key] for key in keys] == [one.latency_ms, one.low_ms, one.high_ms, len(one.estimated)]
+            layers = len(lower(zoo.get(name)).layers)
+            assert rows[name][8] == (f"~{len(one.estimated)}/{layers}" if one.estimated else "0")
+    assert [name for name, row in rows.items() if row[8] == "0"] == [
+        "mobilenet_v3_large", "mnasnet_small", "efficientnet_b1",
+    ]  # fmt: skip
+    assert {"squeezenet1_1", "shufflenet_v1", "shufflenet_v2"} <= {*lacking}
+    assert len(lacking) < 12
+    assert f"-: {len(lacking)} networks have kinds of kernels that the table has none of; python -m search" in out
+    assert "python -m search.latency build --zoo measures the zoo's" in out
+    assert "the table is for 224 px, 7 networks are not" in out
 
 
 def test_a_table_of_another_resolution_serves_networks_at_that_one(
@@ -112,13 +132,20 @@ def test_a_table_of_another_resolution_serves_networks_at_that_one(
     spec = zoo.get("mobilenet_v2", resolution=96, classes=10)
     path = tmp_path / "table.json"
     path.write_text(table_of(spec, resolution=96).to_json())
-    assert as_json(capsys, "mobilenet_v2", "--latency", str(path))["latency_ms"] is None
+    other = as_json(capsys, "mobilenet_v2", "--latency", str(path))
+    layers = len(lower(spec).layers)
+    assert layers / 2 < other["estimated_layers"] <= layers
+    assert other["latency_low_ms"] < other["latency_ms"] < other["latency_high_ms"]
     asked = ("--resolution", "96", "--classes", "10", "--latency", str(path))
     assert as_json(capsys, "mobilenet_v2", *asked)["latency_ms"] == pytest.approx(1 + 0.02 * len(lower(spec).layers))
     assert "predicted latency 2." in run(capsys, "mobilenet_v2", *asked)[1]
-    assert "the table is for 96 px" in run(capsys, "mobilenet_v2", "--latency", str(path))[1]
-    lacking = run(capsys, "mobilenet_v1", *asked)[1]
-    assert "of its layers; python -m search.latency build --zoo --resolution 96 adds the zoo's own" in lacking
+    elsewhere = run(capsys, "mobilenet_v2", "--latency", str(path))[1]
+    assert f"~ the kernels of {other['estimated_layers']} of its {layers} layers are estimated: " in elsewhere
+    assert "estimated: the table is for 96 px; give --resolution 96" in elsewhere
+    narrow = run(capsys, "mobilenet_v2", "--width", "0.5", *asked)[1]
+    assert "layers are estimated; python -m search.latency build --zoo --resolution 96 measures the zoo's own" in narrow
+    lacking = run(capsys, "squeezenet1_1", *asked)[1]
+    assert "no kernels of some of its kinds; python -m search.latency build --zoo --resolution 96 adds the" in lacking
 
 
 @pytest.mark.parametrize("name", zoo.names())

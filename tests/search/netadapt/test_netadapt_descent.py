@@ -123,6 +123,17 @@ def test_every_offer_meets_the_target_and_is_priced_as_it_is() -> None:
         assert 0.5 * macs(spec) <= offer.cost <= target
 
 
+@pytest.mark.parametrize("name", ["shufflenet_v1", "shufflenet_v2"])
+@pytest.mark.parametrize("share", [0.99, 0.95, 0.7])
+def test_a_shufflenet_is_offered_only_what_its_layers_deal_out_as_before(name: str, share: float) -> None:
+    spec = zoo.get(name, classes=10).with_resolution(32)
+    offers = propose(spec, MACS, target=share * macs(spec), floor=0.0, moves=("channels",))
+    assert offers
+    for offer in offers:
+        step = offer.make(lambda group: [1.0] * len(group.cells))
+        assert offer.cost == macs(step.spec) <= share * macs(spec)
+
+
 def test_offers_are_screened_as_each_network_alone_would_be(images: Dataset) -> None:
     network = start()
     group = next(group for group in coupling(network.spec) if group.counts)

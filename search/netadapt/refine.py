@@ -134,7 +134,7 @@ class Refiner:
         reduction = self.plan.step * self.history.iterations[0].cost * self.plan.decay ** (number - 1)
         tried: list[Tried] = []
         for _ in range(REFUSALS):
-            target, proposals = self._proposals(network, before.cost, reduction, {one.name for one in _timed(tried)})
+            target, proposals = self._proposals(network, before.cost, reduction, {one.name for one in _refused(tried)})
             offers = self._offers(network, proposals)
             after = self._take_best(_About(number, target, offers), network)
             tried += [offer.row for offer in offers]
@@ -148,7 +148,8 @@ class Refiner:
             reduction *= 2
         raise InfeasibleBudget(
             f"every way to make the network cheaper than {self.plan.costing.text(before.cost)} measures slower on this "
-            f"device ({len(_timed(tried))} were timed in iteration {number}): take the network of the last iteration, "
+            f"device or cannot be trained ({len(_refused(tried))} were refused in iteration {number}): take the network "
+            "of the last iteration, "
             f"{self.history.folder / f'{number - 1:03d}.json'}, or begin with another one"
         )
 
@@ -207,14 +208,14 @@ class Refiner:
 
     def _take_best(self, about: "_About", network: Network) -> Network | None:
         """The network of the best offer that is not slower, and what was found out in the offers' rows; None if all
-        that were timed are slower."""
+        that were looked at are slower or diverged."""
         offers, spec = about.offers, network.spec
         trained = offers[: self.plan.shortlist] if self.plan.trains else []
         self._train(about, network, trained)
         before = self.history.iterations[-1].accuracy
         order = sorted(trained, key=lambda offer: -self._worth(offer.proposal, offer.row.accuracy or 0.0, before))
         too_small: list[_Offer] = []
-        for offer in [*order, *offers[len(trained) :]][:TESTS]:
+        for offer in [offer for offer in [*order, *offers[len(trained) :]] if not offer.row.diverged][:TESTS]:
             timing = self.timer.pair(spec, offer.step.spec) if self.timer else None
             offer.row = replace(offer.row, timing=timing)
             if timing is not None and not timing.faster:
@@ -222,18 +223,21 @@ class Refiner:
             elif timing is not None and self._wastes(timing):
                 self._line(f"   {offer.row.name} would leave more of the budget than wanted, the next is looked at")
                 too_small.append(offer)
-            else:
-                return self._accept(about, network, offer)
-        return self._accept(about, network, too_small[0]) if too_small else None
+            elif (after := self._accept(about, network, offer)) is not None:
+                return after
+        taken = (self._accept(about, network, offer) for offer in too_small)
+        return next((after for after in taken if after is not None), None)
 
     def _wastes(self, timing: Timing) -> bool:
         """Whether a network that measures so leaves more of the budget unused than LEAST_USED allows."""
         return self.history.iterations[-1].cost * timing.ratio < LEAST_USED * self._budgets_left()[0]
 
-    def _accept(self, about: "_About", network: Network, offer: "_Offer") -> Network:
-        """The network of an offer that is taken, trained if offers are."""
+    def _accept(self, about: "_About", network: Network, offer: "_Offer") -> Network | None:
+        """The network of an offer that is taken, trained if offers are; None where that diverges."""
         if self.plan.trains and offer.network is None:
             self._train(about, network, [offer], again=True)
+        if offer.row.diverged:
+            return None
         offer.row = replace(offer.row, accepted=True)
         return offer.network or descend(network, offer.step, gates=offer.gates)
 
@@ -244,14 +248,24 @@ class Refiner:
         known = self.history.part(key)
         for offer in offers:
             kept = {} if again else known.get(offer.row.name, {})
-            offer.row = replace(offer.row, accuracy=kept.get("accuracy"), seconds=kept.get("seconds"))
+            offer.row = replace(
+                offer.row, accuracy=kept.get("accuracy"), seconds=kept.get("seconds"),
+                diverged=bool(kept.get("diverged")),
+            )  # fmt: skip
         waiting = [offer for offer in offers if offer.row.accuracy is None]
         networks = [descend(network, offer.step, gates=offer.gates) for offer in waiting]
         for tuned in self.tune(networks, seed=self.plan.seed + about.number):
             offer = waiting[tuned.place]
             offer.network = tuned.network
-            offer.row = replace(offer.row, accuracy=tuned.accuracy, seconds=tuned.seconds)
-            known[offer.row.name] = {"accuracy": tuned.accuracy, "seconds": tuned.seconds}
+            found: dict[str, float] = {
+                "accuracy": tuned.accuracy, "seconds": tuned.seconds, "diverged": tuned.diverged
+            }  # fmt: skip
+            offer.row = replace(
+                offer.row, accuracy=tuned.accuracy, seconds=tuned.seconds, diverged=tuned.diverged
+            )  # fmt: skip
+            known[offer.row.name] = found
+            if tuned.diverged:
+                self._line(f"   the short training of {offer.row.name} diverged, it is not taken")
             self.history.keep_part(key, known)
             self._progress(self.share(), f"iteration {about.number}: {offer.row.name}")
 
@@ -297,8 +311,9 @@ class _About(NamedTuple):
     offers: list[_Offer]
 
 
-def _timed(tried: Sequence[Tried]) -> list[Tried]:
-    return [one for one in tried if one.timing is not None]
+def _refused(tried: Sequence[Tried]) -> list[Tried]:
+    """Those of offers none of which was accepted that need not be looked at again."""
+    return [one for one in tried if one.timing is not None or one.diverged]
 
 
 def _met(budgets: Sequence[float], cost: float, measured: Measurement | None) -> tuple[float, ...]:

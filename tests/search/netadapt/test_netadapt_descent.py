@@ -19,7 +19,7 @@ from search.netadapt.proposals import MOVES, most_channels, propose, smallest
 from search.netadapt.refine import Plan, Refiner
 from search.netadapt.screen import FEWEST, FIRST_LOOK, screen
 from search.netadapt.timing import PairedTimer, Timing
-from search.netadapt.tune import Serial, first, short_recipe
+from search.netadapt.tune import Serial, Tuned, first, short_recipe
 from search.train import Recipe, evaluate
 from searchspace import zoo
 from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv
@@ -225,6 +225,30 @@ def test_an_offer_that_measures_far_below_the_budget_is_not_taken_where_another_
     assert passed_over.timing is not None
     assert not passed_over.accepted
     assert 0.95 * budget <= end.cost <= budget
+
+
+@pytest.mark.parametrize("timer", [Stub(), None])
+def test_an_offer_whose_short_training_diverged_is_not_taken(
+    timer: Stub | None, images: Dataset, tmp_path: Path
+) -> None:
+    budget = 0.8 * macs(tiny()) / (1e3 if timer else 1)
+    job = refiner(images, tmp_path, budget, timer=timer)
+    tune, calls = job.tune, 0
+
+    def breaks(networks: list[Network], *, seed: int) -> Iterator[Tuned]:
+        nonlocal calls
+        for tuned in tune(networks, seed=seed):
+            calls += 1
+            yield tuned._replace(accuracy=0.0, diverged=True) if calls <= 3 else tuned
+
+    job.tune = breaks  # type: ignore[assignment]
+    job.run(start())
+    tried = job.history.iterations[1].tried
+    diverged = [row for row in tried if row.diverged]
+    assert len(diverged) == 3  # both of the shortlist, and the first beyond it, which is trained when it is taken
+    assert not any(row.accepted for row in diverged)
+    assert job.history.iterations[1].accepted is not None
+    assert History(tmp_path, keep_all=True).iterations[1].tried == tried
 
 
 class Cut(Exception):

@@ -89,20 +89,23 @@ class Workers(AbstractContextManager["Workers"]):
         )  # fmt: skip
 
     def __call__(self, networks: Sequence[Network], *, seed: int) -> Iterator[Tuned]:
-        """See Tuner."""
+        """See Tuner. Raises PhinasError where a worker was killed."""
+        try:
+            yield from self._tuned(networks, seed)
+        except BrokenProcessPool:
+            raise PhinasError(
+                "a worker process ended unexpectedly, most likely for lack of memory: run the same command again "
+                "with fewer --workers; every iteration is kept"
+            ) from None
+
+    def _tuned(self, networks: Sequence[Network], seed: int) -> Iterator[Tuned]:
         jobs = {
             self._pool.submit(_tune, network.spec.to_json(), network.state_dict(), seed): index
             for index, network in enumerate(networks)
         }
         for job in as_completed(jobs):
             place = jobs[job]
-            try:
-                state, accuracy, seconds, diverged = job.result()
-            except BrokenProcessPool:
-                raise PhinasError(
-                    "a worker process ended unexpectedly, most likely for lack of memory: run the same command again "
-                    "with fewer --workers; every iteration is kept"
-                ) from None
+            state, accuracy, seconds, diverged = job.result()
             yield Tuned(place, load_weights(networks[place].spec, state).eval(), accuracy, seconds, diverged)
 
     def __exit__(self, *_: object) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from search.netadapt.__main__ import main
 from search.netadapt.tune import Serial, Workers, short_recipe
 from search.train import Recipe
 from searchspace.cost import macs, params
+from searchspace.errors import PhinasError
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
 from searchspace.serialize import read_spec
 
@@ -129,6 +131,21 @@ def test_workers_train_what_this_process_would_with_as_many_threads(best: Path, 
     for one in Serial(load(source, resolution=16), recipe, 50)(again, seed=7):
         for name, tensor in one.network.state_dict().items():
             assert torch.equal(found[one.place][name], tensor), name
+
+
+def test_workers_that_are_gone_already_are_told_like_those_that_end(
+    best: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr("search.netadapt.tune.ProcessPoolExecutor.submit", broken)
+    network = build(read_spec(best), generator=torch.Generator().manual_seed(0))
+    with (
+        Workers(1, source=None, resolution=16, seed=0, recipe=Recipe(), validation_images=50) as workers,
+        pytest.raises(PhinasError, match="fewer --workers"),
+    ):
+        next(workers([network], seed=0))
 
 
 MISTAKES = {

@@ -20,7 +20,7 @@ from search.latency.measure import Measurement
 from search.netadapt.costing import Costing
 from search.netadapt.history import History, Iteration, Tried
 from search.netadapt.proposals import HALVINGS, Proposal, propose, smallest
-from search.netadapt.screen import Look, Rank, screen
+from search.netadapt.screen import Look, Rank, batch_for, screen
 from search.netadapt.timing import PairedTimer, Timing
 from search.netadapt.tune import Tuner, first
 from search.train import evaluate
@@ -148,9 +148,8 @@ class Refiner:
             reduction *= 2
         raise InfeasibleBudget(
             f"every way to make the network cheaper than {self.plan.costing.text(before.cost)} measures slower on this "
-            f"device or cannot be trained ({len(_refused(tried))} were refused in iteration {number}): take the network "
-            "of the last iteration, "
-            f"{self.history.folder / f'{number - 1:03d}.json'}, or begin with another one"
+            f"device or cannot be trained ({len(_refused(tried))} were refused in iteration {number}): take the "
+            f"network of the last iteration, {self.history.folder / f'{number - 1:03d}.json'}, or begin with another one"
         )
 
     def _proposals(
@@ -188,7 +187,7 @@ class Refiner:
 
         steps = [proposal.make(score) for proposal in proposals]
         network.zero_grad()
-        gates = mean_gates(network, normalise(torch.tensor(self.images.train.pixels[:GATE_IMAGES])))
+        gates = self._gates(network)
 
         def rank(place: int, look: Look) -> Rank:
             return -look.images, -self._worth(proposals[place], look.accuracy, look.before), look.loss
@@ -200,6 +199,15 @@ class Refiner:
             _Offer(proposals[place], steps[place], gates, _row(proposals[place], steps[place], looks[place].accuracy))
             for place in order
         ]
+
+    def _gates(self, network: Network) -> Gates:
+        """The mean gates over some training images, where SE blocks may go; {} where they may not."""
+        if "se" not in self.plan.moves:
+            return {}
+        images = torch.tensor(self.images.train.pixels[:GATE_IMAGES])
+        batches = images.split(batch_for(network, images.shape[1]))
+        found = [(mean_gates(network, normalise(batch)), len(batch) / len(images)) for batch in batches]
+        return {layer: torch.stack([gates[layer] * share for gates, share in found]).sum(0) for layer in found[0][0]}
 
     def _worth(self, proposal: Proposal, accuracy: float, before: float) -> float:
         """What a proposal is chosen by: its accuracy, or what it gains over `before` for its reduction."""

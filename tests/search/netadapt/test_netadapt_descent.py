@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import nn
 
+from search.augment import normalise
 from search.data import Dataset, load
 from search.latency.measure import Measurement
 from search.netadapt.costing import Costing
 from search.netadapt.history import History, Iteration
 from search.netadapt.proposals import MOVES, most_channels, propose, smallest
-from search.netadapt.refine import Plan, Refiner
+from search.netadapt.refine import GATE_IMAGES, Plan, Refiner
 from search.netadapt.screen import FEWEST, FIRST_LOOK, screen
 from search.netadapt.timing import PairedTimer, Timing
 from search.netadapt.tune import Serial, Tuned, first, short_recipe
@@ -29,7 +30,7 @@ from searchspace.descent import cut
 from searchspace.errors import InfeasibleBudget, StudyMismatch
 from searchspace.graph import lower
 from searchspace.nn import Network, build
-from searchspace.nn.descend import descend
+from searchspace.nn.descend import descend, mean_gates
 from searchspace.spec import NetworkSpec, Stage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -249,6 +250,18 @@ def test_an_offer_whose_short_training_diverged_is_not_taken(
     assert not any(row.accepted for row in diverged)
     assert job.history.iterations[1].accepted is not None
     assert History(tmp_path, keep_all=True).iterations[1].tried == tried
+
+
+def test_mean_gates_are_those_of_all_images_at_once_and_only_where_se_may_go(
+    images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = mean_gates(start(), normalise(torch.tensor(images.train.pixels[:GATE_IMAGES])))
+    monkeypatch.setattr("search.netadapt.refine.batch_for", lambda network, pixels: 60)
+    found = refiner(images, tmp_path / "a", 1.0)._gates(start())
+    assert found.keys() == whole.keys()
+    assert all(torch.allclose(found[layer], whole[layer], atol=1e-6) for layer in whole)
+    monkeypatch.setattr("search.netadapt.refine.mean_gates", None)
+    assert refiner(images, tmp_path / "b", 1.0, plan=replace(PLAN, moves=("channels",)))._gates(start()) == {}
 
 
 class Cut(Exception):

@@ -23,7 +23,7 @@ from search.netadapt.settings import Settings, budget_text
 from search.netadapt.timing import PairedTimer, Replayed
 from search.netadapt.trials import add_trials
 from search.netadapt.tune import Serial, Tuner, Workers, short_recipe
-from search.opened import opened_study
+from search.opened import given_table, opened_study
 from search.train import Recipe, evaluate, train, wilson_interval
 from searchspace.cost import costs
 from searchspace.coupling import coupling, in_the_way
@@ -44,18 +44,19 @@ def netadapt(
 ) -> dict[str, Any]:  # fmt: skip
     """The whole job of `python -m search.netadapt`; gives what --json prints.
 
-    `replay` names a study whose timing tests count here too. Raises a PhinasError for anything the user can mend.
+    `replay` names a study whose timing tests count here too. Where some budgets were reached and the smallest cannot
+    be, "missed" says which and why. Raises a PhinasError for anything the user can mend.
     """
     study_folder(settings.study_name)  # mistakes are told before anything takes time
     if settings.latency:
         read_table(settings.latency)
+    earlier = History(existing(replay), keep_all=True) if replay else None
     clock = TimeLeft()
     with ExitStack() as stack:
         progress = stack.enter_context(Progress(clock.left_s, quiet=quiet))
         given = read_given(settings, progress)
         table = table_of(settings, given.network.spec, progress)
         costing = Costing(settings.unit, table)
-        earlier = History(existing(replay), keep_all=True) if replay else None
         timer = timer_of(table, given.seed, progress)
         if timer is not None and earlier is not None:
             timer = Replayed(earlier.timings(), earlier.measurements(), timer)
@@ -65,9 +66,11 @@ def netadapt(
         job = Job(settings, given, costing, timer, study, progress, clock, recipe)
         try:
             job.descend()
-        except InfeasibleBudget:
-            job.finish()  # the budgets that were reached get their networks
-            raise
+        except InfeasibleBudget as error:
+            summary = job.finish(missed=str(error))  # the budgets that were reached get their networks
+            if summary.get("nothing_to_do"):
+                raise
+            return summary
         return job.finish()
 
 
@@ -80,6 +83,7 @@ def definition(settings: Settings, given: Given, table: LatencyTable | None) -> 
         "weights": hashlib.sha256(network_bytes(given.network, {})).hexdigest()[:16],
         "data_fingerprint": given.images.fingerprint, "threads": torch.get_num_threads() if table else None,
         "device": None if table is None else dict(table.identity),
+        "table": None, **given_table(settings.latency, table),
     }  # fmt: skip
     return own | ({"budget_ms": settings.budgets[-1]} if settings.unit == "ms" else {})
 
@@ -137,9 +141,9 @@ class Job:
         ) as workers:  # fmt: skip
             yield workers
 
-    def finish(self, *, always: bool = False) -> dict[str, Any]:
+    def finish(self, *, always: bool = False, missed: str = "") -> dict[str, Any]:
         """Train on what met each budget, test it once, write everything. A budget that the start met already is left
-        out, but for `always`."""
+        out, but for `always`. `missed`: why the budgets that were not reached were not."""
         start = self.history.iterations[0] if self.history.iterations else None
         met = {budget for one in self.history.iterations for budget in one.reached}
         budgets = [
@@ -168,6 +172,9 @@ class Job:
             "settings": self.study.user_attrs["settings"],
         }  # fmt: skip
         summary |= {"budget_ms": budgets[-1]} if self.settings.unit == "ms" else {}
+        if missed:
+            out_of_reach = [budget for budget in self.settings.budgets if budget not in met]
+            summary["missed"] = {"budgets": out_of_reach, "why": missed}
         write_atomic(self.folder / SUMMARY, json.dumps(summary, indent=1))
         write_trials_csv(self.study.study_name)
         return summary
@@ -183,6 +190,7 @@ class Job:
         if done.exists() and path.exists():
             kept = read_json(done)
             if kept.get("key") == key:
+                self._clear(stem)
                 result: dict[str, Any] = kept["result"]
                 return result
         network = self.history.network(found.number)
@@ -195,14 +203,18 @@ class Job:
         network.cpu()
         write_atomic(path, network_bytes(network, self._weights_about() | {"fingerprint": found.spec.fingerprint()}))
         write_atomic(path.with_suffix(".json"), found.spec.to_json())
-        for checkpoint in self.folder.glob(f"{stem}-*.ckpt"):
-            checkpoint.unlink(missing_ok=True)
         result = self._result(budget, found, path.with_suffix(".json")) | {
             "validation_accuracy": validation, "test_accuracy": accuracy, "test_low": low, "test_high": high,
             "test_images": len(test), "epochs": self.settings.epochs,
         }  # fmt: skip
         write_atomic(done, json.dumps({"key": key, "result": result}, indent=1))
+        self._clear(stem)
         return result
+
+    def _clear(self, stem: str) -> None:
+        """Checkpoints of a long training go once its result is on disk."""
+        for checkpoint in self.folder.glob(f"{stem}-*.ckpt"):
+            checkpoint.unlink(missing_ok=True)
 
     def _train_on(self, network: Network, stem: str, number: int, count: int) -> float:
         recipe = self.recipe.onward(epochs=self.settings.epochs)

@@ -36,6 +36,8 @@ def report(summary: dict[str, Any], *, data: str | None) -> str:
     ]  # fmt: skip
     for one in summary["budgets"]:
         lines += _outcome(one, start, text, timed=summary["timed"])
+    if missed := summary.get("missed"):
+        lines.append(f"missed     {', '.join(map(text, missed['budgets']))}: {missed['why']}")
     folder = Path(summary["folder"])
     return "\n".join([*lines, "", *_next_steps(summary, folder, data)])
 

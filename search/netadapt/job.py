@@ -90,7 +90,7 @@ def definition(settings: Settings, given: Given, table: LatencyTable | None) -> 
 
 @dataclass
 class Job:
-    """A refinement under way."""
+    """A refinement under way. `confidence`: see Plan."""
 
     settings: Settings
     given: Given
@@ -100,6 +100,7 @@ class Job:
     progress: Progress
     clock: TimeLeft
     recipe: Recipe
+    confidence: float = 0.95
 
     def __post_init__(self) -> None:
         self.folder = study_folder(self.study.study_name)
@@ -117,7 +118,7 @@ class Job:
             costing=self.costing, budgets=settings.budgets, moves=settings.moves, criterion=settings.criterion,
             by_ratio=settings.algorithm == "mobilenetv3", step=step, decay=decay, shortlist=settings.shortlist,
             trains=settings.short_steps > 0, images=settings.validation_images, screen_images=SCREEN_IMAGES,
-            seed=self.given.seed,
+            seed=self.given.seed, confidence=self.confidence,
         )  # fmt: skip
         with self._tuner() as tuner:
             refiner = Refiner(
@@ -164,7 +165,8 @@ class Job:
         last = self.history.snapshot(budgets[-1])
         summary = {
             "study": self.study.study_name, "folder": str(self.folder), "unit": self.settings.unit,
-            "budget": budgets[-1], "within_budget": True, "start": self._start(), "winner": results[-1],
+            "budget": budgets[-1], "within_budget": True, "held": results[-1]["held"],
+            "start": self._start(), "winner": results[-1],
             "budgets": results, "iterations": [self._iteration(one) for one in self.history.iterations],
             "proposals": sum(len(one.tried) for one in self.history.iterations), "timed": self.timer is not None,
             "proxy_resolution": self.given.images.resolution, "resolution": last.spec.resolution,
@@ -191,8 +193,7 @@ class Job:
             kept = read_json(done)
             if kept.get("key") == key:
                 self._clear(stem)
-                result: dict[str, Any] = kept["result"]
-                return result
+                return self._result(budget, found, path.with_suffix(".json")) | kept["result"]
         network = self.history.network(found.number)
         validation = found.accuracy
         if self.settings.epochs:
@@ -242,12 +243,15 @@ class Job:
 
     def _result(self, budget: float, found: Iteration, path: Path) -> dict[str, Any]:
         own = costs(lower(found.spec))
-        predicted = self.costing.of(lower(found.spec)) if self.costing.table else None
+        predicted = self.costing.table.predict(lower(found.spec)) if self.costing.table else None
         measured = found.measured
         return {
             "budget": budget, "cost": found.cost, "used": found.cost / budget, "iteration": found.number,
             "trial": trial_of(self.history, found), "fingerprint": found.spec.fingerprint(), "params": own.params,
-            "macs": own.macs, "network": str(path), "predicted_latency_ms": predicted,
+            "macs": own.macs, "network": str(path), "predicted_latency_ms": predicted and predicted.latency_ms,
+            "predicted_low_ms": predicted and predicted.low_ms, "predicted_high_ms": predicted and predicted.high_ms,
+            "estimated_layers": list(predicted.estimated) if predicted else [],
+            "held": _how(found, self.costing.unit),
             "measured_latency_ms": measured and measured.latency_ms, "measured_low_ms": measured and measured.low_ms,
             "measured_high_ms": measured and measured.high_ms, "noisy": bool(measured and measured.noisy),
         }  # fmt: skip
@@ -265,6 +269,13 @@ class Job:
             "ratio": taken.timing.ratio if taken and taken.timing else None,
             "refused": sum(row.timing is not None and not row.timing.faster for row in one.tried),
         }  # fmt: skip
+
+
+def _how(found: Iteration, unit: str) -> str:
+    """How it is known that a network is within its budget."""
+    if found.measured is not None:
+        return "measured"
+    return "predicted" if unit == "ms" else "counted"
 
 
 def trial_of(history: History, iteration: Iteration) -> int:

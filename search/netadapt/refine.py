@@ -46,7 +46,9 @@ TAYLOR_BATCHES = 8
 class Plan:
     """What is asked for. `budgets` fall; `step`: of the start's cost, the first iteration's reduction, which is
     multiplied by `decay` from one to the next; `by_ratio`: take what loses the least accuracy for its reduction, else
-    the most accurate; `shortlist`: offers that are trained; `images`: of the validation split that accuracy is of."""
+    the most accurate; `shortlist`: offers that are trained; `images`: of the validation split that accuracy is of;
+    `confidence`: with which a network that is only predicted must measure within a budget, 0.5 to take a prediction as
+    it is."""
 
     costing: Costing
     budgets: tuple[float, ...]
@@ -60,6 +62,7 @@ class Plan:
     images: int
     screen_images: int
     seed: int
+    confidence: float = 0.95
 
 
 class Refiner:
@@ -90,7 +93,7 @@ class Refiner:
             return self.history.network(len(self.history.iterations) - 1)
         measured = self.timer.alone(start.spec) if self.timer else None
         cost = measured.latency_ms if measured else self.plan.costing.of(lower(start.spec))
-        met = _met(self.plan.budgets, cost, measured)
+        met = self._met(self.plan.budgets, cost, measured)
         self._check_reachable(start, cost, [budget for budget in self.plan.budgets if budget not in met])
         zero = Iteration(
             number=0, spec=start.spec, cost=cost, accuracy=evaluate(start, self._validation, device=self._device),
@@ -106,12 +109,26 @@ class Refiner:
         if not budgets:
             return
         least = smallest(start.spec, costing, self.plan.moves) * cost / costing.of(lower(start.spec))
-        if least > min(budgets):
+        limit = self._limit(min(budgets))
+        if least > limit:
+            surely = "" if limit == min(budgets) else f" (by this table's error a prediction of {costing.text(limit)})"
             raise InfeasibleBudget(
-                f"the budget must be one that pruning can reach, got {costing.text(min(budgets))}: with "
+                f"the budget must be one that pruning can reach, got {costing.text(min(budgets))}{surely}: with "
                 f"--moves {','.join(self.plan.moves)} this network comes down to {costing.text(least)} at the least; "
                 "raise the budget, allow more --moves, or begin with a smaller network"
             )
+
+    def _limit(self, budget: float) -> float:
+        """What a network must come to: the budget, or, where nothing is measured, the largest prediction whose network
+        measures within it with the plan's confidence."""
+        table = self.plan.costing.table
+        return budget if self.timer is not None or table is None else table.limit_ms(budget, self.plan.confidence)
+
+    def _met(self, budgets: Sequence[float], cost: float, measured: Measurement | None) -> tuple[float, ...]:
+        """The budgets that are met: by the upper end of a measurement's interval, or by a latency that leaves AIM."""
+        if measured is None:
+            return tuple(budget for budget in budgets if cost <= self._limit(budget))
+        return tuple(budget for budget in budgets if measured.high_ms <= budget or cost <= AIM * budget)
 
     def _budgets_left(self) -> list[float]:
         met = {budget for iteration in self.history.iterations for budget in iteration.reached}
@@ -125,7 +142,8 @@ class Refiner:
 
     def share(self) -> float:
         """How far the descent has come, from 0 to 1."""
-        start, now, end = self.history.iterations[0].cost, self.history.iterations[-1].cost, self.plan.budgets[-1]
+        start, now = self.history.iterations[0].cost, self.history.iterations[-1].cost
+        end = self._limit(self.plan.budgets[-1])
         return 1.0 if start <= end else min(1.0, max(0.0, (start - now) / (start - end)))
 
     def _iterate(self, number: int, network: Network) -> tuple[Iteration, Network]:
@@ -148,8 +166,8 @@ class Refiner:
             reduction *= 2
         raise InfeasibleBudget(
             f"every way to make the network cheaper than {self.plan.costing.text(before.cost)} measures slower on this "
-            f"device or cannot be trained ({len(_refused(tried))} were refused in iteration {number}): take the "
-            f"network of the last iteration, {self.history.folder / f'{number - 1:03d}.json'}, or begin with another one"
+            f"device or cannot be trained ({len(_refused(tried))} were refused in iteration {number}): begin with "
+            f"another network, or take that of the last iteration, {self.history.folder / f'{number - 1:03d}.json'}"
         )
 
     def _proposals(
@@ -158,7 +176,7 @@ class Refiner:
         """(the cost asked for, what meets it, priced in measured terms). Where nothing does, for half the reduction,
         and so on; then what goes further below the budget than wanted."""
         costing = self.plan.costing
-        goal = self._budgets_left()[0]
+        goal = self._limit(self._budgets_left()[0])
         factor = cost / costing.of(lower(network.spec))
         aim = min(goal * AIM if self.timer else goal, cost - reduction / 2**HALVINGS)
         for floor in (goal * USED, 0.0):
@@ -292,12 +310,12 @@ class Refiner:
         """(cost after an accepted step, its measurement by itself near a budget, the budgets that it meets)."""
         left = self._budgets_left()
         if self.timer is None or taken.timing is None:
-            return taken.cost, None, _met(left, taken.cost, None)
+            return taken.cost, None, self._met(left, taken.cost, None)
         cost = before * taken.timing.ratio
         if cost > left[0] * SETTLED:
             return cost, None, ()
         measured = self.timer.alone(after.spec)
-        return measured.latency_ms, measured, _met(left, measured.latency_ms, measured)
+        return measured.latency_ms, measured, self._met(left, measured.latency_ms, measured)
 
 
 @dataclass
@@ -322,13 +340,6 @@ class _About(NamedTuple):
 def _refused(tried: Sequence[Tried]) -> list[Tried]:
     """Those of offers none of which was accepted that need not be looked at again."""
     return [one for one in tried if one.timing is not None or one.diverged]
-
-
-def _met(budgets: Sequence[float], cost: float, measured: Measurement | None) -> tuple[float, ...]:
-    """The budgets that are met: by the upper end of a measurement's interval, or by a latency that leaves AIM."""
-    if measured is None:
-        return tuple(budget for budget in budgets if cost <= budget)
-    return tuple(budget for budget in budgets if measured.high_ms <= budget or cost <= AIM * budget)
 
 
 def _row(proposal: Proposal, step: Step, accuracy: float) -> Tried:

@@ -180,6 +180,25 @@ def test_a_study_goes_on_with_the_table_that_it_was_begun_with(
     assert "was made with other settings: table is" in capsys.readouterr().err
 
 
+def test_where_nothing_is_measured_the_prediction_keeps_the_budget_with_95_percent(
+    best: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = phone(read_spec(best))
+    (place / "phone.json").write_text(table.to_json())
+    budget = 0.85 * table.latency_ms(lower(read_spec(best)))
+    line = ["--network", str(best), "--latency", "phone.json", *QUICK, "--epochs", "0", "--study", "phone"]
+    assert main([*line, "--budget-ms", str(budget), "--json"]) == 0
+    found = summary_of(capsys)
+    winner, again = found["winner"], table.predict(lower(read_spec(place / "studies" / "phone" / "best.json")))
+    assert found["held"] == "predicted"
+    assert winner["predicted_latency_ms"] == pytest.approx(again.latency_ms)
+    assert winner["cost"] == pytest.approx(again.latency_ms)
+    assert 0.93 * table.limit_ms(budget, 0.95) <= again.latency_ms <= table.limit_ms(budget, 0.95)
+    assert (winner["predicted_low_ms"], winner["predicted_high_ms"]) == pytest.approx((again.low_ms, again.high_ms))
+    assert main([*line, "--budget-ms", str(budget)]) == 0
+    assert f"({again.low_ms:.2f} to {again.high_ms:.2f} in 9 of 10 networks)" in capsys.readouterr().out
+
+
 def test_what_became_of_the_budgets_is_told_where_the_smallest_is_missed(
     best: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

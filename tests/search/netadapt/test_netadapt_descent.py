@@ -13,6 +13,7 @@ from torch import nn
 
 from search.augment import normalise
 from search.data import Dataset, load
+from search.latency.eager import Eager
 from search.latency.measure import Measurement
 from search.netadapt.costing import Costing
 from search.netadapt.history import History, Iteration
@@ -29,6 +30,7 @@ from searchspace.coupling import coupling
 from searchspace.descent import cut
 from searchspace.errors import InfeasibleBudget, StudyMismatch
 from searchspace.graph import lower
+from searchspace.latency import Correction, LatencyTable
 from searchspace.nn import Network, build
 from searchspace.nn.descend import descend, mean_gates
 from searchspace.spec import NetworkSpec, Stage
@@ -262,6 +264,15 @@ def test_mean_gates_are_those_of_all_images_at_once_and_only_where_se_may_go(
     assert all(torch.allclose(found[layer], whole[layer], atol=1e-6) for layer in whole)
     monkeypatch.setattr("search.netadapt.refine.mean_gates", None)
     assert refiner(images, tmp_path / "b", 1.0, plan=replace(PLAN, moves=("channels",)))._gates(start()) == {}
+
+
+def test_a_predicted_network_comes_to_what_its_confidence_leaves_of_the_budget(images: Dataset, tmp_path: Path) -> None:
+    table = LatencyTable(Eager().identity(32), 1.0, {}, Correction(1.0, 0.1, 0.03))
+    plan = replace(PLAN, costing=Costing("ms", table))
+    assert refiner(images, tmp_path, 9.0, plan=plan)._limit(9.0) == table.limit_ms(9.0, 0.95) < 9.0
+    assert refiner(images, tmp_path, 9.0, plan=plan, timer=Stub())._limit(9.0) == 9.0
+    # the stage of a search, whose own target has the error taken off already
+    assert refiner(images, tmp_path, 9.0, plan=replace(plan, confidence=0.5))._limit(9.0) == 9.0
 
 
 class Cut(Exception):

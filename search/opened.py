@@ -1,6 +1,7 @@
 """Studies and who may write in them: one process at a time."""
 
 import fcntl
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import optuna
 from search.settings import check_same
 from searchspace.errors import StudyMismatch
 from searchspace.files import storage_error
+from searchspace.latency import LatencyTable
 from studies.schema import SETTINGS
 from studies.storage import ITERATIONS, LOCK, folder, open_storage, set_aside
 
@@ -38,6 +40,13 @@ def stored_settings(study: optuna.Study) -> dict[str, Any] | None:
     """The settings that were used in a study; one in which nothing was done yet is not bound to any."""
     begun = bool(study.get_trials(deepcopy=False)) or (folder(study.study_name) / ITERATIONS).exists()
     return study.user_attrs.get(SETTINGS) if begun else None
+
+
+def given_table(latency: Path | str | None, table: LatencyTable | None) -> dict[str, str]:
+    """What tells the table of --latency from others of its device; nothing where the device's own was taken."""
+    if latency is None or table is None:
+        return {}
+    return {"table": hashlib.sha256(table.to_json().encode()).hexdigest()[:16]}
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from search.latency import table_for
 from search.latency.runtimes import is_here, runtime
 from search.meter import Meter
 from search.netadapt.costing import Costing
-from search.opened import sole_runner, stored_settings
+from search.opened import given_table, sole_runner, stored_settings
 from search.settings import Settings, check_same
 from search.study import Clock, Search, make_pruner, make_sampler, measured_before, recover
 from search.train import Recipe
@@ -83,7 +82,7 @@ def _run(
     if baselines:
         dataset, table = _inputs(settings, progress)
         now = {"data_fingerprint": dataset.fingerprint, "device": json.loads(json.dumps(table.identity))}
-        now |= _given_table(settings, table)
+        now |= given_table(settings.latency, table)
         check_same(name, study.user_attrs["settings"], now)
         recipe = recipe_for(settings)
         summary = run_baselines(
@@ -210,7 +209,7 @@ def _remember(
         "recipe": asdict(recipe),
         "device": json.loads(json.dumps(table.identity)),
     }
-    identity |= _given_table(settings, table)
+    identity |= given_table(settings.latency, table)
     identity = json.loads(json.dumps(identity))
     stored = stored_settings(study)
     if stored is None:
@@ -218,13 +217,6 @@ def _remember(
         study.set_user_attr("settings", {**identity, "name": study.study_name, "versions": versions})
     else:
         check_same(study.study_name, stored, identity)
-
-
-def _given_table(settings: Settings, table: LatencyTable) -> dict[str, str]:
-    """What tells a table of --latency from others of its device."""
-    if settings.latency is None:
-        return {}
-    return {"table": hashlib.sha256(table.to_json().encode()).hexdigest()[:16]}
 
 
 def _prepare(

@@ -110,13 +110,21 @@ def narrow(spec: NetworkSpec, group: ChannelGroup | str, channels: int) -> Netwo
     if isinstance(group, str):
         group = named(coupling(spec), group)
     check_count(group, channels)
-    if is_dealt(lower(spec), group) and not _fits(spec, group, channels):
-        smaller = (str(count) for count in reversed(group.counts) if count < channels and _fits(spec, group, count))
+    fitting = next(accepted_counts(spec, group, channels), None)
+    if fitting != channels:
         raise InvalidArgument(
             f"{group.name} cannot have {channels} channels, at which its layers would deal out others than now; "
-            f"the next smaller count that can be kept: {next(smaller, 'none')}"
+            f"the next smaller count that can be kept: {fitting or 'none'}"
         )
     return _with_count(spec, group, channels)
+
+
+def accepted_counts(spec: NetworkSpec, group: ChannelGroup, most: int) -> Iterator[int]:
+    """The counts of a group, one of `coupling(spec)`, that `narrow` accepts, from `most` channels down."""
+    dealt = is_dealt(lower(spec), group)
+    for channels in reversed(group.counts):
+        if channels <= most and (not dealt or _fits(spec, group, channels)):
+            yield channels
 
 
 def check_count(group: ChannelGroup, channels: int) -> None:

@@ -88,16 +88,17 @@ class NetworkSpec:
                 f"the resolution must be at least the total stride {self.total_stride}, got {self.resolution}"
             )
         if any(isinstance(block, (Conv, MaxPool)) for block in blocks):
-            self._check_room()
+            self.check_room(self.resolution)
 
-    def _check_room(self) -> None:
-        size = self.resolution
+    def check_room(self, resolution: int) -> None:
+        """Raises InvalidSpec where images of `resolution` pixels leave an unpadded kernel no room."""
+        size = resolution
         for where, _, block in self.walk():
             before, size = size, out_size(block, size)
             if size < 1:
                 raise InvalidSpec(
                     f"{where}: its unpadded kernel does not fit a map of {before} px: raise the resolution, "
-                    f"got {self.resolution}"
+                    f"got {resolution}"
                 )
 
     def walk(self) -> Iterator[tuple[str, int, Block]]:

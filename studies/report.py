@@ -134,6 +134,7 @@ def _headline(df: pd.DataFrame, found: dict[str, Any]) -> list[str]:
     winner = found.get("winner", {})
     if winner:
         held = "within" if found.get("within_budget") else "NOT within"
+        held = "predicted " * (found.get("held") == "predicted") + held
         ms = winner.get("measured_latency_ms")
         measured = "" if ms is None else f"measured {ms:.2f} ms, "
         lines += [

@@ -12,7 +12,8 @@ from search.netadapt.proposals import MOVES
 from search.netadapt.settings import ALGORITHMS, Settings
 from searchspace.command import CommandParser, guarded, integer, number, show
 from searchspace.descent import CRITERIA
-from searchspace.errors import InvalidArgument
+from searchspace.errors import InfeasibleBudget, InvalidArgument
+from searchspace.files import check_writable
 
 _DESCRIPTION = """\
 Prune a trained network step by step down to a budget (NetAdapt, arXiv:1804.03230).
@@ -150,6 +151,7 @@ def main(argv: list[str] | None = None) -> int:
             from studies.figure import new_figure
 
             new_figure(args.plot)  # a mistake is told before the work
+            check_writable(args.plot)
         from search.netadapt.job import netadapt
         from search.netadapt.report import plot, report
 
@@ -157,7 +159,10 @@ def main(argv: list[str] | None = None) -> int:
         if args.plot and not summary.get("nothing_to_do"):
             plot(summary, args.plot)
         text = json.dumps(summary, indent=1) if args.json else report(summary, data=settings.data)
-        return show(text)
+        code = show(text)
+        if missed := summary.get("missed"):
+            raise InfeasibleBudget(missed["why"])
+        return code
 
     again = " ".join(shlex.quote(word) for word in (argv or sys.argv[1:]) if word != "--fresh")
     return guarded(

@@ -15,7 +15,7 @@ from search.netadapt.settings import Settings
 from search.netadapt.timing import DeviceTimer, PairedTimer
 from search.netadapt.variants import variants
 from searchspace import zoo
-from searchspace.errors import InvalidArgument
+from searchspace.errors import InvalidArgument, InvalidSpec
 from searchspace.latency import LatencyTable, describe, read_table
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.nn import Network, load_weights, read_about, read_weights
@@ -36,7 +36,14 @@ class Given:
 def read_given(settings: Settings, progress: Progress) -> Given:
     """The network with its weights, and the images. Raises PhinasError."""
     spec = zoo.get(str(settings.network)) if _is_zoo(settings.network) else read_spec(settings.network)
+    if spec.in_channels != 3:
+        raise InvalidArgument(
+            f"--network must be one for images of 3 channels, which all data here have; {spec.name} takes "
+            f"{spec.in_channels}: give another network"
+        )
     about = read_about(settings.weights)
+    pixels = settings.proxy_resolution or about.get("trained_at_px") or spec.resolution
+    _check_pixels(spec, pixels)
     state = read_weights(settings.weights)
     if "classes" in about and len(about["classes"]) != spec.classes:
         spec = spec.with_classes(len(about["classes"]))
@@ -57,7 +64,6 @@ def read_given(settings: Settings, progress: Progress) -> Given:
             f"the network was trained on the splits of --seed {about['split_seed']}, got --seed {seed}: another seed "
             "would test it on images that its weights have seen; leave --seed out"
         )
-    pixels = settings.proxy_resolution or about.get("trained_at_px") or spec.resolution
     images = load(
         settings.data, resolution=pixels, seed=seed,
         progress=lambda done, total: progress.update(done / max(1, total), "reading images"),
@@ -81,6 +87,15 @@ def read_given(settings: Settings, progress: Progress) -> Given:
     for note in images.notes:
         progress.line(note)
     return Given(network=network, about=about, images=images, seed=seed)
+
+
+def _check_pixels(spec: NetworkSpec, pixels: int) -> None:
+    try:
+        spec.check_room(pixels)
+    except InvalidSpec as error:
+        raise InvalidArgument(
+            f"--proxy-resolution must leave every kernel of {spec.name} room, got {pixels} px: {error}"
+        ) from None
 
 
 def _some(names: Sequence[str]) -> str:

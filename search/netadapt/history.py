@@ -25,7 +25,8 @@ _PART = "part.json"
 @dataclass(frozen=True, kw_only=True)
 class Tried:
     """A proposal and what was found out about it. `cost` is predicted, in the budget's unit; accuracies are fractions
-    of validation images, `screened` before any training, `accuracy` after the short one (None: not trained)."""
+    of validation images, `screened` before any training, `accuracy` after the short one (None: not trained; 0 where it
+    `diverged`, and such a proposal is never accepted)."""
 
     move: str
     where: str
@@ -39,6 +40,7 @@ class Tried:
     screened: float
     accuracy: float | None = None
     seconds: float | None = None
+    diverged: bool = False
     timing: Timing | None = None
     accepted: bool = False
 

@@ -23,7 +23,7 @@ from search.netadapt.settings import Settings, budget_text
 from search.netadapt.timing import PairedTimer, Replayed
 from search.netadapt.trials import add_trials
 from search.netadapt.tune import Serial, Tuner, Workers, short_recipe
-from search.opened import opened_study
+from search.opened import given_table, opened_study
 from search.train import Recipe, evaluate, train, wilson_interval
 from searchspace.cost import costs
 from searchspace.coupling import coupling, in_the_way
@@ -44,18 +44,19 @@ def netadapt(
 ) -> dict[str, Any]:  # fmt: skip
     """The whole job of `python -m search.netadapt`; gives what --json prints.
 
-    `replay` names a study whose timing tests count here too. Raises a PhinasError for anything the user can mend.
+    `replay` names a study whose timing tests count here too. Where some budgets were reached and the smallest cannot
+    be, "missed" says which and why. Raises a PhinasError for anything the user can mend.
     """
     study_folder(settings.study_name)  # mistakes are told before anything takes time
     if settings.latency:
         read_table(settings.latency)
+    earlier = History(existing(replay), keep_all=True) if replay else None
     clock = TimeLeft()
     with ExitStack() as stack:
         progress = stack.enter_context(Progress(clock.left_s, quiet=quiet))
         given = read_given(settings, progress)
         table = table_of(settings, given.network.spec, progress)
         costing = Costing(settings.unit, table)
-        earlier = History(existing(replay), keep_all=True) if replay else None
         timer = timer_of(table, given.seed, progress)
         if timer is not None and earlier is not None:
             timer = Replayed(earlier.timings(), earlier.measurements(), timer)
@@ -65,9 +66,11 @@ def netadapt(
         job = Job(settings, given, costing, timer, study, progress, clock, recipe)
         try:
             job.descend()
-        except InfeasibleBudget:
-            job.finish()  # the budgets that were reached get their networks
-            raise
+        except InfeasibleBudget as error:
+            summary = job.finish(missed=str(error))  # the budgets that were reached get their networks
+            if summary.get("nothing_to_do"):
+                raise
+            return summary
         return job.finish()
 
 
@@ -80,13 +83,14 @@ def definition(settings: Settings, given: Given, table: LatencyTable | None) -> 
         "weights": hashlib.sha256(network_bytes(given.network, {})).hexdigest()[:16],
         "data_fingerprint": given.images.fingerprint, "threads": torch.get_num_threads() if table else None,
         "device": None if table is None else dict(table.identity),
+        "table": None, **given_table(settings.latency, table),
     }  # fmt: skip
     return own | ({"budget_ms": settings.budgets[-1]} if settings.unit == "ms" else {})
 
 
 @dataclass
 class Job:
-    """A refinement under way."""
+    """A refinement under way. `confidence`: see Plan."""
 
     settings: Settings
     given: Given
@@ -96,6 +100,7 @@ class Job:
     progress: Progress
     clock: TimeLeft
     recipe: Recipe
+    confidence: float = 0.95
 
     def __post_init__(self) -> None:
         self.folder = study_folder(self.study.study_name)
@@ -113,7 +118,7 @@ class Job:
             costing=self.costing, budgets=settings.budgets, moves=settings.moves, criterion=settings.criterion,
             by_ratio=settings.algorithm == "mobilenetv3", step=step, decay=decay, shortlist=settings.shortlist,
             trains=settings.short_steps > 0, images=settings.validation_images, screen_images=SCREEN_IMAGES,
-            seed=self.given.seed,
+            seed=self.given.seed, confidence=self.confidence,
         )  # fmt: skip
         with self._tuner() as tuner:
             refiner = Refiner(
@@ -137,9 +142,9 @@ class Job:
         ) as workers:  # fmt: skip
             yield workers
 
-    def finish(self, *, always: bool = False) -> dict[str, Any]:
+    def finish(self, *, always: bool = False, missed: str = "") -> dict[str, Any]:
         """Train on what met each budget, test it once, write everything. A budget that the start met already is left
-        out, but for `always`."""
+        out, but for `always`. `missed`: why the budgets that were not reached were not."""
         start = self.history.iterations[0] if self.history.iterations else None
         met = {budget for one in self.history.iterations for budget in one.reached}
         budgets = [
@@ -160,7 +165,8 @@ class Job:
         last = self.history.snapshot(budgets[-1])
         summary = {
             "study": self.study.study_name, "folder": str(self.folder), "unit": self.settings.unit,
-            "budget": budgets[-1], "within_budget": True, "start": self._start(), "winner": results[-1],
+            "budget": budgets[-1], "within_budget": True, "held": results[-1]["held"],
+            "start": self._start(), "winner": results[-1],
             "budgets": results, "iterations": [self._iteration(one) for one in self.history.iterations],
             "proposals": sum(len(one.tried) for one in self.history.iterations), "timed": self.timer is not None,
             "proxy_resolution": self.given.images.resolution, "resolution": last.spec.resolution,
@@ -168,6 +174,9 @@ class Job:
             "settings": self.study.user_attrs["settings"],
         }  # fmt: skip
         summary |= {"budget_ms": budgets[-1]} if self.settings.unit == "ms" else {}
+        if missed:
+            out_of_reach = [budget for budget in self.settings.budgets if budget not in met]
+            summary["missed"] = {"budgets": out_of_reach, "why": missed}
         write_atomic(self.folder / SUMMARY, json.dumps(summary, indent=1))
         write_trials_csv(self.study.study_name)
         return summary
@@ -183,8 +192,8 @@ class Job:
         if done.exists() and path.exists():
             kept = read_json(done)
             if kept.get("key") == key:
-                result: dict[str, Any] = kept["result"]
-                return result
+                self._clear(stem)
+                return self._result(budget, found, path.with_suffix(".json")) | kept["result"]
         network = self.history.network(found.number)
         validation = found.accuracy
         if self.settings.epochs:
@@ -195,14 +204,18 @@ class Job:
         network.cpu()
         write_atomic(path, network_bytes(network, self._weights_about() | {"fingerprint": found.spec.fingerprint()}))
         write_atomic(path.with_suffix(".json"), found.spec.to_json())
-        for checkpoint in self.folder.glob(f"{stem}-*.ckpt"):
-            checkpoint.unlink(missing_ok=True)
         result = self._result(budget, found, path.with_suffix(".json")) | {
             "validation_accuracy": validation, "test_accuracy": accuracy, "test_low": low, "test_high": high,
             "test_images": len(test), "epochs": self.settings.epochs,
         }  # fmt: skip
         write_atomic(done, json.dumps({"key": key, "result": result}, indent=1))
+        self._clear(stem)
         return result
+
+    def _clear(self, stem: str) -> None:
+        """Checkpoints of a long training go once its result is on disk."""
+        for checkpoint in self.folder.glob(f"{stem}-*.ckpt"):
+            checkpoint.unlink(missing_ok=True)
 
     def _train_on(self, network: Network, stem: str, number: int, count: int) -> float:
         recipe = self.recipe.onward(epochs=self.settings.epochs)
@@ -230,12 +243,15 @@ class Job:
 
     def _result(self, budget: float, found: Iteration, path: Path) -> dict[str, Any]:
         own = costs(lower(found.spec))
-        predicted = self.costing.of(lower(found.spec)) if self.costing.table else None
+        predicted = self.costing.table.predict(lower(found.spec)) if self.costing.table else None
         measured = found.measured
         return {
             "budget": budget, "cost": found.cost, "used": found.cost / budget, "iteration": found.number,
             "trial": trial_of(self.history, found), "fingerprint": found.spec.fingerprint(), "params": own.params,
-            "macs": own.macs, "network": str(path), "predicted_latency_ms": predicted,
+            "macs": own.macs, "network": str(path), "predicted_latency_ms": predicted and predicted.latency_ms,
+            "predicted_low_ms": predicted and predicted.low_ms, "predicted_high_ms": predicted and predicted.high_ms,
+            "estimated_layers": list(predicted.estimated) if predicted else [],
+            "held": _how(found, self.costing.unit),
             "measured_latency_ms": measured and measured.latency_ms, "measured_low_ms": measured and measured.low_ms,
             "measured_high_ms": measured and measured.high_ms, "noisy": bool(measured and measured.noisy),
         }  # fmt: skip
@@ -253,6 +269,13 @@ class Job:
             "ratio": taken.timing.ratio if taken and taken.timing else None,
             "refused": sum(row.timing is not None and not row.timing.faster for row in one.tried),
         }  # fmt: skip
+
+
+def _how(found: Iteration, unit: str) -> str:
+    """How it is known that a network is within its budget."""
+    if found.measured is not None:
+        return "measured"
+    return "predicted" if unit == "ms" else "counted"
 
 
 def trial_of(history: History, iteration: Iteration) -> int:

@@ -13,7 +13,7 @@ from search.netadapt.proposals import HALVINGS, most_channels
 from search.netadapt.screen import SCREEN_IMAGES
 from search.netadapt.timing import DeviceTimer, Timing
 from search.netadapt.tune import first, short_recipe
-from search.train import Recipe, evaluate
+from search.train import Recipe, TrainingDiverged, evaluate
 from search.train import train as fit
 from searchspace.coupling import ChannelGroup, in_the_way
 from searchspace.descent import kept_units
@@ -73,19 +73,18 @@ def prune_module(
     steps: list[ModuleStep] = []
     reduction = longest = step * cost
     most = cost
+    refused: set[tuple[str, int]] = set()
     while cost > budget:
-        taken = job.step(now, cost, reduction, number=len(steps))
+        taken = job.step(now, cost, reduction, refused, number=len(steps))
         if taken is not None:
             now, done = taken
             cost = done.cost
             steps.append(done)
             line(f"{done.group} to {done.channels} channels: {costing.text(cost)}, {done.accuracy:.1%}")
             reduction = longest * decay ** len(steps)
+            refused.clear()
         elif (reduction := 2 * reduction) > most:
-            raise InfeasibleBudget(
-                f"every cut below {costing.text(cost)} measures slower on this device, and the budget is "
-                f"{costing.text(budget)}: raise it"
-            )
+            raise job.refusal(cost, refused)
     return PrunedModule(now.module.eval(), tuple(steps), in_the_way(now.groups()))
 
 
@@ -106,35 +105,51 @@ class _Job:
     line: Callable[[str], None]
 
     def step(
-        self, now: TracedNetwork, cost: float, reduction: float, *, number: int
+        self, now: TracedNetwork, cost: float, reduction: float, refused: set[tuple[str, int]], *, number: int
     ) -> tuple[TracedNetwork, ModuleStep] | None:
-        """The most accurate cut that is not slower; None where all that were trained are. Raises InfeasibleBudget."""
-        offers = self._offers(now, cost, reduction)
+        """The most accurate cut that is not slower; None where all that were trained are, or diverged: they are added
+        to `refused`, (group, channels) that are not offered. Raises InfeasibleBudget."""
+        offers = self._offers(now, cost, reduction, refused)
         ranked = sorted(offers, key=lambda offer: -evaluate(offer.network.module, self.screened))[: self.shortlist]
         accuracies = [self._tuned(offer.network.module, self.seed + number) for offer in ranked]
-        for accuracy, offer in sorted(zip(accuracies, ranked, strict=True), key=lambda pair: -pair[0]):
+        refused |= {(offer.group, offer.channels) for offer in ranked}
+        tuned = [(found, offer) for found, offer in zip(accuracies, ranked, strict=True) if found is not None]
+        for accuracy, offer in sorted(tuned, key=lambda pair: -pair[0]):
             timing = self.timer.modules(now.module, offer.network.module, self.resolution) if self.timer else None
             if timing is None or timing.faster:
                 return offer.network, ModuleStep(offer.group, offer.channels, offer.cost, accuracy, timing)
             self.line(f"{offer.group} to {offer.channels} channels would be slower, the next is taken")
         return None
 
-    def _offers(self, now: TracedNetwork, cost: float, reduction: float) -> "list[_Offer]":
+    def refusal(self, cost: float, refused: set[tuple[str, int]]) -> InfeasibleBudget:
+        """What to raise where cuts would do that were refused."""
+        return InfeasibleBudget(
+            f"every cut below {self.costing.text(cost)} measures slower on this device or cannot be trained "
+            f"({len(refused)} were tried), and the budget is {self.costing.text(self.budget)}: raise it"
+        )
+
+    def _offers(
+        self, now: TracedNetwork, cost: float, reduction: float, refused: set[tuple[str, int]]
+    ) -> "list[_Offer]":
         """A cut of every group that reaches the budget or saves the reduction, else half of it, and so on."""
         for halving in range(HALVINGS + 1):
-            saving = reduction / 2**halving if halving else min(reduction, cost - self.budget)
-            found = [self._offer(now, group, cost, saving) for group in now.groups()]
+            saving = min(reduction / 2**halving, cost - self.budget)
+            found = [self._offer(now, group, cost, saving, refused) for group in now.groups()]
             if any(found):
                 return [offer for offer in found if offer is not None]
+        if refused:
+            raise self.refusal(cost, refused)
         raise InfeasibleBudget(
             f"no channel group of the module can be cut further at {self.costing.text(cost)}, and the budget is "
             f"{self.costing.text(self.budget)}: raise it; what stands in the way: "
             f"{in_the_way(now.groups()) or 'nothing but the channels'}"
         )
 
-    def _offer(self, now: TracedNetwork, group: ChannelGroup, cost: float, saving: float) -> "_Offer | None":
+    def _offer(
+        self, now: TracedNetwork, group: ChannelGroup, cost: float, saving: float, refused: set[tuple[str, int]]
+    ) -> "_Offer | None":
         channels = most_channels(now.graph, group, self.costing, saving)
-        if channels is None:
+        if channels is None or (group.name, channels) in refused:
             return None
 
         def norms(layer: int) -> Tensor:
@@ -148,11 +163,15 @@ class _Job:
             return None
         return _Offer(group.name, channels, cost - self.costing.narrowed(now.graph, group, channels), network)
 
-    def _tuned(self, module: nn.Module, seed: int) -> float:
-        """The accuracy after a short training, in place."""
+    def _tuned(self, module: nn.Module, seed: int) -> float | None:
+        """The accuracy after a short training, in place; None where it diverged."""
         if self.recipe is None:
             return evaluate(module, self.compared)
-        return fit(module, train=self.train, validation=self.compared, recipe=self.recipe, seed=seed).accuracy
+        try:
+            return fit(module, train=self.train, validation=self.compared, recipe=self.recipe, seed=seed).accuracy
+        except TrainingDiverged as error:
+            self.line(f"a cut is not taken: {error}")
+            return None
 
 
 class _Offer(NamedTuple):

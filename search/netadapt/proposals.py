@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from search.netadapt.costing import Costing
-from searchspace.coupling import ChannelGroup, coupling, narrow
+from searchspace.coupling import ChannelGroup, accepted_counts, coupling, narrow
 from searchspace.descent import Scores, Step, cut, drop_se, remove_block, shrink_kernel
 from searchspace.errors import InvalidArgument, MissingLatency
 from searchspace.graph import Graph, lower
@@ -47,7 +47,7 @@ def propose(
     found = []
     if "channels" in moves:
         for group in coupling(spec):
-            channels = most_channels(graph, group, costing, cost - target)
+            channels = _most_accepted(spec, group, costing, cost - target)
             if channels is not None:
                 found.append(_narrower(spec, group, channels, cost - costing.narrowed(graph, group, channels)))
     for move in (move for move in MOVES if move in moves and move in _OTHERS):
@@ -77,6 +77,17 @@ def most_channels(graph: Graph, group: ChannelGroup, costing: Costing, saving: f
             high = middle
     above = counts[low + 1 : low + 1 + _LOOK_ABOVE]
     return max((count for count in above if costing.narrowed(graph, group, count) >= saving), default=counts[low])
+
+
+def _most_accepted(spec: NetworkSpec, group: ChannelGroup, costing: Costing, saving: float) -> int | None:
+    """`most_channels`, or the next count below that saves as much and that `narrow` accepts; None if there is none."""
+    graph = lower(spec)
+    most = most_channels(graph, group, costing, saving)
+    if most is None:
+        return None
+    priced = _priced(graph, group, costing)
+    found = (count for count in accepted_counts(spec, group, most) if count in priced)
+    return next((count for count in found if costing.narrowed(graph, group, count) >= saving), None)
 
 
 def _priced(graph: Graph, group: ChannelGroup, costing: Costing) -> range:

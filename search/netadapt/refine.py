@@ -20,7 +20,7 @@ from search.latency.measure import Measurement
 from search.netadapt.costing import Costing
 from search.netadapt.history import History, Iteration, Tried
 from search.netadapt.proposals import HALVINGS, Proposal, propose, smallest
-from search.netadapt.screen import Look, Rank, screen
+from search.netadapt.screen import Look, Rank, batch_for, screen
 from search.netadapt.timing import PairedTimer, Timing
 from search.netadapt.tune import Tuner, first
 from search.train import evaluate
@@ -46,7 +46,9 @@ TAYLOR_BATCHES = 8
 class Plan:
     """What is asked for. `budgets` fall; `step`: of the start's cost, the first iteration's reduction, which is
     multiplied by `decay` from one to the next; `by_ratio`: take what loses the least accuracy for its reduction, else
-    the most accurate; `shortlist`: offers that are trained; `images`: of the validation split that accuracy is of."""
+    the most accurate; `shortlist`: offers that are trained; `images`: of the validation split that accuracy is of;
+    `confidence`: with which a network that is only predicted must measure within a budget, 0.5 to take a prediction as
+    it is."""
 
     costing: Costing
     budgets: tuple[float, ...]
@@ -60,6 +62,7 @@ class Plan:
     images: int
     screen_images: int
     seed: int
+    confidence: float = 0.95
 
 
 class Refiner:
@@ -90,7 +93,7 @@ class Refiner:
             return self.history.network(len(self.history.iterations) - 1)
         measured = self.timer.alone(start.spec) if self.timer else None
         cost = measured.latency_ms if measured else self.plan.costing.of(lower(start.spec))
-        met = _met(self.plan.budgets, cost, measured)
+        met = self._met(self.plan.budgets, cost, measured)
         self._check_reachable(start, cost, [budget for budget in self.plan.budgets if budget not in met])
         zero = Iteration(
             number=0, spec=start.spec, cost=cost, accuracy=evaluate(start, self._validation, device=self._device),
@@ -106,12 +109,26 @@ class Refiner:
         if not budgets:
             return
         least = smallest(start.spec, costing, self.plan.moves) * cost / costing.of(lower(start.spec))
-        if least > min(budgets):
+        limit = self._limit(min(budgets))
+        if least > limit:
+            surely = "" if limit == min(budgets) else f" (by this table's error a prediction of {costing.text(limit)})"
             raise InfeasibleBudget(
-                f"the budget must be one that pruning can reach, got {costing.text(min(budgets))}: with "
+                f"the budget must be one that pruning can reach, got {costing.text(min(budgets))}{surely}: with "
                 f"--moves {','.join(self.plan.moves)} this network comes down to {costing.text(least)} at the least; "
                 "raise the budget, allow more --moves, or begin with a smaller network"
             )
+
+    def _limit(self, budget: float) -> float:
+        """What a network must come to: the budget, or, where nothing is measured, the largest prediction whose network
+        measures within it with the plan's confidence."""
+        table = self.plan.costing.table
+        return budget if self.timer is not None or table is None else table.limit_ms(budget, self.plan.confidence)
+
+    def _met(self, budgets: Sequence[float], cost: float, measured: Measurement | None) -> tuple[float, ...]:
+        """The budgets that are met: by the upper end of a measurement's interval, or by a latency that leaves AIM."""
+        if measured is None:
+            return tuple(budget for budget in budgets if cost <= self._limit(budget))
+        return tuple(budget for budget in budgets if measured.high_ms <= budget or cost <= AIM * budget)
 
     def _budgets_left(self) -> list[float]:
         met = {budget for iteration in self.history.iterations for budget in iteration.reached}
@@ -125,7 +142,8 @@ class Refiner:
 
     def share(self) -> float:
         """How far the descent has come, from 0 to 1."""
-        start, now, end = self.history.iterations[0].cost, self.history.iterations[-1].cost, self.plan.budgets[-1]
+        start, now = self.history.iterations[0].cost, self.history.iterations[-1].cost
+        end = self._limit(self.plan.budgets[-1])
         return 1.0 if start <= end else min(1.0, max(0.0, (start - now) / (start - end)))
 
     def _iterate(self, number: int, network: Network) -> tuple[Iteration, Network]:
@@ -134,7 +152,7 @@ class Refiner:
         reduction = self.plan.step * self.history.iterations[0].cost * self.plan.decay ** (number - 1)
         tried: list[Tried] = []
         for _ in range(REFUSALS):
-            target, proposals = self._proposals(network, before.cost, reduction, {one.name for one in _timed(tried)})
+            target, proposals = self._proposals(network, before.cost, reduction, {one.name for one in _refused(tried)})
             offers = self._offers(network, proposals)
             after = self._take_best(_About(number, target, offers), network)
             tried += [offer.row for offer in offers]
@@ -148,8 +166,8 @@ class Refiner:
             reduction *= 2
         raise InfeasibleBudget(
             f"every way to make the network cheaper than {self.plan.costing.text(before.cost)} measures slower on this "
-            f"device ({len(_timed(tried))} were timed in iteration {number}): take the network of the last iteration, "
-            f"{self.history.folder / f'{number - 1:03d}.json'}, or begin with another one"
+            f"device or cannot be trained ({len(_refused(tried))} were refused in iteration {number}): begin with "
+            f"another network, or take that of the last iteration, {self.history.folder / f'{number - 1:03d}.json'}"
         )
 
     def _proposals(
@@ -158,7 +176,7 @@ class Refiner:
         """(the cost asked for, what meets it, priced in measured terms). Where nothing does, for half the reduction,
         and so on; then what goes further below the budget than wanted."""
         costing = self.plan.costing
-        goal = self._budgets_left()[0]
+        goal = self._limit(self._budgets_left()[0])
         factor = cost / costing.of(lower(network.spec))
         aim = min(goal * AIM if self.timer else goal, cost - reduction / 2**HALVINGS)
         for floor in (goal * USED, 0.0):
@@ -187,7 +205,7 @@ class Refiner:
 
         steps = [proposal.make(score) for proposal in proposals]
         network.zero_grad()
-        gates = mean_gates(network, normalise(torch.tensor(self.images.train.pixels[:GATE_IMAGES])))
+        gates = self._gates(network)
 
         def rank(place: int, look: Look) -> Rank:
             return -look.images, -self._worth(proposals[place], look.accuracy, look.before), look.loss
@@ -200,6 +218,15 @@ class Refiner:
             for place in order
         ]
 
+    def _gates(self, network: Network) -> Gates:
+        """The mean gates over some training images, where SE blocks may go; {} where they may not."""
+        if "se" not in self.plan.moves:
+            return {}
+        images = torch.tensor(self.images.train.pixels[:GATE_IMAGES])
+        batches = images.split(batch_for(network, images.shape[1]))
+        found = [(mean_gates(network, normalise(batch)), len(batch) / len(images)) for batch in batches]
+        return {layer: torch.stack([gates[layer] * share for gates, share in found]).sum(0) for layer in found[0][0]}
+
     def _worth(self, proposal: Proposal, accuracy: float, before: float) -> float:
         """What a proposal is chosen by: its accuracy, or what it gains over `before` for its reduction."""
         reduction = self.history.iterations[-1].cost - proposal.cost
@@ -207,14 +234,14 @@ class Refiner:
 
     def _take_best(self, about: "_About", network: Network) -> Network | None:
         """The network of the best offer that is not slower, and what was found out in the offers' rows; None if all
-        that were timed are slower."""
+        that were looked at are slower or diverged."""
         offers, spec = about.offers, network.spec
         trained = offers[: self.plan.shortlist] if self.plan.trains else []
         self._train(about, network, trained)
         before = self.history.iterations[-1].accuracy
         order = sorted(trained, key=lambda offer: -self._worth(offer.proposal, offer.row.accuracy or 0.0, before))
         too_small: list[_Offer] = []
-        for offer in [*order, *offers[len(trained) :]][:TESTS]:
+        for offer in [offer for offer in [*order, *offers[len(trained) :]] if not offer.row.diverged][:TESTS]:
             timing = self.timer.pair(spec, offer.step.spec) if self.timer else None
             offer.row = replace(offer.row, timing=timing)
             if timing is not None and not timing.faster:
@@ -222,18 +249,21 @@ class Refiner:
             elif timing is not None and self._wastes(timing):
                 self._line(f"   {offer.row.name} would leave more of the budget than wanted, the next is looked at")
                 too_small.append(offer)
-            else:
-                return self._accept(about, network, offer)
-        return self._accept(about, network, too_small[0]) if too_small else None
+            elif (after := self._accept(about, network, offer)) is not None:
+                return after
+        taken = (self._accept(about, network, offer) for offer in too_small)
+        return next((after for after in taken if after is not None), None)
 
     def _wastes(self, timing: Timing) -> bool:
         """Whether a network that measures so leaves more of the budget unused than LEAST_USED allows."""
         return self.history.iterations[-1].cost * timing.ratio < LEAST_USED * self._budgets_left()[0]
 
-    def _accept(self, about: "_About", network: Network, offer: "_Offer") -> Network:
-        """The network of an offer that is taken, trained if offers are."""
+    def _accept(self, about: "_About", network: Network, offer: "_Offer") -> Network | None:
+        """The network of an offer that is taken, trained if offers are; None where that diverges."""
         if self.plan.trains and offer.network is None:
             self._train(about, network, [offer], again=True)
+        if offer.row.diverged:
+            return None
         offer.row = replace(offer.row, accepted=True)
         return offer.network or descend(network, offer.step, gates=offer.gates)
 
@@ -244,14 +274,24 @@ class Refiner:
         known = self.history.part(key)
         for offer in offers:
             kept = {} if again else known.get(offer.row.name, {})
-            offer.row = replace(offer.row, accuracy=kept.get("accuracy"), seconds=kept.get("seconds"))
+            offer.row = replace(
+                offer.row, accuracy=kept.get("accuracy"), seconds=kept.get("seconds"),
+                diverged=bool(kept.get("diverged")),
+            )  # fmt: skip
         waiting = [offer for offer in offers if offer.row.accuracy is None]
         networks = [descend(network, offer.step, gates=offer.gates) for offer in waiting]
         for tuned in self.tune(networks, seed=self.plan.seed + about.number):
             offer = waiting[tuned.place]
             offer.network = tuned.network
-            offer.row = replace(offer.row, accuracy=tuned.accuracy, seconds=tuned.seconds)
-            known[offer.row.name] = {"accuracy": tuned.accuracy, "seconds": tuned.seconds}
+            found: dict[str, float] = {
+                "accuracy": tuned.accuracy, "seconds": tuned.seconds, "diverged": tuned.diverged
+            }  # fmt: skip
+            offer.row = replace(
+                offer.row, accuracy=tuned.accuracy, seconds=tuned.seconds, diverged=tuned.diverged
+            )  # fmt: skip
+            known[offer.row.name] = found
+            if tuned.diverged:
+                self._line(f"   the short training of {offer.row.name} diverged, it is not taken")
             self.history.keep_part(key, known)
             self._progress(self.share(), f"iteration {about.number}: {offer.row.name}")
 
@@ -270,12 +310,12 @@ class Refiner:
         """(cost after an accepted step, its measurement by itself near a budget, the budgets that it meets)."""
         left = self._budgets_left()
         if self.timer is None or taken.timing is None:
-            return taken.cost, None, _met(left, taken.cost, None)
+            return taken.cost, None, self._met(left, taken.cost, None)
         cost = before * taken.timing.ratio
         if cost > left[0] * SETTLED:
             return cost, None, ()
         measured = self.timer.alone(after.spec)
-        return measured.latency_ms, measured, _met(left, measured.latency_ms, measured)
+        return measured.latency_ms, measured, self._met(left, measured.latency_ms, measured)
 
 
 @dataclass
@@ -297,15 +337,9 @@ class _About(NamedTuple):
     offers: list[_Offer]
 
 
-def _timed(tried: Sequence[Tried]) -> list[Tried]:
-    return [one for one in tried if one.timing is not None]
-
-
-def _met(budgets: Sequence[float], cost: float, measured: Measurement | None) -> tuple[float, ...]:
-    """The budgets that are met: by the upper end of a measurement's interval, or by a latency that leaves AIM."""
-    if measured is None:
-        return tuple(budget for budget in budgets if cost <= budget)
-    return tuple(budget for budget in budgets if measured.high_ms <= budget or cost <= AIM * budget)
+def _refused(tried: Sequence[Tried]) -> list[Tried]:
+    """Those of offers none of which was accepted that need not be looked at again."""
+    return [one for one in tried if one.timing is not None or one.diverged]
 
 
 def _row(proposal: Proposal, step: Step, accuracy: float) -> Tried:

@@ -36,21 +36,24 @@ def report(summary: dict[str, Any], *, data: str | None) -> str:
     ]  # fmt: skip
     for one in summary["budgets"]:
         lines += _outcome(one, start, text, timed=summary["timed"])
+    if missed := summary.get("missed"):
+        lines.append(f"missed     {', '.join(map(text, missed['budgets']))}: {missed['why']}")
     folder = Path(summary["folder"])
     return "\n".join([*lines, "", *_next_steps(summary, folder, data)])
 
 
 def _outcome(one: dict[str, Any], start: dict[str, Any], text: Any, *, timed: bool) -> list[str]:
-    how = "predicted"
-    if one["measured_latency_ms"] is not None:
+    how, among = one["held"], ""
+    if how == "measured":
         how = f"measured ({one['measured_low_ms']:.2f} to {one['measured_high_ms']:.2f})"
-    elif one["predicted_latency_ms"] is None:
-        how = "counted"
+    elif how == "predicted":
+        among = f" ({one['predicted_low_ms']:.2f} to {one['predicted_high_ms']:.2f} in 9 of 10 networks)"
     cut = 1 - one["cost"] / start["cost"]
     trained = f"after {one['epochs']} epochs" if one["epochs"] else "not trained on"
     return [
-        f"budget     {text(one['budget'])}: {how} {text(one['cost'])}, {one['used']:.1%} of it used, {cut:.0%} less "
-        f"than at the start ({text(start['cost'])})" + ("; the machine was noisy" if one["noisy"] else ""),
+        f"budget     {text(one['budget'])}: {how} {text(one['cost'])}{among}, {one['used']:.1%} of it used, "
+        f"{cut:.0%} less than at the start ({text(start['cost'])})"
+        + ("; the machine was noisy" if one["noisy"] else ""),
         f"accuracy   test {one['test_accuracy']:.1%} ({one['test_low']:.1%} to {one['test_high']:.1%}, "
         f"{one['test_images']} images), validation {one['validation_accuracy']:.1%} {trained}; at the start "
         f"{start['accuracy']:.1%}",

@@ -61,7 +61,10 @@ def _run(
 ) -> tuple[dict[str, Any], Network, Measurement]:  # fmt: skip
     with opened_study(settings.study_name, define, fresh=fresh) as study:
         timer = DeviceTimer(meter.table, seed=given.seed) if meter.measures else None
-        job = Job(settings, given, Costing("ms", meter.table), timer, study, progress, TimeLeft(), recipe)
+        job = Job(
+            settings, given, Costing("ms", meter.table), timer, study, progress, TimeLeft(), recipe,
+            confidence=0.5,  # the table's error is taken off the search's target already (Meter.target_ms)
+        )  # fmt: skip
         job.descend()
         summary = job.finish(always=True)  # a second measurement may find the winner within the budget
     winner = summary["winner"]

@@ -24,12 +24,17 @@ def add_trials(study: optuna.Study, history: History, costing: Costing) -> None:
         study.set_user_attr(MEASURED, measured)
 
 
+def _status(row: Tried) -> Status:
+    """Those that were only looked at are "stopped early"."""
+    if row.diverged:
+        return Status.FAILED
+    return Status.TRAINED if row.accuracy is not None or row.accepted else Status.STOPPED_EARLY
+
+
 def _trial(number: int, row: Tried, costing: Costing) -> optuna.trial.FrozenTrial:
-    """Trained proposals are "trained"; those that were only looked at are "stopped early"."""
-    trained = row.accuracy is not None
     accuracy = row.last_accuracy
     attrs = {
-        "status": Status.TRAINED if trained or row.accepted else Status.STOPPED_EARLY,
+        "status": _status(row),
         "choices": {
             "iteration": number, "move": row.move, "where": row.where, "accepted": row.accepted,
             "screened_accuracy": row.screened, **({} if row.channels is None else {"channels": row.channels}),

@@ -25,12 +25,14 @@ WARMUP = 0.1
 
 
 class Tuned(NamedTuple):
-    """A network after its short training, in eval mode on the CPU; accuracy on the validation images given."""
+    """A network after its short training, in eval mode on the CPU; accuracy on the validation images given. One whose
+    training diverged is worth nothing: its accuracy is 0."""
 
     place: int
     network: Network
     accuracy: float
     seconds: float
+    diverged: bool = False
 
 
 class Tuner(Protocol):
@@ -65,8 +67,8 @@ class Serial:
         for place, network in enumerate(networks):
             try:
                 outcome = train(network, train=self._train, validation=self._validation, recipe=self._recipe, seed=seed)
-            except TrainingDiverged:  # an offer that cannot be trained is worth nothing
-                yield Tuned(place, network.cpu().eval(), 0.0, 0.0)
+            except TrainingDiverged:
+                yield Tuned(place, network.cpu().eval(), 0.0, 0.0, diverged=True)
                 continue
             yield Tuned(place, network, outcome.accuracy, outcome.seconds)
 
@@ -87,21 +89,24 @@ class Workers(AbstractContextManager["Workers"]):
         )  # fmt: skip
 
     def __call__(self, networks: Sequence[Network], *, seed: int) -> Iterator[Tuned]:
-        """See Tuner."""
+        """See Tuner. Raises PhinasError where a worker was killed."""
+        try:
+            yield from self._tuned(networks, seed)
+        except BrokenProcessPool:
+            raise PhinasError(
+                "a worker process ended unexpectedly, most likely for lack of memory: run the same command again "
+                "with fewer --workers; every iteration is kept"
+            ) from None
+
+    def _tuned(self, networks: Sequence[Network], seed: int) -> Iterator[Tuned]:
         jobs = {
             self._pool.submit(_tune, network.spec.to_json(), network.state_dict(), seed): index
             for index, network in enumerate(networks)
         }
         for job in as_completed(jobs):
             place = jobs[job]
-            try:
-                state, accuracy, seconds = job.result()
-            except BrokenProcessPool:
-                raise PhinasError(
-                    "a worker process ended unexpectedly, most likely for lack of memory: run the same command again "
-                    "with fewer --workers; every iteration is kept"
-                ) from None
-            yield Tuned(place, load_weights(networks[place].spec, state).eval(), accuracy, seconds)
+            state, accuracy, seconds, diverged = job.result()
+            yield Tuned(place, load_weights(networks[place].spec, state).eval(), accuracy, seconds, diverged)
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -126,7 +131,7 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _tune(spec: str, state: dict[str, Any], seed: int) -> tuple[dict[str, Any], float, float]:
+def _tune(spec: str, state: dict[str, Any], seed: int) -> tuple[dict[str, Any], float, float, bool]:
     network = load_weights(NetworkSpec.from_json(spec), state)
     tuned = next(iter(_HERE["tuner"]([network], seed=seed)))
-    return network.state_dict(), tuned.accuracy, tuned.seconds
+    return network.state_dict(), tuned.accuracy, tuned.seconds, tuned.diverged

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,22 @@ import pytest
 import torch
 
 import studies
+from search.latency.eager import Eager
 from search.netadapt.__main__ import main
+from search.netadapt.history import Iteration
+from search.netadapt.refine import Refiner
 from search.netadapt.tune import Serial, Workers, short_recipe
+from search.netadapt.variants import variants
 from search.train import Recipe
-from searchspace.cost import macs, params
-from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
+from searchspace import zoo
+from searchspace.cost import layer_params_macs, macs, params
+from searchspace.errors import InfeasibleBudget, PhinasError
+from searchspace.files import write_atomic
+from searchspace.graph import lower
+from searchspace.latency import Correction, LatencyTable
+from searchspace.nn import Network, build, load_weights, network_bytes, read_about, read_weights
 from searchspace.serialize import read_spec
+from searchspace.spec import NetworkSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -129,6 +141,135 @@ def test_workers_train_what_this_process_would_with_as_many_threads(best: Path, 
     for one in Serial(load(source, resolution=16), recipe, 50)(again, seed=7):
         for name, tensor in one.network.state_dict().items():
             assert torch.equal(found[one.place][name], tensor), name
+
+
+def test_workers_that_are_gone_already_are_told_like_those_that_end(
+    best: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr("search.netadapt.tune.ProcessPoolExecutor.submit", broken)
+    network = build(read_spec(best), generator=torch.Generator().manual_seed(0))
+    with (
+        Workers(1, source=None, resolution=16, seed=0, recipe=Recipe(), validation_images=50) as workers,
+        pytest.raises(PhinasError, match="fewer --workers"),
+    ):
+        next(workers([network], seed=0))
+
+
+def phone(spec: NetworkSpec, *, scale: float = 1.0) -> LatencyTable:
+    """A table of a device that is not here, on which time goes with multiply-adds."""
+    layers = [layer for each in (spec, *variants(spec, 2)) for layer in lower(each).layers]
+    kernels = {layer.signature: scale * (1e-3 + 1e-6 * layer_params_macs(layer)[1]) for layer in layers}
+    return LatencyTable({**Eager().identity(64), "machine": "a phone"}, 1.0, kernels, Correction(1.0, 0.1, 0.03))
+
+
+def test_a_study_goes_on_with_the_table_that_it_was_begun_with(
+    best: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = phone(read_spec(best))
+    (place / "phone.json").write_text(table.to_json())
+    line = ["--network", str(best), "--latency", "phone.json", *QUICK, "--epochs", "0", "--study", "phone"]
+    line += ["--budget-ms", str(0.85 * table.latency_ms(lower(read_spec(best))))]
+    assert main(line) == 0
+    assert main(line) == 0
+    (place / "phone.json").write_text(phone(read_spec(best), scale=0.99).to_json())
+    capsys.readouterr()
+    assert main(line) == 2
+    assert "was made with other settings: table is" in capsys.readouterr().err
+
+
+def test_where_nothing_is_measured_the_prediction_keeps_the_budget_with_95_percent(
+    best: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = phone(read_spec(best))
+    (place / "phone.json").write_text(table.to_json())
+    budget = 0.85 * table.latency_ms(lower(read_spec(best)))
+    line = ["--network", str(best), "--latency", "phone.json", *QUICK, "--epochs", "0", "--study", "phone"]
+    assert main([*line, "--budget-ms", str(budget), "--json"]) == 0
+    found = summary_of(capsys)
+    winner, again = found["winner"], table.predict(lower(read_spec(place / "studies" / "phone" / "best.json")))
+    assert found["held"] == "predicted"
+    assert winner["predicted_latency_ms"] == pytest.approx(again.latency_ms)
+    assert winner["cost"] == pytest.approx(again.latency_ms)
+    assert 0.93 * table.limit_ms(budget, 0.95) <= again.latency_ms <= table.limit_ms(budget, 0.95)
+    assert (winner["predicted_low_ms"], winner["predicted_high_ms"]) == pytest.approx((again.low_ms, again.high_ms))
+    assert main([*line, "--budget-ms", str(budget)]) == 0
+    assert f"({again.low_ms:.2f} to {again.high_ms:.2f} in 9 of 10 networks)" in capsys.readouterr().out
+
+
+def test_what_became_of_the_budgets_is_told_where_the_smallest_is_missed(
+    best: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = phone(read_spec(best))
+    (place / "phone.json").write_text(table.to_json())
+    first, last = (round(share * table.latency_ms(lower(read_spec(best))), 3) for share in (0.85, 0.7))
+    iterate = Refiner._iterate
+
+    def fails_late(refiner: Refiner, number: int, network: Network) -> tuple[Iteration, Network]:
+        if refiner._budgets_left() == [last]:
+            raise InfeasibleBudget("nothing is faster")
+        return iterate(refiner, number, network)
+
+    monkeypatch.setattr(Refiner, "_iterate", fails_late)
+    line = ["--network", str(best), "--latency", "phone.json", "--budgets", f"{first},{last}", *QUICK, "--epochs", "0"]
+    assert main([*line, "--json"]) == 2
+    found = summary_of(capsys)
+    assert [one["budget"] for one in found["budgets"]] == [first]
+    assert found["missed"] == {"budgets": [last], "why": "nothing is faster"}
+    assert main(line) == 2
+    out, err = capsys.readouterr()
+    assert f"missed     {last:.2f} ms: nothing is faster" in out
+    assert "nothing is faster" in err
+
+
+def test_a_long_training_that_ends_before_its_result_is_kept_is_not_done_again(
+    best: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, data: str | bytes) -> None:
+        if path.name.endswith(".done.json"):
+            raise KeyboardInterrupt
+        write_atomic(path, data)
+
+    budget = str(0.9 * macs(read_spec(best)))
+    line = ["--network", str(best), "--budget-macs", budget, *QUICK, "--study", "cut"]
+    monkeypatch.setattr("search.netadapt.job.write_atomic", killed)
+    assert main(line) == 130
+    assert [*(place / "studies" / "cut").glob("best-*.ckpt")]  # the same command goes on from it
+    monkeypatch.setattr("search.netadapt.job.write_atomic", write_atomic)
+    assert main(line) == 0
+    assert not [*(place / "studies" / "cut").glob("best-*.ckpt")]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--budget-ms 3 --replay nobody", "there is no study 'nobody'"),
+        ("--budget-macs 1e6 --plot /proc/none/way.png", "cannot write /proc/none/way.png"),
+    ],
+)
+def test_a_mistake_is_told_before_images_are_read(
+    flags: str, message: str, best: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr("search.netadapt.job.read_given", None)
+    assert main(["--network", str(best), *flags.split()]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_network_that_the_images_do_not_fit_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    squeeze = zoo.get("squeezenet1_1", classes=10).with_resolution(64)
+    grey = replace(squeeze, in_channels=1)
+    for name, spec in (("squeeze", squeeze), ("grey", grey)):
+        (place / f"{name}.json").write_text(spec.to_json())
+        network = build(spec, generator=torch.Generator().manual_seed(0))
+        (place / f"{name}.safetensors").write_bytes(network_bytes(network, {}))
+    assert main(["--network", "grey.json", "--budget-macs", "1e6"]) == 2
+    assert "--network must be one for images of 3 channels" in capsys.readouterr().err
+    small = ["--budget-macs", "1e6", "--proxy-resolution", "16"]
+    assert main(["--network", "squeeze.json", *small]) == 2
+    assert "--proxy-resolution must leave every kernel" in capsys.readouterr().err
 
 
 MISTAKES = {

@@ -11,15 +11,17 @@ import pytest
 import torch
 from torch import nn
 
+from search.augment import normalise
 from search.data import Dataset, load
+from search.latency.eager import Eager
 from search.latency.measure import Measurement
 from search.netadapt.costing import Costing
 from search.netadapt.history import History, Iteration
 from search.netadapt.proposals import MOVES, most_channels, propose, smallest
-from search.netadapt.refine import Plan, Refiner
+from search.netadapt.refine import GATE_IMAGES, Plan, Refiner
 from search.netadapt.screen import FEWEST, FIRST_LOOK, screen
 from search.netadapt.timing import PairedTimer, Timing
-from search.netadapt.tune import Serial, first, short_recipe
+from search.netadapt.tune import Serial, Tuned, first, short_recipe
 from search.train import Recipe, evaluate
 from searchspace import zoo
 from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv
@@ -28,8 +30,9 @@ from searchspace.coupling import coupling
 from searchspace.descent import cut
 from searchspace.errors import InfeasibleBudget, StudyMismatch
 from searchspace.graph import lower
+from searchspace.latency import Correction, LatencyTable
 from searchspace.nn import Network, build
-from searchspace.nn.descend import descend
+from searchspace.nn.descend import descend, mean_gates
 from searchspace.spec import NetworkSpec, Stage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -123,6 +126,17 @@ def test_every_offer_meets_the_target_and_is_priced_as_it_is() -> None:
         assert 0.5 * macs(spec) <= offer.cost <= target
 
 
+@pytest.mark.parametrize("name", ["shufflenet_v1", "shufflenet_v2"])
+@pytest.mark.parametrize("share", [0.99, 0.95, 0.7])
+def test_a_shufflenet_is_offered_only_what_its_layers_deal_out_as_before(name: str, share: float) -> None:
+    spec = zoo.get(name, classes=10).with_resolution(32)
+    offers = propose(spec, MACS, target=share * macs(spec), floor=0.0, moves=("channels",))
+    assert offers
+    for offer in offers:
+        step = offer.make(lambda group: [1.0] * len(group.cells))
+        assert offer.cost == macs(step.spec) <= share * macs(spec)
+
+
 def test_offers_are_screened_as_each_network_alone_would_be(images: Dataset) -> None:
     network = start()
     group = next(group for group in coupling(network.spec) if group.counts)
@@ -214,6 +228,51 @@ def test_an_offer_that_measures_far_below_the_budget_is_not_taken_where_another_
     assert passed_over.timing is not None
     assert not passed_over.accepted
     assert 0.95 * budget <= end.cost <= budget
+
+
+@pytest.mark.parametrize("timer", [Stub(), None])
+def test_an_offer_whose_short_training_diverged_is_not_taken(
+    timer: Stub | None, images: Dataset, tmp_path: Path
+) -> None:
+    budget = 0.8 * macs(tiny()) / (1e3 if timer else 1)
+    job = refiner(images, tmp_path, budget, timer=timer)
+    tune, calls = job.tune, 0
+
+    def breaks(networks: list[Network], *, seed: int) -> Iterator[Tuned]:
+        nonlocal calls
+        for tuned in tune(networks, seed=seed):
+            calls += 1
+            yield tuned._replace(accuracy=0.0, diverged=True) if calls <= 3 else tuned
+
+    job.tune = breaks  # type: ignore[assignment]
+    job.run(start())
+    tried = job.history.iterations[1].tried
+    diverged = [row for row in tried if row.diverged]
+    assert len(diverged) == 3  # both of the shortlist, and the first beyond it, which is trained when it is taken
+    assert not any(row.accepted for row in diverged)
+    assert job.history.iterations[1].accepted is not None
+    assert History(tmp_path, keep_all=True).iterations[1].tried == tried
+
+
+def test_mean_gates_are_those_of_all_images_at_once_and_only_where_se_may_go(
+    images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = mean_gates(start(), normalise(torch.tensor(images.train.pixels[:GATE_IMAGES])))
+    monkeypatch.setattr("search.netadapt.refine.batch_for", lambda network, pixels: 60)
+    found = refiner(images, tmp_path / "a", 1.0)._gates(start())
+    assert found.keys() == whole.keys()
+    assert all(torch.allclose(found[layer], whole[layer], atol=1e-6) for layer in whole)
+    monkeypatch.setattr("search.netadapt.refine.mean_gates", None)
+    assert refiner(images, tmp_path / "b", 1.0, plan=replace(PLAN, moves=("channels",)))._gates(start()) == {}
+
+
+def test_a_predicted_network_comes_to_what_its_confidence_leaves_of_the_budget(images: Dataset, tmp_path: Path) -> None:
+    table = LatencyTable(Eager().identity(32), 1.0, {}, Correction(1.0, 0.1, 0.03))
+    plan = replace(PLAN, costing=Costing("ms", table))
+    assert refiner(images, tmp_path, 9.0, plan=plan)._limit(9.0) == table.limit_ms(9.0, 0.95) < 9.0
+    assert refiner(images, tmp_path, 9.0, plan=plan, timer=Stub())._limit(9.0) == 9.0
+    # the stage of a search, whose own target has the error taken off already
+    assert refiner(images, tmp_path, 9.0, plan=replace(plan, confidence=0.5))._limit(9.0) == 9.0
 
 
 class Cut(Exception):

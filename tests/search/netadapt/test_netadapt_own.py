@@ -1,6 +1,7 @@
 """A user's own module goes down to a budget, or it is said what stands in the way."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from search.data import Dataset, load
 from search.netadapt.costing import Costing
 from search.netadapt.own import prune_module
+from search.netadapt.timing import DeviceTimer, Timing
+from search.train import TrainingDiverged, train
 from searchspace.errors import InfeasibleBudget, InvalidArgument, UnsupportedModule
 from searchspace.nn.trace import trace
 
@@ -52,6 +55,46 @@ def test_a_users_module_comes_down_to_the_budget_and_stays_as_it_was(images: Dat
     assert after == pytest.approx(found.steps[-1].cost)
     assert found.module(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+class Slower:
+    """A device on which every cut is slower."""
+
+    def modules(self, before: nn.Module, after: nn.Module, resolution: int) -> Timing:
+        return Timing(1.0, 1.5, 1.5, 1.5, 1.5, 12)
+
+
+def test_a_cut_that_was_refused_is_not_tried_again(images: Dataset) -> None:
+    said: list[str] = []
+    cost = MACS.of(trace(Own().eval(), resolution=32).graph)
+    with pytest.raises(InfeasibleBudget, match=r"measures slower .* were tried"):
+        prune_module(
+            Own(), train=images.train, validation=images.validation, costing=MACS, budget=0.98 * cost, resolution=32,
+            short_steps=0, validation_images=50, timer=cast("DeviceTimer", Slower()), line=said.append,
+        )  # fmt: skip
+    assert len(said) >= 2
+    assert len(said) == len(set(said))
+
+
+def test_a_cut_whose_training_diverges_is_not_taken_and_the_descent_goes_on(
+    images: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def diverges_first(*args: Any, **given: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise TrainingDiverged("the loss became nan")
+        return train(*args, **given)
+
+    monkeypatch.setattr("search.netadapt.own.fit", diverges_first)
+    cost = MACS.of(trace(Own().eval(), resolution=32).graph)
+    found = prune_module(
+        Own(), train=images.train, validation=images.validation, costing=MACS, budget=0.9 * cost, resolution=32,
+        short_steps=2, shortlist=1, validation_images=50,
+    )  # fmt: skip
+    assert found.steps[-1].cost <= 0.9 * cost
 
 
 def test_a_budget_out_of_reach_and_a_module_that_cannot_be_read_are_refused(images: Dataset, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from search.latency import Measurement, measure, measure_modules
 from search.latency.measure import Progress
 from search.latency.runtimes import is_here
-from searchspace.graph import lower
 from searchspace.latency import LatencyTable
 from searchspace.spec import NetworkSpec
 
@@ -16,16 +15,25 @@ if TYPE_CHECKING:
 
 class Meter:
     """Networks measured on the table's device, if this is it (`measures`); else what the table says of them, as
-    measurements of 0 rounds whose upper end is kept with a probability of `confidence`, by the table's own error."""
+    measurements of 0 rounds whose upper end is kept with a probability of `confidence`, by the errors of the table and
+    of what it estimates."""
 
     def __init__(self, table: LatencyTable, confidence: float = 0.95) -> None:
-        self.table, self._confidence = table, confidence
+        self.table, self.confidence = table, confidence
         self.measures = is_here(table.identity)
 
     def target_ms(self, budget_ms: float) -> float:
         """What a network must come to: the budget if it is measured, else the largest prediction whose network measures
         within the budget with the probability asked for."""
-        return budget_ms if self.measures else self.table.limit_ms(budget_ms, self._confidence)
+        return budget_ms if self.measures else self.table.limit_ms(budget_ms, self.confidence)
+
+    def keeps(self, found: Measurement, budget_ms: float) -> bool:
+        """Whether a network is within the budget: measured so, or predicted so with the probability asked for."""
+        return self.held_ms(found) <= budget_ms
+
+    def held_ms(self, found: Measurement) -> float:
+        """What is held to a budget."""
+        return found.latency_ms if self.measures else found.high_ms
 
     def networks(
         self, specs: Sequence[NetworkSpec], *, seconds: float = 6.0, progress: Progress | None = None
@@ -42,6 +50,5 @@ class Meter:
         return measure_modules(modules, specs, table=self.table)
 
     def _predicted(self, spec: NetworkSpec) -> Measurement:
-        ms = self.table.predict(lower(spec)).latency_ms
-        low, high = self.table.interval_ms(ms, 2 * self._confidence - 1)
+        ms, low, high, _ = self.table.predict(spec, 2 * self.confidence - 1)
         return Measurement(latency_ms=ms, low_ms=low, high_ms=high, rounds=0, raw_median_ms=ms, noisy=False)

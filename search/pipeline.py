@@ -223,19 +223,22 @@ def _prepare(
     settings: Settings, study: optuna.Study, clock: Clock, progress: Progress, dataset: images.Dataset,
     space: SearchSpace, table: LatencyTable, recipe: Recipe,
 ) -> Search:  # fmt: skip
-    pricer = Pricer(space, Costing("ms", table).of)  # which estimates kernels that a table of another device lacks
+    confidence = settings.confidence
+    pricer = Pricer(  # which estimates kernels that a table of another device lacks
+        space, Costing("ms", table).of, held_ms=lambda graph: table.held_ms(graph, confidence)
+    )
     fastest = pricer.check_budget(settings.budget_ms)
     known, cut_off = recover(study)
     meter = Meter(table, settings.confidence)
-    if fastest.latency_ms > meter.target_ms(settings.budget_ms):
+    if fastest.held_ms > meter.target_ms(settings.budget_ms):
         raise InfeasibleBudget(
             f"no network of the space surely meets {settings.budget_ms:g} ms by this table: with its own error of "
             f"{table.relative_error:.1%} and --confidence {settings.confidence:g} a network must be predicted within "
-            f"{meter.target_ms(settings.budget_ms):.2f} ms, and the fastest is at {fastest.latency_ms:.2f} ms: raise "
+            f"{meter.target_ms(settings.budget_ms):.2f} ms, and the fastest is at {fastest.held_ms:.2f} ms: raise "
             "--budget-ms, lower --confidence, or widen the space (--space)"
         )
     contract = Contract(
-        table, goal_ms=settings.goal_ms, confidence=settings.confidence, fastest_ms=fastest.latency_ms,
+        table, goal_ms=settings.goal_ms, confidence=settings.confidence, fastest_ms=fastest.held_ms,
         known=measured_before(study, pricer, table),
     )  # fmt: skip
     goal = "the budget" if settings.overshoot == 1 else f"{settings.overshoot:g} times the budget"

@@ -65,12 +65,12 @@ def _latency(summary: dict[str, Any]) -> list[str]:
     where = f"at {summary['resolution']} px, {_runtime(summary)}"
     predicted = (
         f"predicted {winner['predicted_latency_ms']:.2f} ms ({winner['predicted_low_ms']:.2f} to "
-        f"{winner['predicted_high_ms']:.2f} in 9 of 10 networks)"
+        f"{winner['predicted_high_ms']:.2f} in 9 of 10 networks{_estimated(summary)})"
     )
     if winner["measured_latency_ms"] is None:
         return [
             f"latency    {predicted} {where}: {held}",
-            "           not measured: the table is of another device or setting" + _doubt(summary),
+            "           not measured: the table is of another device or setting",
         ]
     noisy = "; the machine was noisy" if winner["noisy"] else ""
     learnt = summary.get("correction", {"networks": 0})
@@ -84,10 +84,10 @@ def _latency(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _doubt(summary: dict[str, Any]) -> str:
-    """Where kernels are estimated the promise is a weaker one than the table's own error says."""
+def _estimated(summary: dict[str, Any]) -> str:
+    """How much of the prediction is not the table's own."""
     layers = summary["winner"].get("estimated_layers", 0)
-    return f"; {layers} of its layers are estimated, so the budget is kept less surely" if layers else ""
+    return f", {layers} of its layers estimated" if layers else ""
 
 
 def _pruning(refined: dict[str, Any]) -> str:

@@ -121,7 +121,7 @@ class BudgetSampler(optuna.samplers.BaseSampler):
             if index == len(self._starts):
                 self._starts.append(moves.shrink(choices, self._starts_ms))
             start = self._starts[index]
-            if start.fingerprint not in taken and start.latency_ms <= self.budget_ms:
+            if start.fingerprint not in taken and start.held_ms <= self.budget_ms:
                 return start
         values = _values(study, whole)
         history = [(tried[number], value) for number, value in values.items()]
@@ -164,7 +164,7 @@ class BudgetSampler(optuna.samplers.BaseSampler):
         """USED_BUDGET of the budget, or the median of random networks where the budget is more than generous."""
         if self._middle_ms is None:
             rng, price, space = random.Random(self.seed), self.pricer.price, self.pricer.space
-            self._middle_ms = statistics.median(price(space.sample(rng)).latency_ms for _ in range(31))
+            self._middle_ms = statistics.median(price(space.sample(rng)).held_ms for _ in range(31))
         return min(USED_BUDGET * self.budget_ms, self._middle_ms)
 
 
@@ -199,7 +199,7 @@ class _Moves:
 
     def fits(self, candidate: Candidate) -> bool:
         """Within the budget and new; counts what is not."""
-        over = candidate.latency_ms > self.budget_ms
+        over = candidate.held_ms > self.budget_ms
         if over or candidate.fingerprint in self.taken:
             self.rejected["over_budget" if over else "duplicate"] += 1
             return False
@@ -235,14 +235,14 @@ class _Moves:
         while fewest < most:  # bisection; all of them give the fastest network, which fits
             half = (fewest + most) // 2
             mixed = choices | {name: self.fast[name] for name in order[:half]}
-            fewest, most = (fewest, half) if self.price(mixed).latency_ms <= self.budget_ms else (half + 1, most)
+            fewest, most = (fewest, half) if self.price(mixed).held_ms <= self.budget_ms else (half + 1, most)
         choices = choices | {name: self.fast[name] for name in order[:most]}
         for _ in range(30):
-            now = self.price(choices).latency_ms
+            now = self.price(choices).held_ms
             if now >= floor_ms:
                 break
             changed = self.step(choices)
-            if now <= self.price(changed).latency_ms <= self.budget_ms:
+            if now <= self.price(changed).held_ms <= self.budget_ms:
                 choices = changed
         return choices
 
@@ -252,8 +252,8 @@ class _Moves:
         for _ in range(steps):
             changed = self.step(choices)
             there = self.price(changed)
-            self.rejected["over_budget"] += there.latency_ms > self.budget_ms
-            if min(floor_ms, here.latency_ms) <= there.latency_ms <= self.budget_ms:
+            self.rejected["over_budget"] += there.held_ms > self.budget_ms
+            if min(floor_ms, here.held_ms) <= there.held_ms <= self.budget_ms:
                 choices, here = changed, there
             yield here
 
@@ -277,7 +277,7 @@ class _Moves:
             for _ in range(1 + index // len(best) % 3):
                 choices = self.step(choices)
             candidate = self.price(choices)
-            if self.fits(candidate) and candidate.latency_ms >= floor_ms:
+            if self.fits(candidate) and candidate.held_ms >= floor_ms:
                 yield candidate
 
     def shrink(self, choices: Choices, limit_ms: float) -> Candidate:
@@ -286,15 +286,15 @@ class _Moves:
         The last change is the one that leaves the most of the budget used.
         """
         here = self.price(choices)
-        if here.latency_ms <= limit_ms:
+        if here.held_ms <= limit_ms:
             return here
-        limit_ms = max(START_SHARE * limit_ms, self.fastest.latency_ms)
-        while (here_ms := here.latency_ms) > limit_ms:
+        limit_ms = max(START_SHARE * limit_ms, self.fastest.held_ms)
+        while (here_ms := here.held_ms) > limit_ms:
             around = [self.price(choices) for choices in self.space.neighbours(here.choices)]
-            if fitting := [c for c in around if c.latency_ms <= limit_ms]:
-                return max(fitting, key=lambda c: c.latency_ms)
-            faster = [c for c in around if c.latency_ms < here_ms] or [self.fastest]
-            here = faster[int(np.argmin([abs(c.latency_ms - 0.9 * here_ms) for c in faster]))]
+            if fitting := [c for c in around if c.held_ms <= limit_ms]:
+                return max(fitting, key=lambda c: c.held_ms)
+            faster = [c for c in around if c.held_ms < here_ms] or [self.fastest]
+            here = faster[int(np.argmin([abs(c.held_ms - 0.9 * here_ms) for c in faster]))]
         return here
 
     def anything_left(self, tried: Iterable[Candidate]) -> Candidate:
@@ -303,10 +303,10 @@ class _Moves:
         visited = {candidate.fingerprint for candidate in front}
         while front:
             here = front.pop()
-            if here.latency_ms <= self.budget_ms and here.fingerprint not in self.taken:
+            if here.held_ms <= self.budget_ms and here.fingerprint not in self.taken:
                 return here
             for there in map(self.price, self.space.neighbours(here.choices)):
-                if there.latency_ms <= self.budget_ms and there.fingerprint not in visited:
+                if there.held_ms <= self.budget_ms and there.fingerprint not in visited:
                     visited.add(there.fingerprint)
                     front.append(there)
         raise SpaceExhausted(

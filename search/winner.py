@@ -164,7 +164,6 @@ def crown(search: Search, folder: Path) -> tuple[Winner, Network]:
     If pruning cannot bring it there, or the trained module measures over the budget, the next finalist is taken; where
     none of what the search looked at comes down, one that measures within the budget as it is.
     """
-    budget_ms = search.target_ms
     finalists, rejected = finalists_within(search, search.settings.goal_ms)
     found = _first_within(search, folder, finalists, rejected)
     if found is None and search.settings.overshoot > 1:
@@ -185,7 +184,7 @@ def crown(search: Search, folder: Path) -> tuple[Winner, Network]:
         measured=found.measured, search_accuracy=found.trial.user_attrs["accuracy"],
         validation_accuracy=found.validation_accuracy, test_accuracy=accuracy, test_low=low, test_high=high,
         estimated_layers=len(estimated), test_images=images, epochs=found.epochs,
-        within_budget=found.measured.latency_ms <= budget_ms,
+        within_budget=search.meter.keeps(found.measured, search.settings.budget_ms),
         rejected=tuple(rejected), refined=found.refined,
     )  # fmt: skip
     return winner, found.module
@@ -196,20 +195,18 @@ def _first_within(
 ) -> _Crowned | None:
     """The first finalist that is within the budget once it is trained, and pruned where it has to be. Without pruning
     the last one is taken as it is."""
-    budget_ms = search.target_ms
+    budget_ms = search.settings.budget_ms
     for place, (trial, known) in enumerate(_in_order(search, finalists)):
-        plan = _plan(search, trial, known.latency_ms)
+        plan = _plan(search, trial, known)
         found = (_pruned if plan.last else _trained)(search, trial, folder, plan)
         last = search.settings.overshoot == 1 and place == len(finalists) - 1
-        if found is not None and (found.measured.latency_ms <= budget_ms or last):
+        if found is not None and (search.meter.keeps(found.measured, budget_ms) or last):
             return found
         now = known if found is None else found.measured
         rejected.append(_rejected(trial, now))
-        kept = (
-            "" if search.meter.measures else f", which keeps {search.settings.budget_ms:g} ms by the table's own error"
-        )
+        kept = "" if search.meter.measures else f", so that {search.meter.held_ms(now):.2f} ms are surely kept"
         search.progress.line(
-            f"trial {trial.number} {_takes(now)} {now.latency_ms:.2f} ms, not within {budget_ms:.4g} ms{kept}: "
+            f"trial {trial.number} {_takes(now)} {now.latency_ms:.2f} ms{kept}, not within {budget_ms:g} ms: "
             "the next is taken"
         )
     return None
@@ -224,7 +221,7 @@ def _in_order(search: Search, finalists: list[Finalist]) -> list[Finalist]:
     enough, decided = LONGER * search.recipe.epochs, search.study.user_attrs.get("winner_epochs", {})
 
     def hurried(finalist: Finalist) -> bool:
-        over = finalist.found.latency_ms / search.target_ms
+        over = search.meter.held_ms(finalist.found) / search.settings.budget_ms
         if over <= 1 or search.settings.overshoot == 1 or _plan_key(search, finalist.trial) in decided:
             return False
         plan = _share_time(search, finalist.trial, over)
@@ -303,13 +300,13 @@ def train_longer(
     return module, outcome.accuracy, epochs
 
 
-def _plan(search: Search, trial: optuna.trial.FrozenTrial, known_ms: float) -> _Plan:
+def _plan(search: Search, trial: optuna.trial.FrozenTrial, known: Measurement) -> _Plan:
     """What fits the time left; what an earlier, cut-off run decided stands, so that a second measurement of the network
     changes nothing."""
     decided = search.study.user_attrs.get("winner_epochs", {})
     key = _plan_key(search, trial)
     if key not in decided:
-        over = known_ms / search.target_ms if search.settings.overshoot > 1 else 1.0
+        over = search.meter.held_ms(known) / search.settings.budget_ms if search.settings.overshoot > 1 else 1.0
         decided = {**decided, key: _share_time(search, trial, over)}
         search.study.set_user_attr("winner_epochs", decided)
     found = decided[key]

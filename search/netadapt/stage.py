@@ -50,9 +50,9 @@ def refine_winner(
     given = Given(network=network, about={}, images=images, seed=seed)
     define = definition(settings, given, table)
     try:
-        return _run(settings, given, define, Meter(table), recipe, progress, fresh=False)
+        return _run(settings, given, define, Meter(table, meter.confidence), recipe, progress, fresh=False)
     except StudyMismatch:
-        return _run(settings, given, define, Meter(table), recipe, progress, fresh=True)
+        return _run(settings, given, define, Meter(table, meter.confidence), recipe, progress, fresh=True)
 
 
 def _run(

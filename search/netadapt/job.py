@@ -193,7 +193,8 @@ class Job:
             kept = read_json(done)
             if kept.get("key") == key:
                 self._clear(stem)
-                return self._result(budget, found, path.with_suffix(".json")) | kept["result"]
+                result: dict[str, Any] = self._result(budget, found, path.with_suffix(".json")) | kept["result"]
+                return result
         network = self.history.network(found.number)
         validation = found.accuracy
         if self.settings.epochs:

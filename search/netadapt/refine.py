@@ -222,8 +222,9 @@ class Refiner:
         """The mean gates over some training images, where SE blocks may go; {} where they may not."""
         if "se" not in self.plan.moves:
             return {}
-        images = torch.tensor(self.images.train.pixels[:GATE_IMAGES])
-        batches = images.split(batch_for(network, images.shape[1]))
+        images = self.images.train.pixels[:GATE_IMAGES]
+        size = batch_for(network, images.shape[1])
+        batches = [torch.tensor(images[at : at + size]) for at in range(0, len(images), size)]
         found = [(mean_gates(network, normalise(batch)), len(batch) / len(images)) for batch in batches]
         return {layer: torch.stack([gates[layer] * share for gates, share in found]).sum(0) for layer in found[0][0]}
 

@@ -52,7 +52,8 @@ class Pricer:
         return self._known[key]
 
     def fastest(self) -> Candidate:
-        """The network with the lowest predicted latency, as it is held to budgets: descent over neighbours from the smallest corner.
+        """The network with the lowest latency, as it is held to budgets: descent over neighbours from the smallest
+        corner.
 
         Each step takes the best neighbour and there are finitely many, so it ends; with a latency that is a sum
         over kernels it ends at (or next to) the fastest of the space.

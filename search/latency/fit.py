@@ -71,7 +71,7 @@ def informative(kernels: Mapping[Signature, float], graphs: Sequence[Graph], cou
     rows = _rows(kernels, graphs, coarse_group_of, groups)
     rows /= rows[:, 2:].sum(axis=1)[:, None]
     rows[:, :2] /= rows[:, :2].mean(axis=0)
-    known, chosen = np.eye(rows.shape[1]) * (_NOISE / max(PRIORS[:-1])) ** 2, []
+    known, chosen = np.eye(rows.shape[1]) * (_NOISE / max(PRIORS[:-1])) ** 2, list[int]()
     for _ in range(min(count, len(graphs))):
         doubt = np.einsum("ij,jk,ik->i", rows, np.linalg.inv(known), rows)
         doubt[chosen] = -1.0

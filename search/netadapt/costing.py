@@ -11,12 +11,13 @@ from searchspace.graph import Graph, Layer, Signature
 from searchspace.latency import LatencyTable
 
 UNITS = ("ms", "macs", "params")
+CONFIDENCE = 0.95  # with which a network that is only predicted keeps a budget
 
 
 @dataclass(frozen=True)
 class Costing:
-    """`unit` is one of UNITS; "ms" needs the table. With a `confidence` a network costs what is held to a budget that it
-    is to keep with that probability (LatencyTable.held_ms), more than its layers where kernels are estimated."""
+    """`unit` is one of UNITS; "ms" needs the table. With a `confidence` a network costs what is held to a budget that
+    it is to keep with that probability (LatencyTable.held_ms), more than its layers where kernels are estimated."""
 
     unit: str
     table: LatencyTable | None = None

@@ -14,7 +14,7 @@ import torch
 
 from search.augment import CENTRE, SCALE
 from search.console import Progress, TimeLeft
-from search.netadapt.costing import Costing
+from search.netadapt.costing import CONFIDENCE, Costing
 from search.netadapt.given import Given, read_given, table_of, timer_of
 from search.netadapt.history import History, Iteration
 from search.netadapt.refine import Plan, Refiner
@@ -56,8 +56,8 @@ def netadapt(
         progress = stack.enter_context(Progress(clock.left_s, quiet=quiet))
         given = read_given(settings, progress)
         table = table_of(settings, given.network.spec, progress)
-        costing = Costing(settings.unit, table)
         timer = timer_of(table, given.seed, progress)
+        costing = Costing(settings.unit, table, None if timer else CONFIDENCE)
         if timer is not None and earlier is not None:
             timer = Replayed(earlier.timings(), earlier.measurements(), timer)
         name = settings.study_name
@@ -100,7 +100,7 @@ class Job:
     progress: Progress
     clock: TimeLeft
     recipe: Recipe
-    confidence: float = 0.95
+    confidence: float = CONFIDENCE
 
     def __post_init__(self) -> None:
         self.folder = study_folder(self.study.study_name)

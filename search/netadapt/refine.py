@@ -17,7 +17,7 @@ import torch
 from search.augment import normalise
 from search.data import Dataset
 from search.latency.measure import Measurement
-from search.netadapt.costing import Costing
+from search.netadapt.costing import CONFIDENCE, Costing
 from search.netadapt.history import History, Iteration, Tried
 from search.netadapt.proposals import HALVINGS, Proposal, propose, smallest
 from search.netadapt.screen import Look, Rank, batch_for, screen
@@ -62,7 +62,7 @@ class Plan:
     images: int
     screen_images: int
     seed: int
-    confidence: float = 0.95
+    confidence: float = CONFIDENCE
 
 
 class Refiner:

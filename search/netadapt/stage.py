@@ -61,8 +61,9 @@ def _run(
 ) -> tuple[dict[str, Any], Network, Measurement]:  # fmt: skip
     with opened_study(settings.study_name, define, fresh=fresh) as study:
         timer = DeviceTimer(meter.table, seed=given.seed) if meter.measures else None
+        costing = Costing("ms", meter.table, None if meter.measures else meter.confidence)
         job = Job(
-            settings, given, Costing("ms", meter.table), timer, study, progress, TimeLeft(), recipe,
+            settings, given, costing, timer, study, progress, TimeLeft(), recipe,
             confidence=0.5,  # the table's error is taken off the search's target already (Meter.target_ms)
         )  # fmt: skip
         job.descend()

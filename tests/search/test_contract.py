@@ -3,13 +3,16 @@
 import itertools
 import random
 from dataclasses import replace
+from statistics import NormalDist, fmean
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.candidates import Pricer
 from search.contract import Contract, corrected
 from search.meter import Meter
+from search.netadapt.costing import Costing
 from searchspace.graph import lower
 from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
 from searchspace.mnasnet_space import mnasnet_space
@@ -101,3 +104,42 @@ def test_a_table_of_another_device_is_taken_at_its_word() -> None:
     budget = 1.2 * found.latency_ms
     target = meter.target_ms(budget)
     assert table.interval_ms(target, 0.9)[1] == pytest.approx(budget)
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_a_network_of_estimated_kernels_keeps_its_budget_with_the_confidence_asked(confidence: float) -> None:
+    """Its kernels and the table are drawn as wrong as the table says that they may be."""
+    space = mnasnet_space(resolution=64, classes=5)
+    spec = space.spec(space.corner("smallest"))
+    graph, rng = lower(spec), random.Random(0)
+    others = [lower(space.spec(space.sample(rng))) for _ in range(12)]
+    lacking = {layer.signature for layer in graph.layers if layer.op == "conv" and layer.kernel == 1}
+    known = {
+        layer.signature: rng.uniform(0.1, 0.3)
+        for other in (*others, graph)
+        for layer in other.layers
+        if layer.signature not in lacking
+    }
+    table = replace(TABLE, kernels=known, correction=Correction(1.0, 0.0, 0.02))
+    found = table.predict(graph)
+    assert found.estimated
+    held = table.held_ms(graph, confidence)
+    assert held > found.latency_ms
+    budget = held / table.limit_ms(1.0, confidence)  # at which it is just taken
+    # predicted / measured - 1 has the deviation that the interval tells
+    reach = 1 - found.latency_ms / found.high_ms
+    deviation = reach / NormalDist().inv_cdf(0.95)
+    measured = [found.latency_ms / (1 + rng.gauss(0, deviation)) for _ in range(4000)]
+    assert fmean(ms <= budget for ms in measured) == pytest.approx(confidence, abs=0.02)
+    by_its_own_error = found.latency_ms / table.limit_ms(1.0, confidence)
+    assert fmean(ms <= by_its_own_error for ms in measured) < confidence - 0.03
+    meter = Meter(table, confidence)
+    (one,) = meter.networks([spec])
+    assert meter.keeps(one, 1.001 * budget)
+    assert not meter.keeps(one, 0.999 * budget)
+    costing = Costing("ms", table, confidence)
+    assert costing.of(graph) == held
+    pricer = Pricer(space, Costing("ms", table).of, held_ms=costing.of)
+    candidate = pricer.price(space.corner("smallest"))
+    assert candidate.held_ms == held
+    assert candidate.latency_ms == pytest.approx(found.latency_ms)

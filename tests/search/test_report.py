@@ -36,7 +36,7 @@ def test_what_was_predicted_and_measured_is_told_and_that_the_promise_held() -> 
         ({"as_predicted": False}, "outside the prediction"),
         ({"noisy": True}, "the machine was noisy"),
         ({"measured_latency_ms": None}, "not measured: the table is of another device or setting"),
-        ({"measured_latency_ms": None, "estimated_layers": 3}, "3 of its layers are estimated"),
+        ({"measured_latency_ms": None, "estimated_layers": 3}, "in 9 of 10 networks, 3 of its layers estimated)"),
     ],
 )
 def test_a_promise_that_did_not_hold_or_is_weaker_is_told(winner: dict[str, Any], told: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.latency.build import MANY_S
-from search.latency.runtimes import DTYPES, RUNTIMES, Setting, check_kernels, runtime, setting_of
+from search.latency.runtimes import DTYPES, KNOWN, RUNTIMES, Setting, check_kernels, runtime, setting_of
 from search.settings import DEFAULT_RESOLUTION
 from searchspace.command import CommandParser, integer, number, show, show_progress
 from searchspace.errors import InvalidArgument, InvalidTable, PhinasError
@@ -474,7 +474,8 @@ def _zoo(args: argparse.Namespace) -> "list[NetworkSpec]":
 
 
 def _of_onnx(args: argparse.Namespace) -> bool:
-    return (args.runtime or Setting().name) not in ("eager", "compile")
+    known = KNOWN.get(args.runtime or Setting().name)
+    return known is not None and known.of_models
 
 
 def _zoo_variants(args: argparse.Namespace, table: "LatencyTable") -> "list[NetworkSpec]":

@@ -1,31 +1,73 @@
-"""The runtimes by name. A new one is one file with a class like those here (search.latency.interleave.Runtime) and a
-line in `runtime`; tests/search/test_runtimes.py says what it must do."""
+"""The runtimes by name. A new one is one file with a class like those here (search.latency.interleave.Runtime), a
+function that makes it and a row of KNOWN; tests/search/test_runtimes.py says what it must do."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from search.latency.interleave import Runtime
 from searchspace.errors import InvalidArgument, InvalidTable, PhinasError
 from searchspace.latency import Identity
 
-# --runtime, --device and --dtype: what a table's identity calls them
-RUNTIMES = {"eager": "eager torch", "compile": "torch.compile", "onnxruntime": "onnxruntime", "openvino": "openvino"}
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}  # --dtype: in a table's identity
 DEVICES = ("cpu", "cuda", "mps")
-DTYPES_OF = {
-    "eager": ("fp32", "bf16", "fp16"),
-    "compile": ("fp32", "bf16", "fp16"),
-    "onnxruntime": ("fp32", "int8"),
-    "openvino": ("fp32", "bf16", "fp16"),
-}
+
+
+class Known(NamedTuple):
+    """A runtime: what a table's identity calls it, the dtypes and devices that it has, and `make` of (device, a dtype
+    of the values of DTYPES, threads), which alone imports what it needs.
+
+    `of_models`: it runs ONNX models, in which a kernel's time jumps from size to size. `tells_kernels`: it can say what
+    a layer takes, so that tables can be built.
+    """
+
+    title: str
+    dtypes: tuple[str, ...]
+    make: Callable[[str, str, int], Runtime]
+    devices: tuple[str, ...] = ("cpu",)
+    of_models: bool = False
+    tells_kernels: bool = True
+
+
+def _eager(device: str, dtype: str, threads: int) -> Runtime:
+    from search.latency.eager import Eager
+
+    return Eager(device, dtype, threads)
+
+
+def _compiled(device: str, dtype: str, threads: int) -> Runtime:
+    from search.latency.compiled import Compiled
+
+    return Compiled(device, dtype, threads)
+
+
+def _onnxruntime(_: str, dtype: str, threads: int) -> Runtime:
+    from search.latency.onnx_runtime import OnnxRuntime
+
+    return OnnxRuntime(threads, dtype)
+
+
+def _openvino(_: str, dtype: str, threads: int) -> Runtime:
+    from search.latency.openvino_runtime import OpenVino
+
+    return OpenVino(threads, dtype)
+
+
+KNOWN = {
+    "eager": Known("eager torch", ("fp32", "bf16", "fp16"), _eager, DEVICES),
+    "compile": Known("torch.compile", ("fp32", "bf16", "fp16"), _compiled, DEVICES, tells_kernels=False),
+    "onnxruntime": Known("onnxruntime", ("fp32", "int8"), _onnxruntime, of_models=True),
+    "openvino": Known("openvino", ("fp32", "bf16", "fp16"), _openvino, of_models=True),
+}  # by --runtime
+RUNTIMES = {name: known.title for name, known in KNOWN.items()}
 
 
 def check_kernels(name: str) -> None:
     """Raises InvalidArgument for a runtime that cannot say what a layer takes."""
-    if name == "compile":
+    if name in KNOWN and not KNOWN[name].tells_kernels:
         raise InvalidArgument(
-            "torch.compile does not say what a layer takes, so a table for it is made from whole networks: python -m "
-            "search.latency build --out eager.json, then python -m search.latency adapt --latency eager.json --runtime "
-            "compile --out compiled.json, and --latency compiled.json uses it"
+            f"{KNOWN[name].title} does not say what a layer takes, so a table for it is made from whole networks: "
+            "python -m search.latency build --out eager.json, then python -m search.latency adapt --latency eager.json "
+            f"--runtime {name} --out {name}.json, and --latency {name}.json uses it"
         )
 
 
@@ -46,36 +88,25 @@ def runtime(name: str = "eager", *, threads: int | None = None, device: str = "c
     """
     if threads is not None and threads < 1:
         raise InvalidArgument(f"threads must be at least 1, got {threads}")
-    if name not in RUNTIMES:
-        raise InvalidArgument(f"the runtime must be one of {', '.join(RUNTIMES)}, got {name!r}")
-    if dtype not in DTYPES_OF[name]:
-        raise InvalidArgument(f"the dtypes of the runtime {name} are {', '.join(DTYPES_OF[name])}, got {dtype!r}")
+    if name not in KNOWN:
+        raise InvalidArgument(f"the runtime must be one of {', '.join(KNOWN)}, got {name!r}")
+    known = KNOWN[name]
+    if dtype not in known.dtypes:
+        raise InvalidArgument(f"the dtypes of the runtime {name} are {', '.join(known.dtypes)}, got {dtype!r}")
     _check_device(name, device)
     import torch
 
-    if name == "onnxruntime":
-        from search.latency.onnx_runtime import OnnxRuntime
-
-        return OnnxRuntime(threads or torch.get_num_threads(), DTYPES[dtype])
-    if name == "openvino":
-        from search.latency.openvino_runtime import OpenVino
-
-        return OpenVino(threads or torch.get_num_threads(), DTYPES[dtype])
-    if name == "compile":
-        from search.latency.compiled import Compiled
-
-        return Compiled(device, DTYPES[dtype], threads)
-    from search.latency.eager import Eager
-
-    return Eager(device, DTYPES[dtype], threads)
+    return known.make(device, DTYPES[dtype], threads or torch.get_num_threads())
 
 
 def _check_device(name: str, device: str) -> None:
     import torch
 
-    if name not in ("eager", "compile") and device != "cpu":
+    if device in DEVICES and device not in KNOWN[name].devices:
+        others = " or ".join(other for other, known in KNOWN.items() if device in known.devices)
         raise InvalidArgument(
-            f"the runtime {name} is measured on the cpu, got device {device!r}: choose --runtime eager or compile"
+            f"the runtime {name} is measured on the {' or '.join(KNOWN[name].devices)}, got device {device!r}: choose "
+            f"--runtime {others}"
         )
     found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not found.get(device):
@@ -89,7 +120,7 @@ def _check_device(name: str, device: str) -> None:
 def setting_of(identity: Identity) -> Setting:
     """What a table was measured with. Raises InvalidTable for what is not known here."""
     title, _, device = identity["runtime"].partition(" on ")
-    names = [name for name, known in RUNTIMES.items() if known == title]
+    names = [name for name, known in KNOWN.items() if known.title == title]
     dtypes = [dtype for dtype, known in DTYPES.items() if known == identity["dtype"]]
     if not names or not dtypes:
         raise InvalidTable(

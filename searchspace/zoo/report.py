@@ -34,12 +34,12 @@ def price(name: str, options: dict[str, Any], latencies: LatencyTable | None) ->
     # A figure of ImageNet belongs to its 1000 classes; the padding is the implementation's business.
     asked = {option: value for option, value in options.items() if option not in ("classes", "padding")}
     known = published(name, **asked) if spec.classes == 1000 else None
-    return Row(name, spec, costs(graph), known, _predicted(graph, latencies) if latencies else None)
+    return Row(name, spec, costs(graph), known, _predicted(graph, latencies))
 
 
-def _predicted(graph: Graph, latencies: LatencyTable) -> Prediction | None:
+def _predicted(graph: Graph, latencies: LatencyTable | None) -> Prediction | None:
     try:
-        return latencies.predict(graph)
+        return None if latencies is None else latencies.predict(graph)
     except MissingLatency:
         return None
 

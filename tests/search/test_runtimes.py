@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from search.latency import measure, measure_here, table_for
+from search.latency.__main__ import _of_onnx, parser
 from search.latency.adapt import adapt, networks_to_measure
 from search.latency.check import check
 from search.latency.clock import EventClock
@@ -20,7 +21,7 @@ from search.latency.eager import Eager
 from search.latency.interleave import Runtime
 from search.latency.kernels import blocks_of, placed_blocks
 from search.latency.onnx_models import Feeds, OnnxModels, Run, shares
-from search.latency.runtimes import DTYPES_OF, RUNTIMES, is_here, runtime, setting_of
+from search.latency.runtimes import KNOWN, Known, check_kernels, is_here, runtime, setting_of
 from searchspace import zoo
 from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidArgument, InvalidTable
@@ -51,7 +52,7 @@ class Event:
         return (end.ns - self.ns) / 1e6
 
 
-WITH_KERNELS = [name for name in RUNTIMES if name != "compile"]
+WITH_KERNELS = [name for name, known in KNOWN.items() if known.tells_kernels]
 
 
 @pytest.fixture(params=[*WITH_KERNELS, "as on a GPU", *(["cuda"] if torch.cuda.is_available() else [])])
@@ -160,6 +161,30 @@ def test_unknown_runtimes_threads_and_missing_extras_are_told(monkeypatch: pytes
             runtime(name, threads=1)
 
 
+def test_a_runtime_is_known_everywhere_by_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, str, int]] = []
+
+    def make(device: str, dtype: str, threads: int) -> Runtime:
+        made.append((device, dtype, threads))
+        return Eager(device, dtype, threads)
+
+    assert {name for name, known in KNOWN.items() if known.of_models} == {"onnxruntime", "openvino"}
+    monkeypatch.setitem(KNOWN, "abacus", Known("beads", ("bf16",), make, of_models=True, tells_kernels=False))
+    assert isinstance(runtime("abacus", threads=3, dtype="bf16"), Eager)
+    assert made == [("cpu", "bfloat16", 3)]
+    assert _of_onnx(parser().parse_args(["build", "--runtime", "abacus"]))
+    assert not _of_onnx(parser().parse_args(["build"]))
+    identity = {**Eager(threads=1).identity(32), "runtime": "beads", "dtype": "bfloat16"}
+    assert setting_of(identity) == ("abacus", "cpu", "bf16")  # type: ignore[arg-type]
+    for wrong, message in (
+        (lambda: runtime("abacus"), "dtypes of the runtime abacus are bf16, got 'fp32'"),
+        (lambda: runtime("abacus", dtype="bf16", device="cuda"), "abacus is measured on the cpu, .* eager or compile"),
+        (lambda: check_kernels("abacus"), "beads does not say what a layer takes, .* --runtime abacus"),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
+            wrong()
+
+
 def test_a_device_that_is_not_here_or_not_the_runtime_s_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for device in ("cuda", "tpu"):
@@ -174,7 +199,7 @@ def test_every_dtype_of_a_runtime_runs_and_is_of_its_own(name: str) -> None:
     if name != "eager":
         pytest.importorskip(name)
     spec = SPACE.spec(SPACE.corner("smallest"))
-    for dtype in DTYPES_OF[name]:
+    for dtype in KNOWN[name].dtypes:
         try:
             device = runtime(name, threads=1, dtype=dtype)
         except InvalidArgument:

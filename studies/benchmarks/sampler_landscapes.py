@@ -46,7 +46,9 @@ class StagePricer(Pricer):
             ms, params, macs = map(sum, zip(*self._sums(rows, canonical), strict=True))
             print_of = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
             ordered = {name: canonical[name] for name in self._only if name in canonical}
-            self._candidates[key] = Candidate(ordered, self._spec, print_of, int(params), int(macs), float(ms))
+            self._candidates[key] = Candidate(
+                ordered, self._spec, print_of, int(params), int(macs), float(ms), float(ms)
+            )
         return self._candidates[key]
 
     def _sums(self, rows: dict[StageChoices, tuple[Any, ...]], choices: Choices) -> list[tuple[float, int, int]]:

@@ -163,6 +163,7 @@ class Search:
         return True
 
     def _describe(self, trial: optuna.Trial, candidate: Candidate) -> None:
+        _, low_ms, high_ms, _ = self.meter.table.predict(candidate.spec)
         attrs = {
             "status": Status.RUNNING,
             "choices": candidate.choices,
@@ -171,6 +172,8 @@ class Search:
             "params": candidate.params,
             "macs": candidate.macs,
             "predicted_latency_ms": candidate.latency_ms,
+            "predicted_low_ms": low_ms,
+            "predicted_high_ms": high_ms,
             "seed": self.settings.seed,
         }
         for name, value in attrs.items():

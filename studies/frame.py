@@ -78,7 +78,7 @@ def pareto(df: pd.DataFrame) -> pd.DataFrame:
     """The trained trials that no other one beats, by predicted latency (by MACs or parameters where the study's budget
     is one of those): none is as cheap and as accurate and better in one of the two. Equal trials stay together.
     """
-    cost, _ = _budget(df)
+    cost, _ = budget_of(df)
     trained = df[(df["status"] == Status.TRAINED) & df["accuracy"].notna() & df[cost].notna()]
     ordered = trained.sort_values([cost, "accuracy"], ascending=[True, False], kind="stable")
     accuracy = ordered["accuracy"].astype("float64")
@@ -91,7 +91,7 @@ def pareto(df: pd.DataFrame) -> pd.DataFrame:
 
 def within_budget(df: pd.DataFrame) -> pd.DataFrame:
     """Trained trials within the study's budget by prediction and, where measured, by measurement; best first."""
-    cost, budget = _budget(df)
+    cost, budget = budget_of(df)
     fits = df[cost] <= budget
     if cost == "predicted_latency_ms":
         fits &= ~(df["measured_latency_ms"] > budget).fillna(False)
@@ -99,8 +99,8 @@ def within_budget(df: pd.DataFrame) -> pd.DataFrame:
     return trained.sort_values(["accuracy", cost], ascending=[False, True], kind="stable")
 
 
-def _budget(df: pd.DataFrame) -> tuple[str, float]:
-    """(the column that the study's budget is counted in, the smallest budget)."""
+def budget_of(df: pd.DataFrame) -> tuple[str, float]:
+    """(the column that the study's budget is counted in, the smallest budget; infinite where there is none)."""
     settings = df.attrs.get(SETTINGS, {})
     if settings.get("unit") in ("macs", "params"):
         return settings["unit"], min(settings["budgets"])
@@ -140,9 +140,11 @@ def best(name: str) -> Best:
     finished = bool(winner) and (folder / storage.BEST).exists()
     if finished:
         candidates = df[df["trial"] == winner["trial"]]
-    if candidates.empty:
+    if candidates.empty and not finished:
         raise InfeasibleBudget(_nothing_yet(name, df))
-    row = candidates.iloc[0]
+    # A refinement whose start is within the budget already has a winner that is no trial.
+    start = {**winner, "accuracy": winner.get("validation_accuracy")}
+    row = start if candidates.empty else candidates.iloc[0].to_dict()
     measured = winner.get("measured_latency_ms", row["measured_latency_ms"])
     return Best(
         name=name,
@@ -185,7 +187,7 @@ def _nothing_yet(name: str, df: pd.DataFrame) -> str:
     trained = df[df["status"] == Status.TRAINED]
     if trained.empty:
         return f"the study {name!r} has no trained network yet ({len(df)} trials): go on with its command"
-    cost, budget = _budget(df)
+    cost, budget = budget_of(df)
     least, unit = trained[cost].min(), "ms" if cost == "predicted_latency_ms" else cost
     return (
         f"none of the {len(trained)} trained networks of {name!r} is within {budget:g} {unit}; the cheapest takes "

@@ -101,25 +101,28 @@ def study(name: str, form: str, *, top: int) -> str:
 
 
 def plot(name: str, path: Path) -> None:
-    """Draw accuracy over predicted latency of the trained trials, the front and the budget into `path`.
+    """Draw accuracy over predicted latency (over MACs or parameters where the budget is one of those) of the trials,
+    the front and the budget into `path`.
 
     Raises InvalidArgument if matplotlib is missing or the suffix is unknown; StorageError if it cannot be written.
     """
     figure = new_figure(path)
     df = frame.load(name)
-    trained, front = df[df["status"] == Status.TRAINED], frame.pareto(df)
+    cost, budget = frame.budget_of(df)
     axes = figure.subplots()
-    axes.scatter(
-        trained["predicted_latency_ms"].astype(float), trained["accuracy"].astype(float), s=18, label="trained"
-    )
+    for status, colour, size in ((Status.STOPPED_EARLY, "0.75", 9), (Status.TRAINED, "tab:blue", 18)):
+        some = df[(df["status"] == status) & df[cost].notna() & df["accuracy"].notna()]
+        label = str(status).replace("_", " ")
+        axes.scatter(some[cost].astype(float), some["accuracy"].astype(float), s=size, color=colour, label=label)
+    front = frame.pareto(df)
     axes.step(
-        front["predicted_latency_ms"].astype(float), front["accuracy"].astype(float),
-        where="post", marker="o", color="tab:orange", label="Pareto front",
+        front[cost].astype(float), front["accuracy"].astype(float), where="post", marker="o", color="tab:orange",
+        label="Pareto front",
     )  # fmt: skip
-    budget_ms = df.attrs[SETTINGS].get("budget_ms")
-    if budget_ms is not None:
-        axes.axvline(budget_ms, linestyle=":", color="gray", label=f"budget {budget_ms:g} ms")
-    axes.set(xlabel="predicted latency (ms)", ylabel="validation accuracy", title=name)
+    unit = {"macs": "MACs", "params": "parameters"}.get(cost, "ms")
+    if budget < float("inf"):
+        axes.axvline(budget, linestyle=":", color="gray", label=f"budget {budget:g} {unit}")
+    axes.set(xlabel="predicted latency (ms)" if unit == "ms" else unit, ylabel="validation accuracy", title=name)
     axes.legend()
     save_figure(figure, path)
 

@@ -225,8 +225,8 @@ def _judged(args: argparse.Namespace, table: "LatencyTable", device: "Runtime") 
         table, specs, seconds=seconds, runtime=device,
         progress=lambda share, _: show_progress(share, f"measuring {FRESH} fresh networks"),
     )  # fmt: skip
-    pairs = zip(found.predicted, found.measured, strict=True)
-    return judged(table, [predicted.latency_ms / measured.latency_ms - 1 for predicted, measured in pairs])
+    errors = [one.latency_ms / real.latency_ms - 1 for one, real in zip(found.predicted, found.measured, strict=True)]
+    return judged(table, errors, [real.standard_error for real in found.measured])
 
 
 def _run_check(args: argparse.Namespace) -> str:

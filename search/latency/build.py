@@ -16,9 +16,9 @@ from search.latency.cache import Cache, Note, Unfinished, default_dir
 from search.latency.groups import Subject, groups
 from search.latency.interleave import Interleaver, Runtime, Timer
 from search.latency.kernels import PlacedBlock, bags, blocks_of, cover, placed_blocks, signatures
-from search.latency.pace import pace_of
+from search.latency.pace import Pace, pace_of
 from search.latency.reference import REFERENCE
-from search.latency.robust import Weighted, weighted_median
+from search.latency.robust import Weighted, standard_error, weighted_median
 from search.latency.runtimes import runtime as named_runtime
 from searchspace.graph import Signature
 from searchspace.latency import Identity, LatencyTable
@@ -41,6 +41,8 @@ SHRUNK = ((0.5, 0.57), (0.65, 0.72), (0.8, 0.79), (0.6, 1.0))
 FEWEST_PIXELS = 32  # the total stride
 PREPARED = 0.1  # of the progress, what making the timers takes
 BLOCKS_A_BAG = 24
+USUAL_ERROR = 0.027  # of tables on networks that they were not fitted to: here, in four settings
+USUAL_COUNT = 16
 ROUGH = 0.1  # own error of a table from which on a person is told to measure again
 Progress = Callable[[float, str], None]
 
@@ -97,15 +99,19 @@ def table_for(
     return table
 
 
-def judged(table: LatencyTable, fresh: Sequence[float]) -> LatencyTable:
-    """A built table after networks that it was not fitted to: their errors (predicted / measured - 1) count for its own
-    as those of the networks that were left out of the fit do.
+def judged(table: LatencyTable, fresh: Sequence[float], noise: Sequence[float] = ()) -> LatencyTable:
+    """A built table after networks that it was not fitted to: their errors (predicted / measured - 1), less the
+    standard errors `noise` of their measurements, count for its own as those of the networks that were left out of the
+    fit do, and what is usual counts for USUAL_COUNT networks.
 
-    Of those 26 alone it was 2.4 to 4.6 % where random networks were off by 2.1 to 3.2.
+    Of the 26 left out alone it was 2.4 to 4.6 % in twelve tables, whose random networks were off by 2.1 to 3.2,
+    whatever it said.
     """
-    left_out = FIT_NETWORKS + FIT_SHALLOW
-    squares = table.relative_error**2 * (left_out - 2) + math.fsum(error * error for error in fresh)
-    error = math.sqrt(squares / (left_out - 2 + len(fresh)))
+    from search.latency.fit import squares
+
+    left_out = FIT_NETWORKS + FIT_SHALLOW - 2
+    known = table.relative_error**2 * left_out + USUAL_ERROR**2 * USUAL_COUNT
+    error = math.sqrt((known + squares(fresh, noise)) / (left_out + USUAL_COUNT + len(fresh)))
     return replace(table, correction=table.correction._replace(relative_error=error), fresh=tuple(fresh))
 
 
@@ -188,14 +194,14 @@ def _add(
     unfinished: Unfinished,
 ) -> LatencyTable:  # fmt: skip
     """The table with the measured kernels added; a new one with the fit to whole networks."""
-    in_turn = [[unfinished.readings[index] for index in group] for group in groups(subjects, apart)]
-    pace = pace_of(table) if table else cache.pace(in_turn)
+    pace = pace_of(table) if table else _pace(cache, subjects, apart, unfinished)
     samples: dict[Signature, list[Weighted]] = {}
-    networks: list[tuple[NetworkSpec, float]] = []
+    networks: list[tuple[NetworkSpec, float, float]] = []
     for index, subject in enumerate(subjects):
         readings = unfinished.readings[index]
         if isinstance(subject, NetworkSpec):
-            networks.append((subject, weighted_median([(pace.ms(each)[0], each.weight) for each in readings])))
+            values = [(pace.ms(each)[0], each.weight) for each in readings]
+            networks.append((subject, weighted_median(values), standard_error(values)))
             continue
         layers = [layer.signature for block in subject for layer in block.layers]
         for reading in readings:
@@ -207,6 +213,15 @@ def _add(
         return replace(table, kernels={**more, **table.kernels})
     from search.latency.fit import fit  # with numpy, which a command that only reads tables does not need
 
-    specs, times = zip(*networks, strict=True)
-    found = fit(measured, specs, times, judged=FIT_NETWORKS + FIT_SHALLOW)
+    specs, times, noise = zip(*networks, strict=True)
+    found = fit(measured, specs, times, judged=FIT_NETWORKS + FIT_SHALLOW, noise=noise)
     return LatencyTable(identity, pace.reference_ms, *found, pace.drift)
+
+
+def _pace(cache: Cache, subjects: Sequence[Subject], apart: int, unfinished: Unfinished) -> Pace:
+    """The quiet speed by all readings, the drift by those of networks: loose blocks have less of it."""
+    parts = groups(subjects, apart)
+    in_turn = [[unfinished.readings[index] for index in group] for group in parts]
+    whole = [[unfinished.readings[index] for index in group if isinstance(subjects[index], NetworkSpec)]
+             for group in parts]  # fmt: skip
+    return cache.pace(in_turn, whole)

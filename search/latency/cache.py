@@ -53,16 +53,19 @@ class Cache:
         """Keep a finished table."""
         write_atomic(self.table_path, table.to_json())
 
-    def pace(self, groups: Sequence[Sequence[Sequence[Reading]]]) -> Pace:
+    def pace(
+        self, groups: Sequence[Sequence[Sequence[Reading]]], whole: Sequence[Sequence[Sequence[Reading]]] | None = None
+    ) -> Pace:  # fmt: skip
         """The reference's quiet speed: the fastest tenth of its times, now or in an earlier build on this device; and
-        the drift as these readings and earlier ones (see search.latency.pace.drift_of) tell it.
+        the drift as the readings of `whole` networks (default: all) and earlier ones (see search.latency.pace.drift_of)
+        tell it.
 
         So tables of one device that are built at different moments mean the same by a millisecond.
         """
         around = [reading.reference_ns for group in groups for readings in group for reading in readings]
         now, before = quantile(around, QUIET_SHARE) / 1e6, self.stored_pace()
         known, quiet = (before.drift, min(now, before.reference_ms)) if before else (USUAL, now)
-        pace = Pace(quiet, drift_of(groups, known))
+        pace = Pace(quiet, drift_of(groups if whole is None else whole, known))
         write_atomic(self.reference_path, json.dumps({**pace._asdict(), "identity": self._identity}))
         return pace
 

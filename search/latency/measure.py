@@ -46,6 +46,11 @@ class Measurement:
     raw_median_ms: float
     noisy: bool
 
+    @property
+    def standard_error(self) -> float:
+        """That of the latency, as a share of it."""
+        return (self.high_ms - self.low_ms) / (2 * 1.96 * self.latency_ms)
+
 
 def measure(
     specs: Sequence[NetworkSpec], *, table: LatencyTable, seconds: float = 6.0, progress: Progress | None = None,

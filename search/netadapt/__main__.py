@@ -57,8 +57,13 @@ def parser() -> argparse.ArgumentParser:
     add("--runtime", metavar="NAME",
         help=f"what runs the network on this machine: {', '.join(RUNTIMES)} (default: eager torch)")  # fmt: skip
     add("--threads", type=integer, metavar="N", help="threads that it runs with there (default: as many as torch has)")
-    add("--moves", type=_names, default=MOVES, metavar="NAMES",
-        help=f"what may be cut, of {','.join(MOVES)} (default: all)")  # fmt: skip
+    add(
+        "--moves",
+        type=_names,
+        default=MOVES,
+        metavar="NAMES",
+        help=f"what may be cut, of {','.join(MOVES)}; kernels of depthwise convolutions, 7 to 5 to 3 (default: all)",
+    )
     add("--criterion", default="l2", metavar="NAME", help="which channels stay: l2 (norm of their filters), bn (scale "
         f"of their batch norm) or taylor (first-order change of the loss): {', '.join(CRITERIA)} "
         "(default: %(default)s)")  # fmt: skip

@@ -122,6 +122,7 @@ def table_of(settings: Settings, spec: NetworkSpec, progress: Progress) -> Laten
 def timer_of(table: LatencyTable | None, seed: int, progress: Progress) -> PairedTimer | None:
     """What times networks, if the table is of this machine as this process has it."""
     if table is None:
+        progress.line("no cut is timed: this budget says nothing of a device; --budget-ms has each cut measured here")
         return None
     if is_here(table.identity):
         return DeviceTimer(table, seed=seed)

@@ -45,6 +45,7 @@ def _trial(number: int, row: Tried, costing: Costing) -> optuna.trial.FrozenTria
     }  # fmt: skip
     if costing.table is not None:
         attrs["predicted_latency_ms"] = row.cost  # in measured terms: the table says how much less than before
+        attrs |= zip(("predicted_low_ms", "predicted_high_ms"), costing.table.interval_ms(row.cost), strict=True)
     if row.seconds is not None:
         attrs["train_s"] = row.seconds
     return optuna.trial.create_trial(value=accuracy, user_attrs=attrs)

@@ -1,5 +1,6 @@
 """Medians, intervals, ranks and the fit: laws that hold for any numbers."""
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -8,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from search.latency.build import USUAL_COUNT, USUAL_ERROR, judged
 from search.latency.check import agreement, spearman
-from search.latency.fit import fit
+from search.latency.fit import deviation, fit
 from search.latency.robust import median_interval, weight_of, weighted_median, weighted_quantile
 from searchspace.cost import layer_params_macs
 from searchspace.graph import Layer, Signature, lower
-from searchspace.latency import SCHEMA, Identity, LatencyTable
+from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.spec import NetworkSpec
 
@@ -150,3 +152,23 @@ def test_the_figures_of_a_check() -> None:
     assert found.mape == pytest.approx((0.08 + 0.2 + 0.03) / 4)
     assert (found.within_5_percent, found.within_10_percent) == (0.5, 0.75)
     assert found.worst == pytest.approx(0.2)
+
+
+def test_the_noise_of_measurements_is_no_error_of_the_table() -> None:
+    rng = random.Random(0)
+    errors = [rng.gauss(0, 0.03) + rng.gauss(0, 0.02) for _ in range(4000)]
+    assert deviation(errors) == pytest.approx(math.hypot(0.03, 0.02), rel=0.03)
+    assert deviation(errors, [0.02] * len(errors)) == pytest.approx(0.03, rel=0.03)
+    assert deviation(errors, [0.2] * len(errors)) == pytest.approx(deviation(errors) / 2)  # at the least
+
+
+def test_fresh_networks_count_for_a_tables_error_like_those_left_out_and_the_usual_like_some() -> None:
+    table = LatencyTable(IDENTITY, 1.0, {}, Correction(1.0, 0.1, 0.06))
+    same = judged(table, [0.06, -0.06] * 10)
+    assert same.fresh == (0.06, -0.06) * 10
+    others = 24 + 20
+    expected = math.sqrt((others * 0.06**2 + USUAL_COUNT * USUAL_ERROR**2) / (others + USUAL_COUNT))
+    assert same.relative_error == pytest.approx(expected)
+    assert 0.05 < same.relative_error < 0.06  # what is usual does not hide what is seen
+    better = judged(table, [0.06, -0.06] * 10, [0.03] * 20)
+    assert better.relative_error < same.relative_error

@@ -104,6 +104,8 @@ def test_the_summary_agrees_with_the_spec_and_the_trials(finished: Path) -> None
     assert winner["measured_latency_ms"] <= 1000
     assert winner["test_low"] <= winner["test_accuracy"] <= winner["test_high"]
     df = studies.load("done")
+    assert (df["predicted_low_ms"] < df["predicted_latency_ms"]).all()
+    assert (df["predicted_latency_ms"] < df["predicted_high_ms"]).all()
     assert df.set_index("trial").loc[winner["trial"], "measured_latency_ms"] > 0
     assert df["accuracy"].max() == pytest.approx(winner["search_accuracy"])
     assert df.attrs["settings"]["budget_ms"] == 1000
@@ -217,6 +219,8 @@ def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_o
     assert after.spec == network.spec
     assert measured.latency_ms <= 1e3
     assert (result["epochs"], result["iteration"], result["test_images"]) == (1, 0, 300)
+    found = studies.best("near")  # the start, which is no trial
+    assert (found.trial, found.spec, found.accuracy) == (-1, network.spec, result["validation_accuracy"])
 
 
 def test_a_search_for_another_device_goes_by_its_table_and_measures_nothing(

@@ -18,7 +18,8 @@ def finalist(number: int, ms: float) -> Finalist:
 
 def search(left_s: float | None, *, overshoot: float = 1.15, decided: dict[str, Any] | None = None) -> Any:
     return SimpleNamespace(
-        target_ms=20.0, settings=SimpleNamespace(overshoot=overshoot), recipe=SimpleNamespace(epochs=4),
+        settings=SimpleNamespace(overshoot=overshoot, budget_ms=20.0), recipe=SimpleNamespace(epochs=4),
+        meter=SimpleNamespace(held_ms=lambda found: found.latency_ms),
         clock=SimpleNamespace(left_s=lambda: left_s, limit_s=540.0),
         study=SimpleNamespace(user_attrs={"winner_epochs": decided or {}}),
     )  # fmt: skip

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from searchspace.latency import Correction, LatencyTable
 from searchspace.nn import Network, build, load_weights, network_bytes, read_about, read_weights
 from searchspace.serialize import read_spec
 from searchspace.spec import NetworkSpec
+from studies.__main__ import main as studies_main
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -83,6 +85,11 @@ def test_a_budget_in_parameters_gives_files_a_study_and_the_way_there(
         assert main(line) == 0
     out = capsys.readouterr().out
     assert "of it used" in out
+    if find_spec("matplotlib"):  # the extra: plot
+        assert studies_main(["lean", "--plot", str(folder / "all.svg")]) == 0
+        drawn = (folder / "all.svg").read_text()
+        for text in ("parameters", "stopped early", "trained", f"budget {0.8 * before:g} parameters"):
+            assert f"<!-- {text} -->" in drawn
     assert "python -m scaling.compound --phi 1 --network" in out
     assert len(studies.load("lean")) == found["proposals"]
 

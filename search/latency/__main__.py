@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 WORST = 3
 ADAPT_ROUNDS = 1000  # for all of the seconds: 60 rounds are over in one mood of the machine, and shifted every kernel
 FRESH = 20  # networks that a new table is checked by
-FRESH_SHARE = 0.15  # of the seconds of its measurement
+FRESH_SHARE = 0.2  # of the seconds of its measurement
 # Times width and resolution: what `build` measures of the published networks beside them as they are. In eager torch
 # one of the narrower forms of each is enough; in runtimes of ONNX models a kernel's time jumps from size to size
 # (layouts, Winograd's blocks), so that networks at 256 px came out 16 % slow.

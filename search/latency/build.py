@@ -18,7 +18,7 @@ from search.latency.interleave import Interleaver, Runtime, Timer
 from search.latency.kernels import PlacedBlock, bags, blocks_of, cover, placed_blocks, signatures
 from search.latency.pace import Pace, pace_of
 from search.latency.reference import REFERENCE
-from search.latency.robust import Weighted, standard_error, weighted_median
+from search.latency.robust import Weighted, weighted_median
 from search.latency.runtimes import runtime as named_runtime
 from searchspace.graph import Signature
 from searchspace.latency import Identity, LatencyTable
@@ -41,8 +41,9 @@ SHRUNK = ((0.5, 0.57), (0.65, 0.72), (0.8, 0.79), (0.6, 1.0))
 FEWEST_PIXELS = 32  # the total stride
 PREPARED = 0.1  # of the progress, what making the timers takes
 BLOCKS_A_BAG = 24
-USUAL_ERROR = 0.027  # of tables on networks that they were not fitted to: here, in four settings
-USUAL_COUNT = 16
+USUAL_ERROR = 0.028  # of tables on networks that they were not fitted to: here, in four settings
+USUAL_COUNT = 60
+MOST_NOISE = 0.2
 ROUGH = 0.1  # own error of a table from which on a person is told to measure again
 Progress = Callable[[float, str], None]
 
@@ -104,14 +105,16 @@ def judged(table: LatencyTable, fresh: Sequence[float], noise: Sequence[float] =
     standard errors `noise` of their measurements, count for its own as those of the networks that were left out of the
     fit do, and what is usual counts for USUAL_COUNT networks.
 
-    Of the 26 left out alone it was 2.4 to 4.6 % in twelve tables, whose random networks were off by 2.1 to 3.2,
-    whatever it said.
+    Alone, the 26 left out tell little of one table: they said 2.4 to 4.6 % of twelve, and random networks were off by
+    2.1 to 3.2 %, whatever they said. They say too much, too, having been measured for a shorter time, but not by more
+    than a fifth (MOST_NOISE): what is usual does not hide that a table is worse.
     """
-    from search.latency.fit import squares
-
-    left_out = FIT_NETWORKS + FIT_SHALLOW - 2
-    known = table.relative_error**2 * left_out + USUAL_ERROR**2 * USUAL_COUNT
-    error = math.sqrt((known + squares(fresh, noise)) / (left_out + USUAL_COUNT + len(fresh)))
+    left_out, seen = FIT_NETWORKS + FIT_SHALLOW - 2, math.fsum(error * error for error in fresh)
+    squares = table.relative_error**2 * left_out
+    squares += max(seen / 4, seen - math.fsum(error * error for error in noise))
+    count = left_out + len(fresh)
+    shrunk = math.sqrt((squares + USUAL_ERROR**2 * USUAL_COUNT) / (count + USUAL_COUNT))
+    error = max(shrunk, (1 - MOST_NOISE) * math.sqrt(squares / count))
     return replace(table, correction=table.correction._replace(relative_error=error), fresh=tuple(fresh))
 
 
@@ -196,12 +199,11 @@ def _add(
     """The table with the measured kernels added; a new one with the fit to whole networks."""
     pace = pace_of(table) if table else _pace(cache, subjects, apart, unfinished)
     samples: dict[Signature, list[Weighted]] = {}
-    networks: list[tuple[NetworkSpec, float, float]] = []
+    networks: list[tuple[NetworkSpec, float]] = []
     for index, subject in enumerate(subjects):
         readings = unfinished.readings[index]
         if isinstance(subject, NetworkSpec):
-            values = [(pace.ms(each)[0], each.weight) for each in readings]
-            networks.append((subject, weighted_median(values), standard_error(values)))
+            networks.append((subject, weighted_median([(pace.ms(each)[0], each.weight) for each in readings])))
             continue
         layers = [layer.signature for block in subject for layer in block.layers]
         for reading in readings:
@@ -213,8 +215,8 @@ def _add(
         return replace(table, kernels={**more, **table.kernels})
     from search.latency.fit import fit  # with numpy, which a command that only reads tables does not need
 
-    specs, times, noise = zip(*networks, strict=True)
-    found = fit(measured, specs, times, judged=FIT_NETWORKS + FIT_SHALLOW, noise=noise)
+    specs, times = zip(*networks, strict=True)
+    found = fit(measured, specs, times, judged=FIT_NETWORKS + FIT_SHALLOW)
     return LatencyTable(identity, pace.reference_ms, *found, pace.drift)
 
 

@@ -33,12 +33,12 @@ class Fit(NamedTuple):
 
 def fit(
     kernels: Mapping[Signature, float], specs: Sequence[NetworkSpec], measured_ms: Sequence[float], *,
-    judged: int | None = None, noise: Sequence[float] | None = None,
+    judged: int | None = None,
 ) -> Fit:  # fmt: skip
     """The fit of loose `kernels` (ms), which hold all that `specs` need, to networks that take `measured_ms`.
 
     The correction's error is that of each of the first `judged` networks (default: all) predicted by a fit to all
-    others, without what their measurements' own standard errors `noise` (shares of them; default: none) make of it.
+    others.
     """
     graphs = [lower(spec) for spec in specs]
     group = group_of if len(specs) >= _FEW else coarse_group_of
@@ -51,19 +51,13 @@ def fit(
     sums = np.array([sum(inside[layer.signature] for layer in graph.layers) for graph in graphs])
     constant = max(0.0, constant)
     scale = float(np.median((target - constant) / sums))
-    return Fit(inside, Correction(scale, constant, deviation(_left_out(rows, target, judged), noise)), loose)
+    return Fit(inside, Correction(scale, constant, deviation(_left_out(rows, target, judged))), loose)
 
 
-def deviation(errors: Sequence[float], noise: Sequence[float] | None = None) -> float:
+def deviation(errors: Sequence[float]) -> float:
     """The deviation of a further error like these n: that of Student's t with n degrees of freedom, n / (n - 2) times
-    their mean square (less that of `noise`), since a deviation seen in few is itself uncertain."""
-    return math.sqrt(squares(errors, noise or ()) / max(1, len(errors) - 2))
-
-
-def squares(errors: Sequence[float], noise: Sequence[float]) -> float:
-    """The sum of squared errors, without that of the noise (standard errors) in them; a quarter of it at the least."""
-    seen = math.fsum(error * error for error in errors)
-    return max(seen / 4, seen - math.fsum(error * error for _, error in zip(errors, noise, strict=False)))
+    their mean square, since a deviation seen in few is itself uncertain."""
+    return math.sqrt(math.fsum(error * error for error in errors) / max(1, len(errors) - 2))
 
 
 def informative(kernels: Mapping[Signature, float], graphs: Sequence[Graph], count: int) -> list[int]:

@@ -23,14 +23,14 @@ def kernel(layer: Layer) -> bytes:
     second = layer.out_shape[0] - channels if layer.op == "concat" else channels
     shapes = [channels, second] if layer.op in ("add", "concat") else [channels]
     inputs = [model.input(f"input{number}", (1, count, height, width)) for number, count in enumerate(shapes)]
-    out = model.layer(layer, inputs, _weights(layer), "kernel")
+    out = model.layer(layer, inputs, random_weights(layer), "kernel")
     model.output(out, (1, layer.out_shape[0]) if layer.op == "linear" else (1, *layer.out_shape))
     content: bytes = model.proto("kernel").SerializeToString()
     return content
 
 
-def _weights(layer: Layer) -> dict[str, Tensor]:
-    """Random weights under the names that OnnxGraph.layer reads."""
+def random_weights(layer: Layer) -> dict[str, Tensor]:
+    """Random weights of a layer under the names that OnnxGraph.layer reads."""
     channels, out = layer.in_shape[0], layer.out_shape[0]
     shapes: dict[str, tuple[int, ...]] = {}
     if layer.op == "conv":
@@ -42,7 +42,7 @@ def _weights(layer: Layer) -> dict[str, Tensor]:
         shapes = {"reduce.weight": (inner, channels, 1, 1), "reduce.bias": (inner,),
                   "expand.weight": (channels, inner, 1, 1), "expand.bias": (channels,)}  # fmt: skip
     generator = torch.Generator().manual_seed(0)
-    return {f"kernel.{name}": torch.randn(shape, generator=generator) / 8 for name, shape in shapes.items()}
+    return {f"{layer.name}.{name}": torch.randn(shape, generator=generator) / 8 for name, shape in shapes.items()}
 
 
 def noise(channels: int, resolution: int) -> Tensor:

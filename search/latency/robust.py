@@ -48,12 +48,6 @@ def median_interval(values: Sequence[Weighted]) -> tuple[float, float]:
     return weighted_quantile(values, 0.5 - reach), weighted_quantile(values, 0.5 + reach)
 
 
-def standard_error(values: Sequence[Weighted]) -> float:
-    """That of the weighted median, as a share of it, by its interval."""
-    low, high = median_interval(values)
-    return (high - low) / (2 * 1.96 * weighted_median(values))
-
-
 def quantile(values: Sequence[float], share: float) -> float:
     """The plain quantile."""
     return weighted_quantile([(value, 1.0) for value in values], share)

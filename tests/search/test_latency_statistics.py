@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from search.latency.build import USUAL_COUNT, USUAL_ERROR, judged
 from search.latency.check import agreement, spearman
-from search.latency.fit import deviation, fit
+from search.latency.fit import fit
 from search.latency.robust import median_interval, weight_of, weighted_median, weighted_quantile
 from searchspace.cost import layer_params_macs
 from searchspace.graph import Layer, Signature, lower
@@ -154,21 +154,18 @@ def test_the_figures_of_a_check() -> None:
     assert found.worst == pytest.approx(0.2)
 
 
-def test_the_noise_of_measurements_is_no_error_of_the_table() -> None:
-    rng = random.Random(0)
-    errors = [rng.gauss(0, 0.03) + rng.gauss(0, 0.02) for _ in range(4000)]
-    assert deviation(errors) == pytest.approx(math.hypot(0.03, 0.02), rel=0.03)
-    assert deviation(errors, [0.02] * len(errors)) == pytest.approx(0.03, rel=0.03)
-    assert deviation(errors, [0.2] * len(errors)) == pytest.approx(deviation(errors) / 2)  # at the least
-
-
 def test_fresh_networks_count_for_a_tables_error_like_those_left_out_and_the_usual_like_some() -> None:
-    table = LatencyTable(IDENTITY, 1.0, {}, Correction(1.0, 0.1, 0.06))
-    same = judged(table, [0.06, -0.06] * 10)
-    assert same.fresh == (0.06, -0.06) * 10
+    def error(left_out: float, fresh: float, noise: float = 0.0) -> float:
+        table = LatencyTable(IDENTITY, 1.0, {}, Correction(1.0, 0.1, left_out))
+        after = judged(table, [fresh, -fresh] * 10, [noise] * 20)
+        assert after.fresh == (fresh, -fresh) * 10
+        return after.relative_error
+
     others = 24 + 20
-    expected = math.sqrt((others * 0.06**2 + USUAL_COUNT * USUAL_ERROR**2) / (others + USUAL_COUNT))
-    assert same.relative_error == pytest.approx(expected)
-    assert 0.05 < same.relative_error < 0.06  # what is usual does not hide what is seen
-    better = judged(table, [0.06, -0.06] * 10, [0.03] * 20)
-    assert better.relative_error < same.relative_error
+    squares = 24 * 0.02**2 + 20 * 0.03**2
+    expected = math.sqrt((squares + USUAL_COUNT * USUAL_ERROR**2) / (others + USUAL_COUNT))
+    assert error(0.02, 0.03) == pytest.approx(expected)
+    assert error(USUAL_ERROR, USUAL_ERROR) == pytest.approx(USUAL_ERROR)
+    assert error(0.02, 0.03, 0.02) < error(0.02, 0.03)  # the noise of measurements is no error of the table
+    assert error(0.02, 0.03, 0.2) == pytest.approx(error(0.02, 0.015))  # but a half of it at the least
+    assert error(0.1, 0.1) == pytest.approx(0.08)  # what is usual does not hide what is seen

@@ -163,7 +163,7 @@ class Search:
         return True
 
     def _describe(self, trial: optuna.Trial, candidate: Candidate) -> None:
-        _, low_ms, high_ms, _ = self.meter.table.predict(candidate.spec)
+        low_ms, high_ms = self._interval_ms(candidate)
         attrs = {
             "status": Status.RUNNING,
             "choices": candidate.choices,
@@ -178,6 +178,12 @@ class Search:
         }
         for name, value in attrs.items():
             trial.set_user_attr(name, value)
+
+    def _interval_ms(self, candidate: Candidate) -> tuple[float, float]:
+        table = self.meter.table
+        if candidate.held_ms == candidate.latency_ms:  # no kernel is estimated
+            return table.interval_ms(candidate.latency_ms)
+        return table.predict(candidate.spec)[1:3]
 
     def _train(self, trial: optuna.Trial, candidate: Candidate, what: str, history: list[float]) -> Outcome:
         reward = by_name(self.settings.reward)

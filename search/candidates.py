@@ -69,10 +69,11 @@ class Pricer:
         """The fastest candidate; raises InfeasibleBudget, naming it, if even that is over the budget."""
         fastest = self.fastest()
         if fastest.held_ms > budget_ms:
+            surely = f", of which {fastest.held_ms:.2f} ms are sure" if fastest.latency_ms <= budget_ms else ""
             raise InfeasibleBudget(
                 f"no network of the space {self.space.name!r} meets a budget of {budget_ms:g} ms at "
                 f"{self.space.resolution} px: the fastest one ({fastest.macs / 1e6:.0f} M MACs, fingerprint "
-                f"{fastest.fingerprint}) is predicted at {fastest.latency_ms:.2f} ms. Raise --budget-ms above that, "
-                f"lower --resolution, or widen the space (--space) towards fewer channels and layers"
+                f"{fastest.fingerprint}) is predicted at {fastest.latency_ms:.2f} ms{surely}. Raise --budget-ms above "
+                f"that, lower --resolution, or widen the space (--space) towards fewer channels and layers"
             )
         return fastest

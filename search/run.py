@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     add("--sampler", default=Settings.sampler, metavar="NAME",
         help=f"who proposes: {', '.join(SAMPLERS)} (default: %(default)s)")  # fmt: skip
     add("--confidence", type=number, default=Settings.confidence, metavar="P",
-        help="train only candidates that meet the budget with this probability, by the latency table's own error "
+        help="train only candidates that meet the budget with this probability, by the errors of the latency table "
         "(default: %(default)s)")  # fmt: skip
     add("--runtime", metavar="NAME", help=f"what runs the deployed network: {', '.join(RUNTIMES)} (default: "
         f"{Settings.runtime} torch, or the table's of --latency)")  # fmt: skip

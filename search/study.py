@@ -5,6 +5,7 @@ Every trial is in the study's SQLite file before the next begins, with everythin
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -74,11 +75,6 @@ class Search:
         if limit is not None or self._ends_at is None:
             return limit
         return max(0.0, self._ends_at - time.monotonic())
-
-    @property
-    def target_ms(self) -> float:
-        """What the winner must come to."""
-        return self.meter.target_ms(self.settings.budget_ms)
 
     def _estimate(self) -> None:
         """Work out when a search without a time limit will end."""
@@ -181,7 +177,7 @@ class Search:
 
     def _interval_ms(self, candidate: Candidate) -> tuple[float, float]:
         table = self.meter.table
-        if candidate.held_ms == candidate.latency_ms:  # no kernel is estimated
+        if math.isclose(candidate.held_ms, candidate.latency_ms):  # no kernel is estimated
             return table.interval_ms(candidate.latency_ms)
         return table.predict(candidate.spec)[1:3]
 

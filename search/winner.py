@@ -256,7 +256,7 @@ def _pruned(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan:
         result, network, measured = refine_winner(
             module, meter=search.meter, fixed=search.settings.latency is not None, images=search.data,
             recipe=search.recipe, epochs=plan.last,
-            name=f"{search.study.study_name[:80]}-trial{trial.number}-pruned", budget_ms=search.target_ms,
+            name=f"{search.study.study_name[:80]}-trial{trial.number}-pruned", budget_ms=search.settings.budget_ms,
             data=search.settings.data, seed=search.settings.seed, space=search.pricer.space, progress=search.progress,
         )  # fmt: skip
     except InfeasibleBudget as error:

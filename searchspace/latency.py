@@ -60,7 +60,8 @@ class Correction(NamedTuple):
     """From the sum of a network's kernels to the network: latency_ms = network_ms + scale * sum.
 
     `relative_error` is the deviation of (predicted / measured - 1) by networks of the search space left out of the fit
-    in turn, and by those measured after it (LatencyTable.fresh); the noise of those measurements is inside.
+    in turn; once networks were measured after it (LatencyTable.fresh), by those too, and by what is usual (see
+    search.latency.build.judged).
     """
 
     scale: float
@@ -182,7 +183,7 @@ class LatencyTable:
         """What the prediction of a network counts as beside `limit_ms`: it itself, or so much more where kernels are
         estimated that the network keeps a budget with a probability of `confidence` all the same."""
         found = self.predict(graph, 2 * confidence - 1)
-        return self.limit_ms(found.high_ms, confidence) if found.estimated else found.latency_ms
+        return max(found.latency_ms, self.limit_ms(found.high_ms, confidence)) if found.estimated else found.latency_ms
 
     def layer_ms(self, layer: Layer) -> float:
         """One layer's share of its network's latency in ms: all shares and `correction.network_ms` make the whole."""

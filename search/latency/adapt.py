@@ -26,10 +26,11 @@ def networks_to_measure(
     """Random networks of a space, every third one shallow, so that small and large ones are among them; with the
     `table` that is to be adapted, those of POOL that tell the most. Raises MissingLatency where it prices too few."""
     rng = random.Random(f"networks to adapt to {seed}")
-    spaces = [shallow(space) if index % 3 == 2 else space for index in range(max(count, POOL) if table else count)]
+    spaces = [shallow(space) if index % 3 == 2 else space for index in range(count + POOL if table else count)]
     specs = [one.spec(one.sample(rng)) for one in spaces]
     if table is None:
         return specs
+    specs = list({spec.fingerprint(): spec for spec in specs}.values())  # a second one tells nothing more
     priced = [spec for spec in specs if _is_priced(table, spec)]
     pool = priced if len(priced) >= count else specs
     graphs = [lower(spec) for spec in pool]

@@ -64,7 +64,7 @@ class Cache:
         """
         around = [reading.reference_ns for group in groups for readings in group for reading in readings]
         now, before = quantile(around, QUIET_SHARE) / 1e6, self.stored_pace()
-        known, quiet = (before.drift, min(now, before.reference_ms)) if before else (USUAL, now)
+        known, quiet = (before.drift or USUAL, min(now, before.reference_ms)) if before else (USUAL, now)
         pace = Pace(quiet, drift_of(groups if whole is None else whole, known))
         write_atomic(self.reference_path, json.dumps({**pace._asdict(), "identity": self._identity}))
         return pace

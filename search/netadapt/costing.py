@@ -16,12 +16,10 @@ CONFIDENCE = 0.95  # with which a network that is only predicted keeps a budget
 
 @dataclass(frozen=True)
 class Costing:
-    """`unit` is one of UNITS; "ms" needs the table. With a `confidence` a network costs what is held to a budget that
-    it is to keep with that probability (LatencyTable.held_ms), more than its layers where kernels are estimated."""
+    """`unit` is one of UNITS; "ms" needs the table."""
 
     unit: str
     table: LatencyTable | None = None
-    confidence: float | None = None
 
     @cached_property
     def _known(self) -> dict[Signature, float]:
@@ -31,8 +29,6 @@ class Costing:
         """The network's cost; ms are those that the table predicts. Raises MissingLatency."""
         if self.unit == "params":
             return costs(graph).params  # shared weights count once
-        if self.table is not None and self.confidence is not None:
-            return self.table.held_ms(graph, self.confidence)
         return self._constant + sum(map(self.layer, graph.layers))
 
     def layer(self, layer: Layer) -> float:

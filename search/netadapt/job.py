@@ -57,7 +57,7 @@ def netadapt(
         given = read_given(settings, progress)
         table = table_of(settings, given.network.spec, progress)
         timer = timer_of(table, given.seed, progress)
-        costing = Costing(settings.unit, table, None if timer else CONFIDENCE)
+        costing = Costing(settings.unit, table)
         if timer is not None and earlier is not None:
             timer = Replayed(earlier.timings(), earlier.measurements(), timer)
         name = settings.study_name

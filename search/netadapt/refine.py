@@ -31,6 +31,7 @@ from searchspace.errors import InfeasibleBudget
 from searchspace.graph import lower
 from searchspace.nn import Network
 from searchspace.nn.descend import Gates, descend, mean_gates, scores
+from searchspace.spec import NetworkSpec
 
 AIM = 0.985  # of a measured budget: what iterations go for, since a measurement has an interval
 USED = 0.955  # of a budget: offers that would leave more of it unused are not made
@@ -93,7 +94,7 @@ class Refiner:
             return self.history.network(len(self.history.iterations) - 1)
         measured = self.timer.alone(start.spec) if self.timer else None
         cost = measured.latency_ms if measured else self.plan.costing.of(lower(start.spec))
-        met = self._met(self.plan.budgets, cost, measured)
+        met = self._met(self.plan.budgets, cost, measured, start.spec)
         self._check_reachable(start, cost, [budget for budget in self.plan.budgets if budget not in met])
         zero = Iteration(
             number=0, spec=start.spec, cost=cost, accuracy=evaluate(start, self._validation, device=self._device),
@@ -109,7 +110,7 @@ class Refiner:
         if not budgets:
             return
         least = smallest(start.spec, costing, self.plan.moves) * cost / costing.of(lower(start.spec))
-        limit = self._limit(min(budgets))
+        limit = self._limit(min(budgets), start.spec)
         if least > limit:
             surely = "" if limit == min(budgets) else f" (by this table's error a prediction of {costing.text(limit)})"
             raise InfeasibleBudget(
@@ -118,16 +119,22 @@ class Refiner:
                 "raise the budget, allow more --moves, or begin with a smaller network"
             )
 
-    def _limit(self, budget: float) -> float:
+    def _limit(self, budget: float, spec: NetworkSpec) -> float:
         """What a network must come to: the budget, or, where nothing is measured, the largest prediction whose network
-        measures within it with the plan's confidence."""
+        measures within it with the plan's confidence. `spec` says how sure predictions are: less where more kernels are
+        estimated."""
         table = self.plan.costing.table
-        return budget if self.timer is not None or table is None else table.limit_ms(budget, self.plan.confidence)
+        if self.timer is not None or table is None:
+            return budget
+        found = table.predict(spec, 2 * self.plan.confidence - 1)
+        return budget * found.latency_ms / found.high_ms
 
-    def _met(self, budgets: Sequence[float], cost: float, measured: Measurement | None) -> tuple[float, ...]:
+    def _met(
+        self, budgets: Sequence[float], cost: float, measured: Measurement | None, spec: NetworkSpec
+    ) -> tuple[float, ...]:
         """The budgets that are met: by the upper end of a measurement's interval, or by a latency that leaves AIM."""
         if measured is None:
-            return tuple(budget for budget in budgets if cost <= self._limit(budget))
+            return tuple(budget for budget in budgets if cost <= self._limit(budget, spec))
         return tuple(budget for budget in budgets if measured.high_ms <= budget or cost <= AIM * budget)
 
     def _budgets_left(self) -> list[float]:
@@ -143,7 +150,7 @@ class Refiner:
     def share(self) -> float:
         """How far the descent has come, from 0 to 1."""
         start, now = self.history.iterations[0].cost, self.history.iterations[-1].cost
-        end = self._limit(self.plan.budgets[-1])
+        end = self._limit(self.plan.budgets[-1], self.history.iterations[-1].spec)
         return 1.0 if start <= end else min(1.0, max(0.0, (start - now) / (start - end)))
 
     def _iterate(self, number: int, network: Network) -> tuple[Iteration, Network]:
@@ -176,7 +183,7 @@ class Refiner:
         """(the cost asked for, what meets it, priced in measured terms). Where nothing does, for half the reduction,
         and so on; then what goes further below the budget than wanted."""
         costing = self.plan.costing
-        goal = self._limit(self._budgets_left()[0])
+        goal = self._limit(self._budgets_left()[0], network.spec)
         factor = cost / costing.of(lower(network.spec))
         aim = min(goal * AIM if self.timer else goal, cost - reduction / 2**HALVINGS)
         for floor in (goal * USED, 0.0):
@@ -311,12 +318,12 @@ class Refiner:
         """(cost after an accepted step, its measurement by itself near a budget, the budgets that it meets)."""
         left = self._budgets_left()
         if self.timer is None or taken.timing is None:
-            return taken.cost, None, self._met(left, taken.cost, None)
+            return taken.cost, None, self._met(left, taken.cost, None, after.spec)
         cost = before * taken.timing.ratio
         if cost > left[0] * SETTLED:
             return cost, None, ()
         measured = self.timer.alone(after.spec)
-        return measured.latency_ms, measured, self._met(left, measured.latency_ms, measured)
+        return measured.latency_ms, measured, self._met(left, measured.latency_ms, measured, after.spec)
 
 
 @dataclass

@@ -61,10 +61,10 @@ def _run(
 ) -> tuple[dict[str, Any], Network, Measurement]:  # fmt: skip
     with opened_study(settings.study_name, define, fresh=fresh) as study:
         timer = DeviceTimer(meter.table, seed=given.seed) if meter.measures else None
-        costing = Costing("ms", meter.table, None if meter.measures else meter.confidence)
+        costing = Costing("ms", meter.table)
         job = Job(
             settings, given, costing, timer, study, progress, TimeLeft(), recipe,
-            confidence=0.5,  # the table's error is taken off the search's target already (Meter.target_ms)
+            confidence=meter.confidence,
         )  # fmt: skip
         job.descend()
         summary = job.finish(always=True)  # a second measurement may find the winner within the budget

@@ -137,7 +137,8 @@ def _latency_text(rows: Sequence[Row], latencies: LatencyTable) -> str:
 
 def _elsewhere(rows: Sequence[Row], latencies: LatencyTable) -> int:
     """How many networks are estimated for being of another resolution than the table."""
-    return sum(row.predicted is not None and row.spec.resolution != latencies.identity["resolution"] for row in rows)
+    pixels = latencies.identity["resolution"]
+    return sum(bool(row.predicted and row.predicted.estimated) and row.spec.resolution != pixels for row in rows)
 
 
 def _latency_cells(row: Row) -> list[str]:

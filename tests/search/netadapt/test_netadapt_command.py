@@ -200,7 +200,9 @@ def test_where_nothing_is_measured_the_prediction_keeps_the_budget_with_95_perce
     assert found["held"] == "predicted"
     assert winner["predicted_latency_ms"] == pytest.approx(again.latency_ms)
     assert winner["cost"] == pytest.approx(again.latency_ms)
-    assert 0.93 * table.limit_ms(budget, 0.95) <= again.latency_ms <= table.limit_ms(budget, 0.95)
+    assert again.estimated  # pruned to counts that the table does not hold: less sure
+    assert 0.9 * table.limit_ms(budget, 0.95) <= again.latency_ms <= table.limit_ms(budget, 0.95)
+    assert again.high_ms <= budget
     assert (winner["predicted_low_ms"], winner["predicted_high_ms"]) == pytest.approx((again.low_ms, again.high_ms))
     assert main([*line, "--budget-ms", str(budget)]) == 0
     assert f"({again.low_ms:.2f} to {again.high_ms:.2f} in 9 of 10 networks)" in capsys.readouterr().out

@@ -69,7 +69,9 @@ class Pricer:
         """The fastest candidate; raises InfeasibleBudget, naming it, if even that is over the budget."""
         fastest = self.fastest()
         if fastest.held_ms > budget_ms:
-            surely = f", of which {fastest.held_ms:.2f} ms are sure" if fastest.latency_ms <= budget_ms else ""
+            surely = (
+                "" if fastest.latency_ms > budget_ms else f" and, by estimated kernels, counts {fastest.held_ms:.2f}"
+            )
             raise InfeasibleBudget(
                 f"no network of the space {self.space.name!r} meets a budget of {budget_ms:g} ms at "
                 f"{self.space.resolution} px: the fastest one ({fastest.macs / 1e6:.0f} M MACs, fingerprint "

@@ -21,6 +21,7 @@ SAMPLERS = ("gp", "tpe", "random")
 MAX_RESOLUTION = 2048
 MAX_OVERSHOOT = 2.0
 BEFORE = {"overshoot": 1.0}  # what studies did before the setting was one
+UNRECORDED = {"table"}  # what studies of before do not tell: it is taken to be as asked
 _FILES = (".tar", ".gz", ".tgz", ".zip", ".parquet")
 
 
@@ -149,9 +150,11 @@ def _check(flag: str, value: object, holds: bool, rule: str) -> None:
 def check_same(name: str, stored: dict[str, Any], asked: dict[str, Any]) -> None:
     """Raises StudyMismatch naming every setting of `asked` that differs from the stored study's.
 
-    A setting that is younger than the study had its default there, or what BEFORE says.
+    A setting that is younger than the study had its default there, or what BEFORE says; of those UNRECORDED nothing
+    is known.
     """
-    was = {field.name: field.default for field in fields(Settings)} | BEFORE | stored
+    unknown = {key: asked[key] for key in UNRECORDED & asked.keys()}
+    was = {field.name: field.default for field in fields(Settings)} | BEFORE | unknown | stored
     differing = [
         f"{key} is {_short(asked[key])} and was {_short(was.get(key))}" for key in asked if was.get(key) != asked[key]
     ]

@@ -5,7 +5,6 @@ Every trial is in the study's SQLite file before the next begins, with everythin
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -159,7 +158,7 @@ class Search:
         return True
 
     def _describe(self, trial: optuna.Trial, candidate: Candidate) -> None:
-        low_ms, high_ms = self._interval_ms(candidate)
+        _, low_ms, high_ms, _ = self.meter.table.predict(candidate.spec)
         attrs = {
             "status": Status.RUNNING,
             "choices": candidate.choices,
@@ -174,12 +173,6 @@ class Search:
         }
         for name, value in attrs.items():
             trial.set_user_attr(name, value)
-
-    def _interval_ms(self, candidate: Candidate) -> tuple[float, float]:
-        table = self.meter.table
-        if math.isclose(candidate.held_ms, candidate.latency_ms):  # no kernel is estimated
-            return table.interval_ms(candidate.latency_ms)
-        return table.predict(candidate.spec)[1:3]
 
     def _train(self, trial: optuna.Trial, candidate: Candidate, what: str, history: list[float]) -> Outcome:
         reward = by_name(self.settings.reward)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.latency.build import MANY_S
-from search.latency.runtimes import DTYPES, KNOWN, RUNTIMES, Setting, check_kernels, runtime, setting_of
+from search.latency.flags import DEFAULT_CLASSES, DEFAULT_SEED, ONNX_TIMES, check_flags, parser
+from search.latency.runtimes import KNOWN, Setting, check_kernels, runtime, setting_of
 from search.settings import DEFAULT_RESOLUTION
-from searchspace.command import CommandParser, integer, number, show, show_progress
-from searchspace.errors import InvalidArgument, InvalidTable, PhinasError
+from searchspace.command import show, show_progress
+from searchspace.errors import InvalidTable, PhinasError
 from searchspace.files import check_writable, write_atomic
 from searchspace.latency import AS_THEY_ARE, read_table
 
@@ -33,83 +34,6 @@ FRESH_SHARE = 0.2  # of the seconds of its measurement
 # (layouts, Winograd's blocks), so that networks at 256 px came out 16 % slow.
 NARROW = ((0.65, 0.79), (0.45, 0.65))
 OTHERS = (*NARROW, (1.0, 1.29))
-ONNX_TIMES = 2  # the seconds of a build there
-ACTIONS = ("build", "check", "measure", "predict", "adapt", "export", "import")
-_EPILOG = """\
-examples:
-  python -m search.latency build                     measure this machine, or say what was measured before
-  python -m search.latency build --no-zoo            without the published networks' kernels
-  python -m search.latency check --networks 60       predict and measure 60 random networks, and the zoo's
-  python -m search.latency measure --network mobilenet_v3_large --network studies/NAME/best.json
-  python -m search.latency build --out phone.json          the table as a file, for other machines
-  python -m search.latency predict --network mobilenet_v2 --latency phone.json
-  python -m search.latency adapt --latency eager.json --runtime onnxruntime --out ort.json    from 10 networks
-  python -m search.latency export --folder phone/    ONNX files and a CSV to fill, for a device without Python
-  python -m search.latency import --folder phone/ --device "my phone" --threads 4 --out phone.json
-  python -m search.latency adapt --latency phone.json --folder tv/ --device "my TV" --threads 4 --out tv.json
-                                                     the same from the times of networks/ alone
-  python -m search.latency build --threads 1         a table for one thread
-  python -m search.latency build --device cuda       and for a GPU, timed by its own events
-  python -m search.latency check --runtime onnxruntime --networks 40
-The table lies in ~/.cache/phinas (or $PHINAS_CACHE); Ctrl-C keeps what was measured, the same command goes on.
-exit codes: 0 done, 2 the input is wrong, 130 interrupted."""
-
-
-def parser() -> CommandParser:
-    """The command line of search.latency."""
-    cli = CommandParser(
-        "python -m search.latency",
-        description="The latency of networks on this machine: a table that predicts it, and measurements.",
-        epilog=_EPILOG,
-    )
-    add = cli.add_argument
-    add("action", choices=ACTIONS, help="build: measure the kernels that the table lacks; check: predict and measure "
-        "random networks; measure: time given networks, interleaved; predict: what a table says of given networks; "
-        "adapt: make of another device's table one for this, by a few networks measured here, or for the device whose "
-        "times of networks stand in --folder; export, import: a table of a device that runs no Python")  # fmt: skip
-    add("--network", action="append", metavar="NAME", help="measure, predict: a network of the zoo or a spec file "
-        "(.json); give it again for more")  # fmt: skip
-    add("--latency", type=Path, metavar="FILE", help="predict, check, adapt: a table that build --out wrote "
-        "(default: this device's own; adapt: needed)")  # fmt: skip
-    add(
-        "--folder",
-        type=Path,
-        metavar="DIR",
-        help="export: where to write; import: what was exported and filled in; "
-        "adapt: the same, of which only the networks' times are needed",
-    )
-    add("--kernels", type=integer, metavar="N", help="export: so many kernels, those of the networks at least; others "
-        "are estimated (default: 500)")  # fmt: skip
-    add("--device", metavar="NAME", help="what eager torch computes on: cpu, cuda or mps (default: cpu; check "
-        "--latency: the table's); import, adapt --folder: what the device is called in the table")  # fmt: skip
-    add("--out", type=Path, metavar="FILE.json", help="build, adapt, import: write the table there, to take it along")
-    add("--resolution", type=integer, metavar="PX", help="pixels of the networks (default: 224, or --latency's; "
-        "measure, predict: their own)")  # fmt: skip
-    add("--classes", type=integer, default=1000, metavar="N", help="classes of the network (default: %(default)s)")
-    add("--space", type=Path, metavar="FILE", help="a TOML file that narrows or widens the default space")
-    add(
-        "--runtime",
-        metavar="NAME",
-        help=f"what runs the networks: {', '.join(RUNTIMES)} (default: eager; check --latency: the table's); import, "
-        "adapt --folder: what ran them there, any name",
-    )
-    add("--dtype", choices=DTYPES, help="what the runtime computes in; not every one has each (default: fp32; check "
-        "--latency: the table's)")  # fmt: skip
-    add("--threads", type=integer, metavar="N", help="threads of the runtime (default: as torch has here; check "
-        "--latency: the table's)")  # fmt: skip
-    add("--zoo", action=argparse.BooleanOptionalAction, help="build: measure the published networks' kernels, too, "
-        "and narrower ones'; check: add the networks at three other widths and resolutions (default: yes)")  # fmt: skip
-    add("--plot", type=Path, metavar="FILE", help="check: predicted against measured, as .png, .svg or .pdf")
-    add("--again", action="store_true", help="build: measure everything anew (after a table made on a busy machine)")
-    add("--networks", type=integer, metavar="N", help="check: how many random ones (default: 40); adapt, export: how "
-        "many (default: 10)")  # fmt: skip
-    add("--seconds", type=number, metavar="S", help="time for it (default: 3 a network, adapt 6, check 1.5, "
-        f"build {MANY_S:g} in all, ONNX Runtime and OpenVINO {ONNX_TIMES * MANY_S:g}; at least 4 readings of each "
-        "kernel, even if that takes longer)")  # fmt: skip
-    add("--seed", type=integer, default=1, metavar="N", help="check, adapt: which networks (default: %(default)s)")
-    add("--cache-dir", type=Path, metavar="DIR", help="where tables lie")
-    add("--json", action="store_true", help="print the same as JSON")
-    return cli
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -117,10 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     cli = parser()
     try:
         args = cli.parse_args(argv)
-        for name in ("networks", "seconds", "resolution", "classes", "threads", "kernels"):
-            if getattr(args, name) is not None and getattr(args, name) <= 0:
-                raise InvalidArgument(f"--{name} must be above 0, got {getattr(args, name)}; see {cli.prog} --help")
-        _check_flags(args)
+        check_flags(args)
         text = _RUN[args.action](args)
     except PhinasError as error:
         print(f"search.latency: {' '.join(str(error).split())}", file=sys.stderr)
@@ -131,55 +52,6 @@ def main(argv: list[str] | None = None) -> int:
               file=sys.stderr)  # fmt: skip
         return 130
     return show(text)
-
-
-def _check_flags(args: argparse.Namespace) -> None:
-    action, given = args.action, ", ".join(args.network or ())
-    if action in ("measure", "predict") and not given:
-        raise InvalidArgument(f"{action} needs at least one --network: a name of python -m searchspace.zoo or a spec")
-    if action == "adapt" and not (args.latency and args.out):
-        raise InvalidArgument(
-            "adapt makes a table of another one: name that with --latency, and the new one with --out"
-        )
-    if action in ("export", "import") and not args.folder:
-        raise InvalidArgument(f"{action} needs --folder, the place of the ONNX files")
-    if action == "import" and not (args.out and args.device and args.threads):
-        raise InvalidArgument("import needs --device NAME, --threads N and --out FILE.json, for the table's identity")
-    if action == "adapt" and args.folder:
-        _check_folder_flags(args)
-    belongs = (
-        ("--network", given, ("measure", "predict")),
-        ("--again", args.again, ("build",)),
-        ("--out", args.out, ("build", "adapt", "import")),
-        ("--folder", args.folder, ("adapt", "export", "import")),
-        ("--kernels", args.kernels, ("export",)),
-        ("--dtype", args.dtype, tuple(action for action in ACTIONS if action not in ("export", "import"))),
-        ("--device", args.device, tuple(action for action in ACTIONS if action != "export")),
-        ("--runtime", args.runtime, tuple(action for action in ACTIONS if action != "export")),
-        ("--threads", args.threads, tuple(action for action in ACTIONS if action != "export")),
-        ("--plot", args.plot, ("check",)),
-        ("--seconds", args.seconds, ("build", "check", "measure", "adapt")),
-        ("--zoo", args.zoo is not None, ("build", "check")),
-        ("--latency", args.latency, ("predict", "check", "adapt")),
-    )
-    for flag, value, actions in belongs:
-        if value and action not in actions:
-            raise InvalidArgument(f"{flag} belongs to {_listed(actions)}, got {action}; see --help")
-
-
-def _check_folder_flags(args: argparse.Namespace) -> None:
-    if not (args.device and args.threads):
-        raise InvalidArgument("adapt --folder needs --device NAME and --threads N, for the table's identity")
-    for name in ("networks", "seconds", "dtype", "resolution", "space"):
-        if getattr(args, name):
-            raise InvalidArgument(
-                f"--{name} belongs to what is measured here, adapt --folder takes what {args.folder} holds"
-            )
-
-
-def _listed(actions: tuple[str, ...]) -> str:
-    *first, last = actions
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _run_build(args: argparse.Namespace) -> str:
@@ -240,7 +112,7 @@ def _run_check(args: argparse.Namespace) -> str:
     device = _device(args, given.identity if given else None)
     table = given or _measured_table(args, device)
     resolution = table.identity["resolution"]
-    specs = networks_to_check(_space(args, resolution), count=args.networks or 40, seed=args.seed)
+    specs = networks_to_check(_space(args, resolution), count=args.networks or 40, seed=_seed(args))
     specs += _zoo_variants(args, table) if args.zoo is not False else []
     seconds = args.seconds or 1.5 * len(specs)
     found = check(table, specs, seconds=seconds, blamed=WORST, progress=show_progress, runtime=device)
@@ -316,8 +188,8 @@ def _space(args: argparse.Namespace, resolution: int) -> "SearchSpace":
 
     resolution = args.resolution or resolution
     if args.space is not None:
-        return space_from_toml(args.space, classes=args.classes, resolution=resolution)
-    return mnasnet_space(classes=args.classes, resolution=resolution)
+        return space_from_toml(args.space, classes=_classes(args), resolution=resolution)
+    return mnasnet_space(classes=_classes(args), resolution=resolution)
 
 
 def _run_measure(args: argparse.Namespace) -> str:
@@ -361,10 +233,9 @@ def _run_adapt(args: argparse.Namespace) -> str:
         return _adapted_to_folder(args, table)
     from search.latency.adapt import NETWORKS, adapt, check_networks, networks_to_measure
     from search.latency.measure import measure_here
-    from search.latency.report import table_text
 
     device = _device(args)
-    specs = networks_to_measure(_space(args, pixels), count=args.networks or NETWORKS, seed=args.seed, table=table)
+    specs = networks_to_measure(_space(args, pixels), count=args.networks or NETWORKS, seed=_seed(args), table=table)
     check_networks(table, specs)  # a mistake is told before anything is measured
     check_writable(args.out)
     found, pace = measure_here(
@@ -372,33 +243,30 @@ def _run_adapt(args: argparse.Namespace) -> str:
         runtime=device, rounds=ADAPT_ROUNDS,
     )  # fmt: skip
     show_progress(1.0, "")
-    new = adapt(
-        table, specs, [one.latency_ms for one in found], identity=device.identity(table.identity["resolution"]),
-        pace=pace,
-    )  # fmt: skip
-    write_atomic(args.out, new.to_json())
-    if args.json:
-        return json.dumps({"table": new.to_dict(), "networks": len(specs), "written": str(args.out)}, indent=1)
-    return (
-        f"{table_text(new)}\n"
-        f"adapted from {args.latency} by {len(specs)} networks measured here{_noisy(found)}; written to {args.out}\n"
-        f"next: python -m search.latency check --latency {args.out}"
-    )
+    new = adapt(table, specs, [one.latency_ms for one in found], identity=device.identity(pixels), pace=pace)
+    what = f"adapted from {args.latency} by {len(specs)} networks measured here{_noisy(found)}"
+    return _written(args, new, what, next_step=f"check --latency {args.out}", networks=len(specs))
 
 
 def _adapted_to_folder(args: argparse.Namespace, table: "LatencyTable") -> str:
     """The table of a device that runs no Python, from the times of its networks alone."""
     from search.latency.portable import adapt_to
-    from search.latency.report import table_text
 
     new = adapt_to(table, args.folder, device=args.device, runtime=args.runtime or "onnx", threads=args.threads)
-    write_atomic(args.out, new.to_json())
+    return _written(args, new, f"adapted from {args.latency} by the networks of {args.folder}")
+
+
+def _written(
+    args: argparse.Namespace, table: "LatencyTable", what: str, *, next_step: str | None = None, **more: int
+) -> str:  # fmt: skip
+    """Write a table to --out, and say what it is and what to do with it."""
+    from search.latency.report import table_text
+
+    write_atomic(args.out, table.to_json())
     if args.json:
-        return json.dumps({"table": new.to_dict(), "written": str(args.out)}, indent=1)
-    return (
-        f"{table_text(new)}\nadapted from {args.latency} by the networks of {args.folder}; written to {args.out}\n"
-        f"next: python -m search.latency predict --network mobilenet_v2 --latency {args.out}"
-    )
+        return json.dumps({"table": table.to_dict(), **more, "written": str(args.out)}, indent=1)
+    next_step = next_step or f"predict --network mobilenet_v2 --latency {args.out}"
+    return f"{table_text(table)}\n{what}; written to {args.out}\nnext: python -m search.latency {next_step}"
 
 
 def _noisy(found: "Sequence[Measurement]") -> str:
@@ -411,7 +279,7 @@ def _run_export(args: argparse.Namespace) -> str:
     from search.latency.portable import KERNELS, export
 
     kernels, networks = export(
-        space, args.folder, kernels=args.kernels or KERNELS, networks=args.networks or 10, seed=args.seed,
+        space, args.folder, kernels=args.kernels or KERNELS, networks=args.networks or 10, seed=_seed(args),
         progress=show_progress,
     )  # fmt: skip
     show_progress(1.0, "")
@@ -426,16 +294,17 @@ def _run_export(args: argparse.Namespace) -> str:
 
 def _run_import(args: argparse.Namespace) -> str:
     from search.latency.portable import import_
-    from search.latency.report import table_text
 
     table = import_(args.folder, device=args.device, runtime=args.runtime or "onnx", threads=args.threads)
-    write_atomic(args.out, table.to_json())
-    if args.json:
-        return json.dumps({"table": table.to_dict(), "written": str(args.out)}, indent=1)
-    return (
-        f"{table_text(table)}\nwritten to {args.out}\n"
-        f"next: python -m search.latency predict --network mobilenet_v2 --latency {args.out}"
-    )
+    return _written(args, table, f"imported from {args.folder}")
+
+
+def _seed(args: argparse.Namespace) -> int:
+    return DEFAULT_SEED if args.seed is None else int(args.seed)
+
+
+def _classes(args: argparse.Namespace) -> int:
+    return DEFAULT_CLASSES if args.classes is None else int(args.classes)
 
 
 def _own_table(args: argparse.Namespace) -> "LatencyTable":
@@ -451,7 +320,7 @@ def _named(name: str, args: argparse.Namespace) -> "NetworkSpec":
     from searchspace.serialize import read_spec
 
     if not name.endswith(".json"):
-        return zoo.get(name, resolution=args.resolution, classes=args.classes)
+        return zoo.get(name, resolution=args.resolution, classes=_classes(args))
     spec = read_spec(Path(name))
     return spec if args.resolution is None else spec.with_resolution(args.resolution)
 
@@ -467,7 +336,12 @@ def _zoo(args: argparse.Namespace) -> "list[NetworkSpec]":
 
     full = args.resolution or DEFAULT_RESOLUTION
     return [
-        zoo.get(name, width=width, resolution=max(32, round(full * pixels / 16) * 16), classes=args.classes)
+        zoo.get(
+            name,
+            width=width,
+            resolution=max(32, round(full * pixels / 16) * 16),
+            classes=_classes(args),
+        )
         for place, name in enumerate(name for name in zoo.names() if not zoo.is_grown(name))
         for width, pixels in ((1.0, 1.0), *(OTHERS if _of_onnx(args) else (NARROW[place % len(NARROW)],)))
     ]
@@ -490,7 +364,7 @@ def _zoo_variants(args: argparse.Namespace, table: "LatencyTable") -> "list[Netw
         if zoo.is_grown(name):
             continue
         for width, pixels in ((1.0, full // 32 + 1), (0.75, round(full * 0.86 / 32)), (0.5, round(full * 0.72 / 32))):
-            spec = zoo.get(name, width=width, resolution=32 * max(1, pixels), classes=args.classes)
+            spec = zoo.get(name, width=width, resolution=32 * max(1, pixels), classes=_classes(args))
             try:
                 table.predict(lower(spec))
             except MissingLatency:

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.estimate import kind_of, layer_of
 from searchspace.files import read_json, storage_error, write_atomic
-from searchspace.graph import Signature, lower
+from searchspace.graph import Layer, Signature, lower
 from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable, read_kernel
 from searchspace.nn import untrained
 from searchspace.nn.onnx_model import to_onnx
@@ -176,8 +176,8 @@ def adapt_to(table: LatencyTable, folder: Path, *, device: str, runtime: str, th
     specs = list(exported.specs.values())
     check_networks(table, specs)
     times = _times(folder / TIMES, {*exported.kernels, *exported.specs}, needed={*exported.specs})
-    expected = {name: table.predict(spec).latency_ms for name, spec in exported.specs.items()}
-    _same_unit(folder / TIMES, expected, times, what="networks", there="by the table to adapt")
+    layers = {name: lower(spec).layers for name, spec in exported.specs.items()}
+    _same_unit(folder / TIMES, layers, times, what="networks")
     measured = [times[name] for name in exported.specs]
     return adapt(table, specs, measured, identity=exported.identity(device, runtime, threads), pace=Pace(1.0))
 
@@ -192,8 +192,8 @@ def import_(folder: Path, *, device: str, runtime: str, threads: int) -> Latency
     exported = _exported(folder)
     kernels, specs, _ = exported
     times = _times(folder / TIMES, {*kernels, *specs}, needed={*kernels, *specs})
-    expected = {name: rough_cost(layer_of(signature)) for name, signature in kernels.items()}
-    _same_unit(folder / TIMES, expected, times, what="kernels", there="on a CPU")
+    layers = {name: (layer_of(signature),) for name, signature in kernels.items()}
+    _same_unit(folder / TIMES, layers, times, what="kernels")
     identity = exported.identity(device, runtime, threads)
     alone = {signature: times[name] for name, signature in kernels.items()}
     table = LatencyTable(identity, 1.0, alone, Correction(1.0, 0.0, 0.0))
@@ -249,15 +249,15 @@ def _times(path: Path, wanted: set[str], *, needed: set[str]) -> dict[str, float
     return times
 
 
-def _same_unit(path: Path, expected: dict[str, float], times: dict[str, float], *, what: str, there: str) -> None:
+def _same_unit(path: Path, layers: Mapping[str, Sequence[Layer]], times: dict[str, float], *, what: str) -> None:
     """A row that takes 100 times more or less than its size says, by what all others take, is in another unit; all
-    are, if they take 200 times more or less than the `expected` ms."""
-    ratios = {name: times[name] / ms for name, ms in expected.items()}
+    are, if they take 200 times more or less than on a CPU."""
+    ratios = {name: times[name] / sum(map(rough_cost, own)) for name, own in layers.items()}
     middle = sorted(ratios.values())[len(ratios) // 2]
     if not 1 / _OTHER_UNIT < middle < _OTHER_UNIT:
         looks = "microseconds" if middle > 1 else "seconds"
         raise InvalidTable(
-            f"{path}: the {what} take {middle:.2g} times what they take {there}, which looks like {looks}: give all "
+            f"{path}: the {what} take {middle:.2g} times what they take on a CPU, which looks like {looks}: give all "
             "rows in milliseconds"
         )
     for name, ratio in ratios.items():

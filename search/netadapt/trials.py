@@ -5,6 +5,7 @@ import optuna
 from search.netadapt.costing import Costing
 from search.netadapt.history import History, Tried
 from searchspace.errors import StudyMismatch
+from searchspace.spec import NetworkSpec
 from studies.schema import MEASURED, Status
 
 
@@ -44,8 +45,10 @@ def _trial(number: int, row: Tried, costing: Costing) -> optuna.trial.FrozenTria
         "accuracy": accuracy, "reward": accuracy,
     }  # fmt: skip
     if costing.table is not None:
-        attrs["predicted_latency_ms"] = row.cost  # in measured terms: the table says how much less than before
-        attrs |= zip(("predicted_low_ms", "predicted_high_ms"), costing.table.interval_ms(row.cost), strict=True)
+        # In measured terms: the table says how much less than before.
+        ms, low_ms, high_ms, _ = costing.table.predict(NetworkSpec.from_json(row.spec))
+        for name, share in (("latency", 1.0), ("low", low_ms / ms), ("high", high_ms / ms)):
+            attrs[f"predicted_{name}_ms"] = row.cost * share
     if row.seconds is not None:
         attrs["train_s"] = row.seconds
     return optuna.trial.create_trial(value=accuracy, user_attrs=attrs)

@@ -134,7 +134,7 @@ def test_a_table_of_another_device_is_adapted_to_a_folder_whose_networks_alone_w
     [
         (lambda *_: "", "a time for every network, 6 of 6 are missing: networks/n00.onnx, networks/n01.onnx, .*"),
         (lambda name, ms: "" if name.endswith("n03.onnx") else f"{ms}", "1 of 6 are missing: networks/n03.onnx"),
-        (lambda _, ms: f"{1e3 * ms}", "the networks take .* by the table to adapt, .* like microseconds"),
+        (lambda _, ms: f"{1e3 * ms}", "the networks take .* on a CPU, .* like microseconds"),
         (lambda _, ms: f"{1e-3 * ms:.9f}", "give all rows in milliseconds"),
         (lambda name, ms: f"{1e3 * ms if name.endswith('n03.onnx') else ms}", "n03.onnx takes .* unit"),
         (lambda name, ms: f"-{ms}" if name.endswith("n03.onnx") else f"{ms}", "n03.onnx needs one number"),

@@ -93,6 +93,14 @@ def test_a_study_that_is_older_than_a_setting_goes_on_and_had_the_default_of_it(
         check_same("s", old, Settings(budget_ms=20, runtime="onnxruntime").identity())
 
 
+def test_a_study_that_does_not_tell_its_table_goes_on_and_one_that_does_is_held_to_it() -> None:
+    base = Settings(budget_ms=20, latency="phone.json").identity()
+    check_same("s", base, base | {"table": "a"})
+    check_same("s", base | {"table": "a"}, base | {"table": "a"})
+    with pytest.raises(StudyMismatch, match="table is 'b' and was 'a'"):
+        check_same("s", base | {"table": "a"}, base | {"table": "b"})
+
+
 def test_a_mismatch_names_each_setting_that_differs_with_both_values() -> None:
     with pytest.raises(StudyMismatch) as error:
         check_same("s", Settings(budget_ms=20).identity(), Settings(budget_ms=25, seed=3).identity())

@@ -27,7 +27,7 @@ from search.train import Outcome, Recipe, TrainingDiverged
 from searchspace.cost import costs
 from searchspace.errors import InfeasibleBudget, PhinasError
 from searchspace.graph import Graph, lower
-from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
+from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable, Prediction
 from searchspace.mnasnet_space import KNOWN, mnasnet_space
 from searchspace.spec import NetworkSpec
 from studies.schema import Status
@@ -84,6 +84,14 @@ def dataset() -> Dataset:
     )  # fmt: skip
 
 
+class Told(LatencyTable):
+    """Predicts what the pricer of these tests says."""
+
+    def predict(self, network: NetworkSpec | Graph, confidence: float = 0.9) -> Prediction:
+        ms = latency(lower(network) if isinstance(network, NetworkSpec) else network)
+        return Prediction(ms, *self.interval_ms(ms, confidence), ())
+
+
 def make_search(
     settings: Settings, training: FakeTraining, monkeypatch: pytest.MonkeyPatch, *, budget_ms: float = BUDGET_MS
 ) -> Search:
@@ -97,7 +105,7 @@ def make_search(
     study.pruner = make_pruner(RECIPE)
     progress = Progress(lambda: None, quiet=True)
     clock = Clock(settings.time_limit_s)
-    table = LatencyTable(ELSEWHERE, 1.0, {}, Correction(1.0, 0.0, 1e-9))
+    table = Told(ELSEWHERE, 1.0, {}, Correction(1.0, 0.0, 1e-9))
     contract = Contract(table, goal_ms=budget_ms, confidence=0.5, fastest_ms=0.0)
     study.sampler = make_sampler(settings, pricer, contract, known, [])
     return Search(study, settings, pricer, dataset(), RECIPE, contract, Meter(table), clock, progress, known)

@@ -3,7 +3,8 @@
 Tables take from the runtime's own profile which layer's kernel does what. Here the same is asked by measuring pairs, as
 nn-Meter does (MobiSys 2021, section 4.1): two operators one after the other save much of the faster one's time where
 they are one kernel, and nothing where they are two. The operators are those of an MBConv block, each behind a
-convolution that feeds it; times are less what that convolution takes.
+convolution and a pooling of single pixels, which leave the layout of a network and fuse with nothing behind them; times
+are less what those take.
 """
 
 import itertools
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from searchspace.nn.onnx_model import OnnxGraph
 
 FUSED = 0.5  # of the faster operator's time, saved: nn-Meter's threshold
+LEAST = 0.002  # of the reference's time: what is told apart from nothing
 FIRST, SECOND = "first", "second"
 Shape = tuple[int, int, int]
 Step = Callable[["OnnxGraph", str, str, dict[str, Any]], str]  # adds an operator behind a value; the name of its output
@@ -46,7 +48,7 @@ class Pair(NamedTuple):
     @property
     def saved(self) -> float:
         """What the two save together, as a share of the faster one's time."""
-        return (self.first + self.second - self.together) / max(1e-9, min(self.first, self.second))
+        return (self.first + self.second - self.together) / max(LEAST, min(self.first, self.second))
 
     @property
     def fused(self) -> bool:
@@ -121,7 +123,7 @@ def _activation(name: str) -> Step:
 
 
 def model_of(operators: Sequence[tuple[str, Operator]], takes: Shape) -> tuple[bytes, dict[str, Any]]:
-    """Operators (with the names of their places) behind a convolution that gives `takes`, as a model; its inputs."""
+    """Operators (with the names of their places) behind what gives `takes`, as a model; its inputs."""
     import torch
 
     from search.latency.onnx_kernels import FEED_CHANNELS, noise
@@ -131,6 +133,7 @@ def model_of(operators: Sequence[tuple[str, Operator]], takes: Shape) -> tuple[b
     source = model.input("image", (1, FEED_CHANNELS, takes[1], takes[2]))
     weight = torch.randn(takes[0], FEED_CHANNELS, 1, 1, generator=torch.Generator().manual_seed(0)) / 4
     value = model.node("Conv", [source, model.weight("feed.weight", weight)], "feed/conv", kernel_shape=[1, 1])
+    value = model.node("MaxPool", [value], "feed/pool", kernel_shape=[1, 1])
     gives = takes
     for place, operator in operators:
         value, gives = operator.step(model, value, place, feeds), operator.gives

@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from search.latency.runtimes import RUNTIMES
+from search.latency.runtimes import known
 from search.settings import Settings
 from searchspace.describe import short, stage_table, table
 from searchspace.serialize import read_spec
@@ -101,7 +101,7 @@ def _pruning(refined: dict[str, Any]) -> str:
 def _runtime(summary: dict[str, Any]) -> str:
     device = summary["settings"].get("device") or {}
     threads = device.get("threads", summary.get("threads", 1))
-    name = device.get("runtime") or RUNTIMES[summary["settings"].get("runtime", "eager")]
+    name = device.get("runtime") or known(summary["settings"].get("runtime", "eager")).title
     return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
 
 

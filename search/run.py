@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from search.latency.runtimes import RUNTIMES
+from search.latency.runtimes import names
 from search.reward import REWARDS
 from search.settings import DEFAULT_MINUTES, SAMPLERS, Settings
 from searchspace import zoo
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     add("--confidence", type=number, default=Settings.confidence, metavar="P",
         help="train only candidates that meet the budget with this probability, by the errors of the latency table "
         "(default: %(default)s)")  # fmt: skip
-    add("--runtime", metavar="NAME", help=f"what runs the deployed network: {', '.join(RUNTIMES)} (default: "
+    add("--runtime", metavar="NAME", help=f"what runs the deployed network: {', '.join(names())} (default: "
         f"{Settings.runtime} torch, or the table's of --latency)")  # fmt: skip
     add("--threads", type=integer, metavar="N", help="threads of the deployed network (default: as many as torch has "
         "here, or the table's of --latency); training uses all that torch has")  # fmt: skip

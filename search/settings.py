@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from search.latency.kernels import placed_blocks
-from search.latency.runtimes import RUNTIMES, check_kernels
+from search.latency.runtimes import check_kernels, names
 from search.reward import by_name
 from searchspace.errors import InvalidArgument, InvalidTable, MissingLatency, StudyMismatch
 from searchspace.latency import LatencyTable
@@ -67,7 +67,7 @@ class Settings:
         _check("--sampler", self.sampler, self.sampler in SAMPLERS, f"one of {', '.join(SAMPLERS)}")
         _check("--confidence", self.confidence, 0.5 <= self.confidence < 1, "a probability from 0.5 to less than 1")
         _check("--overshoot", self.overshoot, 1 <= self.overshoot <= MAX_OVERSHOOT, f"from 1 to {MAX_OVERSHOOT:g}")
-        _check("--runtime", self.runtime, self.runtime in RUNTIMES, f"one of {', '.join(RUNTIMES)}")
+        _check("--runtime", self.runtime, self.runtime in names(), f"one of {', '.join(names())}")
         if self.latency is None:
             check_kernels(self.runtime)
         for flag, count in (

@@ -18,6 +18,7 @@ from search.train import evaluate, train, wilson_interval
 from searchspace.errors import InfeasibleBudget
 from searchspace.files import write_atomic
 from searchspace.graph import lower
+from searchspace.latency import LatencyTable
 from searchspace.nn import Network, build, network_bytes
 from searchspace.spec import NetworkSpec
 
@@ -146,7 +147,8 @@ class _Plan(NamedTuple):
 
 
 class _Crowned(NamedTuple):
-    """A trained network that is within the budget, or the best that there is; `test` is None until it was made."""
+    """A trained network that is within the budget, or the best that there is; `test` is None until it was made.
+    `table` is what predicts it: after pruning, with the kernels of its channels."""
 
     trial: optuna.trial.FrozenTrial
     spec: NetworkSpec
@@ -156,6 +158,7 @@ class _Crowned(NamedTuple):
     test: tuple[float, float, float, int] | None  # accuracy, low, high, images
     epochs: int
     refined: dict[str, Any] | None
+    table: LatencyTable
 
 
 def crown(search: Search, folder: Path) -> tuple[Winner, Network]:
@@ -176,7 +179,7 @@ def crown(search: Search, folder: Path) -> tuple[Winner, Network]:
         )
     if found.refined is None:
         _record(search, [found.trial], [found.measured])
-    predicted_ms, predicted_low_ms, predicted_high_ms, estimated = search.meter.table.predict(lower(found.spec))
+    predicted_ms, predicted_low_ms, predicted_high_ms, estimated = found.table.predict(lower(found.spec))
     accuracy, low, high, images = found.test or _tested(search, found.module)
     winner = Winner(
         trial=found.trial.number, spec=found.spec, predicted_latency_ms=predicted_ms,
@@ -242,7 +245,7 @@ def _trained(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan
     module, validation_accuracy, epochs = train_longer(search, trial, folder, plan.first)
     search.progress.update(1.0, "measuring the winner")
     (measured,) = search.meter.modules([module], [spec])
-    return _Crowned(trial, spec, module, measured, validation_accuracy, None, epochs, None)
+    return _Crowned(trial, spec, module, measured, validation_accuracy, None, epochs, None, search.meter.table)
 
 
 def _pruned(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan: _Plan) -> _Crowned | None:
@@ -253,7 +256,7 @@ def _pruned(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan:
     module, _, _ = train_longer(search, trial, folder, plan.first)
     search.study.set_user_attr("spent_s", search.clock.elapsed_s())
     try:
-        result, network, measured = refine_winner(
+        result, network, measured, table = refine_winner(
             module, meter=search.meter, fixed=search.settings.latency is not None, images=search.data,
             recipe=search.recipe, epochs=plan.last,
             name=f"{search.study.study_name[:80]}-trial{trial.number}-pruned", budget_ms=search.settings.budget_ms,
@@ -265,7 +268,7 @@ def _pruned(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan:
     test = (result["test_accuracy"], result["test_low"], result["test_high"], result["test_images"])
     return _Crowned(
         trial, network.spec, network, measured, result["validation_accuracy"], test, plan.first + plan.last,
-        result["refined"],
+        result["refined"], table,
     )  # fmt: skip
 
 

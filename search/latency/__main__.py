@@ -5,11 +5,11 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search.latency.build import MANY_S
 from search.latency.flags import DEFAULT_CLASSES, DEFAULT_SEED, ONNX_TIMES, check_flags, parser
-from search.latency.runtimes import KNOWN, Setting, check_kernels, runtime, setting_of
+from search.latency.runtimes import DTYPES, Setting, check_kernels, known, names, runtime, setting_of
 from search.settings import DEFAULT_RESOLUTION
 from searchspace.command import show, show_progress
 from searchspace.errors import InvalidTable, PhinasError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from search.latency.interleave import Runtime
     from search.latency.measure import Measurement
-    from searchspace.latency import Identity, LatencyTable
+    from searchspace.latency import Identity, LatencyTable, Prediction
     from searchspace.space import SearchSpace
     from searchspace.spec import NetworkSpec
 
@@ -252,8 +252,14 @@ def _adapted_to_folder(args: argparse.Namespace, table: "LatencyTable") -> str:
     """The table of a device that runs no Python, from the times of its networks alone."""
     from search.latency.portable import adapt_to
 
-    new = adapt_to(table, args.folder, device=args.device, runtime=args.runtime or "onnx", threads=args.threads)
+    new = adapt_to(table, args.folder, **_elsewhere(args))
     return _written(args, new, f"adapted from {args.latency} by the networks of {args.folder}")
+
+
+def _elsewhere(args: argparse.Namespace) -> dict[str, Any]:
+    """What --folder's files were timed with."""
+    dtype = DTYPES[args.dtype or Setting().dtype]
+    return {"device": args.device, "runtime": args.runtime or "onnx", "threads": args.threads, "dtype": dtype}
 
 
 def _written(
@@ -265,8 +271,31 @@ def _written(
     write_atomic(args.out, table.to_json())
     if args.json:
         return json.dumps({"table": table.to_dict(), **more, "written": str(args.out)}, indent=1)
-    next_step = next_step or f"predict --network mobilenet_v2 --latency {args.out}"
-    return f"{table_text(table)}\n{what}; written to {args.out}\nnext: python -m search.latency {next_step}"
+    lines = [table_text(table), f"{what}; written to {args.out}"]
+    example = None if next_step else _example(table)
+    if example:
+        name, found = example
+        lines.append(
+            f"by it {name} takes {found.latency_ms:.3g} ms ({found.low_ms:.3g} to {found.high_ms:.3g}): if that is far "
+            f"from what you know of the device, {args.folder / 'times.csv'} is in another unit than milliseconds"
+        )
+        next_step = f"predict --network {name} --latency {args.out}"
+    goes_on = f"search.latency {next_step}" if next_step else f"search.run --latency {args.out} --budget-ms MS"
+    return "\n".join([*lines, f"next: python -m {goes_on}"])
+
+
+def _example(table: "LatencyTable") -> "tuple[str, Prediction] | None":
+    """A published network and what the table says of it: the first that it has kernels like."""
+    from searchspace import zoo
+    from searchspace.errors import MissingLatency
+
+    pixels = table.identity["resolution"]
+    for name in ("mobilenet_v3_large", "mnasnet_a1", *zoo.names()):
+        try:
+            return name, table.predict(zoo.get(name, resolution=pixels))
+        except MissingLatency:
+            continue
+    return None
 
 
 def _noisy(found: "Sequence[Measurement]") -> str:
@@ -295,7 +324,7 @@ def _run_export(args: argparse.Namespace) -> str:
 def _run_import(args: argparse.Namespace) -> str:
     from search.latency.portable import import_
 
-    table = import_(args.folder, device=args.device, runtime=args.runtime or "onnx", threads=args.threads)
+    table = import_(args.folder, **_elsewhere(args))
     return _written(args, table, f"imported from {args.folder}")
 
 
@@ -348,8 +377,8 @@ def _zoo(args: argparse.Namespace) -> "list[NetworkSpec]":
 
 
 def _of_onnx(args: argparse.Namespace) -> bool:
-    known = KNOWN.get(args.runtime or Setting().name)
-    return known is not None and known.of_models
+    name = args.runtime or Setting().name
+    return name in names() and known(name).of_models
 
 
 def _zoo_variants(args: argparse.Namespace, table: "LatencyTable") -> "list[NetworkSpec]":

@@ -16,9 +16,9 @@ from search.latency.cache import Cache, Note, Unfinished, default_dir
 from search.latency.groups import Subject, groups
 from search.latency.interleave import Interleaver, Runtime, Timer
 from search.latency.kernels import PlacedBlock, bags, blocks_of, cover, placed_blocks, signatures
-from search.latency.pace import Pace, pace_of
+from search.latency.pace import BUSY, Pace, pace_of
 from search.latency.reference import REFERENCE
-from search.latency.robust import Weighted, weighted_median
+from search.latency.robust import Weighted, quantile, weighted_median
 from search.latency.runtimes import runtime as named_runtime
 from searchspace.graph import Signature
 from searchspace.latency import Identity, LatencyTable
@@ -93,12 +93,23 @@ def table_for(
     table = _add(table, identity, cache, subjects, apart, unfinished)
     cache.save(table)
     unfinished.done()
+    _tell_of_noise(table, unfinished, note)
+    return table
+
+
+def _tell_of_noise(table: LatencyTable, unfinished: Unfinished, note: Note) -> None:
+    around = [reading.reference_ns / 1e6 for readings in unfinished.readings.values() for reading in readings]
+    slower, again = quantile(around, 0.5) / table.reference_ms, "python -m search.latency build --again, same flags"
     if table.relative_error > ROUGH:
         note(
             f"the latency table is rough, its own error is {table.relative_error:.0%}: other work ran meanwhile. Stop "
-            "it and measure again: python -m search.latency build --again, with the same flags"
+            f"it and measure again: {again}"
         )
-    return table
+    elif slower > BUSY:
+        note(
+            f"the machine took {slower:.1f} times its quiet time while the table was measured: other work ran, and "
+            f"what is short looks fast then. Stop it and measure again: {again}"
+        )
 
 
 def judged(table: LatencyTable, fresh: Sequence[float], noise: Sequence[float] = ()) -> LatencyTable:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from search.latency.build import MANY_S
-from search.latency.runtimes import DTYPES, RUNTIMES
+from search.latency.runtimes import DTYPES, names
 from searchspace.command import CommandParser, integer, number
 from searchspace.errors import InvalidArgument
 
@@ -66,11 +66,11 @@ def parser() -> CommandParser:
     add(
         "--runtime",
         metavar="NAME",
-        help=f"what runs the networks: {', '.join(RUNTIMES)} (default: eager; check --latency: the table's); import, "
+        help=f"what runs the networks: {', '.join(names())} (default: eager; check --latency: the table's); import, "
         "adapt --folder: what ran them there, any name",
     )
     add("--dtype", choices=DTYPES, help="what the runtime computes in; not every one has each (default: fp32; check "
-        "--latency: the table's)")  # fmt: skip
+        "--latency: the table's); import, adapt --folder: what it computed in there")  # fmt: skip
     add("--threads", type=integer, metavar="N", help="threads of the runtime (default: as torch has here; check "
         "--latency: the table's)")  # fmt: skip
     add("--zoo", action=argparse.BooleanOptionalAction, help="build: measure the published networks' kernels, too, "
@@ -112,7 +112,7 @@ def check_flags(args: argparse.Namespace) -> None:
         ("--out", args.out, ("build", "adapt", "import")),
         ("--folder", args.folder, ("adapt", "export", "import")),
         ("--kernels", args.kernels, ("export",)),
-        ("--dtype", args.dtype, tuple(action for action in ACTIONS if action not in ("export", "import"))),
+        ("--dtype", args.dtype, tuple(action for action in ACTIONS if action != "export")),
         ("--device", args.device, tuple(action for action in ACTIONS if action != "export")),
         ("--runtime", args.runtime, tuple(action for action in ACTIONS if action != "export")),
         ("--threads", args.threads, tuple(action for action in ACTIONS if action != "export")),
@@ -129,7 +129,7 @@ def check_flags(args: argparse.Namespace) -> None:
 def _check_folder_flags(args: argparse.Namespace) -> None:
     if not (args.device and args.threads):
         raise InvalidArgument("adapt --folder needs --device NAME and --threads N, for the table's identity")
-    for name in ("networks", "seconds", "dtype", "resolution", "space", "classes", "seed", "cache_dir"):
+    for name in ("networks", "seconds", "resolution", "space", "classes", "seed", "cache_dir"):
         if getattr(args, name) is not None:
             raise InvalidArgument(
                 f"--{name.replace('_', '-')} belongs to what is measured here, adapt --folder takes what {args.folder} "

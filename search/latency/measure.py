@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from search.latency.cache import Cache, Note, default_dir
 from search.latency.groups import groups
 from search.latency.interleave import Interleaver, Reading, Runtime, Timer
-from search.latency.pace import USUAL, Pace, drift_of, pace_of
+from search.latency.pace import BUSY, USUAL, Pace, drift_of, pace_of
 from search.latency.reference import REFERENCE, RESOLUTION
 from search.latency.robust import median_interval, quantile, weighted_median
 from search.latency.runtimes import runtime as named_runtime
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 ROUNDS = 60
 FEWEST_ROUNDS = 8
 NOISY = 0.1
-BUSY = 2.0  # times the quiet speed; then short networks slip between what else runs, and look fast
 Progress = Callable[[float, str], None]
 
 

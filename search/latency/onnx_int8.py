@@ -6,7 +6,7 @@ from typing import Any
 
 
 def quantised(model: bytes) -> bytes:
-    """The model with int8 weights and uint8 activations, calibrated on one image of noise.
+    """The model with int8 weights and activations, calibrated on one image of noise.
 
     Ranges move accuracy, not latency: a network that is to be used is calibrated on images of its task.
     """

@@ -19,14 +19,23 @@ def kernel(layer: Layer) -> bytes:
     """One layer as a model of its own, with random weights."""
     model = OnnxGraph()
     layer = layer._replace(name="kernel")
-    channels, height, width = layer.in_shape
-    second = layer.out_shape[0] - channels if layer.op == "concat" else channels
-    shapes = [channels, second] if layer.op in ("add", "concat") else [channels]
-    inputs = [model.input(f"input{number}", (1, count, height, width)) for number, count in enumerate(shapes)]
+    inputs = [model.input(name, shape) for name, shape in _inputs(layer).items()]
     out = model.layer(layer, inputs, random_weights(layer), "kernel")
     model.output(out, (1, layer.out_shape[0]) if layer.op == "linear" else (1, *layer.out_shape))
     content: bytes = model.proto("kernel").SerializeToString()
     return content
+
+
+def kernel_feeds(layer: Layer) -> dict[str, Any]:
+    """Inputs of that model, by name."""
+    return {name: torch.zeros(shape).numpy() for name, shape in _inputs(layer).items()}
+
+
+def _inputs(layer: Layer) -> dict[str, tuple[int, ...]]:
+    channels, height, width = layer.in_shape
+    second = layer.out_shape[0] - channels if layer.op == "concat" else channels
+    counts = [channels, second] if layer.op in ("add", "concat") else [channels]
+    return {f"input{number}": (1, count, height, width) for number, count in enumerate(counts)}
 
 
 def random_weights(layer: Layer) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from torch import nn
 from search.latency.here import machine, undisturbed
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
-from search.latency.onnx_kernels import bag, kernel, noise
+from search.latency.onnx_kernels import bag, kernel, kernel_feeds, noise
 from searchspace.errors import InvalidArgument
 from searchspace.graph import Layer, lower
 from searchspace.latency import SCHEMA, Identity
@@ -121,10 +121,10 @@ class OnnxModels(ABC):
         return undisturbed()
 
     def _refusal(self, layers: Iterable[Layer], name: str, error: Exception) -> InvalidArgument:
-        """What is told of layers that could not be loaded or run: the first that cannot be loaded alone either."""
+        """What is told of layers that could not be loaded or run: the first that cannot alone either."""
         for layer in layers:
             try:
-                self.load(self.prepared(kernel(layer)))
+                self.load(self.prepared(kernel(layer)))(kernel_feeds(layer))
             except Exception as alone:
                 return InvalidArgument(f"{self.title} cannot run layer {layer.name or layer.op} of {name}: {alone}")
         return InvalidArgument(f"{self.title} cannot run {name}: {error}")

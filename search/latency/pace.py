@@ -21,6 +21,7 @@ FEWEST = 4  # subjects in a round that tell its speed apart from the noise of on
 # Of 15 networks of 3 to 30 ms in eager torch, over 15 minutes in which the reference took 1.0 to 1.9 times its quiet
 # time: 0.05 to 0.22 each. With 0.12 they were 1.5 % off from minute to minute, 2.4 % with none.
 USUAL = 0.12
+BUSY = 2.0  # times the quiet speed; then short networks slip between what else runs, and look fast
 _APART = 0.08  # deviation of drifts from what is known of them
 
 

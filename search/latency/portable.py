@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -36,23 +37,48 @@ DIGIT = "[0-9]"
 _FAR = 100.0  # times what the rest says: a row in another unit, not a slow kernel
 _OTHER_UNIT = 200.0  # times what a core of a CPU takes: no device that runs such networks is as slow, or as fast
 
-_HOW = """\
-# A latency table of this device
+_HOW = r"""# A latency table of this device
 
-Time every .onnx file in kernels/ and networks/ on the device: one image (batch 1), float32, the threads you will
-deploy with, nothing else running. Put the median in milliseconds into times.csv behind the file's name. Then, on a
-machine with phinas:
+Time every .onnx file in kernels/ and networks/ on the device: one image (batch 1), the threads you will deploy with,
+nothing else running, in float32 (or all of them in another dtype: --dtype says which). Put the milliseconds into
+times.csv behind the file's name. Then, on a machine with phinas:
 
     python -m search.latency import --folder {folder} --device "NAME" --threads N --out device.json
 
-Some usual benchmark programs (each prints milliseconds; F is a file, N the threads):
+For some usual benchmark programs, a line of a shell in this folder writes all of times.csv (N: the threads).
 
-* ONNX Runtime: `onnxruntime_perf_test -I -x N -r 100 F` (the average or median latency)
-* OpenVINO: `benchmark_app -m F -hint latency -nthreads N -niter 100` (Median)
-* TensorRT: `trtexec --onnx=F --iterations=100` (GPU Compute Time, median)
-* any program that reads ONNX or what you convert it to: the same files, the same input shapes
+ONNX Runtime (its average; the P50 that it prints too is in seconds):
 
-All of a directory, in a shell (put your program and how its milliseconds are cut out in place of MEASURE):
+    for f in kernels/*.onnx networks/*.onnx; do echo "$f,$(onnxruntime_perf_test -I -m times -r 100 -x N "$f" |
+      awk '/Average inference time cost/ {{print $(NF-1)}}')"; done > times.csv
+
+the same on an Android phone, with the program and its libraries (built for Android) in this folder:
+
+    adb push onnxruntime_perf_test *.so kernels networks /data/local/tmp/
+    for f in kernels/*.onnx networks/*.onnx; do echo "$f,$(adb shell "cd /data/local/tmp; LD_LIBRARY_PATH=. \
+      ./onnxruntime_perf_test -I -m times -r 100 -x N $f" < /dev/null |
+      awk '/Average inference time cost/ {{print $(NF-1)}}')"; done > times.csv
+
+TFLite on an Android phone, after onnx2tf (pip install onnx2tf); benchmark_model prints microseconds:
+
+    for f in kernels/*.onnx networks/*.onnx; do onnx2tf -i "$f" -o "tflite/$f"; done
+    adb push benchmark_model tflite /data/local/tmp/
+    for f in kernels/*.onnx networks/*.onnx; do echo "$f,$(adb shell "cd /data/local/tmp; ./benchmark_model \
+      --graph=\$(ls tflite/$f/*_float32.tflite) --num_threads=N --num_runs=100" < /dev/null 2>&1 |
+      awk -F 'Inference .avg.: ' '/Inference .avg.: / {{print $2 / 1000; exit}}')"; done > times.csv
+
+OpenVINO (its median):
+
+    for f in kernels/*.onnx networks/*.onnx; do echo "$f,$(benchmark_app -m "$f" -hint latency -nthreads N -niter 100 |
+      awk '/Median:/ {{print $(NF-1)}}')"; done > times.csv
+
+TensorRT (the median of what the GPU computes):
+
+    for f in kernels/*.onnx networks/*.onnx; do echo "$f,$(trtexec --onnx="$f" --iterations=100 |
+      sed -n 's/.*GPU Compute Time:.* median = \([0-9.]*\) ms.*/\1/p')"; done > times.csv
+
+Any other program that reads ONNX, or what you convert it to: the same files, the same input shapes, and MEASURE for
+whatever prints a file's milliseconds:
 
     for f in kernels/*.onnx networks/*.onnx; do echo "$f,$(MEASURE "$f")"; done > times.csv
 
@@ -97,7 +123,7 @@ def export(
     for number, (name, spec) in enumerate(zip(models, specs, strict=True)):
         write_atomic(folder / name, to_onnx(untrained(spec)).SerializeToString())
         progress((len(chosen) + 4 * number) / (len(chosen) + 4 * len(specs)), "writing networks")
-    write_atomic(folder / README, _HOW.format(folder=folder))
+    write_atomic(folder / README, _HOW.format(folder=shlex.quote(str(folder))))
     if not filled_in:  # never over what a person filled in
         write_atomic(folder / TIMES, f"file,ms\n{rows}")
     write_atomic(folder / MANIFEST, manifest)
@@ -139,9 +165,9 @@ class _Exported(NamedTuple):
     specs: dict[str, NetworkSpec]
     resolution: int
 
-    def identity(self, device: str, runtime: str, threads: int) -> Identity:
+    def identity(self, device: str, runtime: str, threads: int, dtype: str) -> Identity:
         return Identity(
-            schema=SCHEMA, machine=device, runtime=runtime, threads=threads, dtype="float32", batch=1,
+            schema=SCHEMA, machine=device, runtime=runtime, threads=threads, dtype=dtype, batch=1,
             memory_format="runtime's own", resolution=self.resolution, versions={},
         )  # fmt: skip
 
@@ -160,7 +186,9 @@ def _exported(folder: Path) -> _Exported:
     return _Exported(kernels, specs, resolution)
 
 
-def adapt_to(table: LatencyTable, folder: Path, *, device: str, runtime: str, threads: int) -> LatencyTable:
+def adapt_to(
+    table: LatencyTable, folder: Path, *, device: str, runtime: str, threads: int, dtype: str = "float32"
+) -> LatencyTable:
     """`table`, of another device, adapted to the times of the folder's networks; those of kernels may be missing.
 
     Raises StorageError for files that cannot be read, InvalidTable as `import_` does and for a table of another
@@ -179,10 +207,10 @@ def adapt_to(table: LatencyTable, folder: Path, *, device: str, runtime: str, th
     layers = {name: lower(spec).layers for name, spec in exported.specs.items()}
     _same_unit(folder / TIMES, layers, times, what="networks")
     measured = [times[name] for name in exported.specs]
-    return adapt(table, specs, measured, identity=exported.identity(device, runtime, threads), pace=Pace(1.0))
+    return adapt(table, specs, measured, identity=exported.identity(device, runtime, threads, dtype), pace=Pace(1.0))
 
 
-def import_(folder: Path, *, device: str, runtime: str, threads: int) -> LatencyTable:
+def import_(folder: Path, *, device: str, runtime: str, threads: int, dtype: str = "float32") -> LatencyTable:
     """The table of the filled-in folder. Its ms are the device's own: no reference was timed beside, so its
     `reference_ms` is 1.
 
@@ -194,7 +222,7 @@ def import_(folder: Path, *, device: str, runtime: str, threads: int) -> Latency
     times = _times(folder / TIMES, {*kernels, *specs}, needed={*kernels, *specs})
     layers = {name: (layer_of(signature),) for name, signature in kernels.items()}
     _same_unit(folder / TIMES, layers, times, what="kernels")
-    identity = exported.identity(device, runtime, threads)
+    identity = exported.identity(device, runtime, threads, dtype)
     alone = {signature: times[name] for name, signature in kernels.items()}
     table = LatencyTable(identity, 1.0, alone, Correction(1.0, 0.0, 0.0))
     measured = [times[name] for name in specs]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from search.latency.runtimes import RUNTIMES
+from search.latency.runtimes import names
 from search.netadapt.proposals import MOVES
 from search.netadapt.settings import ALGORITHMS, Settings
 from searchspace.command import CommandParser, guarded, integer, number, show
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     add("--latency", type=Path, metavar="TABLE.json", help="latency table of the device (default: this machine's, "
         "measured first where kernels are missing)")  # fmt: skip
     add("--runtime", metavar="NAME",
-        help=f"what runs the network on this machine: {', '.join(RUNTIMES)} (default: eager torch)")  # fmt: skip
+        help=f"what runs the network on this machine: {', '.join(names())} (default: eager torch)")  # fmt: skip
     add("--threads", type=integer, metavar="N", help="threads that it runs with there (default: as many as torch has)")
     add(
         "--moves",

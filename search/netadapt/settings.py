@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from search.latency.runtimes import RUNTIMES, check_kernels
+from search.latency.runtimes import check_kernels, names
 from search.netadapt.proposals import MOVES
 from search.settings import resolved_source
 from searchspace.descent import CRITERIA
@@ -57,7 +57,7 @@ class Settings:
         _check("--step", self.step, self.step is None or 0 < self.step < 1, "a share above 0 and below 1")
         _check("--decay", self.decay, self.decay is None or 0 < self.decay <= 1, "a factor above 0, at most 1")
         _check("--short-steps", self.short_steps, self.short_steps >= 0, "an integer of at least 0")
-        _check("--runtime", self.runtime, self.runtime in RUNTIMES, f"one of {', '.join(RUNTIMES)}")
+        _check("--runtime", self.runtime, self.runtime in names(), f"one of {', '.join(names())}")
         for flag, least in (("shortlist", 1), ("validation_images", 1), ("epochs", 0), ("workers", 1)):
             value = getattr(self, flag)
             _check(f"--{flag.replace('_', '-')}", value, value >= least, f"an integer of at least {least}")

@@ -18,6 +18,7 @@ from search.netadapt.variants import variants
 from search.opened import opened_study
 from search.train import Recipe
 from searchspace.errors import StudyMismatch
+from searchspace.latency import LatencyTable
 from searchspace.nn import Network, load_weights, read_weights
 from searchspace.serialize import read_spec
 from searchspace.space import SearchSpace
@@ -29,9 +30,9 @@ VARIANTS = 2
 def refine_winner(
     network: Network, *, meter: Meter, fixed: bool, images: Dataset, recipe: Recipe, epochs: int, name: str,
     budget_ms: float, data: str | None, seed: int, space: SearchSpace, progress: Progress,
-) -> tuple[dict[str, Any], Network, Measurement]:  # fmt: skip
+) -> tuple[dict[str, Any], Network, Measurement, LatencyTable]:  # fmt: skip
     """A search's trained winner pruned to the budget and trained on: (what `Job.finish` says of it and how it was
-    `refined`, the network, its measurement).
+    `refined`, the network, its measurement, the table that it was pruned by).
 
     `fixed`: the meter's table is taken as it is; else kernels of odd channel counts, which no network of the space has,
     are measured and added. It is the study `name`; one of other weights, or one that is damaged, is set aside. Raises
@@ -49,10 +50,11 @@ def refine_winner(
         )  # fmt: skip
     given = Given(network=network, about={}, images=images, seed=seed)
     define = definition(settings, given, table)
+    own = Meter(table, meter.confidence)
     try:
-        return _run(settings, given, define, Meter(table, meter.confidence), recipe, progress, fresh=False)
+        return *_run(settings, given, define, own, recipe, progress, fresh=False), table
     except StudyMismatch:
-        return _run(settings, given, define, Meter(table, meter.confidence), recipe, progress, fresh=True)
+        return *_run(settings, given, define, own, recipe, progress, fresh=True), table
 
 
 def _run(

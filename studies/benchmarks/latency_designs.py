@@ -1,9 +1,9 @@
 """python -m studies.benchmarks.latency_designs: how should kernels be timed, so that their sum is the network?
 
-Four designs on a few networks, beside the reference, in one run, as the sum of kernels over the whole network: each
-block in a loop of its own; each once, in the network's order, behind the one before it; in bags of blocks of all
-networks, fed by what was just written (as tables are measured); and these fitted to other networks (as tables are).
-Kernels are timed within their blocks in all four.
+Five designs on a few networks, beside the reference, in one run, as the sum of kernels over the whole network: each
+layer in a loop of its own; each block in one; each once, in the network's order, behind the one before it; in bags of
+blocks of all networks, fed by what was just written (as tables are measured); and these fitted to other networks (as
+tables are). Kernels are timed within their blocks in all but the first.
 """
 
 import random
@@ -18,11 +18,12 @@ from searchspace.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from search.latency.interleave import Reading, Runtime
+    from search.latency.kernels import PlacedBlock
     from searchspace.graph import Signature
     from searchspace.spec import NetworkSpec
 
-LOOP = 5  # calls of a block in its loop, the last of which counts
-DESIGNS = ("in a loop", "in order", "in bags", "bags, fitted")
+LOOP = 5  # calls of a block or layer in its loop, the last of which counts
+DESIGNS = ("layers in loops", "blocks in loops", "in order", "in bags", "bags, fitted")
 Kernels = dict["Signature", float]
 
 
@@ -78,12 +79,14 @@ def run(args: Any) -> dict[str, list[float]]:
     together = bags(needed, size=BLOCKS_A_BAG, seed=args.seed)
     loops = [_in_a_loop(device.kernels([block])) for block in needed]
     in_order = [device.kernels(blocks_of(spec)) for spec in specs]
-    timers = [*map(device.network, specs), *in_order, *map(device.kernels, together), *loops]
+    alone = [_layers_in_loops(block) for block in needed]
+    timers = [*map(device.network, specs), *in_order, *map(device.kernels, together), *loops, *alone]
     found = timed(timers, device, args.seconds)
     whole, rest = [parts[0] for parts in found[: len(specs)]], found[len(specs) :]
     order, rest = rest[: len(specs)], rest[len(specs) :]
     bag = _kernels(together, rest[: len(together)])
-    loop = _kernels([(block,) for block in needed], rest[len(together) :])
+    single, rest = [(block,) for block in needed], rest[len(together) :]
+    loop, layer_loop = _kernels(single, rest[: len(needed)]), _kernels(single, rest[len(needed) :])
     fitted = fit(bag, specs[args.networks :], whole[args.networks :])
 
     def of(kernels: Kernels, spec: "NetworkSpec") -> float:
@@ -93,7 +96,7 @@ def run(args: Any) -> dict[str, list[float]]:
     for place, spec in enumerate(specs[: args.networks]):
         own = _kernels([blocks_of(spec)], [order[place]])
         constant = fitted.correction.network_ms + fitted.correction.scale * of(fitted.kernels, spec)
-        sums = (of(loop, spec), of(own, spec), of(bag, spec), constant)
+        sums = (of(layer_loop, spec), of(loop, spec), of(own, spec), of(bag, spec), constant)
         for design, total in zip(DESIGNS, sums, strict=True):
             told[design].append(total / whole[place])
     return told
@@ -106,6 +109,38 @@ def _in_a_loop(timer: "Callable[[], Sequence[int]]") -> "Callable[[], Sequence[i
         return timer()
 
     return call
+
+
+def _layers_in_loops(placed: "PlacedBlock") -> "Callable[[], Sequence[int]]":
+    """A timer of a block's layers as benchmarks of operators time them: each alone, its input and weights hot."""
+    import torch
+
+    from search.latency.here import loose_block
+
+    block = loose_block(placed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    image = torch.randn(1, placed.in_channels, placed.resolution, placed.resolution)
+    seen: list[tuple[Any, tuple[Any, ...]]] = []
+    with torch.inference_mode():
+        hooks = [
+            block.get_submodule(layer.name).register_forward_pre_hook(lambda own, given: seen.append((own, given)))
+            for layer in placed.layers
+        ]
+        block(image.to(memory_format=torch.channels_last))
+    for hook in hooks:
+        hook.remove()
+
+    def call() -> Sequence[int]:
+        return [_last_of_a_loop(module, given) for module, given in seen]
+
+    return call
+
+
+def _last_of_a_loop(module: Any, given: tuple[Any, ...]) -> int:
+    began = 0
+    for _ in range(LOOP):
+        began = time.perf_counter_ns()
+        module(*given)
+    return time.perf_counter_ns() - began
 
 
 def _kernels(subjects: Sequence[Sequence[Any]], times: Sequence[Sequence[float]]) -> Kernels:

@@ -1,12 +1,11 @@
 """python -m studies.benchmarks.latency_forty: does the predicted latency equal the measured one?
 
 Builds the default space's table from nothing in a temporary cache, then predicts and measures 40 random networks that
-it was not fitted to. With --twice a second table is built afterwards and compared with the first.
+it was not fitted to.
 """
 
 import argparse
 import json
-import random
 import sys
 import tempfile
 import time
@@ -14,7 +13,6 @@ from pathlib import Path
 
 from searchspace.command import CommandParser, integer, number
 from searchspace.errors import PhinasError
-from searchspace.graph import lower
 from searchspace.latency import LatencyTable
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.space import SearchSpace
@@ -29,7 +27,6 @@ def parser() -> CommandParser:
     cli.add_argument("--seconds", type=number, default=90.0, metavar="S", help="time for them (default: %(default)g)")
     cli.add_argument("--seed", type=integer, default=1, metavar="N", help="which networks (default: %(default)s)")
     cli.add_argument("--cache-dir", type=Path, metavar="DIR", help="use (or keep) the table there")
-    cli.add_argument("--twice", action="store_true", help="build a second table and compare")
     cli.add_argument("--quick", action="store_true", help="10 networks in 10 s, table built in 15 s")
     cli.add_argument("--json", type=Path, metavar="FILE", help="write every number there")
     return cli
@@ -40,20 +37,20 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args = parser().parse_args(argv)
         with tempfile.TemporaryDirectory() as scratch:
-            _run(args, args.cache_dir or Path(scratch) / "first", Path(scratch) / "second")
+            _run(args, args.cache_dir or Path(scratch))
     except PhinasError as error:
         print(f"latency_forty: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _run(args: argparse.Namespace, first: Path, second: Path) -> None:
+def _run(args: argparse.Namespace, cache_dir: Path) -> None:
     from search.latency.build import shallow
     from search.latency.check import check, networks_to_check
     from search.latency.report import check_text, summary
 
     space = mnasnet_space()
-    table = _built(space, first, args.quick)
+    table = _built(space, cache_dir, args.quick)
     networks, seconds = (10, 10.0) if args.quick else (args.networks, args.seconds)
     found = check(table, networks_to_check(space, count=networks, seed=args.seed), seconds=seconds, blamed=3)
     print(check_text(found), flush=True)
@@ -62,8 +59,6 @@ def _run(args: argparse.Namespace, first: Path, second: Path) -> None:
     print(f"the same among the shallowest networks:\n{check_text(low)}", flush=True)
     if args.json:
         args.json.write_text(json.dumps({"table": table.to_dict(), "check": summary(found)}, indent=1))
-    if args.twice:
-        _compare(table, _built(space, second, args.quick), space)
 
 
 def _built(space: SearchSpace, cache_dir: Path, quick: bool) -> LatencyTable:
@@ -80,20 +75,6 @@ def _built(space: SearchSpace, cache_dir: Path, quick: bool) -> LatencyTable:
         flush=True,
     )
     return table
-
-
-def _compare(first: LatencyTable, second: LatencyTable, space: SearchSpace) -> None:
-    """Two tables of one machine: predictions over 200 networks, in units of the reference and in ms."""
-    rng = random.Random("networks to compare")
-    graphs = [lower(space.spec(space.sample(rng))) for _ in range(200)]
-    ratios = sorted(second.latency_ms(graph) / first.latency_ms(graph) for graph in graphs)
-    units = first.reference_ms / second.reference_ms
-    low, median, high = (units * ratios[int(share * (len(ratios) - 1))] - 1 for share in (0.05, 0.5, 0.95))
-    print(
-        f"second table against the first, 200 networks, in units of the reference: median {median:+.1%}, 90 % between "
-        f"{low:+.1%} and {high:+.1%}; quiet speed of the reference {first.reference_ms:.2f} and "
-        f"{second.reference_ms:.2f} ms"
-    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.latency.runtimes import RUNTIMES
+from search.latency.runtimes import names
 from searchspace.command import CommandParser, integer, number
 from searchspace.describe import table as columns
 from searchspace.errors import PhinasError
@@ -31,7 +31,7 @@ def parser() -> CommandParser:
     cli = CommandParser(
         "python -m studies.benchmarks.scaling_latency", description=__doc__ or "", epilog="exit codes: 0 done, 2 wrong"
     )
-    cli.add_argument("--runtime", choices=RUNTIMES, default="eager", help="default: %(default)s")
+    cli.add_argument("--runtime", choices=names(), default="eager", help="default: %(default)s")
     cli.add_argument("--threads", type=integer, metavar="N", help="default: as torch has here")
     cli.add_argument("--network", type=Path, metavar="NAME", help="the third base")
     cli.add_argument("--targets", type=integer, default=20, metavar="N", help="default: %(default)s")

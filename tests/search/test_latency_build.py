@@ -299,6 +299,18 @@ def test_a_damaged_unfinished_measurement_is_begun_again(tmp_path: Path) -> None
     assert table.latency_ms(lower(spec)) == pytest.approx(truth_ms(spec), rel=1e-3)
 
 
+def test_a_table_that_was_measured_while_other_work_ran_is_told_of(tmp_path: Path) -> None:
+    notes: list[str] = []
+    table_for(SPACE, cache_dir=tmp_path, runtime=Machine(slow=(1.9, 1.9)), note=notes.append)
+    table_for(SPACE, cache_dir=tmp_path, runtime=Machine(), note=notes.append, anew=True)
+    table_for(SPACE, cache_dir=tmp_path, runtime=Machine(slow=(1.9, 1.9)), note=notes.append, anew=True)
+    assert notes == []
+    table_for(SPACE, cache_dir=tmp_path, runtime=Machine(slow=(2.5, 2.5)), note=notes.append, anew=True)
+    (note,) = notes
+    assert "2.5 times its quiet time" in note
+    assert "build --again" in note
+
+
 def test_another_number_of_threads_or_resolution_has_a_file_of_its_own(tmp_path: Path) -> None:
     table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
     table_for(SPACE, cache_dir=tmp_path, runtime=Machine(threads=1))

@@ -15,8 +15,8 @@ from search.latency.__main__ import main
 from search.latency.adapt import networks_to_measure
 from search.latency.build import MANY_S, judged
 from search.latency.cache import Cache
-from search.latency.eager import Eager
 from search.latency.runtimes import runtime
+from search.latency.runtimes.eager import Eager
 from searchspace import zoo
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from search.latency import measure, measure_modules, table_for
-from search.latency.eager import Eager
 from search.latency.kernels import placed_blocks
+from search.latency.runtimes.eager import Eager
 from searchspace.graph import lower
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.nn import build
@@ -77,7 +77,7 @@ class UnsteadyClock:
 
 def test_a_reading_on_a_gpu_is_each_part_s_median_of_five_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = UnsteadyClock()
-    monkeypatch.setattr("search.latency.eager.clock_of", lambda _: clock)
+    monkeypatch.setattr("search.latency.runtimes.eager.clock_of", lambda _: clock)
     spec = SPACE.spec(SPACE.corner("smallest"))
     device, blocks = Eager("cpu:0"), placed_blocks(SPACE)[:3]  # not "cpu" to it: as on a GPU
     network, kernels = device.network(spec), device.kernels(blocks)

@@ -1,8 +1,10 @@
 """Tables of devices without Python: what is exported runs, what is filled in becomes a table, wrong rows are named."""
 
 import json
+import os
 import random
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +95,79 @@ def test_the_folder_says_how_to_time_it_and_what_comes_next(exported: Path) -> N
         f"adapt --latency here.json --folder {exported}",
     ):
         assert part in text
+
+
+ONNX_RUNTIME = """\
+Session creation time cost: 0.217932 s
+First inference time cost: 196 ms
+Total inference time cost: 1.2500 s
+Total inference requests: 100
+Average inference time cost total: 12.500000 ms
+P50 Latency: 0.0124 s"""
+OPENVINO = """\
+[ INFO ] Latency:
+[ INFO ]    Median:        12.50 ms
+[ INFO ]    Average:       13.00 ms"""
+TENSORRT = """\
+[I] Latency: min = 1 ms, max = 9 ms, mean = 2 ms, median = 3 ms, percentile(99%) = 8 ms
+[I] GPU Compute Time: min = 5.9 ms, max = 19.4 ms, mean = 13.3 ms, median = 12.5 ms, percentile(99%) = 19.2 ms"""
+TFLITE = """\
+INFO: count=100 first=14100 curr=12400 min=12100 max=14100 avg=12500 std=90
+INFO: Inference timings in us: Init: 5579, First inference: 14100, Warmup (avg): 1.3e+04, Inference (avg): 1.25e+04
+INFO: Inference timings in us: Init: 5579, First inference: 14100, Warmup (avg): 1.3e+04, Inference (avg): 1.25e+04"""
+
+
+def program(folder: Path, name: str, body: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs a shell")
+@pytest.mark.parametrize(
+    ("start", "name", "says"),
+    [
+        ("ONNX Runtime (", "onnxruntime_perf_test", ONNX_RUNTIME),
+        ("the same on an Android", "onnxruntime_perf_test", ONNX_RUNTIME),
+        ("TFLite on an Android", "benchmark_model", TFLITE),
+        ("OpenVINO (", "benchmark_app", OPENVINO),
+        ("TensorRT (", "trtexec", TENSORRT),
+    ],
+)
+def test_a_line_of_the_folder_s_readme_writes_the_milliseconds_that_a_program_prints(
+    exported: Path, tmp_path: Path, start: str, name: str, says: str
+) -> None:
+    text = (exported / README).read_text()
+    block = text[text.index(start) :].partition("\n\n")[2].partition("\n\n")[0]
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "networks").mkdir()
+    (tmp_path / "kernels" / "k0000.onnx").touch()
+    (tmp_path / "networks" / "n00.onnx").touch()
+    program(tmp_path, name, f"cat << 'END'\n{says}\nEND")
+    program(tmp_path, "adb", '[ "$1" = push ] || sh -c "$2"')
+    program(tmp_path, "onnx2tf", 'mkdir -p "$4"; touch "$4/model_float32.tflite"')
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ended = subprocess.run(["bash", "-c", block.replace("N ", "2 ")], cwd=tmp_path, env=path, capture_output=True)
+    assert ended.returncode == 0
+    assert (tmp_path / TIMES).read_text() == "kernels/k0000.onnx,12.5\nnetworks/n00.onnx,12.5\n".replace(
+        "12.5", "12.500000" if says is ONNX_RUNTIME else "12.50" if says is OPENVINO else "12.5"
+    )
+
+
+def test_an_imported_table_says_what_it_makes_of_a_network_and_the_command_that_it_names_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export(mnasnet_space(classes=5, resolution=32), tmp_path / "phone", kernels=0, networks=6)
+    fill(tmp_path / "phone")
+    flags = ["import", "--folder", str(tmp_path / "phone"), "--device", "my phone", "--threads", "4"]
+    assert main([*flags, "--dtype", "fp16", "--out", str(tmp_path / "phone.json")]) == 0
+    assert read_table(tmp_path / "phone.json").identity["dtype"] == "float16"
+    told = capsys.readouterr().out
+    assert "takes" in told
+    assert "in another unit than milliseconds" in told
+    command = told.partition("next: python -m search.latency ")[2].split()
+    assert command[0] == "predict"
+    assert main(command) == 0
+    assert command[2] in capsys.readouterr().out
 
 
 def elsewhere(folder: Path) -> LatencyTable:

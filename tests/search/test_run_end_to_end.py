@@ -20,9 +20,9 @@ from scaling.compound import main as compound
 from search.console import Progress
 from search.data import load
 from search.latency import table_for
-from search.latency.eager import Eager
 from search.latency.kernels import placed_blocks, rough_cost
 from search.latency.measure import Measurement
+from search.latency.runtimes.eager import Eager
 from search.meter import Meter
 from search.netadapt.__main__ import main as netadapt
 from search.netadapt.stage import refine_winner
@@ -198,6 +198,7 @@ def test_a_winner_above_the_budget_is_pruned_to_it(
     assert summary["refined"]["start_ms"] > budget_ms
     assert summary["winner"]["macs"] == macs(spec) < studies.load("over")["macs"].max()
     assert studies.best("over").macs == macs(spec)
+    assert summary["winner"]["estimated_layers"] == 0  # the kernels of its channels were measured
     build(spec).load_state_dict(load_file(folder / "best.safetensors"))
     assert len(studies.load(summary["refined"]["study"])) == summary["refined"]["proposals"]
 
@@ -210,13 +211,14 @@ def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_o
     space = mnasnet_space(classes=10, resolution=64).with_choices({"*.kernel": (3,), "*.layers": (1,)})
     network = build(space.spec(space.corner("smallest")), generator=torch.Generator().manual_seed(0)).eval()
     table = table_for(space_from_toml(place / "space.toml", classes=10, resolution=64), networks=[network.spec])
-    result, after, measured = refine_winner(
+    result, after, measured, by = refine_winner(
         network, meter=Meter(table), fixed=False, images=load(None, resolution=16), recipe=Recipe(), epochs=1,
         name="near", budget_ms=1e3, data=None, seed=0,
         space=space_from_toml(place / "space.toml", classes=10, resolution=64),
         progress=Progress(lambda: None, quiet=True),
     )  # fmt: skip
     assert after.spec == network.spec
+    assert not by.missing(lower(after.spec))
     assert measured.latency_ms <= 1e3
     assert (result["epochs"], result["iteration"], result["test_images"]) == (1, 0, 300)
     found = studies.best("near")  # the start, which is no trial

@@ -2,6 +2,7 @@
 
 import gc
 import random
+import shutil
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -17,11 +18,11 @@ from search.latency.__main__ import _of_onnx, parser
 from search.latency.adapt import adapt, networks_to_measure
 from search.latency.check import check
 from search.latency.clock import EventClock
-from search.latency.eager import Eager
 from search.latency.interleave import Runtime
 from search.latency.kernels import blocks_of, placed_blocks
 from search.latency.onnx_models import Feeds, OnnxModels, Run, shares
-from search.latency.runtimes import KNOWN, Known, check_kernels, is_here, runtime, setting_of
+from search.latency.runtimes import check_kernels, is_here, known, names, runtime, setting_of
+from search.latency.runtimes.eager import Eager
 from searchspace import zoo
 from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidArgument, InvalidTable
@@ -52,20 +53,26 @@ class Event:
         return (end.ns - self.ns) / 1e6
 
 
-WITH_KERNELS = [name for name, known in KNOWN.items() if known.tells_kernels]
+WITH_KERNELS = [name for name in names() if known(name).tells_kernels]
+
+
+def here(name: str) -> Runtime:
+    """The runtime, if it is installed."""
+    try:
+        return runtime(name, threads=1)
+    except InvalidArgument as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(params=[*WITH_KERNELS, "as on a GPU", *(["cuda"] if torch.cuda.is_available() else [])])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Runtime:
     if request.param == "as on a GPU":
-        monkeypatch.setattr("search.latency.eager.GPU_CALLS", 1)
-        monkeypatch.setattr("search.latency.eager.clock_of", lambda _: EventClock(Event, lambda: None))
+        monkeypatch.setattr("search.latency.runtimes.eager.GPU_CALLS", 1)
+        monkeypatch.setattr("search.latency.runtimes.eager.clock_of", lambda _: EventClock(Event, lambda: None))
         return Eager("cpu:0")
     if request.param == "cuda":
         return runtime("eager", threads=1, device="cuda")
-    if request.param != "eager":
-        pytest.importorskip(request.param)
-    return runtime(request.param, threads=1)
+    return here(request.param)
 
 
 def every_block() -> list[NetworkSpec]:
@@ -161,17 +168,25 @@ def test_unknown_runtimes_threads_and_missing_extras_are_told(monkeypatch: pytes
             runtime(name, threads=1)
 
 
-def test_a_runtime_is_known_everywhere_by_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[tuple[str, str, int]] = []
+ABACUS = """
+from search.latency.runtimes import Known
+from search.latency.runtimes.eager import Eager
 
-    def make(device: str, dtype: str, threads: int) -> Runtime:
-        made.append((device, dtype, threads))
-        return Eager(device, dtype, threads)
+class Abacus(Eager):
+    pass
 
-    assert {name for name, known in KNOWN.items() if known.of_models} == {"onnxruntime", "openvino"}
-    monkeypatch.setitem(KNOWN, "abacus", Known("beads", ("bf16",), make, of_models=True, tells_kernels=False))
-    assert isinstance(runtime("abacus", threads=3, dtype="bf16"), Eager)
-    assert made == [("cpu", "bfloat16", 3)]
+RUNTIME = Known("beads", ("bf16",), Abacus, of_models=True, tells_kernels=False)
+"""
+
+
+def test_a_runtime_is_known_everywhere_by_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import search.latency.runtimes as package
+
+    assert {name for name in names() if known(name).of_models} >= {"onnxruntime", "openvino"}
+    (tmp_path / "abacus.py").write_text(ABACUS)
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    assert type(runtime("abacus", threads=3, dtype="bf16")).__name__ == "Abacus"
+    assert "abacus" in " ".join(parser().format_help().split())
     assert _of_onnx(parser().parse_args(["build", "--runtime", "abacus"]))
     assert not _of_onnx(parser().parse_args(["build"]))
     identity = {**Eager(threads=1).identity(32), "runtime": "beads", "dtype": "bfloat16"}
@@ -196,10 +211,9 @@ def test_a_device_that_is_not_here_or_not_the_runtime_s_is_told(monkeypatch: pyt
 
 @pytest.mark.parametrize("name", WITH_KERNELS)
 def test_every_dtype_of_a_runtime_runs_and_is_of_its_own(name: str) -> None:
-    if name != "eager":
-        pytest.importorskip(name)
+    here(name)
     spec = SPACE.spec(SPACE.corner("smallest"))
-    for dtype in KNOWN[name].dtypes:
+    for dtype in known(name).dtypes:
         try:
             device = runtime(name, threads=1, dtype=dtype)
         except InvalidArgument:
@@ -287,6 +301,33 @@ def test_measuring_with_onnxruntime_leaves_the_sessions_of_others_alone() -> Non
         assert runtime("onnxruntime", threads=threads).identity(32)["threads"] == threads
         assert runtime("onnxruntime", threads=threads).network(spec)()[0] > 0
     onnxruntime.InferenceSession(to_onnx(untrained(spec)).SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def test_torch_compile_names_the_layer_that_it_cannot_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(what: type[nn.Module]) -> Callable[[nn.Module], nn.Module]:
+        def compiled(module: nn.Module) -> nn.Module:
+            if any(isinstance(part, what) for part in module.modules()):
+                raise RuntimeError("no such operator")
+            return module
+
+        return compiled
+
+    device, spec = runtime("compile", threads=1), zoo.get("mobilenet_v3_small", resolution=32, classes=5)
+    monkeypatch.setattr(torch, "compile", refuse(nn.Linear))
+    with pytest.raises(InvalidArgument, match=r"torch.compile cannot compile layer \S*classifier\S*: no such operator"):
+        device.network(spec)
+    monkeypatch.setattr(torch, "compile", refuse(nn.Conv2d))
+    with pytest.raises(InvalidArgument, match=r"cannot compile a network here \(no such operator\): .* such as g\+\+"):
+        device.network(spec)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="needs a C++ compiler")
+def test_torch_compile_runs_a_network_as_its_own_compiler_makes_it() -> None:
+    device = runtime("compile", threads=1)
+    timer = device.network(SPACE.spec(SPACE.corner("smallest")))
+    with device.quiet():
+        assert len(timer()) == 1
+        assert timer()[0] > 0
 
 
 def test_torch_compile_times_networks_and_has_a_table_by_adapting_that_of_eager_torch(
@@ -378,5 +419,15 @@ def test_a_network_that_loads_and_does_not_run_is_told() -> None:
             return []
 
     pytest.importorskip("onnx")
+    small = zoo.get("mobilenet_v1", width=0.25, resolution=32)
+    with pytest.raises(
+        InvalidArgument, match=r"json cannot run layer stem\.0 of mobilenet_v1_w0\.25: out of registers"
+    ):
+        Broken(1).network(small)
+
+    class Full(Broken):  # every layer runs alone (the largest has 1 MB), all of them (1.9 MB) do not
+        def load(self, model: bytes) -> Callable[[Feeds], object]:
+            return super().load(model) if len(model) > 1.5e6 else lambda feeds: None
+
     with pytest.raises(InvalidArgument, match=r"json cannot run mobilenet_v1_w0\.25: out of registers"):
-        Broken(1).network(zoo.get("mobilenet_v1", width=0.25, resolution=32))
+        Full(1).network(small)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import studies
-from search.latency.eager import Eager
+from search.latency.runtimes.eager import Eager
 from search.netadapt.__main__ import main
 from search.netadapt.history import Iteration
 from search.netadapt.refine import Refiner

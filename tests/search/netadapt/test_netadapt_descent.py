@@ -13,8 +13,8 @@ from torch import nn
 
 from search.augment import normalise
 from search.data import Dataset, load
-from search.latency.eager import Eager
 from search.latency.measure import Measurement
+from search.latency.runtimes.eager import Eager
 from search.netadapt.costing import Costing
 from search.netadapt.history import History, Iteration
 from search.netadapt.proposals import MOVES, most_channels, propose, smallest

@@ -14,6 +14,7 @@ from search.latency.clock import clock_of
 from search.latency.here import loose_block, machine, undisturbed
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
+from search.latency.runtimes import DEVICES, Known
 from searchspace.errors import InvalidArgument
 from searchspace.latency import SCHEMA, Identity
 from searchspace.nn import fold_batch_norm, untrained
@@ -151,3 +152,6 @@ class Eager:
             image = torch.randn(1, channels, resolution, resolution, generator=torch.Generator().manual_seed(0))
             self._inputs[key] = image.to(self._device, self._dtype, memory_format=torch.channels_last)
         return self._inputs[key]
+
+
+RUNTIME = Known("eager torch", ("fp32", "bf16", "fp16"), Eager, DEVICES)

@@ -8,6 +8,7 @@ from typing import Any
 
 from search.latency.onnx_int8 import quantised
 from search.latency.onnx_models import Feeds, OnnxModels, Run
+from search.latency.runtimes import Known
 
 PROFILED_RUNS = 12
 
@@ -61,3 +62,10 @@ class OnnxRuntime(OnnxModels):
         options.log_severity_level = 3
         prepare(options)
         return self._package.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _made(_: str, dtype: str, threads: int) -> OnnxRuntime:
+    return OnnxRuntime(threads, dtype)
+
+
+RUNTIME = Known(OnnxRuntime.title, ("fp32", "int8"), _made, of_models=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from search.latency.onnx_models import Feeds, OnnxModels, Run, timed
+from search.latency.runtimes import Known
 from searchspace.errors import InvalidArgument
 
 WARM_RUNS = 2
@@ -63,3 +64,10 @@ class OpenVino(OnnxModels):
             "INFERENCE_PRECISION_HINT": _PRECISIONS[self._dtype], **more,
         }  # fmt: skip
         return self._core.compile_model(self._core.read_model(model), "CPU", setting).create_infer_request()
+
+
+def _made(_: str, dtype: str, threads: int) -> OpenVino:
+    return OpenVino(threads, dtype)
+
+
+RUNTIME = Known(OpenVino.title, ("fp32", "bf16", "fp16"), _made, of_models=True)

@@ -1,7 +1,13 @@
-"""The runtimes by name. A new one is one file with a class like those here (search.latency.interleave.Runtime), a
-function that makes it and a row of KNOWN; tests/search/test_runtimes.py says what it must do."""
+"""The runtimes by name: each file of this folder is one, and a new one is a file more.
+
+It holds a class like those here (search.latency.interleave.Runtime) and a `RUNTIME` that says what is to be known of it
+(Known); --runtime takes it by the name of the file. tests/search/test_runtimes.py says what it must do.
+"""
 
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import NamedTuple
 
 from search.latency.interleave import Runtime
@@ -10,11 +16,12 @@ from searchspace.latency import Identity
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}  # --dtype: in a table's identity
 DEVICES = ("cpu", "cuda", "mps")
+DEFAULT = "eager"
 
 
 class Known(NamedTuple):
     """A runtime: what a table's identity calls it, the dtypes and devices that it has, and `make` of (device, a dtype
-    of the values of DTYPES, threads), which alone imports what it needs.
+    of the values of DTYPES, threads), which raises InvalidArgument where the runtime is not installed.
 
     `of_models`: it runs ONNX models, in which a kernel's time jumps from size to size. `tells_kernels`: it can say what
     a layer takes, so that tables can be built.
@@ -28,44 +35,23 @@ class Known(NamedTuple):
     tells_kernels: bool = True
 
 
-def _eager(device: str, dtype: str, threads: int) -> Runtime:
-    from search.latency.eager import Eager
-
-    return Eager(device, dtype, threads)
-
-
-def _compiled(device: str, dtype: str, threads: int) -> Runtime:
-    from search.latency.compiled import Compiled
-
-    return Compiled(device, dtype, threads)
+def names() -> list[str]:
+    """Every --runtime; the default first."""
+    return sorted((module.name for module in iter_modules(__path__)), key=lambda name: (name != DEFAULT, name))
 
 
-def _onnxruntime(_: str, dtype: str, threads: int) -> Runtime:
-    from search.latency.onnx_runtime import OnnxRuntime
-
-    return OnnxRuntime(threads, dtype)
-
-
-def _openvino(_: str, dtype: str, threads: int) -> Runtime:
-    from search.latency.openvino_runtime import OpenVino
-
-    return OpenVino(threads, dtype)
-
-
-KNOWN = {
-    "eager": Known("eager torch", ("fp32", "bf16", "fp16"), _eager, DEVICES),
-    "compile": Known("torch.compile", ("fp32", "bf16", "fp16"), _compiled, DEVICES, tells_kernels=False),
-    "onnxruntime": Known("onnxruntime", ("fp32", "int8"), _onnxruntime, of_models=True),
-    "openvino": Known("openvino", ("fp32", "bf16", "fp16"), _openvino, of_models=True),
-}  # by --runtime
-RUNTIMES = {name: known.title for name, known in KNOWN.items()}
+@cache
+def known(name: str) -> Known:
+    """One of `names`. Imports torch, and not what the runtime itself needs."""
+    found: Known = import_module(f"{__name__}.{name}").RUNTIME
+    return found
 
 
 def check_kernels(name: str) -> None:
     """Raises InvalidArgument for a runtime that cannot say what a layer takes."""
-    if name in KNOWN and not KNOWN[name].tells_kernels:
+    if name in names() and not known(name).tells_kernels:
         raise InvalidArgument(
-            f"{KNOWN[name].title} does not say what a layer takes, so a table for it is made from whole networks: "
+            f"{known(name).title} does not say what a layer takes, so a table for it is made from whole networks: "
             "python -m search.latency build --out eager.json, then python -m search.latency adapt --latency eager.json "
             f"--runtime {name} --out {name}.json, and --latency {name}.json uses it"
         )
@@ -74,12 +60,12 @@ def check_kernels(name: str) -> None:
 class Setting(NamedTuple):
     """What a table was measured with, in the words of the flags."""
 
-    name: str = "eager"
+    name: str = DEFAULT
     device: str = "cpu"
     dtype: str = "fp32"
 
 
-def runtime(name: str = "eager", *, threads: int | None = None, device: str = "cpu", dtype: str = "fp32") -> Runtime:
+def runtime(name: str = DEFAULT, *, threads: int | None = None, device: str = "cpu", dtype: str = "fp32") -> Runtime:
     """The runtime `name` on `device` with `threads` threads (None: as many as torch uses in this process), computing
     in `dtype`.
 
@@ -88,24 +74,24 @@ def runtime(name: str = "eager", *, threads: int | None = None, device: str = "c
     """
     if threads is not None and threads < 1:
         raise InvalidArgument(f"threads must be at least 1, got {threads}")
-    if name not in KNOWN:
-        raise InvalidArgument(f"the runtime must be one of {', '.join(KNOWN)}, got {name!r}")
-    known = KNOWN[name]
-    if dtype not in known.dtypes:
-        raise InvalidArgument(f"the dtypes of the runtime {name} are {', '.join(known.dtypes)}, got {dtype!r}")
+    if name not in names():
+        raise InvalidArgument(f"the runtime must be one of {', '.join(names())}, got {name!r}")
+    has = known(name)
+    if dtype not in has.dtypes:
+        raise InvalidArgument(f"the dtypes of the runtime {name} are {', '.join(has.dtypes)}, got {dtype!r}")
     _check_device(name, device)
     import torch
 
-    return known.make(device, DTYPES[dtype], threads or torch.get_num_threads())
+    return has.make(device, DTYPES[dtype], threads or torch.get_num_threads())
 
 
 def _check_device(name: str, device: str) -> None:
     import torch
 
-    if device in DEVICES and device not in KNOWN[name].devices:
-        others = " or ".join(other for other, known in KNOWN.items() if device in known.devices)
+    if device in DEVICES and device not in known(name).devices:
+        others = " or ".join(other for other in names() if device in known(other).devices)
         raise InvalidArgument(
-            f"the runtime {name} is measured on the {' or '.join(KNOWN[name].devices)}, got device {device!r}: choose "
+            f"the runtime {name} is measured on the {' or '.join(known(name).devices)}, got device {device!r}: choose "
             f"--runtime {others}"
         )
     found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -120,15 +106,16 @@ def _check_device(name: str, device: str) -> None:
 def setting_of(identity: Identity) -> Setting:
     """What a table was measured with. Raises InvalidTable for what is not known here."""
     title, _, device = identity["runtime"].partition(" on ")
-    names = [name for name, known in KNOWN.items() if known.title == title]
-    dtypes = [dtype for dtype, known in DTYPES.items() if known == identity["dtype"]]
-    if not names or not dtypes:
+    named = [name for name in names() if known(name).title == title]
+    dtypes = [dtype for dtype, value in DTYPES.items() if value == identity["dtype"]]
+    if not named or not dtypes:
+        titles = ", ".join(known(name).title for name in names())
         raise InvalidTable(
-            f"networks can be measured with {', '.join(RUNTIMES.values())} in {', '.join(DTYPES.values())}, the table "
-            f"is of {identity['runtime']!r} in {identity['dtype']}: measure one of those with "
+            f"networks can be measured with {titles} in {', '.join(DTYPES.values())}, the table is "
+            f"of {identity['runtime']!r} in {identity['dtype']}: measure one of those with "
             "python -m search.latency build"
         )
-    return Setting(names[0], device or "cpu", dtypes[0])
+    return Setting(named[0], device or "cpu", dtypes[0])
 
 
 def is_here(identity: Identity) -> bool:

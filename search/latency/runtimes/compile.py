@@ -1,14 +1,15 @@
 """torch.compile on the CPU or a GPU: networks as in eager torch, compiled by its default backend (inductor)."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from search.latency.eager import Eager
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
-from search.latency.runtimes import check_kernels
+from search.latency.runtimes import DEVICES, Known, check_kernels
+from search.latency.runtimes.eager import Eager
 from searchspace.errors import InvalidArgument
 from searchspace.latency import Identity
 
@@ -36,13 +37,41 @@ class Compiled(Eager):
         for limit in ("recompile_limit", "cache_size_limit", "accumulated_recompile_limit"):
             if hasattr(torch._dynamo.config, limit):
                 setattr(torch._dynamo.config, limit, _RECOMPILATIONS)
-        compiled: Callable[[Tensor], object] = torch.compile(module)
         try:
+            compiled: Callable[[Tensor], object] = torch.compile(module)
             with self.quiet():
                 compiled(image)
         except Exception as error:  # whatever the compilers say
-            why = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise InvalidArgument(
-                f"torch.compile cannot compile a network here ({why}): it needs a C++ compiler, such as g++"
-            ) from error
+            raise self._refusal(module, image, error) from error
         return compiled
+
+    def _refusal(self, module: nn.Module, image: Tensor, error: Exception) -> InvalidArgument:
+        """What is told of a network that could not be compiled: its first layer that cannot be compiled alone; if that
+        is the very first, nothing can be compiled here."""
+        layers: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
+        hooks = [
+            part.register_forward_pre_hook(lambda own, args, name=name: layers.append((name, own, args)))
+            for name, part in module.named_modules()
+            if not [*part.children()]
+        ]
+        with self.quiet():
+            module(image)
+            for hook in hooks:
+                hook.remove()
+            for name, layer, args in layers:
+                try:
+                    torch.compile(layer)(*args)
+                except Exception as alone:
+                    if name == layers[0][0]:
+                        break
+                    return InvalidArgument(f"torch.compile cannot compile layer {name}: {_first_line(alone)}")
+        return InvalidArgument(
+            f"torch.compile cannot compile a network here ({_first_line(error)}): it needs a C++ compiler, such as g++"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+RUNTIME = Known("torch.compile", ("fp32", "bf16", "fp16"), Compiled, DEVICES, tells_kernels=False)

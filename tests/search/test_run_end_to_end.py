@@ -198,7 +198,9 @@ def test_a_winner_above_the_budget_is_pruned_to_it(
     assert summary["refined"]["start_ms"] > budget_ms
     assert summary["winner"]["macs"] == macs(spec) < studies.load("over")["macs"].max()
     assert studies.best("over").macs == macs(spec)
-    assert summary["winner"]["estimated_layers"] == 0  # the kernels of its channels were measured
+    extended = table_for(space_from_toml(place / "space.toml", classes=10, resolution=64))
+    assert summary["winner"]["estimated_layers"] == len(extended.missing(lower(spec)))
+    assert summary["winner"]["predicted_latency_ms"] == extended.predict(spec).latency_ms
     build(spec).load_state_dict(load_file(folder / "best.safetensors"))
     assert len(studies.load(summary["refined"]["study"])) == summary["refined"]["proposals"]
 

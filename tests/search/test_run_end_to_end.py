@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,14 +29,14 @@ from search.netadapt.__main__ import main as netadapt
 from search.netadapt.stage import refine_winner
 from search.netadapt.timing import Timing
 from search.run import main
-from search.train import Recipe
+from search.train import Outcome, Recipe, train
 from searchspace.cost import costs, macs
 from searchspace.estimate import layer_of
 from searchspace.export import main as export
 from searchspace.graph import lower
 from searchspace.latency import Correction, LatencyTable
 from searchspace.mnasnet_space import mnasnet_space, space_from_toml
-from searchspace.nn import build
+from searchspace.nn import Network, build
 from searchspace.serialize import read_spec
 from searchspace.spec import NetworkSpec
 
@@ -203,6 +204,41 @@ def test_a_winner_above_the_budget_is_pruned_to_it(
     assert summary["winner"]["predicted_latency_ms"] == extended.predict(spec).latency_ms
     build(spec).load_state_dict(load_file(folder / "best.safetensors"))
     assert len(studies.load(summary["refined"]["study"])) == summary["refined"]["proposals"]
+
+
+def test_a_winner_that_is_over_the_budget_only_once_it_is_trained_is_pruned_and_not_thrown_away(
+    finished: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget_ms = 0.97 * float(studies.load("done")["predicted_latency_ms"].min())
+    within = Measurement(
+        latency_ms=0.99 * budget_ms, low_ms=0.98 * budget_ms, high_ms=budget_ms, rounds=9, raw_median_ms=budget_ms,
+        noisy=False,
+    )  # fmt: skip
+
+    def trained(modules: list[Network], specs: list[NetworkSpec], *, table: LatencyTable) -> list[Measurement]:
+        return [TableTimer(table, seed=0).alone(spec) for spec in specs]
+
+    told_epochs: list[list[int]] = []
+
+    def counted(*given: Any, **named: Any) -> Outcome:
+        told_epochs.append([])
+        return train(*given, **named | {"on_epoch": lambda epoch, _: told_epochs[-1].append(epoch)})
+
+    monkeypatch.setattr("search.meter.measure", lambda specs, **_: [within] * len(specs))
+    monkeypatch.setattr("search.meter.measure_modules", trained)
+    monkeypatch.setattr("search.netadapt.stage.DeviceTimer", TableTimer)
+    monkeypatch.setattr("search.winner.train", counted)
+    asked = [*flags(place, "--trials", "2", "--study", "late", "--overshoot", "2")[2:], "--budget-ms", str(budget_ms)]
+    assert main(asked) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "ms once it is trained, not within" in told
+    assert "the next is taken" not in told
+    summary = json.loads((finished.with_name("late") / "summary.json").read_text())
+    assert summary["within_budget"]
+    assert summary["winner"]["measured_latency_ms"] <= budget_ms
+    assert summary["refined"]["iterations"] > 0
+    assert not summary["rejected"]
+    assert [bool(epochs) for epochs in told_epochs] == [True, False]  # the second time its checkpoint is read
 
 
 def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_on(

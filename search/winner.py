@@ -148,7 +148,7 @@ class _Plan(NamedTuple):
 
 class _Crowned(NamedTuple):
     """A trained network that is within the budget, or the best that there is; `test` is None until it was made.
-    `table` is what predicts it: after pruning, with the kernels of its channels."""
+    `table` is what predicts it: after pruning, with those kernels of its channels that were measured for it."""
 
     trial: optuna.trial.FrozenTrial
     spec: NetworkSpec

@@ -5,6 +5,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from search.latency.build import MANY_S
@@ -70,7 +71,7 @@ def _run_build(args: argparse.Namespace) -> str:
     show_progress(1.0, "")
     if args.json:
         return json.dumps({"table": table.to_dict()}, indent=1)
-    written = [f"written to {args.out}: --latency {args.out} uses it anywhere"] if args.out else []
+    written = [f"written to {args.out}: --latency {quote(str(args.out))} uses it anywhere"] if args.out else []
     return "\n".join([table_text(table), fresh_text(table.fresh), *written])
 
 
@@ -245,7 +246,7 @@ def _run_adapt(args: argparse.Namespace) -> str:
     show_progress(1.0, "")
     new = adapt(table, specs, [one.latency_ms for one in found], identity=device.identity(pixels), pace=pace)
     what = f"adapted from {args.latency} by {len(specs)} networks measured here{_noisy(found)}"
-    return _written(args, new, what, next_step=f"check --latency {args.out}", networks=len(specs))
+    return _written(args, new, what, next_step=f"check --latency {quote(str(args.out))}", networks=len(specs))
 
 
 def _adapted_to_folder(args: argparse.Namespace, table: "LatencyTable") -> str:
@@ -279,9 +280,9 @@ def _written(
             f"by it {name} takes {found.latency_ms:.3g} ms ({found.low_ms:.3g} to {found.high_ms:.3g}): if that is far "
             f"from what you know of the device, {args.folder / 'times.csv'} is in another unit than milliseconds"
         )
-        next_step = f"predict --network {name} --latency {args.out}"
-    goes_on = f"search.latency {next_step}" if next_step else f"search.run --latency {args.out} --budget-ms MS"
-    return "\n".join([*lines, f"next: python -m {goes_on}"])
+        next_step = f"predict --network {name} --latency {quote(str(args.out))}"
+    searched = f"search.run --latency {quote(str(args.out))} --resolution {table.identity['resolution']} --budget-ms MS"
+    return "\n".join([*lines, f"next: python -m {f'search.latency {next_step}' if next_step else searched}"])
 
 
 def _example(table: "LatencyTable") -> "tuple[str, Prediction] | None":
@@ -314,10 +315,11 @@ def _run_export(args: argparse.Namespace) -> str:
     show_progress(1.0, "")
     if args.json:
         return json.dumps({"folder": str(args.folder), "kernels": kernels, "networks": networks}, indent=1)
+    folder = quote(str(args.folder))
     return (
         f"{kernels} kernels and {networks} networks as ONNX files in {args.folder}\n"
         f"next: time them on the device as {args.folder / 'README.md'} says, fill {args.folder / 'times.csv'}, then\n"
-        f"  python -m search.latency import --folder {args.folder} --device NAME --threads N --out device.json"
+        f"  python -m search.latency import --folder {folder} --device NAME --threads N --out device.json"
     )
 
 

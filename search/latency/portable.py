@@ -67,10 +67,10 @@ TFLite on an Android phone, after onnx2tf (pip install onnx2tf); benchmark_model
       --graph=\$(ls tflite/$f/*_float32.tflite) --num_threads=N --num_runs=100" < /dev/null 2>&1 |
       awk -F 'Inference .avg.: ' '/Inference .avg.: / {{print $2 / 1000; exit}}')"; done > times.csv
 
-OpenVINO (its median):
+OpenVINO (its median, in milliseconds or microseconds as it says):
 
-    for f in kernels/*.onnx networks/*.onnx; do echo "$f,$(benchmark_app -m "$f" -hint latency -nthreads N -niter 100 |
-      awk '/Median:/ {{print $(NF-1)}}')"; done > times.csv
+    for f in kernels/*.onnx networks/*.onnx; do echo "$f,$(benchmark_app -m "$f" -hint none -nstreams 1 -nthreads N \
+      -api sync -niter 100 | awk '/Median:/ {{print $(NF-1) / ($NF == "us" ? 1000 : 1)}}')"; done > times.csv
 
 TensorRT (the median of what the GPU computes):
 

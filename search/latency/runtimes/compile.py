@@ -55,9 +55,11 @@ class Compiled(Eager):
             if not [*part.children()]
         ]
         with self.quiet():
-            module(image)
-            for hook in hooks:
-                hook.remove()
+            try:
+                module(image)
+            finally:
+                for hook in hooks:
+                    hook.remove()
             for name, layer, args in layers:
                 try:
                     torch.compile(layer)(*args)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from search.latency.cache import Cache, Note, Unfinished, default_dir
-from search.latency.groups import Subject, groups
+from search.latency.groups import Subject, groups, turns_of
 from search.latency.interleave import Interleaver, Runtime, Timer
 from search.latency.kernels import PlacedBlock, bags, blocks_of, cover, placed_blocks, signatures
 from search.latency.pace import BUSY, Pace, pace_of
@@ -170,17 +170,16 @@ def _measure(
 ) -> None:  # fmt: skip
     """Take `rounds` readings of every subject, or as many as the budget allows, at least FEWEST_ROUNDS. What an
     interrupted measurement has taken before counts."""
-    parts = groups(subjects, apart)
-    started = time.monotonic() - unfinished.spent_s
-    for number, group in enumerate(parts):
-        share = 1 / len(parts)
+    turns = turns_of(groups(subjects, apart))
+    started, share = time.monotonic() - unfinished.spent_s, 1 / len(turns)
+    for number, (group, asked) in enumerate(turns):
         deadline = math.inf if budget_s is None else started + budget_s * (number + 1) * share
 
-        def enough(group: list[int] = group, deadline: float = deadline) -> bool:
+        def enough(group: list[int] = group, deadline: float = deadline, asked: float = asked) -> bool:
             done = unfinished.rounds(group)
-            return done >= rounds or (done >= FEWEST_ROUNDS and time.monotonic() > deadline)
+            return done >= asked * rounds or (done >= asked * FEWEST_ROUNDS and time.monotonic() > deadline)
 
-        def report(fraction: float, what: str, *, number: int = number, share: float = share) -> None:
+        def report(fraction: float, what: str, *, number: int = number) -> None:
             progress((number + fraction) * share, what)
 
         if enough():

@@ -13,6 +13,10 @@ GROUP_BYTES = 5 << 28  # weights held at once; more are measured group by group
 # of 102 networks half measured 10 % above their table, small ones twice it.
 GROUP_KERNELS = 500
 
+# A group is over in some two minutes, which may be a mood of the machine: once the 60 random networks of a check came
+# out 10 % slow beside the reference, and the 42 published ones behind them did not.
+TURNS = 2
+
 Subject = NetworkSpec | tuple[PlacedBlock, ...]
 
 
@@ -39,3 +43,10 @@ def groups(subjects: Sequence[Subject], apart: int | None = None) -> list[list[i
         held += size
         kernels |= own
     return found
+
+
+def turns_of(parts: Sequence[list[int]]) -> list[tuple[list[int], float]]:
+    """What is timed after what: each group, and the share of its rounds that it has then. Groups take TURNS turns, so
+    that those of one lie apart; a group by itself takes one."""
+    turns = TURNS if len(parts) > 1 else 1
+    return [(group, (turn + 1) / turns) for turn in range(turns) for group in parts]

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.latency.cache import Cache, Note, default_dir
-from search.latency.groups import groups
+from search.latency.groups import groups, turns_of
 from search.latency.interleave import Interleaver, Reading, Runtime, Timer
 from search.latency.pace import BUSY, USUAL, Pace, drift_of, pace_of
 from search.latency.reference import REFERENCE, RESOLUTION
@@ -123,27 +124,31 @@ def _readings(
     progress: Progress | None, most: int = ROUNDS,
 ) -> list[list[Reading]]:  # fmt: skip
     """The readings of each network, as many as the seconds allow: at least FEWEST_ROUNDS, at most `most`. Those of one
-    group are interleaved; each group gets the time of its networks."""
-    found: list[list[Reading]] = []
-    for group in groups(specs) if specs else ():
-        share = len(group) / len(specs)
+    group are interleaved; each group gets the time of its networks, in several turns where there are more groups."""
+    found: list[list[Reading]] = [[] for _ in specs]
+    turns = turns_of(groups(specs)) if specs else []
+    done, whole = 0, sum(len(group) for group, _ in turns)
+    for number, (group, asked) in enumerate(turns):
 
-        def told(fraction: float, what: str, *, done: int = group[0], share: float = share) -> None:
+        def told(fraction: float, what: str, *, done: int = done, count: int = len(group)) -> None:
             if progress:
-                progress(done / len(specs) + share * fraction, what)
+                progress((done + count * fraction) / whole, what)
 
         timers = [makers[index]() for index in group]
-        rounds = _rounds(timers, runtime, share * seconds, told, most)
+        fewest, left = (ceil(asked * count) - len(found[group[0]]) for count in (FEWEST_ROUNDS, most))
+        rounds = _rounds(timers, runtime, seconds * len(group) / whole, told, max(1, fewest), left, seed=number)
         del timers  # before the next group's are made
-        found += [[each[place] for each in rounds] for place in range(len(group))]
+        done += len(group)
+        for place, index in enumerate(group):
+            found[index] += [each[place] for each in rounds]
     return found
 
 
 def _rounds(
-    timers: Sequence[Timer], runtime: Runtime, seconds: float, progress: Progress, most: int
+    timers: Sequence[Timer], runtime: Runtime, seconds: float, progress: Progress, fewest: int, most: int, *, seed: int
 ) -> list[list[Reading]]:
     """Rounds of one reading a timer."""
-    interleaver = Interleaver(runtime.network(REFERENCE), seed=0)
+    interleaver = Interleaver(runtime.network(REFERENCE), seed=seed)
     readings: list[list[Reading]] = []
     with runtime.quiet():
         interleaver.warm(timers)
@@ -151,7 +156,7 @@ def _rounds(
         started = time.monotonic()
         while len(readings) < most:
             elapsed = time.monotonic() - started
-            if len(readings) >= FEWEST_ROUNDS and elapsed * (1 + 1 / len(readings)) > seconds:
+            if len(readings) >= fewest and elapsed * (1 + 1 / len(readings)) > seconds:
                 break
             readings.append(interleaver.round(timers))
             share = max(len(readings) / most, min(1.0, (time.monotonic() - started) / seconds))

@@ -14,7 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from search.latency.build import FEWEST_ROUNDS, ROUNDS, table_for
+from search.latency.cache import Unfinished
 from search.latency.check import check, networks_to_check
+from search.latency.groups import turns_of
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
 from search.latency.measure import measure, measure_here
@@ -301,8 +303,7 @@ def test_a_damaged_unfinished_measurement_is_begun_again(tmp_path: Path) -> None
 
 def test_a_table_that_was_measured_while_other_work_ran_is_told_of(tmp_path: Path) -> None:
     notes: list[str] = []
-    table_for(SPACE, cache_dir=tmp_path, runtime=Machine(slow=(1.9, 1.9)), note=notes.append)
-    table_for(SPACE, cache_dir=tmp_path, runtime=Machine(), note=notes.append, anew=True)
+    table_for(SPACE, cache_dir=tmp_path, runtime=Machine(), note=notes.append)
     table_for(SPACE, cache_dir=tmp_path, runtime=Machine(slow=(1.9, 1.9)), note=notes.append, anew=True)
     assert notes == []
     table_for(SPACE, cache_dir=tmp_path, runtime=Machine(slow=(2.5, 2.5)), note=notes.append, anew=True)
@@ -435,3 +436,35 @@ def test_a_damaged_reference_file_is_told_of(tmp_path: Path) -> None:
         table.unlink()
     table_for(SPACE, cache_dir=tmp_path, runtime=Machine(), note=notes.append)
     assert any("quiet speed is taken anew" in note for note in notes)
+
+
+def test_groups_take_turns_so_that_one_mood_of_the_machine_is_not_all_that_a_group_sees() -> None:
+    one, two = [0, 1], [2]
+    assert turns_of([one]) == [(one, 1.0)]
+    assert turns_of([one, two]) == [(one, 0.5), (two, 0.5), (one, 1.0), (two, 1.0)]
+    assert turns_of([]) == []
+
+
+@pytest.mark.parametrize("budget_s", [None, 0.0])
+def test_several_groups_have_the_rounds_asked_for_between_them_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, budget_s: float | None
+) -> None:
+    monkeypatch.setattr("search.latency.groups.GROUP_KERNELS", 30)
+    machine, kept = Machine(slow=(1.0, 1.0)), []
+    monkeypatch.setattr(Unfinished, "done", lambda self: kept.append(self))
+    table = table_for(SPACE, cache_dir=tmp_path, runtime=machine, budget_s=budget_s, rounds=8)
+    (unfinished,) = kept
+    assert {len(readings) for readings in unfinished.readings.values()} == {FEWEST_ROUNDS if budget_s == 0.0 else 8}
+    spec = networks_to_check(SPACE, count=1)[0]
+    assert table.latency_ms(lower(spec)) == pytest.approx(truth_ms(spec), rel=1e-3)
+
+
+def test_networks_of_several_groups_have_at_most_the_rounds_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("search.latency.groups.GROUP_KERNELS", 30)
+    specs = networks_to_check(SPACE, count=4)
+    for most, seconds, rounds in ((9, 60.0, 9), (1, 60.0, 1), (20, 1e-6, 8)):
+        found, _ = measure_here(specs, cache_dir=tmp_path, seconds=seconds, runtime=Machine(), rounds=most)
+        assert [one.rounds for one in found] == [rounds] * 4
+        assert [one.latency_ms for one in found] == pytest.approx([truth_ms(spec) for spec in specs], rel=1e-3)

@@ -19,10 +19,15 @@ from searchspace.latency import MOST_DRIFT, LatencyTable
 
 FEWEST = 4  # subjects in a round that tell its speed apart from the noise of one of them
 # Of 15 networks of 3 to 30 ms in eager torch, over 15 minutes in which the reference took 1.0 to 1.9 times its quiet
-# time: 0.05 to 0.22 each. With 0.12 they were 1.5 % off from minute to minute, 2.4 % with none.
-USUAL = 0.12
+# time: 0.05 to 0.22 each. Of 7 others over 11 minutes 0.15 in eager torch and in ONNX Runtime, from second to second as
+# from minute to minute: with it they were 0.9 and 0.7 % off from minute to minute, 1.6 and 1.4 % with none.
+USUAL = 0.13
 BUSY = 2.0  # times the quiet speed; then short networks slip between what else runs, and look fast
-_APART = 0.08  # deviation of drifts from what is known of them
+# Deviation of drifts from what is known of them. With 0.08, two minutes of one speed could say -0.03, and networks that
+# were measured in a slower moment came out 5 % fast.
+_APART = 0.04
+_HALVINGS = 8
+_IN_A_ROW = 3  # rounds that share what disturbs them
 
 
 class Pace(NamedTuple):
@@ -47,16 +52,23 @@ def drift_of(groups: Iterable[Sequence[Sequence[Reading]]], known: float = 0.0) 
     """The drift by groups of subjects (each: its readings, one of every round): how ratios fall from round to round
     where the reference is slower, by least squares, weighed by its own error against what was `known` before.
 
-    The subjects of a group are halved, and the ratios of one half are held against the speed that the other half saw:
-    a ratio has the noise of its own reference calls in it, which would look like a drift.
+    The subjects of a group are halved, in several ways, and the ratios of one half are held against the speed that the
+    other half saw: a ratio has the noise of its own reference calls in it, which would look like a drift.
     """
-    terms: list[tuple[float, float]] = []  # of every round: how far ratios fell with speed, and speed with itself
+    terms: list[tuple[float, float]] = []  # of some rounds: how far ratios fell with speed, and speed with itself
     rng = random.Random(0)
     for group in groups:
         if len(group) >= FEWEST:
-            order = rng.sample(list(group), len(group))
-            halves, size = zip(_rounds(order[::2]), _rounds(order[1::2]), strict=True), len(group)
-            terms += [(-size * (a * d + b * c) / 2, size * a * c) for (a, b), (c, d) in halves]
+            ways = [_halved(rng.sample(list(group), len(group))) for _ in range(_HALVINGS)]
+            falls, squares = zip(*((fmean(fall for fall, _ in each), fmean(square for _, square in each))
+                                   for each in zip(*ways, strict=True)), strict=True)  # fmt: skip
+            terms += [
+                (
+                    len(group) * math.fsum(falls[at : at + _IN_A_ROW]),
+                    len(group) * math.fsum(squares[at : at + _IN_A_ROW]),
+                )
+                for at in range(0, len(falls), _IN_A_ROW)
+            ]
     spread = math.fsum(square for _, square in terms)
     if not spread:
         return known
@@ -64,6 +76,12 @@ def drift_of(groups: Iterable[Sequence[Sequence[Reading]]], known: float = 0.0) 
     variance = math.fsum((fall - found * square) ** 2 for fall, square in terms) / spread**2
     share = _APART**2 / (_APART**2 + variance)
     return max(-MOST_DRIFT, min(MOST_DRIFT, known + share * (found - known)))
+
+
+def _halved(order: Sequence[Sequence[Reading]]) -> list[tuple[float, float]]:
+    """Of each round, by two halves of subjects: how far ratios fell with speed, and speed with itself."""
+    halves = zip(_rounds(order[::2]), _rounds(order[1::2]), strict=True)
+    return [(-(a * d + b * c) / 2, a * c) for (a, b), (c, d) in halves]
 
 
 def _rounds(subjects: Sequence[Sequence[Reading]]) -> list[tuple[float, float]]:

@@ -87,7 +87,7 @@ def measure_here(
 ) -> tuple[list[Measurement], Pace]:  # fmt: skip
     """Measure without a table: (one measurement a network, what they are stated at).
 
-    The quiet speed is that of this device's latest build, so that measured and predicted ms mean the same; where there
+    The quiet speed is that of this device's builds, so that measured and predicted ms mean the same; where there
     is none it is taken now and kept for later ones. Networks may have any resolutions. `rounds`: at most so
     many. `note` gets a sentence about a damaged file. Raises StorageError for a cache that cannot be written.
     """

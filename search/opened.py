@@ -33,6 +33,8 @@ def sole_runner(folder: Path) -> Iterator[None]:
             raise StudyMismatch(
                 f"another process is searching in {folder}: wait until it ends, stop it, or give --study NAME"
             ) from None
+        for left in folder.rglob(".*.tmp.*"):  # of a process that was killed while it wrote
+            left.unlink(missing_ok=True)
         yield
 
 

@@ -275,15 +275,21 @@ def _pruned(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan:
             recipe=search.recipe, epochs=plan.last,
             name=f"{search.study.study_name[:80]}-trial{trial.number}-pruned", budget_ms=search.settings.budget_ms,
             data=search.settings.data, seed=search.settings.seed, space=search.pricer.space, progress=search.progress,
+            late=lambda: _late(search),
         )  # fmt: skip
     except InfeasibleBudget as error:
         search.progress.line(str(error))
         return None
     test = (result["test_accuracy"], result["test_low"], result["test_high"], result["test_images"])
     return _Crowned(
-        trial, network.spec, network, measured, result["validation_accuracy"], test, plan.first + plan.last,
+        trial, network.spec, network, measured, result["validation_accuracy"], test, plan.first + result["epochs"],
         result["refined"], table,
     )  # fmt: skip
+
+
+def _late(search: Search) -> bool:
+    left = search.clock.left_s()
+    return left is not None and left <= CLOSING_S
 
 
 def train_longer(

@@ -87,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
         help="validation images that offers are compared on (default: %(default)s)")  # fmt: skip
     add("--epochs", type=integer, default=Settings.epochs, metavar="N",
         help="epochs of the long training at the end; 0 for none (default: %(default)s)")  # fmt: skip
+    add("--epoch-images", type=integer, metavar="N", help="training images that an epoch of it looks at; give as many "
+        "as you have where they are many (default: 1280, as in search.run)")  # fmt: skip
     add("--proxy-resolution", type=integer, metavar="PX",
         help="pixels to train and test at (default: those of the weights' own training)")  # fmt: skip
     add("--workers", type=integer, default=1, metavar="N", help="processes that train offers side by side, each with "
@@ -164,6 +166,8 @@ def main(argv: list[str] | None = None) -> int:
         if args.plot and not summary.get("nothing_to_do"):
             plot(summary, args.plot)
         text = json.dumps(summary, indent=1) if args.json else report(summary, data=settings.data)
+        if args.plot and summary.get("nothing_to_do"):
+            print(f"{args.plot} is not drawn: there is no step to show", file=sys.stderr)
         code = show(text)
         if missed := summary.get("missed"):
             raise InfeasibleBudget(missed["why"])

@@ -10,6 +10,7 @@ import torch
 from search.console import Progress
 from search.data import Dataset, load
 from search.latency import table_for
+from search.latency.cache import Cache, default_dir
 from search.latency.runtimes import is_here, runtime
 from search.netadapt.settings import Settings
 from search.netadapt.timing import DeviceTimer, PairedTimer
@@ -20,6 +21,7 @@ from searchspace.latency import LatencyTable, describe, read_table
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.nn import Network, load_weights, read_about, read_weights
 from searchspace.serialize import read_spec
+from searchspace.space import SearchSpace
 from searchspace.spec import NetworkSpec
 
 
@@ -35,7 +37,8 @@ class Given:
 
 def read_given(settings: Settings, progress: Progress) -> Given:
     """The network with its weights, and the images. Raises PhinasError."""
-    spec = zoo.get(str(settings.network)) if _is_zoo(settings.network) else read_spec(settings.network)
+    published = _is_zoo(settings.network)
+    spec = zoo.get(str(settings.network)) if published else read_spec(settings.network)
     if spec.in_channels != 3:
         raise InvalidArgument(
             f"--network must be one for images of 3 channels, which all data here have; {spec.name} takes "
@@ -45,8 +48,13 @@ def read_given(settings: Settings, progress: Progress) -> Given:
     pixels = settings.proxy_resolution or about.get("trained_at_px") or spec.resolution
     _check_pixels(spec, pixels)
     state = read_weights(settings.weights)
+    seed = _seed_of(settings, about)
+    images: Dataset | None = None
     if "classes" in about and len(about["classes"]) != spec.classes:
         spec = spec.with_classes(len(about["classes"]))
+    elif published and "classes" not in about:  # its weights are of the data's classes, not of ImageNet's
+        images = _images(settings, pixels, seed, progress)
+        spec = spec.with_classes(len(images.classes))
     if about.get("fingerprint") not in (None, spec.fingerprint()):
         raise InvalidArgument(
             f"--weights must be those of the network {spec.name} ({spec.fingerprint()}), got {settings.weights} of "
@@ -58,16 +66,7 @@ def read_given(settings: Settings, progress: Progress) -> Given:
         raise InvalidArgument(
             f"weights must be finite, those of {broken[0]} in {settings.weights} are not: train the network anew"
         )
-    seed = about.get("split_seed", 0) if settings.seed is None else settings.seed
-    if seed != about.get("split_seed", seed):
-        raise InvalidArgument(
-            f"the network was trained on the splits of --seed {about['split_seed']}, got --seed {seed}: another seed "
-            "would test it on images that its weights have seen; leave --seed out"
-        )
-    images = load(
-        settings.data, resolution=pixels, seed=seed,
-        progress=lambda done, total: progress.update(done / max(1, total), "reading images"),
-    )  # fmt: skip
+    images = images or _images(settings, pixels, seed, progress)
     if len(images.classes) != spec.classes:
         raise InvalidArgument(
             f"the network tells {spec.classes} classes apart and the data have {len(images.classes)}: give the data "
@@ -87,6 +86,24 @@ def read_given(settings: Settings, progress: Progress) -> Given:
     for note in images.notes:
         progress.line(note)
     return Given(network=network, about=about, images=images, seed=seed)
+
+
+def _seed_of(settings: Settings, about: dict[str, Any]) -> int:
+    """That of the splits. Raises InvalidArgument."""
+    seed = int(about.get("split_seed", 0) if settings.seed is None else settings.seed)
+    if seed != about.get("split_seed", seed):
+        raise InvalidArgument(
+            f"the network was trained on the splits of --seed {about['split_seed']}, got --seed {seed}: another seed "
+            "would test it on images that its weights have seen; leave --seed out"
+        )
+    return seed
+
+
+def _images(settings: Settings, pixels: int, seed: int, progress: Progress) -> Dataset:
+    return load(
+        settings.data, resolution=pixels, seed=seed,
+        progress=lambda done, total: progress.update(done / max(1, total), "reading images"),
+    )  # fmt: skip
 
 
 def _check_pixels(spec: NetworkSpec, pixels: int) -> None:
@@ -114,9 +131,17 @@ def table_of(settings: Settings, spec: NetworkSpec, progress: Progress) -> Laten
     if settings.latency:
         return read_table(settings.latency)
     return table_for(
-        mnasnet_space(), networks=[spec, *variants(spec)], progress=progress.update, note=progress.line,
+        _space_of(settings, spec), networks=[spec, *variants(spec)], progress=progress.update, note=progress.line,
         runtime=runtime(settings.runtime, threads=settings.threads),
     )  # fmt: skip
+
+
+def _space_of(settings: Settings, spec: NetworkSpec) -> SearchSpace:
+    """The space of the table that is taken: that of the network's own resolution if there is one, such as a search at
+    it leaves behind, else of the usual one."""
+    own = runtime(settings.runtime, threads=settings.threads).identity(spec.resolution)
+    has = Cache(default_dir(), own, note=lambda _: None).table() is not None
+    return mnasnet_space(resolution=spec.resolution) if has else mnasnet_space()
 
 
 def timer_of(table: LatencyTable | None, seed: int, progress: Progress) -> PairedTimer | None:

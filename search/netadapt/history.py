@@ -1,12 +1,12 @@
 """What a refinement did, on disk: spec, weights and record of each iteration, written before the next begins.
 
-An iteration counts once its record is there, which is written last. The proposals that were trained within
-an iteration that was cut off are kept too, so that they are not trained again.
+An iteration counts once its record is there, which is written last. What was trained and timed within an iteration
+that was cut off is kept too, so that it is not done again.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,24 @@ def _damaged(path: Path, error: Exception) -> StudyMismatch:
     )
 
 
+@dataclass(frozen=True)
+class Part:
+    """What an iteration under way has found out: short trainings by target and proposal, outcomes of timing tests by
+    pair (`search.netadapt.timing.key`), networks measured by themselves by fingerprint."""
+
+    number: int
+    tuned: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    timings: dict[str, Timing] = field(default_factory=dict)
+    measured: dict[str, Measurement] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Part":
+        """What `History.keep` wrote."""
+        timings = {name: Timing(*row) for name, row in data["timings"].items()}
+        measured = {name: Measurement(**row) for name, row in data["measured"].items()}
+        return cls(int(data["number"]), dict(data["tuned"]), timings, measured)
+
+
 class History:
     """The iterations in a study's folder. `keep_all`: weights of all iterations stay, not only those still needed."""
 
@@ -125,32 +143,30 @@ class History:
         return not all(self._path(one.number, "safetensors").exists() for one in self.iterations)
 
     def commit(self, iteration: Iteration, network: Network) -> None:
-        """Keep an iteration: spec and weights, which every command takes, then its record. What was kept of its
-        proposals one by one, and older weights that nobody needs, go."""
+        """Keep an iteration: spec and weights, which every command takes, then its record. What was kept of it while it
+        was under way, and the weights before it where nobody needs them, go."""
         about = {**self._about, "fingerprint": iteration.spec.fingerprint()}
         write_atomic(self._path(iteration.number, "safetensors"), network_bytes(network, about))
         write_atomic(self._path(iteration.number, "json"), iteration.spec.to_json())
         write_atomic(self._path(iteration.number, _RECORD), iteration.to_json())
         self.iterations.append(iteration)
         (self.folder / _PART).unlink(missing_ok=True)
-        if not self._keep_all:
-            for old in self.iterations[:-1]:
-                if not old.reached:
-                    self._path(old.number, "safetensors").unlink(missing_ok=True)
+        if not self._keep_all and len(self.iterations) > 1 and not self.iterations[-2].reached:
+            self._path(self.iterations[-2].number, "safetensors").unlink(missing_ok=True)
 
-    def part(self, about: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-        """What is kept of the proposals of an iteration under way that is defined by `about`."""
-        path = self.folder / _PART
-        if path.exists():
-            data = read_json(path)
-            if isinstance(data, dict) and data.get("about") == about:
-                kept: dict[str, dict[str, float]] = data["tuned"]
-                return kept
-        return {}
+    def part(self) -> Part:
+        """What is kept of the iteration under way. Of another one, or in a form that cannot be read, it counts as
+        nothing: it is found out again."""
+        number = len(self.iterations)
+        try:
+            found = Part.from_dict(read_json(self.folder / _PART))
+        except (PhinasError, KeyError, TypeError, ValueError, AttributeError):
+            return Part(number)
+        return found if found.number == number else Part(number)
 
-    def keep_part(self, about: Mapping[str, Any], tuned: Mapping[str, Mapping[str, float]]) -> None:
-        """Keep them."""
-        write_atomic(self.folder / _PART, json.dumps({"about": about, "tuned": tuned}))
+    def keep(self, part: Part) -> None:
+        """Keep it."""
+        write_atomic(self.folder / _PART, json.dumps(asdict(part)))
 
     def snapshot(self, budget: float) -> Iteration:
         """The iteration that first met a budget."""

@@ -3,9 +3,9 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,12 @@ from search.opened import given_table, opened_study
 from search.train import Recipe, evaluate, train, wilson_interval
 from searchspace.cost import costs
 from searchspace.coupling import coupling, in_the_way
-from searchspace.errors import InfeasibleBudget
+from searchspace.errors import InfeasibleBudget, InvalidArgument
 from searchspace.files import read_json, write_atomic
 from searchspace.graph import lower
 from searchspace.latency import LatencyTable, read_table
 from searchspace.nn import Network, network_bytes
+from searchspace.spec import NetworkSpec
 from studies.frame import write_trials_csv
 from studies.storage import SUMMARY, existing
 from studies.storage import folder as study_folder
@@ -58,8 +59,8 @@ def netadapt(
         table = table_of(settings, given.network.spec, progress)
         timer = timer_of(table, given.seed, progress)
         costing = Costing(settings.unit, table)
-        if timer is not None and earlier is not None:
-            timer = Replayed(earlier.timings(), earlier.measurements(), timer)
+        if earlier is not None:
+            timer = _replayed(earlier, timer, given.network.spec)
         name = settings.study_name
         study = stack.enter_context(opened_study(name, definition(settings, given, table), fresh=fresh))
         recipe = Recipe.for_data(settings.data)
@@ -72,6 +73,22 @@ def netadapt(
                 raise
             return summary
         return job.finish()
+
+
+def _replayed(earlier: History, timer: PairedTimer | None, spec: NetworkSpec) -> PairedTimer:
+    """The timer that takes what an earlier refinement of the same network measured. Raises InvalidArgument."""
+    if timer is None:
+        raise InvalidArgument(
+            "--replay gives the outcomes of timing tests, and nothing is timed here: the table is of another device or "
+            "setting; leave it out"
+        )
+    begun = earlier.iterations[0].spec.fingerprint() if earlier.iterations else "no network"
+    if begun != spec.fingerprint():
+        raise InvalidArgument(
+            f"--replay must name a refinement of the same network ({spec.fingerprint()}), got one of {begun}: leave it "
+            "out, or name another (python -m studies lists them)"
+        )
+    return Replayed(earlier.timings(), earlier.measurements(), timer)
 
 
 def definition(settings: Settings, given: Given, table: LatencyTable | None) -> dict[str, Any]:
@@ -90,7 +107,8 @@ def definition(settings: Settings, given: Given, table: LatencyTable | None) -> 
 
 @dataclass
 class Job:
-    """A refinement under way. `confidence`: see Plan."""
+    """A refinement under way. `confidence`: see Plan. `late`: whether the time is over; the long training ends with its
+    epoch then."""
 
     settings: Settings
     given: Given
@@ -101,6 +119,7 @@ class Job:
     clock: TimeLeft
     recipe: Recipe
     confidence: float = CONFIDENCE
+    late: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
         self.folder = study_folder(self.study.study_name)
@@ -117,8 +136,9 @@ class Job:
         plan = Plan(
             costing=self.costing, budgets=settings.budgets, moves=settings.moves, criterion=settings.criterion,
             by_ratio=settings.algorithm == "mobilenetv3", step=step, decay=decay, shortlist=settings.shortlist,
-            trains=settings.short_steps > 0, images=settings.validation_images, screen_images=SCREEN_IMAGES,
-            seed=self.given.seed, confidence=self.confidence,
+            trains=settings.short_steps > 0, images=settings.validation_images,
+            screen_images=min(SCREEN_IMAGES, settings.validation_images), seed=self.given.seed,
+            confidence=self.confidence,
         )  # fmt: skip
         with self._tuner() as tuner:
             refiner = Refiner(
@@ -132,7 +152,7 @@ class Job:
     @contextmanager
     def _tuner(self) -> Iterator[Tuner]:
         settings, images = self.settings, self.given.images
-        recipe = short_recipe(self.recipe, max(1, settings.short_steps))
+        recipe = short_recipe(self.recipe, max(1, settings.short_steps), len(images.train))
         if settings.workers == 1:
             yield Serial(images, recipe, settings.validation_images)
             return
@@ -169,6 +189,7 @@ class Job:
             "start": self._start(), "winner": results[-1],
             "budgets": results, "iterations": [self._iteration(one) for one in self.history.iterations],
             "proposals": sum(len(one.tried) for one in self.history.iterations), "timed": self.timer is not None,
+            "fixed": in_the_way(coupling(self.given.network.spec)),
             "proxy_resolution": self.given.images.resolution, "resolution": last.spec.resolution,
             "classes": list(self.given.images.classes), "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "settings": self.study.user_attrs["settings"],
@@ -187,7 +208,7 @@ class Job:
         found = self.history.snapshot(budget)
         path = self.folder / f"{stem}.safetensors"
         key = {"budget": budget, "iteration": found.number, "epochs": self.settings.epochs,
-               "fingerprint": found.spec.fingerprint()}  # fmt: skip
+               "epoch_images": self._recipe.epoch_images, "fingerprint": found.spec.fingerprint()}  # fmt: skip
         done = path.with_suffix(".done.json")
         if done.exists() and path.exists():
             kept = read_json(done)
@@ -196,9 +217,9 @@ class Job:
                 result: dict[str, Any] = self._result(budget, found, path.with_suffix(".json")) | kept["result"]
                 return result
         network = self.history.network(found.number)
-        validation = found.accuracy
+        validation, epochs = found.accuracy, 0
         if self.settings.epochs:
-            validation = self._train_on(network, stem, number, count)
+            validation, epochs = self._train_on(network, stem, number, count)
         test = self.given.images.open_test()
         accuracy = evaluate(network, test)
         low, high = wilson_interval(accuracy, len(test))
@@ -207,7 +228,7 @@ class Job:
         write_atomic(path.with_suffix(".json"), found.spec.to_json())
         result = self._result(budget, found, path.with_suffix(".json")) | {
             "validation_accuracy": validation, "test_accuracy": accuracy, "test_low": low, "test_high": high,
-            "test_images": len(test), "epochs": self.settings.epochs,
+            "test_images": len(test), "epochs": epochs,
         }  # fmt: skip
         write_atomic(done, json.dumps({"key": key, "result": result}, indent=1))
         self._clear(stem)
@@ -218,9 +239,17 @@ class Job:
         for checkpoint in self.folder.glob(f"{stem}-*.ckpt"):
             checkpoint.unlink(missing_ok=True)
 
-    def _train_on(self, network: Network, stem: str, number: int, count: int) -> float:
+    @property
+    def _recipe(self) -> Recipe:
+        """Of the long training."""
         recipe = self.recipe.onward(epochs=self.settings.epochs)
-        what = f"training on for {recipe.epochs} epochs"
+        return replace(recipe, epoch_images=self.settings.epoch_images or recipe.epoch_images)
+
+    def _train_on(self, network: Network, stem: str, number: int, count: int) -> tuple[float, int]:
+        """(validation accuracy, epochs)."""
+        recipe = self._recipe
+        images = min(recipe.epoch_images, len(self.given.images.train))
+        what = f"training on for {recipe.epochs} epochs of {images} images"
         begun = hashlib.sha256(network_bytes(network, {})).hexdigest()[:12]
         self.progress.line(what)
 
@@ -229,10 +258,10 @@ class Job:
 
         outcome = train(
             network, train=self.given.images.train, validation=self.given.images.validation, recipe=recipe,
-            seed=self.given.seed, checkpoint=self.folder / f"{stem}-{begun}-{recipe.epochs}.ckpt",
-            on_step=lambda step, steps: self.progress.update(share(step / steps), what),
+            seed=self.given.seed, checkpoint=self.folder / f"{stem}-{begun}-{recipe.epochs}x{images}.ckpt",
+            on_step=lambda step, steps: self.progress.update(share(step / steps), what), deadline=self.late,
         )  # fmt: skip
-        return outcome.accuracy
+        return outcome.accuracy, outcome.epochs
 
     def _weights_about(self) -> dict[str, Any]:
         """What is written beside weights, the fingerprint apart."""
@@ -260,7 +289,8 @@ class Job:
     def _start(self) -> dict[str, Any]:
         zero = self.history.iterations[0]
         own = costs(lower(zero.spec))
-        return {"cost": zero.cost, "accuracy": zero.accuracy, "params": own.params, "macs": own.macs}
+        images = min(self.settings.validation_images, len(self.given.images.validation))
+        return {"cost": zero.cost, "accuracy": zero.accuracy, "images": images, "params": own.params, "macs": own.macs}
 
     def _iteration(self, one: Iteration) -> dict[str, Any]:
         taken = one.accepted

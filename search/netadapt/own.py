@@ -2,14 +2,17 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from search.data import Split
+from search.latency.measure import Measurement
+from search.latency.runtimes import is_here
 from search.netadapt.costing import Costing
 from search.netadapt.proposals import HALVINGS, most_channels
+from search.netadapt.refine import AIM
 from search.netadapt.screen import SCREEN_IMAGES
 from search.netadapt.timing import DeviceTimer, Timing
 from search.netadapt.tune import first, short_recipe
@@ -35,11 +38,12 @@ class ModuleStep(NamedTuple):
 
 class PrunedModule(NamedTuple):
     """`module` is a pruned copy in eval mode; `fixed` says of channel groups that could not be cut what stands in the
-    way."""
+    way; `measured` is its latency (None where nothing was timed)."""
 
     module: nn.Module
     steps: tuple[ModuleStep, ...]
     fixed: dict[str, str]
+    measured: Measurement | None
 
 
 def prune_module(
@@ -52,9 +56,13 @@ def prune_module(
 
     module: takes (batch, channels, height, width) as `search.augment.normalise` gives images, returns (batch, classes);
     it is traced by torch.fx at `resolution` pixels, where it is priced. Channels stay by the L2 norm of their filters.
-    The cost is what `costing` says; with a `timer` a cut that measures slower is not taken. Train the result on before
+    The cost is what `costing` says. Where that is by a latency table of this machine (or with a `timer`), a cut that
+    measures slower is not taken, and it ends where the module measures within the budget. Train the result on before
     you use it. Nothing is kept on disk. Raises UnsupportedModule naming the node that cannot be read, InfeasibleBudget.
     """
+    table = costing.table
+    if timer is None and table is not None and is_here(table.identity):
+        timer = DeviceTimer(table, seed=seed)
     if not budget > 0:
         raise InvalidArgument(f"the budget must be above 0, got {budget:g}")
     now = trace(copy.deepcopy(module).eval(), resolution=resolution)
@@ -67,14 +75,20 @@ def prune_module(
     cost = costing.of(now.graph)
     job = _Job(
         train=train, screened=first(validation, SCREEN_IMAGES), compared=first(validation, validation_images),
-        recipe=short_recipe(recipe or Recipe(), short_steps) if short_steps else None, costing=costing, budget=budget,
-        shortlist=shortlist, timer=timer, resolution=resolution, seed=seed, line=line,
+        recipe=short_recipe(recipe or Recipe(), short_steps, len(train)) if short_steps else None,
+        costing=costing, budget=budget, shortlist=shortlist, timer=timer, resolution=resolution, seed=seed, line=line,
     )  # fmt: skip
     steps: list[ModuleStep] = []
     reduction = longest = step * cost
     most = cost
     refused: set[tuple[str, int]] = set()
-    while cost > budget:
+    while True:
+        if cost <= job.budget:
+            measured = timer.module(now.module, resolution) if timer else None
+            if measured is None or costing.unit != "ms" or _held(measured, budget):
+                break
+            job = replace(job, budget=AIM * budget * cost / measured.latency_ms)  # what the table calls it
+            line(f"measures {costing.text(measured.latency_ms)}, a little over the budget: on")
         taken = job.step(now, cost, reduction, refused, number=len(steps))
         if taken is not None:
             now, done = taken
@@ -85,7 +99,11 @@ def prune_module(
             refused.clear()
         elif (reduction := 2 * reduction) > most:
             raise job.refusal(cost, refused)
-    return PrunedModule(now.module.eval(), tuple(steps), in_the_way(now.groups()))
+    return PrunedModule(now.module.eval(), tuple(steps), in_the_way(now.groups()), measured)
+
+
+def _held(measured: Measurement, budget_ms: float) -> bool:
+    return measured.high_ms <= budget_ms or measured.latency_ms <= AIM * budget_ms
 
 
 @dataclass(frozen=True, kw_only=True)

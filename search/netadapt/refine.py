@@ -21,7 +21,7 @@ from search.netadapt.costing import CONFIDENCE, Costing
 from search.netadapt.history import History, Iteration, Tried
 from search.netadapt.proposals import HALVINGS, Proposal, propose, smallest
 from search.netadapt.screen import Look, Rank, batch_for, screen
-from search.netadapt.timing import PairedTimer, Timing
+from search.netadapt.timing import PairedTimer, Timing, key
 from search.netadapt.tune import Tuner, first
 from search.train import evaluate
 from searchspace.cost import costs
@@ -92,7 +92,7 @@ class Refiner:
         """The network to go on with; the start as iteration 0 if there is none yet."""
         if self.history.iterations:
             return self.history.network(len(self.history.iterations) - 1)
-        measured = self.timer.alone(start.spec) if self.timer else None
+        measured = self._measured(start.spec)
         cost = measured.latency_ms if measured else self.plan.costing.of(lower(start.spec))
         met = self._met(self.plan.budgets, cost, measured, start.spec)
         self._check_reachable(start, cost, [budget for budget in self.plan.budgets if budget not in met])
@@ -167,14 +167,27 @@ class Refiner:
                 taken = next(one for one in tried if one.accepted)
                 cost, measured, reached = self._settle(before.cost, taken, after)
                 return Iteration(
-                    number=number, spec=after.spec, cost=cost, accuracy=taken.last_accuracy, target=target,
+                    number=number, spec=after.spec, cost=cost, accuracy=self._accuracy(taken, after), target=target,
                     measured=measured, reached=reached, tried=tuple(tried),
                 ), after  # fmt: skip
             reduction *= 2
-        raise InfeasibleBudget(
-            f"every way to make the network cheaper than {self.plan.costing.text(before.cost)} measures slower on this "
-            f"device or cannot be trained ({len(_refused(tried))} were refused in iteration {number}): begin with "
-            f"another network, or take that of the last iteration, {self.history.folder / f'{number - 1:03d}.json'}"
+        raise self._stuck(before.cost, len(_refused(tried)))
+
+    def _accuracy(self, taken: Tried, after: Network) -> float:
+        """On the images that the start's is of, also where nothing is trained."""
+        if taken.accuracy is not None:
+            return taken.accuracy
+        found = evaluate(after, self._validation, device=self._device)
+        after.cpu()
+        return found
+
+    def _stuck(self, cost: float, refused: int) -> InfeasibleBudget:
+        """What to raise where nothing that was tried is taken."""
+        number = len(self.history.iterations)
+        return InfeasibleBudget(
+            f"all {refused} ways to make the network cheaper than {self.plan.costing.text(cost)} that were tried in "
+            f"iteration {number} measure slower on this device or cannot be trained: begin with another network, or "
+            f"take that of the last iteration, {self.history.folder / f'{number - 1:03d}.json'}"
         )
 
     def _proposals(
@@ -195,6 +208,8 @@ class Refiner:
                 found = [each._replace(cost=each.cost * factor) for each in found if each.name not in refused]
                 if found:
                     return target, found
+        if refused:
+            raise self._stuck(cost, len(refused))
         raise InfeasibleBudget(
             f"nothing that --moves {','.join(self.plan.moves)} allows makes the network cheaper than "
             f"{costing.text(cost)}: raise the budget, or allow more --moves"
@@ -250,7 +265,7 @@ class Refiner:
         order = sorted(trained, key=lambda offer: -self._worth(offer.proposal, offer.row.accuracy or 0.0, before))
         too_small: list[_Offer] = []
         for offer in [offer for offer in [*order, *offers[len(trained) :]] if not offer.row.diverged][:TESTS]:
-            timing = self.timer.pair(spec, offer.step.spec) if self.timer else None
+            timing = self._timed(spec, offer.step.spec)
             offer.row = replace(offer.row, timing=timing)
             if timing is not None and not timing.faster:
                 self._line(f"   {offer.row.name} would be slower ({timing.ratio:.3f} x), the next is taken")
@@ -261,6 +276,26 @@ class Refiner:
                 return after
         taken = (self._accept(about, network, offer) for offer in too_small)
         return next((after for after in taken if after is not None), None)
+
+    def _timed(self, before: NetworkSpec, after: NetworkSpec) -> Timing | None:
+        """The outcome of a timing test, on disk before the next; None where nothing is timed."""
+        if self.timer is None:
+            return None
+        part, pair = self.history.part(), key(before.fingerprint(), after.fingerprint())
+        if pair not in part.timings:
+            part.timings[pair] = self.timer.pair(before, after)
+            self.history.keep(part)
+        return part.timings[pair]
+
+    def _measured(self, spec: NetworkSpec) -> Measurement | None:
+        """A network by itself, in the same way."""
+        if self.timer is None:
+            return None
+        part, name = self.history.part(), spec.fingerprint()
+        if name not in part.measured:
+            part.measured[name] = self.timer.alone(spec)
+            self.history.keep(part)
+        return part.measured[name]
 
     def _wastes(self, timing: Timing) -> bool:
         """Whether a network that measures so leaves more of the budget unused than LEAST_USED allows."""
@@ -278,8 +313,8 @@ class Refiner:
     def _train(self, about: "_About", network: Network, offers: "Sequence[_Offer]", *, again: bool = False) -> None:
         """Short trainings of offers; each is on disk before the next. What an earlier run trained is only noted, until
         its weights are needed (`again`)."""
-        key = {"number": about.number, "target": about.target}
-        known = self.history.part(key)
+        part = self.history.part()
+        known = part.tuned.setdefault(repr(about.target), {})
         for offer in offers:
             kept = {} if again else known.get(offer.row.name, {})
             offer.row = replace(
@@ -300,7 +335,7 @@ class Refiner:
             known[offer.row.name] = found
             if tuned.diverged:
                 self._line(f"   the short training of {offer.row.name} diverged, it is not taken")
-            self.history.keep_part(key, known)
+            self.history.keep(part)
             self._progress(self.share(), f"iteration {about.number}: {offer.row.name}")
 
     def _gradients(self, network: Network) -> None:
@@ -317,13 +352,14 @@ class Refiner:
     ) -> tuple[float, Measurement | None, tuple[float, ...]]:
         """(cost after an accepted step, its measurement by itself near a budget, the budgets that it meets)."""
         left = self._budgets_left()
-        if self.timer is None or taken.timing is None:
+        if taken.timing is None:
             return taken.cost, None, self._met(left, taken.cost, None, after.spec)
         cost = before * taken.timing.ratio
         if cost > left[0] * SETTLED:
             return cost, None, ()
-        measured = self.timer.alone(after.spec)
-        return measured.latency_ms, measured, self._met(left, measured.latency_ms, measured, after.spec)
+        measured = self._measured(after.spec)
+        cost = measured.latency_ms if measured else cost
+        return cost, measured, self._met(left, cost, measured, after.spec)
 
 
 @dataclass

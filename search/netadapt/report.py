@@ -56,7 +56,7 @@ def _outcome(one: dict[str, Any], start: dict[str, Any], text: Any, *, timed: bo
         + ("; the machine was noisy" if one["noisy"] else ""),
         f"accuracy   test {one['test_accuracy']:.1%} ({one['test_low']:.1%} to {one['test_high']:.1%}, "
         f"{one['test_images']} images), validation {one['validation_accuracy']:.1%} {trained}; at the start "
-        f"{start['accuracy']:.1%}",
+        f"{start['accuracy']:.1%} of {start['images']} validation images",
         f"size       {one['params'] / 1e6:.2f} M parameters (from {start['params'] / 1e6:.2f}), "
         f"{one['macs'] / 1e6:.4g} M MACs (from {start['macs'] / 1e6:.4g})",
         f"files      {one['network']} and .safetensors",

@@ -42,6 +42,7 @@ class Settings:
     shortlist: int = 4
     validation_images: int = 2000
     epochs: int = 20
+    epoch_images: int | None = None
     workers: int = 1
     seed: int | None = None
     family: bool = False
@@ -58,8 +59,15 @@ class Settings:
         _check("--decay", self.decay, self.decay is None or 0 < self.decay <= 1, "a factor above 0, at most 1")
         _check("--short-steps", self.short_steps, self.short_steps >= 0, "an integer of at least 0")
         _check("--runtime", self.runtime, self.runtime in names(), f"one of {', '.join(names())}")
-        for flag, least in (("shortlist", 1), ("validation_images", 1), ("epochs", 0), ("workers", 1)):
+        for flag, least in (
+            ("shortlist", 1),
+            ("validation_images", 1),
+            ("epochs", 0),
+            ("workers", 1),
+            ("epoch_images", 1),
+        ):
             value = getattr(self, flag)
+            value = least if value is None else value
             _check(f"--{flag.replace('_', '-')}", value, value >= least, f"an integer of at least {least}")
         px = self.proxy_resolution
         _check("--proxy-resolution", px, px is None or px >= 1, "at least 1 px")
@@ -86,7 +94,7 @@ class Settings:
     def identity(self) -> dict[str, Any]:
         """The settings that must agree for a refinement to go on, as JSON."""
         own = asdict(self)
-        for free in ("network", "weights", "latency", "study", "workers", "epochs", "family"):
+        for free in ("network", "weights", "latency", "study", "workers", "epochs", "epoch_images", "family"):
             del own[free]
         own["step"], own["decay"] = self.reduction
         return {
@@ -106,7 +114,7 @@ def pruning_time_s(over: float, epoch_s: float) -> float:
 
 def budget_text(budget: float) -> str:
     """A budget for file names: 15, 150M."""
-    return f"{budget:g}" if budget < 1e5 else f"{budget / 1e6:g}M"
+    return f"{budget:g}" if budget < 1e5 else f"{budget / 1e6:.6f}".rstrip("0").rstrip(".") + "M"
 
 
 def _check(flag: str, value: object, holds: object, rule: str) -> None:

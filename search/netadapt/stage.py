@@ -1,5 +1,6 @@
 """Pruning as the last stage of a search: its winner, a little over the budget, comes down to it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,14 @@ VARIANTS = 2
 def refine_winner(
     network: Network, *, meter: Meter, fixed: bool, images: Dataset, recipe: Recipe, epochs: int, name: str,
     budget_ms: float, data: str | None, seed: int, space: SearchSpace, progress: Progress,
+    late: Callable[[], bool] | None = None,
 ) -> tuple[dict[str, Any], Network, Measurement, LatencyTable]:  # fmt: skip
     """A search's trained winner pruned to the budget and trained on: (what `Job.finish` says of it and how it was
     `refined`, the network, its measurement, the table that it was pruned by).
 
     `fixed`: the meter's table is taken as it is; else kernels of odd channel counts, which no network of the space has,
-    are measured and added. It is the study `name`; one of other weights, or one that is damaged, is set aside. Raises
-    InfeasibleBudget.
+    are measured and added. `late` ends the last training with its epoch. It is the study `name`; one of other weights,
+    or one that is damaged, is set aside. Raises InfeasibleBudget.
     """
     settings = Settings(
         network=Path(name), weights=Path(name), unit="ms", budgets=(budget_ms,), data=data, epochs=epochs, seed=seed,
@@ -52,21 +54,21 @@ def refine_winner(
     define = definition(settings, given, table)
     own = Meter(table, meter.confidence)
     try:
-        return *_run(settings, given, define, own, recipe, progress, fresh=False), table
+        return *_run(settings, given, define, own, recipe, progress, fresh=False, late=late), table
     except StudyMismatch:
-        return *_run(settings, given, define, own, recipe, progress, fresh=True), table
+        return *_run(settings, given, define, own, recipe, progress, fresh=True, late=late), table
 
 
 def _run(
     settings: Settings, given: Given, define: dict[str, Any], meter: Meter, recipe: Recipe, progress: Progress,
-    *, fresh: bool,
+    *, fresh: bool, late: Callable[[], bool] | None,
 ) -> tuple[dict[str, Any], Network, Measurement]:  # fmt: skip
     with opened_study(settings.study_name, define, fresh=fresh) as study:
         timer = DeviceTimer(meter.table, seed=given.seed) if meter.measures else None
         costing = Costing("ms", meter.table)
         job = Job(
             settings, given, costing, timer, study, progress, TimeLeft(), recipe,
-            confidence=meter.confidence,
+            confidence=meter.confidence, late=late,
         )  # fmt: skip
         job.descend()
         summary = job.finish(always=True)  # a second measurement may find the winner within the budget

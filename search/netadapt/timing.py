@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from search.latency.interleave import Interleaver, Reading, Timer
-from search.latency.measure import Measurement, measure
+from search.latency.measure import Measurement, measure, measure_modules
 from search.latency.pace import pace_of
 from search.latency.reference import REFERENCE
 from search.latency.robust import median_interval, weighted_median
@@ -68,6 +68,11 @@ class DeviceTimer:
         if self._last is None or self._last[0] != before.fingerprint():
             self._last = before.fingerprint(), self._runtime.network(before)
         return self._time([self._last[1], self._runtime.network(after)])
+
+    def module(self, module: nn.Module, resolution: int) -> Measurement:
+        """Any module of images of 3 channels by itself."""
+        image = REFERENCE.with_resolution(resolution)  # only its input counts
+        return measure_modules([module], [image], table=self._table)[0]
 
     def modules(self, before: nn.Module, after: nn.Module, resolution: int) -> Timing:
         """The same for any modules of images of 3 channels."""

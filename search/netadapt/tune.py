@@ -42,10 +42,13 @@ class Tuner(Protocol):
         """Each as soon as it is done."""
 
 
-def short_recipe(recipe: Recipe, steps: int) -> Recipe:
-    """`steps` steps from trained weights on."""
+def short_recipe(recipe: Recipe, steps: int, images: int) -> Recipe:
+    """`steps` steps from trained weights on, with so many training images; where these are fewer than the steps take,
+    in several epochs alike, which may be up to one step each more."""
+    size = min(recipe.batch_size, images)
+    epochs = -(-steps // (images // size))
     return replace(
-        recipe, epochs=1, epoch_images=steps * recipe.batch_size, calm_residuals=False, warmup_fraction=WARMUP,
+        recipe, epochs=epochs, epoch_images=-(-steps // epochs) * size, calm_residuals=False, warmup_fraction=WARMUP,
         learning_rate=recipe.learning_rate * RATE_SHARE,
     )  # fmt: skip
 

@@ -102,6 +102,9 @@ def width_for(template: "Template", cost: "Callable[[NetworkSpec], float]", budg
     return max(fitting, key=lambda pair: pair[0])[1]
 
 
+AS_PREDICTED = 0.5  # the others are held to the prediction itself, too
+
+
 class _Late(Exception):
     """The time is over."""
 
@@ -225,10 +228,12 @@ class Pair:
         plan = Plan(
             costing=self.costing, budgets=(self.budget,), moves=tuple(args.moves.split(",")), criterion=args.criterion,
             by_ratio=False, step=args.step, decay=args.decay, shortlist=args.shortlist, trains=args.short_steps > 0,
-            images=args.images, screen_images=SCREEN_IMAGES, seed=self.seed,
+            images=args.images, screen_images=SCREEN_IMAGES, seed=self.seed, confidence=AS_PREDICTED,
         )  # fmt: skip
         history = History(self.folder, keep_all=False)
-        tuner = Serial(self.images, short_recipe(self._recipe(1), max(1, args.short_steps)), args.images)
+        tuner = Serial(
+            self.images, short_recipe(self._recipe(1), max(1, args.short_steps), len(self.images.train)), args.images
+        )
 
         def kept(_: object) -> None:
             if self.late():

@@ -30,7 +30,16 @@ from typing import TYPE_CHECKING, Any
 
 from searchspace.command import CommandParser, integer, number
 from searchspace.errors import PhinasError
-from studies.benchmarks.netadapt_arms import Pair, Results, Row, key_of, networks_of, recipe_of, template_of
+from studies.benchmarks.netadapt_arms import (
+    AS_PREDICTED,
+    Pair,
+    Results,
+    Row,
+    key_of,
+    networks_of,
+    recipe_of,
+    template_of,
+)
 
 if TYPE_CHECKING:
     from search.data import Dataset
@@ -166,6 +175,7 @@ def about_of(args: Namespace, images: "Dataset") -> dict[str, Any]:
         "networks": networks,
         "data": images.fingerprint,
         "recipe": asdict(recipe_of(args, 0)),
+        "confidence": AS_PREDICTED,
     }
 
 

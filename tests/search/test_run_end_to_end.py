@@ -261,6 +261,12 @@ def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_o
     assert (result["epochs"], result["iteration"], result["test_images"]) == (1, 0, 300)
     found = studies.best("near")  # the start, which is no trial
     assert (found.trial, found.spec, found.accuracy) == (-1, network.spec, result["validation_accuracy"])
+    result, *_ = refine_winner(
+        network, meter=Meter(table), fixed=True, images=load(None, resolution=16), recipe=Recipe(), epochs=3,
+        name="late", budget_ms=1e3, data=None, seed=0, space=space, progress=Progress(lambda: None, quiet=True),
+        late=lambda: True,
+    )  # fmt: skip
+    assert result["epochs"] == 1  # the time of the search was over when the first one ended
 
 
 def test_a_search_for_another_device_goes_by_its_table_and_measures_nothing(

@@ -5,9 +5,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
+from search.latency.measure import Measurement
+from search.latency.runtimes.eager import Eager
+from search.netadapt.history import History, Iteration, Tried
+from search.netadapt.timing import Timing
 from search.run import parser as search_parser
-from studies.benchmarks import netadapt_iteration, netadapt_kill, netadapt_stage
+from searchspace import zoo
+from searchspace.latency import Correction, LatencyTable
+from searchspace.nn import build
+from searchspace.spec import NetworkSpec
+from studies.benchmarks import netadapt_iteration, netadapt_kill, netadapt_retest, netadapt_stage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -81,3 +90,40 @@ def test_a_mistake_is_told_before_anything_is_searched(
     monkeypatch.setattr(subprocess, "run", None)
     assert netadapt_stage.main(asked) == 2
     assert "got" in capsys.readouterr().err
+
+
+def test_accepted_cuts_are_timed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each accepted step once, by a device on which one of them is slower now."""
+    specs = [zoo.get("mobilenet_v3_small", width=width, classes=10, resolution=64) for width in (1.0, 0.75, 0.5)]
+
+    def timing(ratio: float) -> Timing:
+        return Timing(2.0, 2.0 * ratio, ratio, ratio - 0.02, ratio + 0.02, 20)
+
+    monkeypatch.setenv("PHINAS_STUDIES", str(tmp_path))
+    history = History(tmp_path / "one", keep_all=True)
+    for number, spec in enumerate(specs):
+        row = Tried(
+            move="channels", where="x", channels=8, name=f"step {number}", spec="", fingerprint=spec.fingerprint(),
+            params=1, macs=1, cost=1.0, screened=0.5, timing=timing(0.9), accepted=True,
+        )  # fmt: skip
+        network = build(spec, generator=torch.Generator().manual_seed(0))
+        tried = (row,) if number else ()
+        history.commit(Iteration(number=number, spec=spec, cost=1.0, accuracy=0.5, target=1.0, tried=tried), network)
+
+    class Device:
+        def pair(self, before: NetworkSpec, after: NetworkSpec) -> Timing:
+            return timing(1.05 if after == specs[2] else 0.8)
+
+        def alone(self, spec: NetworkSpec) -> Measurement:
+            raise NotImplementedError
+
+    steps = netadapt_retest.retested([history], Device(), seed=0)
+    assert [(one.name, one.accepted, one.ratio) for one in steps] == [("step 1", 0.9, 0.8), ("step 2", 0.9, 1.05)]
+    told = netadapt_retest.report(steps)
+    assert "1 of 2 accepted steps (50%) are not slower when timed again, 1 surely slower" in told
+    table = LatencyTable({**Eager().identity(64), "machine": "a phone"}, 1.0, {}, Correction(1.0, 0.1, 0.03))
+    (tmp_path / "phone.json").write_text(table.to_json())
+    assert netadapt_retest.main(["one", "--latency", str(tmp_path / "phone.json")]) == 2
+    assert "must be a table of this machine" in capsys.readouterr().err

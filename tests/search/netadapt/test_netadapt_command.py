@@ -14,14 +14,16 @@ import torch
 import studies
 from search.latency.runtimes.eager import Eager
 from search.netadapt.__main__ import main
-from search.netadapt.history import Iteration
+from search.netadapt.history import History, Iteration
+from search.netadapt.job import _replayed
 from search.netadapt.refine import Refiner
+from search.netadapt.timing import DeviceTimer
 from search.netadapt.tune import Serial, Workers, short_recipe
 from search.netadapt.variants import variants
 from search.train import Recipe
 from searchspace import zoo
 from searchspace.cost import layer_params_macs, macs, params
-from searchspace.errors import InfeasibleBudget, PhinasError
+from searchspace.errors import InfeasibleBudget, InvalidArgument, PhinasError
 from searchspace.files import write_atomic
 from searchspace.graph import lower
 from searchspace.latency import Correction, LatencyTable
@@ -112,8 +114,11 @@ def test_a_budget_that_was_a_mistake_does_not_bind_the_study(best: Path, capsys:
 
 
 def test_a_budget_above_the_start_is_nothing_to_do(best: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--network", str(best), "--budget-macs", str(2 * macs(read_spec(best))), *QUICK]) == 0
-    assert "nothing to do" in capsys.readouterr().out
+    for budget in (str(2 * macs(read_spec(best))), "1e12"):
+        assert main(["--network", str(best), "--budget-macs", budget, *QUICK, "--plot", "way.svg"]) == 0
+        found = capsys.readouterr()
+        assert "nothing to do" in found.out
+        assert "way.svg is not drawn" in found.err
 
 
 def test_the_whole_way_is_drawn(best: Path, place: Path) -> None:
@@ -121,6 +126,32 @@ def test_the_whole_way_is_drawn(best: Path, place: Path) -> None:
     budget = str(0.9 * macs(read_spec(best)))
     assert main(["--network", str(best), "--budget-macs", budget, *QUICK, "--plot", "way.png"]) == 0
     assert (place / "way.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_published_networks_weights_are_of_the_datas_classes(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the example of --help says: no metadata of ours, no --classes."""
+    spec = zoo.get("mobilenet_v3_small", classes=10)
+    network = build(spec, generator=torch.Generator().manual_seed(0))
+    (place / "mine.safetensors").write_bytes(network_bytes(network, {}))
+    budget = str(0.9 * macs(spec))
+    line = ["--network", "mobilenet_v3_small", "--weights", "mine.safetensors", "--budget-macs", budget]
+    assert (
+        main([*line, *QUICK, "--short-steps", "0", "--epochs", "0", "--proxy-resolution", "32", "--study", "v3"]) == 0
+    )
+    assert "of it used" in capsys.readouterr().out
+    assert studies.best("v3").spec.classes == 10
+
+
+def test_an_epoch_of_the_long_training_is_as_many_images_as_asked_for(
+    best: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Recipe.epoch_images == 1280  # as --help says
+    budget = str(0.9 * macs(read_spec(best)))
+    line = ["--network", str(best), "--budget-macs", budget, *QUICK]
+    assert main(line) == 0
+    assert "1 epochs of 200 images" in capsys.readouterr().err
+    assert main([*line, "--epoch-images", "64"]) == 0  # trained on once more, from the same descent
+    assert "1 epochs of 64 images" in capsys.readouterr().err
 
 
 def make_pairs(place: Path) -> str:
@@ -138,7 +169,7 @@ def test_workers_train_what_this_process_would_with_as_many_threads(best: Path, 
     from search.data import load
 
     spec, source = read_spec(best), make_pairs(place)
-    recipe = short_recipe(Recipe(batch_size=4), 2)
+    recipe = short_recipe(Recipe(batch_size=4), 2, 1000)
     networks, again = (
         [build(spec, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)] for _ in range(2)
     )
@@ -206,6 +237,23 @@ def test_where_nothing_is_measured_the_prediction_keeps_the_budget_with_95_perce
     assert (winner["predicted_low_ms"], winner["predicted_high_ms"]) == pytest.approx((again.low_ms, again.high_ms))
     assert main([*line, "--budget-ms", str(budget)]) == 0
     assert f"({again.low_ms:.2f} to {again.high_ms:.2f} in 9 of 10 networks)" in capsys.readouterr().out
+
+
+def test_outcomes_of_timing_tests_are_replayed_only_where_networks_are_timed(
+    best: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = read_spec(best)
+    table = phone(spec)
+    (place / "phone.json").write_text(table.to_json())
+    line = ["--network", str(best), "--latency", "phone.json", *QUICK, "--epochs", "0"]
+    line += ["--budget-ms", str(0.85 * table.latency_ms(lower(spec)))]
+    assert main([*line, "--study", "one"]) == 0
+    capsys.readouterr()
+    assert main([*line, "--study", "two", "--replay", "one"]) == 2
+    assert "nothing is timed here" in capsys.readouterr().err
+    other = History(place / "studies" / "one", keep_all=True)
+    with pytest.raises(InvalidArgument, match="must name a refinement of the same network"):
+        _replayed(other, DeviceTimer(replace(table, identity=Eager().identity(64)), seed=0), zoo.get("mobilenet_v1"))
 
 
 def test_what_became_of_the_budgets_is_told_where_the_smallest_is_missed(
@@ -290,6 +338,7 @@ MISTAKES = {
     "--budget-macs 1e6 --moves width": "--moves must be one or more of channels, se, kernel, block",
     "--budget-macs 1e6 --criterion l1": "--criterion must be one of l2, bn, taylor",
     "--budget-macs 1e6 --step 2": "--step must be a share above 0 and below 1, got 2",
+    "--budget-macs 1e6 --epoch-images 0": "--epoch-images must be an integer of at least 1, got 0",
     "--budget-macs 1e6 --workers 0": "--workers must be an integer of at least 1, got 0",
     "--budget-macs 1e6 --weights nowhere.safetensors": "cannot read the weights file nowhere.safetensors",
     "--budget-macs 1e6 --weights other.safetensors": "give the files that belong together",

@@ -86,7 +86,7 @@ def refiner(
     images: Dataset, folder: Path, budget: float, *, timer: PairedTimer | None = None, plan: Plan = PLAN,
     keep_all: bool = True,
 ) -> Refiner:  # fmt: skip
-    recipe = short_recipe(Recipe(batch_size=16), 2)
+    recipe = short_recipe(Recipe(batch_size=16), 2, 1000)
     return Refiner(
         replace(plan, budgets=(budget,)), images, timer, History(folder, keep_all=keep_all),
         Serial(images, recipe, plan.images),
@@ -340,3 +340,75 @@ def test_what_is_damaged_in_a_study_says_how_to_begin_anew(name: str, images: Da
     (tmp_path / "iterations" / name).write_text("{'")
     with pytest.raises(StudyMismatch, match=rf"{name} is missing or damaged .*--fresh"):
         History(tmp_path, keep_all=True).network(0)
+
+
+def test_what_was_trained_and_timed_in_an_iteration_that_was_cut_off_is_not_done_again(
+    images: Dataset, tmp_path: Path
+) -> None:
+    """Cut off in the second timing test of an iteration whose first offers measured slower."""
+    budget = 0.8 * macs(tiny()) / 1e3
+    plan = replace(PLAN, costing=MACS, shortlist=2)
+    first_round = refiner(images, tmp_path / "look", budget, timer=Stub(), plan=plan)
+    first_round.run(start())
+    taken = first_round.history.iterations[1].accepted
+    assert taken is not None
+    whole = refiner(images, tmp_path / "whole", budget, timer=Stub(taken.fingerprint), plan=plan)
+    whole.run(start())
+
+    class Dies(Stub):
+        def pair(self, before: NetworkSpec, after: NetworkSpec) -> Timing:
+            if self.tests == 1:
+                raise Cut
+            return super().pair(before, after)
+
+    cut_off = refiner(images, tmp_path / "cut", budget, timer=Dies(taken.fingerprint), plan=plan)
+    with pytest.raises(Cut):
+        cut_off.run(start())
+    timer, seeds = Stub(taken.fingerprint), []
+    again = refiner(images, tmp_path / "cut", budget, timer=timer, plan=plan)
+    tune = again.tune
+
+    def counts(networks: list[Network], *, seed: int) -> Iterator[object]:
+        seeds.extend(len(again.history.iterations) for _ in networks)
+        return tune(networks, seed=seed)
+
+    again.tune = counts  # type: ignore[assignment]
+    asked: list[str] = []
+    pair = timer.pair
+
+    def listens(before: NetworkSpec, after: NetworkSpec) -> Timing:
+        asked.append(after.fingerprint())
+        return pair(before, after)
+
+    timer.pair = listens  # type: ignore[method-assign]
+    again.run(start())
+    assert taken.fingerprint not in asked[:1]
+    assert seeds.count(1) <= 1  # the weights of the one that is taken, which were not kept
+    assert plain(again.history.iterations) == plain(whole.history.iterations)
+
+
+def test_a_study_that_goes_on_without_keep_all_keeps_the_networks_that_it_has(images: Dataset, tmp_path: Path) -> None:
+    refiner(images, tmp_path, 0.8 * macs(tiny())).run(start())
+    before = {path.name for path in tmp_path.rglob("*.safetensors")}
+    assert len(before) > 2
+    job = refiner(images, tmp_path, 0.6 * macs(tiny()), keep_all=False)
+    job.run(start())
+    after = {path.name for path in tmp_path.rglob("*.safetensors")}
+    assert before - after <= {max(before)}
+    assert f"{len(job.history.iterations) - 1:03d}.safetensors" in after
+
+
+def test_accuracies_are_of_the_same_images_where_nothing_is_trained(images: Dataset, tmp_path: Path) -> None:
+    job = refiner(images, tmp_path, 0.8 * macs(tiny()), plan=replace(PLAN, trains=False, screen_images=20, images=100))
+    job.run(start())
+    split = first(images.validation, 100)
+    for one in job.history.iterations:
+        assert one.accuracy == pytest.approx(evaluate(job.history.network(one.number), split))
+
+
+@pytest.mark.parametrize(("steps", "images_there"), [(2, 1000), (40, 600), (1000, 5000), (7, 8)])
+def test_a_short_training_takes_its_steps_however_few_images_there_are(steps: int, images_there: int) -> None:
+    recipe = short_recipe(Recipe(batch_size=32), steps, images_there)
+    size = min(32, images_there)
+    each = max(1, min(recipe.epoch_images, images_there) // size)
+    assert steps <= recipe.epochs * each < steps + recipe.epochs

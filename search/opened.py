@@ -12,7 +12,7 @@ import optuna
 
 from search.settings import check_same
 from searchspace.errors import StudyMismatch
-from searchspace.files import storage_error
+from searchspace.files import remove_left_over, storage_error
 from searchspace.latency import LatencyTable
 from studies.schema import SETTINGS
 from studies.storage import ITERATIONS, LOCK, folder, open_storage, set_aside
@@ -33,8 +33,7 @@ def sole_runner(folder: Path) -> Iterator[None]:
             raise StudyMismatch(
                 f"another process is searching in {folder}: wait until it ends, stop it, or give --study NAME"
             ) from None
-        for left in folder.rglob(".*.tmp.*"):  # of a process that was killed while it wrote
-            left.unlink(missing_ok=True)
+        remove_left_over(folder)
         yield
 
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 from searchspace.errors import StorageError
 
+_TEMPORARY = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp[^/]*$")  # as atomic_path names them
 _NEXT_STEP = {
     errno.ENOSPC: "free some space on that disk, or choose another folder",
     errno.EDQUOT: "your disk quota is used up: delete something, or choose another folder",
@@ -75,6 +77,25 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temp.unlink(missing_ok=True)
+
+
+def remove_left_over(folder: Path) -> None:
+    """Remove what `atomic_path` left in a folder, and below it, in processes that were killed while they wrote."""
+    for path in folder.rglob(".*.tmp*"):
+        found = _TEMPORARY.search(path.name)
+        if found and not _is_alive(int(found[1])):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # somebody else's
+    return True
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:

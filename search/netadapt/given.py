@@ -19,7 +19,7 @@ from searchspace import zoo
 from searchspace.errors import InvalidArgument, InvalidSpec
 from searchspace.latency import LatencyTable, describe, read_table
 from searchspace.mnasnet_space import mnasnet_space
-from searchspace.nn import Network, load_weights, read_about, read_weights
+from searchspace.nn import Network, load_weights, read_about, read_weights, weights_classes
 from searchspace.serialize import read_spec
 from searchspace.space import SearchSpace
 from searchspace.spec import NetworkSpec
@@ -48,13 +48,9 @@ def read_given(settings: Settings, progress: Progress) -> Given:
     pixels = settings.proxy_resolution or about.get("trained_at_px") or spec.resolution
     _check_pixels(spec, pixels)
     state = read_weights(settings.weights)
-    seed = _seed_of(settings, about)
-    images: Dataset | None = None
-    if "classes" in about and len(about["classes"]) != spec.classes:
-        spec = spec.with_classes(len(about["classes"]))
-    elif published and "classes" not in about:  # its weights are of the data's classes, not of ImageNet's
-        images = _images(settings, pixels, seed, progress)
-        spec = spec.with_classes(len(images.classes))
+    classes = len(about["classes"]) if "classes" in about else weights_classes(spec, state) if published else None
+    if classes not in (None, spec.classes):
+        spec = spec.with_classes(classes)
     if about.get("fingerprint") not in (None, spec.fingerprint()):
         raise InvalidArgument(
             f"--weights must be those of the network {spec.name} ({spec.fingerprint()}), got {settings.weights} of "
@@ -66,7 +62,11 @@ def read_given(settings: Settings, progress: Progress) -> Given:
         raise InvalidArgument(
             f"weights must be finite, those of {broken[0]} in {settings.weights} are not: train the network anew"
         )
-    images = images or _images(settings, pixels, seed, progress)
+    seed = _seed_of(settings, about)
+    images = load(
+        settings.data, resolution=pixels, seed=seed,
+        progress=lambda done, total: progress.update(done / max(1, total), "reading images"),
+    )  # fmt: skip
     if len(images.classes) != spec.classes:
         raise InvalidArgument(
             f"the network tells {spec.classes} classes apart and the data have {len(images.classes)}: give the data "
@@ -97,13 +97,6 @@ def _seed_of(settings: Settings, about: dict[str, Any]) -> int:
             "would test it on images that its weights have seen; leave --seed out"
         )
     return seed
-
-
-def _images(settings: Settings, pixels: int, seed: int, progress: Progress) -> Dataset:
-    return load(
-        settings.data, resolution=pixels, seed=seed,
-        progress=lambda done, total: progress.update(done / max(1, total), "reading images"),
-    )  # fmt: skip
 
 
 def _check_pixels(spec: NetworkSpec, pixels: int) -> None:

@@ -212,7 +212,7 @@ class Job:
         done = path.with_suffix(".done.json")
         if done.exists() and path.exists():
             kept = read_json(done)
-            if kept.get("key") == key:
+            if {"epoch_images": self.recipe.epoch_images, **kept.get("key", {})} == key:  # older ones know no other
                 self._clear(stem)
                 result: dict[str, Any] = self._result(budget, found, path.with_suffix(".json")) | kept["result"]
                 return result

@@ -2,7 +2,13 @@
 
 from searchspace.nn.build import Network, build, untrained
 from searchspace.nn.fold import fold_batch_norm
-from searchspace.nn.published import load_published, load_weights, published_conventions, to_published
+from searchspace.nn.published import (
+    load_published,
+    load_weights,
+    published_conventions,
+    to_published,
+    weights_classes,
+)
 from searchspace.nn.trace import TracedNetwork, trace
 from searchspace.nn.weights_file import network_bytes, read_about, read_weights, weights_bytes
 
@@ -21,4 +27,5 @@ __all__ = [
     "trace",
     "untrained",
     "weights_bytes",
+    "weights_classes",
 ]

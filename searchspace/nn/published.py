@@ -74,11 +74,24 @@ def load_weights(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> Network
     The conventions are the spec's.
     """
 
-    def own(candidate: NetworkSpec) -> tuple[Network, Entries]:
-        network = _skeleton(candidate)
-        return network, {key: _Entry(key, tuple(tensor.shape)) for key, tensor in network.state_dict().items()}
+    return _load(spec, state_dict, _own, source="weights")
 
-    return _load(spec, state_dict, own, source="weights")
+
+def weights_classes(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> int:
+    """How many classes weights under our own names tell apart; the spec's number where they differ in more than that
+    (`load_weights` then says in what)."""
+    for candidate in chain((spec,), siblings(spec)):
+        _, entries = _own(candidate)
+        missing, left, wrong = _faults(state_dict, entries)
+        classes = None if missing or left else _other_classes(state_dict, entries, set(wrong))
+        if classes:
+            return classes
+    return spec.classes
+
+
+def _own(spec: NetworkSpec) -> tuple[Network, Entries]:
+    network = _skeleton(spec)
+    return network, {key: _Entry(key, tuple(tensor.shape)) for key, tensor in network.state_dict().items()}
 
 
 def to_published(module: Network, implementation: str) -> dict[str, Tensor]:
@@ -166,11 +179,7 @@ def _load(
 
 def _misfit(state: Mapping[str, Tensor], entries: Entries) -> str:
     """What keeps `state` from being `entries` and what to do about it; nothing for a perfect fit."""
-    missing = [key for key in entries if key not in state and not key.endswith(_COUNTER)]
-    left = [key for key in state if key not in entries]
-    wrong = {
-        key: said for key, entry in entries.items() if key in state and (said := _mistake(key, state[key], entry.shape))
-    }
+    missing, left, wrong = _faults(state, entries)
     if not (missing or left or wrong):
         return ""
     found = (("missing", missing), ("wrong", list(wrong.values())), ("left over", left))
@@ -179,6 +188,16 @@ def _misfit(state: Mapping[str, Tensor], entries: Entries) -> str:
         f". Give the file's number of classes: spec.with_classes({classes}) (--classes {classes})" if classes else
         ". Give the very network that was saved (name, width, depth, classes) and the implementation that saved it"
     )  # fmt: skip
+
+
+def _faults(state: Mapping[str, Tensor], entries: Entries) -> tuple[list[str], list[str], dict[str, str]]:
+    """(entries that are missing, keys that are left over, what is wrong with which entry)."""
+    missing = [key for key in entries if key not in state and not key.endswith(_COUNTER)]
+    left = [key for key in state if key not in entries]
+    wrong = {
+        key: said for key, entry in entries.items() if key in state and (said := _mistake(key, state[key], entry.shape))
+    }
+    return missing, left, wrong
 
 
 def _mistake(key: str, value: object, shape: tuple[int, ...]) -> str:

@@ -35,7 +35,7 @@ def parser() -> CommandParser:
     cli = CommandParser(
         "python -m studies.benchmarks.latency_contract", description=__doc__ or "",
         epilog="asked: at least 38 of 40 winners within their budget, and the median winner at 93 % of it or more. "
-        "About 35 minutes on a quiet machine.",
+        "About 45 minutes on a quiet machine.",
     )  # fmt: skip
     add = cli.add_argument
     add("--searches", type=integer, default=40, metavar="N", help="default: %(default)s")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from searchspace.template import Template
 
 WIDTHS = [step / 200 for step in range(20, 201)]
+AS_PREDICTED = 0.5  # confidence: the other arms are held to the prediction itself, too
 Row = dict[str, Any]
 
 
@@ -100,9 +101,6 @@ def width_for(template: "Template", cost: "Callable[[NetworkSpec], float]", budg
     if not fitting:
         raise InfeasibleBudget(f"no width multiplier of {WIDTHS[0]:g} or more brings {template.name} to {budget:g}")
     return max(fitting, key=lambda pair: pair[0])[1]
-
-
-AS_PREDICTED = 0.5  # the others are held to the prediction itself, too
 
 
 class _Late(Exception):

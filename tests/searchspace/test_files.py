@@ -2,12 +2,14 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from searchspace.errors import StorageError
-from searchspace.files import atomic_path, read_json, write_atomic
+from searchspace.files import atomic_path, read_json, remove_left_over, write_atomic
 
 
 def test_text_and_bytes_arrive_whole_and_folders_are_made(tmp_path: Path) -> None:
@@ -96,3 +98,19 @@ def test_damaged_json_names_the_file_and_the_next_step_and_stays(tmp_path: Path,
 def test_missing_json_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot read"):
         read_json(tmp_path / "none.json")
+
+
+def test_what_a_killed_writer_left_goes_and_nothing_else(tmp_path: Path) -> None:
+    writer = (
+        "import os, signal, sys; from pathlib import Path; from searchspace.files import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    for name in ("below/a.safetensors", "b.json", "c"):
+        subprocess.run([sys.executable, "-c", writer, str(tmp_path / name)], check=False)
+    left = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(left) == 3
+    (tmp_path / ".mine.tmp.txt").touch()
+    with atomic_path(tmp_path / "d") as living:
+        remove_left_over(tmp_path)
+        assert living.exists()
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {".mine.tmp.txt", "d"}

@@ -34,6 +34,7 @@ from searchspace.nn import (
     load_weights,
     published_conventions,
     to_published,
+    weights_classes,
 )
 from searchspace.spec import Conventions, NetworkSpec, Stage
 from searchspace.zoo.variants import siblings
@@ -457,3 +458,11 @@ def test_weights_under_our_own_names_are_as_strict() -> None:
     assert equal(load_weights(SPEC, network.state_dict()).state_dict(), network.state_dict())
     with pytest.raises(InvalidArgument, match=r"these are not weights of .*: missing: stem\.0\.conv\.weight, "):
         load_weights(SPEC, filled(SPEC, "torchvision"))
+
+
+def test_the_classes_of_weights_are_told_where_nothing_else_differs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    assert weights_classes(SPEC, build(SPEC.with_classes(9), generator=generator).state_dict()) == 9
+    assert weights_classes(SPEC, build(SPEC, generator=generator).state_dict()) == SPEC.classes
+    other = zoo.get("mobilenet_v2", classes=9, width=0.5)
+    assert weights_classes(SPEC, build(other, generator=generator).state_dict()) == SPEC.classes

@@ -12,11 +12,15 @@ import pytest
 import torch
 
 import studies
+from search.console import Progress
+from search.latency.cache import Cache
 from search.latency.runtimes.eager import Eager
 from search.netadapt.__main__ import main
+from search.netadapt.given import table_of
 from search.netadapt.history import History, Iteration
 from search.netadapt.job import _replayed
 from search.netadapt.refine import Refiner
+from search.netadapt.settings import Settings
 from search.netadapt.timing import DeviceTimer
 from search.netadapt.tune import Serial, Workers, short_recipe
 from search.netadapt.variants import variants
@@ -144,6 +148,50 @@ def test_a_published_networks_weights_are_of_the_datas_classes(place: Path, caps
     )
     assert "of it used" in capsys.readouterr().out
     assert studies.best("v3").spec.classes == 10
+
+
+def test_a_published_networks_weights_of_other_classes_than_the_data_are_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = build(zoo.get("mobilenet_v3_small"), generator=torch.Generator().manual_seed(0))
+    (place / "imagenet.safetensors").write_bytes(network_bytes(network, {}))
+    line = ["--network", "mobilenet_v3_small", "--weights", "imagenet.safetensors", "--budget-macs", "40e6"]
+    assert main([*line, *QUICK, "--proxy-resolution", "32"]) == 2
+    assert "the network tells 1000 classes apart and the data have 10" in capsys.readouterr().err
+
+
+def test_what_an_older_version_finished_is_not_trained_again(
+    best: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its record knows no --epoch-images."""
+    budget = str(0.9 * macs(read_spec(best)))
+    line = ["--network", str(best), "--budget-macs", budget, *QUICK, "--study", "old"]
+    assert main(line) == 0
+    done = place / "studies" / "old" / "best.done.json"
+    kept = json.loads(done.read_text())
+    del kept["key"]["epoch_images"]
+    done.write_text(json.dumps(kept))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.netadapt.job.train", None)
+        assert main(line) == 0
+    assert main([*line, "--epoch-images", "64"]) == 0
+    assert "1 epochs of 64 images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("pixels", "has"), [(64, True), (96, False)])
+def test_the_table_is_that_of_the_networks_own_resolution_if_there_is_one(
+    pixels: int, has: bool, best: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a search at that resolution leaves it behind; else of 224 px."""
+    monkeypatch.setenv("PHINAS_CACHE", str(place / "tables"))
+    spec = read_spec(best).with_resolution(64)
+    identity = Eager().identity(64)
+    Cache(place / "tables", identity, note=lambda _: None).save(replace(phone(spec), identity=identity))
+    asked: list[int] = []
+    monkeypatch.setattr("search.netadapt.given.table_for", lambda space, **_: asked.append(space.resolution))
+    settings = Settings(network=best, weights=best.with_suffix(".safetensors"), unit="ms", budgets=(3.0,))
+    table_of(settings, spec.with_resolution(pixels), Progress(lambda: None, quiet=True))
+    assert asked == [64 if has else 224]
 
 
 def test_an_epoch_of_the_long_training_is_as_many_images_as_asked_for(

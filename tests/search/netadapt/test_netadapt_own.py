@@ -8,11 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from search.data import Dataset, load
+from search.latency.measure import Measurement
+from search.latency.runtimes.eager import Eager
 from search.netadapt.costing import Costing
 from search.netadapt.own import prune_module
 from search.netadapt.timing import DeviceTimer, Timing
 from search.train import TrainingDiverged, train
+from searchspace.cost import layer_params_macs
 from searchspace.errors import InfeasibleBudget, InvalidArgument, UnsupportedModule
+from searchspace.latency import Correction, LatencyTable
 from searchspace.nn.trace import trace
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -95,6 +99,45 @@ def test_a_cut_whose_training_diverges_is_not_taken_and_the_descent_goes_on(
         short_steps=2, shortlist=1, validation_images=50,
     )  # fmt: skip
     assert found.steps[-1].cost <= 0.9 * cost
+
+
+def test_by_a_table_of_this_machine_a_module_is_timed_and_ends_where_it_measures_within_the_budget(
+    images: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device takes a tenth more than the table says."""
+    graph = trace(Own().eval(), resolution=32).graph
+    kernels = {layer.signature: 1e-3 + 1e-6 * layer_params_macs(layer)[1] for layer in graph.layers}
+    for part in (0.25, 0.5, 0.75):  # so that kernels of other channels are estimated
+        for layer in graph.layers:
+            small = layer._replace(in_shape=(max(3, round(part * layer.in_shape[0])), *layer.in_shape[1:]))
+            kernels.setdefault(small.signature, 1e-3 + 1e-6 * layer_params_macs(small)[1])
+    table = LatencyTable(Eager().identity(32), 1.0, kernels, Correction(1.0, 0.0, 0.03))
+    costing, timed = Costing("ms", table), 0
+
+    class Device:
+        def __init__(self, of: LatencyTable, *, seed: int) -> None:
+            assert of is table
+
+        def modules(self, before: nn.Module, after: nn.Module, resolution: int) -> Timing:
+            nonlocal timed
+            timed += 1
+            return Timing(1.0, 0.9, 0.9, 0.9, 0.9, 12)
+
+        def module(self, module: nn.Module, resolution: int) -> Measurement:
+            ms = 1.1 * costing.of(trace(module, resolution=resolution).graph)
+            return Measurement(latency_ms=ms, low_ms=ms, high_ms=ms, rounds=9, raw_median_ms=ms, noisy=False)
+
+    monkeypatch.setattr("search.netadapt.own.DeviceTimer", Device)
+    budget, said = 0.9 * costing.of(graph), list[str]()
+    found = prune_module(
+        Own(), train=images.train, validation=images.validation, costing=costing, budget=budget, resolution=32,
+        short_steps=0, shortlist=1, validation_images=50, line=said.append,
+    )  # fmt: skip
+    assert found.measured is not None
+    assert found.measured.latency_ms <= budget
+    assert any("a little over the budget" in text for text in said)
+    assert timed >= len(found.steps) > 0
+    assert all(step.timing for step in found.steps)
 
 
 def test_a_budget_out_of_reach_and_a_module_that_cannot_be_read_are_refused(images: Dataset, tmp_path: Path) -> None:

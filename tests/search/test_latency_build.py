@@ -19,7 +19,7 @@ from search.latency.check import check, networks_to_check
 from search.latency.groups import turns_of
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
-from search.latency.measure import measure, measure_here
+from search.latency.measure import MOOD, measure, measure_here
 from search.latency.pace import USUAL
 from search.latency.reference import REFERENCE
 from searchspace import zoo
@@ -145,10 +145,18 @@ def test_what_is_slow_beside_a_slow_reference_by_less_is_stated_as_on_the_quiet_
     assert wider.latency_ms(lower(new)) == pytest.approx(truth_ms(new) * unit, rel=0.02)
 
 
+def test_the_interval_of_a_measurement_leaves_room_for_another_moment(tmp_path: Path) -> None:
+    table = table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    (one,) = measure(networks(SPACE, 1), table=table, runtime=Machine())  # which never varies
+    assert one.high_ms / one.latency_ms - 1 == pytest.approx(1.96 * MOOD, rel=1e-3)
+    assert one.standard_error == pytest.approx(MOOD, rel=1e-3)
+    assert not one.noisy
+
+
 def test_a_device_without_a_table_learns_the_drift_from_what_it_measures(tmp_path: Path) -> None:
     few, many = networks(SPACE, 2), networks(SPACE, 12)
-    for specs, drift in ((few, USUAL), (many, 0.15)):
-        machine = Machine(drift=0.05, lag=0.15)
+    for specs, drift in ((few, USUAL), (many, 0.08)):
+        machine = Machine(drift=0.05, lag=0.08)
         _, pace = measure_here(specs, cache_dir=tmp_path, runtime=machine, seconds=0.5)
         assert pace.drift == pytest.approx(drift, abs=0.02)
 

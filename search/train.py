@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from search.augment import Augmentation, augmented, normalise
+from search.graphed import FEWEST_STEPS, GraphedStep, Step
 from searchspace.errors import PhinasError
 from searchspace.files import write_atomic
 from searchspace.nn.layers import InvertedResidual, ShuffleUnitModule
@@ -171,9 +172,10 @@ def train(
         each = _steps_per_epoch(len(train), recipe)
         on_step(len(state.history) * each, recipe.epochs * each)
     seconds_before = state.seconds
+    take = _step_of(state, recipe, len(train), place)
     for epoch in range(len(state.history), recipe.epochs):
         with _global_randomness(_seed(seed, "dropout", epoch), place):
-            _epoch(state, *data, recipe, epoch, seed, on_step)
+            _epoch(state, take, *data, recipe, epoch, seed, on_step)
         last = epoch + 1 == recipe.epochs or (deadline is not None and deadline())
         some = len(validation) if last else recipe.epoch_validation
         with _ema_weights(state, data[0]):
@@ -292,9 +294,21 @@ def _resumed(state: _State, path: Path, key: str, recipe: Recipe) -> _State:
     return _start(state.module, recipe)
 
 
+def _step_of(state: _State, recipe: Recipe, images: int, place: torch.device) -> Step:
+    """One step of this training: on a GPU, where there are many to come, as a graph."""
+    step = partial(_step, state, recipe)
+    steps = _steps_per_epoch(images, recipe) * (recipe.epochs - len(state.history))
+    if place.type != "cuda" or steps < FEWEST_STEPS:
+        return step
+    for group in state.optimizer.param_groups:
+        group["lr"] = torch.zeros((), device=place)
+    return GraphedStep(step)
+
+
 def _epoch(
-    state: _State, pixels: Tensor, labels: Tensor, recipe: Recipe, epoch: int, seed: int, on_step: OnStep | None
-) -> None:
+    state: _State, take: Step, pixels: Tensor, labels: Tensor, recipe: Recipe, epoch: int, seed: int,
+    on_step: OnStep | None,
+) -> None:  # fmt: skip
     size = min(recipe.batch_size, len(labels))
     per_epoch = _steps_per_epoch(len(labels), recipe)
     steps = per_epoch * recipe.epochs
@@ -304,10 +318,13 @@ def _epoch(
     for step in range(epoch * per_epoch, (epoch + 1) * per_epoch):
         rate = learning_rate(step, steps, recipe)
         for group in state.optimizer.param_groups:
-            group["lr"] = rate
+            if isinstance(take, GraphedStep):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
         chosen = _batch(len(labels), size, step, seed).to(labels.device, non_blocking=True)
         images = augmented(pixels, chosen, augmentation, generator=generator)
-        loss = _step(state, images, labels[chosen], recipe)
+        loss = take(images, labels[chosen])
         looks = loss.device.type == "cpu" or step % _LOSS_LOOKS == 0 or (step + 1) % per_epoch == 0
         if looks and not math.isfinite(loss):
             raise TrainingDiverged(
@@ -335,7 +352,7 @@ def _order(images: int, seed: int, number: int) -> Tensor:
     return torch.randperm(images, generator=torch.Generator().manual_seed(_seed(seed, "order", number)))
 
 
-def _step(state: _State, images: Tensor, target: Tensor, recipe: Recipe) -> Tensor:
+def _step(state: _State, recipe: Recipe, images: Tensor, target: Tensor) -> Tensor:
     """One step of SGD; the loss before it, not waited for."""
     with _precision(images.device):
         logits = state.module(images)

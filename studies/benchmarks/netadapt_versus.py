@@ -50,7 +50,7 @@ SMOKE = {
     "data": "digits", "seeds": 1, "pixels": 32, "epochs": 1, "fine": 1, "batch": 32, "train_images": 320,
     "short_steps": 2, "shortlist": 1, "images": 100, "step": 0.2,
 }  # fmt: skip
-TRIAL_STEPS = 60
+TRIAL_STEPS = 150
 TRIAL_WAIT_S = 120.0
 FILL = 0.85  # of the time: what the trial makes the epochs for
 SHORT_OVERHEAD = 2.0  # times the steps of a short training: its evaluations, and the screening
@@ -171,7 +171,7 @@ def about_of(args: Namespace, images: "Dataset") -> dict[str, Any]:
     settings = {name: value for name, value in vars(args).items() if name not in free}
     return {
         **settings,
-        "arms": ARMS,
+        "arms": list(ARMS),
         "networks": networks,
         "data": images.fingerprint,
         "recipe": asdict(recipe_of(args, 0)),

@@ -1,6 +1,7 @@
 """Training: the same result from the same seed, also across a cut; clear errors; honest accuracies."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from search.data import Split
 from search.train import Outcome, Recipe, TrainingDiverged, evaluate, learning_rate, train, wilson_interval
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.nn import build
+from searchspace.zoo import get
 
 RECIPE = Recipe(epochs=3, batch_size=8, epoch_images=64, epoch_validation=30)
 
@@ -220,3 +222,25 @@ def test_wilson_interval_holds_the_fraction_and_stays_a_fraction(count: int, sha
     low, high = wilson_interval(fraction, count, confidence)
     assert 0 <= low <= fraction + 1e-12
     assert fraction - 1e-12 <= high <= 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_steps_in_one_graph_are_the_steps_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = Split(np.repeat(np.repeat(TRAIN.pixels, 4, 1), 4, 2), TRAIN.labels)
+    spec = get("mobilenet_v2", classes=2, resolution=64, width=0.5)
+    recipe = Recipe(epochs=4, batch_size=16, epoch_images=80, learning_rate=0.01)
+    ends = []
+    for fewest, cut in ((10**9, False), (1, False), (1, True)):  # one by one, in one graph, and cut off between
+        monkeypatch.setattr("search.train.FEWEST_STEPS", fewest)
+        network = build(spec, generator=torch.Generator().manual_seed(0))
+        path = tmp_path / f"{fewest}{cut}.ckpt"
+        fit = partial(train, train=images, validation=images, recipe=recipe, seed=7, checkpoint=path)
+        if cut:
+            fit(build(spec, generator=torch.Generator().manual_seed(0)), deadline=lambda: True)
+        fit(network)
+        ends.append(torch.cat([value.flatten() for value in network.parameters()]))
+    start = torch.cat([p.flatten() for p in build(spec, generator=torch.Generator().manual_seed(0)).parameters()])
+    moved = (ends[0] - start).norm()
+    assert moved > 0.5
+    for other in ends[1:]:
+        assert (other - ends[0]).norm() < 0.1 * moved  # bf16, and sums in any order

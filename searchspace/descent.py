@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from searchspace.blocks import Block, MBConv, SeparableConv, ShuffleUnit, ShuffleUnitV2
+from searchspace.blocks import (
+    Block,
+    ConvBN,
+    Fire,
+    MBConv,
+    SeparableConv,
+    ShuffleUnit,
+    ShuffleUnitV2,
+    out_channels,
+)
 from searchspace.coupling import Cell, ChannelGroup, Place, coupling, is_dealt, narrow
 from searchspace.errors import InvalidArgument
 from searchspace.graph import Graph, Layer, lower
@@ -17,6 +26,7 @@ from searchspace.spec import NetworkSpec, Stage
 from searchspace.unit_maps import Maps, Side, unit_maps
 
 SMALLEST_KERNEL = 3
+_REMOVABLE = (MBConv, SeparableConv, ConvBN, Fire, ShuffleUnit)
 CRITERIA = ("l2", "bn", "taylor")  # which channels stay: searchspace.nn.descend.scores
 Scores = Sequence[float]
 
@@ -149,14 +159,16 @@ def shrink_kernel(spec: NetworkSpec) -> Iterator[tuple[str, Callable[[], Step]]]
 
 
 def remove_block(spec: NetworkSpec) -> Iterator[tuple[str, Callable[[], Step]]]:
-    """(block's name, its step) for every block with a residual sum that is not alone in its stage: the network without
-    it. Its input takes its place."""
-    for stage in spec.stages:
-        for index, block in enumerate(stage.blocks):
-            residual = isinstance(block, (MBConv, SeparableConv)) and block.skip
-            if len(stage.blocks) > 1 and (residual or (isinstance(block, ShuffleUnit) and block.stride == 1)):
-                where = f"{stage.name}.{index}"
-                yield where, partial(_without, spec, where, None)
+    """(block's name, its step) for every block whose output has the shape of its input and that is not alone in its
+    stage: the network without it. Its input takes its place, as it does in a residual sum with nothing to add.
+
+    Units of ShuffleNet V2, which hand half of their channels on to other places, stay.
+    """
+    alone = {f"{stage.name}.0" for stage in spec.stages if len(stage.blocks) == 1}
+    for where, channels, block in spec.walk():
+        keeps_shape = getattr(block, "stride", 1) == 1 and out_channels(block, channels) == channels
+        if keeps_shape and where not in alone and isinstance(block, _REMOVABLE):
+            yield where, partial(_without, spec, where, None)
 
 
 def _without(spec: NetworkSpec, where: str, block: Block | None) -> Step:

@@ -160,6 +160,20 @@ def test_a_kernel_shrinks_to_its_middle_and_a_block_leaves_its_input() -> None:
         close(descend(network, make())(images(spec)), network(images(spec)), 1e-5)
 
 
+@pytest.mark.parametrize(("name", "removable"), [("mobilenet_v1", 8), ("squeezenet1_1", 4), ("shufflenet_v2", 0)])
+def test_a_block_without_a_sum_goes_where_its_output_has_the_shape_of_its_input(name: str, removable: int) -> None:
+    spec = small(name)
+    offers = list(remove_block(spec))
+    assert len(offers) == removable
+    for where, make in offers:
+        network = lively(spec)
+        shorter = descend(network, make())
+        stage, _, number = where.rpartition(".")
+        network.get_submodule(stage)[int(number)] = torch.nn.Identity()  # type: ignore[operator]
+        with torch.inference_mode():
+            close(shorter(images(spec)), network(images(spec)), 1e-5)
+
+
 def test_a_dropped_se_block_leaves_its_mean_gate_behind() -> None:
     spec = small("mobilenet_v3_small")
     network = lively(spec)

@@ -2,7 +2,8 @@
 
 One recipe for all candidates: warm-up and cosine decay, label smoothing, an exponential moving average of the
 weights (EMA), batched augmentation. float32 and channels-last on a CPU; CUDA if there is one, with bf16 where it has
-it. Same seed, threads and machine: same result, bit for bit, also across a cut.
+it, the steps of longer trainings as one CUDA graph. On a CPU same seed, threads and machine: same result, bit for bit,
+also across a cut.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from search.latency.cache import Cache, Note, Unfinished, default_dir
-from search.latency.groups import Subject, groups, turns_of
+from search.latency.groups import Subject, Timers, groups, layers_of, turns_of
 from search.latency.interleave import Interleaver, Runtime, Timer
 from search.latency.kernels import PlacedBlock, bags, blocks_of, cover, placed_blocks, signatures
 from search.latency.pace import BUSY, Pace, pace_of
@@ -169,27 +169,27 @@ def _measure(
     budget_s: float | None, rounds: int,
 ) -> None:  # fmt: skip
     """Take `rounds` readings of every subject, or as many as the budget allows, at least FEWEST_ROUNDS. What an
-    interrupted measurement has taken before counts."""
+    interrupted measurement has taken before counts. A group has the time of its share of the layers."""
     turns = turns_of(groups(subjects, apart))
-    started, share = time.monotonic() - unfinished.spent_s, 1 / len(turns)
-    for number, (group, asked) in enumerate(turns):
-        deadline = math.inf if budget_s is None else started + budget_s * (number + 1) * share
+    layers = [sum(len(layers_of(subjects[index])) for index in group) for group, _ in turns]
+    made, reference = Timers(subjects, lambda index: _timer(runtime, subjects[index])), runtime.network(REFERENCE)
+    started, before = time.monotonic() - unfinished.spent_s, 0.0
+    for (group, asked), own in zip(turns, layers, strict=True):
+        share = own / sum(layers)
+        deadline = math.inf if budget_s is None else started + budget_s * (before + share)
 
         def enough(group: list[int] = group, deadline: float = deadline, asked: float = asked) -> bool:
             done = unfinished.rounds(group)
             return done >= asked * rounds or (done >= asked * FEWEST_ROUNDS and time.monotonic() > deadline)
 
-        def report(fraction: float, what: str, *, number: int = number) -> None:
-            progress((number + fraction) * share, what)
+        def report(fraction: float, what: str, *, before: float = before, share: float = share) -> None:
+            progress(before + fraction * share, what)
 
+        before += share
         if enough():
             continue
-
-        timers = []
-        for done, index in enumerate(group):
-            report(PREPARED * done / len(group), "preparing to measure this machine")
-            timers.append(_timer(runtime, subjects[index]))
-        interleaver = Interleaver(runtime.network(REFERENCE), seed=seed + unfinished.rounds(group))
+        timers = made.of(group, lambda done, tell=report: tell(PREPARED * done, "preparing to measure this machine"))
+        interleaver = Interleaver(reference, seed=seed + unfinished.rounds(group))
         began = time.monotonic()
         with runtime.quiet():
             interleaver.warm(timers)

@@ -1,7 +1,8 @@
 """What is timed in turn: so much at a time that the machine treats it as it treats one network by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
 from searchspace.cost import layer_params_macs
 from searchspace.graph import Layer, Signature, lower
@@ -27,14 +28,45 @@ def layers_of(subject: Subject) -> Sequence[Layer]:
     return [layer for block in subject for layer in block.layers]
 
 
+def bytes_of(subject: Subject) -> int:
+    """Those of its weights."""
+    return 4 * sum(layer_params_macs(layer)[0] for layer in layers_of(subject))
+
+
+class Timers:
+    """The timers of groups. They stay from one turn to the next where all that are there hold no more than GROUP_BYTES
+    of weights: making those of a table's subjects takes as long as all that is measured."""
+
+    def __init__(self, subjects: Sequence[Subject], make: Callable[[int], Timer]) -> None:
+        """make(index): the timer of a subject."""
+        self._make = make
+        self._bytes = [bytes_of(subject) for subject in subjects]
+        self._made: dict[tuple[int, ...], list[Timer]] = {}
+
+    def of(self, group: Sequence[int], progress: Callable[[float], None] = lambda share: None) -> list[Timer]:
+        """Those of a group, made where they are not there."""
+        key = tuple(group)
+        if key not in self._made:
+            while self._made and self._held(key) > GROUP_BYTES:
+                self._made.popitem()  # the latest is needed last
+            timers = []
+            for done, index in enumerate(group):
+                progress(done / len(group))
+                timers.append(self._make(index))
+            self._made[key] = timers
+        return self._made[key]
+
+    def _held(self, more: Sequence[int]) -> int:
+        return sum(self._bytes[index] for group in (*self._made, more) for index in group)
+
+
 def groups(subjects: Sequence[Subject], apart: int | None = None) -> list[list[int]]:
     """Subjects (by place, in order) of no more than GROUP_BYTES of weights and GROUP_KERNELS kernels together, or one
     of more by itself; those from place `apart` on are in groups of their own."""
     found: list[list[int]] = [[]]
     held, kernels = 0, set[Signature]()
     for index, subject in enumerate(subjects):
-        layers = layers_of(subject)
-        size, own = 4 * sum(layer_params_macs(layer)[0] for layer in layers), {layer.signature for layer in layers}
+        size, own = bytes_of(subject), {layer.signature for layer in layers_of(subject)}
         full = held + size > GROUP_BYTES or len(kernels | own) > GROUP_KERNELS
         if found[-1] and (full or index == apart):
             found.append([])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.latency.cache import Cache, Note, default_dir
-from search.latency.groups import groups, turns_of
+from search.latency.groups import Timers, groups, turns_of
 from search.latency.interleave import Interleaver, Reading, Runtime, Timer
 from search.latency.pace import BUSY, USUAL, Pace, drift_of, pace_of
 from search.latency.reference import REFERENCE, RESOLUTION
@@ -131,6 +131,7 @@ def _readings(
     group are interleaved; each group gets the time of its networks, in several turns where there are more groups."""
     found: list[list[Reading]] = [[] for _ in specs]
     turns = turns_of(groups(specs)) if specs else []
+    made, reference = Timers(specs, lambda index: makers[index]()), runtime.network(REFERENCE)
     done, whole = 0, sum(len(group) for group, _ in turns)
     for number, (group, asked) in enumerate(turns):
 
@@ -138,10 +139,9 @@ def _readings(
             if progress:
                 progress((done + count * fraction) / whole, what)
 
-        timers = [makers[index]() for index in group]
         fewest, left = (math.ceil(asked * count) - len(found[group[0]]) for count in (FEWEST_ROUNDS, most))
-        rounds = _rounds(timers, runtime, seconds * len(group) / whole, told, max(1, fewest), left, seed=number)
-        del timers  # before the next group's are made
+        interleaver, own_s = Interleaver(reference, seed=number), seconds * len(group) / whole
+        rounds = _rounds(made.of(group), interleaver, runtime, own_s, told, max(1, fewest), left)
         done += len(group)
         for place, index in enumerate(group):
             found[index] += [each[place] for each in rounds]
@@ -149,10 +149,10 @@ def _readings(
 
 
 def _rounds(
-    timers: Sequence[Timer], runtime: Runtime, seconds: float, progress: Progress, fewest: int, most: int, *, seed: int
-) -> list[list[Reading]]:
+    timers: Sequence[Timer], interleaver: Interleaver, runtime: Runtime, seconds: float, progress: Progress,
+    fewest: int, most: int,
+) -> list[list[Reading]]:  # fmt: skip
     """Rounds of one reading a timer."""
-    interleaver = Interleaver(runtime.network(REFERENCE), seed=seed)
     readings: list[list[Reading]] = []
     with runtime.quiet():
         interleaver.warm(timers)

@@ -16,7 +16,7 @@ import pytest
 from search.latency.build import FEWEST_ROUNDS, ROUNDS, table_for
 from search.latency.cache import Unfinished
 from search.latency.check import check, networks_to_check
-from search.latency.groups import turns_of
+from search.latency.groups import Timers, bytes_of, turns_of
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
 from search.latency.measure import MOOD, measure, measure_here
@@ -476,3 +476,21 @@ def test_networks_of_several_groups_have_at_most_the_rounds_asked_for(
         found, _ = measure_here(specs, cache_dir=tmp_path, seconds=seconds, runtime=Machine(), rounds=most)
         assert [one.rounds for one in found] == [rounds] * 4
         assert [one.latency_ms for one in found] == pytest.approx([truth_ms(spec) for spec in specs], rel=1e-3)
+
+
+def test_timers_stay_for_the_next_turn_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = networks(SPACE, 4)
+    most = sum(map(bytes_of, specs[:3]))
+    monkeypatch.setattr("search.latency.groups.GROUP_BYTES", most)
+    made: list[int] = []
+
+    def make(index: int) -> Callable[[], list[int]]:
+        made.append(index)
+        return lambda: [index]
+
+    timers, parts = Timers(specs, make), [[0], [1], [2], [3]]
+    for _ in range(2):
+        for group in parts:
+            assert [timer() for timer in timers.of(group)] == [group]
+    assert made[:4] == [0, 1, 2, 3]
+    assert made[4:] == [2, 3]  # the earliest ones, which are needed first, stay

@@ -52,8 +52,9 @@ class Measurement:
 
     @property
     def standard_error(self) -> float:
-        """That of the latency, as a share of it."""
-        return (self.high_ms - self.low_ms) / (2 * 1.96 * self.latency_ms)
+        """That of the median, as a share of it: what another moment would say is not in it."""
+        whole = (self.high_ms - self.low_ms) / (2 * 1.96 * self.latency_ms)
+        return math.sqrt(max(0.0, whole**2 - MOOD**2))
 
 
 def measure(

@@ -1,7 +1,9 @@
 """LatencyTable: prediction is a sum, a missing kernel is an error, files come back as they were or are refused."""
 
 import json
+import math
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -9,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searchspace.errors import InvalidTable, MissingLatency
-from searchspace.graph import lower
-from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable, identity_key
+from searchspace.estimate import Estimate
+from searchspace.graph import Layer, lower
+from searchspace.latency import SCHEMA, SHARED, Correction, Identity, LatencyTable, identity_key
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.spec import NetworkSpec
 
@@ -129,3 +132,19 @@ def test_an_interval_holds_the_prediction_and_widens_with_error_and_confidence(e
     assert (low < ms < high) == (error > 0)
     # The one-sided limit of 95 % is the upper end of the 90 % interval.
     assert table.limit_ms(high, 0.95) == pytest.approx(ms)
+
+
+def test_errors_of_estimated_kernels_are_shared_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    class TenPercent:
+        def estimate(self, layer: Layer) -> Estimate:
+            return Estimate(1.0, 0.1)
+
+    monkeypatch.setattr(LatencyTable, "_estimator", TenPercent())
+    space = mnasnet_space(resolution=64)
+    graph = lower(space.spec(space.corner("largest")))
+    found = LatencyTable(IDENTITY, 5.0, {}, Correction(1.0, 0.0, 0.0)).predict(graph)
+    errors = [0.1 * count for count in Counter(layer.signature for layer in graph.layers).values()]
+    alone, together = math.hypot(*errors), sum(errors)
+    deviation = (1 - found.latency_ms / found.high_ms) * len(graph.layers) / 1.645
+    assert deviation == pytest.approx(math.sqrt((1 - SHARED) * alone**2 + SHARED * together**2), rel=1e-3)
+    assert alone < deviation < together

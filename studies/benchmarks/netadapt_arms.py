@@ -141,8 +141,8 @@ class Pair:
             base = self._base()
             short = self._netadapt(base)
             more = math.ceil(short)
-            self._width(more)
             self._torch_pruning("torch-pruning", base, 0)
+            self._width(more)
             self._torch_pruning("torch-pruning+", base, more)
         except _Late:
             self._tell("ends here: the time is over")

@@ -93,6 +93,13 @@ def test_an_arm_that_the_time_cut_off_counts_for_nothing_and_is_done_again(tmp_p
     assert one.results.get("small", 0, "base") is None
 
 
+def test_what_defines_the_study_is_the_same_when_it_is_read_back(tmp_path: Path) -> None:
+    about = netadapt_versus.about_of(pair(tmp_path).args, images())
+    with Results(tmp_path / "new.json", about).changed():
+        pass
+    Results(tmp_path / "new.json", about)  # a study of other settings is refused
+
+
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0"])
 def test_a_module_that_is_not_pruned_reads_back_as_its_spec(name: str) -> None:
     spec = zoo.get(name)

@@ -24,8 +24,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from search import graphed
 from search.augment import Augmentation, augmented, normalise
-from search.graphed import FEWEST_STEPS, GraphedStep, Step
+from search.graphed import GraphedStep, Step
 from searchspace.errors import PhinasError
 from searchspace.files import write_atomic
 from searchspace.nn.layers import InvertedResidual, ShuffleUnitModule
@@ -299,7 +300,7 @@ def _step_of(state: _State, recipe: Recipe, images: int, place: torch.device) ->
     """One step of this training: on a GPU, where there are many to come, as a graph."""
     step = partial(_step, state, recipe)
     steps = _steps_per_epoch(images, recipe) * (recipe.epochs - len(state.history))
-    if place.type != "cuda" or steps < FEWEST_STEPS:
+    if place.type != "cuda" or steps < graphed.FEWEST_STEPS:
         return step
     for group in state.optimizer.param_groups:
         group["lr"] = torch.zeros((), device=place)

@@ -185,10 +185,13 @@ def _measure(
         def report(fraction: float, what: str, *, before: float = before, share: float = share) -> None:
             progress(before + fraction * share, what)
 
+        def prepared(fraction: float, *, report: Progress = report) -> None:
+            report(PREPARED * fraction, "preparing to measure this machine")
+
         before += share
         if enough():
             continue
-        timers = made.of(group, lambda done, tell=report: tell(PREPARED * done, "preparing to measure this machine"))
+        timers = made.of(group, prepared)
         interleaver = Interleaver(reference, seed=seed + unfinished.rounds(group))
         began = time.monotonic()
         with runtime.quiet():

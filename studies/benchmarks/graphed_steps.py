@@ -6,7 +6,7 @@ Each network is trained for some steps both ways, in turn, on random images; the
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from searchspace.command import CommandParser, guarded, integer, show
 from searchspace.errors import InvalidArgument
@@ -30,8 +30,9 @@ def step_ms(name: str, *, pixels: int, batch: int, steps: int, fewest: int) -> f
     """ms a step of a training whose steps are one graph if they are no fewer than `fewest`."""
     import numpy as np
 
-    import search.train
+    from search import graphed
     from search.data import Split
+    from search.train import Recipe, train
     from searchspace.nn import build
     from searchspace.zoo import get
 
@@ -40,18 +41,18 @@ def step_ms(name: str, *, pixels: int, batch: int, steps: int, fewest: int) -> f
         rng.integers(0, 256, (steps * batch, pixels, pixels, 3), dtype=np.uint8), rng.integers(0, 10, steps * batch)
     )  # fmt: skip
     some = Split(images.pixels[:1], images.labels[:1])
-    recipe = search.train.Recipe(epochs=1, epoch_images=steps * batch, batch_size=batch)
+    recipe = Recipe(epochs=1, epoch_images=steps * batch, batch_size=batch)
     network = build(get(name, classes=10, resolution=pixels))
-    usual, search.train.FEWEST_STEPS = search.train.FEWEST_STEPS, fewest
+    usual, graphed.FEWEST_STEPS = graphed.FEWEST_STEPS, fewest
     try:
         began = time.perf_counter()
-        search.train.train(network, train=images, validation=some, recipe=recipe, seed=0)
+        train(network, train=images, validation=some, recipe=recipe, seed=0)
         return 1000 * (time.perf_counter() - began) / steps
     finally:
-        search.train.FEWEST_STEPS = usual
+        graphed.FEWEST_STEPS = usual
 
 
-def report(found: dict[tuple[str, str], Sequence[float]]) -> str:
+def report(found: Mapping[tuple[str, str], Sequence[float]]) -> str:
     """The figures."""
     return "\n".join(
         f"{name:24}{way:18}{statistics.median(each):8.2f} ms a step ({min(each):.2f} to {max(each):.2f})"

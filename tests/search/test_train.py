@@ -231,7 +231,7 @@ def test_steps_in_one_graph_are_the_steps_one_by_one(tmp_path: Path, monkeypatch
     recipe = Recipe(epochs=4, batch_size=16, epoch_images=80, learning_rate=0.01)
     ends = []
     for fewest, cut in ((10**9, False), (1, False), (1, True)):  # one by one, in one graph, and cut off between
-        monkeypatch.setattr("search.train.FEWEST_STEPS", fewest)
+        monkeypatch.setattr("search.graphed.FEWEST_STEPS", fewest)
         network = build(spec, generator=torch.Generator().manual_seed(0))
         path = tmp_path / f"{fewest}{cut}.ckpt"
         fit = partial(train, train=images, validation=images, recipe=recipe, seed=7, checkpoint=path)

@@ -130,8 +130,10 @@ def _readings(
 ) -> list[list[Reading]]:  # fmt: skip
     """The readings of each network, as many as the seconds allow: at least FEWEST_ROUNDS, at most `most`. Those of one
     group are interleaved; each group gets the time of its networks, in several turns where there are more groups."""
+    if not specs:
+        return []
     found: list[list[Reading]] = [[] for _ in specs]
-    turns = turns_of(groups(specs)) if specs else []
+    turns = turns_of(groups(specs))
     made, reference = Timers(specs, lambda index: makers[index]()), runtime.network(REFERENCE)
     done, whole = 0, sum(len(group) for group, _ in turns)
     for number, (group, asked) in enumerate(turns):

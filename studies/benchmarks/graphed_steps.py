@@ -1,4 +1,4 @@
-"""python -m studies.benchmarks.graphed_steps: what training steps take on a GPU: one CUDA graph, kernel by kernel?
+"""python -m studies.benchmarks.graphed_steps: training steps on a GPU, as one CUDA graph and kernel by kernel.
 
 Each network is trained for some steps both ways, in turn, on random images; the figure is the median of ms a step.
 """

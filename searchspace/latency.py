@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
@@ -96,7 +96,8 @@ class LatencyTable:
     """Kernels by `Layer.signature` in ms at the reference's quiet speed `reference_ms`, as they are in networks, and
     the fit to networks. `loose` says what they were made of, for kernels that are added; `drift` how much less than the
     reference networks slow down where the machine is slow (see search.latency.pace); `fresh` the predicted / measured
-    - 1 of networks of the space that were measured after the fit."""
+    - 1 of networks of the space that were measured after the fit; `anchors` the usual ms, by name, of networks that are
+    timed beside what is measured (see search.latency.anchors)."""
 
     identity: Identity
     reference_ms: float
@@ -105,6 +106,7 @@ class LatencyTable:
     loose: Loose = AS_THEY_ARE
     drift: float = 0.0
     fresh: tuple[float, ...] = ()
+    anchors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def relative_error(self) -> float:
@@ -217,6 +219,7 @@ class LatencyTable:
             "loose": {**self.loose._asdict(), "factors": dict(self.loose.factors)},
             **({"drift": self.drift} if self.drift else {}),  # a table without one is the file that it always was
             **({"fresh": self.fresh} if self.fresh else {}),
+            **({"anchors": dict(self.anchors)} if self.anchors else {}),
         }
         rows = ",\n".join(json.dumps([*signature, ms]) for signature, ms in self.kernels.items())
         return json.dumps(head)[:-1] + ', "kernels": [\n' + rows + "\n]}\n"
@@ -231,7 +234,10 @@ class LatencyTable:
             correction = Correction(**{key: _time(value) for key, value in data["correction"].items()})
             loose, drift = _loose(data.get("loose", {})), _number(data.get("drift", 0.0))
             fresh = tuple(map(_number, data.get("fresh", ())))
-            table = cls(identity, _time(data["reference_ms"]), kernels, correction, loose, drift, fresh)
+            anchors = {str(name): _time(ms) for name, ms in data.get("anchors", {}).items()}
+            table = cls(identity, _time(data["reference_ms"]), kernels, correction, loose, drift, fresh, anchors)
+            if not all(anchors.values()):
+                raise ValueError("an anchor takes no time")
             if abs(drift) > MOST_DRIFT:
                 raise ValueError(f"{drift} is no drift")
             complete = len(kernels) == len(data["kernels"]) and table.reference_ms and correction.scale
@@ -252,6 +258,7 @@ class LatencyTable:
         return {
             "identity": dict(self.identity), "reference_ms": self.reference_ms, "kernels": len(self.kernels),
             "correction": self.correction._asdict(), "drift": self.drift, "fresh": list(self.fresh),
+            "anchors": dict(self.anchors),
         }  # fmt: skip
 
 

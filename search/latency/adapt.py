@@ -78,4 +78,4 @@ def adapt(
     found = fit(_kernels(table, specs), specs, measured_ms)
     kernels = {signature: found.kernels[signature] for signature in table.kernels}
     # Its kernels are no longer the loose ones of `table`: what is added must be measured as it is.
-    return LatencyTable(identity, pace.reference_ms, kernels, found.correction, drift=pace.drift)
+    return LatencyTable(identity, pace.reference_ms, kernels, found.correction, drift=pace.drift, anchors=pace.anchors)

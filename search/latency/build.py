@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from search.latency.anchors import anchors, by_name, moments, settled
 from search.latency.cache import Cache, Note, Unfinished, default_dir
 from search.latency.groups import Subject, Timers, groups, layers_of, turns_of
-from search.latency.interleave import Interleaver, Runtime, Timer
+from search.latency.interleave import Interleaver, Reading, Runtime, Timer
 from search.latency.kernels import PlacedBlock, bags, blocks_of, cover, placed_blocks, signatures
 from search.latency.pace import BUSY, Pace, pace_of
 from search.latency.reference import REFERENCE
@@ -84,13 +85,17 @@ def table_for(
         subjects += [*_networks(space, seed), *shrunk, *networks]
     apart = len(subjects)  # in rounds of their own: no kernel of the space is timed behind one of twice its pixels
     subjects += bags(cover(larger, missing - signatures(blocks)), size=BLOCKS_A_BAG, seed=seed)
+    beside = anchors(space.resolution, table.anchors if table else None)
     path = cache.unfinished_path if table is None else cache.additions_path  # neither takes the other's place
-    unfinished = Unfinished(path, _plan(identity, subjects, anew))
+    unfinished = Unfinished(path, _plan(identity, [*subjects, *beside], anew))
     if unfinished.resume():
         progress(0.0, "going on with an interrupted measurement of this machine")
     unfinished.save()
-    _measure(subjects, apart, runtime, unfinished, progress=progress, seed=seed, budget_s=budget_s, rounds=rounds)
-    table = _add(table, identity, cache, subjects, apart, unfinished)
+    parts = groups(subjects, apart)
+    _measure(
+        subjects, parts, beside, runtime, unfinished, progress=progress, seed=seed, budget_s=budget_s, rounds=rounds
+    )
+    table = _add(table, identity, cache, subjects, parts, beside, unfinished)
     cache.save(table)
     unfinished.done()
     _tell_of_noise(table, unfinished, note)
@@ -165,14 +170,16 @@ def _plan(identity: Identity, subjects: Sequence[Subject], anew: bool) -> str:
 
 
 def _measure(
-    subjects: Sequence[Subject], apart: int, runtime: Runtime, unfinished: Unfinished, *, progress: Progress, seed: int,
-    budget_s: float | None, rounds: int,
+    subjects: Sequence[Subject], parts: Sequence[list[int]], beside: Sequence[NetworkSpec], runtime: Runtime,
+    unfinished: Unfinished, *, progress: Progress, seed: int, budget_s: float | None, rounds: int,
 ) -> None:  # fmt: skip
-    """Take `rounds` readings of every subject, or as many as the budget allows, at least FEWEST_ROUNDS. What an
-    interrupted measurement has taken before counts. A group has the time of its share of the layers."""
-    turns = turns_of(groups(subjects, apart))
+    """Take `rounds` readings of every subject, or as many as the budget allows, at least FEWEST_ROUNDS, and as many of
+    the anchors `beside` those of each group. What an interrupted measurement has taken before counts. A group has the
+    time of its share of the layers."""
+    turns = turns_of(parts)
     layers = [sum(len(layers_of(subjects[index])) for index in group) for group, _ in turns]
     made, reference = Timers(subjects, lambda index: _timer(runtime, subjects[index])), runtime.network(REFERENCE)
+    always: list[Timer] = []
     started, before = time.monotonic() - unfinished.spent_s, 0.0
     for (group, asked), own in zip(turns, layers, strict=True):
         share = own / sum(layers)
@@ -191,16 +198,25 @@ def _measure(
         before += share
         if enough():
             continue
-        timers = made.of(group, prepared)
+        always = always or [runtime.network(spec) for spec in beside]
+        timers, timed = [*made.of(group, prepared), *always], [*group, *_beside(subjects, parts, beside, group)]
         interleaver = Interleaver(reference, seed=seed + unfinished.rounds(group))
         began = time.monotonic()
         with runtime.quiet():
             interleaver.warm(timers)
             while not enough():
-                unfinished.add(group, interleaver.round(timers), time.monotonic() - started)
+                unfinished.add(timed, interleaver.round(timers), time.monotonic() - started)
                 passed = (time.monotonic() - began) / max(1e-9, deadline - began)
                 share_done = max(unfinished.rounds(group) / rounds, min(1.0, passed))
                 report(PREPARED + (1 - PREPARED) * share_done, "measuring this machine")
+
+
+def _beside(
+    subjects: Sequence[Subject], parts: Sequence[list[int]], beside: Sequence[NetworkSpec], group: list[int]
+) -> range:
+    """The places that readings of anchors have behind those of all subjects: each group's rounds have their own."""
+    first = len(subjects) + len(beside) * parts.index(group)
+    return range(first, first + len(beside))
 
 
 def _timer(runtime: Runtime, subject: Subject) -> Timer:
@@ -208,15 +224,17 @@ def _timer(runtime: Runtime, subject: Subject) -> Timer:
 
 
 def _add(
-    table: LatencyTable | None, identity: Identity, cache: Cache, subjects: Sequence[Subject], apart: int,
-    unfinished: Unfinished,
+    table: LatencyTable | None, identity: Identity, cache: Cache, subjects: Sequence[Subject],
+    parts: Sequence[list[int]], beside: Sequence[NetworkSpec], unfinished: Unfinished,
 ) -> LatencyTable:  # fmt: skip
     """The table with the measured kernels added; a new one with the fit to whole networks."""
-    pace = pace_of(table) if table else _pace(cache, subjects, apart, unfinished)
+    around = [[unfinished.readings[place] for place in _beside(subjects, parts, beside, group)] for group in parts]
+    pace = pace_of(table) if table else _pace(cache, subjects, parts, beside, around, unfinished)
+    found = {index: moments(own, pace) for group, own in zip(parts, around, strict=True) for index in group}
     samples: dict[Signature, list[Weighted]] = {}
     networks: list[tuple[NetworkSpec, float]] = []
     for index, subject in enumerate(subjects):
-        readings = unfinished.readings[index]
+        readings = settled(unfinished.readings[index], found[index])
         if isinstance(subject, NetworkSpec):
             networks.append((subject, weighted_median([(pace.ms(each)[0], each.weight) for each in readings])))
             continue
@@ -231,14 +249,16 @@ def _add(
     from search.latency.fit import fit  # with numpy, which a command that only reads tables does not need
 
     specs, times = zip(*networks, strict=True)
-    found = fit(measured, specs, times, judged=FIT_NETWORKS + FIT_SHALLOW)
-    return LatencyTable(identity, pace.reference_ms, *found, pace.drift)
+    fitted = fit(measured, specs, times, judged=FIT_NETWORKS + FIT_SHALLOW)
+    return LatencyTable(identity, pace.reference_ms, *fitted, pace.drift, anchors=pace.anchors)
 
 
-def _pace(cache: Cache, subjects: Sequence[Subject], apart: int, unfinished: Unfinished) -> Pace:
+def _pace(
+    cache: Cache, subjects: Sequence[Subject], parts: Sequence[list[int]], beside: Sequence[NetworkSpec],
+    around: Sequence[list[list[Reading]]], unfinished: Unfinished,
+) -> Pace:  # fmt: skip
     """The quiet speed by all readings, the drift by those of networks: loose blocks have less of it."""
-    parts = groups(subjects, apart)
     in_turn = [[unfinished.readings[index] for index in group] for group in parts]
     whole = [[unfinished.readings[index] for index in group if isinstance(subjects[index], NetworkSpec)]
              for group in parts]  # fmt: skip
-    return cache.pace(in_turn, whole)
+    return cache.pace(in_turn, whole, by_name(beside, around))

@@ -1,11 +1,13 @@
 """Where tables and unfinished measurements lie: one file for each identity, written whole or not at all."""
 
 import json
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from search.latency.anchors import usual_ms
 from search.latency.interleave import Reading
 from search.latency.pace import USUAL, Pace, drift_of
 from search.latency.robust import quantile
@@ -58,15 +60,17 @@ class Cache:
         write_atomic(self.table_path, table.to_json())
 
     def pace(
-        self, groups: Sequence[Sequence[Sequence[Reading]]], whole: Sequence[Sequence[Sequence[Reading]]] | None = None
+        self, groups: Sequence[Sequence[Sequence[Reading]]], whole: Sequence[Sequence[Sequence[Reading]]] | None = None,
+        anchors: Mapping[str, Sequence[Reading]] | None = None,
     ) -> Pace:  # fmt: skip
         """The reference's quiet speed: that of the device's first build (the fastest tenth of the reference's times),
         so that tables built at different moments mean the same by a millisecond, unless the machine proves to be
         faster than 1 / FASTER of it; and the drift as the readings of `whole` networks (default: all) and earlier ones
-        (see search.latency.pace.drift_of) tell it.
+        (see search.latency.pace.drift_of) tell it. What `anchors` usually take is what they took here first, at this
+        resolution and such a speed.
         """
         around = [reading.reference_ns for group in groups for readings in group for reading in readings]
-        quiet, before = quantile(around, QUIET_SHARE) / 1e6, self.stored_pace()
+        quiet, before, kept = quantile(around, QUIET_SHARE) / 1e6, self.stored_pace(), dict[str, dict[str, float]]()
         if before and quiet < FASTER * before.reference_ms:
             self._note(
                 f"this machine is {before.reference_ms / quiet - 1:.0%} faster than when its latency tables were first "
@@ -74,29 +78,43 @@ class Cache:
                 "again to compare them"
             )
         elif before:
-            quiet = before.reference_ms
+            quiet, kept = before.reference_ms, self._anchors()
         known = before.drift if before and before.drift else USUAL
         pace = Pace(quiet, drift_of(groups if whole is None else whole, known))
-        write_atomic(self.reference_path, json.dumps({**pace._asdict(), "identity": self._identity}))
-        return pace
+        pixels = str(self._identity["resolution"])
+        usual = kept.get(pixels) or usual_ms(anchors or {}, pace)
+        kept |= {pixels: usual} if usual else {}
+        content = {"reference_ms": quiet, "drift": pace.drift, "anchors": kept, "identity": self._identity}
+        write_atomic(self.reference_path, json.dumps(content))
+        return pace._replace(anchors=usual)
 
     def stored_pace(self) -> Pace | None:
-        """What this device's latest build, of whatever resolution, was stated at; None if there was none yet."""
+        """What this device's latest build, of whatever resolution, was stated at, and what anchors took at this one;
+        None if there was none yet."""
         if not self.reference_path.exists():
             return None
         try:
             data = read_json(self.reference_path)
-            stored = Pace(float(data["reference_ms"]), float(data.get("drift", 0.0)))
+            anchors = self._anchors().get(str(self._identity["resolution"]), {})
+            stored = Pace(float(data["reference_ms"]), float(data.get("drift", 0.0)), anchors)
             if stored.reference_ms > 0 and abs(stored.drift) <= MOST_DRIFT:
                 return stored
             reason = f"it says {data}"
-        except (StorageError, KeyError, TypeError, ValueError) as error:
+        except (StorageError, KeyError, TypeError, ValueError, AttributeError) as error:
             reason = str(error)
         self._note(
             f"{self.reference_path} is damaged ({reason}): the reference's quiet speed is taken anew, and a ms of this "
             "device's older tables may mean something else"
         )
         return None
+
+    def _anchors(self) -> dict[str, dict[str, float]]:
+        """What the anchors usually take, by resolution. Raises what a damaged file does."""
+        kept = read_json(self.reference_path).get("anchors", {})
+        found = {str(pixels): {str(name): float(ms) for name, ms in own.items()} for pixels, own in kept.items()}
+        if not all(0 < ms < math.inf for own in found.values() for ms in own.values()):
+            raise ValueError("anchors take more than 0 ms")
+        return found
 
 
 def stored_table(identity: Identity, *, cache_dir: Path | None = None, note: Note = lambda _: None) -> LatencyTable:

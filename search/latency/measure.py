@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from search.latency.anchors import anchors, by_name, moments, settled
 from search.latency.cache import Cache, Note, default_dir
 from search.latency.groups import Timers, groups, turns_of
 from search.latency.interleave import Interleaver, Reading, Runtime, Timer
@@ -70,7 +71,8 @@ def measure(
     """
     runtime = runtime or runtime_of(table.identity)
     _check_device(runtime, table)
-    return _stated(_readings(_fresh(specs, runtime), specs, runtime, seconds, progress), pace_of(table))
+    beside = anchors(table.identity["resolution"], table.anchors)
+    return _stated(_readings(_fresh(specs, runtime), specs, beside, runtime, seconds, progress), pace_of(table))
 
 
 def measure_modules(
@@ -83,7 +85,8 @@ def measure_modules(
     runtime = runtime_of(table.identity)
     _check_device(runtime, table)
     makers = [partial(runtime.module, module, spec) for module, spec in zip(modules, specs, strict=True)]
-    return _stated(_readings(makers, specs, runtime, seconds, progress), pace_of(table))
+    beside = anchors(table.identity["resolution"], table.anchors)
+    return _stated(_readings(makers, specs, beside, runtime, seconds, progress), pace_of(table))
 
 
 def measure_here(
@@ -92,27 +95,38 @@ def measure_here(
 ) -> tuple[list[Measurement], Pace]:  # fmt: skip
     """Measure without a table: (one measurement a network, what they are stated at).
 
-    The quiet speed is that of this device's builds, so that measured and predicted ms mean the same; where there
-    is none it is taken now and kept for later ones. Networks may have any resolutions. `rounds`: at most so
-    many. `note` gets a sentence about a damaged file. Raises StorageError for a cache that cannot be written.
+    The quiet speed is that of this device's builds, so that measured and predicted ms mean the same, and anchors take
+    what they usually do at the first network's resolution; what is not known yet is taken now and kept. Networks may
+    have any resolutions. `rounds`: at most so many. `note` gets a sentence about a damaged file. Raises StorageError
+    for a cache that cannot be written.
     """
     runtime = runtime or named_runtime()
-    readings = _readings(_fresh(specs, runtime), specs, runtime, seconds, progress, rounds)
-    cache = Cache(cache_dir or default_dir(), runtime.identity(RESOLUTION), note=note)
-    in_turn, pace = [[readings[place] for place in group] for group in groups(specs)], cache.stored_pace()
-    if pace is None:
-        pace = cache.pace(in_turn)
+    resolution = specs[0].resolution if specs else RESOLUTION
+    cache = Cache(cache_dir or default_dir(), runtime.identity(resolution), note=note)
+    pace = cache.stored_pace()
+    beside = anchors(resolution, pace.anchors if pace and pace.anchors else None)
+    timed = _readings(_fresh(specs, runtime), specs, beside, runtime, seconds, progress, rounds)
+    in_turn = [[timed[place].own for place in group] for group in groups(specs)]
+    if pace is None or not pace.anchors:
+        pace = cache.pace(in_turn, anchors=by_name(beside, [timed[group[0]].beside for group in groups(specs)]))
     elif pace.drift in (0.0, USUAL):  # a few networks measured first told none
         pace = pace._replace(drift=drift_of(in_turn, pace.drift))
-    return _stated(readings, pace), pace
+    return _stated(timed, pace), pace
 
 
 def _fresh(specs: Sequence[NetworkSpec], runtime: Runtime) -> list[Callable[[], Timer]]:
     return [partial(runtime.network, spec) for spec in specs]
 
 
-def _stated(readings: Sequence[Sequence[Reading]], pace: Pace) -> list[Measurement]:
-    return [_measurement(each, pace) for each in readings]
+class _Timed(NamedTuple):
+    """The readings of one network, and those of each anchor in the same rounds."""
+
+    own: list[Reading]
+    beside: list[list[Reading]]
+
+
+def _stated(timed: Sequence[_Timed], pace: Pace) -> list[Measurement]:
+    return [_measurement(own, settled(own, moments(beside, pace)), pace) for own, beside in timed]
 
 
 def _check_device(runtime: Runtime, table: LatencyTable) -> None:
@@ -125,16 +139,18 @@ def _check_device(runtime: Runtime, table: LatencyTable) -> None:
 
 
 def _readings(
-    makers: Sequence[Callable[[], Timer]], specs: Sequence[NetworkSpec], runtime: Runtime, seconds: float,
-    progress: Progress | None, most: int = ROUNDS,
-) -> list[list[Reading]]:  # fmt: skip
+    makers: Sequence[Callable[[], Timer]], specs: Sequence[NetworkSpec], beside: Sequence[NetworkSpec],
+    runtime: Runtime, seconds: float, progress: Progress | None, most: int = ROUNDS,
+) -> list[_Timed]:  # fmt: skip
     """The readings of each network, as many as the seconds allow: at least FEWEST_ROUNDS, at most `most`. Those of one
-    group are interleaved; each group gets the time of its networks, in several turns where there are more groups."""
+    group are interleaved, with the anchors `beside` them; each group gets the time of its networks, in several turns
+    where there are more groups."""
     if not specs:
         return []
-    found: list[list[Reading]] = [[] for _ in specs]
+    found = [_Timed([], [[] for _ in beside]) for _ in specs]
     turns = turns_of(groups(specs))
     made, reference = Timers(specs, lambda index: makers[index]()), runtime.network(REFERENCE)
+    always = [runtime.network(spec) for spec in beside]
     done, whole = 0, sum(len(group) for group, _ in turns)
     for number, (group, asked) in enumerate(turns):
 
@@ -142,12 +158,14 @@ def _readings(
             if progress:
                 progress((done + count * fraction) / whole, what)
 
-        fewest, left = (math.ceil(asked * count) - len(found[group[0]]) for count in (FEWEST_ROUNDS, most))
+        fewest, left = (math.ceil(asked * count) - len(found[group[0]].own) for count in (FEWEST_ROUNDS, most))
         interleaver, own_s = Interleaver(reference, seed=number), seconds * len(group) / whole
-        rounds = _rounds(made.of(group), interleaver, runtime, own_s, told, max(1, fewest), left)
+        rounds = _rounds([*made.of(group), *always], interleaver, runtime, own_s, told, max(1, fewest), left)
         done += len(group)
         for place, index in enumerate(group):
-            found[index] += [each[place] for each in rounds]
+            found[index].own.extend(each[place] for each in rounds)
+            for at, readings in enumerate(found[index].beside, start=len(group)):
+                readings.extend(each[at] for each in rounds)
     return found
 
 
@@ -171,8 +189,8 @@ def _rounds(
     return readings
 
 
-def _measurement(readings: Sequence[Reading], pace: Pace) -> Measurement:
-    values = [(pace.ms(reading)[0], reading.weight) for reading in readings]
+def _measurement(readings: Sequence[Reading], stated: Sequence[Reading], pace: Pace) -> Measurement:
+    values = [(pace.ms(reading)[0], reading.weight) for reading in stated]
     median = weighted_median(values)
     low, high = median_interval(values)
     mood = 1.96 * MOOD * median

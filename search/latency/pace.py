@@ -10,7 +10,7 @@ itself has none, and networks of its size have less.
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, median
 from typing import NamedTuple
 
@@ -33,10 +33,12 @@ _IN_A_ROW = 3  # rounds that share what disturbs them
 
 
 class Pace(NamedTuple):
-    """What readings are stated at: ms of the reference on the quiet machine, and the drift (0: none is known)."""
+    """What readings are stated at: ms of the reference on the quiet machine, the drift (0: none is known), and what
+    anchors usually take, by name (see search.latency.anchors)."""
 
     reference_ms: float
     drift: float = 0.0
+    anchors: Mapping[str, float] = {}
 
     def ms(self, reading: Reading) -> tuple[float, ...]:
         """Each part of a reading as it would be on the quiet machine."""
@@ -47,7 +49,7 @@ class Pace(NamedTuple):
 
 def pace_of(table: LatencyTable) -> Pace:
     """That of a table."""
-    return Pace(table.reference_ms, table.drift)
+    return Pace(table.reference_ms, table.drift, table.anchors)
 
 
 def drift_of(groups: Iterable[Sequence[Sequence[Reading]]], known: float = 0.0) -> float:

@@ -376,7 +376,7 @@ def test_a_table_of_a_space_is_extended_by_the_kernels_of_published_networks(tmp
 def test_networks_are_measured_without_a_table_at_the_speed_that_tables_are_stated_at(tmp_path: Path) -> None:
     table = table_for(SPACE, cache_dir=tmp_path, runtime=Machine(drift=0.05))
     specs = [*networks(SPACE, 3), zoo.get("squeezenet1_1", resolution=96)]
-    found, (reference_ms, _) = measure_here(specs, cache_dir=tmp_path, runtime=Machine(drift=0.05), seconds=0.5)
+    found, (reference_ms, *_) = measure_here(specs, cache_dir=tmp_path, runtime=Machine(drift=0.05), seconds=0.5)
     assert reference_ms == pytest.approx(table.reference_ms, rel=0.02)
     unit = reference_ms / (truth_ms(REFERENCE))
     assert {one.rounds for one in found} == {60}

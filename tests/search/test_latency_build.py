@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from search.latency.anchors import NAMES
 from search.latency.build import FEWEST_ROUNDS, ROUNDS, table_for
 from search.latency.cache import Unfinished
 from search.latency.check import check, networks_to_check
@@ -20,7 +21,7 @@ from search.latency.groups import Timers, bytes_of, turns_of
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
 from search.latency.measure import MOOD, measure, measure_here
-from search.latency.pace import USUAL
+from search.latency.pace import USUAL, pace_of
 from search.latency.reference import REFERENCE
 from searchspace import zoo
 from searchspace.cost import layer_params_macs
@@ -398,7 +399,7 @@ def test_a_machine_that_is_faster_when_it_measures_than_when_it_built_states_the
     known.write_text(json.dumps({**json.loads(known.read_text()), "drift": 0.0}))  # one speed told none
     (spec,) = networks(SPACE, 1)
     for _ in range(2):
-        (one,), (reference_ms, _) = measure_here([spec], cache_dir=tmp_path, runtime=Faster(), seconds=0.2)
+        (one,), (reference_ms, *_) = measure_here([spec], cache_dir=tmp_path, runtime=Faster(), seconds=0.2)
         assert reference_ms == table.reference_ms
         assert one.latency_ms == pytest.approx(table.latency_ms(lower(spec)), rel=1e-3)
         assert one.raw_median_ms == pytest.approx(truth_ms(spec) / 1.5, rel=1e-3)
@@ -411,7 +412,8 @@ def test_a_network_that_slips_between_other_work_is_called_noisy(tmp_path: Path)
     class Busy(Machine):
         def network(self, spec: NetworkSpec) -> Timer:
             timer = super().network(spec)
-            return (lambda: [3 * part for part in timer()]) if spec == REFERENCE else timer
+            slow = spec == REFERENCE or spec.name in NAMES  # what others wait for, this one network slips through
+            return (lambda: [3 * part for part in timer()]) if slow else timer
 
     (one,), _ = measure_here([spec], cache_dir=tmp_path, runtime=Busy())
     assert one.latency_ms < 0.5 * truth_ms(spec)
@@ -495,3 +497,52 @@ def test_timers_stay_for_the_next_turn_while_there_is_room(monkeypatch: pytest.M
             assert [timer() for timer in timers.of(group)] == [group]
     assert made[:4] == [0, 1, 2, 3]
     assert made[4:] == [2, 3]  # the earliest ones, which are needed first, stay
+
+
+class Moody(Machine):
+    """A machine on which everything but the reference takes `mood` times its time."""
+
+    def __init__(self, mood: float) -> None:
+        super().__init__()
+        self._mood = mood
+
+    def network(self, spec: NetworkSpec) -> Timer:
+        timer = super().network(spec)
+        return timer if spec == REFERENCE else lambda: [round(part * self._mood) for part in timer()]
+
+    def kernels(self, blocks: Sequence[PlacedBlock]) -> Timer:
+        timer = super().kernels(blocks)
+        return lambda: [round(part * self._mood) for part in timer()]
+
+
+@pytest.mark.parametrize("mood", [0.93, 1.04, 1.08])
+def test_networks_measure_the_same_in_a_moment_that_is_hard_on_all_of_them(mood: float, tmp_path: Path) -> None:
+    specs = networks(SPACE, 3)
+    plain, pace = measure_here(specs, cache_dir=tmp_path, runtime=Machine(), seconds=0.3)
+    assert set(pace.anchors) == set(NAMES)
+    moody, again = measure_here(specs, cache_dir=tmp_path, runtime=Moody(mood), seconds=0.3)
+    assert again.anchors == pace.anchors
+    for one, other in zip(plain, moody, strict=True):
+        assert other.latency_ms == pytest.approx(one.latency_ms, rel=abs(mood**0.25 - 1) + 1e-3)
+        assert other.raw_median_ms == pytest.approx(one.raw_median_ms * mood, rel=1e-3)  # by the clock it was so
+
+
+def test_tables_of_two_moods_agree_and_a_table_keeps_its_anchors_in_its_file(tmp_path: Path) -> None:
+    first = table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    second = table_for(SPACE, cache_dir=tmp_path, runtime=Moody(1.08), anew=True)
+    assert first.anchors == second.anchors
+    for spec in networks(SPACE):
+        assert second.latency_ms(lower(spec)) == pytest.approx(first.latency_ms(lower(spec)), rel=0.025)
+        assert first.latency_ms(lower(spec)) == pytest.approx(truth_ms(spec), rel=0.005)
+    read = LatencyTable.from_json(second.to_json())
+    assert pace_of(read) == pace_of(second)
+    (spec,) = networks(SPACE, 1)
+    (one,) = measure([spec], table=read, runtime=Moody(1.08), seconds=0.3)
+    assert one.latency_ms == pytest.approx(first.latency_ms(lower(spec)), rel=0.025)
+
+
+@pytest.mark.parametrize("anchors", [{"mobilenet_v2": 0.0}, {"mobilenet_v2": -1.0}, {"mobilenet_v2": "1"}, [1.0]])
+def test_a_table_with_anchors_that_take_no_time_is_damaged(anchors: object, tmp_path: Path) -> None:
+    data = json.loads(table_for(SPACE, cache_dir=tmp_path, runtime=Machine()).to_json())
+    with pytest.raises(InvalidTable, match="damaged"):
+        LatencyTable.from_json(json.dumps({**data, "anchors": anchors}))

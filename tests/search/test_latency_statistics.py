@@ -162,9 +162,9 @@ def test_fresh_networks_count_for_a_tables_error_like_those_left_out_and_the_usu
         return after.relative_error
 
     others = 24 + 20
-    squares = 24 * ((1 - NOISE) * 0.03) ** 2 + 20 * 0.02**2
+    squares = 24 * ((1 - NOISE) * 0.025) ** 2 + 20 * 0.02**2
     expected = math.sqrt((squares + USUAL_COUNT * USUAL_ERROR**2) / (others + USUAL_COUNT))
-    assert error(0.03, 0.02) == pytest.approx(expected)
+    assert error(0.025, 0.02) == pytest.approx(expected)
     assert error(0.03, 0.02, 0.01) < error(0.03, 0.02)  # the noise of measurements is no error of the table
     assert error(0.03, 0.02, 0.2) == pytest.approx(error(0.03, 0.01))  # but a half of it at the least
     assert error(0.1 / (1 - NOISE), 0.1) == pytest.approx(MOST * 0.1)  # what is usual does not hide what is seen

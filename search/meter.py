@@ -35,6 +35,11 @@ class Meter:
         """What is held to a budget."""
         return found.latency_ms if self.measures else found.high_ms
 
+    def over(self, found: Measurement, budget_ms: float) -> float:
+        """How many times a budget a network takes that is not trained yet: above 1 it is to be pruned, since another
+        measurement may say that it is over the budget."""
+        return (found.surely_ms if self.measures else found.high_ms) / budget_ms
+
     def networks(
         self, specs: Sequence[NetworkSpec], *, seconds: float = 6.0, progress: Progress | None = None
     ) -> list[Measurement]:

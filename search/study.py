@@ -262,7 +262,7 @@ def record_measured(study: optuna.Study, found: dict[int, float], table: Latency
 
 
 def _speed(table: LatencyTable) -> list[float]:
-    return [table.reference_ms, table.drift, *table.anchors.values()]
+    return [table.reference_ms, table.drift, *(ms for _, ms in sorted(table.anchors.items()))]
 
 
 def measured_before(study: optuna.Study, pricer: Pricer, table: LatencyTable) -> list[tuple[float, float]]:

@@ -238,7 +238,7 @@ def _in_order(search: Search, finalists: list[Finalist]) -> list[Finalist]:
     enough, decided = LONGER * search.recipe.epochs, search.study.user_attrs.get("winner_epochs", {})
 
     def hurried(finalist: Finalist) -> bool:
-        over = search.meter.held_ms(finalist.found) / search.settings.budget_ms
+        over = search.meter.over(finalist.found, search.settings.budget_ms)
         if over <= 1 or search.settings.overshoot == 1 or _plan_key(search, finalist.trial) in decided:
             return False
         plan = _share_time(search, finalist.trial, over)
@@ -329,7 +329,7 @@ def _plan(search: Search, trial: optuna.trial.FrozenTrial, known: Measurement) -
     decided = search.study.user_attrs.get("winner_epochs", {})
     key = _plan_key(search, trial)
     if key not in decided:
-        over = search.meter.held_ms(known) / search.settings.budget_ms if search.settings.overshoot > 1 else 1.0
+        over = search.meter.over(known, search.settings.budget_ms) if search.settings.overshoot > 1 else 1.0
         decided = {**decided, key: _share_time(search, trial, over)}
         search.study.set_user_attr("winner_epochs", decided)
     found = decided[key]

@@ -23,7 +23,7 @@ SCHEMA = 2
 MOST_DRIFT = 0.5
 # Of the variance of estimated kernels' errors, what all of a network share. Of 168 networks of the zoo, checked by four
 # tables minutes after they were built, 0 is the likeliest; of 420, by ten tables of other moments, from before moments
-# were told by anchors, 0.05 was, and with 0 as few as 69 % of a table's lay in their interval.
+# were told by anchors, 0.05 was, and with 0 as few as 69 % of a table's lay in their interval: some of that is kept.
 SHARED = 0.01
 _MEASURE_IT = (
     "measure it with search.latency.table_for(space, networks=[spec]), or, if it is of a published network, with "
@@ -237,10 +237,10 @@ class LatencyTable:
             fresh = tuple(map(_number, data.get("fresh", ())))
             anchors = {str(name): _time(ms) for name, ms in data.get("anchors", {}).items()}
             table = cls(identity, _time(data["reference_ms"]), kernels, correction, loose, drift, fresh, anchors)
-            if not all(anchors.values()):
-                raise ValueError("an anchor takes no time")
             if abs(drift) > MOST_DRIFT:
                 raise ValueError(f"{drift} is no drift")
+            if not all(anchors.values()):
+                raise ValueError("an anchor takes no time")
             complete = len(kernels) == len(data["kernels"]) and table.reference_ms and correction.scale
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InvalidTable(

@@ -5,12 +5,12 @@ another; neighbours on the machine that want memory or caches slow the two down 
 minutes (eager torch, 2 threads) the median beside the reference differed by 2.3 % from one 20 seconds to another and
 by 2.0 % from minute to minute, nearly all of it alike in all of them; with the drift taken out by 2.1 and 1.7 %; beside
 these three and the reference by 1.1 and 0.8 % (`python -m studies.benchmarks.latency_moments`). So a device keeps what
-they took when it was first measured, and what they take more or less in a moment is taken off what else is measured
-then.
+they took when it was first measured (at each resolution), and what they and the reference take more or less in a
+moment, by their geometric mean, is taken off what else is measured then.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, median
 
 from search.latency.interleave import Reading
@@ -30,27 +30,37 @@ def anchors(resolution: int, known: Mapping[str, float] | None = None) -> tuple[
     return tuple(zoo.get(name, resolution=max(_FEWEST_PIXELS, resolution)) for name in names)
 
 
-def by_name(beside: Sequence[NetworkSpec], parts: Sequence[Sequence[Sequence[Reading]]]) -> dict[str, list[Reading]]:
-    """All readings of each anchor, by name, from those of every group."""
-    return {spec.name: [reading for part in parts for reading in part[place]] for place, spec in enumerate(beside)}
+Beside = Mapping[str, Sequence[Reading]]  # of each anchor, by name, its readings in the rounds of something else
 
 
-def usual_ms(readings: Mapping[str, Sequence[Reading]], pace: Pace) -> dict[str, float]:
-    """What each anchor takes, by name."""
-    return {name: weighted_median([(pace.ms(each)[0], each.weight) for each in own]) for name, own in readings.items()}
+def together(parts: Iterable[Beside]) -> Beside:
+    """All readings of each anchor, from those beside every group."""
+    found: dict[str, list[Reading]] = {}
+    for part in parts:
+        for name, readings in part.items():
+            found.setdefault(name, []).extend(readings)
+    return found
 
 
-def moments(beside: Sequence[Sequence[Reading]], pace: Pace) -> list[float]:
-    """Of each round, how many times its usual time a network took: the geometric mean of the anchors (in the order of
-    `anchors`), each the median of the rounds about it, and of the reference, which takes its usual time by definition.
-    Empty where nothing is known of them.
+def median_ms(beside: Beside, pace: Pace) -> dict[str, float]:
+    """What each anchor took, by name."""
+    return {name: weighted_median([(pace.ms(each)[0], each.weight) for each in own]) for name, own in beside.items()}
+
+
+def moments(beside: Beside, pace: Pace) -> list[float]:
+    """Of each round, how many times its usual time a network took: the geometric mean of the anchors, each the median
+    of the rounds about it (of two turns of a group as of one), and of the reference, which takes its usual time by
+    definition. Empty where nothing is known of them.
 
     Without the reference, whose noise is least, what all networks share would differ by a quarter more from 20 seconds
     to 20 seconds.
     """
-    usual = [pace.anchors[name] for name in NAMES if name in pace.anchors]
-    logs = [[math.log(pace.ms(each)[0] / ms) for each in readings] for readings, ms in zip(beside, usual, strict=True)]
-    rounds = range(len(logs[0]) if logs else 0)
+    logs = [
+        [math.log(pace.ms(each)[0] / pace.anchors[name]) for each in readings]
+        for name, readings in beside.items()
+        if name in pace.anchors
+    ]
+    rounds = range(min(map(len, logs), default=0))
     around = [[median(own[max(0, at - WINDOW) : at + WINDOW + 1]) for own in logs] for at in rounds]
     return [math.exp(fmean([*each, 0.0])) for each in around]
 

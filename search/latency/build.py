@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-from search.latency.anchors import anchors, by_name, moments, settled
+from search.latency.anchors import Beside, anchors, moments, settled, together
 from search.latency.cache import Cache, Note, Unfinished, default_dir
 from search.latency.groups import Subject, Timers, groups, layers_of, turns_of
-from search.latency.interleave import Interleaver, Reading, Runtime, Timer
+from search.latency.interleave import Interleaver, Runtime, Timer
 from search.latency.kernels import PlacedBlock, bags, blocks_of, cover, placed_blocks, signatures
 from search.latency.pace import BUSY, Pace, pace_of
 from search.latency.reference import REFERENCE
@@ -86,16 +87,16 @@ def table_for(
     apart = len(subjects)  # in rounds of their own: no kernel of the space is timed behind one of twice its pixels
     subjects += bags(cover(larger, missing - signatures(blocks)), size=BLOCKS_A_BAG, seed=seed)
     beside = anchors(space.resolution, table.anchors if table else None)
+    parts = _parts(subjects, apart, beside)
     path = cache.unfinished_path if table is None else cache.additions_path  # neither takes the other's place
-    unfinished = Unfinished(path, _plan(identity, [*subjects, *beside], anew))
+    unfinished = Unfinished(path, _plan(identity, [*subjects, *parts], anew))
     if unfinished.resume():
         progress(0.0, "going on with an interrupted measurement of this machine")
     unfinished.save()
-    parts = groups(subjects, apart)
     _measure(
         subjects, parts, beside, runtime, unfinished, progress=progress, seed=seed, budget_s=budget_s, rounds=rounds
     )
-    table = _add(table, identity, cache, subjects, parts, beside, unfinished)
+    table = _add(table, identity, cache, subjects, parts, unfinished)
     cache.save(table)
     unfinished.done()
     _tell_of_noise(table, unfinished, note)
@@ -163,30 +164,56 @@ def _blocks(specs: Iterable[NetworkSpec]) -> list[PlacedBlock]:
     return [block for spec in specs for block in blocks_of(spec)]
 
 
-def _plan(identity: Identity, subjects: Sequence[Subject], anew: bool) -> str:
+class _Part(NamedTuple):
+    """What is timed in turn: the places of subjects; the anchors beside them, and from which place on, behind those of
+    all subjects, their readings have theirs."""
+
+    places: list[int]
+    anchors: tuple[str, ...]
+    first: int
+
+    @property
+    def all(self) -> list[int]:
+        """The places of every reading of a round."""
+        return [*self.places, *range(self.first, self.first + len(self.anchors))]
+
+    def beside(self, unfinished: Unfinished) -> Beside:
+        """The readings of the anchors."""
+        return {name: unfinished.readings[self.first + at] for at, name in enumerate(self.anchors)}
+
+
+def _parts(subjects: Sequence[Subject], apart: int, beside: Sequence[NetworkSpec]) -> list[_Part]:
+    names = tuple(spec.name for spec in beside)
+    return [
+        _Part(group, names, len(subjects) + number * len(names))
+        for number, group in enumerate(groups(subjects, apart))
+    ]  # fmt: skip
+
+
+def _plan(identity: Identity, subjects: Sequence[Subject | _Part], anew: bool) -> str:
     """A hash that two measurements share exactly when they measure the same subjects in the same setting, and both or
     neither of them anew."""
     return hashlib.sha256(repr((sorted(identity.items()), subjects, REFERENCE, anew)).encode()).hexdigest()
 
 
 def _measure(
-    subjects: Sequence[Subject], parts: Sequence[list[int]], beside: Sequence[NetworkSpec], runtime: Runtime,
+    subjects: Sequence[Subject], parts: Sequence[_Part], beside: Sequence[NetworkSpec], runtime: Runtime,
     unfinished: Unfinished, *, progress: Progress, seed: int, budget_s: float | None, rounds: int,
 ) -> None:  # fmt: skip
     """Take `rounds` readings of every subject, or as many as the budget allows, at least FEWEST_ROUNDS, and as many of
     the anchors `beside` those of each group. What an interrupted measurement has taken before counts. A group has the
     time of its share of the layers."""
     turns = turns_of(parts)
-    layers = [sum(len(layers_of(subjects[index])) for index in group) for group, _ in turns]
+    layers = [sum(len(layers_of(subjects[index])) for index in part.places) for part, _ in turns]
     made, reference = Timers(subjects, lambda index: _timer(runtime, subjects[index])), runtime.network(REFERENCE)
     always: list[Timer] = []
     started, before = time.monotonic() - unfinished.spent_s, 0.0
-    for (group, asked), own in zip(turns, layers, strict=True):
+    for (part, asked), own in zip(turns, layers, strict=True):
         share = own / sum(layers)
         deadline = math.inf if budget_s is None else started + budget_s * (before + share)
 
-        def enough(group: list[int] = group, deadline: float = deadline, asked: float = asked) -> bool:
-            done = unfinished.rounds(group)
+        def enough(part: _Part = part, deadline: float = deadline, asked: float = asked) -> bool:
+            done = unfinished.rounds(part.all)
             return done >= asked * rounds or (done >= asked * FEWEST_ROUNDS and time.monotonic() > deadline)
 
         def report(fraction: float, what: str, *, before: float = before, share: float = share) -> None:
@@ -199,24 +226,16 @@ def _measure(
         if enough():
             continue
         always = always or [runtime.network(spec) for spec in beside]
-        timers, timed = [*made.of(group, prepared), *always], [*group, *_beside(subjects, parts, beside, group)]
-        interleaver = Interleaver(reference, seed=seed + unfinished.rounds(group))
+        timers = [*made.of(part.places, prepared), *always]
+        interleaver = Interleaver(reference, seed=seed + unfinished.rounds(part.all))
         began = time.monotonic()
         with runtime.quiet():
             interleaver.warm(timers)
             while not enough():
-                unfinished.add(timed, interleaver.round(timers), time.monotonic() - started)
+                unfinished.add(part.all, interleaver.round(timers), time.monotonic() - started)
                 passed = (time.monotonic() - began) / max(1e-9, deadline - began)
-                share_done = max(unfinished.rounds(group) / rounds, min(1.0, passed))
+                share_done = max(unfinished.rounds(part.all) / rounds, min(1.0, passed))
                 report(PREPARED + (1 - PREPARED) * share_done, "measuring this machine")
-
-
-def _beside(
-    subjects: Sequence[Subject], parts: Sequence[list[int]], beside: Sequence[NetworkSpec], group: list[int]
-) -> range:
-    """The places that readings of anchors have behind those of all subjects: each group's rounds have their own."""
-    first = len(subjects) + len(beside) * parts.index(group)
-    return range(first, first + len(beside))
 
 
 def _timer(runtime: Runtime, subject: Subject) -> Timer:
@@ -225,12 +244,13 @@ def _timer(runtime: Runtime, subject: Subject) -> Timer:
 
 def _add(
     table: LatencyTable | None, identity: Identity, cache: Cache, subjects: Sequence[Subject],
-    parts: Sequence[list[int]], beside: Sequence[NetworkSpec], unfinished: Unfinished,
+    parts: Sequence[_Part], unfinished: Unfinished,
 ) -> LatencyTable:  # fmt: skip
     """The table with the measured kernels added; a new one with the fit to whole networks."""
-    around = [[unfinished.readings[place] for place in _beside(subjects, parts, beside, group)] for group in parts]
-    pace = pace_of(table) if table else _pace(cache, subjects, parts, beside, around, unfinished)
-    found = {index: moments(own, pace) for group, own in zip(parts, around, strict=True) for index in group}
+    pace = pace_of(table) if table else _pace(cache, subjects, parts, unfinished)
+    found: dict[int, list[float]] = {}
+    for part in parts:
+        found |= dict.fromkeys(part.places, moments(part.beside(unfinished), pace))
     samples: dict[Signature, list[Weighted]] = {}
     networks: list[tuple[NetworkSpec, float]] = []
     for index, subject in enumerate(subjects):
@@ -240,8 +260,8 @@ def _add(
             continue
         layers = [layer.signature for block in subject for layer in block.layers]
         for reading in readings:
-            for signature, part in zip(layers, pace.ms(reading), strict=True):
-                samples.setdefault(signature, []).append((part, reading.weight))
+            for signature, ms in zip(layers, pace.ms(reading), strict=True):
+                samples.setdefault(signature, []).append((ms, reading.weight))
     measured = {signature: weighted_median(values) for signature, values in samples.items()}
     if table is not None:
         more = {signature: table.loose.inside_ms(signature, ms) for signature, ms in measured.items()}
@@ -253,12 +273,9 @@ def _add(
     return LatencyTable(identity, pace.reference_ms, *fitted, pace.drift, anchors=pace.anchors)
 
 
-def _pace(
-    cache: Cache, subjects: Sequence[Subject], parts: Sequence[list[int]], beside: Sequence[NetworkSpec],
-    around: Sequence[list[list[Reading]]], unfinished: Unfinished,
-) -> Pace:  # fmt: skip
+def _pace(cache: Cache, subjects: Sequence[Subject], parts: Sequence[_Part], unfinished: Unfinished) -> Pace:
     """The quiet speed by all readings, the drift by those of networks: loose blocks have less of it."""
-    in_turn = [[unfinished.readings[index] for index in group] for group in parts]
-    whole = [[unfinished.readings[index] for index in group if isinstance(subjects[index], NetworkSpec)]
-             for group in parts]  # fmt: skip
-    return cache.pace(in_turn, whole, by_name(beside, around))
+    readings = unfinished.readings
+    in_turn = [[readings[place] for place in part.places] for part in parts]
+    whole = [[readings[place] for place in part.places if isinstance(subjects[place], NetworkSpec)] for part in parts]
+    return cache.pace(in_turn, whole, together(part.beside(unfinished) for part in parts))

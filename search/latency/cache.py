@@ -3,11 +3,12 @@
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
-from search.latency.anchors import usual_ms
+from search.latency.anchors import Beside, median_ms
 from search.latency.interleave import Reading
 from search.latency.pace import USUAL, Pace, drift_of
 from search.latency.robust import quantile
@@ -20,6 +21,7 @@ QUIET_SHARE = 0.1
 # apart here, from hour to hour: were each to have its own, ms of tables would differ by as much. More than that is what
 # other work did to the first build.
 FASTER = 0.8
+EASIER = 0.9  # of what anchors took first, from which on they are taken anew: moments are up to 7 % apart here
 Note = Callable[[str], None]
 
 
@@ -61,7 +63,7 @@ class Cache:
 
     def pace(
         self, groups: Sequence[Sequence[Sequence[Reading]]], whole: Sequence[Sequence[Sequence[Reading]]] | None = None,
-        anchors: Mapping[str, Sequence[Reading]] | None = None,
+        anchors: Beside | None = None,
     ) -> Pace:  # fmt: skip
         """The reference's quiet speed: that of the device's first build (the fastest tenth of the reference's times),
         so that tables built at different moments mean the same by a millisecond, unless the machine proves to be
@@ -70,7 +72,8 @@ class Cache:
         resolution and such a speed.
         """
         around = [reading.reference_ns for group in groups for readings in group for reading in readings]
-        quiet, before, kept = quantile(around, QUIET_SHARE) / 1e6, self.stored_pace(), dict[str, dict[str, float]]()
+        quiet, before = quantile(around, QUIET_SHARE) / 1e6, self.stored_pace()
+        kept: dict[str, dict[str, float]] = {}
         if before and quiet < FASTER * before.reference_ms:
             self._note(
                 f"this machine is {before.reference_ms / quiet - 1:.0%} faster than when its latency tables were first "
@@ -82,11 +85,24 @@ class Cache:
         known = before.drift if before and before.drift else USUAL
         pace = Pace(quiet, drift_of(groups if whole is None else whole, known))
         pixels = str(self._identity["resolution"])
-        usual = kept.get(pixels) or usual_ms(anchors or {}, pace)
-        kept |= {pixels: usual} if usual else {}
-        content = {"reference_ms": quiet, "drift": pace.drift, "anchors": kept, "identity": self._identity}
+        usual = self._usual(kept.get(pixels, {}), median_ms(anchors or {}, pace))
+        content = {
+            "reference_ms": quiet, "drift": pace.drift, "anchors": kept | {pixels: usual}, "identity": self._identity
+        }  # fmt: skip
         write_atomic(self.reference_path, json.dumps(content))
         return pace._replace(anchors=usual)
+
+    def _usual(self, kept: dict[str, float], now: dict[str, float]) -> dict[str, float]:
+        """What anchors usually take: what they took first, unless they prove to be much faster."""
+        both = [now[name] / kept[name] for name in now if name in kept]
+        if not both or geometric_mean(both) >= EASIER:
+            return now | kept
+        self._note(
+            f"networks are {1 / geometric_mean(both) - 1:.0%} faster beside the reference than when this device was "
+            "first measured (other work ran then): ms of older tables and measurements are longer by about as much. "
+            "Build them again to compare them"
+        )
+        return kept | now
 
     def stored_pace(self) -> Pace | None:
         """What this device's latest build, of whatever resolution, was stated at, and what anchors took at this one;
@@ -100,7 +116,7 @@ class Cache:
             if stored.reference_ms > 0 and abs(stored.drift) <= MOST_DRIFT:
                 return stored
             reason = f"it says {data}"
-        except (StorageError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (StorageError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = str(error)
         self._note(
             f"{self.reference_path} is damaged ({reason}): the reference's quiet speed is taken anew, and a ms of this "

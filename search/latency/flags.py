@@ -119,6 +119,12 @@ def check_flags(args: argparse.Namespace) -> None:
         ("--plot", args.plot, ("check",)),
         ("--seconds", args.seconds, ("build", "check", "measure", "adapt")),
         ("--zoo", args.zoo is not None, ("build", "check")),
+        ("--space", args.space, ("build", "check", "adapt", "export")),
+        ("--networks", args.networks, ("check", "adapt", "export")),
+        ("--seed", args.seed is not None, ("check", "adapt", "export")),
+        ("--resolution", args.resolution, tuple(action for action in ACTIONS if action != "import")),
+        ("--classes", args.classes, tuple(action for action in ACTIONS if action != "import")),
+        ("--cache-dir", args.cache_dir, ("build", "check", "measure", "predict", "adapt")),
         ("--latency", args.latency, ("predict", "check", "adapt")),
     )
     for flag, value, actions in belongs:

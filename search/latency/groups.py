@@ -1,6 +1,7 @@
 """What is timed in turn: so much at a time that the machine treats it as it treats one network by itself."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
@@ -11,7 +12,8 @@ from searchspace.spec import NetworkSpec
 GROUP_BYTES = 5 << 28  # weights held at once; more are measured group by group
 # oneDNN keeps 1,024 primitives ready; with more kernels in turn it makes each anew at every call, half a ms that a
 # network by itself does not have: of 2,231 kernels measured in one group those of 3x3 depthwise scattered by 52 %, and
-# of 102 networks half measured 10 % above their table, small ones twice it.
+# of 102 networks half measured 10 % above their table, small ones twice it. Some 150 more are of the reference and the
+# anchors.
 GROUP_KERNELS = 500
 
 # A group is over in some two minutes, which may be a mood of the machine: once the 60 random networks of a check came
@@ -19,6 +21,7 @@ GROUP_KERNELS = 500
 TURNS = 2
 
 Subject = NetworkSpec | tuple[PlacedBlock, ...]
+Part = TypeVar("Part")
 
 
 def layers_of(subject: Subject) -> Sequence[Layer]:
@@ -77,8 +80,8 @@ def groups(subjects: Sequence[Subject], apart: int | None = None) -> list[list[i
     return found
 
 
-def turns_of(parts: Sequence[list[int]]) -> list[tuple[list[int], float]]:
+def turns_of(parts: Sequence[Part]) -> list[tuple[Part, float]]:
     """What is timed after what: each group, and the share of its rounds that it has then. Groups take TURNS turns, so
     that those of one lie apart; a group by itself takes one."""
     turns = TURNS if len(parts) > 1 else 1
-    return [(group, (turn + 1) / turns) for turn in range(turns) for group in parts]
+    return [(part, (turn + 1) / turns) for turn in range(turns) for part in parts]

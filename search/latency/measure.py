@@ -1,4 +1,4 @@
-"""Measuring networks for real, beside the reference, in ms at its quiet speed."""
+"""Measuring networks for real, beside the reference and the anchors, in ms at the reference's quiet speed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from search.latency.anchors import anchors, by_name, moments, settled
+from search.latency.anchors import Beside, anchors, moments, settled, together
 from search.latency.cache import Cache, Note, default_dir
 from search.latency.groups import Timers, groups, turns_of
 from search.latency.interleave import Interleaver, Reading, Runtime, Timer
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 ROUNDS = 60
 FEWEST_ROUNDS = 8
 NOISY = 0.1
-# Deviation of one network's latency from one ten seconds to another: of 8 networks over 11 minutes 2.0 % in eager torch
-# and 1.3 % in ONNX Runtime, whatever the number of rounds.
+# Deviation of one network's latency from one moment to another, whatever the number of rounds: of 13 networks beside
+# the anchors 1.1 to 1.4 % from 20 seconds to 20 seconds (eager torch; without anchors 1.6 to 2.1 %).
 MOOD = 0.015
+AIM = 0.985  # of a budget: what a network is taken to keep it with, whose interval reaches over it
 Progress = Callable[[float, str], None]
 
 
@@ -52,6 +53,12 @@ class Measurement:
     noisy: bool
 
     @property
+    def surely_ms(self) -> float:
+        """What is held to a budget before a network is trained or taken: the upper end of the interval, or the latency
+        with what AIM leaves, whichever is less."""
+        return min(self.high_ms, self.latency_ms / AIM)
+
+    @property
     def standard_error(self) -> float:
         """That of the median, as a share of it: what another moment would say is not in it."""
         whole = (self.high_ms - self.low_ms) / (2 * 1.96 * self.latency_ms)
@@ -62,9 +69,9 @@ def measure(
     specs: Sequence[NetworkSpec], *, table: LatencyTable, seconds: float = 6.0, progress: Progress | None = None,
     runtime: Runtime | None = None,
 ) -> list[Measurement]:  # fmt: skip
-    """Fresh networks of `specs`, all interleaved with the reference and (where they are not too many for the machine,
-    see search.latency.groups) each other, for `seconds` of timing or 60 rounds, whichever is less (and at least 8
-    rounds).
+    """Fresh networks of `specs`, all interleaved with the reference, the table's anchors and (where they are not too
+    many for the machine, see search.latency.groups) each other, for `seconds` of timing or 60 rounds, whichever is less
+    (and at least 8 rounds).
 
     `runtime` is the table's own where none is given. Raises InvalidTable if `table` belongs to another machine or
     setting than this process.
@@ -95,22 +102,27 @@ def measure_here(
 ) -> tuple[list[Measurement], Pace]:  # fmt: skip
     """Measure without a table: (one measurement a network, what they are stated at).
 
-    The quiet speed is that of this device's builds, so that measured and predicted ms mean the same, and anchors take
-    what they usually do at the first network's resolution; what is not known yet is taken now and kept. Networks may
-    have any resolutions. `rounds`: at most so many. `note` gets a sentence about a damaged file. Raises StorageError
-    for a cache that cannot be written.
+    The quiet speed is that of this device's builds, so that measured and predicted ms mean the same, and so is what
+    anchors usually take; where there was no build, both are taken now and kept for later ones. Networks may have any
+    resolutions; the anchors' is theirs, or 224 px where they differ. `rounds`: at most so many. `note` gets a sentence
+    about a damaged file. Raises InvalidArgument for no networks, StorageError for a cache that cannot be written.
     """
+    if not specs:
+        raise InvalidArgument("there must be a network to measure, got none")
     runtime = runtime or named_runtime()
-    resolution = specs[0].resolution if specs else RESOLUTION
+    resolutions = {spec.resolution for spec in specs}
+    resolution = resolutions.pop() if len(resolutions) == 1 else RESOLUTION
     cache = Cache(cache_dir or default_dir(), runtime.identity(resolution), note=note)
     pace = cache.stored_pace()
-    beside = anchors(resolution, pace.anchors if pace and pace.anchors else None)
+    beside = anchors(resolution, pace.anchors if pace else None)
     timed = _readings(_fresh(specs, runtime), specs, beside, runtime, seconds, progress, rounds)
-    in_turn = [[timed[place].own for place in group] for group in groups(specs)]
-    if pace is None or not pace.anchors:
-        pace = cache.pace(in_turn, anchors=by_name(beside, [timed[group[0]].beside for group in groups(specs)]))
+    in_turn = [[timed[place] for place in group] for group in groups(specs)]
+    if pace is None:
+        pace = cache.pace(
+            [[one.own for one in own] for own in in_turn], None, together(own[0].beside for own in in_turn)
+        )
     elif pace.drift in (0.0, USUAL):  # a few networks measured first told none
-        pace = pace._replace(drift=drift_of(in_turn, pace.drift))
+        pace = pace._replace(drift=drift_of([[one.own for one in own] for own in in_turn], pace.drift))
     return _stated(timed, pace), pace
 
 
@@ -119,10 +131,10 @@ def _fresh(specs: Sequence[NetworkSpec], runtime: Runtime) -> list[Callable[[], 
 
 
 class _Timed(NamedTuple):
-    """The readings of one network, and those of each anchor in the same rounds."""
+    """The readings of one network, and those of the anchors in the same rounds, which its group shares."""
 
     own: list[Reading]
-    beside: list[list[Reading]]
+    beside: Beside
 
 
 def _stated(timed: Sequence[_Timed], pace: Pace) -> list[Measurement]:
@@ -147,26 +159,29 @@ def _readings(
     where there are more groups."""
     if not specs:
         return []
-    found = [_Timed([], [[] for _ in beside]) for _ in specs]
-    turns = turns_of(groups(specs))
+    found: list[list[Reading]] = [[] for _ in specs]
+    parts = groups(specs)
+    around: list[dict[str, list[Reading]]] = [{spec.name: [] for spec in beside} for _ in parts]
+    turns = turns_of([*zip(parts, around, strict=True)])
     made, reference = Timers(specs, lambda index: makers[index]()), runtime.network(REFERENCE)
     always = [runtime.network(spec) for spec in beside]
-    done, whole = 0, sum(len(group) for group, _ in turns)
-    for number, (group, asked) in enumerate(turns):
+    done, whole = 0, sum(len(group) for (group, _), _ in turns)
+    for number, ((group, own_beside), asked) in enumerate(turns):
 
         def told(fraction: float, what: str, *, done: int = done, count: int = len(group)) -> None:
             if progress:
                 progress((done + count * fraction) / whole, what)
 
-        fewest, left = (math.ceil(asked * count) - len(found[group[0]].own) for count in (FEWEST_ROUNDS, most))
+        fewest, left = (math.ceil(asked * count) - len(found[group[0]]) for count in (FEWEST_ROUNDS, most))
         interleaver, own_s = Interleaver(reference, seed=number), seconds * len(group) / whole
         rounds = _rounds([*made.of(group), *always], interleaver, runtime, own_s, told, max(1, fewest), left)
         done += len(group)
         for place, index in enumerate(group):
-            found[index].own.extend(each[place] for each in rounds)
-            for at, readings in enumerate(found[index].beside, start=len(group)):
-                readings.extend(each[at] for each in rounds)
-    return found
+            found[index] += [each[place] for each in rounds]
+        for at, readings in enumerate(own_beside.values(), start=len(group)):
+            readings += [each[at] for each in rounds]
+    shared = {index: own for group, own in zip(parts, around, strict=True) for index in group}
+    return [_Timed(own, shared[index]) for index, own in enumerate(found)]
 
 
 def _rounds(

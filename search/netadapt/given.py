@@ -122,7 +122,12 @@ def table_of(settings: Settings, spec: NetworkSpec, progress: Progress) -> Laten
     if settings.unit != "ms":
         return None
     if settings.latency:
-        return read_table(settings.latency)
+        table = read_table(settings.latency)
+        if (pixels := table.identity["resolution"]) != spec.resolution:
+            progress.line(
+                f"the table is of {pixels} px: kernels of the network, at {spec.resolution} px, are estimated"
+            )
+        return table
     return table_for(
         _space_of(settings, spec), networks=[spec, *variants(spec)], progress=progress.update, note=progress.line,
         runtime=runtime(settings.runtime, threads=settings.threads),

@@ -8,11 +8,10 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from search.data import Split
-from search.latency.measure import Measurement
+from search.latency.measure import AIM, Measurement
 from search.latency.runtimes import is_here
 from search.netadapt.costing import Costing
 from search.netadapt.proposals import HALVINGS, most_channels
-from search.netadapt.refine import AIM
 from search.netadapt.screen import SCREEN_IMAGES
 from search.netadapt.timing import DeviceTimer, Timing
 from search.netadapt.tune import first, short_recipe
@@ -85,7 +84,7 @@ def prune_module(
     while True:
         if cost <= job.budget:
             measured = timer.module(now.module, resolution) if timer else None
-            if measured is None or costing.unit != "ms" or _held(measured, budget):
+            if measured is None or costing.unit != "ms" or measured.surely_ms <= budget:
                 break
             job = replace(job, budget=AIM * budget * cost / measured.latency_ms)  # what the table calls it
             line(f"measures {costing.text(measured.latency_ms)}, a little over the budget: on")
@@ -100,10 +99,6 @@ def prune_module(
         elif (reduction := 2 * reduction) > most:
             raise job.refusal(cost, refused)
     return PrunedModule(now.module.eval(), tuple(steps), in_the_way(now.groups()), measured)
-
-
-def _held(measured: Measurement, budget_ms: float) -> bool:
-    return measured.high_ms <= budget_ms or measured.latency_ms <= AIM * budget_ms
 
 
 @dataclass(frozen=True, kw_only=True)

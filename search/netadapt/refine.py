@@ -16,7 +16,7 @@ import torch
 
 from search.augment import normalise
 from search.data import Dataset
-from search.latency.measure import Measurement
+from search.latency.measure import AIM, Measurement
 from search.netadapt.costing import CONFIDENCE, Costing
 from search.netadapt.history import History, Iteration, Tried
 from search.netadapt.proposals import HALVINGS, Proposal, propose, smallest
@@ -33,7 +33,6 @@ from searchspace.nn import Network
 from searchspace.nn.descend import Gates, descend, mean_gates, scores
 from searchspace.spec import NetworkSpec
 
-AIM = 0.985  # of a measured budget: what iterations go for, since a measurement has an interval
 USED = 0.955  # of a budget: offers that would leave more of it unused are not made
 LEAST_USED = 0.95  # of a budget: offers that measure below it are taken only where no other will do
 SETTLED = 0.995  # of a measured budget: from here on the network is measured by itself
@@ -132,10 +131,10 @@ class Refiner:
     def _met(
         self, budgets: Sequence[float], cost: float, measured: Measurement | None, spec: NetworkSpec
     ) -> tuple[float, ...]:
-        """The budgets that are met: by the upper end of a measurement's interval, or by a latency that leaves AIM."""
+        """The budgets that are surely met."""
         if measured is None:
             return tuple(budget for budget in budgets if cost <= self._limit(budget, spec))
-        return tuple(budget for budget in budgets if measured.high_ms <= budget or cost <= AIM * budget)
+        return tuple(budget for budget in budgets if measured.surely_ms <= budget)
 
     def _budgets_left(self) -> list[float]:
         met = {budget for iteration in self.history.iterations for budget in iteration.reached}

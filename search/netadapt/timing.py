@@ -22,8 +22,8 @@ MOST_ROUNDS = 60
 
 
 class Timing(NamedTuple):
-    """ms at the reference's quiet speed; `ratio` is after / before, the weighted median over rounds with its 95 %
-    interval."""
+    """ms at the reference's quiet speed, whatever the moment does to both networks; `ratio` is after / before, the
+    weighted median over rounds with its 95 % interval."""
 
     before_ms: float
     after_ms: float

@@ -3,9 +3,8 @@
 Many searches of the default space at budgets spread evenly (by ratio) over its range, each with everything that
 search.run does but training: the sampler, the contract that learns from networks measured on the way, the finalists
 measured side by side. The number of parameters stands in for accuracy, so that every search wants the largest network
-that fits. Afterwards all winners are measured once more: each alone beside the reference, as it is deployed, in random
-order, the median of three sweeps. These share one moment of the machine, which may find all of them 2 to 3 % slower or
-faster than the searches did.
+that fits. Afterwards all winners are measured once more: each alone beside the reference and the anchors, in random
+order, the median of three sweeps.
 """
 
 import hashlib

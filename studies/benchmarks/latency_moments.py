@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import fmean, median, pstdev
 from typing import TYPE_CHECKING
 
+from search.latency.pace import USUAL
 from searchspace.command import CommandParser, guarded, integer, number, show, show_progress
 from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 ZOO = ("mobilenet_v1", "mnasnet_a1", "mobilenet_v3_small", "shufflenet_v1")
 WINDOWS = (5.0, 20.0, 60.0)
 FEWEST = 4  # rounds that make a window
-DRIFT = 0.15
 
 Round = tuple[float, list[tuple[float, float]]]  # seconds since the start; each network's reference ns and ratio
 
@@ -56,8 +56,9 @@ def run(args: Namespace) -> str:
     from searchspace import zoo
     from searchspace.mnasnet_space import mnasnet_space
 
-    if args.networks < 1:
-        raise InvalidArgument(f"--networks must be at least 1, got {args.networks}")
+    for flag in ("networks", "seconds", "resolution"):
+        if getattr(args, flag) <= 0:
+            raise InvalidArgument(f"--{flag} must be above 0, got {getattr(args, flag):g}")
     space, rng = mnasnet_space(resolution=args.resolution), random.Random(7)
     specs = [space.spec(space.sample(rng)) for _ in range(args.networks)]
     specs += [zoo.get(name, resolution=args.resolution) for name in ZOO]
@@ -104,7 +105,7 @@ def shares(found: Sequence[tuple[float, list[float]]], anchors: int) -> dict[str
     """By way of stating: (deviation of what networks share, mean deviation of each) from window to window. The last
     `anchors` networks are the anchors."""
     speed = fmean(speed for speed, _ in found)
-    drifted = [[ratio + DRIFT * (own - speed) for ratio in ratios] for own, ratios in found]
+    drifted = [[ratio + USUAL * (own - speed) for ratio in ratios] for own, ratios in found]
     usual = [fmean(column) for column in zip(*drifted, strict=True)]
     moments = [
         fmean([*(ratio - mean for ratio, mean in zip(row[-anchors:], usual[-anchors:], strict=True)), 0.0])
@@ -112,7 +113,7 @@ def shares(found: Sequence[tuple[float, list[float]]], anchors: int) -> dict[str
     ]
     ways = {
         "beside the reference": [ratios for _, ratios in found],
-        f"and a drift of {DRIFT:g} out": drifted,
+        f"and a drift of {USUAL:g} out": drifted,
         "and the anchors' moment off": [
             [ratio - moment for ratio in row] for row, moment in zip(drifted, moments, strict=True)
         ],

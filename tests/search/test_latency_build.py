@@ -25,7 +25,7 @@ from search.latency.pace import USUAL, pace_of
 from search.latency.reference import REFERENCE
 from searchspace import zoo
 from searchspace.cost import layer_params_macs
-from searchspace.errors import InvalidTable, MissingLatency, StorageError
+from searchspace.errors import InvalidArgument, InvalidTable, MissingLatency, StorageError
 from searchspace.estimate import layer_of
 from searchspace.graph import Layer, lower
 from searchspace.latency import SCHEMA, Identity, LatencyTable
@@ -546,3 +546,47 @@ def test_a_table_with_anchors_that_take_no_time_is_damaged(anchors: object, tmp_
     data = json.loads(table_for(SPACE, cache_dir=tmp_path, runtime=Machine()).to_json())
     with pytest.raises(InvalidTable, match="damaged"):
         LatencyTable.from_json(json.dumps({**data, "anchors": anchors}))
+
+
+def test_a_table_without_anchors_is_used_and_extended_as_before(tmp_path: Path) -> None:
+    first = table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    plain = replace(first, anchors={})
+    (path,) = tmp_path.glob("latency-*.json")
+    path.write_text(plain.to_json())
+    wider = table_for(WIDER, cache_dir=tmp_path, runtime=Machine())
+    assert not wider.anchors
+    assert set(wider.kernels) > set(first.kernels)
+    specs = networks(SPACE, 1)
+    (one,) = measure(specs, table=wider, runtime=Moody(1.08), seconds=0.3)
+    assert one.latency_ms == pytest.approx(1.08 * truth_ms(specs[0]) * first.reference_ms / reference_ms(), rel=0.01)
+
+
+def reference_ms() -> float:
+    return truth_ms(REFERENCE)
+
+
+def test_a_measurement_that_goes_on_in_another_mood_gives_the_same_table(tmp_path: Path) -> None:
+    whole = table_for(SPACE, cache_dir=tmp_path / "whole", runtime=Machine())
+    (tmp_path / "cut").mkdir()
+    for path in (tmp_path / "whole").glob("reference-*.json"):
+        (tmp_path / "cut" / path.name).write_text(path.read_text())
+    with pytest.raises(KeyboardInterrupt):
+        table_for(SPACE, cache_dir=tmp_path / "cut", runtime=Machine(stop_after=1500))
+    told: list[str] = []
+    found = table_for(
+        SPACE, cache_dir=tmp_path / "cut", runtime=Moody(1.05), progress=lambda _, what: told.append(what)
+    )
+    assert "going on" in told[0]
+    for spec in networks(SPACE):
+        assert found.latency_ms(lower(spec)) == pytest.approx(whole.latency_ms(lower(spec)), rel=0.03)
+
+
+def test_a_look_at_another_resolution_leaves_a_device_s_speed_and_anchors_alone(tmp_path: Path) -> None:
+    table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
+    (kept,) = tmp_path.glob("reference-*.json")
+    before = kept.read_bytes()
+    for specs in ([zoo.get("squeezenet1_1", resolution=96)], [*networks(SPACE, 1), zoo.get("squeezenet1_1")]):
+        measure_here(specs, cache_dir=tmp_path, runtime=Moody(0.6), seconds=0.2)
+        assert kept.read_bytes() == before
+    with pytest.raises(InvalidArgument, match="there must be a network to measure"):
+        measure_here([], cache_dir=tmp_path, runtime=Machine())

@@ -24,6 +24,8 @@ from searchspace.latency import Correction, LatencyTable, read_table
 from searchspace.mnasnet_space import mnasnet_space
 from searchspace.spec import NetworkSpec
 
+IMPORT = ["import", "--folder", "x", "--device", "phone", "--threads", "4", "--out", "t.json"]
+
 
 @pytest.mark.parametrize(
     ("flags", "message"),
@@ -51,6 +53,12 @@ from searchspace.spec import NetworkSpec
         (["build", "--out", "/proc/none/t.json"], "cannot write /proc/none/t.json"),
         (["build", "--runtime", "tvm"], "the runtime must be one of eager, "),
         (["build", "--resolution", "-1"], "--resolution must be above 0, got -1"),
+        (["build", "--networks", "100"], "--networks belongs to check, adapt and export, got build"),
+        (["build", "--seed", "0"], "--seed belongs to check, adapt and export, got build"),
+        (["measure", "--network", "mnasnet_a1", "--space", "s.toml"], "--space belongs to build, check, adapt and"),
+        ([*IMPORT, "--resolution", "96"], "--resolution belongs to build, check, measure, "),
+        ([*IMPORT, "--classes", "10"], "--classes belongs to build, check, measure, "),
+        ([*IMPORT, "--cache-dir", "c"], "--cache-dir belongs to build, check, measure, predict and adapt, got import"),
     ],
 )
 def test_bad_input_ends_with_2_and_the_rule(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from search.latency import Measurement
-from search.winner import Finalist, _in_order, _plan_key
+from search.meter import Meter
+from search.winner import Finalist, _in_order, _plan, _plan_key
+from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
+
+IDENTITY = Identity(
+    schema=SCHEMA, machine="m", runtime="eager torch", threads=2, dtype="float32", batch=1,
+    memory_format="channels_last", resolution=224, versions={},
+)  # fmt: skip
 
 
 def finalist(number: int, ms: float) -> Finalist:
@@ -19,7 +26,7 @@ def finalist(number: int, ms: float) -> Finalist:
 def search(left_s: float | None, *, overshoot: float = 1.15, decided: dict[str, Any] | None = None) -> Any:
     return SimpleNamespace(
         settings=SimpleNamespace(overshoot=overshoot, budget_ms=20.0), recipe=SimpleNamespace(epochs=4),
-        meter=SimpleNamespace(held_ms=lambda found: found.latency_ms),
+        meter=SimpleNamespace(over=lambda found, budget_ms: found.latency_ms / budget_ms),
         clock=SimpleNamespace(left_s=lambda: left_s, limit_s=540.0),
         study=SimpleNamespace(user_attrs={"winner_epochs": decided or {}}),
     )  # fmt: skip
@@ -39,3 +46,19 @@ def test_what_an_interrupted_run_had_begun_to_train_stays_first() -> None:
     begun = _plan_key(search(80.0), three[0].trial)
     assert _in_order(search(80.0, decided={begun: [5, 2]}), three) == three
     assert _in_order(search(80.0, overshoot=1.0), three) == three
+
+
+@pytest.mark.parametrize(
+    ("ms", "high_ms", "last"), [(19.6, 20.2, 0), (19.8, 20.4, 1), (19.9, 19.99, 0), (20.3, 21.0, 1)]
+)
+def test_a_network_that_another_measurement_may_find_over_the_budget_is_pruned(
+    ms: float, high_ms: float, last: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Measurement(latency_ms=ms, low_ms=ms, high_ms=high_ms, rounds=9, raw_median_ms=ms, noisy=False)
+    here = search(None)
+    monkeypatch.setattr("search.meter.is_here", lambda _: True)
+    here.meter = Meter(LatencyTable(IDENTITY, 1.0, {}, Correction(1.0, 0.0, 0.02)))
+    here.study.set_user_attr = here.study.user_attrs.__setitem__
+    plan = _plan(here, finalist(1, ms).trial, found)
+    assert bool(plan.last) == bool(last)
+    assert here.meter.keeps(found, 20.0) == (ms <= 20.0)  # what is said of one that is trained

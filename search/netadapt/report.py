@@ -47,8 +47,8 @@ def _outcome(one: dict[str, Any], start: dict[str, Any], text: Any, *, timed: bo
     if how == "measured":
         how = f"measured ({one['measured_low_ms']:.2f} to {one['measured_high_ms']:.2f})"
     elif how == "predicted":
-        guessed = f"; {len(one['estimated_layers'])} layers estimated" if one["estimated_layers"] else ""
-        among = f" ({one['predicted_low_ms']:.2f} to {one['predicted_high_ms']:.2f} in 9 of 10 networks{guessed})"
+        guessed = f", {len(one['estimated_layers'])} of its layers estimated" if one["estimated_layers"] else ""
+        among = f" ({one['predicted_low_ms']:.2f} to {one['predicted_high_ms']:.2f} in 9 of 10 networks){guessed}"
     cut = 1 - one["cost"] / start["cost"]
     trained = f"after {one['epochs']} epochs" if one["epochs"] else "not trained on"
     return [

@@ -20,7 +20,7 @@ Value = int | float | bool | str
 
 SETTINGS = "settings"
 MEASURED = "measured_latency_ms"
-MEASURED_AT = "measured_at_reference"  # {"trial number": [quiet ms of the reference, drift] that it is stated at}
+MEASURED_AT = "measured_at_reference"  # {"trial number": [quiet ms of the reference, drift, usual ms of the anchors]}
 
 
 class Status(StrEnum):

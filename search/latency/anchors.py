@@ -23,14 +23,13 @@ NAMES = ("mobilenet_v2", "efficientnet_b0", "mobilenet_v3_large")
 WINDOW = 10  # rounds before and behind one that tell its moment: of fewer the noise of three networks is in it
 _FEWEST_PIXELS = 32  # their total stride
 
+Beside = Mapping[str, Sequence[Reading]]  # of each anchor, by name, its readings in the rounds of something else
+
 
 def anchors(resolution: int, known: Mapping[str, float] | None = None) -> tuple[NetworkSpec, ...]:
     """The anchors at a resolution (px), or those of them of which something is `known`."""
     names = [name for name in NAMES if known is None or name in known]
     return tuple(zoo.get(name, resolution=max(_FEWEST_PIXELS, resolution)) for name in names)
-
-
-Beside = Mapping[str, Sequence[Reading]]  # of each anchor, by name, its readings in the rounds of something else
 
 
 def together(parts: Iterable[Beside]) -> Beside:
@@ -52,8 +51,8 @@ def moments(beside: Beside, pace: Pace) -> list[float]:
     of the rounds about it (of two turns of a group as of one), and of the reference, which takes its usual time by
     definition. Empty where nothing is known of them.
 
-    Without the reference, whose noise is least, what all networks share would differ by a quarter more from 20 seconds
-    to 20 seconds.
+    Without the reference, whose noise is least, what all networks share would differ by a seventh to a half more from
+    20 seconds to 20 seconds.
     """
     logs = [
         [math.log(pace.ms(each)[0] / pace.anchors[name]) for each in readings]

@@ -116,13 +116,12 @@ def measure_here(
     pace = cache.stored_pace()
     beside = anchors(resolution, pace.anchors if pace else None)
     timed = _readings(_fresh(specs, runtime), specs, beside, runtime, seconds, progress, rounds)
-    in_turn = [[timed[place] for place in group] for group in groups(specs)]
+    parts = groups(specs)
+    in_turn = [[timed[place].own for place in group] for group in parts]
     if pace is None:
-        pace = cache.pace(
-            [[one.own for one in own] for own in in_turn], None, together(own[0].beside for own in in_turn)
-        )
+        pace = cache.pace(in_turn, anchors=together(timed[group[0]].beside for group in parts))
     elif pace.drift in (0.0, USUAL):  # a few networks measured first told none
-        pace = pace._replace(drift=drift_of([[one.own for one in own] for own in in_turn], pace.drift))
+        pace = pace._replace(drift=drift_of(in_turn, pace.drift))
     return _stated(timed, pace), pace
 
 

@@ -1,5 +1,7 @@
 """Which finalist is crowned: what time is left decides whether one that needs pruning comes first."""
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 
 from search.latency import Measurement
 from search.meter import Meter
-from search.winner import Finalist, _in_order, _plan, _plan_key
+from search.winner import Finalist, _first_within, _in_order, _plan, _plan_key
 from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
 
 IDENTITY = Identity(
@@ -62,3 +64,24 @@ def test_a_network_that_another_measurement_may_find_over_the_budget_is_pruned(
     plan = _plan(here, finalist(1, ms).trial, found)
     assert bool(plan.last) == bool(last)
     assert here.meter.keeps(found, 20.0) == (ms <= 20.0)  # what is said of one that is trained
+
+
+@pytest.mark.parametrize(("ms", "taken"), [(19.9, True), (20.3, False)])
+def test_a_network_within_the_budget_that_cannot_be_pruned_is_taken_as_it_is(
+    ms: float, taken: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    one = finalist(1, ms)
+    here = search(None)
+    monkeypatch.setattr("search.meter.is_here", lambda _: True)
+    here.meter = Meter(LatencyTable(IDENTITY, 1.0, {}, Correction(1.0, 0.0, 0.02)))
+    here.study.set_user_attr = here.study.user_attrs.__setitem__
+    here.progress = SimpleNamespace(line=lambda _: None)
+    tried: list[str] = []
+    trained: Any = SimpleNamespace(measured=one.found, refined=None)
+    monkeypatch.setattr("search.winner._pruned", lambda *_: tried.append("pruned"))
+    monkeypatch.setattr("search.winner._trained", lambda *_: tried.append("trained") or trained)
+    rejected: list[dict[str, Any]] = []
+    found = _first_within(here, tmp_path, [one._replace(found=replace(one.found, high_ms=1.03 * ms))], rejected)
+    assert found is (trained if taken else None)
+    assert tried == (["pruned", "trained"] if taken else ["pruned"])
+    assert len(rejected) == (0 if taken else 1)

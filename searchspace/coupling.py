@@ -381,7 +381,7 @@ def _too_few(count: int, step: int, least: int) -> str:
     if count > least:
         return ""
     if count == 1:
-        return "it is one channel"
+        return "it has only one channel"
     return f"its {count} channels go in steps of {step}" if least == step else f"its layers need {count} channels"
 
 

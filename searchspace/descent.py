@@ -5,12 +5,13 @@ the weights, `searchspace.nn.execute` evaluates many steps from one network at o
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from searchspace.blocks import (
     Block,
+    Conv,
     ConvBN,
     Fire,
     MBConv,
@@ -22,10 +23,11 @@ from searchspace.blocks import (
 from searchspace.coupling import Cell, ChannelGroup, Place, coupling, is_dealt, narrow
 from searchspace.errors import InvalidArgument
 from searchspace.graph import Graph, Layer, lower
-from searchspace.spec import NetworkSpec, Stage
+from searchspace.spec import NetworkSpec
 from searchspace.unit_maps import Maps, Side, unit_maps
 
 SMALLEST_KERNEL = 3
+_WITH_KERNEL = (ConvBN, MBConv, SeparableConv, ShuffleUnit, ShuffleUnitV2)
 _REMOVABLE = (MBConv, SeparableConv, ConvBN, Fire, ShuffleUnit)
 CRITERIA = ("l2", "bn", "taylor")  # which channels stay: searchspace.nn.descend.scores
 Scores = Sequence[float]
@@ -37,7 +39,7 @@ class Step:
 
     origins: for each layer of the smaller graph, the larger graph's layer it comes from. maps: {(layer, side): for each
     channel of the smaller network's layer there, the larger one's}; a pair that is absent keeps all its channels. A
-    depthwise kernel that is smaller than its origin is its middle; an SE block that is gone had a mean gate, which the
+    kernel that is smaller than its origin is its middle; an SE block that is gone had a mean gate, which the
     layer behind it takes into its weights.
     """
 
@@ -142,20 +144,29 @@ def _hosts(wide: ChannelGroup, slim: ChannelGroup, scores: Scores | None) -> lis
     return [next(places[cell]) for cell in slim.cells]
 
 
-def drop_se(spec: NetworkSpec) -> Iterator[tuple[str, Callable[[], Step]]]:
-    """(block's name, its step) for every SE block: the network without it."""
-    for where, _, block in spec.walk():
-        if isinstance(block, (MBConv, SeparableConv)) and block.squeeze_channels:
-            lighter = replace(block, squeeze_channels=0)
-            yield where, partial(_without, spec, where, lighter)
+def without_se(spec: NetworkSpec) -> dict[str, Block]:
+    """{block's name: the block without its SE} for every block that has one; for `lighten`."""
+    return {
+        where: replace(block, squeeze_channels=0)
+        for where, _, block in spec.walk()
+        if isinstance(block, (MBConv, SeparableConv)) and block.squeeze_channels
+    }
 
 
-def shrink_kernel(spec: NetworkSpec) -> Iterator[tuple[str, Callable[[], Step]]]:
-    """(block's name, its step) for every depthwise kernel above 3: the next smaller odd one, its middle."""
+def smaller_kernels(spec: NetworkSpec) -> dict[str, Block]:
+    """{block's name: the block with the next smaller odd kernel} for every kernel above 3 whose padding follows it;
+    for `lighten`."""
+    found: dict[str, Block] = {}
     for where, _, block in spec.walk():
-        if isinstance(block, (MBConv, SeparableConv, ShuffleUnit, ShuffleUnitV2)) and block.kernel > SMALLEST_KERNEL:
-            smaller = replace(block, kernel=block.kernel - 2)
-            yield where, partial(_without, spec, where, smaller)
+        follows = isinstance(block, _WITH_KERNEL) or (isinstance(block, Conv) and block.padding == "half")
+        if isinstance(block, (*_WITH_KERNEL, Conv)) and follows and block.kernel > SMALLEST_KERNEL:
+            found[where] = replace(block, kernel=block.kernel - 2)
+    return found
+
+
+def lighten(spec: NetworkSpec, blocks: Mapping[str, Block]) -> Step:
+    """The network with some of the blocks of `without_se` or of `smaller_kernels` in their places."""
+    return _with(spec, blocks)
 
 
 def remove_block(spec: NetworkSpec) -> Iterator[tuple[str, Callable[[], Step]]]:
@@ -168,26 +179,25 @@ def remove_block(spec: NetworkSpec) -> Iterator[tuple[str, Callable[[], Step]]]:
     for where, channels, block in spec.walk():
         keeps_shape = getattr(block, "stride", 1) == 1 and out_channels(block, channels) == channels
         if keeps_shape and where not in alone and isinstance(block, _REMOVABLE):
-            yield where, partial(_without, spec, where, None)
+            yield where, partial(_with, spec, {where: None})
 
 
-def _without(spec: NetworkSpec, where: str, block: Block | None) -> Step:
-    """The block of that name replaced, or taken away."""
-    name, _, place = where.rpartition(".")
-    at = int(place)
-    stages = tuple(_put(stage, at, block) if stage.name == name else stage for stage in spec.stages)
-    slim = replace(spec, stages=stages)
+def _with(spec: NetworkSpec, blocks: Mapping[str, Block | None]) -> Step:
+    """The blocks of these names replaced, or (None) taken away. Each layer that is left does what it did."""
+    stages, names = [], {}
+    for stage in spec.stages:
+        kept: list[Block] = []
+        for number, block in enumerate(stage.blocks):
+            new = blocks.get(f"{stage.name}.{number}", block)
+            if new is not None:
+                names[f"{stage.name}.{len(kept)}"] = f"{stage.name}.{number}"
+                kept.append(new)
+        stages.append(replace(stage, blocks=tuple(kept)))
+    slim = replace(spec, stages=tuple(stages))
     graph, slim_graph = lower(spec), lower(slim)
     by_name = {layer.name: index for index, layer in enumerate(graph.layers)}
     origins = []
     for layer in slim_graph.layers:
-        stage, number, rest = (*layer.name.split(".", 2), "")[:3]
-        if block is None and stage == name and int(number) >= at:
-            number = str(int(number) + 1)
-        origins.append(by_name[".".join(filter(None, (stage, number, rest)))])
+        stage_name, place, *rest = layer.name.split(".", 2)
+        origins.append(by_name[".".join((names[f"{stage_name}.{place}"], *rest))])
     return Step(slim, slim_graph, tuple(origins), {})
-
-
-def _put(stage: Stage, at: int, block: Block | None) -> Stage:
-    middle = () if block is None else (block,)
-    return replace(stage, blocks=(*stage.blocks[:at], *middle, *stage.blocks[at + 1 :]))

@@ -54,10 +54,12 @@ def prune_module(
     """A copy of a trained classifier, narrowed group by group until it costs no more than `budget`.
 
     module: takes (batch, channels, height, width) as `search.augment.normalise` gives images, returns (batch, classes);
-    it is traced by torch.fx at `resolution` pixels, where it is priced. Channels stay by the L2 norm of their filters.
+    it is traced by torch.fx at `resolution` pixels, where it is priced. Only channels go; those stay whose filters have
+    the largest L2 norm.
     The cost is what `costing` says. Where that is by a latency table of this machine (or with a `timer`), a cut that
     measures slower is not taken, and it ends where the module measures within the budget. Train the result on before
-    you use it. Nothing is kept on disk. Raises UnsupportedModule naming the node that cannot be read, InfeasibleBudget.
+    you use it. Nothing is kept on disk. Raises UnsupportedModule naming the node that cannot be read, InfeasibleBudget,
+    InvalidArgument for a table of a runtime that runs only this project's networks (ONNX Runtime, OpenVINO).
     """
     table = costing.table
     if timer is None and table is not None and is_here(table.identity):
@@ -71,6 +73,8 @@ def prune_module(
             f"the images have {needed} classes and the module tells {classes} apart: give the data that it was "
             "trained on"
         )
+    if timer is not None:
+        timer.check(now.module, resolution)
     cost = costing.of(now.graph)
     job = _Job(
         train=train, screened=first(validation, SCREEN_IMAGES), compared=first(validation, validation_images),

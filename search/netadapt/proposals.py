@@ -1,17 +1,18 @@
 """The proposals of one iteration: every way to make the network cheaper by what the iteration asks for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from search.netadapt.costing import Costing
 from searchspace.coupling import ChannelGroup, accepted_counts, coupling, narrow
-from searchspace.descent import Scores, Step, cut, drop_se, remove_block, shrink_kernel
+from searchspace.descent import Scores, Step, cut, lighten, remove_block, smaller_kernels, without_se
 from searchspace.errors import InvalidArgument, MissingLatency
 from searchspace.graph import Graph, lower
 from searchspace.spec import NetworkSpec
 
 MOVES = ("channels", "se", "kernel", "block")
-_OTHERS = {"se": drop_se, "kernel": shrink_kernel, "block": remove_block}
+_LIGHTER = {"se": without_se, "kernel": smaller_kernels}
 HALVINGS = 6  # of a reduction that nothing meets
 _LOOK_ABOVE = 16  # counts above the one found by halving that may be as fast: runtimes like some counts
 
@@ -19,8 +20,9 @@ Score = Callable[[ChannelGroup], Scores]
 
 
 class Proposal(NamedTuple):
-    """One way down. `where`: a channel group or a block; `channels`: what is left of a group (None for other moves);
-    `cost`: of the network after it, by the table's own scale. `make(score)` is the step."""
+    """One way down. `where`: a channel group, a block, or the first and the last of several; `channels`: what is left
+    of a group (None for other moves); `cost`: of the network after it, by the table's own scale. `make(score)` is the
+    step."""
 
     move: str
     where: str
@@ -50,13 +52,38 @@ def propose(
             channels = _most_accepted(spec, group, costing, cost - target)
             if channels is not None:
                 found.append(_narrower(spec, group, channels, cost - costing.narrowed(graph, group, channels)))
-    for move in (move for move in MOVES if move in moves and move in _OTHERS):
-        for where, make in _OTHERS[move](spec):
-            step = make()
+    for move in (move for move in MOVES if move in moves and move != "channels"):
+        steps = _removals(spec) if move == "block" else _runs(spec, move, costing, target)
+        for where, step in steps:
             after = _cost(costing, step.graph)
             if after is not None and after <= target:
                 found.append(Proposal(move, where, None, after, _made(step)))
     return [proposal for proposal in found if proposal.cost >= floor]
+
+
+def _removals(spec: NetworkSpec) -> Iterator[tuple[str, Step]]:
+    for where, make in remove_block(spec):
+        yield where, make()
+
+
+def _runs(spec: NetworkSpec, move: str, costing: Costing, target: float) -> Iterator[tuple[str, Step]]:
+    """SE or a kernel's edge taken off blocks that follow each other, as few as meet `target`: one seldom saves enough.
+
+    What they save adds up, as each is a layer of its own. A run that has a shorter one within it is left out.
+    """
+    blocks = _LIGHTER[move](spec)
+    names = list(blocks)
+    cost = costing.of(lower(spec))
+    after = [_cost(costing, lighten(spec, {name: blocks[name]}).graph) for name in names]
+    savings = [-float("inf") if each is None else cost - each for each in after]
+    shortest = len(names)
+    for first in reversed(range(len(names))):
+        saved = list(accumulate(savings[first:]))
+        last = next((first + place for place, each in enumerate(saved) if each >= cost - target), len(names))
+        if last < shortest:
+            shortest, run = last, names[first : last + 1]
+            where = run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}"
+            yield where, lighten(spec, {name: blocks[name] for name in run})
 
 
 def most_channels(graph: Graph, group: ChannelGroup, costing: Costing, saving: float) -> int | None:
@@ -107,8 +134,8 @@ def smallest(spec: NetworkSpec, costing: Costing, moves: Sequence[str]) -> float
     """What the network costs when every move is made as far as it goes: about the least that can be reached."""
     for move in ("block", "se", "kernel"):
         while move in moves:
-            steps = [make() for _, make in _OTHERS[move](spec)]
-            step = next((step for step in steps if _cost(costing, step.graph) is not None), None)
+            steps = (step for step in _singles(spec, move) if _cost(costing, step.graph) is not None)
+            step = next(steps, None)
             if step is None:
                 break
             spec = step.spec
@@ -117,6 +144,15 @@ def smallest(spec: NetworkSpec, costing: Costing, moves: Sequence[str]) -> float
         for group in coupling(spec):  # they are cut one by one, whatever became of the others
             spec = _fewest(spec, group, _priced(graph, group, costing))
     return costing.of(lower(spec))
+
+
+def _singles(spec: NetworkSpec, move: str) -> Iterator[Step]:
+    """Each move of one block."""
+    if move == "block":
+        yield from (step for _, step in _removals(spec))
+        return
+    for where, block in _LIGHTER[move](spec).items():
+        yield lighten(spec, {where: block})
 
 
 def _fewest(spec: NetworkSpec, group: ChannelGroup, counts: range) -> NetworkSpec:

@@ -28,7 +28,7 @@ from searchspace.cost import costs
 from searchspace.coupling import ChannelGroup
 from searchspace.descent import Scores, Step
 from searchspace.errors import InfeasibleBudget
-from searchspace.graph import lower
+from searchspace.graph import Graph, lower
 from searchspace.nn import Network
 from searchspace.nn.descend import Gates, descend, mean_gates, scores
 from searchspace.spec import NetworkSpec
@@ -250,20 +250,27 @@ class Refiner:
         return {layer: torch.stack([gates[layer] * share for gates, share in found]).sum(0) for layer in found[0][0]}
 
     def _worth(self, proposal: Proposal, accuracy: float, before: float) -> float:
-        """What a proposal is chosen by: its accuracy, or what it gains over `before` for its reduction."""
+        """What a proposal is chosen by: its accuracy, or what it gains over `before` for its reduction. What goes
+        further down than another has less of the way left, which counts at the price of the way so far."""
         reduction = self.history.iterations[-1].cost - proposal.cost
-        return (accuracy - before) / reduction if self.plan.by_ratio else accuracy
+        return (accuracy - before) / reduction if self.plan.by_ratio else accuracy + self._price() * reduction
+
+    def _price(self) -> float:
+        """Accuracy lost for each unit of cost since the start; 0 where none is."""
+        start, now = self.history.iterations[0], self.history.iterations[-1]
+        return max(0.0, start.accuracy - now.accuracy) / (start.cost - now.cost) if now.cost < start.cost else 0.0
 
     def _take_best(self, about: "_About", network: Network) -> Network | None:
         """The network of the best offer that is not slower, and what was found out in the offers' rows; None if all
         that were looked at are slower or diverged."""
         offers, spec = about.offers, network.spec
-        trained = offers[: self.plan.shortlist] if self.plan.trains else []
+        trained = self._shortlist(offers) if self.plan.trains else []
         self._train(about, network, trained)
         before = self.history.iterations[-1].accuracy
         order = sorted(trained, key=lambda offer: -self._worth(offer.proposal, offer.row.accuracy or 0.0, before))
         too_small: list[_Offer] = []
-        for offer in [offer for offer in [*order, *offers[len(trained) :]] if not offer.row.diverged][:TESTS]:
+        others = [offer for offer in offers if offer not in trained]
+        for offer in [offer for offer in [*order, *others] if not offer.row.diverged][:TESTS]:
             timing = self._timed(spec, offer.step.spec)
             offer.row = replace(offer.row, timing=timing)
             if timing is not None and not timing.faster:
@@ -275,6 +282,14 @@ class Refiner:
                 return after
         taken = (self._accept(about, network, offer) for offer in too_small)
         return next((after for after in taken if after is not None), None)
+
+    def _shortlist(self, offers: "list[_Offer]") -> "list[_Offer]":
+        """The best of them. A removed block that no sum bridges says little before training, as its channels are not
+        its input's: the best of those has a place where there are two or more."""
+        best, others = offers[: self.plan.shortlist], offers[self.plan.shortlist :]
+        graph = lower(self.history.iterations[-1].spec)
+        unbridged = next((offer for offer in offers if _is_unbridged(graph, offer.step)), None)
+        return [*best[:-1], unbridged] if unbridged in others and len(best) > 1 else best
 
     def _timed(self, before: NetworkSpec, after: NetworkSpec) -> Timing | None:
         """The outcome of a timing test, on disk before the next; None where nothing is timed."""
@@ -361,7 +376,13 @@ class Refiner:
         return cost, measured, self._met(left, cost, measured, after.spec)
 
 
-@dataclass
+def _is_unbridged(graph: Graph, step: Step) -> bool:
+    """Whether a step from the network of `graph` takes a block away that has no residual sum."""
+    gone = {layer.op for index, layer in enumerate(graph.layers) if index not in step.origins}
+    return "conv" in gone and "add" not in gone
+
+
+@dataclass(eq=False)
 class _Offer:
     """A proposal made ready; its row and, once trained, its network are filled in as they are found out."""
 

@@ -69,6 +69,10 @@ class DeviceTimer:
             self._last = before.fingerprint(), self._runtime.network(before)
         return self._time([self._last[1], self._runtime.network(after)])
 
+    def check(self, module: nn.Module, resolution: int) -> None:
+        """Raises InvalidArgument for a module that the table's runtime cannot run."""
+        self._runtime.module(module, REFERENCE.with_resolution(resolution))
+
     def module(self, module: nn.Module, resolution: int) -> Measurement:
         """Any module of images of 3 channels by itself."""
         image = REFERENCE.with_resolution(resolution)  # only its input counts

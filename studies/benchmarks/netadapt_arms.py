@@ -9,6 +9,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,15 @@ from searchspace.errors import InfeasibleBudget, InvalidArgument, InvalidSpec
 if TYPE_CHECKING:
     from search.data import Dataset
     from search.netadapt.costing import Costing
+    from search.netadapt.timing import PairedTimer
     from search.train import Recipe
     from searchspace.nn import Network
     from searchspace.spec import NetworkSpec
     from searchspace.template import Template
 
 WIDTHS = [step / 200 for step in range(20, 201)]
+LOOKS = 6  # at most so many networks of a rival's are timed, for one that uses the budget
+ENOUGH = 0.99  # of the budget
 AS_PREDICTED = 0.5  # confidence: the other arms are held to the prediction itself, too
 Row = dict[str, Any]
 
@@ -81,11 +85,12 @@ def key_of(row: Row) -> tuple[str, int, str]:
     return row["network"], row["seed"], row["arm"]
 
 
-def template_of(network: str, classes: int) -> "Template":
-    """The network's table. Raises PhinasError."""
+def template_of(args: Namespace, name: str, classes: int) -> "Template":
+    """The table of a network of --network, at the pixels that it is timed at. Raises PhinasError."""
     from scaling.task import base_template
 
-    return base_template(Path(network)).with_classes(classes)
+    found = base_template(Path(networks_of(args)[name])).with_classes(classes)
+    return replace(found, resolution=args.resolution or found.resolution)
 
 
 def width_for(template: "Template", cost: "Callable[[NetworkSpec], float]", budget: float) -> "NetworkSpec":
@@ -121,9 +126,43 @@ class Pair:
     end: float
 
     def __post_init__(self) -> None:
-        self.template = template_of(networks_of(self.args)[self.name], len(self.images.classes))
-        self.budget = self.args.share * self.cost(self.template.expand())
+        self.template = template_of(self.args, self.name, len(self.images.classes))
+        self.timer = self._timer()
+        self.budget = self._budget()
         self.folder = self.work / f"{self.name}-{self.seed}"
+
+    def _timer(self) -> "PairedTimer | None":
+        from search.netadapt.timing import DeviceTimer
+
+        table = self.costing.table
+        return DeviceTimer(table, seed=self.seed) if self.args.timed and table is not None else None
+
+    def _budget(self) -> float:
+        """Of the base's latency; where networks are timed it is measured once."""
+        spec = self.template.expand()
+        base = self.results.get(self.name, self.seed, "base")
+        if base is not None:
+            return float(base["budget_ms"])
+        whole = self.timer.alone(spec).latency_ms if self.timer else self.cost(spec)
+        return float(self.args.share * whole)
+
+    def _within(self, make: "Callable[[float], Network]") -> "Network":
+        """`make(predicted ms)` at the budget; where networks are timed, of those that measure within it the slowest:
+        what is asked for is corrected by what the last one measured. Raises InfeasibleBudget."""
+        if self.timer is None:
+            return make(self.budget)
+        asked, best, most = self.budget, None, 0.0
+        for _ in range(LOOKS):
+            network = make(asked)
+            ms = self.timer.alone(network.spec).latency_ms
+            if most < ms <= self.budget:
+                best, most = network, ms
+            if ENOUGH * self.budget <= ms <= self.budget:
+                break
+            asked *= (1 + ENOUGH) / 2 * self.budget / ms
+        if best is None:
+            raise InfeasibleBudget(f"none of {LOOKS} networks measured within {self.budget:g} ms")
+        return best
 
     def cost(self, spec: "NetworkSpec") -> float:
         """Predicted ms."""
@@ -238,7 +277,7 @@ class Pair:
                 raise _Late
 
         refiner = Refiner(
-            plan, self.images, None, history, tuner, progress=lambda share, what: None,
+            plan, self.images, self.timer, history, tuner, progress=lambda share, what: None,
             line=self._tell, kept=kept,
         )  # fmt: skip
         refiner.run(base)
@@ -258,12 +297,14 @@ class Pair:
 
         if self._begin(arm) is not None:
             return
+
+        def pruned(round_to: int, ms: float) -> "Network":
+            return pruned_to(base, budget=ms, cost=self.cost, pixels=self.images.resolution, round_to=round_to)
+
         began = time.time()
         for round_to in dict.fromkeys((self.args.round_to, 1)):
             try:
-                network = pruned_to(
-                    base, budget=self.budget, cost=self.cost, pixels=self.images.resolution, round_to=round_to
-                )
+                network = self._within(partial(pruned, round_to))
                 break
             except InfeasibleBudget as error:
                 self._tell(f"{arm}: {error}")
@@ -279,8 +320,12 @@ class Pair:
 
         if self._begin("width") is not None:
             return
-        spec = width_for(self.template, self.cost, self.budget)
-        network = build(spec, generator=torch.Generator().manual_seed(self.seed))
+
+        def narrower(ms: float) -> "Network":
+            spec = width_for(self.template, self.cost, ms)
+            return build(spec, generator=torch.Generator().manual_seed(self.seed))
+
+        network = self._within(narrower)
         epochs = self.args.epochs + self.args.fine + more
         self._train("width", network, self._recipe(epochs, fresh=True), before=0.0, began=time.time())
 

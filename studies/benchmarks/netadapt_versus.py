@@ -1,6 +1,7 @@
 """python -m studies.benchmarks.netadapt_versus: is NetAdapt better than a narrower network, and than torch-pruning?
 
-Each network is trained (base) and brought to a share of its latency, as a table predicts it, in these ways:
+Each network is trained (base) and brought to a share of its latency, as a table predicts it or (--timed) as it is
+measured, in these ways:
 
   netadapt        search.netadapt's descent, then fine-tuning
   torch-pruning   its global magnitude pruning of the same base in one step (PyPI), then the same fine-tuning
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searchspace.command import CommandParser, integer, number
-from searchspace.errors import PhinasError
+from searchspace.errors import InvalidArgument, PhinasError
 from studies.benchmarks.netadapt_arms import (
     AS_PREDICTED,
     Pair,
@@ -74,6 +75,10 @@ def parser() -> CommandParser:
     add("--data", default=str(CIFAR), help="data set (default: %(default)s)")
     add("--train-images", type=integer, metavar="N", help="at most so many training images")
     add("--pixels", type=integer, default=48, metavar="PX", help="trained and tested at (default: %(default)s)")
+    add("--resolution", type=integer, metavar="PX", help="timed at (default: the network's own, as on ImageNet)")
+    add("--timed", action="store_true", help="on the table's own device, with nothing beside it: the budget is of "
+        "what the base measures, NetAdapt tests its cuts, rivals are the slowest that measure within the budget; "
+        "else all are held to what the table predicts")  # fmt: skip
     add("--seeds", type=integer, default=3, help="default: %(default)s")
     add("--share", type=number, default=0.5, help="of the base's latency: the budget (default: %(default)g)")
     add("--epochs", type=integer, default=30, help="of the base (default: %(default)s)")
@@ -146,7 +151,7 @@ def _trial(args: Namespace, name: str) -> tuple[str, float]:
     from searchspace.nn import build
 
     images = _HERE["images"]
-    network = build(template_of(networks_of(args)[name], len(images.classes)).expand())
+    network = build(template_of(args, name, len(images.classes)).expand())
     recipe = replace(recipe_of(args, TRIAL_STEPS * args.batch), epochs=1)
     some = first(images.validation, recipe.epoch_validation)
     for _ in range(2):
@@ -164,10 +169,7 @@ def _pair(args: Namespace, name: str, seed: int, about: dict[str, Any], end: flo
 def about_of(args: Namespace, images: "Dataset") -> dict[str, Any]:
     """What defines the study, as JSON."""
     free = ("json", "measure", "seconds", "smoke", "minutes", "jobs", "work", "latency", "network", "data", "seeds")
-    networks = {
-        name: template_of(network, len(images.classes)).expand().fingerprint()
-        for name, network in networks_of(args).items()
-    }
+    networks = {name: template_of(args, name, len(images.classes)).expand().fingerprint() for name in networks_of(args)}
     settings = {name: value for name, value in vars(args).items() if name not in free}
     return {
         **settings,
@@ -184,6 +186,8 @@ def run(args: Namespace) -> None:
     from studies.benchmarks.torch_pruned import torch_pruning
 
     end = time.time() + 60 * args.minutes if args.minutes else float("inf")
+    if args.timed and args.jobs > 1:
+        raise InvalidArgument(f"--timed needs --jobs 1, as what runs beside disturbs it, got {args.jobs}")
     torch_pruning()
     images = _images(args)
     about = about_of(args, images)

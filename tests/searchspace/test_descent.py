@@ -1,14 +1,16 @@
 """Steps down: on paper, with weights, and evaluated many at once, they are one and the same."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from searchspace import zoo
+from searchspace.blocks import Conv, ConvBN
 from searchspace.coupling import ChannelGroup, coupling, narrow
-from searchspace.descent import Step, cut, drop_se, narrowed_layers, remove_block, shrink_kernel
+from searchspace.descent import Step, cut, lighten, narrowed_layers, remove_block, smaller_kernels, without_se
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
 from searchspace.nn import Network, build
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 FAMILIES = (
     "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mnasnet_a1", "shufflenet_v1", "shufflenet_v2",
-    "squeezenet1_1", "efficientnet_b0", "fbnet_c",
+    "squeezenet1_1", "efficientnet_b0", "fbnet_c", "single_path_nas",
 )  # fmt: skip
 
 
@@ -121,9 +123,11 @@ def test_all_steps_evaluated_together_give_the_logits_of_each_alone(name: str) -
     spec, rng = small(name), random.Random(0)
     network, batch = lively(spec), images(spec)
     steps = [step for _, step in some_cuts(spec, 4)]
-    for others in (drop_se(spec), shrink_kernel(spec), remove_block(spec)):
-        offers = list(others)
-        steps += [make() for _, make in rng.sample(offers, min(1, len(offers)))]
+    for blocks in (without_se(spec), smaller_kernels(spec)):
+        some = rng.sample(list(blocks), min(3, len(blocks)))
+        steps += [lighten(spec, {where: blocks[where] for where in each}) for each in (some[:1], some) if each]
+    removals = list(remove_block(spec))
+    steps += [make() for _, make in rng.sample(removals, min(1, len(removals)))]
     graph = lower(spec)
     with torch.inference_mode():
         gates, weights = mean_gates(network, batch), folded_weights(network)
@@ -147,10 +151,13 @@ def test_what_a_step_leaves_as_it_is_runs_once() -> None:
 def test_a_kernel_shrinks_to_its_middle_and_a_block_leaves_its_input() -> None:
     spec = small("mnasnet_a1")
     network = lively(spec)
-    where, make = next(iter(shrink_kernel(spec)))
-    old = network.get_submodule(f"{where}.depthwise.conv").get_parameter("weight")
-    new = descend(network, make()).get_submodule(f"{where}.depthwise.conv").get_parameter("weight")
-    assert torch.equal(new, old[:, :, 1:-1, 1:-1])
+    blocks = smaller_kernels(spec)
+    assert len(blocks) > 1
+    slim = descend(network, lighten(spec, blocks))
+    for where in blocks:
+        old = network.get_submodule(f"{where}.depthwise.conv").get_parameter("weight")
+        new = slim.get_submodule(f"{where}.depthwise.conv").get_parameter("weight")
+        assert torch.equal(new, old[:, :, 1:-1, 1:-1])
     where, make = next(iter(remove_block(spec)))
     with torch.no_grad():
         norm = network.get_submodule(f"{where}.project.norm")
@@ -158,6 +165,27 @@ def test_a_kernel_shrinks_to_its_middle_and_a_block_leaves_its_input() -> None:
         norm.get_parameter("bias").zero_()
     with torch.inference_mode():
         close(descend(network, make())(images(spec)), network(images(spec)), 1e-5)
+
+
+@pytest.mark.parametrize("name", ["mnasnet_a1", "efficientnet_b0", "fbnet_c", "squeezenet1_1"])
+def test_taking_off_a_kernels_edge_of_zeros_changes_no_output(name: str) -> None:
+    """Of every depthwise kernel above 3, and of a dense 7 x 7 stem."""
+    stem, *others = small(name).stages
+    first, *rest = stem.blocks
+    assert isinstance(first, (ConvBN, Conv))
+    wide = replace(first, kernel=7) if isinstance(first, ConvBN) else replace(first, kernel=7, padding="half")
+    spec = replace(small(name), stages=(replace(stem, blocks=(wide, *rest)), *others))
+    network, blocks = lively(spec), smaller_kernels(spec)
+    assert f"{stem.name}.0" in blocks
+    with torch.no_grad():
+        for layer in lower(spec).layers:
+            if layer.op == "conv" and layer.kernel > 3:
+                weight = network.get_submodule(f"{layer.name}.conv").get_parameter("weight")
+                edge = torch.ones_like(weight)
+                edge[:, :, 1:-1, 1:-1] = 0
+                weight[edge.bool()] = 0
+    with torch.inference_mode():
+        close(descend(network, lighten(spec, blocks))(images(spec)), network(images(spec)), 1e-5)
 
 
 @pytest.mark.parametrize(("name", "removable"), [("mobilenet_v1", 8), ("squeezenet1_1", 4), ("shufflenet_v2", 0)])
@@ -174,17 +202,19 @@ def test_a_block_without_a_sum_goes_where_its_output_has_the_shape_of_its_input(
             close(shorter(images(spec)), network(images(spec)), 1e-5)
 
 
-def test_a_dropped_se_block_leaves_its_mean_gate_behind() -> None:
+@pytest.mark.parametrize("number", [1, 3])
+def test_dropped_se_blocks_leave_their_mean_gates_behind(number: int) -> None:
     spec = small("mobilenet_v3_small")
     network = lively(spec)
-    where, make = next(iter(drop_se(spec)))
-    squeeze = network.get_submodule(f"{where}.squeeze")
-    assert isinstance(squeeze, SqueezeExcite)
-    with torch.no_grad():
-        squeeze.reduce.weight.zero_()  # the gate is the same for every image now
+    blocks = dict(list(without_se(spec).items())[:number])
+    for where in blocks:
+        squeeze = network.get_submodule(f"{where}.squeeze")
+        assert isinstance(squeeze, SqueezeExcite)
+        with torch.no_grad():
+            squeeze.reduce.weight.zero_()  # the gate is the same for every image now
     with torch.inference_mode():
         gates = mean_gates(network, images(spec))
-        close(descend(network, make(), gates=gates)(images(spec)), network(images(spec)), 1e-4)
+        close(descend(network, lighten(spec, blocks), gates=gates)(images(spec)), network(images(spec)), 1e-4)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,17 @@ from search.netadapt.tune import Serial, Workers, short_recipe
 from search.netadapt.variants import variants
 from search.train import Recipe
 from searchspace import zoo
+from searchspace.blocks import Classifier, ConvBN, MBConv
 from searchspace.cost import layer_params_macs, macs, params
+from searchspace.coupling import ChannelGroup
 from searchspace.errors import InfeasibleBudget, InvalidArgument, PhinasError
 from searchspace.files import write_atomic
 from searchspace.graph import lower
 from searchspace.latency import Correction, LatencyTable
 from searchspace.nn import Network, build, load_weights, network_bytes, read_about, read_weights
+from searchspace.nn.descend import scores
 from searchspace.serialize import read_spec
-from searchspace.spec import NetworkSpec
+from searchspace.spec import NetworkSpec, Stage
 from studies.__main__ import main as studies_main
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -109,6 +113,115 @@ def test_the_network_of_every_step_is_a_network_like_any_other(
     capsys.readouterr()
     assert main(["--network", str(middle), "--budget-macs", str(0.75 * cost), *QUICK]) == 0
     assert "of it used" in capsys.readouterr().out
+
+
+def way_of(folder: Path) -> list[object]:
+    """Every iteration of a study, without what time took."""
+    rows = [json.loads(one.to_json()) for one in History(folder, keep_all=True).iterations]
+    for row in rows:
+        for tried in row["tried"]:
+            del tried["seconds"]
+    return rows
+
+
+def test_two_workers_go_the_way_of_one(best: Path, place: Path) -> None:
+    line = ["--network", str(best), "--budget-macs", str(0.8 * macs(read_spec(best))), *QUICK, "--shortlist", "2"]
+    for workers in ("1", "2"):
+        assert main([*line, "--data", "digits", "--workers", workers, "--study", f"by-{workers}"]) == 0
+    one, two = (way_of(place / "studies" / f"by-{workers}") for workers in (1, 2))
+    assert len(one) > 1
+    assert one == two
+
+
+@pytest.mark.parametrize("criterion", ["l2", "bn", "taylor"])
+def test_channels_stay_by_the_criterion_that_was_asked_for(
+    criterion: str, best: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def listens(network: Network, group: ChannelGroup, name: str) -> list[float]:
+        asked.append(name)
+        return scores(network, group, name)
+
+    monkeypatch.setattr("search.netadapt.refine.scores", listens)
+    line = ["--network", str(best), "--budget-macs", str(0.85 * macs(read_spec(best))), *QUICK, "--moves", "channels"]
+    assert main([*line, "--criterion", criterion, "--study", "by"]) == 0
+    assert set(asked) == {criterion}
+    steps = way_of(place / "studies" / "by")
+    assert len(steps) > 1
+
+
+def test_mobilenet_v3s_variant_takes_small_steps_alike(best: Path, place: Path) -> None:
+    cost = macs(read_spec(best))
+    line = ["--network", str(best), "--budget-macs", str(0.96 * cost), *QUICK[:-2], "--algorithm", "mobilenetv3"]
+    assert main([*line, "--moves", "channels", "--study", "v3"]) == 0
+    iterations = History(place / "studies" / "v3", keep_all=True).iterations
+    assert len(iterations) > 2
+    for before, after in pairwise(iterations):
+        assert after.target == pytest.approx(max(before.cost - 0.01 * cost, 0.96 * cost))
+
+
+def test_one_descent_leaves_a_network_for_each_budget(
+    best: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = phone(read_spec(best))
+    (place / "phone.json").write_text(table.to_json())
+    budgets = [round(share * table.latency_ms(lower(read_spec(best))), 3) for share in (0.9, 0.8, 0.7)]
+    line = ["--network", str(best), "--latency", "phone.json", "--budgets", ",".join(map(str, budgets)), *QUICK]
+    assert main([*line, "--step", "0.1", "--study", "curve", "--json"]) == 0
+    found = summary_of(capsys)["budgets"]
+    assert [one["budget"] for one in found] == budgets
+    for one in found:
+        spec = read_spec(Path(one["network"]))
+        load_weights(spec, read_weights(Path(one["network"]).with_suffix(".safetensors")))
+        assert one["cost"] == pytest.approx(table.predict(lower(spec)).latency_ms)
+        assert 0.88 * one["budget"] <= one["cost"] <= one["budget"]
+        assert 0 < one["test_accuracy"] < 1
+    assert [one["iteration"] for one in found] == sorted({one["iteration"] for one in found})
+
+
+def test_a_descent_on_this_device_ends_within_the_measured_budget(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a table that is of this machine by its name, though its times are not: every cut is timed."""
+    spec = zoo.get("mobilenet_v2", width=0.5, classes=10, resolution=64)
+    (place / "v2.json").write_text(spec.to_json())
+    network = build(spec, generator=torch.Generator().manual_seed(0))
+    (place / "v2.safetensors").write_bytes(network_bytes(network, {"trained_at_px": 32}))
+    table = replace(phone(spec), identity=Eager().identity(64))
+    (place / "here.json").write_text(table.to_json())
+    start = DeviceTimer(table, seed=0).alone(spec).latency_ms
+    line = ["--network", "v2.json", "--latency", "here.json", "--budget-ms", str(0.75 * start), *QUICK]
+    assert main([*line, "--moves", "block", "--study", "here", "--json"]) == 0
+    found = summary_of(capsys)
+    assert (found["timed"], found["held"]) == (True, "measured")
+    assert found["winner"]["measured_latency_ms"] <= 0.75 * start
+    steps = found["iterations"][1:]
+    assert steps
+    assert all(step["ratio"] <= 1 for step in steps)
+
+
+def test_a_group_that_cannot_be_pruned_is_named_with_the_reason(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slim = MBConv(expand_channels=1, out_channels=8, stride=2, activation="relu")
+    stages = (
+        Stage("stem", (ConvBN(out_channels=8, kernel=3, stride=2),)),
+        Stage("body", (slim, replace(slim, expand_channels=24, stride=1))),
+        Stage("classifier", (Classifier(classes=10),)),
+    )
+    spec = NetworkSpec("slim", 32, stages)
+    (place / "slim.json").write_text(spec.to_json())
+    network = build(spec, generator=torch.Generator().manual_seed(0))
+    (place / "slim.safetensors").write_bytes(network_bytes(network, {}))
+    line = ["--network", "slim.json", "--budget-macs", str(0.8 * macs(spec)), *QUICK, "--moves", "channels"]
+    line += ["--proxy-resolution", "16", "--study", "slim"]
+    assert main([*line, "--json"]) == 0
+    ((name, why),) = summary_of(capsys)["fixed"].items()
+    assert name == "body.0.expand"
+    assert main(line) == 0
+    assert f"{name} is not pruned: {why}" in capsys.readouterr().err
+    assert read_spec(place / "studies" / "slim" / "best.json").stages[1].blocks[0].expand_channels == 1  # type: ignore[union-attr]
 
 
 def test_a_budget_that_was_a_mistake_does_not_bind_the_study(best: Path, capsys: pytest.CaptureFixture[str]) -> None:

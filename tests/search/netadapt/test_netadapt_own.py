@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from search.data import Dataset, load
 from search.latency.measure import Measurement
+from search.latency.runtimes import runtime
 from search.latency.runtimes.eager import Eager
 from search.netadapt.costing import Costing
 from search.netadapt.own import prune_module
@@ -61,8 +62,26 @@ def test_a_users_module_comes_down_to_the_budget_and_stays_as_it_was(images: Dat
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
+def test_a_table_of_a_runtime_that_cannot_run_the_module_is_refused_before_any_training(
+    images: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr("search.netadapt.own.fit", None)
+    graph = trace(Own().eval(), resolution=32).graph
+    kernels = {layer.signature: 1e-6 * layer_params_macs(layer)[1] for layer in graph.layers}
+    table = LatencyTable(runtime("onnxruntime").identity(32), 1.0, kernels, Correction(1.0, 0.1, 0.03))
+    with pytest.raises(InvalidArgument, match=r"measures networks that searchspace\.nn built, got a"):
+        prune_module(
+            Own(), train=images.train, validation=images.validation, costing=Costing("ms", table), budget=0.1,
+            resolution=32,
+        )  # fmt: skip
+
+
 class Slower:
     """A device on which every cut is slower."""
+
+    def check(self, module: nn.Module, resolution: int) -> None:
+        pass
 
     def modules(self, before: nn.Module, after: nn.Module, resolution: int) -> Timing:
         return Timing(1.0, 1.5, 1.5, 1.5, 1.5, 12)
@@ -117,6 +136,9 @@ def test_by_a_table_of_this_machine_a_module_is_timed_and_ends_where_it_measures
     class Device:
         def __init__(self, of: LatencyTable, *, seed: int) -> None:
             assert of is table
+
+        def check(self, module: nn.Module, resolution: int) -> None:
+            pass
 
         def modules(self, before: nn.Module, after: nn.Module, resolution: int) -> Timing:
             nonlocal timed

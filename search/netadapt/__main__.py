@@ -19,8 +19,9 @@ _DESCRIPTION = """\
 Prune a trained network step by step down to a budget (NetAdapt, arXiv:1804.03230).
 
 Each iteration asks for a small reduction. Every group of channels that can be cut offers to meet it, and so do dropped
-SE blocks, smaller kernels and removed blocks; the best offers are trained for a moment and the most accurate one is
-taken, if this device really runs it faster. At the budget the network is trained on and tested once. Everything is
+SE blocks, smaller kernels (of as many blocks as it takes) and removed blocks; the best offers are trained for a moment
+and the most accurate one is taken (where they go further down than asked for, that counts too), if this device really
+runs it faster. At the budget the network is trained on and tested once. Everything is
 kept in studies/NAME/: the same command again goes on where it stopped."""
 
 _EPILOG = """\
@@ -62,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         type=_names,
         default=MOVES,
         metavar="NAMES",
-        help=f"what may be cut, of {','.join(MOVES)}; kernels of depthwise convolutions, 7 to 5 to 3 (default: all)",
+        help=f"what may be cut, of {','.join(MOVES)}; kernels above 3 go from 7 to 5 to 3 (default: all)",
     )
     add("--criterion", default="l2", metavar="NAME", help="which channels stay: l2 (norm of their filters), bn (scale "
         f"of their batch norm) or taylor (first-order change of the loss): {', '.join(CRITERIA)} "
@@ -76,13 +77,9 @@ def parser() -> argparse.ArgumentParser:
         f"{', '.join(f'{decay:g} with {name}' for name, (_, decay) in ALGORITHMS.items())})")  # fmt: skip
     add("--short-steps", type=integer, default=Settings.short_steps, metavar="N",
         help="steps of an offer's short training; 0 for none (default: %(default)s)")  # fmt: skip
-    add(
-        "--shortlist",
-        type=integer,
-        default=Settings.shortlist,
-        metavar="N",
-        help="offers of an iteration that are trained: the most accurate before any training (default: %(default)s)",
-    )
+    add("--shortlist", type=integer, default=Settings.shortlist, metavar="N", help="offers of an iteration that are "
+        "trained: the most accurate before any training, and of three or more one without a block that has no residual "
+        "sum, which looks worse before than it is (default: %(default)s)")  # fmt: skip
     add("--validation-images", type=integer, default=Settings.validation_images, metavar="N",
         help="validation images that offers are compared on (default: %(default)s)")  # fmt: skip
     add("--epochs", type=integer, default=Settings.epochs, metavar="N",

@@ -14,7 +14,7 @@ from search.latency.cache import Cache, default_dir
 from search.latency.runtimes import is_here, runtime
 from search.netadapt.settings import Settings
 from search.netadapt.timing import DeviceTimer, PairedTimer
-from search.netadapt.variants import variants
+from search.netadapt.variants import shrunk, variants
 from searchspace import zoo
 from searchspace.errors import InvalidArgument, InvalidSpec
 from searchspace.latency import LatencyTable, describe, read_table
@@ -117,7 +117,7 @@ def _is_zoo(path: Path) -> bool:
 
 
 def table_of(settings: Settings, spec: NetworkSpec, progress: Progress) -> LatencyTable | None:
-    """The table that the budget is counted by: --latency, or this machine's with kernels of narrower networks; None for
+    """The table that the budget is counted by: --latency, or this machine's with kernels of lighter networks; None for
     a budget in MACs or parameters."""
     if settings.unit != "ms":
         return None
@@ -129,8 +129,8 @@ def table_of(settings: Settings, spec: NetworkSpec, progress: Progress) -> Laten
             )
         return table
     return table_for(
-        _space_of(settings, spec), networks=[spec, *variants(spec)], progress=progress.update, note=progress.line,
-        runtime=runtime(settings.runtime, threads=settings.threads),
+        _space_of(settings, spec), networks=[spec, *shrunk(spec), *variants(spec)],
+        progress=progress.update, note=progress.line, runtime=runtime(settings.runtime, threads=settings.threads),
     )  # fmt: skip
 
 

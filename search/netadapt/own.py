@@ -59,7 +59,8 @@ def prune_module(
     The cost is what `costing` says. Where that is by a latency table of this machine (or with a `timer`), a cut that
     measures slower is not taken, and it ends where the module measures within the budget. Train the result on before
     you use it. Nothing is kept on disk. Raises UnsupportedModule naming the node that cannot be read, InfeasibleBudget,
-    InvalidArgument for a table of a runtime that runs only this project's networks (ONNX Runtime, OpenVINO).
+    InvalidArgument for this machine's table of a runtime that runs only this project's networks (ONNX Runtime,
+    OpenVINO).
     """
     table = costing.table
     if timer is None and table is not None and is_here(table.identity):

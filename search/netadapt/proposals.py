@@ -67,7 +67,8 @@ def _removals(spec: NetworkSpec) -> Iterator[tuple[str, Step]]:
 
 
 def _runs(spec: NetworkSpec, move: str, costing: Costing, target: float) -> Iterator[tuple[str, Step]]:
-    """SE or a kernel's edge taken off blocks that follow each other, as few as meet `target`: one seldom saves enough.
+    """SE or a kernel's edge taken off blocks that follow each other (of those that have one), as few as meet `target`:
+    one seldom saves enough.
 
     What they save adds up, as each is a layer of its own. A run that has a shorter one within it is left out.
     """

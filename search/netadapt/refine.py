@@ -4,7 +4,8 @@ Algorithm 1 of NetAdapt (arXiv:1804.03230): an iteration asks for a reduction, w
 as many channels as meet it; the offers are trained briefly and the most accurate is taken. MobileNetV3's variant
 (arXiv:1905.02244, section 4.2) asks for a small constant reduction and takes the offer that loses the least accuracy
 for its reduction. Differs from both: offers are ranked without training first and only the best few are trained; other
-moves than channels can be offered; an offer is taken only if it is measured not to be slower than what it replaces,
+moves than channels can be offered; what an offer reduces beyond what was asked for counts, at the price in accuracy
+that the way so far had; an offer is taken only if it is measured not to be slower than what it replaces,
 and costs are measured ones from then on, the table says only how they change.
 """
 
@@ -46,9 +47,9 @@ TAYLOR_BATCHES = 8
 class Plan:
     """What is asked for. `budgets` fall; `step`: of the start's cost, the first iteration's reduction, which is
     multiplied by `decay` from one to the next; `by_ratio`: take what loses the least accuracy for its reduction, else
-    the most accurate; `shortlist`: offers that are trained; `images`: of the validation split that accuracy is of;
-    `confidence`: with which a network that is only predicted must measure within a budget, 0.5 to take a prediction as
-    it is."""
+    the most accurate (see the top of this file); `shortlist`: offers that are trained; `images`: of the validation
+    split that accuracy is of; `confidence`: with which a network that is only predicted must measure within a budget,
+    0.5 to take a prediction as it is."""
 
     costing: Costing
     budgets: tuple[float, ...]
@@ -197,7 +198,7 @@ class Refiner:
         costing = self.plan.costing
         goal = self._limit(self._budgets_left()[0], network.spec)
         factor = cost / costing.of(lower(network.spec))
-        aim = min(goal * AIM if self.timer else goal, cost - reduction / 2**HALVINGS)
+        aim = min(self._goal(), cost - reduction / 2**HALVINGS)
         for floor in (goal * USED, 0.0):
             for halving in range(HALVINGS + 1):
                 target = max(aim, cost - reduction / 2**halving)
@@ -250,15 +251,26 @@ class Refiner:
         return {layer: torch.stack([gates[layer] * share for gates, share in found]).sum(0) for layer in found[0][0]}
 
     def _worth(self, proposal: Proposal, accuracy: float, before: float) -> float:
-        """What a proposal is chosen by: its accuracy, or what it gains over `before` for its reduction. What goes
-        further down than another has less of the way left, which counts at the price of the way so far."""
+        """What a proposal is looked at by: its accuracy, or what it gains over `before` for its reduction."""
         reduction = self.history.iterations[-1].cost - proposal.cost
-        return (accuracy - before) / reduction if self.plan.by_ratio else accuracy + self._price() * reduction
+        return (accuracy - before) / reduction if self.plan.by_ratio else accuracy
+
+    def _worth_trained(self, offer: "_Offer") -> float:
+        """What a trained offer is chosen by: the same, and what goes further down than another has less of the way to
+        the budget left, which counts at the price of the way so far."""
+        accuracy, before = offer.row.accuracy or 0.0, self.history.iterations[-1].accuracy
+        worth = self._worth(offer.proposal, accuracy, before)
+        return worth if self.plan.by_ratio else worth - self._price() * max(offer.proposal.cost, self._goal())
 
     def _price(self) -> float:
-        """Accuracy lost for each unit of cost since the start; 0 where none is."""
+        """Accuracy lost for each unit of cost since the start, 0 where none is; not by less than a first step."""
         start, now = self.history.iterations[0], self.history.iterations[-1]
-        return max(0.0, start.accuracy - now.accuracy) / (start.cost - now.cost) if now.cost < start.cost else 0.0
+        return max(0.0, start.accuracy - now.accuracy) / max(start.cost - now.cost, self.plan.step * start.cost)
+
+    def _goal(self) -> float:
+        """What the network is to come to for the next budget."""
+        goal = self._limit(self._budgets_left()[0], self.history.iterations[-1].spec)
+        return goal * AIM if self.timer else goal
 
     def _take_best(self, about: "_About", network: Network) -> Network | None:
         """The network of the best offer that is not slower, and what was found out in the offers' rows; None if all
@@ -266,8 +278,7 @@ class Refiner:
         offers, spec = about.offers, network.spec
         trained = self._shortlist(offers) if self.plan.trains else []
         self._train(about, network, trained)
-        before = self.history.iterations[-1].accuracy
-        order = sorted(trained, key=lambda offer: -self._worth(offer.proposal, offer.row.accuracy or 0.0, before))
+        order = sorted(trained, key=lambda offer: -self._worth_trained(offer))
         too_small: list[_Offer] = []
         others = [offer for offer in offers if offer not in trained]
         for offer in [offer for offer in [*order, *others] if not offer.row.diverged][:TESTS]:
@@ -285,11 +296,11 @@ class Refiner:
 
     def _shortlist(self, offers: "list[_Offer]") -> "list[_Offer]":
         """The best of them. A removed block that no sum bridges says little before training, as its channels are not
-        its input's: the best of those has a place where there are two or more."""
+        its input's: the best of those has a place where there are three or more."""
         best, others = offers[: self.plan.shortlist], offers[self.plan.shortlist :]
         graph = lower(self.history.iterations[-1].spec)
         unbridged = next((offer for offer in offers if _is_unbridged(graph, offer.step)), None)
-        return [*best[:-1], unbridged] if unbridged in others and len(best) > 1 else best
+        return [*best[:-1], unbridged] if unbridged in others and len(best) > 2 else best
 
     def _timed(self, before: NetworkSpec, after: NetworkSpec) -> Timing | None:
         """The outcome of a timing test, on disk before the next; None where nothing is timed."""

@@ -122,16 +122,20 @@ def _begin(
     parent: int, threads: int, source: str | None, resolution: int, seed: int, recipe: Recipe, validation_images: int
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with(parent)
     torch.set_num_threads(threads)
     _HERE["tuner"] = Serial(load(source, resolution=resolution, seed=seed), recipe, validation_images)
 
 
-def _end_with(parent: int) -> None:
-    """End this process when its parent was killed."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
+def end_with(parent: int) -> None:
+    """End this process when its parent, `parent`, was killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _tune(spec: str, state: dict[str, Any], seed: int) -> tuple[dict[str, Any], float, float, bool]:

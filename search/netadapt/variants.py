@@ -1,13 +1,24 @@
-"""Narrower forms of a network, whose kernels are measured so that the table knows what fewer channels take."""
+"""Lighter forms of a network, whose kernels are measured so that the table knows what fewer channels take, and smaller
+kernels."""
 
 import random
 
 from searchspace.coupling import coupling, narrow
+from searchspace.descent import lighten, smaller_kernels
 from searchspace.errors import InvalidArgument
 from searchspace.spec import NetworkSpec
 
 COUNT = 6
 ROUND = 8
+
+
+def shrunk(spec: NetworkSpec) -> list[NetworkSpec]:
+    """The network with every kernel above 3 a step smaller, and so on down to 3."""
+    found = []
+    while blocks := smaller_kernels(spec):
+        spec = lighten(spec, blocks).spec
+        found.append(spec)
+    return found
 
 
 def variants(spec: NetworkSpec, count: int = COUNT) -> list[NetworkSpec]:

@@ -128,12 +128,14 @@ def fitted(args: Namespace, *, train_images: int, step_s: float, left_s: float, 
 _HERE: dict[str, Any] = {}
 
 
-def _begin_worker(args: Namespace, barrier: Any) -> None:
+def _begin_worker(args: Namespace, barrier: Any, parent: int) -> None:
     import torch
 
     from search.netadapt.costing import Costing
+    from search.netadapt.tune import end_with
     from searchspace.latency import read_table
 
+    end_with(parent)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // args.jobs))
     _HERE.update(images=_images(args), costing=Costing("ms", read_table(args.latency)), barrier=barrier)
 
@@ -170,7 +172,8 @@ def about_of(args: Namespace, images: "Dataset") -> dict[str, Any]:
     """What defines the study, as JSON."""
     free = ("json", "measure", "seconds", "smoke", "minutes", "jobs", "work", "latency", "network", "data", "seeds")
     networks = {name: template_of(args, name, len(images.classes)).expand().fingerprint() for name in networks_of(args)}
-    settings = {name: value for name, value in vars(args).items() if name not in free}
+    since = ("timed", "resolution")  # older files do not say
+    settings = {name: value for name, value in vars(args).items() if name not in free and (value or name not in since)}
     return {
         **settings,
         "arms": list(ARMS),
@@ -197,7 +200,7 @@ def run(args: Namespace) -> None:
     names = list(networks_of(args))
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(args.jobs)
-    with ProcessPoolExecutor(args.jobs, context, _begin_worker, (args, barrier)) as pool:
+    with ProcessPoolExecutor(args.jobs, context, _begin_worker, (args, barrier, os.getpid())) as pool:
         with results.changed() as content:
             known = content["epochs"]
         if known is None:

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from search.data import Dataset, Split
+from search.latency.measure import Measurement
 from search.netadapt.costing import Costing
+from search.netadapt.timing import Timing
 from searchspace import zoo
 from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv
-from searchspace.errors import InvalidArgument
+from searchspace.cost import macs
+from searchspace.errors import InfeasibleBudget, InvalidArgument
 from searchspace.graph import lower
 from searchspace.lift import lift
-from searchspace.nn import build
+from searchspace.nn import Network, build
 from searchspace.spec import NetworkSpec, Stage
 from studies.benchmarks import netadapt_versus, torch_pruned
 from studies.benchmarks.netadapt_arms import Pair, Results, width_for
@@ -80,6 +83,77 @@ def test_every_arm_meets_the_budget_and_no_rival_sees_fewer_images(
     pair(tmp_path).run()
     assert one.results.path.read_bytes() == before  # nothing is done twice
     assert "netadapt - width: " in report(one.results.rows())
+
+
+class Slow:
+    """A device on which a network takes `factor` times its MACs, as the table does not know."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor, self.timed = factor, list[float]()
+
+    def alone(self, spec: NetworkSpec) -> Measurement:
+        self.timed.append(self.factor * macs(spec))
+        ms = self.timed[-1]
+        return Measurement(latency_ms=ms, low_ms=ms, high_ms=ms, rounds=9, raw_median_ms=ms, noisy=False)
+
+    def pair(self, before: NetworkSpec, after: NetworkSpec) -> Timing:
+        ratio = macs(after) / macs(before)
+        return Timing(1.0, ratio, ratio, ratio, ratio, 12)
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.3])
+def test_a_rival_is_the_slowest_that_measures_within_the_budget(factor: float, tmp_path: Path) -> None:
+    one = pair(tmp_path, "--timed")
+    whole = lift(zoo.get("mobilenet_v1", classes=2).with_resolution(32))  # of many widths
+    one.timer, one.budget = Slow(factor), 0.5 * macs(whole.expand())
+
+    def narrower(ms: float) -> Network:
+        return build(width_for(whole, one.cost, ms))
+
+    found = factor * macs(one._within(narrower).spec)
+    assert found <= one.budget
+    assert found == max(ms for ms in one.timer.timed if ms <= one.budget)
+    assert found >= 0.9 * one.budget
+    one.timer, one.budget = Slow(10.0), float(macs(SMALL))
+    with pytest.raises(InfeasibleBudget, match="none of 1 networks measured within"):
+        one._within(lambda ms: build(SMALL))
+
+
+def test_where_networks_are_timed_every_arm_measures_within_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch_pruned, "pruned_to", lambda base, cost, budget, **_: build(width_for(lift(SMALL), cost, budget))
+    )
+    one = pair(tmp_path)
+    one.timer = Slow(1.3)
+    one.budget = one._budget()
+    one.run()
+    rows = one.results.rows()
+    assert [row["arm"] for row in rows] == list(netadapt_versus.ARMS)
+    for row in rows[1:]:
+        measured = 1.3 * macs(NetworkSpec.from_json(json.dumps(row["spec"])))
+        assert 0.6 * one.budget <= measured <= one.budget
+
+
+def test_nothing_is_timed_beside_other_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["--json", str(tmp_path / "x.json"), "--latency", "x", "--data", "digits", "--timed", "--jobs", "2"]
+    assert netadapt_versus.main(line) == 2
+    assert "--timed needs --jobs 1" in capsys.readouterr().err
+
+
+def test_where_networks_are_timed_the_budget_is_of_what_the_base_measures(tmp_path: Path) -> None:
+    one = pair(tmp_path)
+    assert one.budget == pytest.approx(0.5 * macs(SMALL))
+    one.timer = Slow(1.3)
+    assert one._budget() == pytest.approx(0.5 * 1.3 * macs(one.template.expand()))
+    one.results.put({"network": "small", "seed": 0, "arm": "base", "cut": False, "budget_ms": 7.0})
+    assert one._budget() == 7.0  # it is measured once
+
+
+def test_the_networks_can_be_timed_at_other_pixels_than_their_own(tmp_path: Path) -> None:
+    assert pair(tmp_path, "--resolution", "64").template.expand().resolution == 64
+    assert pair(tmp_path).template.expand().resolution == 32
 
 
 def test_an_arm_that_the_time_cut_off_counts_for_nothing_and_is_done_again(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_one_descent_leaves_a_network_for_each_budget(
         spec = read_spec(Path(one["network"]))
         load_weights(spec, read_weights(Path(one["network"]).with_suffix(".safetensors")))
         assert one["cost"] == pytest.approx(table.predict(lower(spec)).latency_ms)
-        assert 0.88 * one["budget"] <= one["cost"] <= one["budget"]
+        assert 0.8 * one["budget"] <= one["cost"] <= one["budget"]
         assert 0 < one["test_accuracy"] < 1
     assert [one["iteration"] for one in found] == sorted({one["iteration"] for one in found})
 

@@ -18,7 +18,7 @@ from search.latency.runtimes.eager import Eager
 from search.netadapt.costing import Costing
 from search.netadapt.history import History, Iteration
 from search.netadapt.proposals import MOVES, most_channels, propose, smallest
-from search.netadapt.refine import GATE_IMAGES, Plan, Refiner
+from search.netadapt.refine import GATE_IMAGES, TESTS, Plan, Refiner, _About
 from search.netadapt.screen import FEWEST, FIRST_LOOK, screen
 from search.netadapt.timing import PairedTimer, Timing
 from search.netadapt.tune import Serial, Tuned, first, short_recipe
@@ -398,6 +398,81 @@ def test_mobilenet_v3s_choice_loses_least_accuracy_for_its_reduction(images: Dat
         worth = {row.name: ((row.accuracy or 0) - before.accuracy) / (before.cost - row.cost) for row in trained}
         assert after.accepted is not None
         assert worth[after.accepted.name] == max(worth.values())
+
+
+def test_the_most_accurate_is_taken_and_going_further_counts_at_the_price_so_far(
+    images: Dataset, tmp_path: Path
+) -> None:
+    job = refiner(images, tmp_path, 0.6 * macs(tiny()), plan=replace(PLAN, shortlist=4))
+    job.run(start())
+    first, *others = job.history.iterations
+    for before, after in zip(job.history.iterations, others, strict=False):
+        price = max(0.0, first.accuracy - before.accuracy) / max(first.cost - before.cost, 0.1 * first.cost)
+        trained = [row for row in after.tried if row.accuracy is not None]
+        worth = {row.name: (row.accuracy or 0) - price * max(row.cost, 0.6 * first.cost) for row in trained}
+        assert after.accepted is not None
+        assert worth[after.accepted.name] == pytest.approx(max(worth.values()))
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "spared", "costs", "taken"),
+    [
+        ((0.9, 0.8), 0.2, (0.75, 0.70), 1),  # half a point a percent so far: five percent are worth 2.5 points
+        ((0.9, 0.9), 0.2, (0.75, 0.70), 0),  # nothing was lost so far
+        ((0.8, 0.9), 0.2, (0.75, 0.70), 0),
+        ((0.9, 0.8), 0.2, (0.60, 0.50), 0),  # what is below the budget counts for nothing
+        ((0.9, 0.89), 0.001, (0.75, 0.70), 0),  # a point lost by chance over next to nothing
+    ],
+)
+def test_what_going_further_is_worth(
+    accuracies: tuple[float, float], spared: float, costs: tuple[float, float], taken: int, images: Dataset,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """Of two offers, of which the second goes further and is a point less accurate."""
+    whole = macs(tiny())
+    job = refiner(images, tmp_path, 0.6 * whole)
+    job._begin(start())
+    zero = job.history.iterations[0]
+    rows = [(accuracies[0], whole), (accuracies[1], (1 - spared) * whole)]
+    job.history.iterations = [replace(zero, accuracy=accuracy, cost=cost) for accuracy, cost in rows]
+    offers = job._offers(start(), propose(tiny(), MACS, target=0.9 * whole, floor=0.0, moves=("channels",)))[:2]
+    for offer, accuracy, cost in zip(offers, (0.7, 0.69), costs, strict=True):
+        offer.proposal = offer.proposal._replace(cost=cost * whole)
+        offer.row = replace(offer.row, accuracy=accuracy)
+    assert max(offers, key=job._worth_trained) is offers[taken]
+
+
+@pytest.mark.parametrize(("skip", "has_place"), [(False, True), (True, False)])
+def test_a_removed_block_that_no_sum_bridges_is_trained_however_it_looks_before(
+    skip: bool, has_place: bool, images: Dataset, tmp_path: Path
+) -> None:
+    row = MBConv(expand_channels=24, out_channels=12, activation="relu", skip=skip)
+    stages = (
+        Stage("stem", (ConvBN(out_channels=8, kernel=3, stride=2),)),
+        Stage("body", (SeparableConv(out_channels=12, stride=2), row, row, row)),
+        Stage("classifier", (Classifier(classes=10),)),
+    )
+    network = build(NetworkSpec("plain", 32, stages), generator=torch.Generator().manual_seed(0)).eval()
+    timer = Stub()
+    job = refiner(images, tmp_path, 0.7 * macs(network.spec) / 1e3, timer=timer, plan=replace(PLAN, shortlist=3))
+    job._begin(network)
+    offers = job._offers(network, propose(network.spec, MACS, target=0.9 * macs(network.spec), floor=0.0, moves=MOVES))
+    removals = [offer for offer in offers if offer.proposal.move == "block"]
+    assert len(removals) == 3
+    last = [*(offer for offer in offers if offer not in removals), *removals]  # they look worst
+    assert len(last) > 4
+    chosen = job._shortlist(last)
+    assert chosen == [*last[:2], removals[0] if has_place else last[2]]
+    for few in (1, 2):
+        job.plan = replace(job.plan, shortlist=few)
+        assert job._shortlist(last) == last[:few]
+    job.plan = replace(job.plan, shortlist=3)
+    timer.slower = tuple(offer.row.fingerprint for offer in last)
+    assert job._take_best(_About(1, 0.9 * macs(network.spec), last), network) is None
+    assert timer.tests == TESTS  # each once, those that were trained first
+    tested = [offer for offer in last if offer.row.timing is not None]
+    assert len(tested) == TESTS
+    assert all(offer in tested for offer in [*chosen, *last[:3]])
 
 
 @pytest.mark.parametrize("name", ["000.safetensors", "000.iteration.json"])

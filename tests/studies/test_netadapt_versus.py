@@ -9,6 +9,7 @@ import pytest
 
 from search.data import Dataset, Split
 from search.latency.measure import Measurement
+from search.latency.runtimes.eager import Eager
 from search.netadapt.costing import Costing
 from search.netadapt.timing import Timing
 from searchspace import zoo
@@ -16,6 +17,7 @@ from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv
 from searchspace.cost import macs
 from searchspace.errors import InfeasibleBudget, InvalidArgument
 from searchspace.graph import lower
+from searchspace.latency import Correction, LatencyTable
 from searchspace.lift import lift
 from searchspace.nn import Network, build
 from searchspace.spec import NetworkSpec, Stage
@@ -134,6 +136,19 @@ def test_where_networks_are_timed_every_arm_measures_within_the_budget(
     for row in rows[1:]:
         measured = 1.3 * macs(NetworkSpec.from_json(json.dumps(row["spec"])))
         assert 0.6 * one.budget <= measured <= one.budget
+
+
+def test_where_networks_are_timed_the_table_knows_lighter_forms_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[NetworkSpec] = []
+    monkeypatch.setattr("search.latency.table_for", lambda space, networks, **_: measured.extend(networks))
+    table = LatencyTable(Eager().identity(32), 1.0, {}, Correction(1.0, 0.1, 0.03))
+    netadapt_versus._with_lighter(pair(tmp_path).args, table, 2)
+    costs = [macs(spec) for spec in measured]
+    assert costs[0] == macs(lift(SMALL).with_classes(2).expand())
+    assert len(costs) > 4
+    assert max(costs[1:]) < costs[0]
 
 
 def test_nothing_is_timed_beside_other_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

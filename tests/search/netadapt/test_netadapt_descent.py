@@ -22,6 +22,7 @@ from search.netadapt.refine import GATE_IMAGES, TESTS, Plan, Refiner, _About
 from search.netadapt.screen import FEWEST, FIRST_LOOK, screen
 from search.netadapt.timing import PairedTimer, Timing
 from search.netadapt.tune import Serial, Tuned, first, short_recipe
+from search.netadapt.variants import shrunk
 from search.train import Recipe, evaluate
 from searchspace import zoo
 from searchspace.blocks import Block, Classifier, ConvBN, MBConv, SeparableConv
@@ -166,6 +167,15 @@ def test_every_move_is_offered_in_a_usual_step_of_a_usual_network() -> None:
         assert offer.cost == pytest.approx(costing.of(step.graph))
         assert offer.cost <= 0.95 * cost
     assert len({offer.name for offer in offers}) == len(offers)
+
+
+def test_a_table_is_measured_for_each_smaller_kernel_down_to_3() -> None:
+    spec = zoo.get("mnasnet_a1", classes=10)
+    stem, *others = spec.stages
+    wide = replace(spec, stages=(Stage(stem.name, (ConvBN(out_channels=32, kernel=7, stride=2),)), *others))
+    sizes = [max(layer.kernel for layer in lower(each).layers if layer.op == "conv") for each in shrunk(wide)]
+    assert sizes == [5, 3]
+    assert shrunk(zoo.get("mobilenet_v2")) == []
 
 
 @pytest.mark.parametrize(("move", "lighter"), [("se", without_se), ("kernel", smaller_kernels)])

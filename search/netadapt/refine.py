@@ -9,6 +9,7 @@ that the way so far had; an offer is taken only if it is measured not to be slow
 and costs are measured ones from then on, the table says only how they change.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from search.latency.measure import AIM, Measurement
 from search.netadapt.costing import CONFIDENCE, Costing
 from search.netadapt.history import History, Iteration, Tried
 from search.netadapt.proposals import HALVINGS, Proposal, propose, smallest
+from search.netadapt.removals import is_unbridged, removal_losses
 from search.netadapt.screen import Look, Rank, batch_for, screen
 from search.netadapt.timing import PairedTimer, Timing, key
 from search.netadapt.tune import Tuner, first
@@ -29,7 +31,7 @@ from searchspace.cost import costs
 from searchspace.coupling import ChannelGroup
 from searchspace.descent import Scores, Step
 from searchspace.errors import InfeasibleBudget
-from searchspace.graph import Graph, lower
+from searchspace.graph import lower
 from searchspace.nn import Network
 from searchspace.nn.descend import Gates, descend, mean_gates, scores
 from searchspace.spec import NetworkSpec
@@ -295,12 +297,21 @@ class Refiner:
         return next((after for after in taken if after is not None), None)
 
     def _shortlist(self, offers: "list[_Offer]") -> "list[_Offer]":
-        """The best of them. A removed block that no sum bridges says little before training, as its channels are not
-        its input's: the best of those has a place where there are three or more."""
-        best, others = offers[: self.plan.shortlist], offers[self.plan.shortlist :]
+        """The best of them. A removed block that no sum bridges says nothing before training, as its channels are not
+        its input's: of three places or more one is for such a block, for each in turn, those first that save the most,
+        then for the one that lost the least when it was trained last."""
+        best = offers[: self.plan.shortlist]
         graph = lower(self.history.iterations[-1].spec)
-        unbridged = next((offer for offer in offers if _is_unbridged(graph, offer.step)), None)
-        return [*best[:-1], unbridged] if unbridged in others and len(best) > 2 else best
+        unbridged = [offer for offer in offers if is_unbridged(graph, offer.step)]
+        if len(best) < 3 or not unbridged:
+            return best
+        lost = removal_losses(self.history.iterations)
+
+        def turn(offer: _Offer) -> tuple[float, float]:
+            return lost.get(offer.row.where, -math.inf), offer.row.cost
+
+        chosen = min(unbridged, key=turn)
+        return best if chosen in best else [*best[:-1], chosen]
 
     def _timed(self, before: NetworkSpec, after: NetworkSpec) -> Timing | None:
         """The outcome of a timing test, on disk before the next; None where nothing is timed."""
@@ -385,12 +396,6 @@ class Refiner:
         measured = self._measured(after.spec)
         cost = measured.latency_ms if measured else cost
         return cost, measured, self._met(left, cost, measured, after.spec)
-
-
-def _is_unbridged(graph: Graph, step: Step) -> bool:
-    """Whether a step from the network of `graph` takes a block away that has no residual sum."""
-    gone = {layer.op for index, layer in enumerate(graph.layers) if index not in step.origins}
-    return "conv" in gone and "add" not in gone
 
 
 @dataclass(eq=False)

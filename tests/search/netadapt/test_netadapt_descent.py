@@ -16,9 +16,10 @@ from search.data import Dataset, load
 from search.latency.measure import Measurement
 from search.latency.runtimes.eager import Eager
 from search.netadapt.costing import Costing
-from search.netadapt.history import History, Iteration
+from search.netadapt.history import History, Iteration, Tried
 from search.netadapt.proposals import MOVES, most_channels, propose, smallest
 from search.netadapt.refine import GATE_IMAGES, TESTS, Plan, Refiner, _About
+from search.netadapt.removals import removal_losses
 from search.netadapt.screen import FEWEST, FIRST_LOOK, screen
 from search.netadapt.timing import PairedTimer, Timing
 from search.netadapt.tune import Serial, Tuned, first, short_recipe
@@ -471,8 +472,10 @@ def test_a_removed_block_that_no_sum_bridges_is_trained_however_it_looks_before(
     assert len(removals) == 3
     last = [*(offer for offer in offers if offer not in removals), *removals]  # they look worst
     assert len(last) > 4
+    cheapest = min(removals, key=lambda offer: offer.proposal.cost)
     chosen = job._shortlist(last)
-    assert chosen == [*last[:2], removals[0] if has_place else last[2]]
+    assert chosen == [*last[:2], cheapest if has_place else last[2]]
+    assert job._shortlist([cheapest, *last[:3]]) == [cheapest, *last[:2]]
     for few in (1, 2):
         job.plan = replace(job.plan, shortlist=few)
         assert job._shortlist(last) == last[:few]
@@ -483,6 +486,48 @@ def test_a_removed_block_that_no_sum_bridges_is_trained_however_it_looks_before(
     tested = [offer for offer in last if offer.row.timing is not None]
     assert len(tested) == TESTS
     assert all(offer in tested for offer in [*chosen, *last[:3]])
+
+
+def test_each_removal_has_its_turn_then_the_one_that_lost_least(images: Dataset, tmp_path: Path) -> None:
+    row = SeparableConv(out_channels=12, activation="relu")
+    stages = (
+        Stage("stem", (ConvBN(out_channels=12, kernel=3, stride=2),)),
+        Stage("body", (row, row, row, row)),
+        Stage("classifier", (Classifier(classes=10),)),
+    )
+    network = build(NetworkSpec("plain", 32, stages), generator=torch.Generator().manual_seed(0)).eval()
+    cost = macs(network.spec)
+    job = refiner(images, tmp_path, 0.5 * cost, plan=replace(PLAN, shortlist=3))
+    job._begin(network)
+    zero = job.history.iterations[0]
+    offers = job._offers(network, propose(network.spec, MACS, target=0.98 * cost, floor=0.0, moves=MOVES))
+    removals = [offer for offer in offers if offer.proposal.move == "block"]
+    last = [*(offer for offer in offers if offer not in removals), *removals]
+    losses = {"body.0": 0.05, "body.1": 0.01, "body.2": 0.2, "body.3": 0.02}
+    for number in range(4):
+        chosen = job._shortlist(last)[-1].row
+        assert chosen.where not in removal_losses(job.history.iterations)
+        tried = replace(chosen, accuracy=zero.accuracy - losses[chosen.where])
+        job.history.iterations.append(replace(zero, number=number + 1, tried=(tried,)))
+    assert job._shortlist(last)[-1].row.where == "body.1"
+
+
+def test_what_removals_lost_is_remembered_by_the_names_that_blocks_have_now(images: Dataset, tmp_path: Path) -> None:
+    job = refiner(images, tmp_path, 0.6 * macs(tiny()))
+    job._begin(start())
+    zero = replace(job.history.iterations[0], accuracy=0.8)
+    any_row = Tried(
+        move="block", where="", channels=None, name="", spec="", fingerprint="", params=0, macs=0, cost=1.0,
+        screened=0.1,
+    )  # fmt: skip
+
+    def row(where: str, accuracy: float | None, *, accepted: bool = False) -> Tried:
+        return replace(any_row, where=where, accuracy=accuracy, accepted=accepted)
+
+    first = replace(zero, number=1, accuracy=0.7, tried=(row("a.1", 0.7), row("a.3", 0.6), row("b.2", 0.5)))
+    taken = replace(zero, number=2, tried=(row("a.2", 0.6, accepted=True), row("a.0", None)))
+    found = removal_losses([zero, first, taken])
+    assert found == pytest.approx({"a.1": 0.1, "a.2": 0.2, "b.2": 0.3})
 
 
 @pytest.mark.parametrize("name", ["000.safetensors", "000.iteration.json"])

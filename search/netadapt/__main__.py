@@ -21,8 +21,8 @@ Prune a trained network step by step down to a budget (NetAdapt, arXiv:1804.0323
 Each iteration asks for a small reduction. Every group of channels that can be cut offers to meet it, and so do dropped
 SE blocks, smaller kernels (of as many blocks as it takes) and removed blocks; the best offers are trained for a moment
 and the most accurate one is taken (where they go further down than asked for, that counts too), if this device really
-runs it faster. At the budget the network is trained on and tested once. Everything is
-kept in studies/NAME/: the same command again goes on where it stopped."""
+runs it faster. At the budget the network is trained on and tested once. Everything is kept in studies/NAME/: the same
+command again goes on where it stopped."""
 
 _EPILOG = """\
 examples:

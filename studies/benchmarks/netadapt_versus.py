@@ -205,11 +205,19 @@ def about_of(args: Namespace, images: "Dataset") -> dict[str, Any]:
 
 def run(args: Namespace) -> None:
     """Every arm of every network and seed. Raises PhinasError."""
+    from search.latency.runtimes import is_here
+    from searchspace.latency import describe, read_table
     from studies.benchmarks.torch_pruned import torch_pruning
 
     end = time.time() + 60 * args.minutes if args.minutes else float("inf")
     if args.timed and args.jobs > 1:
         raise InvalidArgument(f"--timed needs --jobs 1, as what runs beside disturbs it, got {args.jobs}")
+    table = read_table(args.latency)
+    if args.timed and not is_here(table.identity):
+        raise InvalidArgument(
+            f"--timed needs a table of this machine, got one of {describe(table.identity)}: leave --timed out, or make "
+            "one with python -m search.latency build --out"
+        )
     torch_pruning()
     images = _images(args)
     about = about_of(args, images)

@@ -157,6 +157,17 @@ def test_nothing_is_timed_beside_other_jobs(tmp_path: Path, capsys: pytest.Captu
     assert "--timed needs --jobs 1" in capsys.readouterr().err
 
 
+def test_a_wrong_table_is_told_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["--json", str(tmp_path / "x.json"), "--data", "digits", "--latency"]
+    assert netadapt_versus.main([*line, str(tmp_path / "nowhere.json")]) == 2
+    assert "nowhere.json" in capsys.readouterr().err
+    phone = LatencyTable({**Eager().identity(32), "machine": "a phone"}, 1.0, {}, Correction(1.0, 0.1, 0.03))
+    (tmp_path / "phone.json").write_text(phone.to_json())
+    assert netadapt_versus.main([*line, str(tmp_path / "phone.json"), "--timed"]) == 2
+    assert "--timed needs a table of this machine, got one of a phone" in capsys.readouterr().err
+    assert not (tmp_path / "x.json").exists()
+
+
 def test_where_networks_are_timed_the_budget_is_of_what_the_base_measures(tmp_path: Path) -> None:
     one = pair(tmp_path)
     assert one.budget == pytest.approx(0.5 * macs(SMALL))

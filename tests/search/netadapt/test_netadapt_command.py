@@ -221,7 +221,9 @@ def test_a_group_that_cannot_be_pruned_is_named_with_the_reason(
     assert name == "body.0.expand"
     assert main(line) == 0
     assert f"{name} is not pruned: {why}" in capsys.readouterr().err
-    assert read_spec(place / "studies" / "slim" / "best.json").stages[1].blocks[0].expand_channels == 1  # type: ignore[union-attr]
+    left = read_spec(place / "studies" / "slim" / "best.json").stages[1].blocks[0]
+    assert isinstance(left, MBConv)
+    assert left.expand_channels == 1
 
 
 def test_a_budget_that_was_a_mistake_does_not_bind_the_study(best: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,13 +113,14 @@ RULES: dict[str, Rule] = {
     "compound": Rule("all three, by the paper's grid search", "arXiv:1905.11946, section 3.3", Coefficients()),
     "uniform": Rule("all three, a third of the cost each", "arXiv:2103.06877, dwr", exponents(1 / 3, 1 / 3, 1 / 3)),
     "fast": Rule(
-        "width most: few activations, so fast where memory is the limit", "arXiv:2103.06877, dWr, alpha = 0.8",
+        "width most: few activations, so fast where memory is the limit",
+        "arXiv:2103.06877, dWr, alpha = 0.8",
         exponents((1 - _FAST) / 2, _FAST, (1 - _FAST) / 2),
     ),
     "depth": Rule("layers only", "arXiv:1905.11946, figure 8", exponents(1, 0, 0)),
     "width": Rule("channels only", "arXiv:1905.11946, figure 8", exponents(0, 1, 0)),
     "resolution": Rule("pixels only", "arXiv:1905.11946, figure 8", exponents(0, 0, 1)),
-}  # fmt: skip
+}
 
 
 def read_coefficients(path: Path) -> Coefficients:

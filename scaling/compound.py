@@ -62,39 +62,81 @@ def parser() -> argparse.ArgumentParser:
     cli = CommandParser("python -m scaling.compound", description=_DESCRIPTION, epilog=_EPILOG)
     cli._negative_number_matcher = re.compile(r"-[\d.][\d.,eE+-]*$")  # argparse's own takes -1,0,1 for a flag
     add = cli.add_argument
-    add("--phi", type=_phis, metavar="X[,X...]", help="how far to grow: about 2^phi times the MACs (default: 1); "
-        "several make a family, in one table")  # fmt: skip
-    add("--network", type=Path, metavar="NAME", help="grow this network: a spec file (.json) or a name of "
-        "python -m searchspace.zoo (default: EfficientNet-B0)")  # fmt: skip
+    add(
+        "--phi",
+        type=_phis,
+        metavar="X[,X...]",
+        help="how far to grow: about 2^phi times the MACs (default: 1); several make a family, in one table",
+    )
+    add(
+        "--network",
+        type=Path,
+        metavar="NAME",
+        help="grow this network: a spec file (.json) or a name of python -m searchspace.zoo (default: EfficientNet-B0)",
+    )
     for name, what in (("alpha", "layers"), ("beta", "channels"), ("gamma", "pixels")):
         default = getattr(Coefficients(), name)
         add(f"--{name}", type=number, metavar="X", help=f"{what} per step of phi (default: {default:g})")
-    add("--coefficients", type=Path, metavar="FILE.json", help="alpha, beta and gamma from a file, as python -m "
-        "scaling.coefficients fit writes it")  # fmt: skip
-    add("--rule", choices=RULES, help="alpha, beta and gamma by name: "
-        + "; ".join(f"{name}, {rule.about} ({rule.source})" for name, rule in RULES.items()))  # fmt: skip
+    add(
+        "--coefficients",
+        type=Path,
+        metavar="FILE.json",
+        help="alpha, beta and gamma from a file, as python -m scaling.coefficients fit writes it",
+    )
+    add(
+        "--rule",
+        choices=RULES,
+        help="alpha, beta and gamma by name: "
+        + "; ".join(f"{name}, {rule.about} ({rule.source})" for name, rule in RULES.items()),
+    )
     add("--compare", action="store_true", help="all rules side by side, at the same phi or to the same target")
     add("--target-ms", type=number, metavar="MS", help="grow (or shrink) to this predicted latency")
     add("--target-macs", type=number, metavar="N", help="to so many multiply-accumulates, such as 600e6")
     add("--target-params", type=number, metavar="N", help="to so many parameters")
-    add("--resolution-step", type=integer, metavar="PX", help="round pixels to multiples of this (default: "
-        f"{RESOLUTION_STEP} for a target, else 1)")  # fmt: skip
-    add("--latency", type=Path, metavar="FILE", help="the latency table of your device (default: with --target-ms "
-        "this machine's own, else none)")  # fmt: skip
+    add(
+        "--resolution-step",
+        type=integer,
+        metavar="PX",
+        help=f"round pixels to multiples of this (default: {RESOLUTION_STEP} for a target, else 1)",
+    )
+    add(
+        "--latency",
+        type=Path,
+        metavar="FILE",
+        help="the latency table of your device (default: with --target-ms this machine's own, else none)",
+    )
     add("--measure", action="store_true", help="time the networks on this machine, beside the prediction")
     add("--table", action="store_true", help="one line a network, as for several phis")
     add("--plot", type=Path, metavar="FILE", help="several phis: MACs, parameters and latency, as .png, .svg or .pdf")
     add("--preset", metavar="NAME", help="the published network alone: b0 to b7")
     add("--out", type=Path, metavar="FILE.json", help="write the grown network (with --preset: the preset) as a spec")
-    add("--onnx", type=Path, metavar="FILE.onnx", help="write it as an ONNX model with random weights, to time it "
-        "anywhere")  # fmt: skip
-    add("--inherit", type=Path, metavar="FILE", help="start from the small network's weights (best.safetensors): the "
-        "grown one computes the same, with more to learn with; written beside --out")  # fmt: skip
-    add("--epochs", type=integer, metavar="N", help="train the grown network so long, from the inherited weights or "
-        "from scratch, and test it; weights are written beside --out")  # fmt: skip
+    add(
+        "--onnx",
+        type=Path,
+        metavar="FILE.onnx",
+        help="write it as an ONNX model with random weights, to time it anywhere",
+    )
+    add(
+        "--inherit",
+        type=Path,
+        metavar="FILE",
+        help="start from the small network's weights (best.safetensors): the "
+        "grown one computes the same, with more to learn with; written beside --out",
+    )
+    add(
+        "--epochs",
+        type=integer,
+        metavar="N",
+        help="train the grown network so long, from the inherited weights or "
+        "from scratch, and test it; weights are written beside --out",
+    )
     add("--data", metavar="SOURCE", help="with --epochs: images, as python -m search.run takes them (default: digits)")
-    add("--proxy-resolution", type=integer, metavar="PX", help="with --epochs: pixels to train at (default: those of "
-        "the small network's training, grown likewise)")  # fmt: skip
+    add(
+        "--proxy-resolution",
+        type=integer,
+        metavar="PX",
+        help="with --epochs: pixels to train at (default: those of the small network's training, grown likewise)",
+    )
     add("--seed", type=integer, default=0, help="with --epochs: splits, new weights, order (default: %(default)s)")
     add("--json", action="store_true", help="print the same as one JSON document")
     return cli
@@ -180,9 +222,13 @@ def _separate_files(args: argparse.Namespace) -> None:
     weights = args.out.with_suffix(".safetensors") if args.out and (args.inherit or args.epochs) else None
     separate_files(
         {"--out": args.out, "--onnx": args.onnx, "--plot": args.plot, "the weights' file beside --out": weights},
-        {"--network": args.network, "--latency": args.latency, "--coefficients": args.coefficients,
-         "--inherit": args.inherit},
-    )  # fmt: skip
+        {
+            "--network": args.network,
+            "--latency": args.latency,
+            "--coefficients": args.coefficients,
+            "--inherit": args.inherit,
+        },
+    )
 
 
 def _one_network_flags(args: argparse.Namespace, rows: int) -> None:
@@ -254,9 +300,7 @@ def _begin(args: argparse.Namespace, result: Result) -> "Start | None":
     grown = Grown(result.phi or 0.0, result.main.factors, result.main.spec)
     begin = start(result.template, grown, args.inherit, seed=args.seed)
     if args.epochs:
-        begin = with_images(
-            begin, result.template, grown, data=args.data, pixels=args.proxy_resolution, seed=args.seed
-        )  # fmt: skip
+        begin = with_images(begin, result.template, grown, data=args.data, pixels=args.proxy_resolution, seed=args.seed)
     return begin
 
 

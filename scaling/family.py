@@ -155,9 +155,12 @@ def _columns(
 def _figures(own: Priced, base: Priced) -> list[str]:
     cost, of = own.costs, base.costs
     return [
-        short(cost.params), short(cost.macs), f"{cost.macs / of.macs:.2f}",
-        f"{cost.activation_bytes / 1e6:.1f} MB", f"{cost.activation_bytes / of.activation_bytes:.2f}",
-    ]  # fmt: skip
+        short(cost.params),
+        short(cost.macs),
+        f"{cost.macs / of.macs:.2f}",
+        f"{cost.activation_bytes / 1e6:.1f} MB",
+        f"{cost.activation_bytes / of.activation_bytes:.2f}",
+    ]
 
 
 def latency_text(one: Prediction | None) -> str:

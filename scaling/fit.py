@@ -123,16 +123,27 @@ class Fit:
         what = f"{candidate.name}, seed {seed}: {own.macs / 1e6:.0f} M MACs, {pixels} px"
         images = self.images(pixels)
         outcome = train(
-            build(spec, generator=torch.Generator().manual_seed(seed)), train=images.train,
-            validation=images.validation, recipe=self.recipe, seed=seed,
+            build(spec, generator=torch.Generator().manual_seed(seed)),
+            train=images.train,
+            validation=images.validation,
+            recipe=self.recipe,
+            seed=seed,
             on_step=lambda step, steps: self.progress.update(self.clock.at((number + step / steps) / count), what),
-        )  # fmt: skip
+        )
         attrs = {
-            "status": Status.TRAINED, "choices": {"rule": candidate.name, **asdict(candidate.coefficients)},
-            "spec": spec.to_json(), "fingerprint": spec.fingerprint(), "params": own.params, "macs": own.macs,
-            "accuracy": outcome.accuracy, "history": list(outcome.history), "train_s": outcome.seconds,
-            "epochs": outcome.epochs, "seed": seed, "reward": outcome.accuracy,
-        }  # fmt: skip
+            "status": Status.TRAINED,
+            "choices": {"rule": candidate.name, **asdict(candidate.coefficients)},
+            "spec": spec.to_json(),
+            "fingerprint": spec.fingerprint(),
+            "params": own.params,
+            "macs": own.macs,
+            "accuracy": outcome.accuracy,
+            "history": list(outcome.history),
+            "train_s": outcome.seconds,
+            "epochs": outcome.epochs,
+            "seed": seed,
+            "reward": outcome.accuracy,
+        }
         if self.latencies:
             attrs["predicted_latency_ms"] = self.latencies.predict(graph).latency_ms
         self.study.add_trial(optuna.trial.create_trial(value=outcome.accuracy, user_attrs=attrs))

@@ -47,17 +47,32 @@ def parser() -> argparse.ArgumentParser:
     cli = CommandParser("python -m scaling.coefficients", description=_DESCRIPTION, epilog=_EPILOG)
     add = cli.add_argument
     add("action", choices=("fit",), help="train the candidates and compare them")
-    add("--network", type=Path, metavar="NAME", help="the baseline: a spec file (.json) or a name of the zoo (default: "
-        "EfficientNet-B0, which takes long on a CPU)")  # fmt: skip
+    add(
+        "--network",
+        type=Path,
+        metavar="NAME",
+        help="the baseline: a spec file (.json) or a name of the zoo (default: "
+        "EfficientNet-B0, which takes long on a CPU)",
+    )
     add("--data", metavar="SOURCE", help="images, as python -m search.run takes them (default: the embedded digits)")
     add("--cost", choices=("macs", "latency"), default="macs", help="what is doubled (default: %(default)s)")
     add("--latency", type=Path, metavar="FILE", help="the latency table (default: with --cost latency this machine's)")
-    add("--divisions", type=integer, default=3, metavar="N", help="share the cost in steps of 1/N (default: "
-        "%(default)s); the named rules are always among the candidates")  # fmt: skip
+    add(
+        "--divisions",
+        type=integer,
+        default=3,
+        metavar="N",
+        help="share the cost in steps of 1/N (default: %(default)s); the named rules are always among the candidates",
+    )
     add("--seeds", type=integer, default=2, metavar="N", help="trainings of each candidate (default: %(default)s)")
     add("--epochs", type=integer, metavar="N", help="epochs of a training (default: the search's)")
-    add("--proxy-resolution", type=integer, default=48, metavar="PX", help="pixels to train the baseline's size at; "
-        "candidates grow from there (default: %(default)s)")  # fmt: skip
+    add(
+        "--proxy-resolution",
+        type=integer,
+        default=48,
+        metavar="PX",
+        help="pixels to train the baseline's size at; candidates grow from there (default: %(default)s)",
+    )
     add("--minutes", type=number, metavar="M", help="stop then; what is missing is trained by the same command")
     add("--study", metavar="NAME", help="name of the study (default: made of network, data and cost)")
     add("--out", type=Path, default=Path("coefficients.json"), metavar="FILE.json", help="default: %(default)s")
@@ -89,18 +104,26 @@ def fit(args: argparse.Namespace) -> dict[str, Any]:
         found = candidates(template, cost, divisions=args.divisions, rebase=args.cost == "latency")
         recipe = Recipe.for_data(args.data, epochs=args.epochs)
         about = {
-            "network": template.expand().fingerprint(), "cost": args.cost, "data_fingerprint": images.fingerprint,
-            "proxy_resolution": args.proxy_resolution, "recipe": asdict(recipe),
+            "network": template.expand().fingerprint(),
+            "cost": args.cost,
+            "data_fingerprint": images.fingerprint,
+            "proxy_resolution": args.proxy_resolution,
+            "recipe": asdict(recipe),
             "device": None if latencies is None or args.cost == "macs" else dict(latencies.identity),
-        }  # fmt: skip
+        }
         name = args.study or _study_name(template, args)
         with opened_study(name, about) as study:
             job = Fit(
-                study=study, candidates=found, seeds=args.seeds, recipe=recipe, latencies=latencies, progress=progress,
+                study=study,
+                candidates=found,
+                seeds=args.seeds,
+                recipe=recipe,
+                latencies=latencies,
+                progress=progress,
                 clock=clock,
                 images=lambda pixels: load(args.data, resolution=pixels, progress=_reading(progress)),
                 pixels=lambda one: round(args.proxy_resolution * one.factors.resolution / template.resolution),
-            )  # fmt: skip
+            )
             missing = sum(1 for _ in job.missing())
             progress.line(f"{len(found)} candidates, {missing} trainings missing in the study {name!r}")
             job.run()
@@ -132,20 +155,28 @@ def _result(args: argparse.Namespace, template: Template, job: "Fit", name: str)
     complete = len(rows) == len(job.candidates)
     tied = [row for row in rows if row.tied]
     result: dict[str, Any] = {
-        "study": name, "network": template.name, "cost": args.cost, "seeds": args.seeds, "missing": missing,
+        "study": name,
+        "network": template.name,
+        "cost": args.cost,
+        "seeds": args.seeds,
+        "missing": missing,
         "sure": complete and len(tied) == 1,
         "candidates": [_row(row) for row in rows],
         "coefficients": None,
         "written": None,
-    }  # fmt: skip
+    }
     if complete:
         best = rows[0].candidate.coefficients
         result["coefficients"] = asdict(best)
         answer = {
-            **asdict(best), "cost": args.cost, "network": template.name, "accuracy": rows[0].mean,
+            **asdict(best),
+            "cost": args.cost,
+            "network": template.name,
+            "accuracy": rows[0].mean,
             "standard_error": None if rows[0].standard_error == float("inf") else rows[0].standard_error,
-            "tied": [row.candidate.name for row in tied[1:]], "study": name,
-        }  # fmt: skip
+            "tied": [row.candidate.name for row in tied[1:]],
+            "study": name,
+        }
         write_atomic(args.out, json.dumps(answer, indent=1) + "\n")
         result["written"] = str(args.out)
     return result
@@ -154,24 +185,36 @@ def _result(args: argparse.Namespace, template: Template, job: "Fit", name: str)
 def _row(row: "Standing") -> dict[str, Any]:
     grown = row.candidate.grown
     return {
-        "rule": row.candidate.name, **asdict(row.candidate.coefficients), **grown.factors._asdict(),
-        "macs": macs(grown.spec), "cost_share": row.candidate.cost_share,
-        "accuracies": list(row.accuracies), "accuracy": row.mean,
-        "standard_error": None if row.standard_error == float("inf") else row.standard_error, "tied": row.tied,
-    }  # fmt: skip
+        "rule": row.candidate.name,
+        **asdict(row.candidate.coefficients),
+        **grown.factors._asdict(),
+        "macs": macs(grown.spec),
+        "cost_share": row.candidate.cost_share,
+        "accuracies": list(row.accuracies),
+        "accuracy": row.mean,
+        "standard_error": None if row.standard_error == float("inf") else row.standard_error,
+        "tied": row.tied,
+    }
 
 
 def as_text(result: dict[str, Any], network: Path | None) -> str:
     """The table for people, the answer, and what to do next."""
     rows = [
         [
-            row["rule"], f"{row['alpha']:.3f}", f"{row['beta']:.3f}", f"{row['gamma']:.3f}", f"{row['depth']:.3f}",
-            f"{row['width']:.3f}", str(row["resolution"]), f"{row['macs'] / 1e6:.0f} M", f"{row['accuracy']:.2%}",
+            row["rule"],
+            f"{row['alpha']:.3f}",
+            f"{row['beta']:.3f}",
+            f"{row['gamma']:.3f}",
+            f"{row['depth']:.3f}",
+            f"{row['width']:.3f}",
+            str(row["resolution"]),
+            f"{row['macs'] / 1e6:.0f} M",
+            f"{row['accuracy']:.2%}",
             "" if row["standard_error"] is None else f"{100 * row['standard_error']:.2f}",
             "tied" if row["tied"] else "",
         ]
         for row in result["candidates"]
-    ]  # fmt: skip
+    ]
     what = "latency" if result["cost"] == "latency" else "MACs"
     headers = ["candidate", "alpha", "beta", "gamma", "depth", "width", "px", "MACs", "accuracy", "+-", ""]
     lines = [
@@ -197,14 +240,18 @@ def as_text(result: dict[str, Any], network: Path | None) -> str:
     )
     best = result["candidates"][0]["rule"]
     source = f"--network {shlex.quote(str(network))} " if network else ""
-    return "\n".join([
-        *lines, "",
-        f"best: alpha {own.alpha:.4g}, beta {own.beta:.4g}, gamma {own.gamma:.4g} ({best}). {sure}",
-        f"written to {result['written']}", "",
-        "Next:",
-        f"  python -m scaling.compound {source}--coefficients {shlex.quote(result['written'])} --phi 1",
-        f"  python -m studies {result['study']}",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"best: alpha {own.alpha:.4g}, beta {own.beta:.4g}, gamma {own.gamma:.4g} ({best}). {sure}",
+            f"written to {result['written']}",
+            "",
+            "Next:",
+            f"  python -m scaling.compound {source}--coefficients {shlex.quote(result['written'])} --phi 1",
+            f"  python -m studies {result['study']}",
+        ]
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -72,9 +72,11 @@ def _expand(template: Template, factors: Factors, phi: float) -> NetworkSpec:
     """Raises InvalidArgument where the scaled rows do not fit together."""
     try:
         return template.expand(
-            width=factors.width, depth=factors.depth, resolution=factors.resolution,
+            width=factors.width,
+            depth=factors.depth,
+            resolution=factors.resolution,
             name=f"{template.name}_phi{phi:.4g}",
-        )  # fmt: skip
+        )
     except InvalidSpec as error:
         raise InvalidArgument(
             f"--phi {phi:g} makes no network of {template.name}: {error}; give another --phi"
@@ -100,9 +102,15 @@ def by_dimension(template: Template, grown: Grown) -> dict[str, Grown]:
 
 
 def grow_to(
-    template: Template, *, cost: Cost, target: float, coefficients: Coefficients,
-    resolution_step: int = RESOLUTION_STEP, unit: Callable[[float], str] = "{:g}".format, one_way: bool = False,
-) -> Grown:  # fmt: skip
+    template: Template,
+    *,
+    cost: Cost,
+    target: float,
+    coefficients: Coefficients,
+    resolution_step: int = RESOLUTION_STEP,
+    unit: Callable[[float], str] = "{:g}".format,
+    one_way: bool = False,
+) -> Grown:
     """A network that costs at most `target`, and at most 2 % less where layers, channels and resolution steps allow.
 
     The formula's cost jumps where a layer is added to every stage or eight channels to some. So near the phi at which
@@ -155,9 +163,12 @@ def _range(template: Template, coefficients: Coefficients, resolution_step: int)
     for value, smallest, largest in (
         (coefficients.alpha, 1 / LARGEST_FACTOR, LARGEST_FACTOR),
         (coefficients.beta, max(1 / LARGEST_FACTOR, 0.5 / narrowest), LARGEST_FACTOR),
-        (coefficients.gamma, max(1 / LARGEST_FACTOR, least / template.resolution),
-         min(LARGEST_FACTOR, most / template.resolution)),
-    ):  # fmt: skip
+        (
+            coefficients.gamma,
+            max(1 / LARGEST_FACTOR, least / template.resolution),
+            min(LARGEST_FACTOR, most / template.resolution),
+        ),
+    ):
         if value > 1:
             low = max(low, math.log(min(1.0, smallest)) / math.log(value))
             high = min(high, math.log(largest) / math.log(value))

@@ -83,9 +83,13 @@ def as_dict(result: Result, *, written: Path | None = None) -> dict[str, Any]:
     coefficients = result.coefficients
     return {
         "phi": result.phi,
-        "coefficients": coefficients and {
-            "alpha": coefficients.alpha, "beta": coefficients.beta, "gamma": coefficients.gamma,
-            "cost_factor": coefficients.cost_factor, "warning": coefficients.warning(),
+        "coefficients": coefficients
+        and {
+            "alpha": coefficients.alpha,
+            "beta": coefficients.beta,
+            "gamma": coefficients.gamma,
+            "cost_factor": coefficients.cost_factor,
+            "warning": coefficients.warning(),
         },
         "base": _network_dict(result.base),
         "formula": result.formula and _member_dict(result.formula),
@@ -94,11 +98,13 @@ def as_dict(result: Result, *, written: Path | None = None) -> dict[str, Any]:
         "target": result.target and dict(zip(("flag", "value"), result.target, strict=True)),
         "latency_table": result.latencies and result.latencies.to_dict(),
         "written": str(written) if written else None,
-        "weights": result.weights and {
-            **result.weights._asdict(), "path": str(result.weights.path),
+        "weights": result.weights
+        and {
+            **result.weights._asdict(),
+            "path": str(result.weights.path),
             "inherited_from": result.weights.inherited_from and str(result.weights.inherited_from),
         },
-    }  # fmt: skip
+    }
 
 
 def _member_dict(member: Member) -> dict[str, Any]:
@@ -329,10 +335,14 @@ def _solved(result: Result) -> str:
     else:
         cost = own.costs.macs if flag == "--target-macs" else own.costs.params
         text, unit = f"{cost:,.0f}", " MACs" if flag == "--target-macs" else " parameters"
-    short_of = "" if cost >= 0.98 * value else (
-        " No nearer network was found: layers come whole and channels by eights; try another "
-        "--resolution-step or --rule."
-    )  # fmt: skip
+    short_of = (
+        ""
+        if cost >= 0.98 * value
+        else (
+            " No nearer network was found: layers come whole and channels by eights; try another "
+            "--resolution-step or --rule."
+        )
+    )
     return f"Target: {flag} {value:.12g}: {text}{unit}, {cost / value - 1:+.1%} from it.{short_of}"
 
 

@@ -54,10 +54,14 @@ class Task(NamedTuple):
         try:
             return [
                 grow_to(
-                    self.template, cost=cost, target=value, coefficients=coefficients, unit=unit,
+                    self.template,
+                    cost=cost,
+                    target=value,
+                    coefficients=coefficients,
+                    unit=unit,
                     resolution_step=self.resolution_step or RESOLUTION_STEP,
                 )
-            ]  # fmt: skip
+            ]
         except InvalidArgument as error:
             raise InvalidArgument(f"{what}: {error}") from None
 
@@ -81,8 +85,9 @@ def _coefficients(args: argparse.Namespace) -> Coefficients:
     places += [flag for flag, value in (("--rule", args.rule), ("--coefficients", args.coefficients)) if value]
     if ((args.rule or args.coefficients) and len(places) > 1) or (args.compare and places):
         extra = " (--compare shows every rule)" if args.compare else ""
-        raise InvalidArgument(f"alpha, beta and gamma come from one place, got {' and '.join(places)}{extra}: leave "
-                              "the others out")  # fmt: skip
+        raise InvalidArgument(
+            f"alpha, beta and gamma come from one place, got {' and '.join(places)}{extra}: leave the others out"
+        )
     if args.coefficients:
         return read_coefficients(args.coefficients)
     return RULES[args.rule].coefficients if args.rule else Coefficients(**given)

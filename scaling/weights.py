@@ -126,18 +126,26 @@ def train_on(begin: Start, *, data: str | None, epochs: int, seed: int, out: Pat
         before = evaluate(begin.network, images.validation)
         progress.line(f"before training: {before:.1%} validation accuracy at {pixels} px")
         outcome = train(
-            begin.network, train=images.train, validation=images.validation, recipe=recipe, seed=seed,
+            begin.network,
+            train=images.train,
+            validation=images.validation,
+            recipe=recipe,
+            seed=seed,
             checkpoint=checkpoint,
             on_step=lambda step, steps: progress.update(clock.at(step / steps), "training"),
             on_epoch=lambda epoch, value: progress.line(f"epoch {epoch} of {epochs}: {value:.1%} validation accuracy"),
-        )  # fmt: skip
+        )
     test = images.open_test()
     accuracy = evaluate(begin.network, test)
     low, high = wilson_interval(accuracy, len(test))
     about = {
-        "classes": images.classes, "trained_at_px": pixels, "fingerprint": begin.network.spec.fingerprint(),
-        "pixel_centre": CENTRE, "pixel_scale": SCALE, "split_seed": seed,
-    }  # fmt: skip
+        "classes": images.classes,
+        "trained_at_px": pixels,
+        "fingerprint": begin.network.spec.fingerprint(),
+        "pixel_centre": CENTRE,
+        "pixel_scale": SCALE,
+        "split_seed": seed,
+    }
     write_weights(begin.network, out, about)
     checkpoint.unlink(missing_ok=True)
     return Trained(before, outcome.accuracy, accuracy, low, high, len(test), pixels, outcome.epochs, outcome.seconds)

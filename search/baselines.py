@@ -42,19 +42,27 @@ Fitting = tuple[NetworkSpec, float, Measurement]  # the network, its width multi
 
 
 def run_baselines(
-    summary: dict[str, Any], names: Sequence[str], settings: Settings, dataset: Dataset, recipe: Recipe,
-    meter: Meter, progress: Progress, folder: Path,
-) -> dict[str, Any]:  # fmt: skip
+    summary: dict[str, Any],
+    names: Sequence[str],
+    settings: Settings,
+    dataset: Dataset,
+    recipe: Recipe,
+    meter: Meter,
+    progress: Progress,
+    folder: Path,
+) -> dict[str, Any]:
     """Train the zoo networks `names` as the winner of `summary` was; the summary with its "baselines", best first.
 
     summary.json is written anew with them. Raises a PhinasError as search and training do.
     """
     recipe = replace(recipe, epochs=summary["winner"]["epochs"])
     effort = {
-        "epochs": recipe.epochs, "seed": settings.seed, "data": dataset.fingerprint,
+        "epochs": recipe.epochs,
+        "seed": settings.seed,
+        "data": dataset.fingerprint,
         "device": json.loads(json.dumps(meter.table.identity)),
         **({} if meter.measures else {"kernels": len(meter.table.kernels), "error": meter.table.relative_error}),
-    }  # fmt: skip
+    }
     path = folder / BASELINES
     runs = _stored(path)
     run = next((run for run in runs if run["effort"] == effort), None)
@@ -153,28 +161,38 @@ def _spec(name: str, width: float, settings: Settings, classes: int) -> NetworkS
 
 def _train_one(
     name: str, fitted: Fitting, recipe: Recipe, settings: Settings, dataset: Dataset, progress: Progress, folder: Path
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """One row of the comparison. A training that diverges or finds no memory is a result too."""
     spec, width, measured = fitted
     cost = costs(lower(spec))
     row: dict[str, Any] = {
-        "name": name, "width": width, "fingerprint": spec.fingerprint(), "params": cost.params, "macs": cost.macs,
+        "name": name,
+        "width": width,
+        "fingerprint": spec.fingerprint(),
+        "params": cost.params,
+        "macs": cost.macs,
         "epochs": recipe.epochs,
-    }  # fmt: skip
+    }
     kind = "measured" if measured.rounds else "predicted"
     row |= {
-        f"{kind}_latency_ms": measured.latency_ms, f"{kind}_low_ms": measured.low_ms,
+        f"{kind}_latency_ms": measured.latency_ms,
+        f"{kind}_low_ms": measured.low_ms,
         f"{kind}_high_ms": measured.high_ms,
-    }  # fmt: skip
+    }
     what = f"baseline {name}, width {width:g}, {measured.latency_ms:.1f} ms"
     progress.line(f"{what}: training for {recipe.epochs} epochs")
     checkpoint = folder / f"baseline-{row['fingerprint']}-{recipe.epochs}.ckpt"
     module = build(spec, generator=torch.Generator().manual_seed(settings.seed))
     try:
         outcome = train(
-            module, train=dataset.train, validation=dataset.validation, recipe=recipe, seed=settings.seed,
-            checkpoint=checkpoint, on_step=lambda step, total: progress.update(step / total, what),
-        )  # fmt: skip
+            module,
+            train=dataset.train,
+            validation=dataset.validation,
+            recipe=recipe,
+            seed=settings.seed,
+            checkpoint=checkpoint,
+            on_step=lambda step, total: progress.update(step / total, what),
+        )
     except TrainingDiverged as error:
         progress.line(f"{what}: {error}")
         return {**row, "status": "diverged"}
@@ -189,6 +207,12 @@ def _train_one(
     checkpoint.unlink(missing_ok=True)
     progress.line(f"{what}: test {accuracy:.1%} after {clock_text(outcome.seconds)}")
     return {
-        **row, "status": "trained", "train_s": outcome.seconds, "validation_accuracy": outcome.accuracy,
-        "test_accuracy": accuracy, "test_low": low, "test_high": high, "test_images": len(test),
-    }  # fmt: skip
+        **row,
+        "status": "trained",
+        "train_s": outcome.seconds,
+        "validation_accuracy": outcome.accuracy,
+        "test_accuracy": accuracy,
+        "test_low": low,
+        "test_high": high,
+        "test_images": len(test),
+    }

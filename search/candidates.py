@@ -30,9 +30,12 @@ class Pricer:
     """
 
     def __init__(
-        self, space: SearchSpace, latency_ms: Callable[[Graph], float], *,
+        self,
+        space: SearchSpace,
+        latency_ms: Callable[[Graph], float],
+        *,
         held_ms: Callable[[Graph], float] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.space = space
         self._latency_ms, self._held_ms = latency_ms, held_ms
         self._known: dict[tuple[tuple[str, object], ...], Candidate] = {}

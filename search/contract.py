@@ -30,10 +30,9 @@ def corrected(table: LatencyTable, pairs: Sequence[tuple[float, float]]) -> Late
     error = math.sqrt(noise + (1 - weight) * prior)
     own = table.correction
     return replace(
-        table, correction=own._replace(
-            scale=own.scale * factor, network_ms=own.network_ms * factor, relative_error=error
-        )
-    )  # fmt: skip
+        table,
+        correction=own._replace(scale=own.scale * factor, network_ms=own.network_ms * factor, relative_error=error),
+    )
 
 
 class Contract:
@@ -44,9 +43,14 @@ class Contract:
     """
 
     def __init__(
-        self, table: LatencyTable, *, goal_ms: float, confidence: float, fastest_ms: float,
+        self,
+        table: LatencyTable,
+        *,
+        goal_ms: float,
+        confidence: float,
+        fastest_ms: float,
         known: Sequence[tuple[float, float]] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._table, self._goal_ms, self._confidence, self._fastest_ms = table, goal_ms, confidence, fastest_ms
         self._pairs = [*known]
 

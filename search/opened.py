@@ -62,9 +62,12 @@ def opened_study(name: str, about: dict[str, Any], *, fresh: bool = False) -> It
         if fresh:
             set_aside(name)
         study = optuna.create_study(
-            storage=open_storage(name, create=True), study_name=name, direction="maximize", load_if_exists=True,
+            storage=open_storage(name, create=True),
+            study_name=name,
+            direction="maximize",
+            load_if_exists=True,
             sampler=optuna.samplers.RandomSampler(),
-        )  # fmt: skip
+        )
         plain = json.loads(json.dumps(about))
         stored = stored_settings(study)
         if stored is None:

@@ -118,24 +118,33 @@ def _table(space: SearchSpace, settings: Settings, progress: Progress) -> Latenc
             )
         return table
     return table_for(
-        space, seed=settings.seed, progress=progress.update, note=progress.line,
+        space,
+        seed=settings.seed,
+        progress=progress.update,
+        note=progress.line,
         runtime=runtime(settings.runtime, threads=settings.threads),
-    )  # fmt: skip
+    )
 
 
 def _images(settings: Settings, progress: Progress) -> images.Dataset:
     return images.load(
-        settings.data, resolution=settings.proxy_resolution, seed=settings.seed, images=settings.images,
+        settings.data,
+        resolution=settings.proxy_resolution,
+        seed=settings.seed,
+        images=settings.images,
         progress=lambda done, total: progress.update(done / max(1, total), "reading images"),
-    )  # fmt: skip
+    )
 
 
 def _open(settings: Settings, name: str) -> tuple[optuna.Study, Clock]:
     storage = open_storage(name, create=True)
     study = optuna.create_study(
-        storage=storage, study_name=name, direction="maximize", load_if_exists=True,
+        storage=storage,
+        study_name=name,
+        direction="maximize",
+        load_if_exists=True,
         sampler=optuna.samplers.RandomSampler(),
-    )  # fmt: skip
+    )
     stored = stored_settings(study)
     if stored is not None:
         check_same(name, stored, settings.identity())
@@ -198,9 +207,13 @@ def recipe_for(settings: Settings) -> Recipe:
 
 
 def _remember(
-    study: optuna.Study, settings: Settings, dataset: images.Dataset, space: SearchSpace, table: LatencyTable,
+    study: optuna.Study,
+    settings: Settings,
+    dataset: images.Dataset,
+    space: SearchSpace,
+    table: LatencyTable,
     recipe: Recipe,
-) -> None:  # fmt: skip
+) -> None:
     """Store what defines the study, or raise StudyMismatch if it was defined otherwise."""
     identity: dict[str, Any] = {
         **settings.identity(),
@@ -220,9 +233,15 @@ def _remember(
 
 
 def _prepare(
-    settings: Settings, study: optuna.Study, clock: Clock, progress: Progress, dataset: images.Dataset,
-    space: SearchSpace, table: LatencyTable, recipe: Recipe,
-) -> Search:  # fmt: skip
+    settings: Settings,
+    study: optuna.Study,
+    clock: Clock,
+    progress: Progress,
+    dataset: images.Dataset,
+    space: SearchSpace,
+    table: LatencyTable,
+    recipe: Recipe,
+) -> Search:
     confidence = settings.confidence
     pricer = Pricer(  # which estimates kernels that a table of another device lacks
         space, Costing("ms", table).of, held_ms=lambda graph: table.held_ms(graph, confidence)
@@ -238,9 +257,12 @@ def _prepare(
             "--budget-ms, lower --confidence, or widen the space (--space)"
         )
     contract = Contract(
-        table, goal_ms=settings.goal_ms, confidence=settings.confidence, fastest_ms=fastest.held_ms,
+        table,
+        goal_ms=settings.goal_ms,
+        confidence=settings.confidence,
+        fastest_ms=fastest.held_ms,
         known=measured_before(study, pricer, table),
-    )  # fmt: skip
+    )
     goal = "the budget" if settings.overshoot == 1 else f"{settings.overshoot:g} times the budget"
     why = f"there they meet {goal} with a probability of {settings.confidence:.0%}"
     if not contract.keeps:
@@ -277,9 +299,11 @@ def _measured(winner: Winner) -> dict[str, Any]:
         return dict.fromkeys(("as_predicted", "measured_latency_ms", "measured_low_ms", "measured_high_ms", "noisy"))
     return {
         "as_predicted": winner.predicted_low_ms <= found.latency_ms <= winner.predicted_high_ms,
-        "measured_latency_ms": found.latency_ms, "measured_low_ms": found.low_ms, "measured_high_ms": found.high_ms,
+        "measured_latency_ms": found.latency_ms,
+        "measured_low_ms": found.low_ms,
+        "measured_high_ms": found.high_ms,
         "noisy": found.noisy,
-    }  # fmt: skip
+    }
 
 
 def summarise(search: Search, winner: Winner, dataset: images.Dataset, folder: Path) -> dict[str, Any]:

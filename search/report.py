@@ -121,12 +121,17 @@ def _baselines(summary: dict[str, Any]) -> list[str]:
     headers = ["network", "width", "params", "MACs", f"{kind} ms", "validation", "test", "95 % interval"]
     cells = [
         [
-            row["name"], f"{row['width']:g}" if "width" in row else "-", short(row["params"]), short(row["macs"]),
-            _ms(row), f"{row['validation_accuracy']:.1%}", f"{row['test_accuracy']:.1%}",
+            row["name"],
+            f"{row['width']:g}" if "width" in row else "-",
+            short(row["params"]),
+            short(row["macs"]),
+            _ms(row),
+            f"{row['validation_accuracy']:.1%}",
+            f"{row['test_accuracy']:.1%}",
             f"{row['test_low']:.1%} to {row['test_high']:.1%}",
         ]
         for row in rows
-    ]  # fmt: skip
+    ]
     others = [f"{row['name']}: {row['status']}" for row in summary["baselines"] if row["status"] != "trained"]
     better = sum(row["test_accuracy"] > winner["test_accuracy"] for row in rows)
     verdict = f"{better or 'none'} of {len(rows) - 1} published networks did better than the winner"

@@ -43,43 +43,107 @@ def parser() -> argparse.ArgumentParser:
     cli = CommandParser("python -m search.run", description=_DESCRIPTION, epilog=_EPILOG)
     add = cli.add_argument
     add("--budget-ms", type=number, required=True, metavar="MS", help="latency budget of one image in ms")
-    add("--data", metavar="SOURCE", help="a folder, .tar or .zip of class folders, a .parquet file, or the name of a "
-        "data set on the Hugging Face hub (default: the embedded task 'digits')")  # fmt: skip
-    add("--minutes", type=number, metavar="M", help="time for everything, earlier runs of this study included "
-        f"(default: {DEFAULT_MINUTES:g}, or no limit where --trials is given)")  # fmt: skip
+    add(
+        "--data",
+        metavar="SOURCE",
+        help="a folder, .tar or .zip of class folders, a .parquet file, or the name of a "
+        "data set on the Hugging Face hub (default: the embedded task 'digits')",
+    )
+    add(
+        "--minutes",
+        type=number,
+        metavar="M",
+        help="time for everything, earlier runs of this study included "
+        f"(default: {DEFAULT_MINUTES:g}, or no limit where --trials is given)",
+    )
     add("--trials", type=integer, metavar="N", help="stop searching after N candidates (default: time decides)")
     add("--study", metavar="NAME", help="name of the study (default: made of data and budget)")
     add("--fresh", action="store_true", help="set an existing study of this name aside and start anew")
-    add("--seed", type=integer, default=0, help="splits, first weights, proposals (which also depend on what was "
-        "measured; default: %(default)s)")  # fmt: skip
-    add("--resolution", type=integer, metavar="PX", help="pixels of the deployed network; latency is measured there "
-        f"(default: {Settings.resolution}, or the table's of --latency)")  # fmt: skip
-    add("--proxy-resolution", type=integer, default=Settings.proxy_resolution, metavar="PX",
-        help="pixels the networks are trained and tested at (default: %(default)s)")  # fmt: skip
-    add("--reward", default="feasible", metavar="NAME",
-        help=f"what is maximised: {', '.join(REWARDS)} (default: %(default)s)")  # fmt: skip
-    add("--sampler", default=Settings.sampler, metavar="NAME",
-        help=f"who proposes: {', '.join(SAMPLERS)} (default: %(default)s)")  # fmt: skip
-    add("--confidence", type=number, default=Settings.confidence, metavar="P",
+    add(
+        "--seed",
+        type=integer,
+        default=0,
+        help="splits, first weights, proposals (which also depend on what was measured; default: %(default)s)",
+    )
+    add(
+        "--resolution",
+        type=integer,
+        metavar="PX",
+        help="pixels of the deployed network; latency is measured there "
+        f"(default: {Settings.resolution}, or the table's of --latency)",
+    )
+    add(
+        "--proxy-resolution",
+        type=integer,
+        default=Settings.proxy_resolution,
+        metavar="PX",
+        help="pixels the networks are trained and tested at (default: %(default)s)",
+    )
+    add(
+        "--reward",
+        default="feasible",
+        metavar="NAME",
+        help=f"what is maximised: {', '.join(REWARDS)} (default: %(default)s)",
+    )
+    add(
+        "--sampler",
+        default=Settings.sampler,
+        metavar="NAME",
+        help=f"who proposes: {', '.join(SAMPLERS)} (default: %(default)s)",
+    )
+    add(
+        "--confidence",
+        type=number,
+        default=Settings.confidence,
+        metavar="P",
         help="train only candidates that meet the budget with this probability, by the errors of the latency table "
-        "(default: %(default)s)")  # fmt: skip
-    add("--runtime", metavar="NAME", help=f"what runs the deployed network: {', '.join(names())} (default: "
-        f"{Settings.runtime} torch, or the table's of --latency)")  # fmt: skip
-    add("--threads", type=integer, metavar="N", help="threads of the deployed network (default: as many as torch has "
-        "here, or the table's of --latency); training uses all that torch has")  # fmt: skip
-    add("--latency", metavar="FILE.json", help="latency table of any device (python -m search.latency build --out, "
+        "(default: %(default)s)",
+    )
+    add(
+        "--runtime",
+        metavar="NAME",
+        help=f"what runs the deployed network: {', '.join(names())} (default: "
+        f"{Settings.runtime} torch, or the table's of --latency)",
+    )
+    add(
+        "--threads",
+        type=integer,
+        metavar="N",
+        help="threads of the deployed network (default: as many as torch has "
+        "here, or the table's of --latency); training uses all that torch has",
+    )
+    add(
+        "--latency",
+        metavar="FILE.json",
+        help="latency table of any device (python -m search.latency build --out, "
         "adapt or import; default: this device's, measured first); networks are measured where it is this device's, "
-        "else it is taken at its word")  # fmt: skip
-    add("--overshoot", type=number, default=Settings.overshoot, metavar="F", help="look at networks up to F times the "
+        "else it is taken at its word",
+    )
+    add(
+        "--overshoot",
+        type=number,
+        default=Settings.overshoot,
+        metavar="F",
+        help="look at networks up to F times the "
         "budget and prune the winner down to it (python -m search.netadapt); 1 searches within the budget alone "
-        "(default: %(default)s)")  # fmt: skip
-    add("--space", metavar="FILE.toml", help="narrower or wider choices, in a table [choices]: "
-        '"*.activation" = ["relu"], "stage3.kernel" = [3, 5]')  # fmt: skip
+        "(default: %(default)s)",
+    )
+    add(
+        "--space",
+        metavar="FILE.toml",
+        help='narrower or wider choices, in a table [choices]: "*.activation" = ["relu"], "stage3.kernel" = [3, 5]',
+    )
     add("--epochs", type=integer, metavar="N", help="epochs of a candidate's short training (default: the recipe's)")
     add("--images", type=integer, metavar="N", help="use at most N training images (default: all)")
-    add("--baselines", nargs="?", const="all", metavar="NAMES", help="afterwards train published networks that meet "
+    add(
+        "--baselines",
+        nargs="?",
+        const="all",
+        metavar="NAMES",
+        help="afterwards train published networks that meet "
         "the budget exactly as the winner was, and print them in one table with it: all of the zoo, or the names "
-        "given, separated by commas (each takes as long as the winner's training)")  # fmt: skip
+        "given, separated by commas (each takes as long as the winner's training)",
+    )
     add("--json", action="store_true", help="print summary.json instead of the report, and no progress")
     return cli
 

@@ -66,9 +66,16 @@ class BudgetSampler(optuna.samplers.BaseSampler):
     """
 
     def __init__(
-        self, pricer: Pricer, *, budget_ms: float, seed: int, kind: str = DEFAULT_KIND, known: set[str],
-        starting_points: Sequence[Choices] = (), starts_ms: float | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        pricer: Pricer,
+        *,
+        budget_ms: float,
+        seed: int,
+        kind: str = DEFAULT_KIND,
+        known: set[str],
+        starting_points: Sequence[Choices] = (),
+        starts_ms: float | None = None,
+    ) -> None:
         if kind not in KINDS:
             raise InvalidArgument(f"the sampler must be one of {', '.join(KINDS)}; got {kind!r}")
         self.pricer, self.budget_ms, self.seed, self.kind, self.known = pricer, budget_ms, seed, kind, known

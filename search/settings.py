@@ -71,9 +71,11 @@ class Settings:
         if self.latency is None:
             check_kernels(self.runtime)
         for flag, count in (
-            ("--epochs", self.epochs), ("--images", self.images), ("--trials", self.trials),
+            ("--epochs", self.epochs),
+            ("--images", self.images),
+            ("--trials", self.trials),
             ("--threads", self.threads),
-        ):  # fmt: skip
+        ):
             _check(flag, count, count is None or count >= 1, "an integer of at least 1")
         minutes = self.minutes
         _check("--minutes", minutes, minutes is None or 0 < minutes < math.inf, "a number of minutes above 0")

@@ -269,8 +269,9 @@ def measured_before(study: optuna.Study, pricer: Pricer, table: LatencyTable) ->
     """(predicted, measured) ms of the trials that were measured at the table's quiet speed, predicted as now."""
     trials = {str(trial.number): trial for trial in study.get_trials(deepcopy=False)}
     speeds = study.user_attrs.get(MEASURED_AT, {})
-    known = {number: ms for number, ms in study.user_attrs.get(MEASURED, {}).items()
-             if speeds.get(number) == _speed(table)}  # fmt: skip
+    known = {
+        number: ms for number, ms in study.user_attrs.get(MEASURED, {}).items() if speeds.get(number) == _speed(table)
+    }
     return [(pricer.price(trials[number].user_attrs["choices"]).latency_ms, ms) for number, ms in known.items()]
 
 

@@ -92,9 +92,13 @@ class Recipe:
     def augmentation(self) -> Augmentation:
         """What varies between two looks at one image."""
         return Augmentation(
-            flip=self.flip, shift=self.shift, brightness=self.brightness, contrast=self.contrast,
-            colour=self.colour, cutout=self.cutout,
-        )  # fmt: skip
+            flip=self.flip,
+            shift=self.shift,
+            brightness=self.brightness,
+            contrast=self.contrast,
+            colour=self.colour,
+            cutout=self.cutout,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,9 +312,15 @@ def _step_of(state: _State, recipe: Recipe, images: int, place: torch.device) ->
 
 
 def _epoch(
-    state: _State, take: Step, pixels: Tensor, labels: Tensor, recipe: Recipe, epoch: int, seed: int,
+    state: _State,
+    take: Step,
+    pixels: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    epoch: int,
+    seed: int,
     on_step: OnStep | None,
-) -> None:  # fmt: skip
+) -> None:
     size = min(recipe.batch_size, len(labels))
     per_epoch = _steps_per_epoch(len(labels), recipe)
     steps = per_epoch * recipe.epochs

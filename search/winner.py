@@ -182,14 +182,24 @@ def crown(search: Search, folder: Path) -> tuple[Winner, Network]:
     predicted_ms, predicted_low_ms, predicted_high_ms, estimated = found.table.predict(lower(found.spec))
     accuracy, low, high, images = found.test or _tested(search, found.module)
     winner = Winner(
-        trial=found.trial.number, spec=found.spec, predicted_latency_ms=predicted_ms,
-        predicted_low_ms=predicted_low_ms, predicted_high_ms=predicted_high_ms,
-        measured=found.measured, search_accuracy=found.trial.user_attrs["accuracy"],
-        validation_accuracy=found.validation_accuracy, test_accuracy=accuracy, test_low=low, test_high=high,
-        estimated_layers=len(estimated), test_images=images, epochs=found.epochs,
+        trial=found.trial.number,
+        spec=found.spec,
+        predicted_latency_ms=predicted_ms,
+        predicted_low_ms=predicted_low_ms,
+        predicted_high_ms=predicted_high_ms,
+        measured=found.measured,
+        search_accuracy=found.trial.user_attrs["accuracy"],
+        validation_accuracy=found.validation_accuracy,
+        test_accuracy=accuracy,
+        test_low=low,
+        test_high=high,
+        estimated_layers=len(estimated),
+        test_images=images,
+        epochs=found.epochs,
         within_budget=search.meter.keeps(found.measured, search.settings.budget_ms),
-        rejected=tuple(rejected), refined=found.refined,
-    )  # fmt: skip
+        rejected=tuple(rejected),
+        refined=found.refined,
+    )
     return winner, found.module
 
 
@@ -273,20 +283,35 @@ def _pruned(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan:
     search.study.set_user_attr("spent_s", search.clock.elapsed_s())
     try:
         result, network, measured, table = refine_winner(
-            module, meter=search.meter, fixed=search.settings.latency is not None, images=search.data,
-            recipe=search.recipe, epochs=plan.last,
-            name=f"{search.study.study_name[:80]}-trial{trial.number}-pruned", budget_ms=search.settings.budget_ms,
-            data=search.settings.data, seed=search.settings.seed, space=search.pricer.space, progress=search.progress,
+            module,
+            meter=search.meter,
+            fixed=search.settings.latency is not None,
+            images=search.data,
+            recipe=search.recipe,
+            epochs=plan.last,
+            name=f"{search.study.study_name[:80]}-trial{trial.number}-pruned",
+            budget_ms=search.settings.budget_ms,
+            data=search.settings.data,
+            seed=search.settings.seed,
+            space=search.pricer.space,
+            progress=search.progress,
             late=lambda: _late(search),
-        )  # fmt: skip
+        )
     except InfeasibleBudget as error:
         search.progress.line(str(error))
         return None
     test = (result["test_accuracy"], result["test_low"], result["test_high"], result["test_images"])
     return _Crowned(
-        trial, network.spec, network, measured, result["validation_accuracy"], test, plan.first + result["epochs"],
-        result["refined"], table,
-    )  # fmt: skip
+        trial,
+        network.spec,
+        network,
+        measured,
+        result["validation_accuracy"],
+        test,
+        plan.first + result["epochs"],
+        result["refined"],
+        table,
+    )
 
 
 def _late(search: Search) -> bool:
@@ -296,7 +321,7 @@ def _late(search: Search) -> bool:
 
 def train_longer(
     search: Search, trial: optuna.trial.FrozenTrial, folder: Path, epochs: int
-) -> tuple[Network, float, int]:  # fmt: skip
+) -> tuple[Network, float, int]:
     """The trial's network trained from scratch for so many epochs: (module, validation accuracy, epochs).
 
     Each epoch is on disk before the next; a run that was cut off goes on after its last epoch.
@@ -360,9 +385,13 @@ def write_winner(
     """best.json (the spec) and best.safetensors (its weights; classes, training pixels, the seed of the splits and how
     images are normalised in the metadata)."""
     about = {
-        "classes": classes, "trained_at_px": pixels, "fingerprint": winner.spec.fingerprint(),
-        "pixel_centre": CENTRE, "pixel_scale": SCALE, "split_seed": seed,
-    }  # fmt: skip
+        "classes": classes,
+        "trained_at_px": pixels,
+        "fingerprint": winner.spec.fingerprint(),
+        "pixel_centre": CENTRE,
+        "pixel_scale": SCALE,
+        "split_seed": seed,
+    }
     write_atomic(folder / "best.safetensors", network_bytes(module, about))
     write_atomic(folder / "best.json", winner.spec.to_json())
     for checkpoint in folder.glob("winner-*.ckpt"):

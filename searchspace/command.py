@@ -15,9 +15,12 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, *, description: str, epilog: str) -> None:
         super().__init__(
-            prog, description=description, epilog=epilog, allow_abbrev=False,
+            prog,
+            description=description,
+            epilog=epilog,
+            allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
+        )
 
     def error(self, message: str) -> NoReturn:
         """Raises InvalidArgument with argparse's message and where to look."""

@@ -72,9 +72,13 @@ def network(args: argparse.Namespace) -> NetworkSpec:
     """The network that the flags describe. Raises PhinasError."""
     if not args.network.endswith(".json"):
         return zoo.get(
-            args.network, width=args.width, depth=args.depth, resolution=args.resolution, padding=args.padding,
+            args.network,
+            width=args.width,
+            depth=args.depth,
+            resolution=args.resolution,
+            padding=args.padding,
             classes=1000 if args.classes is None else args.classes,
-        )  # fmt: skip
+        )
     if (args.width, args.depth, args.padding) != (1.0, 1.0, "half"):
         raise InvalidArgument(
             f"--width, --depth and --padding belong to the zoo's networks; {args.network} says its own: leave them out"

@@ -91,9 +91,7 @@ def coupling(spec: NetworkSpec) -> tuple[ChannelGroup, ...]:
     groups = _groups(spec)
     stuck = _stuck(spec, groups)
     reason = "at every smaller count its layers would deal out others than now"
-    return tuple(
-        group._replace(counts=range(0), fixed=reason) if group.name in stuck else group for group in groups
-    )  # fmt: skip
+    return tuple(group._replace(counts=range(0), fixed=reason) if group.name in stuck else group for group in groups)
 
 
 def in_the_way(groups: Iterable[ChannelGroup]) -> dict[str, str]:

@@ -126,11 +126,16 @@ def as_text(done: Exported) -> str:
             f"note       the weights were trained at {pixels} px, where their accuracy was measured; the model takes "
             f"{spec.resolution} px, where its latency was: --resolution {pixels} writes one for {pixels} px"
         )
-    return "\n".join([
-        *lines, "", "next, in Python:", "  import onnxruntime",
-        f"  session = onnxruntime.InferenceSession({str(done.path)!r})",
-        '  (logits,) = session.run(None, {"image": images})',
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "next, in Python:",
+            "  import onnxruntime",
+            f"  session = onnxruntime.InferenceSession({str(done.path)!r})",
+            '  (logits,) = session.run(None, {"image": images})',
+        ]
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

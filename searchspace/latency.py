@@ -257,10 +257,14 @@ class LatencyTable:
     def to_dict(self) -> dict[str, Any]:
         """What the table is, without its kernels, for reports."""
         return {
-            "identity": dict(self.identity), "reference_ms": self.reference_ms, "kernels": len(self.kernels),
-            "correction": self.correction._asdict(), "drift": self.drift, "fresh": list(self.fresh),
+            "identity": dict(self.identity),
+            "reference_ms": self.reference_ms,
+            "kernels": len(self.kernels),
+            "correction": self.correction._asdict(),
+            "drift": self.drift,
+            "fresh": list(self.fresh),
             "anchors": dict(self.anchors),
-        }  # fmt: skip
+        }
 
 
 def read_table(path: Path) -> LatencyTable:
@@ -345,8 +349,13 @@ def _identity(data: dict[str, Any]) -> Identity:
     if data["schema"] != SCHEMA:
         raise ValueError(f"the schema must be {SCHEMA}, got {data['schema']!r}")
     return Identity(
-        schema=SCHEMA, machine=str(data["machine"]), runtime=str(data["runtime"]), threads=int(data["threads"]),
-        dtype=str(data["dtype"]), batch=int(data["batch"]), memory_format=str(data["memory_format"]),
+        schema=SCHEMA,
+        machine=str(data["machine"]),
+        runtime=str(data["runtime"]),
+        threads=int(data["threads"]),
+        dtype=str(data["dtype"]),
+        batch=int(data["batch"]),
+        memory_format=str(data["memory_format"]),
         resolution=int(data["resolution"]),
         versions={str(name): str(version) for name, version in data["versions"].items()},
-    )  # fmt: skip
+    )

@@ -101,36 +101,55 @@ def _row(in_channels: int, run: tuple[Block, ...]) -> Row:
         case ConvBN():
             # A lone convolution is a stem or a head: depth scaling leaves those alone.
             return ConvRow(
-                width=block.out_channels, kernel=block.kernel, stride=block.stride, activation=block.activation,
+                width=block.out_channels,
+                kernel=block.kernel,
+                stride=block.stride,
+                activation=block.activation,
                 group_width=in_channels // block.groups if block.groups > 1 else 0,
-                repeats=len(run), grows_deeper=len(run) > 1,
-            )  # fmt: skip
+                repeats=len(run),
+                grows_deeper=len(run) > 1,
+            )
         case MBConv() | SeparableConv():
             return _mbconv_row(in_channels, block, run)
         case Conv():
             return ConvRow(
-                width=block.out_channels, kernel=block.kernel, stride=block.stride, activation=block.activation,
-                bias=True, padding=block.padding, repeats=len(run), grows_deeper=len(run) > 1,
-            )  # fmt: skip
+                width=block.out_channels,
+                kernel=block.kernel,
+                stride=block.stride,
+                activation=block.activation,
+                bias=True,
+                padding=block.padding,
+                repeats=len(run),
+                grows_deeper=len(run) > 1,
+            )
         case MaxPool():
             return MaxPoolRow(kernel=block.kernel, stride=block.stride, padding=block.padding, repeats=len(run))
         case Fire():
             return FireRow(
-                squeeze_width=block.squeeze_channels, expand1x1_width=block.expand1x1_channels,
-                expand3x3_width=block.expand3x3_channels, activation=block.activation, repeats=len(run),
-            )  # fmt: skip
+                squeeze_width=block.squeeze_channels,
+                expand1x1_width=block.expand1x1_channels,
+                expand3x3_width=block.expand3x3_channels,
+                activation=block.activation,
+                repeats=len(run),
+            )
         case ShuffleUnit():
             return _shuffle_row(block, run)
         case ShuffleUnitV2():
             return ShuffleV2Row(
-                width=block.out_channels, mid_ratio=block.mid_channels / block.out_channels, kernel=block.kernel,
-                stride=block.stride, activation=block.activation, repeats=len(run),
-            )  # fmt: skip
+                width=block.out_channels,
+                mid_ratio=block.mid_channels / block.out_channels,
+                kernel=block.kernel,
+                stride=block.stride,
+                activation=block.activation,
+                repeats=len(run),
+            )
         case Classifier():
             return ClassifierRow(
-                classes=block.classes, dropout_percent=block.dropout_percent, hidden_width=block.hidden_features,
+                classes=block.classes,
+                dropout_percent=block.dropout_percent,
+                hidden_width=block.hidden_features,
                 hidden_activation=block.hidden_activation,
-            )  # fmt: skip
+            )
         case ConvClassifier():
             return ConvClassifierRow(
                 classes=block.classes, dropout_percent=block.dropout_percent, activation=block.activation
@@ -142,11 +161,16 @@ def _row(in_channels: int, run: tuple[Block, ...]) -> Row:
 def _shuffle_row(block: ShuffleUnit, run: tuple[Block, ...]) -> ShuffleRow:
     """Widths of a scaled network must stay divisible: by the groups, and so that a quarter of them does."""
     return ShuffleRow(
-        width=block.out_channels, groups=block.groups, divisor=4 * block.groups,
+        width=block.out_channels,
+        groups=block.groups,
+        divisor=4 * block.groups,
         reduce_groups=0 if block.reduce_groups == block.groups else block.reduce_groups,
-        bottleneck_ratio=block.bottleneck_channels / block.out_channels, kernel=block.kernel, stride=block.stride,
-        activation=block.activation, repeats=len(run),
-    )  # fmt: skip
+        bottleneck_ratio=block.bottleneck_channels / block.out_channels,
+        kernel=block.kernel,
+        stride=block.stride,
+        activation=block.activation,
+        repeats=len(run),
+    )
 
 
 def _mbconv_row(in_channels: int, block: MBConv | SeparableConv, run: tuple[Block, ...]) -> MBConvRow:

@@ -43,29 +43,45 @@ def _known(*rows: tuple[float, int, bool, str, int, float]) -> Choices:
 KNOWN: dict[str, Choices] = {
     # arXiv:1801.04381, Table 2 (with ReLU for ReLU6).
     "mobilenet_v2": _known(
-        (1, 3, False, "relu", 1, 1.0), (6, 3, False, "relu", 2, 1.0), (6, 3, False, "relu", 3, 0.75),
-        (6, 3, False, "relu", 4, 0.75), (6, 3, False, "relu", 3, 1.0), (6, 3, False, "relu", 3, 1.0),
+        (1, 3, False, "relu", 1, 1.0),
+        (6, 3, False, "relu", 2, 1.0),
+        (6, 3, False, "relu", 3, 0.75),
+        (6, 3, False, "relu", 4, 0.75),
+        (6, 3, False, "relu", 3, 1.0),
+        (6, 3, False, "relu", 3, 1.0),
         (6, 3, False, "relu", 1, 1.0),
     ),
     # arXiv:1807.11626, Figure 7(a).
     "mnasnet_a1": _known(
-        (1, 3, False, "relu", 1, 1.0), (6, 3, False, "relu", 2, 1.0), (3, 5, True, "relu", 3, 1.0),
-        (6, 3, False, "relu", 4, 1.0), (6, 3, True, "relu", 2, 1.25), (6, 5, True, "relu", 3, 1.0),
+        (1, 3, False, "relu", 1, 1.0),
+        (6, 3, False, "relu", 2, 1.0),
+        (3, 5, True, "relu", 3, 1.0),
+        (6, 3, False, "relu", 4, 1.0),
+        (6, 3, True, "relu", 2, 1.25),
+        (6, 5, True, "relu", 3, 1.0),
         (6, 3, False, "relu", 1, 1.0),
     ),
     # arXiv:1905.02244, Table 1, to the nearest values of the space (expansions, stem and head differ).
     "mobilenet_v3_like": _known(
-        (1, 3, False, "relu", 1, 1.0), (4, 3, False, "relu", 2, 1.0), (3, 5, True, "relu", 3, 1.0),
-        (3, 3, False, "h_swish", 4, 1.0), (6, 3, True, "h_swish", 2, 1.25), (6, 5, True, "h_swish", 3, 1.0),
+        (1, 3, False, "relu", 1, 1.0),
+        (4, 3, False, "relu", 2, 1.0),
+        (3, 5, True, "relu", 3, 1.0),
+        (3, 3, False, "h_swish", 4, 1.0),
+        (6, 3, True, "h_swish", 2, 1.25),
+        (6, 5, True, "h_swish", 3, 1.0),
         (6, 3, False, "h_swish", 0, 1.0),
     ),
     # arXiv:1905.11946, Table 1.
     "efficientnet_b0": _known(
-        (1, 3, True, "swish", 1, 1.0), (6, 3, True, "swish", 2, 1.0), (6, 5, True, "swish", 2, 1.0),
-        (6, 3, True, "swish", 3, 1.0), (6, 5, True, "swish", 3, 1.25), (6, 5, True, "swish", 4, 1.25),
+        (1, 3, True, "swish", 1, 1.0),
+        (6, 3, True, "swish", 2, 1.0),
+        (6, 5, True, "swish", 2, 1.0),
+        (6, 3, True, "swish", 3, 1.0),
+        (6, 5, True, "swish", 3, 1.25),
+        (6, 5, True, "swish", 4, 1.25),
         (6, 3, True, "swish", 1, 1.0),
     ),
-}  # fmt: skip
+}
 
 
 def space_from_toml(path: Path, *, classes: int, resolution: int) -> SearchSpace:

@@ -23,8 +23,12 @@ Choices = dict[str, Value]
 _FIXED = ("stem", "head", "classifier")
 KINDS = ("expand_ratio", "kernel", "se", "activation", "layers", "width_mult")
 # The SE variant that belongs to each activation: MnasNet's, MobileNetV3's, EfficientNet's.
-_SQUEEZE = {"relu": ("relu", "sigmoid"), "relu6": ("relu", "sigmoid"),
-            "h_swish": ("relu", "hard_sigmoid"), "swish": ("swish", "sigmoid")}  # fmt: skip
+_SQUEEZE = {
+    "relu": ("relu", "sigmoid"),
+    "relu6": ("relu", "sigmoid"),
+    "h_swish": ("relu", "hard_sigmoid"),
+    "swish": ("swish", "sigmoid"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

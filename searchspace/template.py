@@ -69,9 +69,12 @@ class ConvRow:
     def _block(self, in_channels: int, channels: int, stride: int) -> Block:
         if self.bias:
             return Conv(
-                out_channels=channels, kernel=self.kernel, stride=stride, padding=self.padding,
+                out_channels=channels,
+                kernel=self.kernel,
+                stride=stride,
+                padding=self.padding,
                 activation=self.activation,
-            )  # fmt: skip
+            )
         groups = self._groups(in_channels, channels)
         return ConvBN(
             out_channels=channels, kernel=self.kernel, stride=stride, groups=groups, activation=self.activation
@@ -138,15 +141,27 @@ class MBConvRow:
         skip = self.skip and stride == 1 and in_channels == channels
         if bare:
             return SeparableConv(
-                out_channels=channels, kernel=self.kernel, stride=stride, activation=self.activation,
-                project_activation=self.project_activation, squeeze_channels=squeeze,
-                squeeze_activation=self.squeeze_activation, gate=self.gate, skip=skip,
-            )  # fmt: skip
+                out_channels=channels,
+                kernel=self.kernel,
+                stride=stride,
+                activation=self.activation,
+                project_activation=self.project_activation,
+                squeeze_channels=squeeze,
+                squeeze_activation=self.squeeze_activation,
+                gate=self.gate,
+                skip=skip,
+            )
         return MBConv(
-            expand_channels=expanded, out_channels=channels, kernel=self.kernel, stride=stride,
-            activation=self.activation, squeeze_channels=squeeze, squeeze_activation=self.squeeze_activation,
-            gate=self.gate, skip=skip,
-        )  # fmt: skip
+            expand_channels=expanded,
+            out_channels=channels,
+            kernel=self.kernel,
+            stride=stride,
+            activation=self.activation,
+            squeeze_channels=squeeze,
+            squeeze_activation=self.squeeze_activation,
+            gate=self.gate,
+            skip=skip,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,12 +230,16 @@ class ShuffleRow:
         inner = max(1, round(channels * self.bottleneck_ratio / self.groups)) * self.groups
         return [
             ShuffleUnit(
-                bottleneck_channels=inner, out_channels=channels, groups=self.groups, kernel=self.kernel,
+                bottleneck_channels=inner,
+                out_channels=channels,
+                groups=self.groups,
+                kernel=self.kernel,
                 reduce_groups=self.reduce_groups if self.reduce_groups and index == 0 else self.groups,
-                stride=stride, activation=self.activation,
+                stride=stride,
+                activation=self.activation,
             )
             for index, stride in enumerate(_strides(self.stride, repeats))
-        ]  # fmt: skip
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,11 +264,14 @@ class ShuffleV2Row:
         inner = max(1, round(channels * self.mid_ratio))
         return [
             ShuffleUnitV2(
-                mid_channels=inner, out_channels=channels, kernel=self.kernel, stride=stride,
+                mid_channels=inner,
+                out_channels=channels,
+                kernel=self.kernel,
+                stride=stride,
                 activation=self.activation,
             )
             for stride in _strides(self.stride, repeats)
-        ]  # fmt: skip
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,10 +292,12 @@ class ClassifierRow:
         hidden = self.hidden_width and _width(self.hidden_width, _followed(width_mult, self.hidden_scaling), 8)
         return [
             Classifier(
-                classes=self.classes, dropout_percent=self.dropout_percent, hidden_features=hidden,
+                classes=self.classes,
+                dropout_percent=self.dropout_percent,
+                hidden_features=hidden,
                 hidden_activation=self.hidden_activation,
             )
-        ]  # fmt: skip
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

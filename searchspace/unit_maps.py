@@ -34,8 +34,10 @@ def unit_maps(wide: NetworkSpec, slim: NetworkSpec, *, hosts: Mapping[str, Seque
             return None
         inside = any(layers[place.layer].op == "se" for place in group.makers)
         roles: tuple[tuple[Literal["makers", "carriers", "readers"], Side], ...] = (
-            ("makers", "out"), ("carriers", "out"), ("readers", "in"),
-        )  # fmt: skip
+            ("makers", "out"),
+            ("carriers", "out"),
+            ("readers", "in"),
+        )
         for role, side in roles:
             for place, wide_place in zip(getattr(group, role), getattr(wider[name], role), strict=True):
                 at = dict(zip(wide_place.units, wide_place.positions, strict=True))

@@ -116,9 +116,13 @@ def plot(name: str, path: Path) -> None:
         axes.scatter(some[cost].astype(float), some["accuracy"].astype(float), s=size, color=colour, label=label)
     front = frame.pareto(df)
     axes.step(
-        front[cost].astype(float), front["accuracy"].astype(float), where="post", marker="o", color="tab:orange",
+        front[cost].astype(float),
+        front["accuracy"].astype(float),
+        where="post",
+        marker="o",
+        color="tab:orange",
         label="Pareto front",
-    )  # fmt: skip
+    )
     unit = {"macs": "MACs", "params": "parameters"}.get(cost, "ms")
     if budget < float("inf"):
         axes.axvline(budget, linestyle=":", color="gray", label=f"budget {budget:g} {unit}")

@@ -92,16 +92,23 @@ def _blocks(draw: st.DrawFn, in_channels: int) -> Block:
         "stride": stride,
         "activation": draw(st.sampled_from(ACTIVATIONS)),
     }
-    kind = draw(st.sampled_from((ConvBN, MBConv, SeparableConv, MBConv, SeparableConv, Conv, MaxPool, Fire,
-                                 ShuffleUnit, ShuffleUnitV2)))  # fmt: skip
+    kind = draw(
+        st.sampled_from(
+            (ConvBN, MBConv, SeparableConv, MBConv, SeparableConv, Conv, MaxPool, Fire, ShuffleUnit, ShuffleUnitV2)
+        )
+    )
     if kind is Conv:
         return Conv(**shared, padding=draw(st.sampled_from(("half", "valid"))))
     if kind is MaxPool:
         return MaxPool(kernel=shared["kernel"], stride=stride, padding=draw(st.sampled_from(PADDINGS)))
     if kind is Fire:
         squeeze, small, large = (draw(st.integers(1, 8)) for _ in range(3))
-        return Fire(squeeze_channels=squeeze, expand1x1_channels=small, expand3x3_channels=large,
-                    activation=shared["activation"])  # fmt: skip
+        return Fire(
+            squeeze_channels=squeeze,
+            expand1x1_channels=small,
+            expand3x3_channels=large,
+            activation=shared["activation"],
+        )
     if kind in (ShuffleUnit, ShuffleUnitV2):
         return draw(_shuffle_units(in_channels, kind, stride, shared))
     if kind is ConvBN:
@@ -130,8 +137,9 @@ def _shuffle_units(draw: st.DrawFn, in_channels: int, kind: type, stride: int, s
     groups = draw(st.sampled_from([n for n in range(1, 5) if branch % n == 0]))
     inner = groups * draw(st.integers(1, 4))
     reduce = draw(st.sampled_from([n for n in (1, groups) if in_channels % n == 0]))
-    return ShuffleUnit(**inside, bottleneck_channels=inner, out_channels=out, groups=groups, reduce_groups=reduce,
-                       stride=stride)  # fmt: skip
+    return ShuffleUnit(
+        **inside, bottleneck_channels=inner, out_channels=out, groups=groups, reduce_groups=reduce, stride=stride
+    )
 
 
 @st.composite

@@ -14,9 +14,15 @@ import searchspace
 
 HEAVY = ("torch", "optuna", "pandas", "numpy", "sklearn", "datasets", "PIL", "fvcore")
 COMMANDS = (
-    "search.run", "search.latency", "scaling.compound", "scaling.coefficients", "searchspace.convert",
-    "searchspace.export", "searchspace.zoo", "studies",
-)  # fmt: skip
+    "search.run",
+    "search.latency",
+    "scaling.compound",
+    "scaling.coefficients",
+    "searchspace.convert",
+    "searchspace.export",
+    "searchspace.zoo",
+    "studies",
+)
 # The aim is 0.3 s on a quiet machine (python -m studies.benchmarks.core_speed measures it); a busy one gets more.
 LONGEST_HELP_S = 1.0
 

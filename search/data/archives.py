@@ -25,9 +25,17 @@ _NOWHERE = -1  # the address of a link that leads to no file of the archive
 _LINK_HOPS = 8
 # What tarfile, zipfile and zlib raise on damaged input.
 _DAMAGE = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, struct.error,
-    OSError, EOFError, ValueError, RuntimeError, ArithmeticError, LookupError,
-)  # fmt: skip
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    ArithmeticError,
+    LookupError,
+)
 
 
 class _ArchiveSource:

@@ -86,9 +86,16 @@ def load(
     record, pixels = cached
     parts = {part: _split(record, pixels, part) for part in PARTS}
     return Dataset(
-        task.name, record.classes, resolution, parts["train"], parts["validation"], record.fingerprint,
-        record.skipped, (*record.notes, *notes), parts["test"],
-    )  # fmt: skip
+        task.name,
+        record.classes,
+        resolution,
+        parts["train"],
+        parts["validation"],
+        record.fingerprint,
+        record.skipped,
+        (*record.notes, *notes),
+        parts["test"],
+    )
 
 
 def _task(source: str | None) -> Task:

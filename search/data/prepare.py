@@ -107,9 +107,12 @@ class ImageTask:
         with new_pixels(path, rows=len(rows), resolution=request.resolution) as pixels:
             outcome = decode_all(
                 self._source.read([item for part in PARTS for item in splits.parts[part]]),
-                rows, request.resolution, pixels,
-                stop_above=int(_CORRUPT_SHARE * len(rows)), progress=lambda done: progress(done, len(rows)),
-            )  # fmt: skip
+                rows,
+                request.resolution,
+                pixels,
+                stop_above=int(_CORRUPT_SHARE * len(rows)),
+                progress=lambda done: progress(done, len(rows)),
+            )
             _check_corrupt(outcome.corrupt, len(rows), self.name)
             kept = {part: _close_gaps(pixels, starts[part], splits.parts[part], outcome.corrupt) for part in PARTS}
         _check_present(kept, listing.classes, self.name)

@@ -49,8 +49,10 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         kept = args.action == "build" or (args.action == "check" and not args.latency)
-        print(f"\nstopped{'; the kernels measured so far are kept: the same command goes on' if kept else ''}",
-              file=sys.stderr)  # fmt: skip
+        print(
+            f"\nstopped{'; the kernels measured so far are kept: the same command goes on' if kept else ''}",
+            file=sys.stderr,
+        )
         return 130
     return show(text)
 
@@ -95,9 +97,12 @@ def _judged(args: argparse.Namespace, table: "LatencyTable", device: "Runtime") 
     specs = networks_to_check(_space(args, table.identity["resolution"]), count=FRESH, seed=0)
     seconds = FRESH_SHARE * _build_s(args)
     found = check(
-        table, specs, seconds=seconds, runtime=device,
+        table,
+        specs,
+        seconds=seconds,
+        runtime=device,
         progress=lambda share, _: show_progress(share, f"measuring {FRESH} fresh networks"),
-    )  # fmt: skip
+    )
     errors = [one.latency_ms / real.latency_ms - 1 for one, real in zip(found.predicted, found.measured, strict=True)]
     return judged(table, errors, [real.standard_error for real in found.measured])
 
@@ -168,9 +173,16 @@ def _measured_table(args: argparse.Namespace, device: "Runtime") -> "LatencyTabl
     if lacks:
         _note("this device's table knows little of the published networks: all of it is measured anew, with them")
     return table_for(
-        space, cache_dir=args.cache_dir, progress=show_progress, note=_note, networks=networks, runtime=device,
-        rounds=MANY_ROUNDS, budget_s=_build_s(args), anew=args.again or lacks,
-    )  # fmt: skip
+        space,
+        cache_dir=args.cache_dir,
+        progress=show_progress,
+        note=_note,
+        networks=networks,
+        runtime=device,
+        rounds=MANY_ROUNDS,
+        budget_s=_build_s(args),
+        anew=args.again or lacks,
+    )
 
 
 def _lacks(networks: "Sequence[NetworkSpec]", table: "LatencyTable | None") -> bool:
@@ -205,8 +217,10 @@ def _run_measure(args: argparse.Namespace) -> str:
     )
     show_progress(1.0, "")
     if args.json:
-        rows = [{"network": spec.name, "resolution": spec.resolution, **asdict(one)}
-                for spec, one in zip(specs, found, strict=True)]  # fmt: skip
+        rows = [
+            {"network": spec.name, "resolution": spec.resolution, **asdict(one)}
+            for spec, one in zip(specs, found, strict=True)
+        ]
         return json.dumps({**pace._asdict(), "networks": rows}, indent=1)
     return measured_text(specs, found, pace.reference_ms, device.identity(specs[0].resolution))
 
@@ -219,8 +233,10 @@ def _run_predict(args: argparse.Namespace) -> str:
 
     found = [table.predict(lower(spec)) for spec in specs]
     if args.json:
-        rows = [{"network": spec.name, "resolution": spec.resolution, **one._asdict()}
-                for spec, one in zip(specs, found, strict=True)]  # fmt: skip
+        rows = [
+            {"network": spec.name, "resolution": spec.resolution, **one._asdict()}
+            for spec, one in zip(specs, found, strict=True)
+        ]
         return json.dumps({"table": table.to_dict(), "networks": rows}, indent=1)
     return predicted_text(specs, found, table)
 
@@ -240,9 +256,14 @@ def _run_adapt(args: argparse.Namespace) -> str:
     check_networks(table, specs)  # a mistake is told before anything is measured
     check_writable(args.out)
     found, pace = measure_here(
-        specs, cache_dir=args.cache_dir, seconds=args.seconds or 6.0 * len(specs), progress=show_progress, note=_note,
-        runtime=device, rounds=ADAPT_ROUNDS,
-    )  # fmt: skip
+        specs,
+        cache_dir=args.cache_dir,
+        seconds=args.seconds or 6.0 * len(specs),
+        progress=show_progress,
+        note=_note,
+        runtime=device,
+        rounds=ADAPT_ROUNDS,
+    )
     show_progress(1.0, "")
     new = adapt(table, specs, [one.latency_ms for one in found], identity=device.identity(pixels), pace=pace)
     what = f"adapted from {args.latency} by {len(specs)} networks measured here{_noisy(found)}"
@@ -265,7 +286,7 @@ def _elsewhere(args: argparse.Namespace) -> dict[str, Any]:
 
 def _written(
     args: argparse.Namespace, table: "LatencyTable", what: str, *, next_step: str | None = None, **more: int
-) -> str:  # fmt: skip
+) -> str:
     """Write a table to --out, and say what it is and what to do with it."""
     from search.latency.report import table_text
 
@@ -309,9 +330,13 @@ def _run_export(args: argparse.Namespace) -> str:
     from search.latency.portable import KERNELS, export
 
     kernels, networks = export(
-        space, args.folder, kernels=args.kernels or KERNELS, networks=args.networks or 10, seed=_seed(args),
+        space,
+        args.folder,
+        kernels=args.kernels or KERNELS,
+        networks=args.networks or 10,
+        seed=_seed(args),
         progress=show_progress,
-    )  # fmt: skip
+    )
     show_progress(1.0, "")
     if args.json:
         return json.dumps({"folder": str(args.folder), "kernels": kernels, "networks": networks}, indent=1)
@@ -408,9 +433,14 @@ def _zoo_variants(args: argparse.Namespace, table: "LatencyTable") -> "list[Netw
 
 
 _RUN = {
-    "build": _run_build, "check": _run_check, "measure": _run_measure, "predict": _run_predict, "adapt": _run_adapt,
-    "export": _run_export, "import": _run_import,
-}  # fmt: skip
+    "build": _run_build,
+    "check": _run_check,
+    "measure": _run_measure,
+    "predict": _run_predict,
+    "adapt": _run_adapt,
+    "export": _run_export,
+    "import": _run_import,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -22,7 +22,7 @@ POOL = 300  # random networks of which the most informative are measured
 
 def networks_to_measure(
     space: SearchSpace, *, count: int = NETWORKS, seed: int = 0, table: LatencyTable | None = None
-) -> list[NetworkSpec]:  # fmt: skip
+) -> list[NetworkSpec]:
     """Random networks of a space, every third one shallow, so that small and large ones are among them; with the
     `table` that is to be adapted, those of POOL that tell the most. Raises MissingLatency where it prices too few."""
     rng = random.Random(f"networks to adapt to {seed}")
@@ -59,9 +59,8 @@ def _kernels(table: LatencyTable, specs: Sequence[NetworkSpec]) -> dict[Signatur
 
 
 def adapt(
-    table: LatencyTable, specs: Sequence[NetworkSpec], measured_ms: Sequence[float], *, identity: Identity,
-    pace: Pace,
-) -> LatencyTable:  # fmt: skip
+    table: LatencyTable, specs: Sequence[NetworkSpec], measured_ms: Sequence[float], *, identity: Identity, pace: Pace
+) -> LatencyTable:
     """The table of the device `identity`, on which `specs` take `measured_ms`, stated at `pace`.
 
     Every kernel of `table` gets a time there; those that it lacks are estimated for the fit. `relative_error` is that

@@ -56,10 +56,18 @@ def _silent(*_: object) -> None:
 
 
 def table_for(
-    space: SearchSpace, *, cache_dir: Path | None = None, progress: Progress = _silent, note: Note = _silent,
-    seed: int = 0, budget_s: float | None = None, runtime: Runtime | None = None, networks: Sequence[NetworkSpec] = (),
-    rounds: int = ROUNDS, anew: bool = False,
-) -> LatencyTable:  # fmt: skip
+    space: SearchSpace,
+    *,
+    cache_dir: Path | None = None,
+    progress: Progress = _silent,
+    note: Note = _silent,
+    seed: int = 0,
+    budget_s: float | None = None,
+    runtime: Runtime | None = None,
+    networks: Sequence[NetworkSpec] = (),
+    rounds: int = ROUNDS,
+    anew: bool = False,
+) -> LatencyTable:
     """The table that prices every network of `space`, and `networks`, on this machine with `runtime` (default: eager
     torch).
 
@@ -185,9 +193,8 @@ class _Part(NamedTuple):
 def _parts(subjects: Sequence[Subject], apart: int, beside: Sequence[NetworkSpec]) -> list[_Part]:
     names = tuple(spec.name for spec in beside)
     return [
-        _Part(group, names, len(subjects) + number * len(names))
-        for number, group in enumerate(groups(subjects, apart))
-    ]  # fmt: skip
+        _Part(group, names, len(subjects) + number * len(names)) for number, group in enumerate(groups(subjects, apart))
+    ]
 
 
 def _plan(identity: Identity, subjects: Sequence[Subject | _Part], anew: bool) -> str:
@@ -197,9 +204,17 @@ def _plan(identity: Identity, subjects: Sequence[Subject | _Part], anew: bool) -
 
 
 def _measure(
-    subjects: Sequence[Subject], parts: Sequence[_Part], beside: Sequence[NetworkSpec], runtime: Runtime,
-    unfinished: Unfinished, *, progress: Progress, seed: int, budget_s: float | None, rounds: int,
-) -> None:  # fmt: skip
+    subjects: Sequence[Subject],
+    parts: Sequence[_Part],
+    beside: Sequence[NetworkSpec],
+    runtime: Runtime,
+    unfinished: Unfinished,
+    *,
+    progress: Progress,
+    seed: int,
+    budget_s: float | None,
+    rounds: int,
+) -> None:
     """Take `rounds` readings of every subject, or as many as the budget allows, at least FEWEST_ROUNDS, and as many of
     the anchors `beside` those of each group. What an interrupted measurement has taken before counts. A group has the
     time of its share of the layers."""
@@ -243,9 +258,13 @@ def _timer(runtime: Runtime, subject: Subject) -> Timer:
 
 
 def _add(
-    table: LatencyTable | None, identity: Identity, cache: Cache, subjects: Sequence[Subject],
-    parts: Sequence[_Part], unfinished: Unfinished,
-) -> LatencyTable:  # fmt: skip
+    table: LatencyTable | None,
+    identity: Identity,
+    cache: Cache,
+    subjects: Sequence[Subject],
+    parts: Sequence[_Part],
+    unfinished: Unfinished,
+) -> LatencyTable:
     """The table with the measured kernels added; a new one with the fit to whole networks."""
     pace = pace_of(table) if table else _pace(cache, subjects, parts, unfinished)
     found: dict[int, list[float]] = {}

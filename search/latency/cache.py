@@ -62,9 +62,11 @@ class Cache:
         write_atomic(self.table_path, table.to_json())
 
     def pace(
-        self, groups: Sequence[Sequence[Sequence[Reading]]], whole: Sequence[Sequence[Sequence[Reading]]] | None = None,
+        self,
+        groups: Sequence[Sequence[Sequence[Reading]]],
+        whole: Sequence[Sequence[Sequence[Reading]]] | None = None,
         anchors: Beside | None = None,
-    ) -> Pace:  # fmt: skip
+    ) -> Pace:
         """The reference's quiet speed: that of the device's first build (the fastest tenth of the reference's times),
         so that tables built at different moments mean the same by a millisecond, unless the machine proves to be
         faster than 1 / FASTER of it; and the drift as the readings of `whole` networks (default: all) and earlier ones
@@ -87,8 +89,11 @@ class Cache:
         pixels = str(self._identity["resolution"])
         usual = self._usual(kept.get(pixels, {}), median_ms(anchors or {}, pace))
         content = {
-            "reference_ms": quiet, "drift": pace.drift, "anchors": kept | {pixels: usual}, "identity": self._identity
-        }  # fmt: skip
+            "reference_ms": quiet,
+            "drift": pace.drift,
+            "anchors": kept | {pixels: usual},
+            "identity": self._identity,
+        }
         write_atomic(self.reference_path, json.dumps(content))
         return pace._replace(anchors=usual)
 

@@ -67,9 +67,14 @@ def networks_to_check(space: SearchSpace, *, count: int, seed: int = 1) -> list[
 
 
 def check(
-    table: LatencyTable, specs: Sequence[NetworkSpec], *, seconds: float, blamed: int = 0,
-    progress: Progress | None = None, runtime: Runtime | None = None,
-) -> Check:  # fmt: skip
+    table: LatencyTable,
+    specs: Sequence[NetworkSpec],
+    *,
+    seconds: float,
+    blamed: int = 0,
+    progress: Progress | None = None,
+    runtime: Runtime | None = None,
+) -> Check:
     """Predict networks, measure them interleaved, and look into the `blamed` worst ones.
 
     Raises MissingLatency for a network of kernels that the table has none like.
@@ -121,11 +126,12 @@ def blame(
     scale, inside = table.correction.scale, table.loose.inside_ms
     found = [
         Blame(
-            layer.name, scale * table.kernel_ms(layer),
+            layer.name,
+            scale * table.kernel_ms(layer),
             scale * inside(layer.signature, measured[layer.signature]),
         )
         for layer in lower(spec).layers
-    ]  # fmt: skip
+    ]
     return tuple(sorted(found, key=lambda one: -abs(one.predicted_ms - one.measured_ms))[:layers])
 
 

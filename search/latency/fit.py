@@ -32,9 +32,12 @@ class Fit(NamedTuple):
 
 
 def fit(
-    kernels: Mapping[Signature, float], specs: Sequence[NetworkSpec], measured_ms: Sequence[float], *,
+    kernels: Mapping[Signature, float],
+    specs: Sequence[NetworkSpec],
+    measured_ms: Sequence[float],
+    *,
     judged: int | None = None,
-) -> Fit:  # fmt: skip
+) -> Fit:
     """The fit of loose `kernels` (ms), which hold all that `specs` need, to networks that take `measured_ms`.
 
     The correction's error is that of each of the first `judged` networks (default: all) predicted by a fit to all
@@ -82,7 +85,7 @@ def informative(kernels: Mapping[Signature, float], graphs: Sequence[Graph], cou
 
 def _rows(
     kernels: Mapping[Signature, float], graphs: Sequence[Graph], group: Callable[[Layer], str], groups: Sequence[str]
-) -> Matrix:  # fmt: skip
+) -> Matrix:
     return np.array([_row(kernels, graph, group, groups) for graph in graphs])
 
 

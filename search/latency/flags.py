@@ -39,14 +39,26 @@ def parser() -> CommandParser:
         epilog=_EPILOG,
     )
     add = cli.add_argument
-    add("action", choices=ACTIONS, help="build: measure the kernels that the table lacks; check: predict and measure "
+    add(
+        "action",
+        choices=ACTIONS,
+        help="build: measure the kernels that the table lacks; check: predict and measure "
         "random networks; measure: time given networks, interleaved; predict: what a table says of given networks; "
         "adapt: make of another device's table one for this, by a few networks measured here, or for the device whose "
-        "times of networks stand in --folder; export, import: a table of a device that runs no Python")  # fmt: skip
-    add("--network", action="append", metavar="NAME", help="measure, predict: a network of the zoo or a spec file "
-        "(.json); give it again for more")  # fmt: skip
-    add("--latency", type=Path, metavar="FILE", help="predict, check, adapt: a table that build --out wrote "
-        "(default: this device's own; adapt: needed)")  # fmt: skip
+        "times of networks stand in --folder; export, import: a table of a device that runs no Python",
+    )
+    add(
+        "--network",
+        action="append",
+        metavar="NAME",
+        help="measure, predict: a network of the zoo or a spec file (.json); give it again for more",
+    )
+    add(
+        "--latency",
+        type=Path,
+        metavar="FILE",
+        help="predict, check, adapt: a table that build --out wrote (default: this device's own; adapt: needed)",
+    )
     add(
         "--folder",
         type=Path,
@@ -54,13 +66,25 @@ def parser() -> CommandParser:
         help="export: where to write; import: what was exported and filled in; "
         "adapt: the same, of which only the networks' times are needed",
     )
-    add("--kernels", type=integer, metavar="N", help="export: so many kernels, those of the networks at least; others "
-        "are estimated (default: 500)")  # fmt: skip
-    add("--device", metavar="NAME", help="what eager torch computes on: cpu, cuda or mps (default: cpu; check "
-        "--latency: the table's); import, adapt --folder: what the device is called in the table")  # fmt: skip
+    add(
+        "--kernels",
+        type=integer,
+        metavar="N",
+        help="export: so many kernels, those of the networks at least; others are estimated (default: 500)",
+    )
+    add(
+        "--device",
+        metavar="NAME",
+        help="what eager torch computes on: cpu, cuda or mps (default: cpu; check "
+        "--latency: the table's); import, adapt --folder: what the device is called in the table",
+    )
     add("--out", type=Path, metavar="FILE.json", help="build, adapt, import: write the table there, to take it along")
-    add("--resolution", type=integer, metavar="PX", help="pixels of the networks (default: 224, or --latency's; "
-        "measure, predict: their own)")  # fmt: skip
+    add(
+        "--resolution",
+        type=integer,
+        metavar="PX",
+        help="pixels of the networks (default: 224, or --latency's; measure, predict: their own)",
+    )
     add("--classes", type=integer, metavar="N", help=f"classes of the network (default: {DEFAULT_CLASSES})")
     add("--space", type=Path, metavar="FILE", help="a TOML file that narrows or widens the default space")
     add(
@@ -69,19 +93,40 @@ def parser() -> CommandParser:
         help=f"what runs the networks: {', '.join(names())} (default: eager; check --latency: the table's); import, "
         "adapt --folder: what ran them there, any name",
     )
-    add("--dtype", choices=DTYPES, help="what the runtime computes in; not every one has each (default: fp32; check "
-        "--latency: the table's); import, adapt --folder: what it computed in there")  # fmt: skip
-    add("--threads", type=integer, metavar="N", help="threads of the runtime (default: as torch has here; check "
-        "--latency: the table's)")  # fmt: skip
-    add("--zoo", action=argparse.BooleanOptionalAction, help="build: measure the published networks' kernels, too, "
-        "and narrower ones'; check: add the networks at three other widths and resolutions (default: yes)")  # fmt: skip
+    add(
+        "--dtype",
+        choices=DTYPES,
+        help="what the runtime computes in; not every one has each (default: fp32; check "
+        "--latency: the table's); import, adapt --folder: what it computed in there",
+    )
+    add(
+        "--threads",
+        type=integer,
+        metavar="N",
+        help="threads of the runtime (default: as torch has here; check --latency: the table's)",
+    )
+    add(
+        "--zoo",
+        action=argparse.BooleanOptionalAction,
+        help="build: measure the published networks' kernels, too, "
+        "and narrower ones'; check: add the networks at three other widths and resolutions (default: yes)",
+    )
     add("--plot", type=Path, metavar="FILE", help="check: predicted against measured, as .png, .svg or .pdf")
     add("--again", action="store_true", help="build: measure everything anew (after a table made on a busy machine)")
-    add("--networks", type=integer, metavar="N", help="check: how many random ones (default: 40); adapt, export: how "
-        "many (default: 10)")  # fmt: skip
-    add("--seconds", type=number, metavar="S", help="time for it (default: 3 a network, adapt 6, check 1.5, "
+    add(
+        "--networks",
+        type=integer,
+        metavar="N",
+        help="check: how many random ones (default: 40); adapt, export: how many (default: 10)",
+    )
+    add(
+        "--seconds",
+        type=number,
+        metavar="S",
+        help="time for it (default: 3 a network, adapt 6, check 1.5, "
         f"build {MANY_S:g} in all, ONNX Runtime and OpenVINO {ONNX_TIMES * MANY_S:g}; at least 4 readings of each "
-        "kernel, even if that takes longer)")  # fmt: skip
+        "kernel, even if that takes longer)",
+    )
     add("--seed", type=integer, metavar="N", help=f"check, adapt, export: which networks (default: {DEFAULT_SEED})")
     add("--cache-dir", type=Path, metavar="DIR", help="where tables lie")
     add("--json", action="store_true", help="print the same as JSON")

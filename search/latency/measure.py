@@ -66,9 +66,13 @@ class Measurement:
 
 
 def measure(
-    specs: Sequence[NetworkSpec], *, table: LatencyTable, seconds: float = 6.0, progress: Progress | None = None,
+    specs: Sequence[NetworkSpec],
+    *,
+    table: LatencyTable,
+    seconds: float = 6.0,
+    progress: Progress | None = None,
     runtime: Runtime | None = None,
-) -> list[Measurement]:  # fmt: skip
+) -> list[Measurement]:
     """Fresh networks of `specs`, all interleaved with the reference, the table's anchors and (where they are not too
     many for the machine, see search.latency.groups) each other, for `seconds` of timing or 60 rounds, whichever is less
     (and at least 8 rounds).
@@ -83,9 +87,13 @@ def measure(
 
 
 def measure_modules(
-    modules: Sequence[nn.Module], specs: Sequence[NetworkSpec], *, table: LatencyTable, seconds: float = 6.0,
+    modules: Sequence[nn.Module],
+    specs: Sequence[NetworkSpec],
+    *,
+    table: LatencyTable,
+    seconds: float = 6.0,
     progress: Progress | None = None,
-) -> list[Measurement]:  # fmt: skip
+) -> list[Measurement]:
     """The same for (trained) modules, measured on copies with folded batch norm; `specs` give their inputs."""
     if len(modules) != len(specs):
         raise InvalidArgument(f"each module needs its spec, got {len(modules)} modules and {len(specs)} specs")
@@ -97,9 +105,15 @@ def measure_modules(
 
 
 def measure_here(
-    specs: Sequence[NetworkSpec], *, cache_dir: Path | None = None, seconds: float = 6.0,
-    progress: Progress | None = None, runtime: Runtime | None = None, note: Note = lambda _: None, rounds: int = ROUNDS,
-) -> tuple[list[Measurement], Pace]:  # fmt: skip
+    specs: Sequence[NetworkSpec],
+    *,
+    cache_dir: Path | None = None,
+    seconds: float = 6.0,
+    progress: Progress | None = None,
+    runtime: Runtime | None = None,
+    note: Note = lambda _: None,
+    rounds: int = ROUNDS,
+) -> tuple[list[Measurement], Pace]:
     """Measure without a table: (one measurement a network, what they are stated at).
 
     The quiet speed is that of this device's builds, so that measured and predicted ms mean the same, and so is what
@@ -150,9 +164,14 @@ def _check_device(runtime: Runtime, table: LatencyTable) -> None:
 
 
 def _readings(
-    makers: Sequence[Callable[[], Timer]], specs: Sequence[NetworkSpec], beside: Sequence[NetworkSpec],
-    runtime: Runtime, seconds: float, progress: Progress | None, most: int = ROUNDS,
-) -> list[_Timed]:  # fmt: skip
+    makers: Sequence[Callable[[], Timer]],
+    specs: Sequence[NetworkSpec],
+    beside: Sequence[NetworkSpec],
+    runtime: Runtime,
+    seconds: float,
+    progress: Progress | None,
+    most: int = ROUNDS,
+) -> list[_Timed]:
     """The readings of each network, as many as the seconds allow: at least FEWEST_ROUNDS, at most `most`. Those of one
     group are interleaved, with the anchors `beside` them; each group gets the time of its networks, in several turns
     where there are more groups."""
@@ -184,9 +203,14 @@ def _readings(
 
 
 def _rounds(
-    timers: Sequence[Timer], interleaver: Interleaver, runtime: Runtime, seconds: float, progress: Progress,
-    fewest: int, most: int,
-) -> list[list[Reading]]:  # fmt: skip
+    timers: Sequence[Timer],
+    interleaver: Interleaver,
+    runtime: Runtime,
+    seconds: float,
+    progress: Progress,
+    fewest: int,
+    most: int,
+) -> list[list[Reading]]:
     """Rounds of one reading a timer."""
     readings: list[list[Reading]] = []
     with runtime.quiet():

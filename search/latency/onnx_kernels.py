@@ -48,8 +48,12 @@ def random_weights(layer: Layer) -> dict[str, Tensor]:
         shapes = {"weight": (out, channels), "bias": (out,)}
     elif layer.op == "se":
         inner = layer.squeeze_channels
-        shapes = {"reduce.weight": (inner, channels, 1, 1), "reduce.bias": (inner,),
-                  "expand.weight": (channels, inner, 1, 1), "expand.bias": (channels,)}  # fmt: skip
+        shapes = {
+            "reduce.weight": (inner, channels, 1, 1),
+            "reduce.bias": (inner,),
+            "expand.weight": (channels, inner, 1, 1),
+            "expand.bias": (channels,),
+        }
     generator = torch.Generator().manual_seed(0)
     return {f"{layer.name}.{name}": torch.randn(shape, generator=generator) / 8 for name, shape in shapes.items()}
 

@@ -68,10 +68,16 @@ class OnnxModels(ABC):
     def identity(self, resolution: int) -> Identity:
         """This machine and process, for tables at `resolution`."""
         return Identity(
-            schema=SCHEMA, machine=machine(), runtime=self.title, threads=self._threads, dtype=self._dtype,
-            batch=1, memory_format="runtime's own", resolution=resolution,
+            schema=SCHEMA,
+            machine=machine(),
+            runtime=self.title,
+            threads=self._threads,
+            dtype=self._dtype,
+            batch=1,
+            memory_format="runtime's own",
+            resolution=resolution,
             versions={self.title: str(self._package.__version__), "python": platform.python_version()},
-        )  # fmt: skip
+        )
 
     def network(self, spec: NetworkSpec) -> Timer:
         """A fresh network with random weights."""

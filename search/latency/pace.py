@@ -64,8 +64,13 @@ def drift_of(groups: Iterable[Sequence[Sequence[Reading]]], known: float = 0.0) 
     for group in groups:
         if len(group) >= FEWEST:
             ways = [_halved(rng.sample(list(group), len(group))) for _ in range(_HALVINGS)]
-            falls, squares = zip(*((fmean(fall for fall, _ in each), fmean(square for _, square in each))
-                                   for each in zip(*ways, strict=True)), strict=True)  # fmt: skip
+            falls, squares = zip(
+                *(
+                    (fmean(fall for fall, _ in each), fmean(square for _, square in each))
+                    for each in zip(*ways, strict=True)
+                ),
+                strict=True,
+            )
             terms += [
                 (
                     len(group) * math.fsum(falls[at : at + _IN_A_ROW]),

@@ -94,9 +94,14 @@ and less accurate the more the devices differ:
 
 
 def export(
-    space: SearchSpace, folder: Path, *, kernels: int = KERNELS, networks: int = 10, seed: int = 0,
+    space: SearchSpace,
+    folder: Path,
+    *,
+    kernels: int = KERNELS,
+    networks: int = 10,
+    seed: int = 0,
     progress: Progress = lambda *_: None,
-) -> tuple[int, int]:  # fmt: skip
+) -> tuple[int, int]:
     """Write the folder; (kernels, networks) in it. All kernels of the networks are among them, and others of the space
     up to `kernels`, evenly of every kind; the rest is estimated later.
 
@@ -167,9 +172,16 @@ class _Exported(NamedTuple):
 
     def identity(self, device: str, runtime: str, threads: int, dtype: str) -> Identity:
         return Identity(
-            schema=SCHEMA, machine=device, runtime=runtime, threads=threads, dtype=dtype, batch=1,
-            memory_format="runtime's own", resolution=self.resolution, versions={},
-        )  # fmt: skip
+            schema=SCHEMA,
+            machine=device,
+            runtime=runtime,
+            threads=threads,
+            dtype=dtype,
+            batch=1,
+            memory_format="runtime's own",
+            resolution=self.resolution,
+            versions={},
+        )
 
 
 def _exported(folder: Path) -> _Exported:

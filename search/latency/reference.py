@@ -10,9 +10,14 @@ def _block(
     expand: int, out: int, kernel: int, stride: int, activation: str, squeeze: int = 0, *, skip: bool = False
 ) -> MBConv:
     return MBConv(
-        expand_channels=expand, out_channels=out, kernel=kernel, stride=stride, activation=activation,
-        squeeze_channels=squeeze, skip=skip,
-    )  # fmt: skip
+        expand_channels=expand,
+        out_channels=out,
+        kernel=kernel,
+        stride=stride,
+        activation=activation,
+        squeeze_channels=squeeze,
+        skip=skip,
+    )
 
 
 # Every kind of kernel of the space at every resolution, in about half the time of MnasNet-A1 and 1.3 million

@@ -19,10 +19,17 @@ def predicted_text(specs: list[NetworkSpec], found: list[Prediction], table: Lat
     rows = []
     for spec, one in zip(specs, found, strict=True):
         cost, layers = costs(lower(spec)), len(lower(spec).layers)
-        rows.append([
-            spec.name, str(spec.resolution), short(cost.params), short(cost.macs), f"{one.latency_ms:.2f}",
-            f"{one.low_ms:.2f} to {one.high_ms:.2f}", f"{len(one.estimated)} of {layers}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                spec.name,
+                str(spec.resolution),
+                short(cost.params),
+                short(cost.macs),
+                f"{one.latency_ms:.2f}",
+                f"{one.low_ms:.2f} to {one.high_ms:.2f}",
+                f"{len(one.estimated)} of {layers}",
+            ]
+        )
     headers = ["network", "px", "params", "MACs", "ms", "in 9 of 10 of its space", "layers estimated"]
     return f"{columns(headers, rows, text_columns=(0,))}\n\n{table_text(table)}"
 
@@ -32,11 +39,19 @@ def measured_text(specs: list[NetworkSpec], found: list[Measurement], reference_
     rows = []
     for spec, one in zip(specs, found, strict=True):
         cost = costs(lower(spec))
-        rows.append([
-            spec.name, str(spec.resolution), short(cost.params), short(cost.macs), f"{one.latency_ms:.2f}",
-            f"{one.low_ms:.2f} to {one.high_ms:.2f}", f"{one.raw_median_ms:.2f}", str(one.rounds),
-            "noisy" if one.noisy else "",
-        ])  # fmt: skip
+        rows.append(
+            [
+                spec.name,
+                str(spec.resolution),
+                short(cost.params),
+                short(cost.macs),
+                f"{one.latency_ms:.2f}",
+                f"{one.low_ms:.2f} to {one.high_ms:.2f}",
+                f"{one.raw_median_ms:.2f}",
+                str(one.rounds),
+                "noisy" if one.noisy else "",
+            ]
+        )
     headers = ["network", "px", "params", "MACs", "ms", "95 % interval", "by the clock", "rounds", ""]
     noisy = "\nThe machine was too noisy to tell: stop what else runs, or give more --seconds."
     return (
@@ -68,15 +83,19 @@ def summary(found: Check) -> dict[str, object]:
         "coverage": found.coverage,
         "networks": [
             {
-                "network": spec.name, "resolution": spec.resolution, "fingerprint": spec.fingerprint(),
-                "predicted_ms": predicted.latency_ms, "predicted_low_ms": predicted.low_ms,
-                "predicted_high_ms": predicted.high_ms, "estimated_layers": len(predicted.estimated),
+                "network": spec.name,
+                "resolution": spec.resolution,
+                "fingerprint": spec.fingerprint(),
+                "predicted_ms": predicted.latency_ms,
+                "predicted_low_ms": predicted.low_ms,
+                "predicted_high_ms": predicted.high_ms,
+                "estimated_layers": len(predicted.estimated),
                 **asdict(measured),
             }
             for spec, predicted, measured in rows
         ],
         "worst": {place: [layer._asdict() for layer in layers] for place, layers in found.worst.items()},
-    }  # fmt: skip
+    }
 
 
 def fresh_text(errors: Sequence[float]) -> str:

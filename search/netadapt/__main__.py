@@ -43,20 +43,36 @@ def parser() -> argparse.ArgumentParser:
     """The command line of search.netadapt."""
     cli = CommandParser("python -m search.netadapt", description=_DESCRIPTION, epilog=_EPILOG)
     add = cli.add_argument
-    add("--network", type=Path, required=True, metavar="FILE.json", help="a spec file, such as the best.json of a "
-        "search, or the name of a published network")  # fmt: skip
+    add(
+        "--network",
+        type=Path,
+        required=True,
+        metavar="FILE.json",
+        help="a spec file, such as the best.json of a search, or the name of a published network",
+    )
     add("--weights", type=Path, metavar="FILE", help="its weights (default: the .safetensors file beside the spec)")
     add("--data", metavar="SOURCE", help="the images that it was trained on, as for search.run (default: 'digits')")
     goal = cli.add_argument_group("budget (one of them)")
     goal.add_argument("--budget-ms", type=number, metavar="MS", help="latency of one image")
     goal.add_argument("--budget-macs", type=number, metavar="N", help="multiply-adds, such as 150e6")
     goal.add_argument("--budget-params", type=number, metavar="N", help="parameters, such as 1.5e6")
-    goal.add_argument("--budgets", type=_numbers, metavar="MS,MS,...", help="several latencies, such as 20,15,10: one "
-        "descent gives a trained network for each")  # fmt: skip
-    add("--latency", type=Path, metavar="TABLE.json", help="latency table of the device (default: this machine's, "
-        "measured first where kernels are missing)")  # fmt: skip
-    add("--runtime", metavar="NAME",
-        help=f"what runs the network on this machine: {', '.join(names())} (default: eager torch)")  # fmt: skip
+    goal.add_argument(
+        "--budgets",
+        type=_numbers,
+        metavar="MS,MS,...",
+        help="several latencies, such as 20,15,10: one descent gives a trained network for each",
+    )
+    add(
+        "--latency",
+        type=Path,
+        metavar="TABLE.json",
+        help="latency table of the device (default: this machine's, measured first where kernels are missing)",
+    )
+    add(
+        "--runtime",
+        metavar="NAME",
+        help=f"what runs the network on this machine: {', '.join(names())} (default: eager torch)",
+    )
     add("--threads", type=integer, metavar="N", help="threads that it runs with there (default: as many as torch has)")
     add(
         "--moves",
@@ -65,37 +81,91 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAMES",
         help=f"what may be cut, of {','.join(MOVES)}; kernels above 3 go from 7 to 5 to 3 (default: all)",
     )
-    add("--criterion", default="l2", metavar="NAME", help="which channels stay: l2 (norm of their filters), bn (scale "
+    add(
+        "--criterion",
+        default="l2",
+        metavar="NAME",
+        help="which channels stay: l2 (norm of their filters), bn (scale "
         f"of their batch norm) or taylor (first-order change of the loss): {', '.join(CRITERIA)} "
-        "(default: %(default)s)")  # fmt: skip
-    add("--algorithm", default="netadapt", metavar="NAME", help="netadapt: large steps that shrink, the most accurate "
+        "(default: %(default)s)",
+    )
+    add(
+        "--algorithm",
+        default="netadapt",
+        metavar="NAME",
+        help="netadapt: large steps that shrink, the most accurate "
         "offer is taken; mobilenetv3: many small ones, the least accuracy lost for its reduction (default: "
-        "%(default)s)")  # fmt: skip
+        "%(default)s)",
+    )
     steps = ", ".join(f"{step:g} with {name}" for name, (step, _) in ALGORITHMS.items())
     add("--step", type=number, metavar="SHARE", help=f"the first reduction, of the start's cost (default: {steps})")
-    add("--decay", type=number, metavar="F", help="what it is multiplied by from one iteration to the next (default: "
-        f"{', '.join(f'{decay:g} with {name}' for name, (_, decay) in ALGORITHMS.items())})")  # fmt: skip
-    add("--short-steps", type=integer, default=Settings.short_steps, metavar="N",
-        help="steps of an offer's short training; 0 for none (default: %(default)s)")  # fmt: skip
-    add("--shortlist", type=integer, default=Settings.shortlist, metavar="N", help="offers of an iteration that are "
+    add(
+        "--decay",
+        type=number,
+        metavar="F",
+        help="what it is multiplied by from one iteration to the next (default: "
+        f"{', '.join(f'{decay:g} with {name}' for name, (_, decay) in ALGORITHMS.items())})",
+    )
+    add(
+        "--short-steps",
+        type=integer,
+        default=Settings.short_steps,
+        metavar="N",
+        help="steps of an offer's short training; 0 for none (default: %(default)s)",
+    )
+    add(
+        "--shortlist",
+        type=integer,
+        default=Settings.shortlist,
+        metavar="N",
+        help="offers of an iteration that are "
         "trained: the most accurate before any training, and of three or more one without a block that has no residual "
-        "sum, which looks worse before than it is (default: %(default)s)")  # fmt: skip
-    add("--validation-images", type=integer, default=Settings.validation_images, metavar="N",
-        help="validation images that offers are compared on (default: %(default)s)")  # fmt: skip
-    add("--epochs", type=integer, default=Settings.epochs, metavar="N",
-        help="epochs of the long training at the end; 0 for none (default: %(default)s)")  # fmt: skip
-    add("--epoch-images", type=integer, metavar="N", help="training images that an epoch of it looks at; give as many "
-        "as you have where they are many (default: 1280, as in search.run)")  # fmt: skip
-    add("--proxy-resolution", type=integer, metavar="PX",
-        help="pixels to train and test at (default: those of the weights' own training)")  # fmt: skip
-    add("--workers", type=integer, default=1, metavar="N", help="processes that train offers side by side, each with "
-        "its share of the threads (default: %(default)s)")  # fmt: skip
+        "sum, which looks worse before than it is (default: %(default)s)",
+    )
+    add(
+        "--validation-images",
+        type=integer,
+        default=Settings.validation_images,
+        metavar="N",
+        help="validation images that offers are compared on (default: %(default)s)",
+    )
+    add(
+        "--epochs",
+        type=integer,
+        default=Settings.epochs,
+        metavar="N",
+        help="epochs of the long training at the end; 0 for none (default: %(default)s)",
+    )
+    add(
+        "--epoch-images",
+        type=integer,
+        metavar="N",
+        help="training images that an epoch of it looks at; give as many "
+        "as you have where they are many (default: 1280, as in search.run)",
+    )
+    add(
+        "--proxy-resolution",
+        type=integer,
+        metavar="PX",
+        help="pixels to train and test at (default: those of the weights' own training)",
+    )
+    add(
+        "--workers",
+        type=integer,
+        default=1,
+        metavar="N",
+        help="processes that train offers side by side, each with its share of the threads (default: %(default)s)",
+    )
     add("--seed", type=integer, metavar="N", help="splits and trainings (default: the weights' own, else 0)")
     add("--family", action="store_true", help="keep the network of every iteration, in studies/NAME/iterations/")
     add("--study", metavar="NAME", help="name of the study (default: made of the network and the budget)")
     add("--fresh", action="store_true", help="set an existing study of this name aside and start anew")
-    add("--replay", metavar="STUDY", help="take the outcomes of timing tests from that study where it has them: the "
-        "same seed then gives the same history")  # fmt: skip
+    add(
+        "--replay",
+        metavar="STUDY",
+        help="take the outcomes of timing tests from that study where it has them: the "
+        "same seed then gives the same history",
+    )
     add("--plot", type=Path, metavar="FILE.png", help="draw accuracy against cost, with every proposal")
     add("--json", action="store_true", help="print the result as JSON, and no progress")
     return cli
@@ -172,9 +242,10 @@ def main(argv: list[str] | None = None) -> int:
 
     again = " ".join(shlex.quote(word) for word in (argv or sys.argv[1:]) if word != "--fresh")
     return guarded(
-        "search.netadapt", job,
+        "search.netadapt",
+        job,
         stopped=f"stopped; every iteration is kept, the same command goes on: python -m search.netadapt {again}",
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -64,9 +64,11 @@ def read_given(settings: Settings, progress: Progress) -> Given:
         )
     seed = _seed_of(settings, about)
     images = load(
-        settings.data, resolution=pixels, seed=seed,
+        settings.data,
+        resolution=pixels,
+        seed=seed,
         progress=lambda done, total: progress.update(done / max(1, total), "reading images"),
-    )  # fmt: skip
+    )
     if len(images.classes) != spec.classes:
         raise InvalidArgument(
             f"the network tells {spec.classes} classes apart and the data have {len(images.classes)}: give the data "
@@ -129,9 +131,12 @@ def table_of(settings: Settings, spec: NetworkSpec, progress: Progress) -> Laten
             )
         return table
     return table_for(
-        _space_of(settings, spec), networks=[spec, *shrunk(spec), *variants(spec)],
-        progress=progress.update, note=progress.line, runtime=runtime(settings.runtime, threads=settings.threads),
-    )  # fmt: skip
+        _space_of(settings, spec),
+        networks=[spec, *shrunk(spec), *variants(spec)],
+        progress=progress.update,
+        note=progress.line,
+        runtime=runtime(settings.runtime, threads=settings.threads),
+    )
 
 
 def _space_of(settings: Settings, spec: NetworkSpec) -> SearchSpace:

@@ -42,7 +42,7 @@ DESCENT_SHARE = 0.75  # of the progress bar
 
 def netadapt(
     settings: Settings, *, fresh: bool = False, quiet: bool = False, replay: str | None = None
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """The whole job of `python -m search.netadapt`; gives what --json prints.
 
     `replay` names a study whose timing tests count here too. Where some budgets were reached and the smallest cannot
@@ -95,13 +95,19 @@ def definition(settings: Settings, given: Given, table: LatencyTable | None) -> 
     """What defines the study."""
     spec = given.network.spec
     own = {
-        **settings.identity(), "kind": "netadapt", "seed": given.seed, "resolution": spec.resolution,
-        "proxy_resolution": given.images.resolution, "network": spec.fingerprint(),
+        **settings.identity(),
+        "kind": "netadapt",
+        "seed": given.seed,
+        "resolution": spec.resolution,
+        "proxy_resolution": given.images.resolution,
+        "network": spec.fingerprint(),
         "weights": hashlib.sha256(network_bytes(given.network, {})).hexdigest()[:16],
-        "data_fingerprint": given.images.fingerprint, "threads": torch.get_num_threads() if table else None,
+        "data_fingerprint": given.images.fingerprint,
+        "threads": torch.get_num_threads() if table else None,
         "device": None if table is None else dict(table.identity),
-        "table": None, **given_table(settings.latency, table),
-    }  # fmt: skip
+        "table": None,
+        **given_table(settings.latency, table),
+    }
     return own | ({"budget_ms": settings.budgets[-1]} if settings.unit == "ms" else {})
 
 
@@ -134,18 +140,31 @@ class Job:
             self.progress.line(f"{name} is not pruned: {why}")
         step, decay = settings.reduction
         plan = Plan(
-            costing=self.costing, budgets=settings.budgets, moves=settings.moves, criterion=settings.criterion,
-            by_ratio=settings.algorithm == "mobilenetv3", step=step, decay=decay, shortlist=settings.shortlist,
-            trains=settings.short_steps > 0, images=settings.validation_images,
-            screen_images=min(SCREEN_IMAGES, settings.validation_images), seed=self.given.seed,
+            costing=self.costing,
+            budgets=settings.budgets,
+            moves=settings.moves,
+            criterion=settings.criterion,
+            by_ratio=settings.algorithm == "mobilenetv3",
+            step=step,
+            decay=decay,
+            shortlist=settings.shortlist,
+            trains=settings.short_steps > 0,
+            images=settings.validation_images,
+            screen_images=min(SCREEN_IMAGES, settings.validation_images),
+            seed=self.given.seed,
             confidence=self.confidence,
-        )  # fmt: skip
+        )
         with self._tuner() as tuner:
             refiner = Refiner(
-                plan, self.given.images, self.timer, self.history, tuner,
+                plan,
+                self.given.images,
+                self.timer,
+                self.history,
+                tuner,
                 progress=lambda share, what: self.progress.update(self.clock.at(DESCENT_SHARE * share), what),
-                line=self.progress.line, kept=lambda _: add_trials(self.study, self.history, self.costing),
-            )  # fmt: skip
+                line=self.progress.line,
+                kept=lambda _: add_trials(self.study, self.history, self.costing),
+            )
             add_trials(self.study, self.history, self.costing)
             refiner.run(self.given.network)
 
@@ -157,9 +176,13 @@ class Job:
             yield Serial(images, recipe, settings.validation_images)
             return
         with Workers(
-            settings.workers, source=settings.data, resolution=images.resolution, seed=self.given.seed, recipe=recipe,
+            settings.workers,
+            source=settings.data,
+            resolution=images.resolution,
+            seed=self.given.seed,
+            recipe=recipe,
             validation_images=settings.validation_images,
-        ) as workers:  # fmt: skip
+        ) as workers:
             yield workers
 
     def finish(self, *, always: bool = False, missed: str = "") -> dict[str, Any]:
@@ -168,15 +191,21 @@ class Job:
         start = self.history.iterations[0] if self.history.iterations else None
         met = {budget for one in self.history.iterations for budget in one.reached}
         budgets = [
-            budget for budget in self.settings.budgets
+            budget
+            for budget in self.settings.budgets
             if budget in met and (always or start is None or budget not in start.reached)
-        ]  # fmt: skip
+        ]
         for budget in set(start.reached if start else ()) - set(budgets):
             self.progress.line(f"{self.costing.text(budget)}: nothing to do, the network is within it already")
         if not budgets or start is None:
-            return {"study": self.study.study_name, "folder": str(self.folder), "nothing_to_do": True,
-                    "unit": self.settings.unit, "budget": self.settings.budgets[-1],
-                    "cost": start.cost if start else None}  # fmt: skip
+            return {
+                "study": self.study.study_name,
+                "folder": str(self.folder),
+                "nothing_to_do": True,
+                "unit": self.settings.unit,
+                "budget": self.settings.budgets[-1],
+                "cost": start.cost if start else None,
+            }
         stems = [f"{budget_text(budget)}{self.settings.unit}" for budget in budgets[:-1]] + ["best"]
         results = [
             self._final(budget, stem, number, len(budgets))
@@ -184,16 +213,25 @@ class Job:
         ]
         last = self.history.snapshot(budgets[-1])
         summary = {
-            "study": self.study.study_name, "folder": str(self.folder), "unit": self.settings.unit,
-            "budget": budgets[-1], "within_budget": True, "held": results[-1]["held"],
-            "start": self._start(), "winner": results[-1],
-            "budgets": results, "iterations": [self._iteration(one) for one in self.history.iterations],
-            "proposals": sum(len(one.tried) for one in self.history.iterations), "timed": self.timer is not None,
+            "study": self.study.study_name,
+            "folder": str(self.folder),
+            "unit": self.settings.unit,
+            "budget": budgets[-1],
+            "within_budget": True,
+            "held": results[-1]["held"],
+            "start": self._start(),
+            "winner": results[-1],
+            "budgets": results,
+            "iterations": [self._iteration(one) for one in self.history.iterations],
+            "proposals": sum(len(one.tried) for one in self.history.iterations),
+            "timed": self.timer is not None,
             "fixed": in_the_way(coupling(self.given.network.spec)),
-            "proxy_resolution": self.given.images.resolution, "resolution": last.spec.resolution,
-            "classes": list(self.given.images.classes), "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "proxy_resolution": self.given.images.resolution,
+            "resolution": last.spec.resolution,
+            "classes": list(self.given.images.classes),
+            "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "settings": self.study.user_attrs["settings"],
-        }  # fmt: skip
+        }
         summary |= {"budget_ms": budgets[-1]} if self.settings.unit == "ms" else {}
         if missed:
             out_of_reach = [budget for budget in self.settings.budgets if budget not in met]
@@ -207,8 +245,13 @@ class Job:
         What an earlier run finished is read."""
         found = self.history.snapshot(budget)
         path = self.folder / f"{stem}.safetensors"
-        key = {"budget": budget, "iteration": found.number, "epochs": self.settings.epochs,
-               "epoch_images": self._recipe.epoch_images, "fingerprint": found.spec.fingerprint()}  # fmt: skip
+        key = {
+            "budget": budget,
+            "iteration": found.number,
+            "epochs": self.settings.epochs,
+            "epoch_images": self._recipe.epoch_images,
+            "fingerprint": found.spec.fingerprint(),
+        }
         done = path.with_suffix(".done.json")
         if done.exists() and path.exists():
             kept = read_json(done)
@@ -227,9 +270,13 @@ class Job:
         write_atomic(path, network_bytes(network, self._weights_about() | {"fingerprint": found.spec.fingerprint()}))
         write_atomic(path.with_suffix(".json"), found.spec.to_json())
         result = self._result(budget, found, path.with_suffix(".json")) | {
-            "validation_accuracy": validation, "test_accuracy": accuracy, "test_low": low, "test_high": high,
-            "test_images": len(test), "epochs": epochs,
-        }  # fmt: skip
+            "validation_accuracy": validation,
+            "test_accuracy": accuracy,
+            "test_low": low,
+            "test_high": high,
+            "test_images": len(test),
+            "epochs": epochs,
+        }
         write_atomic(done, json.dumps({"key": key, "result": result}, indent=1))
         self._clear(stem)
         return result
@@ -257,34 +304,51 @@ class Job:
             return self.clock.at(DESCENT_SHARE + (1 - DESCENT_SHARE) * (number + done) / count)
 
         outcome = train(
-            network, train=self.given.images.train, validation=self.given.images.validation, recipe=recipe,
-            seed=self.given.seed, checkpoint=self.folder / f"{stem}-{begun}-{recipe.epochs}x{images}.ckpt",
-            on_step=lambda step, steps: self.progress.update(share(step / steps), what), deadline=self.late,
-        )  # fmt: skip
+            network,
+            train=self.given.images.train,
+            validation=self.given.images.validation,
+            recipe=recipe,
+            seed=self.given.seed,
+            checkpoint=self.folder / f"{stem}-{begun}-{recipe.epochs}x{images}.ckpt",
+            on_step=lambda step, steps: self.progress.update(share(step / steps), what),
+            deadline=self.late,
+        )
         return outcome.accuracy, outcome.epochs
 
     def _weights_about(self) -> dict[str, Any]:
         """What is written beside weights, the fingerprint apart."""
         return {
-            "classes": list(self.given.images.classes), "trained_at_px": self.given.images.resolution,
-            "pixel_centre": CENTRE, "pixel_scale": SCALE,
+            "classes": list(self.given.images.classes),
+            "trained_at_px": self.given.images.resolution,
+            "pixel_centre": CENTRE,
+            "pixel_scale": SCALE,
             "split_seed": self.given.seed,
-        }  # fmt: skip
+        }
 
     def _result(self, budget: float, found: Iteration, path: Path) -> dict[str, Any]:
         own = costs(lower(found.spec))
         predicted = self.costing.table.predict(lower(found.spec)) if self.costing.table else None
         measured = found.measured
         return {
-            "budget": budget, "cost": found.cost, "used": found.cost / budget, "iteration": found.number,
-            "trial": trial_of(self.history, found), "fingerprint": found.spec.fingerprint(), "params": own.params,
-            "macs": own.macs, "network": str(path), "predicted_latency_ms": predicted and predicted.latency_ms,
-            "predicted_low_ms": predicted and predicted.low_ms, "predicted_high_ms": predicted and predicted.high_ms,
+            "budget": budget,
+            "cost": found.cost,
+            "used": found.cost / budget,
+            "iteration": found.number,
+            "trial": trial_of(self.history, found),
+            "fingerprint": found.spec.fingerprint(),
+            "params": own.params,
+            "macs": own.macs,
+            "network": str(path),
+            "predicted_latency_ms": predicted and predicted.latency_ms,
+            "predicted_low_ms": predicted and predicted.low_ms,
+            "predicted_high_ms": predicted and predicted.high_ms,
             "estimated_layers": list(predicted.estimated) if predicted else [],
             "held": _how(found, self.costing.unit),
-            "measured_latency_ms": measured and measured.latency_ms, "measured_low_ms": measured and measured.low_ms,
-            "measured_high_ms": measured and measured.high_ms, "noisy": bool(measured and measured.noisy),
-        }  # fmt: skip
+            "measured_latency_ms": measured and measured.latency_ms,
+            "measured_low_ms": measured and measured.low_ms,
+            "measured_high_ms": measured and measured.high_ms,
+            "noisy": bool(measured and measured.noisy),
+        }
 
     def _start(self) -> dict[str, Any]:
         zero = self.history.iterations[0]
@@ -295,11 +359,14 @@ class Job:
     def _iteration(self, one: Iteration) -> dict[str, Any]:
         taken = one.accepted
         return {
-            "number": one.number, "step": taken.name if taken else "start", "cost": one.cost,
-            "accuracy": one.accuracy, "tried": len(one.tried),
+            "number": one.number,
+            "step": taken.name if taken else "start",
+            "cost": one.cost,
+            "accuracy": one.accuracy,
+            "tried": len(one.tried),
             "ratio": taken.timing.ratio if taken and taken.timing else None,
             "refused": sum(row.timing is not None and not row.timing.faster for row in one.tried),
-        }  # fmt: skip
+        }
 
 
 def _how(found: Iteration, unit: str) -> str:

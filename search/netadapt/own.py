@@ -46,11 +46,23 @@ class PrunedModule(NamedTuple):
 
 
 def prune_module(
-    module: nn.Module, *, train: Split, validation: Split, costing: Costing, budget: float, resolution: int,
-    recipe: Recipe | None = None, step: float = 0.05, decay: float = 0.98, shortlist: int = 4, short_steps: int = 40,
-    validation_images: int = 2000, seed: int = 0, timer: DeviceTimer | None = None,
+    module: nn.Module,
+    *,
+    train: Split,
+    validation: Split,
+    costing: Costing,
+    budget: float,
+    resolution: int,
+    recipe: Recipe | None = None,
+    step: float = 0.05,
+    decay: float = 0.98,
+    shortlist: int = 4,
+    short_steps: int = 40,
+    validation_images: int = 2000,
+    seed: int = 0,
+    timer: DeviceTimer | None = None,
     line: Callable[[str], None] = lambda text: None,
-) -> PrunedModule:  # fmt: skip
+) -> PrunedModule:
     """A copy of a trained classifier, narrowed group by group until it costs no more than `budget`.
 
     module: takes (batch, channels, height, width) as `search.augment.normalise` gives images, returns (batch, classes);
@@ -78,10 +90,18 @@ def prune_module(
         timer.check(now.module, resolution)
     cost = costing.of(now.graph)
     job = _Job(
-        train=train, screened=first(validation, SCREEN_IMAGES), compared=first(validation, validation_images),
+        train=train,
+        screened=first(validation, SCREEN_IMAGES),
+        compared=first(validation, validation_images),
         recipe=short_recipe(recipe or Recipe(), short_steps, len(train)) if short_steps else None,
-        costing=costing, budget=budget, shortlist=shortlist, timer=timer, resolution=resolution, seed=seed, line=line,
-    )  # fmt: skip
+        costing=costing,
+        budget=budget,
+        shortlist=shortlist,
+        timer=timer,
+        resolution=resolution,
+        seed=seed,
+        line=line,
+    )
     steps: list[ModuleStep] = []
     reduction = longest = step * cost
     most = cost

@@ -72,9 +72,17 @@ class Refiner:
     """One refinement, going on where its history ends."""
 
     def __init__(
-        self, plan: Plan, images: Dataset, timer: PairedTimer | None, history: History, tuner: Tuner, *,
-        progress: Callable[[float, str], None], line: Callable[[str], None], kept: Callable[[Iteration], None],
-    ) -> None:  # fmt: skip
+        self,
+        plan: Plan,
+        images: Dataset,
+        timer: PairedTimer | None,
+        history: History,
+        tuner: Tuner,
+        *,
+        progress: Callable[[float, str], None],
+        line: Callable[[str], None],
+        kept: Callable[[Iteration], None],
+    ) -> None:
         self.plan, self.images, self.timer, self.history, self.tune = plan, images, timer, history, tuner
         self._progress, self._line, self._kept = progress, line, kept
         self._validation = first(images.validation, plan.images)
@@ -99,9 +107,14 @@ class Refiner:
         met = self._met(self.plan.budgets, cost, measured, start.spec)
         self._check_reachable(start, cost, [budget for budget in self.plan.budgets if budget not in met])
         zero = Iteration(
-            number=0, spec=start.spec, cost=cost, accuracy=evaluate(start, self._validation, device=self._device),
-            target=cost, measured=measured, reached=met,
-        )  # fmt: skip
+            number=0,
+            spec=start.spec,
+            cost=cost,
+            accuracy=evaluate(start, self._validation, device=self._device),
+            target=cost,
+            measured=measured,
+            reached=met,
+        )
         self.history.commit(zero, start.cpu())
         self._kept(zero)
         self._tell(zero)
@@ -169,9 +182,15 @@ class Refiner:
                 taken = next(one for one in tried if one.accepted)
                 cost, measured, reached = self._settle(before.cost, taken, after)
                 return Iteration(
-                    number=number, spec=after.spec, cost=cost, accuracy=self._accuracy(taken, after), target=target,
-                    measured=measured, reached=reached, tried=tuple(tried),
-                ), after  # fmt: skip
+                    number=number,
+                    spec=after.spec,
+                    cost=cost,
+                    accuracy=self._accuracy(taken, after),
+                    target=target,
+                    measured=measured,
+                    reached=reached,
+                    tried=tuple(tried),
+                ), after
             reduction *= 2
         raise self._stuck(before.cost, len(_refused(tried)))
 
@@ -354,20 +373,18 @@ class Refiner:
         for offer in offers:
             kept = {} if again else known.get(offer.row.name, {})
             offer.row = replace(
-                offer.row, accuracy=kept.get("accuracy"), seconds=kept.get("seconds"),
+                offer.row,
+                accuracy=kept.get("accuracy"),
+                seconds=kept.get("seconds"),
                 diverged=bool(kept.get("diverged")),
-            )  # fmt: skip
+            )
         waiting = [offer for offer in offers if offer.row.accuracy is None]
         networks = [descend(network, offer.step, gates=offer.gates) for offer in waiting]
         for tuned in self.tune(networks, seed=self.plan.seed + about.number):
             offer = waiting[tuned.place]
             offer.network = tuned.network
-            found: dict[str, float] = {
-                "accuracy": tuned.accuracy, "seconds": tuned.seconds, "diverged": tuned.diverged
-            }  # fmt: skip
-            offer.row = replace(
-                offer.row, accuracy=tuned.accuracy, seconds=tuned.seconds, diverged=tuned.diverged
-            )  # fmt: skip
+            found: dict[str, float] = {"accuracy": tuned.accuracy, "seconds": tuned.seconds, "diverged": tuned.diverged}
+            offer.row = replace(offer.row, accuracy=tuned.accuracy, seconds=tuned.seconds, diverged=tuned.diverged)
             known[offer.row.name] = found
             if tuned.diverged:
                 self._line(f"   the short training of {offer.row.name} diverged, it is not taken")
@@ -425,7 +442,14 @@ def _refused(tried: Sequence[Tried]) -> list[Tried]:
 def _row(proposal: Proposal, step: Step, accuracy: float) -> Tried:
     own = costs(step.graph)
     return Tried(
-        move=proposal.move, where=proposal.where, channels=proposal.channels, name=proposal.name,
-        spec=step.spec.to_json(), fingerprint=step.spec.fingerprint(), params=own.params, macs=own.macs,
-        cost=proposal.cost, screened=accuracy,
-    )  # fmt: skip
+        move=proposal.move,
+        where=proposal.where,
+        channels=proposal.channels,
+        name=proposal.name,
+        spec=step.spec.to_json(),
+        fingerprint=step.spec.fingerprint(),
+        params=own.params,
+        macs=own.macs,
+        cost=proposal.cost,
+        screened=accuracy,
+    )

@@ -21,19 +21,33 @@ def report(summary: dict[str, Any], *, data: str | None) -> str:
     start, winner = summary["start"], summary["winner"]
     rows = [
         [
-            str(one["number"]), one["step"], text(one["cost"]), f"{one['accuracy']:.1%}", str(one["tried"] or ""),
-            "" if one["ratio"] is None else f"{one['ratio']:.3f}", str(one["refused"] or ""),
+            str(one["number"]),
+            one["step"],
+            text(one["cost"]),
+            f"{one['accuracy']:.1%}",
+            str(one["tried"] or ""),
+            "" if one["ratio"] is None else f"{one['ratio']:.3f}",
+            str(one["refused"] or ""),
         ]
         for one in summary["iterations"]
-    ]  # fmt: skip
+    ]
     headers = ["", "step", "cost", "accuracy", "offers", "time ratio", "slower"]
     lines = [
-        "", table(headers, rows, text_columns=(1,)),
+        "",
+        table(headers, rows, text_columns=(1,)),
         "accuracy: validation, after the short training",
-        *(["time ratio: measured beside the iteration before; slower: offers that measured slower and were passed over"]
-          if summary["timed"] else []),
-        "", stage_table(read_spec(Path(winner["network"]))), "",
-    ]  # fmt: skip
+        *(
+            [
+                "time ratio: measured beside the iteration before; slower: "
+                "offers that measured slower and were passed over"
+            ]
+            if summary["timed"]
+            else []
+        ),
+        "",
+        stage_table(read_spec(Path(winner["network"]))),
+        "",
+    ]
     for one in summary["budgets"]:
         lines += _outcome(one, start, text, timed=summary["timed"])
     if missed := summary.get("missed"):
@@ -91,8 +105,14 @@ def plot(summary: dict[str, Any], path: Path) -> None:
         ):
             some = df[df["status"] == status]
             axes.scatter(some[column].astype(float), some["accuracy"].astype(float), s=9, color=colour, label=label)
-        axes.plot([one["cost"] for one in steps], [one["accuracy"] for one in steps], color="tab:orange", marker="o",
-                  markersize=3, label="taken")  # fmt: skip
+        axes.plot(
+            [one["cost"] for one in steps],
+            [one["accuracy"] for one in steps],
+            color="tab:orange",
+            marker="o",
+            markersize=3,
+            label="taken",
+        )
     for one in summary.get("budgets", []):
         axes.axvline(one["budget"], linestyle=":", color="gray")
         axes.plot([one["cost"]], [one["validation_accuracy"]], marker="*", markersize=11, color="tab:red")

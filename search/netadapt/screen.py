@@ -44,9 +44,14 @@ class Look(NamedTuple):
 
 
 def screen(
-    network: Network, steps: Sequence[Step], images: Split, *, gates: Gates,
-    rank: Callable[[int, Look], Rank] | None = None, device: str = "cpu",
-) -> list[Look]:  # fmt: skip
+    network: Network,
+    steps: Sequence[Step],
+    images: Split,
+    *,
+    gates: Gates,
+    rank: Callable[[int, Look], Rank] | None = None,
+    device: str = "cpu",
+) -> list[Look]:
     """A look at each step. With `rank` (of a step by its place and a first look at FIRST_LOOK of the images) the better
     half, and at least FEWEST, see all images. The network is on the CPU afterwards."""
     network.to(device)  # not in inference mode, in which it would come back as one that cannot be trained
@@ -57,9 +62,13 @@ def screen(
 
 @torch.inference_mode()
 def _screened(
-    network: Network, steps: Sequence[Step], images: Split, gates: Gates,
-    rank: Callable[[int, Look], Rank] | None, device: str,
-) -> list[Look]:  # fmt: skip
+    network: Network,
+    steps: Sequence[Step],
+    images: Split,
+    gates: Gates,
+    rank: Callable[[int, Look], Rank] | None,
+    device: str,
+) -> list[Look]:
     graph, weights = lower(network.spec), folded_weights(network)
     ready = _Ready(graph, weights, [branch(graph, weights, step, gates=gates) for step in steps], device)
     size = batch_for(network, images.pixels.shape[1])

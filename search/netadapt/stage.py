@@ -29,10 +29,21 @@ VARIANTS = 2
 
 
 def refine_winner(
-    network: Network, *, meter: Meter, fixed: bool, images: Dataset, recipe: Recipe, epochs: int, name: str,
-    budget_ms: float, data: str | None, seed: int, space: SearchSpace, progress: Progress,
+    network: Network,
+    *,
+    meter: Meter,
+    fixed: bool,
+    images: Dataset,
+    recipe: Recipe,
+    epochs: int,
+    name: str,
+    budget_ms: float,
+    data: str | None,
+    seed: int,
+    space: SearchSpace,
+    progress: Progress,
     late: Callable[[], bool] | None = None,
-) -> tuple[dict[str, Any], Network, Measurement, LatencyTable]:  # fmt: skip
+) -> tuple[dict[str, Any], Network, Measurement, LatencyTable]:
     """A search's trained winner pruned to the budget and trained on: (what `Job.finish` says of it and how it was
     `refined`, the network, its measurement, the table that it was pruned by).
 
@@ -41,15 +52,25 @@ def refine_winner(
     or one that is damaged, is set aside. Raises InfeasibleBudget.
     """
     settings = Settings(
-        network=Path(name), weights=Path(name), unit="ms", budgets=(budget_ms,), data=data, epochs=epochs, seed=seed,
-        study=name, **STAGE,
-    )  # fmt: skip
+        network=Path(name),
+        weights=Path(name),
+        unit="ms",
+        budgets=(budget_ms,),
+        data=data,
+        epochs=epochs,
+        seed=seed,
+        study=name,
+        **STAGE,
+    )
     table = meter.table
     if not fixed:
         table = table_for(
-            space, networks=variants(network.spec, VARIANTS), progress=progress.update, note=progress.line,
+            space,
+            networks=variants(network.spec, VARIANTS),
+            progress=progress.update,
+            note=progress.line,
             runtime=runtime_of(table.identity),
-        )  # fmt: skip
+        )
     given = Given(network=network, about={}, images=images, seed=seed)
     define = definition(settings, given, table)
     own = Meter(table, meter.confidence)
@@ -60,24 +81,33 @@ def refine_winner(
 
 
 def _run(
-    settings: Settings, given: Given, define: dict[str, Any], meter: Meter, recipe: Recipe, progress: Progress,
-    *, fresh: bool, late: Callable[[], bool] | None,
-) -> tuple[dict[str, Any], Network, Measurement]:  # fmt: skip
+    settings: Settings,
+    given: Given,
+    define: dict[str, Any],
+    meter: Meter,
+    recipe: Recipe,
+    progress: Progress,
+    *,
+    fresh: bool,
+    late: Callable[[], bool] | None,
+) -> tuple[dict[str, Any], Network, Measurement]:
     with opened_study(settings.study_name, define, fresh=fresh) as study:
         timer = DeviceTimer(meter.table, seed=given.seed) if meter.measures else None
         costing = Costing("ms", meter.table)
         job = Job(
-            settings, given, costing, timer, study, progress, TimeLeft(), recipe,
-            confidence=meter.confidence, late=late,
-        )  # fmt: skip
+            settings, given, costing, timer, study, progress, TimeLeft(), recipe, confidence=meter.confidence, late=late
+        )
         job.descend()
         summary = job.finish(always=True)  # a second measurement may find the winner within the budget
     winner = summary["winner"]
     path = folder(settings.study_name) / "best.json"
     network = load_weights(read_spec(path), read_weights(path.with_suffix(".safetensors"))).eval()
     refined = {
-        "study": settings.study_name, "start_ms": summary["start"]["cost"], "iterations": winner["iteration"],
-        "proposals": summary["proposals"], "timed": meter.measures,
-    }  # fmt: skip
+        "study": settings.study_name,
+        "start_ms": summary["start"]["cost"],
+        "iterations": winner["iteration"],
+        "proposals": summary["proposals"],
+        "timed": meter.measures,
+    }
     measured = job.history.snapshot(settings.budgets[-1]).measured or meter.networks([network.spec])[0]
     return winner | {"refined": refined}, network, measured

@@ -37,13 +37,21 @@ def _trial(number: int, row: Tried, costing: Costing) -> optuna.trial.FrozenTria
     attrs = {
         "status": _status(row),
         "choices": {
-            "iteration": number, "move": row.move, "where": row.where, "accepted": row.accepted,
-            "screened_accuracy": row.screened, **({} if row.channels is None else {"channels": row.channels}),
+            "iteration": number,
+            "move": row.move,
+            "where": row.where,
+            "accepted": row.accepted,
+            "screened_accuracy": row.screened,
+            **({} if row.channels is None else {"channels": row.channels}),
             **({} if row.timing is None else {"ratio": row.timing.ratio}),
         },
-        "spec": row.spec, "fingerprint": row.fingerprint, "params": row.params, "macs": row.macs,
-        "accuracy": accuracy, "reward": accuracy,
-    }  # fmt: skip
+        "spec": row.spec,
+        "fingerprint": row.fingerprint,
+        "params": row.params,
+        "macs": row.macs,
+        "accuracy": accuracy,
+        "reward": accuracy,
+    }
     if costing.table is not None:
         # In measured terms: the table says how much less than before.
         ms, low_ms, high_ms, _ = costing.table.predict(NetworkSpec.from_json(row.spec))

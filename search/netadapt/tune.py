@@ -48,9 +48,13 @@ def short_recipe(recipe: Recipe, steps: int, images: int) -> Recipe:
     size = min(recipe.batch_size, images)
     epochs = -(-steps // (images // size))
     return replace(
-        recipe, epochs=epochs, epoch_images=-(-steps // epochs) * size, calm_residuals=False, warmup_fraction=WARMUP,
+        recipe,
+        epochs=epochs,
+        epoch_images=-(-steps // epochs) * size,
+        calm_residuals=False,
+        warmup_fraction=WARMUP,
         learning_rate=recipe.learning_rate * RATE_SHARE,
-    )  # fmt: skip
+    )
 
 
 def first(split: Split, images: int) -> Split:
@@ -84,12 +88,14 @@ class Workers(AbstractContextManager["Workers"]):
 
     def __init__(
         self, count: int, *, source: str | None, resolution: int, seed: int, recipe: Recipe, validation_images: int
-    ) -> None:  # fmt: skip
+    ) -> None:
         threads = max(1, torch.get_num_threads() // count)
         self._pool = ProcessPoolExecutor(
-            count, mp_context=multiprocessing.get_context("spawn"), initializer=_begin,
+            count,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_begin,
             initargs=(os.getpid(), threads, source, resolution, seed, recipe, validation_images),
-        )  # fmt: skip
+        )
 
     def __call__(self, networks: Sequence[Network], *, seed: int) -> Iterator[Tuned]:
         """See Tuner. Raises PhinasError where a worker was killed."""

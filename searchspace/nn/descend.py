@@ -99,9 +99,14 @@ def _take(old: nn.Module, new: nn.Module, outs: Tensor | None, ins: Tensor | Non
 
 
 def taken_weight(
-    weight: Tensor, outs: Tensor | None, ins: Tensor | None, *, groups: tuple[int, int], kernel: Sequence[int],
+    weight: Tensor,
+    outs: Tensor | None,
+    ins: Tensor | None,
+    *,
+    groups: tuple[int, int],
+    kernel: Sequence[int],
     scale: Tensor | None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """(out, in / groups, ...) -> the rows `outs` and columns `ins` of it, its middle of size `kernel`.
 
     groups: before and after. ins: channels of the whole input. scale: a factor for each channel of the whole input.

@@ -84,9 +84,7 @@ def branch(graph: Graph, weights: Weights, step: Step, *, gates: Gates | None = 
     return Branch(step.graph, own, sources, frozenset(whole))
 
 
-def _reads_most(
-    layer: Layer, base: Layer, part: Taken, sources: Sequence[tuple[int, Tensor | None] | None]
-) -> bool:  # fmt: skip
+def _reads_most(layer: Layer, base: Layer, part: Taken, sources: Sequence[tuple[int, Tensor | None] | None]) -> bool:
     """Whether a dense layer reads a cut of a value that the larger network has, and at least half of it."""
     dense = layer.op in ("conv", "linear") and layer.groups == base.groups == 1
     if not dense or part.ins is None or layer.inputs[0] == NETWORK_INPUT:

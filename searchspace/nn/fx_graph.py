@@ -263,15 +263,30 @@ class _Reader:
         name, conv = self._weighted(node)
         same = isinstance(conv, ours.SameConv2d)
         settings = {
-            "kernel": conv.kernel_size, "stride": conv.stride, "padding": conv.padding, "dilation": conv.dilation
-        }  # fmt: skip
+            "kernel": conv.kernel_size,
+            "stride": conv.stride,
+            "padding": conv.padding,
+            "dilation": conv.dilation,
+        }
         kernel, stride, padding = self._window(node, settings, value, same=same)
         if conv.padding_mode != "zeros" and padding != "valid" and kernel > 1:
             refuse(node, f"its padding must be zeros, got {conv.padding_mode}")
         vectors = None if conv.bias is not None else 0
         key = self.owner[id(self.module.get_submodule(name).weight)]
-        layer = Layer(name, "conv", (value.layer,), self._shape(value), self._out(node), key, kernel, stride,
-                      conv.groups, padding=padding, norm=False, vectors=vectors)  # fmt: skip
+        layer = Layer(
+            name,
+            "conv",
+            (value.layer,),
+            self._shape(value),
+            self._out(node),
+            key,
+            kernel,
+            stride,
+            conv.groups,
+            padding=padding,
+            norm=False,
+            vectors=vectors,
+        )
         self._append(node, layer, Parts((name,)))
 
     def _make_linear(self, node: fx.Node) -> None:
@@ -316,8 +331,12 @@ class _Reader:
         source = node.args[0] if node.args else self._given(node, name)["x"]
         value = self._read(source, node)
         layer = None if value.layer == NETWORK_INPUT else self.layers[value.layer]
-        if layer and value.open and layer.activation == "identity" and layer.op in ("conv", "linear", "add", "concat",
-                                                                                    "norm"):  # fmt: skip
+        if (
+            layer
+            and value.open
+            and layer.activation == "identity"
+            and layer.op in ("conv", "linear", "add", "concat", "norm")
+        ):
             self.layers[value.layer] = layer._replace(activation=name)
             self._set(node, value.layer)
             return
@@ -369,8 +388,12 @@ class _Reader:
         source, kernel = given["x"], given["kernel_size"]
         value = self._read(source, node)
         shape, out = self._map(value, node, source), self._out(node)
-        settings = {"kernel": kernel, "stride": given.get("stride") or kernel, "padding": given.get("padding", 0),
-                    "dilation": given.get("dilation", 1)}  # fmt: skip
+        settings = {
+            "kernel": kernel,
+            "stride": given.get("stride") or kernel,
+            "padding": given.get("padding", 0),
+            "dilation": given.get("dilation", 1),
+        }
         if (
             op == "avgpool"
             and out[1:] == (1, 1)
@@ -507,13 +530,25 @@ class _Reader:
                         self.hard_wired[at] = self.hard_wired.pop(place)
                 shape = self._shape(value)
                 common = _common(first, second) or node.name
-                layer = Layer(common, "se", (value.layer,), shape, shape, common, activation=reduce.activation,
-                              squeeze_channels=reduce.out_shape[0], gate=expand.activation,
-                              vectors=reduce.vectors)  # fmt: skip
+                layer = Layer(
+                    common,
+                    "se",
+                    (value.layer,),
+                    shape,
+                    shape,
+                    common,
+                    activation=reduce.activation,
+                    squeeze_channels=reduce.out_shape[0],
+                    gate=expand.activation,
+                    vectors=reduce.vectors,
+                )
                 self._append(node, layer, Parts((first, second)))
                 return
-        refuse(node, "a product must end a squeeze-and-excite block of what it scales: global pooling, 1x1, "
-                "activation, 1x1, sigmoid or hard sigmoid, each read by the next alone")  # fmt: skip
+        refuse(
+            node,
+            "a product must end a squeeze-and-excite block of what it scales: global pooling, 1x1, "
+            "activation, 1x1, sigmoid or hard sigmoid, each read by the next alone",
+        )
 
     def _check_alone(self, node: fx.Node, at: int) -> None:
         """Nothing but a squeeze-and-excite block itself may read its inner layers."""
@@ -526,10 +561,12 @@ class _Reader:
         pool, reduce, expand = self.layers[at:]
         chain = (pool.inputs, reduce.inputs, expand.inputs) == ((value.layer,), (at,), (at + 1,))
         plain = all(
-            layer.op in ("conv", "linear") and (layer.kernel, layer.groups, layer.stride) == (1, 1, 1)
-            and not parts.norm and self.shared.isdisjoint(parts.weighted)
+            layer.op in ("conv", "linear")
+            and (layer.kernel, layer.groups, layer.stride) == (1, 1, 1)
+            and not parts.norm
+            and self.shared.isdisjoint(parts.weighted)
             for layer, parts in zip((reduce, expand), self.parts[at + 1 :], strict=True)
-        )  # fmt: skip
+        )
         ends = pool.op == "pool" and expand.activation in _GATES and expand.out_shape[0] == self._shape(value)[0]
         return chain and plain and ends and reduce.vectors == expand.vectors
 

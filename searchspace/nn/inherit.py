@@ -111,8 +111,14 @@ def _widened(slim: Network, spec: NetworkSpec, generator: torch.Generator) -> tu
     """The wide network whose old channels see only old channels, with the slim one's weights."""
     network = build(spec, generator=generator)
     maps = unit_maps(spec, slim.spec)
-    reasons = [] if maps is not None else ["its channels cannot keep their company in the wider network (other layers, "
-                                           "or groups and shuffles that deal them out in another way)"]  # fmt: skip
+    reasons = (
+        []
+        if maps is not None
+        else [
+            "its channels cannot keep their company in the wider network (other layers, "
+            "or groups and shuffles that deal them out in another way)"
+        ]
+    )
     for index, layer in enumerate(lower(slim.spec).layers):
         old = slim.get_submodule(layer.name)
         try:

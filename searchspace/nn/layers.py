@@ -112,9 +112,16 @@ class BatchNorm2d(nn.BatchNorm2d):
         if self.training:
             return super().forward(x)
         return torch.batch_norm(
-            x, self.weight, self.bias, self.running_mean, self.running_var, False, 0.0, self.eps,
+            x,
+            self.weight,
+            self.bias,
+            self.running_mean,
+            self.running_var,
+            False,
+            0.0,
+            self.eps,
             torch.backends.cudnn.enabled,
-        )  # fmt: skip
+        )
 
 
 class SameConv2d(Conv2d):
@@ -140,10 +147,18 @@ class ConvBNAct(nn.Module):
     norm: nn.Module
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, groups: int = 1,
-        act: str = "identity", *, conventions: Conventions = DEFAULT_CONVENTIONS, bias: bool = False,
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        act: str = "identity",
+        *,
+        conventions: Conventions = DEFAULT_CONVENTIONS,
+        bias: bool = False,
         padding: str = "half",
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         pixels = (kernel - 1) // 2 if padding == "half" else 0
         kind: type[Conv2d] = Conv2d
@@ -432,8 +447,15 @@ def make_block(in_channels: int, row: Block, conventions: Conventions = DEFAULT_
         case MaxPool():
             return max_pool(row)
         case Conv():
-            return conv(in_channels, row.out_channels, row.kernel, row.stride, act=row.activation, bias=True,
-                        padding=row.padding)  # fmt: skip
+            return conv(
+                in_channels,
+                row.out_channels,
+                row.kernel,
+                row.stride,
+                act=row.activation,
+                bias=True,
+                padding=row.padding,
+            )
         case Classifier():
             return Head(in_channels, row)
         case ConvClassifier():

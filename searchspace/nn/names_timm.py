@@ -62,6 +62,11 @@ def _norm(_: Sections, padding: str) -> tuple[float, float]:
 
 
 FAMILIES = (
-    Family("MobileNet V1 to V3, MnasNet, EfficientNet, FBNet-C and Single-Path NAS (inverted residuals or depthwise "
-           "separable blocks, linear classifier)", _fits, _names, _norm),
-)  # fmt: skip
+    Family(
+        "MobileNet V1 to V3, MnasNet, EfficientNet, FBNet-C and Single-Path NAS (inverted residuals or depthwise "
+        "separable blocks, linear classifier)",
+        _fits,
+        _names,
+        _norm,
+    ),
+)

@@ -72,9 +72,13 @@ def _flat_or_staged(net: Sections, *, staged: bool) -> Iterator[tuple[str, Row]]
 def _is_mobilenet_v2(net: Sections) -> bool:
     has = _traits(net)
     return (
-        has is not None and not has.hidden and has.activations == {"relu6"} and has.squeezes == {()}
-        and has.kernels == {3} and _as_built(net.body)
-    )  # fmt: skip
+        has is not None
+        and not has.hidden
+        and has.activations == {"relu6"}
+        and has.squeezes == {()}
+        and has.kernels == {3}
+        and _as_built(net.body)
+    )
 
 
 def _mobilenet_v2(net: Sections) -> Iterator[Named]:
@@ -92,17 +96,23 @@ def _mobilenet_v2(net: Sections) -> Iterator[Named]:
 def _is_mobilenet_v3(net: Sections) -> bool:
     has = _traits(net)
     return (
-        has is not None and has.hidden and has.activations <= {"relu", "h_swish"}
-        and has.squeezes <= {(), ("relu", "hard_sigmoid")} and _as_built(net.body)
-    )  # fmt: skip
+        has is not None
+        and has.hidden
+        and has.activations <= {"relu", "h_swish"}
+        and has.squeezes <= {(), ("relu", "hard_sigmoid")}
+        and _as_built(net.body)
+    )
 
 
 def _is_efficientnet(net: Sections) -> bool:
     has = _traits(net)
     return (
-        has is not None and not has.hidden and has.activations == {"swish"} and has.squeezes == {("swish", "sigmoid")}
+        has is not None
+        and not has.hidden
+        and has.activations == {"swish"}
+        and has.squeezes == {("swish", "sigmoid")}
         and _as_built(net.body)
-    )  # fmt: skip
+    )
 
 
 def _mobilenet_v3(net: Sections) -> Iterator[Named]:
@@ -135,11 +145,13 @@ def _is_mnasnet(net: Sections) -> bool:
         return False
     first, *stacks = net.stacks
     return (
-        len(first) == 1 and isinstance(first[0].block, SeparableConv) and not first[0].block.skip
+        len(first) == 1
+        and isinstance(first[0].block, SeparableConv)
+        and not first[0].block.skip
         and all(isinstance(row.block, MBConv) for stack in stacks for row in stack)
         and all(len({getattr(row.block, "kernel", 0) for row in stack}) == 1 for stack in stacks)
         and _as_built([row for stack in stacks for row in stack])
-    )  # fmt: skip
+    )
 
 
 def _mnasnet(net: Sections) -> Iterator[Named]:
@@ -167,13 +179,19 @@ def _is_shufflenet_v2(net: Sections) -> bool:
         return False
     units = [row.block for row in net.body[1:]]
     return (
-        isinstance(net.stem.block, ConvBN) and not head.hidden_features and len(_unit_stacks(net)) == 3
-        and net.stem.block.groups == last.groups == 1 and net.stem.block.activation == last.activation == "relu"
+        isinstance(net.stem.block, ConvBN)
+        and not head.hidden_features
+        and len(_unit_stacks(net)) == 3
+        and net.stem.block.groups == last.groups == 1
+        and net.stem.block.activation == last.activation == "relu"
         and all(
-            isinstance(unit, ShuffleUnitV2) and unit.kernel == 3 and unit.activation == "relu"
-            and 2 * unit.mid_channels == unit.out_channels for unit in units
+            isinstance(unit, ShuffleUnitV2)
+            and unit.kernel == 3
+            and unit.activation == "relu"
+            and 2 * unit.mid_channels == unit.out_channels
+            for unit in units
         )
-    )  # fmt: skip
+    )
 
 
 def _unit_stacks(net: Sections) -> list[list[Row]]:
@@ -200,11 +218,13 @@ def _shufflenet_v2(net: Sections) -> Iterator[Named]:
 
 def _is_squeezenet(net: Sections) -> bool:
     return (
-        isinstance(net.stem.block, Conv) and isinstance(net.head.block, ConvClassifier) and not net.last
+        isinstance(net.stem.block, Conv)
+        and isinstance(net.head.block, ConvClassifier)
+        and not net.last
         and any(isinstance(row.block, Fire) for row in net.body)
         and all(isinstance(row.block, Fire | MaxPool) for row in net.body)
         and {getattr(row.block, "activation", "relu") for row in (net.stem, *net.body, net.head)} == {"relu"}
-    )  # fmt: skip
+    )
 
 
 def _squeezenet(net: Sections) -> Iterator[Named]:
@@ -228,11 +248,16 @@ def _efficientnet_norm(net: Sections, padding: str) -> tuple[float, float]:
 
 FAMILIES = (
     Family("MobileNetV2 (ReLU6, 3x3, no SE)", _is_mobilenet_v2, _mobilenet_v2, _default_norm),
-    Family("MobileNetV3 (ReLU and h-swish, hard-sigmoid SE, hidden layer in the head)", _is_mobilenet_v3,
-           _mobilenet_v3, lambda net, padding: (1e-3, 0.01)),
-    Family("MnasNet (ReLU, no SE, one kernel a stage)", _is_mnasnet, _mnasnet, lambda net, padding: (1e-5, 3e-4),
-           version=2),
+    Family(
+        "MobileNetV3 (ReLU and h-swish, hard-sigmoid SE, hidden layer in the head)",
+        _is_mobilenet_v3,
+        _mobilenet_v3,
+        lambda net, padding: (1e-3, 0.01),
+    ),
+    Family(
+        "MnasNet (ReLU, no SE, one kernel a stage)", _is_mnasnet, _mnasnet, lambda net, padding: (1e-5, 3e-4), version=2
+    ),
     Family("EfficientNet (swish, SE in every block)", _is_efficientnet, _efficientnet, _efficientnet_norm),
     Family("ShuffleNetV2", _is_shufflenet_v2, _shufflenet_v2, _default_norm),
     Family("SqueezeNet", _is_squeezenet, _squeezenet, _default_norm),
-)  # fmt: skip
+)

@@ -123,9 +123,15 @@ class OnnxGraph:
         match layer.op:
             case "conv":
                 out = self._conv(
-                    f"{name}/conv", inputs[0], tensors, f"{key}conv", kernel_shape=kernel, strides=strides,
-                    group=layer.groups, **_padding(layer),
-                )  # fmt: skip
+                    f"{name}/conv",
+                    inputs[0],
+                    tensors,
+                    f"{key}conv",
+                    kernel_shape=kernel,
+                    strides=strides,
+                    group=layer.groups,
+                    **_padding(layer),
+                )
             case "se":
                 return self._squeeze_excite(layer, inputs[0], tensors, key, name)
             case "add":
@@ -141,11 +147,19 @@ class OnnxGraph:
             case "maxpool":
                 ceil = int(layer.padding == "ceil")
                 pads = [(layer.kernel - 1) // 2 if layer.padding == "half" else 0] * 4
-                out = self.node("MaxPool", inputs, f"{name}/pool", kernel_shape=kernel, strides=strides, pads=pads,
-                                ceil_mode=ceil)  # fmt: skip
+                out = self.node(
+                    "MaxPool", inputs, f"{name}/pool", kernel_shape=kernel, strides=strides, pads=pads, ceil_mode=ceil
+                )
             case "avgpool":
-                out = self.node("AveragePool", inputs, f"{name}/pool", kernel_shape=kernel, strides=strides,
-                                pads=[layer.kernel // 2] * 4, count_include_pad=1)  # fmt: skip
+                out = self.node(
+                    "AveragePool",
+                    inputs,
+                    f"{name}/pool",
+                    kernel_shape=kernel,
+                    strides=strides,
+                    pads=[layer.kernel // 2] * 4,
+                    count_include_pad=1,
+                )
             case "pool":
                 out = self.node("GlobalAveragePool", inputs, f"{name}/pool")
             case "linear":

@@ -158,9 +158,12 @@ def _entries(network: Network, implementation: str) -> Entries:
 
 
 def _load(
-    spec: NetworkSpec, state: Mapping[str, Tensor], form: Callable[[NetworkSpec], tuple[Network, Entries]], *,
+    spec: NetworkSpec,
+    state: Mapping[str, Tensor],
+    form: Callable[[NetworkSpec], tuple[Network, Entries]],
+    *,
     source: str,
-) -> Network:  # fmt: skip
+) -> Network:
     """The spec, or else its sibling in the zoo, with the weights that fit it."""
     if not isinstance(state, Mapping):
         raise InvalidArgument(
@@ -185,9 +188,10 @@ def _misfit(state: Mapping[str, Tensor], entries: Entries) -> str:
     found = (("missing", missing), ("wrong", list(wrong.values())), ("left over", left))
     classes = None if missing or left else _other_classes(state, entries, set(wrong))
     return "; ".join(f"{what}: {_first(items)}" for what, items in found if items) + (
-        f". Give the file's number of classes: spec.with_classes({classes}) (--classes {classes})" if classes else
-        ". Give the very network that was saved (name, width, depth, classes) and the implementation that saved it"
-    )  # fmt: skip
+        f". Give the file's number of classes: spec.with_classes({classes}) (--classes {classes})"
+        if classes
+        else ". Give the very network that was saved (name, width, depth, classes) and the implementation that saved it"
+    )
 
 
 def _faults(state: Mapping[str, Tensor], entries: Entries) -> tuple[list[str], list[str], dict[str, str]]:

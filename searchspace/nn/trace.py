@@ -93,9 +93,7 @@ def trace(module: nn.Module, *, in_channels: int = 3, resolution: int) -> Traced
             raise InvalidArgument(f"{name} must be an integer of at least 1, got {value!r}")
     reading = read_module(module, in_channels=in_channels, resolution=resolution)
     convs = {layer.name: layer for layer in reading.graph.layers if layer.op == "conv"}
-    depthwise = {
-        name for name, layer in convs.items() if layer.groups == layer.in_shape[0] == layer.out_shape[0]
-    }  # fmt: skip
+    depthwise = {name for name, layer in convs.items() if layer.groups == layer.in_shape[0] == layer.out_shape[0]}
     roles = Roles(depthwise, convs.keys() - depthwise, {})
     groups = tuple(_fixed(reading, group) for group in graph_groups(reading.graph, roles))
     return TracedNetwork(module, reading.graph, reading, roles, groups)
@@ -157,9 +155,13 @@ def _check_equal(group: ChannelGroup, layer: Layer, found: int, needed: float) -
 
 
 def _cut_layer(
-    module: nn.Module, layer: Layer, parts: Parts, outs: list[int] | None, ins: list[int] | None,
+    module: nn.Module,
+    layer: Layer,
+    parts: Parts,
+    outs: list[int] | None,
+    ins: list[int] | None,
     inside: list[int] | None,
-) -> None:  # fmt: skip
+) -> None:
     """Leave the modules of one layer with these channels."""
     if layer.op == "se":
         reduce, expand = map(module.get_submodule, parts.weighted)

@@ -25,9 +25,17 @@ from searchspace.zoo import (
 from searchspace.zoo.entry import Entry, Published
 
 _FILES = (
-    mobilenet_v1, mobilenet_v2, mobilenet_v3, mnasnet, shufflenet_v1, shufflenet_v2, squeezenet, fbnet,
-    single_path_nas, efficientnet,
-)  # fmt: skip
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    mnasnet,
+    shufflenet_v1,
+    shufflenet_v2,
+    squeezenet,
+    fbnet,
+    single_path_nas,
+    efficientnet,
+)
 CATALOGUE: dict[str, Entry] = {entry.name: entry for file in _FILES for entry in file.ENTRIES}
 TENSORFLOW = Conventions(padding="same", norm_eps=1e-3)
 
@@ -53,9 +61,13 @@ def is_grown(name: str) -> bool:
 
 
 def template(
-    name: str, *, width: float = 1.0, groups: int | None = None, rounding: str | None = None,
+    name: str,
+    *,
+    width: float = 1.0,
+    groups: int | None = None,
+    rounding: str | None = None,
     fixed_ends: bool | None = None,
-) -> Template:  # fmt: skip
+) -> Template:
     """The paper's table as a Template, before any scaling; `width` only where a table depends on it (see `get`)."""
     found = entry(name)
     asked = {"groups": groups, "rounding": rounding, "fixed_ends": fixed_ends}
@@ -70,9 +82,17 @@ def template(
 
 
 def get(
-    name: str, *, width: float = 1.0, depth: float = 1.0, resolution: int | None = None, classes: int = 1000,
-    padding: str = "half", groups: int | None = None, rounding: str | None = None, fixed_ends: bool | None = None,
-) -> NetworkSpec:  # fmt: skip
+    name: str,
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    resolution: int | None = None,
+    classes: int = 1000,
+    padding: str = "half",
+    groups: int | None = None,
+    rounding: str | None = None,
+    fixed_ends: bool | None = None,
+) -> NetworkSpec:
     """The published network `name`, at another width, depth, resolution or number of classes if asked.
 
     padding: "half", or "same" for TensorFlow's own variant (SAME padding, batch-norm eps 1e-3).

@@ -15,9 +15,15 @@ from searchspace.zoo.entry import Entry, Published
 
 def _stage(name: str, expand: int, kernel: int, stride: int, width: int, repeats: int) -> StageTemplate:
     row = MBConvRow(
-        expand_ratio=expand, kernel=kernel, stride=stride, width=width, repeats=repeats, se_ratio=0.25,
-        activation="swish", squeeze_activation="swish",
-    )  # fmt: skip
+        expand_ratio=expand,
+        kernel=kernel,
+        stride=stride,
+        width=width,
+        repeats=repeats,
+        se_ratio=0.25,
+        activation="swish",
+        squeeze_activation="swish",
+    )
     return StageTemplate(name, (row,))
 
 

@@ -27,7 +27,9 @@ def _table(name: str, stem: int, first: MBConvRow, *rows: MBConvRow) -> Template
 
 SEP_CONV = MBConvRow(expand_ratio=1, width=16, skip=False)
 A1 = _table(
-    "mnasnet_a1", 32, SEP_CONV,
+    "mnasnet_a1",
+    32,
+    SEP_CONV,
     # expand kernel width repeats stride
     _row(6, 3, 24, 2, 2),
     _row(3, 5, 40, 3, 2, se=0.25),
@@ -35,25 +37,29 @@ A1 = _table(
     _row(6, 3, 112, 2, 1, se=0.25),
     _row(6, 5, 160, 3, 2, se=0.25),
     _row(6, 3, 320, 1, 1),
-)  # fmt: skip
+)
 B1 = _table(
-    "mnasnet_b1", 32, SEP_CONV,
+    "mnasnet_b1",
+    32,
+    SEP_CONV,
     _row(3, 3, 24, 3, 2),
     _row(3, 5, 40, 3, 2),
     _row(6, 5, 80, 3, 2),
     _row(6, 3, 96, 2, 1),
     _row(6, 5, 192, 4, 2),
     _row(6, 3, 320, 1, 1),
-)  # fmt: skip
+)
 SMALL = _table(
-    "mnasnet_small", 8, MBConvRow(expand_ratio=1, width=8),
+    "mnasnet_small",
+    8,
+    MBConvRow(expand_ratio=1, width=8),
     _row(3, 3, 16, 1, 2),
     _row(6, 3, 16, 2, 2),
     _row(6, 5, 32, 4, 2, se=0.25),
     _row(6, 3, 32, 3, 1, se=0.25),
     _row(6, 5, 88, 3, 2, se=0.25),
     _row(6, 3, 144, 1, 1),
-)  # fmt: skip
+)
 
 ENTRIES = (
     Entry(

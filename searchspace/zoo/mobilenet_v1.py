@@ -9,9 +9,14 @@ from searchspace.zoo.entry import Entry, Published, mobile
 
 def _row(width: int, stride: int, repeats: int = 1) -> MBConvRow:
     return MBConvRow(
-        expand_ratio=1, width=width, stride=stride, repeats=repeats, skip=False, activation="relu6",
+        expand_ratio=1,
+        width=width,
+        stride=stride,
+        repeats=repeats,
+        skip=False,
+        activation="relu6",
         project_activation="relu6",
-    )  # fmt: skip
+    )
 
 
 TABLE = Template(

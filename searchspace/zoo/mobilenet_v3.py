@@ -21,18 +21,22 @@ LARGE: tuple[Rows, ...] = (
     ((3, 16, 1, 16, False, RE, 1),),
     ((3, 64, 4, 24, False, RE, 2), (3, 72, 3, 24, False, RE, 1)),
     ((5, 72, 3, 40, True, RE, 2), (5, 120, 3, 40, True, RE, 1), (5, 120, 3, 40, True, RE, 1)),
-    ((3, 240, 6, 80, False, HS, 2), (3, 200, 2.5, 80, False, HS, 1), (3, 184, 2.3, 80, False, HS, 1),
-     (3, 184, 2.3, 80, False, HS, 1)),
+    (
+        (3, 240, 6, 80, False, HS, 2),
+        (3, 200, 2.5, 80, False, HS, 1),
+        (3, 184, 2.3, 80, False, HS, 1),
+        (3, 184, 2.3, 80, False, HS, 1),
+    ),
     ((3, 480, 6, 112, True, HS, 1), (3, 672, 6, 112, True, HS, 1)),
     ((5, 672, 6, 160, True, HS, 2), (5, 960, 6, 160, True, HS, 1), (5, 960, 6, 160, True, HS, 1)),
-)  # fmt: skip
+)
 SMALL: tuple[Rows, ...] = (
     ((3, 16, 1, 16, True, RE, 2),),
     ((3, 72, 4.5, 24, False, RE, 2), (3, 88, 3.67, 24, False, RE, 1)),
     ((5, 96, 4, 40, True, HS, 2), (5, 240, 6, 40, True, HS, 1), (5, 240, 6, 40, True, HS, 1)),
     ((5, 120, 3, 48, True, HS, 1), (5, 144, 3, 48, True, HS, 1)),
     ((5, 288, 6, 96, True, HS, 2), (5, 576, 6, 96, True, HS, 1), (5, 576, 6, 96, True, HS, 1)),
-)  # fmt: skip
+)
 
 
 def _table(name: str, stages: tuple[Rows, ...], *, last: int, hidden: int, width: float, rounding: str) -> Template:
@@ -43,13 +47,22 @@ def _table(name: str, stages: tuple[Rows, ...], *, last: int, hidden: int, width
     rows = [
         [
             MBConvRow(
-                kernel=k, expand_ratio=ratio, expand_width=exp if own else 0, expand_divisor=8, width=out, stride=s,
-                se_ratio=0.25 if se else 0, se_of_expanded=True, se_divisor=8, activation=nl, gate="hard_sigmoid",
+                kernel=k,
+                expand_ratio=ratio,
+                expand_width=exp if own else 0,
+                expand_divisor=8,
+                width=out,
+                stride=s,
+                se_ratio=0.25 if se else 0,
+                se_of_expanded=True,
+                se_divisor=8,
+                activation=nl,
+                gate="hard_sigmoid",
             )
             for k, exp, ratio, out, se, nl, s in stage
         ]
         for stage in stages
-    ]  # fmt: skip
+    ]
     stem_scaling = "width" if own or width >= 0.75 else "fixed"
     stem = ConvRow(width=16, kernel=3, stride=2, activation=HS, scaling=stem_scaling)
     head = ConvRow(width=last, activation=HS, input_ratio=6.0 if own else 0.0)

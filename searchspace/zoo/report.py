@@ -90,10 +90,16 @@ def list_text(rows: Sequence[Row], options: dict[str, Any], latencies: LatencyTa
     """The list for a person: a table, what its columns mean, what to do next."""
     headers = ["name", "params", "MACs", "px", "top-1 %", "source"]
     lines = [
-        [row.name, short(row.cost.params), short(row.cost.macs), str(row.spec.resolution),
-         str(row.published.top1) if row.published else "-", _source(row)]
+        [
+            row.name,
+            short(row.cost.params),
+            short(row.cost.macs),
+            str(row.spec.resolution),
+            str(row.published.top1) if row.published else "-",
+            _source(row),
+        ]
         for row in rows
-    ]  # fmt: skip
+    ]
     if latencies is not None:
         headers[5:5] = ["ms", "(low-high)", "estimated"]
         for line, row in zip(lines, rows, strict=True):

@@ -42,11 +42,15 @@ def template(*, width: float = 1.0, groups: int = GROUPS) -> Template:
         )
     stages = [
         ShuffleRow(
-            width=channels, groups=groups, divisor=4 * groups, reduce_groups=1 if number == 0 else 0,
-            stride=2, repeats=repeats,
+            width=channels,
+            groups=groups,
+            divisor=4 * groups,
+            reduce_groups=1 if number == 0 else 0,
+            stride=2,
+            repeats=repeats,
         )
         for number, (channels, repeats) in enumerate(zip(WIDTHS[groups], REPEATS, strict=True))
-    ]  # fmt: skip
+    ]
     stem = ConvRow(width=stem_width(width, groups), kernel=3, stride=2, scaling="fixed")
     return Template(
         "shufflenet_v1",

@@ -27,15 +27,27 @@ from searchspace.mnasnet_space import mnasnet_space
 from searchspace.spec import NetworkSpec
 
 COMMANDS = (
-    "search.run", "search.latency", "scaling.compound", "searchspace.convert", "searchspace.export", "searchspace.zoo",
+    "search.run",
+    "search.latency",
+    "scaling.compound",
+    "searchspace.convert",
+    "searchspace.export",
+    "searchspace.zoo",
     "studies",
-)  # fmt: skip
+)
 LOWER_LIMIT_MS = 0.3
 PREDICT_LIMIT_MS = 0.05
 NOWHERE = Identity(
-    schema=SCHEMA, machine="abacus x2", runtime="beads", threads=2, dtype="float32", batch=1,
-    memory_format="channels_last", resolution=224, versions={},
-)  # fmt: skip
+    schema=SCHEMA,
+    machine="abacus x2",
+    runtime="beads",
+    threads=2,
+    dtype="float32",
+    batch=1,
+    memory_format="channels_last",
+    resolution=224,
+    versions={},
+)
 HELP_LIMIT_MS = 300.0
 COMPOUND_LIMIT_MS = 500.0
 
@@ -83,23 +95,45 @@ def in_process(*, networks: int, repeats: int) -> list[Figure]:
         return spec.fingerprint(), lower_and_cost(spec)
 
     return [
-        timed("lower + all costs", [partial(lower_and_cost, spec) for spec in specs], repeats=repeats,
-              limit_ms=LOWER_LIMIT_MS),
-        timed(f"lower + all costs, deepest ({layers} layers)", [partial(lower_and_cost, deepest)] * networks,
-              repeats=repeats, limit_ms=LOWER_LIMIT_MS),
+        timed(
+            "lower + all costs",
+            [partial(lower_and_cost, spec) for spec in specs],
+            repeats=repeats,
+            limit_ms=LOWER_LIMIT_MS,
+        ),
+        timed(
+            f"lower + all costs, deepest ({layers} layers)",
+            [partial(lower_and_cost, deepest)] * networks,
+            repeats=repeats,
+            limit_ms=LOWER_LIMIT_MS,
+        ),
         timed("sample choices", [partial(space.sample, rng)] * networks, repeats=repeats),
         timed("decode + expand choices", [partial(space.spec, c) for c in choices], repeats=repeats),
-        timed("predict latency and interval, lowered", [partial(latencies.predict, graph) for graph in graphs],
-              repeats=repeats, limit_ms=PREDICT_LIMIT_MS),
-        timed("spec to latency and interval", [partial(latencies.predict, spec) for spec in specs],
-              repeats=repeats, limit_ms=LOWER_LIMIT_MS + PREDICT_LIMIT_MS),
-        timed("spec to latency and interval, half its kernels estimated now",
-              [partial(poorer.predict, spec) for spec in specs], repeats=1),
-        timed("spec to latency and interval, half its kernels estimated before",
-              [partial(poorer.predict, spec) for spec in specs], repeats=repeats),
+        timed(
+            "predict latency and interval, lowered",
+            [partial(latencies.predict, graph) for graph in graphs],
+            repeats=repeats,
+            limit_ms=PREDICT_LIMIT_MS,
+        ),
+        timed(
+            "spec to latency and interval",
+            [partial(latencies.predict, spec) for spec in specs],
+            repeats=repeats,
+            limit_ms=LOWER_LIMIT_MS + PREDICT_LIMIT_MS,
+        ),
+        timed(
+            "spec to latency and interval, half its kernels estimated now",
+            [partial(poorer.predict, spec) for spec in specs],
+            repeats=1,
+        ),
+        timed(
+            "spec to latency and interval, half its kernels estimated before",
+            [partial(poorer.predict, spec) for spec in specs],
+            repeats=repeats,
+        ),
         timed("fingerprint", [spec.fingerprint for spec in specs], repeats=repeats),
         timed("all of it: sample to costs", [price] * networks, repeats=repeats),
-    ]  # fmt: skip
+    ]
 
 
 def _every_second(latencies: LatencyTable) -> LatencyTable:
@@ -131,22 +165,29 @@ def in_fresh_processes(*, repeats: int) -> list[Figure]:
             for command in there
         ),
         fresh_process(
-            "scaling.compound --phi 3", "-m", "scaling.compound", "--phi", "3",
-            repeats=repeats, limit_ms=COMPOUND_LIMIT_MS,
+            "scaling.compound --phi 3",
+            "-m",
+            "scaling.compound",
+            "--phi",
+            "3",
+            repeats=repeats,
+            limit_ms=COMPOUND_LIMIT_MS,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def report(figures: list[Figure]) -> str:
     """The figures as an aligned table."""
     rows = [
         [
-            figure.name, f"{figure.median_ms:.3g}", f"{figure.fastest_ms:.3g}",
+            figure.name,
+            f"{figure.median_ms:.3g}",
+            f"{figure.fastest_ms:.3g}",
             "-" if figure.limit_ms is None else f"{figure.limit_ms:g}",
             "" if figure.limit_ms is None else "holds" if figure.fastest_ms <= figure.limit_ms else "MISSED",
         ]
         for figure in figures
-    ]  # fmt: skip
+    ]
     return table(["what", "median ms", "fastest ms", "limit ms", ""], rows, text_columns=(0, 4))
 
 

@@ -28,9 +28,11 @@ SEEDS = (0, 1)
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     cli = argparse.ArgumentParser(
-        "python -m studies.benchmarks.digits_difficulty", description=__doc__, allow_abbrev=False,
+        "python -m studies.benchmarks.digits_difficulty",
+        description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     cli.add_argument("--random", type=int, default=6, metavar="N", help="random networks (default: %(default)s)")
     cli.add_argument("--quick", action="store_true", help="a tenth of the images, no random networks: does it run?")
     cli.add_argument("--json", type=Path, metavar="FILE", help="keep results here; what stands there is not repeated")

@@ -39,7 +39,7 @@ def step_ms(name: str, *, pixels: int, batch: int, steps: int, fewest: int) -> f
     rng = np.random.default_rng(0)
     images = Split(
         rng.integers(0, 256, (steps * batch, pixels, pixels, 3), dtype=np.uint8), rng.integers(0, 10, steps * batch)
-    )  # fmt: skip
+    )
     some = Split(images.pixels[:1], images.labels[:1])
     recipe = Recipe(epochs=1, epoch_images=steps * batch, batch_size=batch)
     network = build(get(name, classes=10, resolution=pixels))

@@ -34,16 +34,30 @@ def parser() -> CommandParser:
         "python -m studies.benchmarks.inherit_epochs", description=__doc__ or "", epilog="exit codes: 0 done, 2 wrong"
     )
     cli.add_argument("--data", default=str(CIFAR), help="data set (default: %(default)s)")
-    cli.add_argument("--network", default="smallest", metavar="NAME", help="smallest (the search space's smallest "
-        "corner), or a name of the zoo or a spec file (default: %(default)s)")  # fmt: skip
+    cli.add_argument(
+        "--network",
+        default="smallest",
+        metavar="NAME",
+        help="smallest (the search space's smallest "
+        "corner), or a name of the zoo or a spec file (default: %(default)s)",
+    )
     cli.add_argument("--phi", type=number, default=1.0, help="default: %(default)g")
     cli.add_argument("--epochs", type=integer, default=24, help="from scratch (default: %(default)s)")
-    cli.add_argument("--small-epochs", type=integer, metavar="N", help="of the small network, which is there already "
-        "(default: 4 times --epochs)")  # fmt: skip
-    cli.add_argument("--rate", type=number, metavar="SHARE", help="peak rate of inherited trainings, of the one from "
-        "scratch (default: scaling.compound's)")  # fmt: skip
-    cli.add_argument("--proxy-resolution", type=integer, default=32, metavar="PX", help="of the small network "
-        "(default: %(default)s)")  # fmt: skip
+    cli.add_argument(
+        "--small-epochs",
+        type=integer,
+        metavar="N",
+        help="of the small network, which is there already (default: 4 times --epochs)",
+    )
+    cli.add_argument(
+        "--rate",
+        type=number,
+        metavar="SHARE",
+        help="peak rate of inherited trainings, of the one from scratch (default: scaling.compound's)",
+    )
+    cli.add_argument(
+        "--proxy-resolution", type=integer, default=32, metavar="PX", help="of the small network (default: %(default)s)"
+    )
     cli.add_argument("--seeds", type=integer, default=3, help="default: %(default)s")
     cli.add_argument("--json", type=Path, metavar="FILE", help="keep every training here")
     return cli
@@ -159,23 +173,32 @@ def _run(args: Any) -> None:
     grown = grow(template, phi=args.phi, coefficients=Coefficients())
     pixels = round(args.proxy_resolution * grown.factors.resolution / template.resolution)
     about = {
-        "network": template.expand().fingerprint(), "grown": grown.spec.fingerprint(), "epochs": args.epochs,
-        "small_epochs": _small_epochs(args), "rate": args.rate, "pixels": [args.proxy_resolution, pixels],
+        "network": template.expand().fingerprint(),
+        "grown": grown.spec.fingerprint(),
+        "epochs": args.epochs,
+        "small_epochs": _small_epochs(args),
+        "rate": args.rate,
+        "pixels": [args.proxy_resolution, pixels],
         "data": small.fingerprint,
         "recipe": asdict(Recipe.for_data("photographs")),
-    }  # fmt: skip
+    }
     done = Trainings.opened(args.json, about)
     data = (small, load(args.data, resolution=pixels))
-    print(f"{template.name}, phi {args.phi:g}: {args.proxy_resolution} to {pixels} px, "
-          f"{_small_epochs(args)} and {args.epochs} epochs of "
-          f"{min(Recipe().epoch_images, len(small.train))} images", flush=True)  # fmt: skip
+    print(
+        f"{template.name}, phi {args.phi:g}: {args.proxy_resolution} to {pixels} px, "
+        f"{_small_epochs(args)} and {args.epochs} epochs of "
+        f"{min(Recipe().epoch_images, len(small.train))} images",
+        flush=True,
+    )
     rows = [one_seed(template, grown, data, args, seed, done) for seed in range(args.seeds)]
     for what, values in zip(("from scratch", "inherited, all epochs"), zip(*rows, strict=True), strict=False):
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         print(f"{what:24}{statistics.mean(values):8.2%} +- {100 * spread:.2f} points")
     shares = [share for _, _, share in rows]
-    print(f"epochs to the scratch accuracy, as a share: {', '.join(f'{share:g}' for share in shares)}; "
-          f"mean {statistics.mean(shares):.2f} (aim: 0.5 or less)")  # fmt: skip
+    print(
+        f"epochs to the scratch accuracy, as a share: {', '.join(f'{share:g}' for share in shares)}; "
+        f"mean {statistics.mean(shares):.2f} (aim: 0.5 or less)"
+    )
 
 
 if __name__ == "__main__":

@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser(
-        "python -m studies.benchmarks.latency_contract", description=__doc__ or "",
+        "python -m studies.benchmarks.latency_contract",
+        description=__doc__ or "",
         epilog="asked: at least 38 of 40 winners within their budget, and the median winner at 93 % of it or more. "
         "About 45 minutes on a quiet machine.",
-    )  # fmt: skip
+    )
     add = cli.add_argument
     add("--searches", type=integer, default=40, metavar="N", help="default: %(default)s")
     add("--trials", type=integer, default=80, metavar="N", help="networks of each search (default: %(default)s)")
@@ -111,9 +112,13 @@ def search(space: "SearchSpace", meter: "Meter", budget_ms: float, *, trials: in
             break
     attrs = trial.user_attrs
     return Found(
-        budget_ms, attrs["predicted_latency_ms"], measured.latency_ms, contract.factor, len(rejected) + place,
+        budget_ms,
+        attrs["predicted_latency_ms"],
+        measured.latency_ms,
+        contract.factor,
+        len(rejected) + place,
         attrs["spec"],
-    )  # fmt: skip
+    )
 
 
 def run(args: Any) -> list[dict[str, Any]]:

@@ -30,9 +30,10 @@ Kernels = dict["Signature", float]
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser(
-        "python -m studies.benchmarks.latency_designs", description=__doc__ or "",
+        "python -m studies.benchmarks.latency_designs",
+        description=__doc__ or "",
         epilog="about 2 minutes on a quiet machine; eager torch, which tells kernels apart in place",
-    )  # fmt: skip
+    )
     add = cli.add_argument
     add("--networks", type=integer, default=7, metavar="N", help="to be told (default: %(default)s)")
     add("--fitted", type=integer, default=10, metavar="N", help="others, to fit to (default: %(default)s)")

@@ -64,9 +64,10 @@ class Pair(NamedTuple):
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser(
-        "python -m studies.benchmarks.latency_fusion", description=__doc__ or "",
+        "python -m studies.benchmarks.latency_fusion",
+        description=__doc__ or "",
         epilog="about a minute on a quiet machine",
-    )  # fmt: skip
+    )
     add = cli.add_argument
     add("--runtime", default="onnxruntime", metavar="NAME", help="of ONNX models (default: %(default)s)")
     add("--threads", type=integer, metavar="N", help="default: as torch has here")
@@ -83,15 +84,22 @@ def pairs_of(channels: int, pixels: int) -> list[tuple[Operator, Operator]]:
     from searchspace.spec import NetworkSpec, Stage
 
     block = MBConv(
-        expand_channels=6 * channels, out_channels=channels, kernel=3, stride=1, activation="identity",
-        squeeze_channels=max(1, channels // 4), skip=True,
-    )  # fmt: skip
+        expand_channels=6 * channels,
+        out_channels=channels,
+        kernel=3,
+        stride=1,
+        activation="identity",
+        squeeze_channels=max(1, channels // 4),
+        skip=True,
+    )
     stem, end = ConvBN(out_channels=channels, kernel=3, activation="relu"), Classifier(classes=2)
     stages = (Stage("stem", (stem,)), Stage("body", (block,)), Stage("classifier", (end,)))
     layers = lower(NetworkSpec("pairs", pixels, stages)).layers[1:6]
     expand = layers[0]
-    chain = [_operator(name, layer) for name, layer in
-             zip(("expand", "depthwise", "SE", "project", "add"), layers, strict=True)]  # fmt: skip
+    chain = [
+        _operator(name, layer)
+        for name, layer in zip(("expand", "depthwise", "SE", "project", "add"), layers, strict=True)
+    ]
     activations = [Operator(name, expand.out_shape, expand.out_shape, _activation(name)) for name in _ACTIVATIONS]
     return [*itertools.pairwise(chain), *((chain[0], activation) for activation in activations)]
 
@@ -156,18 +164,24 @@ def run(args: Any) -> list[Pair]:
         model_of(operators, takes)
         for first, second in asked
         for operators, takes in (
-            ([], first.takes), ([(FIRST, first)], first.takes), ([], second.takes), ([(SECOND, second)], second.takes),
+            ([], first.takes),
+            ([(FIRST, first)], first.takes),
+            ([], second.takes),
+            ([(SECOND, second)], second.takes),
             ([(FIRST, first), (SECOND, second)], first.takes),
         )
-    ]  # fmt: skip
+    ]
     times = [parts[0] for parts in timed([_timer(device, *model) for model in models], device, args.seconds)]
     return [
         Pair(
-            f"{first.name} + {second.name}", times[place + 1] - times[place], times[place + 3] - times[place + 2],
-            times[place + 4] - times[place], _shares(device, *models[place + 4]),
+            f"{first.name} + {second.name}",
+            times[place + 1] - times[place],
+            times[place + 3] - times[place + 2],
+            times[place + 4] - times[place],
+            _shares(device, *models[place + 4]),
         )
         for place, (first, second) in zip(range(0, len(models), 5), asked, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _timer(device: "OnnxModels", model: bytes, feeds: dict[str, Any]) -> Callable[[], Sequence[int]]:

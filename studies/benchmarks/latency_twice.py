@@ -24,10 +24,11 @@ SHARES = (0.05, 0.5, 0.95)
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser(
-        "python -m studies.benchmarks.latency_twice", description=__doc__ or "",
+        "python -m studies.benchmarks.latency_twice",
+        description=__doc__ or "",
         epilog="asked: a median difference of at most 3 % an hour apart (python -m search.latency build --again --out "
         "SECOND.json measures anew). A second.",
-    )  # fmt: skip
+    )
     cli.add_argument("first", type=Path, metavar="FIRST.json")
     cli.add_argument("second", type=Path, metavar="SECOND.json")
     cli.add_argument("--networks", type=integer, default=200, metavar="N", help="default: %(default)s")

@@ -197,9 +197,11 @@ class Pair:
 
     def _recipe(self, epochs: int, *, rate: float = 1.0, fresh: bool = False) -> "Recipe":
         return replace(
-            recipe_of(self.args, len(self.images.train)), epochs=epochs, calm_residuals=fresh,
+            recipe_of(self.args, len(self.images.train)),
+            epochs=epochs,
+            calm_residuals=fresh,
             learning_rate=rate * recipe_of(self.args, 1).learning_rate,
-        )  # fmt: skip
+        )
 
     def _begin(self, arm: str) -> Row | None:
         """The arm's row if it is there. Raises _Late."""
@@ -210,25 +212,39 @@ class Pair:
 
     def _train(
         self, arm: str, network: "Network", recipe: "Recipe", *, before: float, began: float, **more: Any
-    ) -> Row:  # fmt: skip
+    ) -> Row:
         """Train, test once, keep the row; `before`: epochs that these weights have had already."""
         from search.train import evaluate, train
         from searchspace.cost import costs
         from searchspace.graph import lower
 
         outcome = train(
-            network, train=self.images.train, validation=self.images.validation, recipe=recipe, seed=self.seed,
+            network,
+            train=self.images.train,
+            validation=self.images.validation,
+            recipe=recipe,
+            seed=self.seed,
             deadline=self.late,
-        )  # fmt: skip
+        )
         own = costs(lower(network.spec))
         predicted = self.cost(network.spec)
         row = {
-            "network": self.name, "seed": self.seed, "arm": arm, "validation_accuracy": outcome.accuracy,
-            "test_accuracy": evaluate(network, self.images.open_test()), "predicted_ms": predicted,
-            "budget_ms": self.budget, "macs": own.macs, "params": own.params, "epochs": before + outcome.epochs,
-            "cut": outcome.epochs < recipe.epochs, "train_s": outcome.seconds, "seconds": time.time() - began, **more,
+            "network": self.name,
+            "seed": self.seed,
+            "arm": arm,
+            "validation_accuracy": outcome.accuracy,
+            "test_accuracy": evaluate(network, self.images.open_test()),
+            "predicted_ms": predicted,
+            "budget_ms": self.budget,
+            "macs": own.macs,
+            "params": own.params,
+            "epochs": before + outcome.epochs,
+            "cut": outcome.epochs < recipe.epochs,
+            "train_s": outcome.seconds,
+            "seconds": time.time() - began,
+            **more,
             "spec": json.loads(network.spec.to_json()),
-        }  # fmt: skip
+        }
         network.cpu()
         self.results.put(row)
         self._tell(
@@ -269,10 +285,20 @@ class Pair:
             return float(found["short_epochs"])
         args, began = self.args, time.time()
         plan = Plan(
-            costing=self.costing, budgets=(self.budget,), moves=tuple(args.moves.split(",")), criterion=args.criterion,
-            by_ratio=False, step=args.step, decay=args.decay, shortlist=args.shortlist, trains=args.short_steps > 0,
-            images=args.images, screen_images=SCREEN_IMAGES, seed=self.seed, confidence=AS_PREDICTED,
-        )  # fmt: skip
+            costing=self.costing,
+            budgets=(self.budget,),
+            moves=tuple(args.moves.split(",")),
+            criterion=args.criterion,
+            by_ratio=False,
+            step=args.step,
+            decay=args.decay,
+            shortlist=args.shortlist,
+            trains=args.short_steps > 0,
+            images=args.images,
+            screen_images=SCREEN_IMAGES,
+            seed=self.seed,
+            confidence=AS_PREDICTED,
+        )
         history = History(self.folder, keep_all=False)
         tuner = Serial(
             self.images, short_recipe(self._recipe(1), max(1, args.short_steps), len(self.images.train)), args.images
@@ -283,19 +309,24 @@ class Pair:
                 raise _Late
 
         refiner = Refiner(
-            plan, self.images, self.timer, history, tuner, progress=lambda share, what: None,
-            line=self._tell, kept=kept,
-        )  # fmt: skip
+            plan, self.images, self.timer, history, tuner, progress=lambda share, what: None, line=self._tell, kept=kept
+        )
         refiner.run(base)
         last = history.iterations[-1]
         trained = sum(tried.accuracy is not None for one in history.iterations for tried in one.tried)
         short: float = trained * args.short_steps * args.batch / len(self.images.train)
         steps = [one.accepted.name for one in history.iterations if one.accepted]
         self._train(
-            "netadapt", history.network(last.number), self._recipe(args.fine, rate=args.fine_rate),
-            before=args.epochs + short, began=began, short_epochs=short, descent_s=time.time() - began, steps=steps,
+            "netadapt",
+            history.network(last.number),
+            self._recipe(args.fine, rate=args.fine_rate),
+            before=args.epochs + short,
+            began=began,
+            short_epochs=short,
+            descent_s=time.time() - began,
+            steps=steps,
             descent=[[one.cost, one.accuracy] for one in history.iterations],
-        )  # fmt: skip
+        )
         return short
 
     def _torch_pruning(self, arm: str, base: "Network", more: int) -> None:
@@ -346,6 +377,4 @@ def recipe_of(args: Namespace, train_images: int) -> "Recipe":
 
     recipe = Recipe.for_data(args.data)
     rate = min(max(args.rate_cap, recipe.learning_rate), recipe.learning_rate * args.batch / recipe.batch_size)
-    return replace(
-        recipe, batch_size=args.batch, learning_rate=rate, epoch_images=train_images, epoch_validation=250
-    )  # fmt: skip
+    return replace(recipe, batch_size=args.batch, learning_rate=rate, epoch_images=train_images, epoch_validation=250)

@@ -23,9 +23,10 @@ from searchspace.errors import InvalidArgument
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     cli = CommandParser(
-        "python -m studies.benchmarks.netadapt_iteration", description=__doc__ or "",
+        "python -m studies.benchmarks.netadapt_iteration",
+        description=__doc__ or "",
         epilog="asked: MobileNetV1 at least 3 times faster. About a minute on a quiet machine.",
-    )  # fmt: skip
+    )
     add = cli.add_argument
     add("--network", default="mobilenet_v1", metavar="NAME", help="a published network (default: %(default)s)")
     add("--pixels", type=integer, default=48, metavar="PX", help="of the images (default: %(default)s)")
@@ -78,12 +79,19 @@ def compare(name: str, *, pixels: int, images: int, repeats: int) -> dict[str, A
             without.append(middle - first_done)
             alone.append(ended - middle)
     return {
-        "network": name, "pixels": pixels, "images": len(split), "proposals": len(one_by_one),
-        "threads": torch.get_num_threads(), "together_s": together, "without_halves_s": without, "alone_s": alone,
+        "network": name,
+        "pixels": pixels,
+        "images": len(split),
+        "proposals": len(one_by_one),
+        "threads": torch.get_num_threads(),
+        "together_s": together,
+        "without_halves_s": without,
+        "alone_s": alone,
         "times_faster": median(alone) / median(together),
         "times_faster_without_halves": median(alone) / median(without),
-        "largest_gap_of_accuracies": gap, "best_4_in_common": len(_best(halved) & _best(found)),
-    }  # fmt: skip
+        "largest_gap_of_accuracies": gap,
+        "best_4_in_common": len(_best(halved) & _best(found)),
+    }
 
 
 def _best(looks: list[Any]) -> set[int]:

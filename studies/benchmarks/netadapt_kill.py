@@ -25,9 +25,10 @@ from searchspace.errors import InvalidArgument, PhinasError
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser(
-        "python -m studies.benchmarks.netadapt_kill", description=__doc__ or "",
+        "python -m studies.benchmarks.netadapt_kill",
+        description=__doc__ or "",
         epilog="asked: 20 kills, nothing lost, the same history. About 8 minutes on a quiet machine.",
-    )  # fmt: skip
+    )
     add = cli.add_argument
     add("--kills", type=integer, default=20, metavar="N", help="default: %(default)s")
     add("--share", type=number, default=0.7, help="of the start's cost: the budget (default: %(default)g)")
@@ -69,9 +70,19 @@ def command(args: Any, network: Path, study: str, *more: str) -> list[str]:
         budget = args.share * (Costing("ms", read_table(args.latency)).of(graph) if args.latency else 1.0)
     quick = "--short-steps 2 --shortlist 2 --validation-images 200 --epochs 1 --step 0.1 --family"
     return [
-        sys.executable, "-m", "search.netadapt", "--network", str(network), f"--budget-{args.unit}", f"{budget:.6g}",
-        *quick.split(), *table, "--study", study, *more,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "search.netadapt",
+        "--network",
+        str(network),
+        f"--budget-{args.unit}",
+        f"{budget:.6g}",
+        *quick.split(),
+        *table,
+        "--study",
+        study,
+        *more,
+    ]
 
 
 def committed(folder: Path) -> dict[str, bytes]:
@@ -113,9 +124,13 @@ def run(args: Any, place: Path) -> dict[str, Any]:
         differ += not _same(folder, whole)
         runs += 1
     return {
-        "kills": kills, "runs": runs, "seconds_undisturbed": whole_s, "iterations": len(plain(whole)),
-        "files_that_changed": changed, "runs_that_ended_otherwise": differ,
-    }  # fmt: skip
+        "kills": kills,
+        "runs": runs,
+        "seconds_undisturbed": whole_s,
+        "iterations": len(plain(whole)),
+        "files_that_changed": changed,
+        "runs_that_ended_otherwise": differ,
+    }
 
 
 def _same(folder: Path, other: Path) -> bool:

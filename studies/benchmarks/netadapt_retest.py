@@ -36,9 +36,10 @@ class Step(NamedTuple):
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser(
-        "python -m studies.benchmarks.netadapt_retest", description=__doc__ or "",
+        "python -m studies.benchmarks.netadapt_retest",
+        description=__doc__ or "",
         epilog="asked: 100 % of the accepted cuts not slower. A few seconds a step.",
-    )  # fmt: skip
+    )
     cli.add_argument("study", nargs="+", metavar="STUDY", help="refinements: python -m studies lists them")
     cli.add_argument("--latency", type=Path, required=True, metavar="TABLE.json", help="this machine's table")
     cli.add_argument("--seed", type=integer, default=1, metavar="N", help="of the order (default: %(default)s)")
@@ -69,11 +70,13 @@ def report(steps: list[Step]) -> str:
     lines += [f"{one.accepted:9.3f}{one.ratio:8.3f}   {one.low:.3f} to {one.high:.3f}   {one.name}" for one in steps]
     faster = sum(one.ratio <= 1 for one in steps)
     slower = sum(one.low > 1 for one in steps)
-    return "\n".join([
-        *lines,
-        f"{faster} of {len(steps)} accepted steps ({faster / len(steps):.0%}) are not slower when timed again, "
-        f"{slower} surely slower",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            *lines,
+            f"{faster} of {len(steps)} accepted steps ({faster / len(steps):.0%}) are not slower when timed again, "
+            f"{slower} surely slower",
+        ]
+    )
 
 
 def run(args: Namespace) -> list[Step]:

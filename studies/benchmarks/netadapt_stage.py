@@ -25,17 +25,23 @@ ARMS = {"with": "1.15", "without": "1"}
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser(
-        "python -m studies.benchmarks.netadapt_stage", description=__doc__ or "",
+        "python -m studies.benchmarks.netadapt_stage",
+        description=__doc__ or "",
         epilog="asked: report. With its defaults 54 minutes of a quiet machine.",
-    )  # fmt: skip
+    )
     add = cli.add_argument
     add("--budget-ms", type=number, default=20.0, metavar="MS", help="default: %(default)g")
     add("--minutes", type=number, default=9.0, metavar="M", help="of each search (default: %(default)g)")
     add("--seeds", type=integer, default=3, help="default: %(default)s")
     add("--together", action="store_true", help="both searches of a seed at the same time, with one thread each")
     add("--data", metavar="SOURCE", help="as search.run's (default: the embedded task)")
-    add("--more", nargs="*", default=[], metavar="FLAG", help="further flags of search.run, without their dashes, as "
-        "resolution=64")  # fmt: skip
+    add(
+        "--more",
+        nargs="*",
+        default=[],
+        metavar="FLAG",
+        help="further flags of search.run, without their dashes, as resolution=64",
+    )
     add("--json", action="store_true", help="print JSON")
     return cli
 
@@ -43,9 +49,19 @@ def parser() -> CommandParser:
 def searched(args: Namespace, seed: int, arm: str) -> dict[str, Any]:
     """The summary of one search. Raises PhinasError with what the search said."""
     words = [
-        sys.executable, "-m", "search.run", "--json", "--budget-ms", f"{args.budget_ms:g}", "--seed", str(seed),
-        "--overshoot", ARMS[arm], "--study", f"stage-{args.budget_ms:g}ms-{seed}-{arm}" + "-together" * args.together,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "search.run",
+        "--json",
+        "--budget-ms",
+        f"{args.budget_ms:g}",
+        "--seed",
+        str(seed),
+        "--overshoot",
+        ARMS[arm],
+        "--study",
+        f"stage-{args.budget_ms:g}ms-{seed}-{arm}" + "-together" * args.together,
+    ]
     given = more_of(args)
     words += [] if "trials" in given else ["--minutes", f"{args.minutes:g}"]
     words += ["--data", args.data] if args.data else []
@@ -91,12 +107,17 @@ def row_of(summary: dict[str, Any], seed: int, arm: str) -> dict[str, Any]:
     winner = summary["winner"]
     ms = winner["measured_latency_ms"] or winner["predicted_latency_ms"]
     return {
-        "seed": seed, "arm": arm, "test_accuracy": winner["test_accuracy"],
-        "validation_accuracy": winner["validation_accuracy"], "measured_ms": ms,
-        "used": ms / summary["budget_ms"], "within": summary["within_budget"],
-        "pruned": bool(summary["refined"]), "trained": summary["trials"].get("trained", 0),
+        "seed": seed,
+        "arm": arm,
+        "test_accuracy": winner["test_accuracy"],
+        "validation_accuracy": winner["validation_accuracy"],
+        "measured_ms": ms,
+        "used": ms / summary["budget_ms"],
+        "within": summary["within_budget"],
+        "pruned": bool(summary["refined"]),
+        "trained": summary["trials"].get("trained", 0),
         "minutes": summary["spent_s"] / 60,
-    }  # fmt: skip
+    }
 
 
 def report(rows: list[dict[str, Any]]) -> str:

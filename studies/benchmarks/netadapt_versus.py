@@ -49,9 +49,18 @@ if TYPE_CHECKING:
 CIFAR = Path("../shared/data/cifar10-train.tar")
 ARMS = ("base", "netadapt", "torch-pruning", "width", "torch-pruning+")
 SMOKE = {
-    "data": "digits", "seeds": 1, "pixels": 32, "epochs": 1, "fine": 1, "batch": 32, "train_images": 320,
-    "short_steps": 2, "shortlist": 1, "images": 100, "step": 0.2,
-}  # fmt: skip
+    "data": "digits",
+    "seeds": 1,
+    "pixels": 32,
+    "epochs": 1,
+    "fine": 1,
+    "batch": 32,
+    "train_images": 320,
+    "short_steps": 2,
+    "shortlist": 1,
+    "images": 100,
+    "step": 0.2,
+}
 TRIAL_STEPS = 150
 TRIAL_WAIT_S = 120.0
 FILL = 0.85  # of the time: what the trial makes the epochs for
@@ -71,24 +80,42 @@ def parser() -> CommandParser:
         "--seconds", type=number, default=40.0, metavar="S", help="timing of one seed's networks (default: %(default)g)"
     )
     add("--smoke", action="store_true", help="seconds, not minutes: says that it runs, nothing else")
-    add("--network", action="append", metavar="NAME=NETWORK", help="a name of the zoo or a spec file; several "
-        "(default: mobilenet_v1=mobilenet_v1)")  # fmt: skip
+    add(
+        "--network",
+        action="append",
+        metavar="NAME=NETWORK",
+        help="a name of the zoo or a spec file; several (default: mobilenet_v1=mobilenet_v1)",
+    )
     add("--data", default=str(CIFAR), help="data set (default: %(default)s)")
     add("--train-images", type=integer, metavar="N", help="at most so many training images")
     add("--pixels", type=integer, default=48, metavar="PX", help="trained and tested at (default: %(default)s)")
     add("--resolution", type=integer, metavar="PX", help="timed at (default: the network's own, as on ImageNet)")
-    add("--timed", action="store_true", help="on the table's own device, with nothing beside it: the budget is of "
+    add(
+        "--timed",
+        action="store_true",
+        help="on the table's own device, with nothing beside it: the budget is of "
         "what the base measures, NetAdapt tests its cuts, rivals are the slowest that measure within the budget; "
-        "else all are held to what the table predicts")  # fmt: skip
+        "else all are held to what the table predicts",
+    )
     add("--seeds", type=integer, default=3, help="default: %(default)s")
     add("--share", type=number, default=0.5, help="of the base's latency: the budget (default: %(default)g)")
     add("--epochs", type=integer, default=30, help="of the base (default: %(default)s)")
     add("--fine", type=integer, default=15, help="epochs of fine-tuning (default: %(default)s)")
     add("--batch", type=integer, default=256, help="default: %(default)s")
-    add("--rate-cap", type=number, default=0.2, metavar="R", help="the recipe's peak rate grows with the batch up to R "
-        "(default: %(default)g)")  # fmt: skip
-    add("--fine-rate", type=number, default=0.5, metavar="SHARE", help="peak rate of fine-tuning, of the base's "
-        "(default: %(default)g, as search.netadapt's)")  # fmt: skip
+    add(
+        "--rate-cap",
+        type=number,
+        default=0.2,
+        metavar="R",
+        help="the recipe's peak rate grows with the batch up to R (default: %(default)g)",
+    )
+    add(
+        "--fine-rate",
+        type=number,
+        default=0.5,
+        metavar="SHARE",
+        help="peak rate of fine-tuning, of the base's (default: %(default)g, as search.netadapt's)",
+    )
     add("--moves", default="channels,se,kernel,block", help="of search.netadapt (default: %(default)s)")
     add("--criterion", default="l2", help="of search.netadapt (default: %(default)s)")
     add("--step", type=number, default=0.05, help="of search.netadapt (default: %(default)g)")
@@ -96,10 +123,21 @@ def parser() -> CommandParser:
     add("--shortlist", type=integer, default=4, help="of search.netadapt (default: %(default)s)")
     add("--short-steps", type=integer, default=40, help="of search.netadapt (default: %(default)s)")
     add("--images", type=integer, default=2000, help="of search.netadapt (default: %(default)s)")
-    add("--round-to", type=integer, default=8, metavar="N", help="torch-pruning's channel counts are multiples of N, "
-        "which CPUs like (default: %(default)s); where the budget cannot be met so, of 1")  # fmt: skip
-    add("--minutes", type=number, metavar="M", help="wall time of all: epochs are cut down to it, no arm begins after "
-        "it and trainings stop at their next epoch")  # fmt: skip
+    add(
+        "--round-to",
+        type=integer,
+        default=8,
+        metavar="N",
+        help="torch-pruning's channel counts are multiples of N, "
+        "which CPUs like (default: %(default)s); where the budget cannot be met so, of 1",
+    )
+    add(
+        "--minutes",
+        type=number,
+        metavar="M",
+        help="wall time of all: epochs are cut down to it, no arm begins after "
+        "it and trainings stop at their next epoch",
+    )
     add("--jobs", type=integer, default=1, help="processes, each with its share of the cores (default: %(default)s)")
     add("--work", type=Path, metavar="DIR", help="weights and histories (default: beside --json)")
     return cli
@@ -154,9 +192,10 @@ def _with_lighter(args: Namespace, table: "LatencyTable", classes: int) -> "Late
 
     specs = [template_of(args, name, classes).expand() for name in networks_of(args)]
     return table_for(
-        mnasnet_space(resolution=table.identity["resolution"], classes=classes), runtime=runtime_of(table.identity),
+        mnasnet_space(resolution=table.identity["resolution"], classes=classes),
+        runtime=runtime_of(table.identity),
         networks=[each for spec in specs for each in (spec, *shrunk(spec), *variants(spec))],
-    )  # fmt: skip
+    )
 
 
 def _images(args: Namespace) -> "Dataset":
@@ -182,9 +221,7 @@ def _trial(args: Namespace, name: str) -> tuple[str, float]:
 
 
 def _pair(args: Namespace, name: str, seed: int, about: dict[str, Any], end: float) -> None:
-    Pair(
-        args, name, seed, _HERE["images"], _HERE["costing"], Results(args.json, about), args.work, end
-    ).run()  # fmt: skip
+    Pair(args, name, seed, _HERE["images"], _HERE["costing"], Results(args.json, about), args.work, end).run()
 
 
 def about_of(args: Namespace, images: "Dataset") -> dict[str, Any]:
@@ -250,7 +287,7 @@ def run(args: Namespace) -> None:
 
 def _fit(
     args: Namespace, pool: ProcessPoolExecutor, names: Sequence[str], train_images: int, end: float
-) -> tuple[int, int]:  # fmt: skip
+) -> tuple[int, int]:
     if end == float("inf"):
         return args.epochs, args.fine
     trials = [pool.submit(_trial, args, names[index % len(names)]) for index in range(args.jobs)]
@@ -265,8 +302,11 @@ def _fit(
     )
     for name, mean in zip(speeds, means, strict=True):
         print(f"{name}: {1000 * mean:.1f} ms a step with {args.jobs} at a time", flush=True)
-    print(f"{end - time.time():.0f} s left: {found[0]} epochs of {train_images} images, {found[1]} of fine-tuning "
-          f"(asked for: {args.epochs}, {args.fine})", flush=True)  # fmt: skip
+    print(
+        f"{end - time.time():.0f} s left: {found[0]} epochs of {train_images} images, {found[1]} of fine-tuning "
+        f"(asked for: {args.epochs}, {args.fine})",
+        flush=True,
+    )
     return found
 
 
@@ -286,10 +326,15 @@ def measure_all(args: Namespace) -> None:
             continue
         specs = [NetworkSpec.from_json(json.dumps(row["spec"])) for row in own]
         for row, found in zip(own, measure(specs, table=table, seconds=args.seconds), strict=True):
-            results.put({
-                **row, "measured_ms": found.latency_ms, "measured_low_ms": found.low_ms,
-                "measured_high_ms": found.high_ms, "noisy": found.noisy,
-            })  # fmt: skip
+            results.put(
+                {
+                    **row,
+                    "measured_ms": found.latency_ms,
+                    "measured_low_ms": found.low_ms,
+                    "measured_high_ms": found.high_ms,
+                    "noisy": found.noisy,
+                }
+            )
         print(f"{pair[0]} seed {pair[1]}: measured", flush=True)
 
 
@@ -298,8 +343,11 @@ def report(rows: Sequence[Row]) -> str:
     lines = []
     for network in sorted({row["network"] for row in rows}):
         own = [row for row in rows if row["network"] == network]
-        lines += [f"\n{network}", f"{'arm':15}{'test accuracy':>22}{'predicted ms':>14}{'measured ms':>14}"
-                  f"{'M MACs':>9}{'M params':>10}{'epochs':>8}{'seeds':>7}"]  # fmt: skip
+        lines += [
+            f"\n{network}",
+            f"{'arm':15}{'test accuracy':>22}{'predicted ms':>14}{'measured ms':>14}"
+            f"{'M MACs':>9}{'M params':>10}{'epochs':>8}{'seeds':>7}",
+        ]
         lines += [_line(arm, [row for row in own if row["arm"] == arm and not row["cut"]]) for arm in ARMS]
         lines += [_difference(own, rival) for rival in ARMS[2:]]
         lines += [f"  cut off: {row['arm']}, seed {row['seed']}" for row in own if row["cut"]]

@@ -81,9 +81,13 @@ def run_job(job: Job, csv: Path) -> dict[str, float]:
     starts = land.starting_points() if with_starts else []
     own = kind not in OPTUNA_KINDS
     sampler = BudgetSampler(
-        pricer, budget_ms=land.budget_ms(share), seed=seed, kind="random" if own else kind, known=set(),
+        pricer,
+        budget_ms=land.budget_ms(share),
+        seed=seed,
+        kind="random" if own else kind,
+        known=set(),
         starting_points=starts,
-    )  # fmt: skip
+    )
     study = optuna.create_study(direction="maximize", sampler=sampler)
     noise, rng = random.Random(f"noise {name} {seed}"), random.Random(seed)
     history: list[tuple[Candidate, float]] = []

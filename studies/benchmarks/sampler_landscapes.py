@@ -37,8 +37,9 @@ class StagePricer(Pricer):
         """The candidate that valid `choices` mean."""
         rows = {
             stage: tuple(choices.get(name, self._only[name]) for name in names)
-            for stage, names in self._names.items() if choices[f"{stage.name}.layers"]
-        }  # fmt: skip
+            for stage, names in self._names.items()
+            if choices[f"{stage.name}.layers"]
+        }
         key = tuple((stage.name, row) for stage, row in rows.items())
         if key not in self._candidates:
             canonical: Choices = {f"{stage.name}.layers": 0 for stage in self._names if stage not in rows}
@@ -156,12 +157,18 @@ def accel_space() -> SearchSpace:
         name="accel",
         stages=tuple(
             StageChoices(
-                name=f"stage{number}", base_width=width, stride=stride, expand_ratio=(1, 4, 6), kernel=(3, 5),
-                activation=("swish",), layers=(1, 2, 3, 4) if number == 6 else (1, 2, 3), width_mult=(1.0,),
+                name=f"stage{number}",
+                base_width=width,
+                stride=stride,
+                expand_ratio=(1, 4, 6),
+                kernel=(3, 5),
+                activation=("swish",),
+                layers=(1, 2, 3, 4) if number == 6 else (1, 2, 3),
+                width_mult=(1.0,),
             )
             for number, (width, stride) in enumerate(shape, 1)
         ),
-    )  # fmt: skip
+    )
 
 
 def accel_rows(candidates: list[Candidate]) -> list[list[float]]:

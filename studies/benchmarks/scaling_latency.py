@@ -54,11 +54,18 @@ def _table(path: Path | None, device: "Runtime") -> LatencyTable:
     networks = [zoo.get(name, resolution=224) for name in zoo.names() if not zoo.is_grown(name)]
     with tempfile.TemporaryDirectory() as cache:
         table = table_for(
-            mnasnet_space(), cache_dir=Path(cache), networks=networks, runtime=device, rounds=MANY_ROUNDS,
+            mnasnet_space(),
+            cache_dir=Path(cache),
+            networks=networks,
+            runtime=device,
+            rounds=MANY_ROUNDS,
             budget_s=MANY_S,
-        )  # fmt: skip
-    print(f"table: {len(table.kernels)} kernels in {time.perf_counter() - began:.0f} s, own error "
-          f"{table.relative_error:.1%}", flush=True)  # fmt: skip
+        )
+    print(
+        f"table: {len(table.kernels)} kernels in {time.perf_counter() - began:.0f} s, own error "
+        f"{table.relative_error:.1%}",
+        flush=True,
+    )
     if path is not None:
         write_atomic(path, table.to_json())
     return table
@@ -115,10 +122,17 @@ def report(rows: "list[tuple[str, Grown]]", table: LatencyTable, device: "Runtim
     measured = measure(specs, table=table, seconds=seconds * len(rows), runtime=device)
     errors = [one.latency_ms / real.latency_ms - 1 for one, real in zip(predicted, measured, strict=True)]
     lines = [
-        [title, str(grown.spec.resolution), f"{one.latency_ms:.2f}", f"{one.low_ms:.2f} to {one.high_ms:.2f}",
-         f"{real.latency_ms:.2f}", f"{error:+.1%}", "noisy" if real.noisy else ""]
+        [
+            title,
+            str(grown.spec.resolution),
+            f"{one.latency_ms:.2f}",
+            f"{one.low_ms:.2f} to {one.high_ms:.2f}",
+            f"{real.latency_ms:.2f}",
+            f"{error:+.1%}",
+            "noisy" if real.noisy else "",
+        ]
         for (title, grown), one, real, error in zip(rows, predicted, measured, errors, strict=True)
-    ]  # fmt: skip
+    ]
     within = sum(abs(error) <= 0.1 for error in errors)
     text = columns(["network", "px", "predicted", "90 % interval", "measured", "error", ""], lines, text_columns=(0, 6))
     return f"{text}\n{within} of {len(rows)} predictions within 10 % of measured\n"

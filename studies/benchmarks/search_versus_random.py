@@ -23,8 +23,11 @@ CIFAR = Path("../shared/data/cifar10-train.tar")
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    cli = argparse.ArgumentParser("python -m studies.benchmarks.search_versus_random", description=__doc__,
-                                  formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    cli = argparse.ArgumentParser(
+        "python -m studies.benchmarks.search_versus_random",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     cli.add_argument("--data", default=str(CIFAR), help="data set (default: %(default)s)")
     cli.add_argument("--budget-ms", type=float, default=20.0, help="latency budget (default: %(default)s)")
     cli.add_argument("--minutes", type=float, default=30.0, help="minutes of each run (default: %(default)s)")
@@ -45,10 +48,24 @@ def start(args: argparse.Namespace, sampler: str, seed: int, threads: int) -> "s
     """One run of search.run in the background; its log stands beside its study."""
     name = study_of(args, sampler, seed)
     command = [
-        sys.executable, "-m", "search.run", "--budget-ms", str(args.budget_ms), "--data", args.data,
-        "--minutes", str(args.minutes), "--proxy-resolution", str(args.proxy_resolution),
-        "--sampler", sampler, "--seed", str(seed), "--study", name,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "search.run",
+        "--budget-ms",
+        str(args.budget_ms),
+        "--data",
+        args.data,
+        "--minutes",
+        str(args.minutes),
+        "--proxy-resolution",
+        str(args.proxy_resolution),
+        "--sampler",
+        sampler,
+        "--seed",
+        str(seed),
+        "--study",
+        name,
+    ]
     folder(name).mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     with open(folder(name) / "log.txt", "ab") as log:

@@ -72,10 +72,14 @@ def pruned_by(network: Network, ratio: float, *, pixels: int, round_to: int) -> 
     classes = module.get_submodule(f"{module.spec.stages[-1].name}.{len(module.spec.stages[-1].blocks) - 1}")
     assert isinstance(classes, Head)
     pruner = pruning.pruner.MagnitudePruner(
-        module, torch.zeros(1, module.spec.in_channels, pixels, pixels),
-        importance=pruning.importance.MagnitudeImportance(p=2), global_pruning=True, pruning_ratio=ratio,
-        ignored_layers=[classes.linear], round_to=round_to if round_to > 1 else None,
-    )  # fmt: skip
+        module,
+        torch.zeros(1, module.spec.in_channels, pixels, pixels),
+        importance=pruning.importance.MagnitudeImportance(p=2),
+        global_pruning=True,
+        pruning_ratio=ratio,
+        ignored_layers=[classes.linear],
+        round_to=round_to if round_to > 1 else None,
+    )
     pruner.step()
     return load_weights(spec_of(module), module.state_dict()).eval()
 

@@ -36,14 +36,32 @@ BATCH = 64
 
 # MobileNetV3-Large (arXiv:1905.02244, Table 1): kernel, expansion, output channels, SE channels, h-swish, stride.
 V3_LARGE = (
-    (3, 16, 16, 0, False, 1), (3, 64, 24, 0, False, 2), (3, 72, 24, 0, False, 1), (5, 72, 40, 24, False, 2),
-    (5, 120, 40, 32, False, 1), (5, 120, 40, 32, False, 1), (3, 240, 80, 0, True, 2), (3, 200, 80, 0, True, 1),
-    (3, 184, 80, 0, True, 1), (3, 184, 80, 0, True, 1), (3, 480, 112, 120, True, 1), (3, 672, 112, 168, True, 1),
-    (5, 672, 160, 168, True, 2), (5, 960, 160, 240, True, 1), (5, 960, 160, 240, True, 1),
-)  # fmt: skip
+    (3, 16, 16, 0, False, 1),
+    (3, 64, 24, 0, False, 2),
+    (3, 72, 24, 0, False, 1),
+    (5, 72, 40, 24, False, 2),
+    (5, 120, 40, 32, False, 1),
+    (5, 120, 40, 32, False, 1),
+    (3, 240, 80, 0, True, 2),
+    (3, 200, 80, 0, True, 1),
+    (3, 184, 80, 0, True, 1),
+    (3, 184, 80, 0, True, 1),
+    (3, 480, 112, 120, True, 1),
+    (3, 672, 112, 168, True, 1),
+    (5, 672, 160, 168, True, 2),
+    (5, 960, 160, 240, True, 1),
+    (5, 960, 160, 240, True, 1),
+)
 # EfficientNet-B0 (arXiv:1905.11946, Table 1): expansion ratio, kernel, stride, output channels, layers.
-B0 = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 4),
-      (6, 3, 1, 320, 1))  # fmt: skip
+B0 = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
 
 
 def conv_bn(inside: int, out: int, kernel: int, *, stride: int = 1, groups: int = 1) -> list[nn.Module]:
@@ -58,9 +76,12 @@ class PlainSE(nn.Module):
     def __init__(self, channels: int, squeezed: int, act: type[nn.Module], gate: type[nn.Module]) -> None:
         super().__init__()
         self.scale = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, squeezed, 1), act(inplace=True),
-            nn.Conv2d(squeezed, channels, 1), gate(),
-        )  # fmt: skip
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, squeezed, 1),
+            act(inplace=True),
+            nn.Conv2d(squeezed, channels, 1),
+            gate(),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as the input."""
@@ -72,9 +93,8 @@ class PlainBlock(nn.Module):
     """An inverted residual."""
 
     def __init__(
-        self, inside: int, expanded: int, out: int, kernel: int, stride: int, act: type[nn.Module],
-        se: nn.Module | None,
-    ) -> None:  # fmt: skip
+        self, inside: int, expanded: int, out: int, kernel: int, stride: int, act: type[nn.Module], se: nn.Module | None
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         if expanded != inside:
@@ -101,9 +121,16 @@ def plain_v3_large() -> nn.Module:
         layers.append(PlainBlock(inside, expanded, out, kernel, stride, act, se))
         inside = out
     return nn.Sequential(
-        *layers, *conv_bn(160, 960, 1), nn.Hardswish(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(960, 1280), nn.Hardswish(inplace=True), nn.Dropout(0.2), nn.Linear(1280, 1000),
-    )  # fmt: skip
+        *layers,
+        *conv_bn(160, 960, 1),
+        nn.Hardswish(inplace=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(960, 1280),
+        nn.Hardswish(inplace=True),
+        nn.Dropout(0.2),
+        nn.Linear(1280, 1000),
+    )
 
 
 def plain_b0() -> nn.Module:
@@ -116,9 +143,14 @@ def plain_b0() -> nn.Module:
             layers.append(PlainBlock(inside, ratio * inside, out, kernel, stride, nn.SiLU, se))
             inside = out
     return nn.Sequential(
-        *layers, *conv_bn(320, 1280, 1), nn.SiLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Dropout(0.2), nn.Linear(1280, 1000),
-    )  # fmt: skip
+        *layers,
+        *conv_bn(320, 1280, 1),
+        nn.SiLU(inplace=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(1280, 1000),
+    )
 
 
 PLAIN: dict[str, Callable[[], nn.Module]] = {"mobilenet_v3_large": plain_v3_large, "efficientnet_b0": plain_b0}
@@ -215,8 +247,14 @@ def _pair(name: str, *, seconds: float, pixels: int) -> Figure:
     x = x.to(memory_format=torch.channels_last)
     with quiet(), torch.inference_mode():
         torch.testing.assert_close(ours(x), plain(x), rtol=1e-4, atol=1e-5)
-        return compare(f"inference, batch 1, {pixels} px", name, lambda: ours(x), lambda: plain(x), seconds=seconds,
-                       limit=SPEED_LIMIT)  # fmt: skip
+        return compare(
+            f"inference, batch 1, {pixels} px",
+            name,
+            lambda: ours(x),
+            lambda: plain(x),
+            seconds=seconds,
+            limit=SPEED_LIMIT,
+        )
 
 
 def training(name: str, *, seconds: float, pixels: int, batch: int) -> Figure:
@@ -226,8 +264,9 @@ def training(name: str, *, seconds: float, pixels: int, batch: int) -> Figure:
     y = torch.randint(0, 1000, (batch,), generator=generator)
     with quiet():
         ours, plain = (_stepper(network.train(), x, y) for network in twins(name))
-        return compare(f"training step, batch {batch}, {pixels} px", name, ours, plain, seconds=seconds,
-                       limit=SPEED_LIMIT)  # fmt: skip
+        return compare(
+            f"training step, batch {batch}, {pixels} px", name, ours, plain, seconds=seconds, limit=SPEED_LIMIT
+        )
 
 
 def _stepper(network: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
@@ -247,8 +286,9 @@ def building(name: str, *, seconds: float) -> Figure:
     spec = zoo.get(name)
     plain = PLAIN[name]
     with quiet():
-        return compare("building", name, lambda: build(spec), lambda: channels_last(plain()), seconds=seconds,
-                       limit=BUILD_LIMIT)  # fmt: skip
+        return compare(
+            "building", name, lambda: build(spec), lambda: channels_last(plain()), seconds=seconds, limit=BUILD_LIMIT
+        )
 
 
 def bare(spec: NetworkSpec) -> nn.Sequential:
@@ -260,13 +300,19 @@ def _bare(layer: Layer) -> list[nn.Module]:
     channels, out = layer.in_shape[0], layer.out_shape[0]
     match layer.op:
         case "conv":
-            conv = nn.Conv2d(channels, out, layer.kernel, layer.stride, layer.kernel // 2, groups=layer.groups,
-                             bias=not layer.norm)  # fmt: skip
+            conv = nn.Conv2d(
+                channels, out, layer.kernel, layer.stride, layer.kernel // 2, groups=layer.groups, bias=not layer.norm
+            )
             return [conv, *([nn.BatchNorm2d(out)] if layer.norm else []), activation(layer.activation)]
         case "se":
             inner = layer.squeeze_channels
-            return [nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, inner, 1), activation(layer.activation),
-                    nn.Conv2d(inner, channels, 1), activation(layer.gate)]  # fmt: skip
+            return [
+                nn.AdaptiveAvgPool2d(1),
+                nn.Conv2d(channels, inner, 1),
+                activation(layer.activation),
+                nn.Conv2d(inner, channels, 1),
+                activation(layer.gate),
+            ]
         case "linear":
             return [nn.Linear(channels, out)]
         case _:
@@ -277,17 +323,32 @@ def building_bare(name: str, *, seconds: float) -> Figure:
     """Any network of the zoo beside its bare layers."""
     spec = zoo.get(name)
     with quiet():
-        return compare("building, beside bare layers", name, lambda: build(spec), lambda: channels_last(bare(spec)),
-                       seconds=seconds, limit=BUILD_LIMIT)  # fmt: skip
+        return compare(
+            "building, beside bare layers",
+            name,
+            lambda: build(spec),
+            lambda: channels_last(bare(spec)),
+            seconds=seconds,
+            limit=BUILD_LIMIT,
+        )
 
 
 def report(figures: Sequence[Figure]) -> str:
     """The figures as an aligned table."""
     rows = [
-        [f.what, f.network, f"{f.ours_ms:.2f}", f"{f.plain_ms:.2f}", f"{f.ratio:.3f}", f"{f.low:.3f} to {f.high:.3f}",
-         str(f.turns), f"{f.limit:.2f}", f.verdict]
+        [
+            f.what,
+            f.network,
+            f"{f.ours_ms:.2f}",
+            f"{f.plain_ms:.2f}",
+            f"{f.ratio:.3f}",
+            f"{f.low:.3f} to {f.high:.3f}",
+            str(f.turns),
+            f"{f.limit:.2f}",
+            f.verdict,
+        ]
         for f in figures
-    ]  # fmt: skip
+    ]
     headers = ["what", "network", "ours ms", "plain ms", "ratio", "95 % interval", "turns", "at most", ""]
     return table(headers, rows, text_columns=(0, 1, 8))
 
@@ -295,9 +356,11 @@ def report(figures: Sequence[Figure]) -> str:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     cli = argparse.ArgumentParser(
-        "python -m studies.benchmarks.zoo_speed", description=__doc__, allow_abbrev=False,
+        "python -m studies.benchmarks.zoo_speed",
+        description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     cli.add_argument("--seconds", type=float, default=20.0, help="of each comparison (default: %(default)g)")
     cli.add_argument("--pixels", type=int, default=96, help="of the training steps' images (default: %(default)s)")
     cli.add_argument("--quick", action="store_true", help="a fraction of a second each, small images: does it run?")

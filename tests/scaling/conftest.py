@@ -10,9 +10,16 @@ from searchspace.graph import Layer, lower
 from searchspace.latency import Correction, Identity, LatencyTable
 
 IDENTITY = Identity(
-    schema=2, machine="a made-up device", runtime="eager torch", threads=1, dtype="float32", batch=1,
-    memory_format="channels_last", resolution=224, versions={"torch": "2.13.0"},
-)  # fmt: skip
+    schema=2,
+    machine="a made-up device",
+    runtime="eager torch",
+    threads=1,
+    dtype="float32",
+    batch=1,
+    memory_format="channels_last",
+    resolution=224,
+    versions={"torch": "2.13.0"},
+)
 
 
 def price(layer: Layer) -> float:

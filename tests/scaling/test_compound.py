@@ -209,9 +209,15 @@ def test_a_damaged_or_foreign_spec_file_is_refused_and_nothing_is_written(
 
 @pytest.mark.parametrize(
     "flags",
-    ["--phi 1 --rule fast", "--phi 2 --beta 1.2", "--phi 0.123456789 --resolution-step 32", "--phi -0.001",
-     "--target-macs 623456789 --network mobilenet_v3_large", "--coefficients own.json"],
-)  # fmt: skip
+    [
+        "--phi 1 --rule fast",
+        "--phi 2 --beta 1.2",
+        "--phi 0.123456789 --resolution-step 32",
+        "--phi -0.001",
+        "--target-macs 623456789 --network mobilenet_v3_large",
+        "--coefficients own.json",
+    ],
+)
 def test_the_command_that_is_printed_keeps_the_network_that_is_shown(
     flags: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

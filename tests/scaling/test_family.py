@@ -105,8 +105,11 @@ def test_measured_latency_stands_beside_the_predicted(
 
     template = B0
     small = grow(template, phi=-6, coefficients=Coefficients())
-    family = Family(Priced(grow(template, phi=-7, coefficients=Coefficients()).spec),
-                    (Member("-6", Coefficients(), small, Priced(small.spec)),), "phi")  # fmt: skip
+    family = Family(
+        Priced(grow(template, phi=-7, coefficients=Coefficients()).spec),
+        (Member("-6", Coefficients(), small, Priced(small.spec)),),
+        "phi",
+    )
     measure(family.networks, None, seconds=0.2)
     assert all(priced.measured and priced.measured.latency_ms > 0 for priced in family.networks)
     assert "measured" in family_text(family)

@@ -132,13 +132,45 @@ def test_a_fit_stops_and_goes_on_and_its_answer_grows_a_network(
     assert own == Coefficients(**found["coefficients"])
     assert compound(["--network", "best.json", "--coefficients", "coefficients.json", "--phi", "1"]) == 0
     capsys.readouterr()
-    assert main(["fit", "--network", "best.json", "--divisions", "1", "--epochs", "1", "--proxy-resolution", "20",
-                 "--seeds", "1"]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "fit",
+                "--network",
+                "best.json",
+                "--divisions",
+                "1",
+                "--epochs",
+                "1",
+                "--proxy-resolution",
+                "20",
+                "--seeds",
+                "1",
+            ]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     assert "NOT sure" in out
     assert "--coefficients coefficients.json --phi 1" in out
-    assert main(["fit", "--network", "best.json", "--divisions", "1", "--epochs", "2", "--proxy-resolution", "20",
-                 "--study", found["study"]]) == 2  # fmt: skip
+    assert (
+        main(
+            [
+                "fit",
+                "--network",
+                "best.json",
+                "--divisions",
+                "1",
+                "--epochs",
+                "2",
+                "--proxy-resolution",
+                "20",
+                "--study",
+                found["study"],
+            ]
+        )
+        == 2
+    )
     assert "made with other settings" in capsys.readouterr().err
 
 

@@ -148,8 +148,9 @@ def test_each_dimension_alone_multiplies_only_its_own() -> None:
 
 def test_pixels_round_to_the_step_asked_for() -> None:
     base = template("efficientnet_b0")
-    assert [grow(base, phi=3, coefficients=Coefficients(), resolution_step=step).spec.resolution
-            for step in (1, 4, 8, 32)] == [341, 340, 344, 352]  # fmt: skip
+    assert [
+        grow(base, phi=3, coefficients=Coefficients(), resolution_step=step).spec.resolution for step in (1, 4, 8, 32)
+    ] == [341, 340, 344, 352]
 
 
 def test_a_pruned_network_is_lifted_with_its_own_ratios_and_grows() -> None:

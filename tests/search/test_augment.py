@@ -38,8 +38,9 @@ def test_images_are_mirrored_only_where_flip_is_set_and_then_about_half_of_them(
     images = _images(1)
     chosen = torch.zeros(400, dtype=torch.int64)
     plain, mirrored = normalise(images), normalise(images).flip(3)
-    batch = augmented(images, chosen, Augmentation(flip=True, shift=0, brightness=0, contrast=0, colour=0),
-                      generator=_generator())  # fmt: skip
+    batch = augmented(
+        images, chosen, Augmentation(flip=True, shift=0, brightness=0, contrast=0, colour=0), generator=_generator()
+    )
     is_plain = (batch == plain).flatten(1).all(1)
     is_mirrored = (batch == mirrored).flatten(1).all(1)
     assert (is_plain ^ is_mirrored).all()

@@ -74,9 +74,16 @@ def dataset() -> Dataset:
 
 def winner() -> dict[str, Any]:
     return {
-        "trial": 3, "epochs": 1, "params": 1, "macs": 1, "measured_latency_ms": 1.0, "validation_accuracy": 0.5,
-        "test_accuracy": 0.5, "test_low": 0.4, "test_high": 0.6,
-    }  # fmt: skip
+        "trial": 3,
+        "epochs": 1,
+        "params": 1,
+        "macs": 1,
+        "measured_latency_ms": 1.0,
+        "validation_accuracy": 0.5,
+        "test_accuracy": 0.5,
+        "test_low": 0.4,
+        "test_high": 0.6,
+    }
 
 
 def run(folder: Path, names: Sequence[str], *, budget_ms: float = 100.0) -> dict[str, Any]:
@@ -117,8 +124,9 @@ def test_a_training_that_diverges_and_a_network_over_the_budget_are_results(
     monkeypatch.setattr(search.baselines, "train", train)
     rows = run(tmp_path, ("shufflenet_v2", "efficientnet_b7"), budget_ms=2.0)["baselines"]
     assert {row["name"]: row["status"] for row in rows} == {
-        "shufflenet_v2": "diverged", "efficientnet_b7": "no width meets 2 ms",
-    }  # fmt: skip
+        "shufflenet_v2": "diverged",
+        "efficientnet_b7": "no width meets 2 ms",
+    }
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[1]", '[{"effort": {}}]'])

@@ -18,9 +18,16 @@ from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
 from searchspace.mnasnet_space import mnasnet_space
 
 IDENTITY = Identity(
-    schema=SCHEMA, machine="abacus x2", runtime="beads", threads=2, dtype="float32", batch=1,
-    memory_format="channels_last", resolution=64, versions={},
-)  # fmt: skip
+    schema=SCHEMA,
+    machine="abacus x2",
+    runtime="beads",
+    threads=2,
+    dtype="float32",
+    batch=1,
+    memory_format="channels_last",
+    resolution=64,
+    versions={},
+)
 TABLE = LatencyTable(IDENTITY, 1.0, {}, Correction(1.1, 0.5, 0.03))
 
 

@@ -20,8 +20,17 @@ SPACE = mnasnet_space(classes=10)
 
 
 def identity(machine: str) -> Identity:
-    return Identity(schema=SCHEMA, machine=machine, runtime="beads", threads=1, dtype="float32", batch=1,
-                    memory_format="channels_last", resolution=224, versions={})  # fmt: skip
+    return Identity(
+        schema=SCHEMA,
+        machine=machine,
+        runtime="beads",
+        threads=1,
+        dtype="float32",
+        batch=1,
+        memory_format="channels_last",
+        resolution=224,
+        versions={},
+    )
 
 
 def here(layer: Layer) -> float:

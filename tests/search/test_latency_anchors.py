@@ -17,9 +17,16 @@ from searchspace.latency import SCHEMA, Identity
 USUAL = dict(zip(NAMES, (6.0, 8.0, 5.0), strict=True))
 QUIET = Pace(4.0, 0.0, USUAL)
 IDENTITY = Identity(
-    schema=SCHEMA, machine="m", runtime="eager torch", threads=2, dtype="float32", batch=1,
-    memory_format="channels_last", resolution=224, versions={},
-)  # fmt: skip
+    schema=SCHEMA,
+    machine="m",
+    runtime="eager torch",
+    threads=2,
+    dtype="float32",
+    batch=1,
+    memory_format="channels_last",
+    resolution=224,
+    versions={},
+)
 
 
 def in_moments(found: Sequence[float]) -> dict[str, list[Reading]]:

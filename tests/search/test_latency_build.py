@@ -35,10 +35,15 @@ from searchspace.spec import NetworkSpec
 
 SPACE = mnasnet_space(resolution=64, classes=5).with_choices(
     {
-        "*.expand_ratio": (3, 6), "*.kernel": (3,), "*.se": (False, True), "*.activation": ("relu",),
-        "*.layers": (1, 2), "*.width_mult": (1.0,), "stage1.expand_ratio": (1,),
+        "*.expand_ratio": (3, 6),
+        "*.kernel": (3,),
+        "*.se": (False, True),
+        "*.activation": ("relu",),
+        "*.layers": (1, 2),
+        "*.width_mult": (1.0,),
+        "stage1.expand_ratio": (1,),
     }
-)  # fmt: skip
+)
 WIDER = SPACE.with_choices({"stage3.kernel": (3, 5)})
 
 
@@ -51,9 +56,14 @@ class Machine:
     factor, all but the reference are slow by that to the power 1 - `lag`."""
 
     def __init__(
-        self, *, drift: float = 0.0, threads: int = 2, stop_after: int | None = None, lag: float = 0.0,
+        self,
+        *,
+        drift: float = 0.0,
+        threads: int = 2,
+        stop_after: int | None = None,
+        lag: float = 0.0,
         slow: tuple[float, float] = (1.0, 2.0),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.calls = 0
         self.timed: list[PlacedBlock] = []
         self._drift = drift
@@ -66,9 +76,16 @@ class Machine:
 
     def identity(self, resolution: int) -> Identity:
         return Identity(
-            schema=SCHEMA, machine="abacus", runtime="beads", threads=self._threads, dtype="float32", batch=1,
-            memory_format="channels_last", resolution=resolution, versions={},
-        )  # fmt: skip
+            schema=SCHEMA,
+            machine="abacus",
+            runtime="beads",
+            threads=self._threads,
+            dtype="float32",
+            batch=1,
+            memory_format="channels_last",
+            resolution=resolution,
+            versions={},
+        )
 
     def network(self, spec: NetworkSpec) -> Timer:
         total = 1.05 * sum(true_ns(layer) for layer in lower(spec).layers)

@@ -76,8 +76,9 @@ def test_given_networks_are_measured_each_at_its_own_resolution(
     assert main([*flags, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [(row["network"], row["resolution"]) for row in found["networks"]] == [
-        ("mobilenet_v3_small_w0.5", 64), ("shufflenet_v2", 224),
-    ]  # fmt: skip
+        ("mobilenet_v3_small_w0.5", 64),
+        ("shufflenet_v2", 224),
+    ]
     assert 0 < found["networks"][0]["latency_ms"] < found["networks"][1]["latency_ms"]
     assert main(flags) == 0
     assert "shufflenet_v2" in capsys.readouterr().out

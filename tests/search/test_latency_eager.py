@@ -16,10 +16,17 @@ from searchspace.nn import build
 
 SPACE = mnasnet_space(resolution=32, classes=3).with_choices(
     {
-        "*.expand_ratio": (3,), "*.kernel": (3,), "*.se": (False, True), "*.activation": ("relu",), "*.layers": (1,),
-        "*.width_mult": (0.75,), "stage1.expand_ratio": (1,), "stage5.layers": (0, 1), "stage7.layers": (0,),
+        "*.expand_ratio": (3,),
+        "*.kernel": (3,),
+        "*.se": (False, True),
+        "*.activation": ("relu",),
+        "*.layers": (1,),
+        "*.width_mult": (0.75,),
+        "stage1.expand_ratio": (1,),
+        "stage5.layers": (0, 1),
+        "stage7.layers": (0,),
     }
-)  # fmt: skip
+)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")

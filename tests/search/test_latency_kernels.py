@@ -17,10 +17,18 @@ DEFAULT_KERNELS = signatures(placed_blocks(DEFAULT))
 def small_space() -> SearchSpace:
     """4 x 4 networks: two stages that may be left out, the last one among them."""
     only: dict[str, tuple[bool | float | int | str, ...]] = {
-        "*.expand_ratio": (3,), "*.kernel": (3,), "*.se": (False,), "*.activation": ("relu",), "*.layers": (1,),
-        "*.width_mult": (1.0,), "stage5.layers": (0, 1), "stage5.activation": ("relu", "swish"),
-        "stage7.layers": (0, 2), "stage7.se": (True,), "stage7.activation": ("relu", "h_swish"),
-    }  # fmt: skip
+        "*.expand_ratio": (3,),
+        "*.kernel": (3,),
+        "*.se": (False,),
+        "*.activation": ("relu",),
+        "*.layers": (1,),
+        "*.width_mult": (1.0,),
+        "stage5.layers": (0, 1),
+        "stage5.activation": ("relu", "swish"),
+        "stage7.layers": (0, 2),
+        "stage7.se": (True,),
+        "stage7.activation": ("relu", "h_swish"),
+    }
     return mnasnet_space(resolution=64, classes=5).with_choices({**only, "stage1.expand_ratio": (1,)})
 
 

@@ -17,9 +17,16 @@ from searchspace.latency import MOST_DRIFT, SCHEMA, Identity
 QUIET_MS = 4.0
 SIZES = (0.8, 1.3, 1.9, 2.4, 3.0, 4.5)
 IDENTITY = Identity(
-    schema=SCHEMA, machine="m", runtime="eager torch", threads=2, dtype="float32", batch=1,
-    memory_format="channels_last", resolution=224, versions={},
-)  # fmt: skip
+    schema=SCHEMA,
+    machine="m",
+    runtime="eager torch",
+    threads=2,
+    dtype="float32",
+    batch=1,
+    memory_format="channels_last",
+    resolution=224,
+    versions={},
+)
 
 
 def readings(

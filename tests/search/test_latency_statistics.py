@@ -20,9 +20,16 @@ from searchspace.mnasnet_space import mnasnet_space
 from searchspace.spec import NetworkSpec
 
 IDENTITY = Identity(
-    schema=SCHEMA, machine="abacus x2", runtime="beads", threads=2, dtype="float32", batch=1,
-    memory_format="channels_last", resolution=64, versions={},
-)  # fmt: skip
+    schema=SCHEMA,
+    machine="abacus x2",
+    runtime="beads",
+    threads=2,
+    dtype="float32",
+    batch=1,
+    memory_format="channels_last",
+    resolution=64,
+    versions={},
+)
 
 VALUES = st.lists(st.floats(0.1, 10), min_size=1, max_size=40)
 

@@ -9,15 +9,26 @@ from search.report import _latency
 
 def summary(**winner: Any) -> dict[str, Any]:
     own = {
-        "predicted_latency_ms": 14.26, "predicted_low_ms": 13.74, "predicted_high_ms": 14.83,
-        "measured_latency_ms": 14.74, "measured_low_ms": 14.5, "measured_high_ms": 15.0, "noisy": False,
-        "as_predicted": True, "estimated_layers": 0, **winner,
-    }  # fmt: skip
+        "predicted_latency_ms": 14.26,
+        "predicted_low_ms": 13.74,
+        "predicted_high_ms": 14.83,
+        "measured_latency_ms": 14.74,
+        "measured_low_ms": 14.5,
+        "measured_high_ms": 15.0,
+        "noisy": False,
+        "as_predicted": True,
+        "estimated_layers": 0,
+        **winner,
+    }
     return {
-        "winner": own, "budget_ms": 20.0, "within_budget": (own["measured_latency_ms"] or 14.26) <= 20,
-        "resolution": 224, "settings": {"runtime": "eager"}, "threads": 2,
+        "winner": own,
+        "budget_ms": 20.0,
+        "within_budget": (own["measured_latency_ms"] or 14.26) <= 20,
+        "resolution": 224,
+        "settings": {"runtime": "eager"},
+        "threads": 2,
         "correction": {"factor": 1.021, "networks": 4},
-    }  # fmt: skip
+    }
 
 
 def test_what_was_predicted_and_measured_is_told_and_that_the_promise_held() -> None:

@@ -211,9 +211,13 @@ def test_a_winner_that_is_over_the_budget_only_once_it_is_trained_is_pruned_and_
 ) -> None:
     budget_ms = 0.97 * float(studies.load("done")["predicted_latency_ms"].min())
     within = Measurement(
-        latency_ms=0.99 * budget_ms, low_ms=0.98 * budget_ms, high_ms=budget_ms, rounds=9, raw_median_ms=budget_ms,
+        latency_ms=0.99 * budget_ms,
+        low_ms=0.98 * budget_ms,
+        high_ms=budget_ms,
+        rounds=9,
+        raw_median_ms=budget_ms,
         noisy=False,
-    )  # fmt: skip
+    )
 
     def trained(modules: list[Network], specs: list[NetworkSpec], *, table: LatencyTable) -> list[Measurement]:
         return [TableTimer(table, seed=0).alone(spec) for spec in specs]
@@ -250,11 +254,19 @@ def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_o
     network = build(space.spec(space.corner("smallest")), generator=torch.Generator().manual_seed(0)).eval()
     table = table_for(space_from_toml(place / "space.toml", classes=10, resolution=64), networks=[network.spec])
     result, after, measured, by = refine_winner(
-        network, meter=Meter(table), fixed=False, images=load(None, resolution=16), recipe=Recipe(), epochs=1,
-        name="near", budget_ms=1e3, data=None, seed=0,
+        network,
+        meter=Meter(table),
+        fixed=False,
+        images=load(None, resolution=16),
+        recipe=Recipe(),
+        epochs=1,
+        name="near",
+        budget_ms=1e3,
+        data=None,
+        seed=0,
         space=space_from_toml(place / "space.toml", classes=10, resolution=64),
         progress=Progress(lambda: None, quiet=True),
-    )  # fmt: skip
+    )
     assert after.spec == network.spec
     assert not by.missing(lower(after.spec))
     assert measured.latency_ms <= 1e3
@@ -262,10 +274,20 @@ def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_o
     found = studies.best("near")  # the start, which is no trial
     assert (found.trial, found.spec, found.accuracy) == (-1, network.spec, result["validation_accuracy"])
     result, *_ = refine_winner(
-        network, meter=Meter(table), fixed=True, images=load(None, resolution=16), recipe=Recipe(), epochs=3,
-        name="late", budget_ms=1e3, data=None, seed=0, space=space, progress=Progress(lambda: None, quiet=True),
+        network,
+        meter=Meter(table),
+        fixed=True,
+        images=load(None, resolution=16),
+        recipe=Recipe(),
+        epochs=3,
+        name="late",
+        budget_ms=1e3,
+        data=None,
+        seed=0,
+        space=space,
+        progress=Progress(lambda: None, quiet=True),
         late=lambda: True,
-    )  # fmt: skip
+    )
     assert result["epochs"] == 1  # the time of the search was over when the first one ended
 
 
@@ -397,9 +419,7 @@ def _hear_ctrl_c() -> None:
 def test_ctrl_c_ends_in_seconds_with_everything_kept(place: Path, finished: Path) -> None:
     command = [sys.executable, "-m", "search.run", *flags(place, "--trials", "4", "--study", "stopped")]
     environment = {**os.environ, "PHINAS_STUDIES": str(place / "studies"), "PHINAS_CACHE": str(place / "cache")}
-    with subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=_hear_ctrl_c
-    ) as run:  # fmt: skip
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=_hear_ctrl_c) as run:
         assert run.stderr is not None
         for line in run.stderr:
             if "trial 0" in line and "validation accuracy" in line:

@@ -34,10 +34,16 @@ from searchspace.spec import NetworkSpec
 
 SPACE = mnasnet_space(resolution=32, classes=3).with_choices(
     {
-        "*.expand_ratio": (3,), "*.kernel": (3,), "*.se": (False, True), "*.activation": ("relu", "swish"),
-        "*.layers": (1,), "*.width_mult": (0.75,), "stage1.expand_ratio": (1,), "stage7.layers": (0,),
+        "*.expand_ratio": (3,),
+        "*.kernel": (3,),
+        "*.se": (False, True),
+        "*.activation": ("relu", "swish"),
+        "*.layers": (1,),
+        "*.width_mult": (0.75,),
+        "stage1.expand_ratio": (1,),
+        "stage7.layers": (0,),
     }
-)  # fmt: skip
+)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -386,10 +392,15 @@ def test_onnxruntime_covers_the_kernels_of_a_space() -> None:
 
 def test_a_change_of_layout_counts_for_the_layer_that_needs_it() -> None:
     run = [
-        ("ReorderInput_kernel_time", 50), ("feed0/conv_nchwc_kernel_time", 50), ("block0.0/conv_kernel_time", 100),
-        ("ReorderOutput_token_1_kernel_time", 40), ("block0.1/mean_kernel_time", 60),
-        ("block0.1/scale/fused_kernel_time", 100), ("tail0/pool_kernel_time", 100), ("block1.0/gemm_kernel_time", 500),
-    ]  # fmt: skip
+        ("ReorderInput_kernel_time", 50),
+        ("feed0/conv_nchwc_kernel_time", 50),
+        ("block0.0/conv_kernel_time", 100),
+        ("ReorderOutput_token_1_kernel_time", 40),
+        ("block0.1/mean_kernel_time", 60),
+        ("block0.1/scale/fused_kernel_time", 100),
+        ("tail0/pool_kernel_time", 100),
+        ("block1.0/gemm_kernel_time", 500),
+    ]
     found = shares([run] * 4, [3, 1])  # the third layer was fused into another
     assert found == pytest.approx([0.1, 0.2, 0.0, 0.5])
 

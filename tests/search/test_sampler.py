@@ -39,19 +39,26 @@ SMALL = Pricer(
             StageChoices(name="stage2", base_width=32, stride=2),
             StageChoices(name="stage3", base_width=64, stride=1, layers=(0, 1, 2)),
         ),
-        head_width=256, classes=10,
+        head_width=256,
+        classes=10,
     ),
     latency,
-)  # fmt: skip
+)
 FASTEST_MS = SMALL.fastest().latency_ms
 
 
 def tiny_space(layers: tuple[int, ...] = (1, 2)) -> SearchSpace:
     """One stage, 3 x len(layers) networks."""
     stage = StageChoices(
-        name="stage1", base_width=16, stride=2, expand_ratio=(3,), se=(False,), activation=("relu",), layers=layers,
+        name="stage1",
+        base_width=16,
+        stride=2,
+        expand_ratio=(3,),
+        se=(False,),
+        activation=("relu",),
+        layers=layers,
         width_mult=(1.0,),
-    )  # fmt: skip
+    )
     return SearchSpace(name="tiny", stages=(stage,), head_width=32, classes=2, resolution=32)
 
 
@@ -84,9 +91,13 @@ def go_on(study: optuna.Study, sampler: BudgetSampler, trials: int) -> list[Choi
 @given(share=st.floats(1.0, 8.0), seed=st.integers(0, 1000), starts=st.integers(0, 2))
 def test_every_proposal_is_within_the_budget_and_new(kind: str, share: float, seed: int, starts: int) -> None:
     sampler = BudgetSampler(
-        SMALL, budget_ms=FASTEST_MS * share, seed=seed, kind=kind, known=set(),
+        SMALL,
+        budget_ms=FASTEST_MS * share,
+        seed=seed,
+        kind=kind,
+        known=set(),
         starting_points=[SMALL.space.corner("largest"), SMALL.space.corner("smallest")][:starts],
-    )  # fmt: skip
+    )
     study = new_study(sampler)
     seen: set[str] = set()
     for _ in range(9):
@@ -216,11 +227,13 @@ def test_a_trial_stopped_early_counts_against_what_it_was() -> None:
             bad = (params["stage2.se"] is True) == stopped
             study.add_trial(
                 create_trial(
-                    params=params, distributions=distributions(space), value=None if bad else 0.6,
+                    params=params,
+                    distributions=distributions(space),
+                    value=None if bad else 0.6,
                     state=TrialState.PRUNED if bad else TrialState.COMPLETE,
                     intermediate_values={1: 0.2} if bad else {1: 0.4, 2: 0.6},
                 )
-            )  # fmt: skip
+            )
         choices = trial_choices(space, study.ask(fixed_distributions=distributions(space)))
         return choices["stage2.se"] is True
 

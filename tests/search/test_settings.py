@@ -51,10 +51,22 @@ def test_every_flag_reaches_the_settings() -> None:
         "--runtime onnxruntime"
     )
     assert settings_from(parser().parse_args(flags.split())) == Settings(
-        budget_ms=7, data="a", minutes=3, trials=4, study="s", seed=5, resolution=96, proxy_resolution=64,
-        reward="mnas-soft", sampler="random", space_file="f.toml", epochs=6, images=7, confidence=0.8,
+        budget_ms=7,
+        data="a",
+        minutes=3,
+        trials=4,
+        study="s",
+        seed=5,
+        resolution=96,
+        proxy_resolution=64,
+        reward="mnas-soft",
+        sampler="random",
+        space_file="f.toml",
+        epochs=6,
+        images=7,
+        confidence=0.8,
         runtime="onnxruntime",
-    )  # fmt: skip
+    )
 
 
 def test_a_budget_alone_gives_the_default_minutes_and_trials_alone_give_no_limit() -> None:

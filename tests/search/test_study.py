@@ -36,9 +36,16 @@ from studies.storage import open_storage
 BUDGET_MS = 20.0
 RECIPE = Recipe(epochs=4)
 ELSEWHERE = Identity(
-    schema=SCHEMA, machine="abacus x2", runtime="beads", threads=2, dtype="float32", batch=1,
-    memory_format="channels_last", resolution=224, versions={},
-)  # fmt: skip
+    schema=SCHEMA,
+    machine="abacus x2",
+    runtime="beads",
+    threads=2,
+    dtype="float32",
+    batch=1,
+    memory_format="channels_last",
+    resolution=224,
+    versions={},
+)
 
 
 def latency(graph: Graph) -> float:
@@ -79,9 +86,16 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def dataset() -> Dataset:
     split = Split(np.zeros((4, 32, 32, 3), np.uint8), np.array([0, 1, 0, 1]))
     return Dataset(
-        name="none", classes=("a", "b"), resolution=32, train=split, validation=split, fingerprint="f",
-        skipped=(), notes=(), _test=split,
-    )  # fmt: skip
+        name="none",
+        classes=("a", "b"),
+        resolution=32,
+        train=split,
+        validation=split,
+        fingerprint="f",
+        skipped=(),
+        notes=(),
+        _test=split,
+    )
 
 
 class Told(LatencyTable):

@@ -36,9 +36,15 @@ TRAIN, VALIDATION = _split(80), _split(50, seed=1)
 def _module() -> nn.Module:
     torch.manual_seed(3)
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 8, bias=False),
-        nn.BatchNorm2d(8), nn.Flatten(), nn.Dropout(0.3), nn.Linear(8, 2),
-    )  # fmt: skip
+        nn.Conv2d(3, 8, 3, 2, 1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 8, bias=False),
+        nn.BatchNorm2d(8),
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Linear(8, 2),
+    )
 
 
 def _train(module: nn.Module, **changes: object) -> Outcome:
@@ -119,8 +125,12 @@ def test_a_damaged_checkpoint_is_left_out_with_a_warning(tmp_path: Path, damage:
     _train(expected, checkpoint=path)
     whole = path.read_bytes()
     flipped = bytes(b ^ 85 for b in whole[200:2000])
-    content = {"cut": whole[: len(whole) // 2], "noise": whole[:200] + flipped + whole[2000:], "empty": b"",
-               "pickle": b"cos\nsystem\n(S'false'\ntR."}  # fmt: skip
+    content = {
+        "cut": whole[: len(whole) // 2],
+        "noise": whole[:200] + flipped + whole[2000:],
+        "empty": b"",
+        "pickle": b"cos\nsystem\n(S'false'\ntR.",
+    }
     path.write_bytes(content[damage])
     with pytest.warns(UserWarning, match="begins anew"):
         _train(module, checkpoint=path)

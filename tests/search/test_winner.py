@@ -13,9 +13,16 @@ from search.winner import Finalist, _first_within, _in_order, _plan, _plan_key
 from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
 
 IDENTITY = Identity(
-    schema=SCHEMA, machine="m", runtime="eager torch", threads=2, dtype="float32", batch=1,
-    memory_format="channels_last", resolution=224, versions={},
-)  # fmt: skip
+    schema=SCHEMA,
+    machine="m",
+    runtime="eager torch",
+    threads=2,
+    dtype="float32",
+    batch=1,
+    memory_format="channels_last",
+    resolution=224,
+    versions={},
+)
 
 
 def finalist(number: int, ms: float) -> Finalist:
@@ -27,11 +34,12 @@ def finalist(number: int, ms: float) -> Finalist:
 
 def search(left_s: float | None, *, overshoot: float = 1.15, decided: dict[str, Any] | None = None) -> Any:
     return SimpleNamespace(
-        settings=SimpleNamespace(overshoot=overshoot, budget_ms=20.0), recipe=SimpleNamespace(epochs=4),
+        settings=SimpleNamespace(overshoot=overshoot, budget_ms=20.0),
+        recipe=SimpleNamespace(epochs=4),
         meter=SimpleNamespace(over=lambda found, budget_ms: found.latency_ms / budget_ms),
         clock=SimpleNamespace(left_s=lambda: left_s, limit_s=540.0),
         study=SimpleNamespace(user_attrs={"winner_epochs": decided or {}}),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(("left_s", "first"), [(80.0, 2), (400.0, 1), (None, 1)])

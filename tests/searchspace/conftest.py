@@ -21,8 +21,12 @@ def trained() -> Trained:
         network = build(spec, generator=generator)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
-                for tensor, low in ((module.weight, 0.5), (module.bias, -0.5), (module.running_mean, -0.5),
-                                    (module.running_var, 0.5)):  # fmt: skip
+                for tensor, low in (
+                    (module.weight, 0.5),
+                    (module.bias, -0.5),
+                    (module.running_mean, -0.5),
+                    (module.running_var, 0.5),
+                ):
                     tensor.data.uniform_(low, low + 1, generator=generator)
         return network.eval()
 

@@ -29,20 +29,32 @@ from searchspace.nn.layers import (
 from searchspace.spec import NetworkSpec, Stage
 
 LAYERS = (
-    ConvBNAct, SqueezeExcite, Add, Concat, Slice, ChannelShuffle, nn.MaxPool2d, nn.AvgPool2d, GlobalPool, nn.Linear,
-)  # fmt: skip
+    ConvBNAct,
+    SqueezeExcite,
+    Add,
+    Concat,
+    Slice,
+    ChannelShuffle,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    GlobalPool,
+    nn.Linear,
+)
 SMALL = NetworkSpec(
     "small",
     16,
     (
         Stage("stem", (ConvBN(out_channels=8, kernel=3, stride=2),)),
-        Stage("body", (
-            SeparableConv(out_channels=8, skip=True),
-            MBConv(expand_channels=16, out_channels=12, kernel=5, stride=2, squeeze_channels=2),
-        )),
+        Stage(
+            "body",
+            (
+                SeparableConv(out_channels=8, skip=True),
+                MBConv(expand_channels=16, out_channels=12, kernel=5, stride=2, squeeze_channels=2),
+            ),
+        ),
         Stage("classifier", (Classifier(classes=5),)),
     ),
-)  # fmt: skip
+)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -96,16 +96,19 @@ def test_mistakes_are_one_line_and_write_nothing(
         (("--from", "timm"), "required: --network"),
     ):
         assert said in refused(capsys, file, *argv, "--out", out)
-    assert "--out must not replace a file that is read" in refused(capsys, file, *NETWORK, "--from", "timm", "--out",
-                                                                  file)  # fmt: skip
-    assert "--out must end in .safetensors, .pth, .pt" in refused(capsys, file, *NETWORK, "--from", "timm", "--out",
-                                                                  "weights.bin")  # fmt: skip
+    assert "--out must not replace a file that is read" in refused(
+        capsys, file, *NETWORK, "--from", "timm", "--out", file
+    )
+    assert "--out must end in .safetensors, .pth, .pt" in refused(
+        capsys, file, *NETWORK, "--from", "timm", "--out", "weights.bin"
+    )
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
 def test_either_both_files_are_written_or_none(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "net.json").mkdir()
-    error = refused(capsys, file, *NETWORK, "--from", "timm", "--out", tmp_path / "out.pt",
-                    "--spec-out", tmp_path / "net.json")  # fmt: skip
+    error = refused(
+        capsys, file, *NETWORK, "--from", "timm", "--out", tmp_path / "out.pt", "--spec-out", tmp_path / "net.json"
+    )
     assert f"cannot write {tmp_path / 'net.json'}: Is a directory; that path is a folder: choose another name" in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.json", file.name]

@@ -469,8 +469,14 @@ def test_shufflenet_v1_without_groups_has_a_width_for_every_stage() -> None:
     # Table 1 for 1 group: stages of 144, 288 and 576 channels, of which the first hand on the stage before (24).
     spec = get("shufflenet_v1", groups=1)
     widths = {name: count for name, count in channels_of(spec).items() if not name.endswith("reduce")}
-    assert widths == {"input": 3, "stem.0": 24, "stage2.0.expand": 120, "stage3.0.expand": 144, "stage4.0.expand": 288,
-                      "classifier.0.linear": 1000}  # fmt: skip
+    assert widths == {
+        "input": 3,
+        "stem.0": 24,
+        "stage2.0.expand": 120,
+        "stage3.0.expand": 144,
+        "stage4.0.expand": 288,
+        "classifier.0.linear": 1000,
+    }
     slim = narrow(spec, "stage3.0.expand", 100)
     assert [row.out_channels for row in slim.blocks if isinstance(row, ShuffleUnit)] == [144] * 4 + [244] * 8 + [
         532
@@ -510,8 +516,14 @@ def test_a_residual_sum_behind_a_concatenation_divides_its_projection() -> None:
         Fire(squeeze_channels=2, expand1x1_channels=3, expand3x3_channels=4),
         MBConv(expand_channels=9, out_channels=7, skip=True),
     )
-    assert channels_of(spec) == {"input": 3, "part.0.squeeze": 2, "part.0.expand1x1": 3, "part.0.expand3x3": 4,
-                                 "part.1.expand": 9, "part.2.linear": 4}  # fmt: skip
+    assert channels_of(spec) == {
+        "input": 3,
+        "part.0.squeeze": 2,
+        "part.0.expand1x1": 3,
+        "part.0.expand3x3": 4,
+        "part.1.expand": 9,
+        "part.2.linear": 4,
+    }
     assert narrow(spec, "part.0.expand3x3", 1).blocks[:2] == (
         Fire(squeeze_channels=2, expand1x1_channels=3, expand3x3_channels=1),
         MBConv(expand_channels=9, out_channels=4, skip=True),

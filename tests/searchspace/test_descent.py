@@ -22,9 +22,17 @@ from searchspace.spec import NetworkSpec
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 FAMILIES = (
-    "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mnasnet_a1", "shufflenet_v1", "shufflenet_v2",
-    "squeezenet1_1", "efficientnet_b0", "fbnet_c", "single_path_nas",
-)  # fmt: skip
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mnasnet_a1",
+    "shufflenet_v1",
+    "shufflenet_v2",
+    "squeezenet1_1",
+    "efficientnet_b0",
+    "fbnet_c",
+    "single_path_nas",
+)
 
 
 def small(name: str) -> NetworkSpec:

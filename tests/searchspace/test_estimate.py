@@ -15,9 +15,16 @@ from searchspace.mnasnet_space import mnasnet_space
 
 SPACE = mnasnet_space(classes=10)
 IDENTITY = Identity(
-    schema=SCHEMA, machine="abacus x2", runtime="beads", threads=2, dtype="float32", batch=1,
-    memory_format="channels_last", resolution=224, versions={},
-)  # fmt: skip
+    schema=SCHEMA,
+    machine="abacus x2",
+    runtime="beads",
+    threads=2,
+    dtype="float32",
+    batch=1,
+    memory_format="channels_last",
+    resolution=224,
+    versions={},
+)
 
 
 def true_ms(layer: Layer, noise: float = 0.0) -> float:
@@ -137,10 +144,7 @@ def test_the_same_estimated_kernel_twice_is_the_same_error_twice() -> None:
 
 def test_a_depthwise_kernel_of_one_channel_is_estimated_from_depthwise_ones() -> None:
     kernels = measured()
-    wide = next(
-        layer for layer in map(layer_of, kernels)
-        if layer.kernel == 5 and layer.groups == layer.in_shape[0]
-    )  # fmt: skip
+    wide = next(layer for layer in map(layer_of, kernels) if layer.kernel == 5 and layer.groups == layer.in_shape[0])
     one = wide._replace(in_shape=(1, *wide.in_shape[1:]), out_shape=(1, *wide.out_shape[1:]), groups=1)
     assert 0 < table(kernels).kernel_ms(one) < table(kernels).kernel_ms(wide)
 

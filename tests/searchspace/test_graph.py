@@ -11,14 +11,25 @@ SMALL = NetworkSpec(
     9,
     (
         Stage("stem", (ConvBN(out_channels=8, kernel=3, stride=2, activation="swish"),)),
-        Stage("body", (
-            MBConv(expand_channels=16, out_channels=8, kernel=5, activation="relu6", squeeze_channels=2,
-                   squeeze_activation="swish", gate="hard_sigmoid", skip=True),
-            SeparableConv(out_channels=4, stride=2, activation="relu", project_activation="h_swish"),
-        )),
+        Stage(
+            "body",
+            (
+                MBConv(
+                    expand_channels=16,
+                    out_channels=8,
+                    kernel=5,
+                    activation="relu6",
+                    squeeze_channels=2,
+                    squeeze_activation="swish",
+                    gate="hard_sigmoid",
+                    skip=True,
+                ),
+                SeparableConv(out_channels=4, stride=2, activation="relu", project_activation="h_swish"),
+            ),
+        ),
         Stage("classifier", (Classifier(classes=10),)),
     ),
-)  # fmt: skip
+)
 
 WITHOUT_WEIGHTS = {"add", "concat", "slice", "shuffle", "maxpool", "avgpool", "pool"}
 
@@ -87,14 +98,27 @@ def test_names_and_weights_differ_from_layer_to_layer(spec: NetworkSpec) -> None
 @given(...)
 def test_the_signature_is_the_layer_without_its_place(spec: NetworkSpec) -> None:
     renamed = NetworkSpec(
-        "other", spec.resolution, tuple(Stage(f"x_{s.name}", s.blocks) for s in spec.stages), spec.in_channels,
+        "other",
+        spec.resolution,
+        tuple(Stage(f"x_{s.name}", s.blocks) for s in spec.stages),
+        spec.in_channels,
         spec.conventions,
-    )  # fmt: skip
+    )
     for one, other in zip(lower(spec).layers, lower(renamed).layers, strict=True):
         assert one.name != other.name
         assert one.signature == other.signature
         moved = one._replace(name="n", weights="w", inputs=(5,), norm=not one.norm, start=7)
         assert moved.signature == one.signature
-        for field in ("op", "in_shape", "out_shape", "kernel", "stride", "groups", "activation", "padding",
-                      "squeeze_channels", "gate"):  # fmt: skip
+        for field in (
+            "op",
+            "in_shape",
+            "out_shape",
+            "kernel",
+            "stride",
+            "groups",
+            "activation",
+            "padding",
+            "squeeze_channels",
+            "gate",
+        ):
             assert one._replace(**{field: "changed"}).signature != one.signature

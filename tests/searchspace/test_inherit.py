@@ -18,8 +18,16 @@ from searchspace.unit_maps import unit_maps
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-RESIDUAL = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "mnasnet_a1", "mnasnet_b1", "efficientnet_b0",
-            "fbnet_c", "single_path_nas")  # fmt: skip
+RESIDUAL = (
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "mnasnet_a1",
+    "mnasnet_b1",
+    "efficientnet_b0",
+    "fbnet_c",
+    "single_path_nas",
+)
 IDENTICAL_IN_EVAL = ("mobilenet_v1",)  # no skip, but its ReLUs let an identity through
 # Families whose new blocks have no skip.
 INEXACT = ("squeezenet1_1", "shufflenet_v2")
@@ -47,9 +55,11 @@ def trained(spec: NetworkSpec, seed: int) -> Network:
 def grown(template: Template, depth: float, width: float, seed: int = 0) -> Inherited:
     small = trained(template.expand(), seed)
     return inherit(
-        small, template.expand(depth=depth), template.expand(depth=depth, width=width),
+        small,
+        template.expand(depth=depth),
+        template.expand(depth=depth, width=width),
         generator=torch.Generator().manual_seed(1),
-    )  # fmt: skip
+    )
 
 
 def table(name: str) -> Template:
@@ -77,9 +87,11 @@ def test_the_residual_families_inherit_exactly_from_their_papers_tables(name: st
     template = zoo.template(name).with_classes(5)
     small = template.expand(resolution=64)
     found = inherit(
-        trained(small, 3), template.expand(depth=depth, resolution=64),
-        template.expand(depth=depth, width=width, resolution=96), generator=torch.Generator().manual_seed(0),
-    )  # fmt: skip
+        trained(small, 3),
+        template.expand(depth=depth, resolution=64),
+        template.expand(depth=depth, width=width, resolution=96),
+        generator=torch.Generator().manual_seed(0),
+    )
     bare = [name for name in ("stage1",) if depth > 1 and not template.stages[1].rows[0].skip]  # MnasNet's first block
     assert [reason.split(":")[0] for reason in found.reasons] == [f"stage {name}" for name in bare]
     assert found.exact or bare
@@ -112,8 +124,9 @@ def test_channels_behind_concatenations_groups_and_shuffles_keep_their_places(na
 def test_new_channels_and_blocks_learn() -> None:
     template = mnasnet_space(classes=5, resolution=32).decode(KNOWN["mobilenet_v2"])
     small = trained(template.expand(), 0)
-    found = inherit(small, template.expand(depth=2), template.expand(depth=2, width=1.5),
-                    generator=torch.Generator().manual_seed(0))  # fmt: skip
+    found = inherit(
+        small, template.expand(depth=2), template.expand(depth=2, width=1.5), generator=torch.Generator().manual_seed(0)
+    )
     network = found.network.train()
     images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
@@ -128,8 +141,12 @@ def test_new_channels_and_blocks_learn() -> None:
 def test_a_network_that_shrinks_cannot_inherit() -> None:
     template = zoo.template("efficientnet_b0")
     with pytest.raises(InvalidArgument, match="only a network that grows can inherit"):
-        inherit(build(template.expand()), template.expand(depth=0.5), template.expand(depth=0.5),
-                generator=torch.Generator())  # fmt: skip
+        inherit(
+            build(template.expand()),
+            template.expand(depth=0.5),
+            template.expand(depth=0.5),
+            generator=torch.Generator(),
+        )
 
 
 def test_networks_of_other_layers_have_no_maps() -> None:

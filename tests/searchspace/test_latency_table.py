@@ -18,9 +18,16 @@ from searchspace.mnasnet_space import mnasnet_space
 from searchspace.spec import NetworkSpec
 
 IDENTITY = Identity(
-    schema=SCHEMA, machine="abacus x2", runtime="beads", threads=2, dtype="float32", batch=1,
-    memory_format="channels_last", resolution=64, versions={"beads": "1.0"},
-)  # fmt: skip
+    schema=SCHEMA,
+    machine="abacus x2",
+    runtime="beads",
+    threads=2,
+    dtype="float32",
+    batch=1,
+    memory_format="channels_last",
+    resolution=64,
+    versions={"beads": "1.0"},
+)
 
 
 def table_of(*specs: NetworkSpec) -> LatencyTable:
@@ -103,10 +110,16 @@ def test_a_damaged_table_is_refused_with_the_next_step(name: str, text: str) -> 
 
 def test_every_part_of_an_identity_changes_its_key() -> None:
     changed: list[Identity] = [
-        {**IDENTITY, "machine": "slide rule"}, {**IDENTITY, "runtime": "rope"}, {**IDENTITY, "threads": 1},
-        {**IDENTITY, "dtype": "bfloat16"}, {**IDENTITY, "batch": 2}, {**IDENTITY, "memory_format": "contiguous"},
-        {**IDENTITY, "resolution": 96}, {**IDENTITY, "versions": {"beads": "1.1"}}, {**IDENTITY, "schema": 1},
-    ]  # fmt: skip
+        {**IDENTITY, "machine": "slide rule"},
+        {**IDENTITY, "runtime": "rope"},
+        {**IDENTITY, "threads": 1},
+        {**IDENTITY, "dtype": "bfloat16"},
+        {**IDENTITY, "batch": 2},
+        {**IDENTITY, "memory_format": "contiguous"},
+        {**IDENTITY, "resolution": 96},
+        {**IDENTITY, "versions": {"beads": "1.1"}},
+        {**IDENTITY, "schema": 1},
+    ]
     assert len({identity_key(identity) for identity in (IDENTITY, *changed)}) == 10
 
 

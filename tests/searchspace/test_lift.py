@@ -64,11 +64,15 @@ def unequal_blocks(draw: st.DrawFn, in_channels: int) -> tuple[Block, int]:
         groups = draw(st.sampled_from([g for g in range(1, in_channels + 1) if in_channels % g == out % g == 0]))
         return ConvBN(out_channels=out, kernel=draw(KERNELS), stride=stride, groups=groups, activation=act), out
     shared = {
-        "out_channels": out, "kernel": draw(KERNELS), "stride": stride, "activation": act, "gate": gate,
+        "out_channels": out,
+        "kernel": draw(KERNELS),
+        "stride": stride,
+        "activation": act,
+        "gate": gate,
         "squeeze_channels": draw(st.integers(0, 2 * in_channels)),
         "squeeze_activation": draw(st.sampled_from(ACTIVATIONS)),
         "skip": stride == 1 and out == in_channels and draw(st.booleans()),
-    }  # fmt: skip
+    }
     if kind is SeparableConv:
         return SeparableConv(**shared, project_activation=draw(st.sampled_from(ACTIVATIONS))), out
     expand = draw(st.one_of(st.integers(1, 400), st.just(in_channels)))

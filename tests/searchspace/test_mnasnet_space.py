@@ -54,9 +54,15 @@ def test_the_space_has_the_choices_that_it_promises() -> None:
 
 @pytest.mark.parametrize(
     ("stage", "widths"),
-    [(2, (16, 24, 32)), (3, (32, 40, 48)), (4, (64, 80, 104)), (5, (72, 96, 112)), (6, (120, 160, 192)),
-     (7, (240, 320, 400))],
-)  # fmt: skip
+    [
+        (2, (16, 24, 32)),
+        (3, (32, 40, 48)),
+        (4, (64, 80, 104)),
+        (5, (72, 96, 112)),
+        (6, (120, 160, 192)),
+        (7, (240, 320, 400)),
+    ],
+)
 def test_stage_widths_are_those_that_the_module_names(stage: int, widths: tuple[int, ...]) -> None:
     found = [
         SPACE.decode(KNOWN["mobilenet_v2"] | {f"stage{stage}.width_mult": mult}).stages[stage].rows[0].width

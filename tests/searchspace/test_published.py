@@ -104,13 +104,27 @@ def test_weights_give_the_outputs_of_their_implementation_and_come_back_unchange
 def test_the_facts_cover_every_family_of_both_implementations() -> None:
     named = {(case["implementation"], case["network"]["name"]) for case in CASES}
     assert {name for implementation, name in named if implementation == "timm"} >= {
-        "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "mnasnet_b1", "mnasnet_a1",
-        "mnasnet_small", "efficientnet_b0", "fbnet_c", "single_path_nas",
-    }  # fmt: skip
+        "mobilenet_v1",
+        "mobilenet_v2",
+        "mobilenet_v3_large",
+        "mobilenet_v3_small",
+        "mnasnet_b1",
+        "mnasnet_a1",
+        "mnasnet_small",
+        "efficientnet_b0",
+        "fbnet_c",
+        "single_path_nas",
+    }
     assert {name for implementation, name in named if implementation == "torchvision"} >= {
-        "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "mnasnet_b1", "efficientnet_b0", "shufflenet_v2",
-        "squeezenet1_0", "squeezenet1_1",
-    }  # fmt: skip
+        "mobilenet_v2",
+        "mobilenet_v3_large",
+        "mobilenet_v3_small",
+        "mnasnet_b1",
+        "efficientnet_b0",
+        "shufflenet_v2",
+        "squeezenet1_0",
+        "squeezenet1_1",
+    }
 
 
 @pytest.mark.parametrize(
@@ -407,9 +421,10 @@ def test_an_entry_of_another_shape_is_named_with_both_shapes(fitting: State) -> 
 
 
 def test_another_number_of_classes_is_said() -> None:
-    _refused(filled(SPEC.with_classes(9), "torchvision"),
-             "fc.bias is 9, the network needs 5. Give the file's number of classes: spec.with_classes(9)"
-             )  # fmt: skip
+    _refused(
+        filled(SPEC.with_classes(9), "torchvision"),
+        "fc.bias is 9, the network needs 5. Give the file's number of classes: spec.with_classes(9)",
+    )
 
 
 def test_an_entry_left_over_is_named(fitting: State) -> None:

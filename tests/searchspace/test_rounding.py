@@ -15,13 +15,18 @@ WIDTHS = st.floats(0.01, 5000)
     ("width", "multiplier", "rounded"),
     [
         # MobileNetV2 1.4 (released): stem 48, last block 448, head 1792.
-        (32, 1.4, 48), (320, 1.4, 448), (1280, 1.4, 1792),
+        (32, 1.4, 48),
+        (320, 1.4, 448),
+        (1280, 1.4, 1792),
         # MobileNetV2 0.35: 11.2 goes up to 16, since 8 is more than 10 % below; 8.4 stays at 8.
-        (32, 0.35, 16), (24, 0.35, 8),
+        (32, 0.35, 16),
+        (24, 0.35, 8),
         # EfficientNet-B2: 26.4 -> 24, 352 -> 352; B7: 2.0.
-        (24, 1.1, 24), (320, 1.1, 352), (40, 2.0, 80),
+        (24, 1.1, 24),
+        (320, 1.1, 352),
+        (40, 2.0, 80),
     ],
-)  # fmt: skip
+)
 def test_widths_of_published_networks(width: int, multiplier: float, rounded: int) -> None:
     assert round_channels(width * multiplier) == rounded
 

@@ -110,11 +110,15 @@ def test_a_mistake_in_a_file_is_named_with_its_place(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "must be JSON"), (b"{", "must be JSON"), (b"[" * 100_000, "must be JSON"),
-        (b"\x80\x02K", "must be JSON text, got binary data"), (b"[]", "must be a JSON object, got list"),
-        (b"null", "must be a JSON object, got NoneType"), (b'{"schema": 1}', "lacks the field 'name'"),
+        (b"", "must be JSON"),
+        (b"{", "must be JSON"),
+        (b"[" * 100_000, "must be JSON"),
+        (b"\x80\x02K", "must be JSON text, got binary data"),
+        (b"[]", "must be a JSON object, got list"),
+        (b"null", "must be a JSON object, got NoneType"),
+        (b'{"schema": 1}', "lacks the field 'name'"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_holds_no_spec_is_named(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "spec.json"
     path.write_bytes(content)

@@ -20,14 +20,32 @@ SPACE = mnasnet_space()
 SMALL = SearchSpace(
     name="small",
     stages=(
-        StageChoices(name="a", base_width=16, stride=2, expand_ratio=(1, 3), kernel=(3,), se=(False, True),
-                     activation=("relu",), layers=(1, 2), width_mult=(1.0,)),
-        StageChoices(name="b", base_width=32, stride=1, expand_ratio=(3,), kernel=(3, 5), se=(False,),
-                     activation=("relu", "swish"), layers=(0, 1), width_mult=(0.75, 1.0)),
+        StageChoices(
+            name="a",
+            base_width=16,
+            stride=2,
+            expand_ratio=(1, 3),
+            kernel=(3,),
+            se=(False, True),
+            activation=("relu",),
+            layers=(1, 2),
+            width_mult=(1.0,),
+        ),
+        StageChoices(
+            name="b",
+            base_width=32,
+            stride=1,
+            expand_ratio=(3,),
+            kernel=(3, 5),
+            se=(False,),
+            activation=("relu", "swish"),
+            layers=(0, 1),
+            width_mult=(0.75, 1.0),
+        ),
     ),
     classes=4,
     resolution=32,
-)  # fmt: skip
+)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -81,8 +99,9 @@ def test_samples_draw_every_value_evenly() -> None:
 def test_what_an_absent_stage_would_have_been_changes_nothing(seed: int) -> None:
     rng = random.Random(seed)
     choices: Choices = {name: rng.choice(values) for name, values in SPACE.parameters().items()} | {"stage5.layers": 0}
-    other = choices | {f"stage5.{kind}": rng.choice(SPACE.parameters()[f"stage5.{kind}"])
-                       for kind in KINDS if kind != "layers"}  # fmt: skip
+    other = choices | {
+        f"stage5.{kind}": rng.choice(SPACE.parameters()[f"stage5.{kind}"]) for kind in KINDS if kind != "layers"
+    }
     assert SPACE.canonical(choices) == SPACE.canonical(other)
     assert SPACE.spec(choices).fingerprint() == SPACE.spec(other).fingerprint()
     assert not any(name.startswith("stage5.") and name != "stage5.layers" for name in SPACE.canonical(choices))
@@ -259,5 +278,12 @@ def test_a_space_as_json_types_tells_spaces_apart() -> None:
     assert SPACE.to_dict() != SPACE.with_choices({"stage3.kernel": (3,)}).to_dict()
     assert SPACE.to_dict()["stages"][2]["kernel"] == [3, 5, 7]
     assert SPACE.to_dict().keys() == {
-        "name", "stages", "stem_width", "head_width", "classes", "resolution", "se_ratio", "dropout_percent",
-    }  # fmt: skip
+        "name",
+        "stages",
+        "stem_width",
+        "head_width",
+        "classes",
+        "resolution",
+        "se_ratio",
+        "dropout_percent",
+    }

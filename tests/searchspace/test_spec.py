@@ -39,16 +39,48 @@ ROWS: dict[str, tuple[Block, dict[str, object]]] = {
         {"out_channels": 4, "kernel": 5, "stride": 4, "groups": 2, "activation": "relu"},
     ),
     "MBConv": (
-        MBConv(expand_channels=9, out_channels=8, kernel=5, stride=1, activation="swish", squeeze_channels=2,
-               squeeze_activation="swish", gate="hard_sigmoid", skip=True),
-        {"expand_channels": 10, "kernel": 3, "activation": "relu", "squeeze_channels": 3,
-         "squeeze_activation": "relu", "gate": "sigmoid", "skip": False},
+        MBConv(
+            expand_channels=9,
+            out_channels=8,
+            kernel=5,
+            stride=1,
+            activation="swish",
+            squeeze_channels=2,
+            squeeze_activation="swish",
+            gate="hard_sigmoid",
+            skip=True,
+        ),
+        {
+            "expand_channels": 10,
+            "kernel": 3,
+            "activation": "relu",
+            "squeeze_channels": 3,
+            "squeeze_activation": "relu",
+            "gate": "sigmoid",
+            "skip": False,
+        },
     ),
     "SeparableConv": (
-        SeparableConv(out_channels=16, kernel=5, stride=2, activation="swish", project_activation="relu",
-                      squeeze_channels=2, squeeze_activation="swish", gate="hard_sigmoid"),
-        {"out_channels": 8, "kernel": 3, "stride": 1, "activation": "relu", "project_activation": "identity",
-         "squeeze_channels": 3, "squeeze_activation": "relu", "gate": "sigmoid"},
+        SeparableConv(
+            out_channels=16,
+            kernel=5,
+            stride=2,
+            activation="swish",
+            project_activation="relu",
+            squeeze_channels=2,
+            squeeze_activation="swish",
+            gate="hard_sigmoid",
+        ),
+        {
+            "out_channels": 8,
+            "kernel": 3,
+            "stride": 1,
+            "activation": "relu",
+            "project_activation": "identity",
+            "squeeze_channels": 3,
+            "squeeze_activation": "relu",
+            "gate": "sigmoid",
+        },
     ),
     "Conv": (
         Conv(out_channels=8, kernel=3, stride=2, padding="valid", activation="swish"),
@@ -60,10 +92,18 @@ ROWS: dict[str, tuple[Block, dict[str, object]]] = {
         {"squeeze_channels": 3, "expand1x1_channels": 4, "expand3x3_channels": 5, "activation": "relu"},
     ),
     "ShuffleUnit": (
-        ShuffleUnit(bottleneck_channels=8, out_channels=24, groups=4, reduce_groups=2, kernel=5, stride=2,
-                    activation="swish"),
-        {"bottleneck_channels": 16, "out_channels": 16, "groups": 2, "reduce_groups": 4, "kernel": 3, "stride": 3,
-         "activation": "relu"},
+        ShuffleUnit(
+            bottleneck_channels=8, out_channels=24, groups=4, reduce_groups=2, kernel=5, stride=2, activation="swish"
+        ),
+        {
+            "bottleneck_channels": 16,
+            "out_channels": 16,
+            "groups": 2,
+            "reduce_groups": 4,
+            "kernel": 3,
+            "stride": 3,
+            "activation": "relu",
+        },
     ),
     "ShuffleUnitV2": (
         ShuffleUnitV2(mid_channels=6, out_channels=16, kernel=5, stride=2, activation="swish"),
@@ -77,7 +117,7 @@ ROWS: dict[str, tuple[Block, dict[str, object]]] = {
         ConvClassifier(classes=5, dropout_percent=20, activation="swish"),
         {"classes": 6, "dropout_percent": 0, "activation": "relu"},
     ),
-}  # fmt: skip
+}
 CHANGES = [(kind, field, value) for kind, (_, changes) in ROWS.items() for field, value in changes.items()]
 
 
@@ -109,10 +149,15 @@ def test_the_fingerprint_tells_order_resolution_classes_and_input_apart() -> Non
     first, second = ConvBN(out_channels=8), ConvBN(out_channels=8, kernel=3)
     spec = network(first, second)
     others = [
-        network(second, first), network(first), network(first, second, second), spec.with_resolution(33),
-        spec.with_classes(11), network(first, second, in_channels=7),
-        network(SeparableConv(out_channels=8)), network(MBConv(expand_channels=8, out_channels=8)),
-    ]  # fmt: skip
+        network(second, first),
+        network(first),
+        network(first, second, second),
+        spec.with_resolution(33),
+        spec.with_classes(11),
+        network(first, second, in_channels=7),
+        network(SeparableConv(out_channels=8)),
+        network(MBConv(expand_channels=8, out_channels=8)),
+    ]
     prints = {other.fingerprint() for other in others}
     assert len(prints) == len(others)
     assert spec.fingerprint() not in prints
@@ -217,7 +262,7 @@ SKIP = {"kernel": 3, "skip": True}
         (lambda: network(SeparableConv(out_channels=8, stride=2, **SKIP)), "body.0: a skip needs .* got stride 2"),
         (lambda: network(*[ConvBN(out_channels=8, stride=4)] * 3), "at least the total stride 64, got 32"),
     ],
-)  # fmt: skip
+)
 def test_a_row_that_breaks_a_rule_names_the_rule_and_the_value(make: object, said: str) -> None:
     with pytest.raises(InvalidSpec, match=said):
         make()

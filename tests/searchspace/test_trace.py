@@ -72,9 +72,14 @@ class Vgg(nn.Module):
         self.features = nn.Sequential(*parts)
         self.avgpool = nn.AdaptiveAvgPool2d((4, 4))
         self.classifier = nn.Sequential(
-            nn.Linear(160, 20), nn.ReLU(True), nn.Dropout(), nn.Linear(20, 12, bias=False), nn.BatchNorm1d(12),
-            nn.ReLU(), nn.Linear(12, 5),
-        )  # fmt: skip
+            nn.Linear(160, 20),
+            nn.ReLU(True),
+            nn.Dropout(),
+            nn.Linear(20, 12, bias=False),
+            nn.BatchNorm1d(12),
+            nn.ReLU(),
+            nn.Linear(12, 5),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.avgpool(self.features(x))
@@ -109,10 +114,13 @@ class Mobile(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU6(True),
-            Inverted(8, 16, 8, 1, linear=True), Inverted(8, 20, 12, 2, linear=False),
+            nn.Conv2d(3, 8, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU6(True),
+            Inverted(8, 16, 8, 1, linear=True),
+            Inverted(8, 20, 12, 2, linear=False),
             Inverted(12, 24, 12, 1, linear=False),
-        )  # fmt: skip
+        )
         self.head = nn.Linear(12, 7)
 
     def forward(self, x: Tensor, features: bool = False) -> Tensor:
@@ -187,11 +195,14 @@ def test_parameters_and_macs_are_those_of_the_module(kind: type[nn.Module]) -> N
 def test_a_module_is_the_kernels_that_a_runtime_runs() -> None:
     layers = trace(Mobile(), resolution=PIXELS).graph.layers
     assert [(layer.name, layer.op, layer.activation) for layer in layers[:7]] == [
-        ("features.0", "conv", "relu6"), ("features.3.expand.0", "conv", "h_swish"),
-        ("features.3.depthwise.0", "conv", "swish"), ("features.3", "se", "relu"),
-        ("features.3.project.0", "conv", "identity"), ("add", "add", "identity"),
+        ("features.0", "conv", "relu6"),
+        ("features.3.expand.0", "conv", "h_swish"),
+        ("features.3.depthwise.0", "conv", "swish"),
+        ("features.3", "se", "relu"),
+        ("features.3.project.0", "conv", "identity"),
+        ("add", "add", "identity"),
         ("features.4.expand.0", "conv", "h_swish"),
-    ]  # fmt: skip
+    ]
     assert (layers[3].squeeze_channels, layers[3].gate) == (4, "sigmoid")
     assert [layer.op for layer in layers[-2:]] == ["pool", "linear"]
 
@@ -210,10 +221,12 @@ def test_a_built_network_is_traced_to_its_lowered_graph_and_its_groups(spec: Net
     groups = coupling(spec)
     carried = {place.layer for group in groups for place in group.carriers}
     # A row says whether its convolution is depthwise; a module's is where it could be.
-    assume(not any(
-        layer.op == "conv" and layer.groups == layer.in_shape[0] == layer.out_shape[0] and index not in carried
-        for index, layer in enumerate(expected.layers)
-    ))  # fmt: skip
+    assume(
+        not any(
+            layer.op == "conv" and layer.groups == layer.in_shape[0] == layer.out_shape[0] and index not in carried
+            for index, layer in enumerate(expected.layers)
+        )
+    )
     for found, group in zip(traced.groups(), groups, strict=True):
         assert found[5:] == group[5:]
         assert set(found.counts) <= set(group.counts)
@@ -265,8 +278,9 @@ def test_channels_that_nothing_reads_can_be_cut_out_of_every_group(kind: type[nn
     rng, network = random.Random(1), trace(filled(kind), resolution=PIXELS)
     free = [group.name for group in network.groups() if not group.fixed]
     assert [group.fixed for group in network.groups() if group.fixed] == [
-        "it holds the network's input", "it holds the network's classes",
-    ]  # fmt: skip
+        "it holds the network's input",
+        "it holds the network's classes",
+    ]
     for name in free:
         (group,) = (group for group in network.groups() if group.name == name)
         keep = some_units(group, rng)
@@ -294,9 +308,7 @@ def test_a_residual_stage_is_one_group_and_a_grouped_convolution_goes_in_steps()
     groups = {group.name: group for group in trace(ResNet(), resolution=PIXELS).groups()}
     stage = groups["stem.0"]
     layers = trace(ResNet(), resolution=PIXELS).graph.layers
-    assert [layers[place.layer].name for place in stage.makers] == [
-        "stem.0", "blocks.0.conv2", "blocks.1.conv2",
-    ]  # fmt: skip
+    assert [layers[place.layer].name for place in stage.makers] == ["stem.0", "blocks.0.conv2", "blocks.1.conv2"]
     groups = {group.name: group for group in trace(Dense(), resolution=PIXELS).groups()}
     assert groups["one"].counts == range(6, 12, 6)
     assert groups["grouped.0"].counts == range(3, 12, 3)
@@ -324,14 +336,23 @@ class Odd(nn.Module):
     ("forward", "group", "reason"),
     [
         (lambda m, x: m.last(m.more(m.more(m.conv(x)))), "conv", "more is used more than once"),
-        (lambda m, x: m.last(torch.cat([(y := m.more(m.conv(x)))[:, 2:], y[:, :2]], 1)), "more",
-         "getitem takes its channels by position"),
-        (lambda m, x: m.last(torch.cat([(y := m.more(m.conv(x)).chunk(2, 1))[1], y[0]], 1)), "more",
-         "getitem takes its channels by position"),
-        (lambda m, x: m.last(m.more(m.conv(x)).mean((2, 3)).view(-1, 6, 1, 1)), "more",
-         "their number is written into the code at node view"),
+        (
+            lambda m, x: m.last(torch.cat([(y := m.more(m.conv(x)))[:, 2:], y[:, :2]], 1)),
+            "more",
+            "getitem takes its channels by position",
+        ),
+        (
+            lambda m, x: m.last(torch.cat([(y := m.more(m.conv(x)).chunk(2, 1))[1], y[0]], 1)),
+            "more",
+            "getitem takes its channels by position",
+        ),
+        (
+            lambda m, x: m.last(m.more(m.conv(x)).mean((2, 3)).view(-1, 6, 1, 1)),
+            "more",
+            "their number is written into the code at node view",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_group_that_the_code_holds_is_fixed_with_the_reason(
     forward: Callable[[Odd, Tensor], Tensor], group: str, reason: str
 ) -> None:

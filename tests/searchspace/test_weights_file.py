@@ -57,11 +57,14 @@ def test_files_that_are_neither_or_damaged_are_named(tmp_path: Path) -> None:
     save_file(TENSORS, tmp_path / "whole.safetensors")
     torch.save(TENSORS, tmp_path / "whole.pth")
     contents = {
-        "empty": b"", "text": b"weights, honestly", "json": b'{"a": 1}' * 9, "zip": b"PK\x03\x04" + bytes(60),
+        "empty": b"",
+        "text": b"weights, honestly",
+        "json": b'{"a": 1}' * 9,
+        "zip": b"PK\x03\x04" + bytes(60),
         "cut.safetensors": (tmp_path / "whole.safetensors").read_bytes()[:-5],
         "header.safetensors": (tmp_path / "whole.safetensors").read_bytes()[:20],
         "cut.pth": (tmp_path / "whole.pth").read_bytes()[:-200],
-    }  # fmt: skip
+    }
     for name, content in contents.items():
         path = tmp_path / name
         path.write_bytes(content)

@@ -23,9 +23,18 @@ MakeStudy = Callable[..., optuna.Study]
 REPOSITORY = Path(__file__).parents[2]
 CHOICES = {"stage2.kernel": 5, "stage10.se": True, "stage2.activation": "relu", "stage2.width_mult": 1.0, "mixed": 1}
 TRAINED = TrialRecord(
-    status=Status.TRAINED, choices=CHOICES, params=1000, macs=10**10, predicted_latency_ms=10.0, accuracy=0.5,
-    history=(0.25, 0.5), train_s=3.5, epochs=2, seed=0, reward=0.5,
-)  # fmt: skip
+    status=Status.TRAINED,
+    choices=CHOICES,
+    params=1000,
+    macs=10**10,
+    predicted_latency_ms=10.0,
+    accuracy=0.5,
+    history=(0.25, 0.5),
+    train_s=3.5,
+    epochs=2,
+    seed=0,
+    reward=0.5,
+)
 FAILED = TrialRecord(status=Status.FAILED, choices={"stage2.kernel": 3, "mixed": "x"}, error="NaN, at step 3")
 
 
@@ -37,9 +46,12 @@ def test_every_column_has_its_type_also_where_values_are_missing(make_study: Mak
     make_study("s", TRAINED, FAILED, replace(FAILED, status=Status.INTERRUPTED), TrialRecord())
     df = studies.load("s")
     choices = {
-        "mixed": "string", "stage2.activation": "category", "stage2.kernel": "Int64", "stage2.width_mult": "Float64",
+        "mixed": "string",
+        "stage2.activation": "category",
+        "stage2.kernel": "Int64",
+        "stage2.width_mult": "Float64",
         "stage10.se": "boolean",
-    }  # fmt: skip
+    }
     expected = {**dict(FIRST_COLUMNS), **choices, **dict(LAST_COLUMNS)}
     assert {name: str(dtype) for name, dtype in df.dtypes.items()} == expected
     assert list(df.columns) == list(expected)

@@ -19,9 +19,16 @@ SPACE = mnasnet_space(resolution=64, classes=10).with_choices(
     {"*.activation": ("relu",), "*.kernel": (3, 5), "*.se": (False,)}
 )
 IDENTITY = Identity(
-    schema=SCHEMA, machine="abacus x2", runtime="beads", threads=2, dtype="float32", batch=1,
-    memory_format="channels_last", resolution=64, versions={},
-)  # fmt: skip
+    schema=SCHEMA,
+    machine="abacus x2",
+    runtime="beads",
+    threads=2,
+    dtype="float32",
+    batch=1,
+    memory_format="channels_last",
+    resolution=64,
+    versions={},
+)
 
 
 class Device(Meter):

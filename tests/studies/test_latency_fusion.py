@@ -12,8 +12,15 @@ def test_every_pair_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         pytest.importorskip(package, reason="needs the extra: onnx")
     assert main(["--channels", "8", "--pixels", "14", "--threads", "1", "--seconds", "1"]) == 0
     out = capsys.readouterr().out
-    for pair in ("expand + depthwise", "depthwise + SE", "SE + project", "project + add", "expand + relu",
-                 "expand + h_swish", "expand + swish"):  # fmt: skip
+    for pair in (
+        "expand + depthwise",
+        "depthwise + SE",
+        "SE + project",
+        "project + add",
+        "expand + relu",
+        "expand + h_swish",
+        "expand + swish",
+    ):
         assert pair in out
     assert "of 7" in out
 
@@ -30,9 +37,12 @@ def test_two_that_take_as_long_as_one_are_one_kernel() -> None:
 
 @pytest.mark.parametrize(
     ("flags", "told"),
-    [(["--runtime", "eager"], "must run ONNX models"), (["--seconds", "0"], "--seconds above 0"),
-     (["--pixels", "0"], "at least 1")],
-)  # fmt: skip
+    [
+        (["--runtime", "eager"], "must run ONNX models"),
+        (["--seconds", "0"], "--seconds above 0"),
+        (["--pixels", "0"], "at least 1"),
+    ],
+)
 def test_what_cannot_be_timed_is_told(flags: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(flags) == 2
     assert told in capsys.readouterr().err

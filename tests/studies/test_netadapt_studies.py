@@ -55,8 +55,14 @@ def test_the_stage_is_compared_by_searches_that_differ_in_nothing_else(
             search_parser().parse_args(words[3:])
         with_stage = "1.15" in words
         winner = {"test_accuracy": 0.9 + 0.01 * with_stage, "validation_accuracy": 0.9, "measured_latency_ms": 18.0}
-        summary = {"winner": winner, "budget_ms": 20.0, "within_budget": True, "refined": {} if with_stage else None,
-                   "trials": {"trained": 7}, "spent_s": 540.0}  # fmt: skip
+        summary = {
+            "winner": winner,
+            "budget_ms": 20.0,
+            "within_budget": True,
+            "refined": {} if with_stage else None,
+            "trials": {"trained": 7},
+            "spent_s": 540.0,
+        }
         return subprocess.CompletedProcess(words, 0, json.dumps(summary), "")
 
     monkeypatch.setattr(subprocess, "run", run)
@@ -105,9 +111,19 @@ def test_accepted_cuts_are_timed_again(
     history = History(tmp_path / "one", keep_all=True)
     for number, spec in enumerate(specs):
         row = Tried(
-            move="channels", where="x", channels=8, name=f"step {number}", spec="", fingerprint=spec.fingerprint(),
-            params=1, macs=1, cost=1.0, screened=0.5, timing=timing(0.9), accepted=True,
-        )  # fmt: skip
+            move="channels",
+            where="x",
+            channels=8,
+            name=f"step {number}",
+            spec="",
+            fingerprint=spec.fingerprint(),
+            params=1,
+            macs=1,
+            cost=1.0,
+            screened=0.5,
+            timing=timing(0.9),
+            accepted=True,
+        )
         network = build(spec, generator=torch.Generator().manual_seed(0))
         tried = (row,) if number else ()
         history.commit(Iteration(number=number, spec=spec, cost=1.0, accuracy=0.5, target=1.0, tried=tried), network)

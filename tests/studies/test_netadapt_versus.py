@@ -26,15 +26,21 @@ from studies.benchmarks.netadapt_arms import Pair, Results, width_for
 from studies.benchmarks.netadapt_versus import fitted, parser, report
 
 SMALL = NetworkSpec(
-    "small", 32,
+    "small",
+    32,
     (
         Stage("stem", (ConvBN(out_channels=16, kernel=3, stride=2),)),
         Stage("stage1", (SeparableConv(out_channels=16, stride=2),)),
-        Stage("stage2", (MBConv(expand_channels=48, out_channels=24, stride=2, squeeze_channels=8),
-                         MBConv(expand_channels=64, out_channels=24, squeeze_channels=8, skip=True))),
+        Stage(
+            "stage2",
+            (
+                MBConv(expand_channels=48, out_channels=24, stride=2, squeeze_channels=8),
+                MBConv(expand_channels=64, out_channels=24, squeeze_channels=8, skip=True),
+            ),
+        ),
         Stage("classifier", (Classifier(classes=2),)),
     ),
-)  # fmt: skip
+)
 
 
 def images() -> Dataset:
@@ -50,11 +56,31 @@ def images() -> Dataset:
 
 def pair(folder: Path, *flags: str) -> Pair:
     (folder / "small.json").write_text(SMALL.to_json())
-    args = parser().parse_args([
-        "--json", str(folder / "out.json"), "--latency", "none", "--network", f"small={folder / 'small.json'}",
-        "--batch", "16", "--epochs", "2", "--fine", "1", "--short-steps", "2", "--shortlist", "1", "--step", "0.2",
-        "--images", "32", *flags,
-    ])  # fmt: skip
+    args = parser().parse_args(
+        [
+            "--json",
+            str(folder / "out.json"),
+            "--latency",
+            "none",
+            "--network",
+            f"small={folder / 'small.json'}",
+            "--batch",
+            "16",
+            "--epochs",
+            "2",
+            "--fine",
+            "1",
+            "--short-steps",
+            "2",
+            "--shortlist",
+            "1",
+            "--step",
+            "0.2",
+            "--images",
+            "32",
+            *flags,
+        ]
+    )
     results = Results(args.json, {})
     return Pair(args, "small", 0, images(), Costing("macs"), results, folder, float("inf"))
 

@@ -20,9 +20,15 @@ REPOSITORY = Path(__file__).parents[2]
 
 def trained(accuracy: float, latency_ms: float) -> TrialRecord:
     return TrialRecord(
-        status=Status.TRAINED, choices={"stage1.kernel": 3}, params=1_500_000, macs=10**8, accuracy=accuracy,
-        predicted_latency_ms=latency_ms, reward=accuracy, train_s=9.0,
-    )  # fmt: skip
+        status=Status.TRAINED,
+        choices={"stage1.kernel": 3},
+        params=1_500_000,
+        macs=10**8,
+        accuracy=accuracy,
+        predicted_latency_ms=latency_ms,
+        reward=accuracy,
+        train_s=9.0,
+    )
 
 
 @pytest.fixture

@@ -43,11 +43,16 @@ class Eager:
             gpu = torch.cuda.get_device_name() if self._device == "cuda" else "Apple GPU"
             where = f"{gpu} in {where}"
         return Identity(
-            schema=SCHEMA, machine=where, runtime=self._named("eager torch"), threads=self._threads,
-            dtype=str(self._dtype).removeprefix("torch."), batch=1, memory_format="channels_last",
+            schema=SCHEMA,
+            machine=where,
+            runtime=self._named("eager torch"),
+            threads=self._threads,
+            dtype=str(self._dtype).removeprefix("torch."),
+            batch=1,
+            memory_format="channels_last",
             resolution=resolution,
             versions={"torch": str(torch.__version__), "python": platform.python_version()},
-        )  # fmt: skip
+        )
 
     def network(self, spec: NetworkSpec) -> Timer:
         """A fresh network with random weights."""

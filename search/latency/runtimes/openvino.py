@@ -60,9 +60,12 @@ class OpenVino(OnnxModels):
 
     def _request(self, model: bytes, **more: bool) -> Any:
         setting = {
-            "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": self._threads,
-            "INFERENCE_PRECISION_HINT": _PRECISIONS[self._dtype], **more,
-        }  # fmt: skip
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": self._threads,
+            "INFERENCE_PRECISION_HINT": _PRECISIONS[self._dtype],
+            **more,
+        }
         return self._core.compile_model(self._core.read_model(model), "CPU", setting).create_infer_request()
 
 

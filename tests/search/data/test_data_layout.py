@@ -21,8 +21,10 @@ def test_class_folders_are_the_classes_in_the_order_of_their_names() -> None:
     listing = _arrange("dogs/1.jpg", "cats/2.PNG", "cats/deep/er/3.webp")
     assert listing.classes == ("cats", "dogs")
     assert _labels(listing) == {
-        "cats/2.PNG": (None, "cats"), "cats/deep/er/3.webp": (None, "cats"), "dogs/1.jpg": (None, "dogs")
-    }  # fmt: skip
+        "cats/2.PNG": (None, "cats"),
+        "cats/deep/er/3.webp": (None, "cats"),
+        "dogs/1.jpg": (None, "dogs"),
+    }
 
 
 @pytest.mark.parametrize("wrapper", ["photos", "photos/of/2026", "train", "test"])
@@ -55,9 +57,15 @@ def test_the_order_of_files_changes_nothing() -> None:
 
 def test_hidden_and_system_files_are_passed_over_silently() -> None:
     listing = _arrange(
-        "a/1.jpg", "b/1.jpg", "a/.DS_Store", "__MACOSX/a/._1.jpg", ".git/x/1.jpg", "b/._1.jpg", "b/Thumbs.db",
+        "a/1.jpg",
+        "b/1.jpg",
+        "a/.DS_Store",
+        "__MACOSX/a/._1.jpg",
+        ".git/x/1.jpg",
+        "b/._1.jpg",
+        "b/Thumbs.db",
         folders=(".git", "a", "b"),
-    )  # fmt: skip
+    )
     assert len(listing.items) == 2
     assert listing.notes == ()
 

@@ -93,9 +93,13 @@ def test_the_finer_of_two_label_columns_is_told(tmp_path: Path, encoded: Encoded
 def test_a_path_in_a_parquet_file_is_never_opened(tmp_path: Path, encoded: Encoded) -> None:
     (tmp_path / "secret.png").write_bytes(encoded(0))
     cells = [{"bytes": None, "path": str(tmp_path / "secret.png")}] * 6
-    pq.write_table(pa.table({"image": cells, "label": [0, 1] * 3}, schema=pa.schema(
-        {"image": pa.struct({"bytes": pa.binary(), "path": pa.string()}), "label": pa.int64()}
-    )), tmp_path / "x.parquet")  # fmt: skip
+    pq.write_table(
+        pa.table(
+            {"image": cells, "label": [0, 1] * 3},
+            schema=pa.schema({"image": pa.struct({"bytes": pa.binary(), "path": pa.string()}), "label": pa.int64()}),
+        ),
+        tmp_path / "x.parquet",
+    )
     with pytest.raises(InvalidData, match="the cell holds no image bytes"):
         load(str(tmp_path / "x.parquet"), resolution=8, cache_dir=tmp_path)
 
@@ -120,9 +124,10 @@ def test_a_truncated_or_damaged_parquet_file_is_an_error(tmp_path: Path, encoded
 
 def test_the_hubs_own_splits_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoded: Encoded) -> None:
     answer = datasets.DatasetDict(
-        train=_table(encoded, [0, 1] * 20, ("a", "b")), test=_table(encoded, [0, 1] * 5, ("a", "b"), first=100),
+        train=_table(encoded, [0, 1] * 20, ("a", "b")),
+        test=_table(encoded, [0, 1] * 5, ("a", "b"), first=100),
         extra=_table(encoded, [0, 1] * 5, ("a", "b"), first=200),
-    )  # fmt: skip
+    )
     calls = _hub(monkeypatch, answer)
     loaded = load("owner/name:small", resolution=8, cache_dir=tmp_path)
     assert calls == [("owner/name", "small")]

@@ -77,21 +77,41 @@ class Stub:
 
 
 PLAN = Plan(
-    costing=MACS, budgets=(0.0,), moves=MOVES, criterion="l2", by_ratio=False, step=0.1, decay=0.98, shortlist=2,
-    trains=True, images=100, screen_images=100, seed=0,
-)  # fmt: skip
+    costing=MACS,
+    budgets=(0.0,),
+    moves=MOVES,
+    criterion="l2",
+    by_ratio=False,
+    step=0.1,
+    decay=0.98,
+    shortlist=2,
+    trains=True,
+    images=100,
+    screen_images=100,
+    seed=0,
+)
 
 
 def refiner(
-    images: Dataset, folder: Path, budget: float, *, timer: PairedTimer | None = None, plan: Plan = PLAN,
+    images: Dataset,
+    folder: Path,
+    budget: float,
+    *,
+    timer: PairedTimer | None = None,
+    plan: Plan = PLAN,
     keep_all: bool = True,
-) -> Refiner:  # fmt: skip
+) -> Refiner:
     recipe = short_recipe(Recipe(batch_size=16), 2, 1000)
     return Refiner(
-        replace(plan, budgets=(budget,)), images, timer, History(folder, keep_all=keep_all),
+        replace(plan, budgets=(budget,)),
+        images,
+        timer,
+        History(folder, keep_all=keep_all),
         Serial(images, recipe, plan.images),
-        progress=lambda share, what: None, line=lambda text: None, kept=lambda iteration: None,
-    )  # fmt: skip
+        progress=lambda share, what: None,
+        line=lambda text: None,
+        kept=lambda iteration: None,
+    )
 
 
 def start() -> Network:
@@ -339,9 +359,13 @@ def test_the_most_accurate_is_taken_and_going_further_counts_at_the_price_so_far
     ],
 )
 def test_what_going_further_is_worth(
-    accuracies: tuple[float, float], spared: float, costs: tuple[float, float], taken: int, images: Dataset,
+    accuracies: tuple[float, float],
+    spared: float,
+    costs: tuple[float, float],
+    taken: int,
+    images: Dataset,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     """Of two offers, of which the second goes further and is a point less accurate."""
     whole = macs(tiny())
     job = refiner(images, tmp_path, 0.6 * whole)
@@ -420,9 +444,17 @@ def test_what_removals_lost_is_remembered_by_the_names_that_blocks_have_now(imag
     job._begin(start())
     zero = replace(job.history.iterations[0], accuracy=0.8)
     any_row = Tried(
-        move="block", where="", channels=None, name="", spec="", fingerprint="", params=0, macs=0, cost=1.0,
+        move="block",
+        where="",
+        channels=None,
+        name="",
+        spec="",
+        fingerprint="",
+        params=0,
+        macs=0,
+        cost=1.0,
         screened=0.1,
-    )  # fmt: skip
+    )
 
     def row(where: str, accuracy: float | None, *, accepted: bool = False) -> Tried:
         return replace(any_row, where=where, accuracy=accuracy, accepted=accepted)

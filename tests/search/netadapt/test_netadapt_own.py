@@ -52,9 +52,17 @@ def test_a_users_module_comes_down_to_the_budget_and_stays_as_it_was(images: Dat
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     cost = MACS.of(trace(module.eval(), resolution=32).graph)
     found = prune_module(
-        module, train=images.train, validation=images.validation, costing=MACS, budget=0.7 * cost, resolution=32,
-        step=0.15, shortlist=2, short_steps=2, validation_images=100,
-    )  # fmt: skip
+        module,
+        train=images.train,
+        validation=images.validation,
+        costing=MACS,
+        budget=0.7 * cost,
+        resolution=32,
+        step=0.15,
+        shortlist=2,
+        short_steps=2,
+        validation_images=100,
+    )
     after = MACS.of(trace(found.module, resolution=32).graph)
     assert 0.5 * cost < after <= 0.7 * cost
     assert after == pytest.approx(found.steps[-1].cost)
@@ -72,9 +80,13 @@ def test_a_table_of_a_runtime_that_cannot_run_the_module_is_refused_before_any_t
     table = LatencyTable(runtime("onnxruntime").identity(32), 1.0, kernels, Correction(1.0, 0.1, 0.03))
     with pytest.raises(InvalidArgument, match=r"measures networks that searchspace\.nn built, got a"):
         prune_module(
-            Own(), train=images.train, validation=images.validation, costing=Costing("ms", table), budget=0.1,
+            Own(),
+            train=images.train,
+            validation=images.validation,
+            costing=Costing("ms", table),
+            budget=0.1,
             resolution=32,
-        )  # fmt: skip
+        )
 
 
 class Slower:
@@ -92,9 +104,17 @@ def test_a_cut_that_was_refused_is_not_tried_again(images: Dataset) -> None:
     cost = MACS.of(trace(Own().eval(), resolution=32).graph)
     with pytest.raises(InfeasibleBudget, match=r"measures slower .* were tried"):
         prune_module(
-            Own(), train=images.train, validation=images.validation, costing=MACS, budget=0.98 * cost, resolution=32,
-            short_steps=0, validation_images=50, timer=cast("DeviceTimer", Slower()), line=said.append,
-        )  # fmt: skip
+            Own(),
+            train=images.train,
+            validation=images.validation,
+            costing=MACS,
+            budget=0.98 * cost,
+            resolution=32,
+            short_steps=0,
+            validation_images=50,
+            timer=cast("DeviceTimer", Slower()),
+            line=said.append,
+        )
     assert len(said) >= 2
     assert len(said) == len(set(said))
 
@@ -114,9 +134,16 @@ def test_a_cut_whose_training_diverges_is_not_taken_and_the_descent_goes_on(
     monkeypatch.setattr("search.netadapt.own.fit", diverges_first)
     cost = MACS.of(trace(Own().eval(), resolution=32).graph)
     found = prune_module(
-        Own(), train=images.train, validation=images.validation, costing=MACS, budget=0.9 * cost, resolution=32,
-        short_steps=2, shortlist=1, validation_images=50,
-    )  # fmt: skip
+        Own(),
+        train=images.train,
+        validation=images.validation,
+        costing=MACS,
+        budget=0.9 * cost,
+        resolution=32,
+        short_steps=2,
+        shortlist=1,
+        validation_images=50,
+    )
     assert found.steps[-1].cost <= 0.9 * cost
 
 
@@ -152,9 +179,17 @@ def test_by_a_table_of_this_machine_a_module_is_timed_and_ends_where_it_measures
     monkeypatch.setattr("search.netadapt.own.DeviceTimer", Device)
     budget, said = 0.9 * costing.of(graph), list[str]()
     found = prune_module(
-        Own(), train=images.train, validation=images.validation, costing=costing, budget=budget, resolution=32,
-        short_steps=0, shortlist=1, validation_images=50, line=said.append,
-    )  # fmt: skip
+        Own(),
+        train=images.train,
+        validation=images.validation,
+        costing=costing,
+        budget=budget,
+        resolution=32,
+        short_steps=0,
+        shortlist=1,
+        validation_images=50,
+        line=said.append,
+    )
     assert found.measured is not None
     assert found.measured.latency_ms <= budget
     assert any("a little over the budget" in text for text in said)

@@ -18,9 +18,16 @@ from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
 from searchspace.spec import NetworkSpec
 
 IDENTITY = Identity(
-    schema=SCHEMA, machine="abacus", runtime="eager torch", threads=2, dtype="float32", batch=1,
-    memory_format="channels_last", resolution=64, versions={},
-)  # fmt: skip
+    schema=SCHEMA,
+    machine="abacus",
+    runtime="eager torch",
+    threads=2,
+    dtype="float32",
+    batch=1,
+    memory_format="channels_last",
+    resolution=64,
+    versions={},
+)
 
 
 class Machine:

@@ -22,9 +22,16 @@ from searchspace.spec import NetworkSpec
 from searchspace.zoo.__main__ import main
 
 IDENTITY: Identity = {
-    "schema": SCHEMA, "machine": "a test", "runtime": "eager torch", "threads": 1, "dtype": "float32", "batch": 1,
-    "memory_format": "channels_last", "resolution": 224, "versions": {"torch": "2"},
-}  # fmt: skip
+    "schema": SCHEMA,
+    "machine": "a test",
+    "runtime": "eager torch",
+    "threads": 1,
+    "dtype": "float32",
+    "batch": 1,
+    "memory_format": "channels_last",
+    "resolution": 224,
+    "versions": {"torch": "2"},
+}
 
 
 def run(capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[int, str, str]:
@@ -100,8 +107,10 @@ def test_a_table_predicts_every_network_with_an_interval_and_says_what_it_estima
     found = table.predict(v3)
     assert found.latency_ms == pytest.approx(1 + 0.02 * len(lower(v3).layers))
     assert rows["mobilenet_v3_large"][6:9] == [
-        f"{found.latency_ms:.2f}", f"({found.low_ms:.2f}-{found.high_ms:.2f})", "0",
-    ]  # fmt: skip
+        f"{found.latency_ms:.2f}",
+        f"({found.low_ms:.2f}-{found.high_ms:.2f})",
+        "0",
+    ]
     by_name = {row["name"]: row for row in as_json(capsys, "--latency", str(path))["networks"]}
     lacking = []
     for name, row in by_name.items():
@@ -117,8 +126,10 @@ def test_a_table_predicts_every_network_with_an_interval_and_says_what_it_estima
             layers = len(lower(zoo.get(name)).layers)
             assert rows[name][8] == (f"~{len(one.estimated)}/{layers}" if one.estimated else "0")
     assert [name for name, row in rows.items() if row[8] == "0"] == [
-        "mobilenet_v3_large", "mnasnet_small", "efficientnet_b1",
-    ]  # fmt: skip
+        "mobilenet_v3_large",
+        "mnasnet_small",
+        "efficientnet_b1",
+    ]
     assert {"squeezenet1_1", "shufflenet_v1", "shufflenet_v2"} <= {*lacking}
     assert len(lacking) < 12
     assert f"-: {len(lacking)} networks have kinds of kernels that the table has none of; python -m search" in out
@@ -162,8 +173,21 @@ def test_a_network_is_described_and_shown_stage_by_stage(name: str, capsys: pyte
 
 
 def test_options_change_the_network_shown_and_the_command_that_keeps_it(capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["shufflenet_v1", "--groups", "8", "--width", "0.5", "--depth", "1.5", "--resolution", "160", "--classes",
-             "10", "--padding", "same"]  # fmt: skip
+    flags = [
+        "shufflenet_v1",
+        "--groups",
+        "8",
+        "--width",
+        "0.5",
+        "--depth",
+        "1.5",
+        "--resolution",
+        "160",
+        "--classes",
+        "10",
+        "--padding",
+        "same",
+    ]
     spec = zoo.get("shufflenet_v1", groups=8, width=0.5, depth=1.5, resolution=160, classes=10, padding="same")
     data = as_json(capsys, *flags)
     assert spec_from_json(json.dumps(data["spec"])) == spec

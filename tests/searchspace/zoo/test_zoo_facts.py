@@ -83,15 +83,20 @@ WIDTHS: tuple[tuple[str, str, dict[str, Any], list[int], int | None], ...] = (
     ("mobilenetv1_125", "mobilenet_v1", {"width": 1.25}, [40, 80, 160, 320, 640, 1280], None),
     ("mobilenetv2_035", "mobilenet_v2", {"width": 0.35}, [16, 8, 8, 16, 24, 32, 56, 112], 1280),
     ("mobilenetv2_140", "mobilenet_v2", {"width": 1.4}, [48, 24, 32, 48, 88, 136, 224, 448], 1792),
-    ("mobilenetv2_120d", "mobilenet_v2", {"width": 1.2, "depth": 1.4, "fixed_ends": True},
-     [32, 24, 32, 40, 80, 112, 192, 384], 1280),
+    (
+        "mobilenetv2_120d",
+        "mobilenet_v2",
+        {"width": 1.2, "depth": 1.4, "fixed_ends": True},
+        [32, 24, 32, 40, 80, 112, 192, 384],
+        1280,
+    ),
     ("mnasnet_050", "mnasnet_b1", {"width": 0.5}, [16, 8, 16, 24, 40, 48, 96, 160], 1280),
     ("semnasnet_140", "mnasnet_a1", {"width": 1.4}, [48, 24, 32, 56, 112, 160, 224, 448], 1280),
     ("mobilenetv3_large_075", "mobilenet_v3_large", {"width": 0.75}, [16, 16, 24, 32, 64, 88, 120], 720),
     ("mobilenetv3_small_050", "mobilenet_v3_small", {"width": 0.5}, [16, 8, 16, 24, 24, 48], 288),
     ("efficientnet_b3", "efficientnet_b3", {}, [40, 24, 32, 48, 96, 136, 232, 384], 1536),
     ("efficientnet_b7", "efficientnet_b7", {}, [64, 32, 48, 80, 160, 224, 384, 640], 2560),
-)  # fmt: skip
+)
 
 # timm's layers by stage.
 DEPTHS: tuple[tuple[str, str, dict[str, Any], list[int]], ...] = (
@@ -104,25 +109,33 @@ DEPTHS: tuple[tuple[str, str, dict[str, Any], list[int]], ...] = (
 
 # timm's expanded channels of MobileNetV3 where a width multiplier rounds them.
 EXPANDED: tuple[tuple[str, float, list[int]], ...] = (
-    ("mobilenet_v3_large", 0.75,
-     [64, 72, 72, 96, 96, 192, 160, 144, 144, 384, 528, 528, 720, 720]),
+    ("mobilenet_v3_large", 0.75, [64, 72, 72, 96, 96, 192, 160, 144, 144, 384, 528, 528, 720, 720]),
     ("mobilenet_v3_small", 0.5, [40, 56, 64, 144, 144, 72, 72, 144, 288, 288]),
-)  # fmt: skip
+)
 TORCHVISION_EXPANDED_LARGE_075 = [48, 56, 56, 88, 88, 184, 152, 136, 136, 360, 504, 504, 720, 720]
 
 
-@pytest.mark.parametrize(("implementation", "known_as", "resolution", "parameters", "multiply_adds", "name", "options"),
-                         EXACT, ids=[f"{row[0]} {row[1]}" for row in EXACT])  # fmt: skip
+@pytest.mark.parametrize(
+    ("implementation", "known_as", "resolution", "parameters", "multiply_adds", "name", "options"),
+    EXACT,
+    ids=[f"{row[0]} {row[1]}" for row in EXACT],
+)
 def test_a_network_has_the_parameters_and_macs_of_its_published_implementation(
-    implementation: str, known_as: str, resolution: int, parameters: int, multiply_adds: int, name: str,
+    implementation: str,
+    known_as: str,
+    resolution: int,
+    parameters: int,
+    multiply_adds: int,
+    name: str,
     options: dict[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     spec = zoo.get(name, **options)
     assert (spec.resolution, params(spec), macs(spec)) == (resolution, parameters, multiply_adds)
 
 
-@pytest.mark.parametrize(("known_as", "parameters", "mega_macs", "name", "options"), COUNTED,
-                         ids=[row[0] for row in COUNTED])  # fmt: skip
+@pytest.mark.parametrize(
+    ("known_as", "parameters", "mega_macs", "name", "options"), COUNTED, ids=[row[0] for row in COUNTED]
+)
 def test_widths_and_variants_have_the_parameters_and_macs_that_the_implementation_counts(
     known_as: str, parameters: int, mega_macs: float, name: str, options: dict[str, Any]
 ) -> None:
@@ -184,9 +197,16 @@ def expanded_channels(spec: NetworkSpec) -> list[int]:
 #                    width, resolution, millions of parameters and of MACs as Tables 6 and 7 print them
 @pytest.mark.parametrize(
     ("width", "resolution", "mega_params", "mega_macs"),
-    [(1.0, 224, 4.2, 569), (0.75, 224, 2.6, 325), (0.5, 224, 1.3, 149), (0.25, 224, 0.5, 41),
-     (1.0, 192, 4.2, 418), (1.0, 160, 4.2, 290), (1.0, 128, 4.2, 186)],
-)  # fmt: skip
+    [
+        (1.0, 224, 4.2, 569),
+        (0.75, 224, 2.6, 325),
+        (0.5, 224, 1.3, 149),
+        (0.25, 224, 0.5, 41),
+        (1.0, 192, 4.2, 418),
+        (1.0, 160, 4.2, 290),
+        (1.0, 128, 4.2, 186),
+    ],
+)
 def test_mobilenet_v1_agrees_with_its_papers_printed_digits(
     width: float, resolution: int, mega_params: float, mega_macs: int
 ) -> None:
@@ -238,8 +258,10 @@ def test_wide_shufflenet_v1_has_table_5s_complexity(width: float, mega_macs: int
     assert round(macs(zoo.get("shufflenet_v1", width=width, groups=3)) / 1e6) == mega_macs
 
 
-@pytest.mark.parametrize(("width", "channels"), [(0.5, [48, 96, 192]), (1.0, [116, 232, 464]),
-                                                 (1.5, [176, 352, 704]), (2.0, [244, 488, 976])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("width", "channels"),
+    [(0.5, [48, 96, 192]), (1.0, [116, 232, 464]), (1.5, [176, 352, 704]), (2.0, [244, 488, 976])],
+)
 def test_shufflenet_v2_has_table_5s_channels(width: float, channels: list[int]) -> None:
     stages, head = widths(zoo.get("shufflenet_v2", width=width))
     assert (stages[1:], head) == (channels, 2048 if width == 2 else 1024)
@@ -247,19 +269,36 @@ def test_shufflenet_v2_has_table_5s_channels(width: float, channels: list[int]) 
 
 #        name, options of zoo.get, ImageNet top-1 in percent as the paper prints it
 TOP1: tuple[tuple[str, dict[str, Any], float], ...] = (
-    ("mobilenet_v1", {}, 70.6), ("mobilenet_v1", {"width": 0.75}, 68.4), ("mobilenet_v1", {"width": 0.5}, 63.7),
-    ("mobilenet_v1", {"width": 0.25}, 50.6), ("mobilenet_v1", {"resolution": 192}, 69.1),
-    ("mobilenet_v1", {"resolution": 160}, 67.2), ("mobilenet_v1", {"resolution": 128}, 64.4),
-    ("mobilenet_v2", {}, 72.0), ("mobilenet_v2", {"width": 1.4}, 74.7),
-    ("mobilenet_v3_large", {}, 75.2), ("mobilenet_v3_large", {"width": 0.75}, 73.3), ("mobilenet_v3_small", {}, 67.4),
-    ("mnasnet_a1", {}, 75.2), ("mnasnet_b1", {}, 74.5),
-    ("shufflenet_v1", {"groups": 1}, 66.4), ("shufflenet_v1", {"groups": 2}, 67.3),
-    ("shufflenet_v1", {"groups": 3}, 67.4), ("shufflenet_v1", {"groups": 4}, 67.2),
-    ("shufflenet_v1", {"groups": 8}, 67.6), ("shufflenet_v2", {}, 69.4), ("squeezenet1_0", {}, 57.5),
-    ("efficientnet_b0", {}, 77.1), ("efficientnet_b1", {}, 79.1), ("efficientnet_b2", {}, 80.1),
-    ("efficientnet_b3", {}, 81.6), ("efficientnet_b4", {}, 82.9), ("efficientnet_b5", {}, 83.6),
-    ("efficientnet_b6", {}, 84.0), ("efficientnet_b7", {}, 84.3),
-)  # fmt: skip
+    ("mobilenet_v1", {}, 70.6),
+    ("mobilenet_v1", {"width": 0.75}, 68.4),
+    ("mobilenet_v1", {"width": 0.5}, 63.7),
+    ("mobilenet_v1", {"width": 0.25}, 50.6),
+    ("mobilenet_v1", {"resolution": 192}, 69.1),
+    ("mobilenet_v1", {"resolution": 160}, 67.2),
+    ("mobilenet_v1", {"resolution": 128}, 64.4),
+    ("mobilenet_v2", {}, 72.0),
+    ("mobilenet_v2", {"width": 1.4}, 74.7),
+    ("mobilenet_v3_large", {}, 75.2),
+    ("mobilenet_v3_large", {"width": 0.75}, 73.3),
+    ("mobilenet_v3_small", {}, 67.4),
+    ("mnasnet_a1", {}, 75.2),
+    ("mnasnet_b1", {}, 74.5),
+    ("shufflenet_v1", {"groups": 1}, 66.4),
+    ("shufflenet_v1", {"groups": 2}, 67.3),
+    ("shufflenet_v1", {"groups": 3}, 67.4),
+    ("shufflenet_v1", {"groups": 4}, 67.2),
+    ("shufflenet_v1", {"groups": 8}, 67.6),
+    ("shufflenet_v2", {}, 69.4),
+    ("squeezenet1_0", {}, 57.5),
+    ("efficientnet_b0", {}, 77.1),
+    ("efficientnet_b1", {}, 79.1),
+    ("efficientnet_b2", {}, 80.1),
+    ("efficientnet_b3", {}, 81.6),
+    ("efficientnet_b4", {}, 82.9),
+    ("efficientnet_b5", {}, 83.6),
+    ("efficientnet_b6", {}, 84.0),
+    ("efficientnet_b7", {}, 84.3),
+)
 
 
 @pytest.mark.parametrize(("name", "options", "top1"), TOP1, ids=[f"{name} {options}" for name, options, _ in TOP1])
@@ -317,5 +356,9 @@ def test_the_last_convolution_of_mobilenet_v2_follows_wider_multipliers_only() -
         return block.out_channels
 
     assert {width: last(width) for width in (0.35, 0.75, 1.0, 1.3, 1.4)} == {
-        0.35: 1280, 0.75: 1280, 1.0: 1280, 1.3: 1664, 1.4: 1792,
-    }  # fmt: skip
+        0.35: 1280,
+        0.75: 1280,
+        1.0: 1280,
+        1.3: 1664,
+        1.4: 1792,
+    }

@@ -54,8 +54,12 @@ def _trained(spec: NetworkSpec) -> Network:
     network = build(spec, generator=generator).eval()
     for part in network.modules():
         if isinstance(part, nn.BatchNorm2d):
-            for tensor, low, high in ((part.running_mean, -0.2, 0.2), (part.running_var, 0.5, 1.5),
-                                      (part.weight, 0.5, 1.5), (part.bias, -0.2, 0.2)):  # fmt: skip
+            for tensor, low, high in (
+                (part.running_mean, -0.2, 0.2),
+                (part.running_var, 0.5, 1.5),
+                (part.weight, 0.5, 1.5),
+                (part.bias, -0.2, 0.2),
+            ):
                 assert tensor is not None
                 tensor.data.uniform_(low, high, generator=generator)
         elif isinstance(part, nn.Linear):

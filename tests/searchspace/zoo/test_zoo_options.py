@@ -117,10 +117,15 @@ def test_every_group_of_shufflenet_v1_divides_its_channels_at_the_papers_widths(
 
 @pytest.mark.parametrize(
     ("name", "offered"),
-    [("mobilenet_v3", "mobilenet_v3_large or mobilenet_v3_small"), ("mobilenetv2", "mobilenet_v2"),
-     ("efficientnet-b9", "efficientnet_b"), ("shuflenet_v1", "shufflenet_v1"), ("mnasnet", "mnasnet_"),
-     ("SqueezeNet1_0", "squeezenet1_0")],
-)  # fmt: skip
+    [
+        ("mobilenet_v3", "mobilenet_v3_large or mobilenet_v3_small"),
+        ("mobilenetv2", "mobilenet_v2"),
+        ("efficientnet-b9", "efficientnet_b"),
+        ("shuflenet_v1", "shufflenet_v1"),
+        ("mnasnet", "mnasnet_"),
+        ("SqueezeNet1_0", "squeezenet1_0"),
+    ],
+)
 def test_an_unknown_name_is_refused_with_the_nearest_ones(name: str, offered: str) -> None:
     with pytest.raises(InvalidArgument, match=f"the zoo has no network '{name}'; did you mean .*{offered}"):
         zoo.get(name)

@@ -17,7 +17,7 @@ from scaling.task import BASES, TARGETS, Task, is_file, latencies_of, separate_f
 from searchspace.command import CommandParser, guarded, integer, number, show
 from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
-from searchspace.latency import LatencyTable
+from searchspace.latency.table import LatencyTable
 from searchspace.spec import NetworkSpec
 from searchspace.zoo import efficientnet
 

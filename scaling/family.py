@@ -14,7 +14,7 @@ from searchspace.command import show_progress
 from searchspace.cost import Costs, costs
 from searchspace.describe import short, table
 from searchspace.graph import Graph, lower
-from searchspace.latency import LatencyTable, Prediction
+from searchspace.latency.table import LatencyTable, Prediction
 from searchspace.serialize import spec_to_dict
 from searchspace.spec import NetworkSpec
 

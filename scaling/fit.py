@@ -19,11 +19,11 @@ from scaling.coefficients import RULES, Coefficients, exponents
 from scaling.growth import Cost, Grown, grow_to
 from search.console import Progress, TimeLeft
 from search.data import Dataset
-from search.train import Recipe, train
+from search.training.trainer import Recipe, train
 from searchspace.cost import costs
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
-from searchspace.latency import LatencyTable
+from searchspace.latency.table import LatencyTable
 from searchspace.nn import build
 from searchspace.template import Template
 from studies.schema import Status

@@ -15,7 +15,7 @@ from searchspace.describe import table
 from searchspace.errors import InvalidArgument
 from searchspace.files import check_writable, write_atomic
 from searchspace.graph import lower
-from searchspace.latency import LatencyTable
+from searchspace.latency.table import LatencyTable
 from searchspace.template import Template
 from searchspace.zoo import efficientnet
 
@@ -93,8 +93,8 @@ def fit(args: argparse.Namespace) -> dict[str, Any]:
     from scaling.fit import Fit, candidates
     from search.console import Progress, TimeLeft
     from search.data import load
-    from search.opened import opened_study
-    from search.train import Recipe
+    from search.session import opened_study
+    from search.training.trainer import Recipe
 
     clock = TimeLeft(None if args.minutes is None else 60 * args.minutes)
     with Progress(clock.left_s, quiet=args.json) as progress:

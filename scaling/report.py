@@ -11,7 +11,7 @@ from scaling.family import Priced, interval_text, latency_text
 from searchspace.blocks import HEADS
 from searchspace.cost import Costs
 from searchspace.describe import StageRow, ratio_text, short, stage_names, stage_rows, stage_table, table
-from searchspace.latency import LatencyTable
+from searchspace.latency.table import LatencyTable
 from searchspace.serialize import spec_to_dict
 from searchspace.spec import NetworkSpec
 from searchspace.template import Template

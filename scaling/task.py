@@ -14,11 +14,11 @@ from searchspace import zoo
 from searchspace.cost import macs, params
 from searchspace.errors import InvalidArgument, InvalidSpec, StorageError
 from searchspace.graph import lower
-from searchspace.latency import LatencyTable, read_table
-from searchspace.lift import lift
+from searchspace.latency.table import LatencyTable, read_table
 from searchspace.serialize import read_spec
 from searchspace.spec import NetworkSpec
 from searchspace.template import Template
+from searchspace.to_template import to_template
 from searchspace.zoo import efficientnet
 
 LARGEST_COUNT = 1_000_000
@@ -137,8 +137,8 @@ def base_template(network: Path) -> Template:
     """
     name = str(network)
     if is_file(network):
-        return lift(_read(network))
-    return lift(zoo.get(name)) if zoo.is_grown(name) else zoo.template(name)
+        return to_template(_read(network))
+    return to_template(zoo.get(name)) if zoo.is_grown(name) else zoo.template(name)
 
 
 def is_file(network: Path | None) -> bool:

@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 import torch
 
 from scaling.growth import Grown
-from search.augment import CENTRE, SCALE
 from search.console import Progress, TimeLeft
 from search.data import Dataset, load
 from search.settings import Settings
-from search.train import Recipe, evaluate, train, wilson_interval
+from search.training.augmentation import CENTRE, SCALE
+from search.training.trainer import Recipe, evaluate, train, wilson_interval
 from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
 from searchspace.nn import Network, build, load_weights, network_bytes, read_about, read_weights
-from searchspace.nn.inherit import Inherited, inherit
+from searchspace.nn.weights.grow import Inherited, inherit
 from searchspace.template import Template
 
 

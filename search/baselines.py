@@ -20,10 +20,10 @@ import torch
 
 from search.console import Progress, clock_text
 from search.latency import Measurement
+from search.loop import out_of_memory
 from search.meter import Meter
 from search.settings import Settings
-from search.study import out_of_memory
-from search.train import Recipe, TrainingDiverged, evaluate, train, wilson_interval
+from search.training.trainer import Recipe, TrainingDiverged, evaluate, train, wilson_interval
 from searchspace import zoo
 from searchspace.cost import costs
 from searchspace.errors import InvalidSpec, MissingLatency, StorageError

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from searchspace.cost import costs
 from searchspace.errors import InfeasibleBudget
 from searchspace.graph import Graph, lower
-from searchspace.space import Choices, SearchSpace
+from searchspace.spaces.space import Choices, SearchSpace
 from searchspace.spec import NetworkSpec
 
 

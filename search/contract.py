@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from searchspace.latency import LatencyTable
+from searchspace.latency.table import LatencyTable
 
 _TINY = 1e-12
 

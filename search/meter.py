@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from search.latency import Measurement, measure, measure_modules
 from search.latency.measure import Progress
 from search.latency.runtimes import is_here
-from searchspace.latency import LatencyTable
+from searchspace.latency.table import LatencyTable
 from searchspace.spec import NetworkSpec
 
 if TYPE_CHECKING:

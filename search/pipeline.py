@@ -20,21 +20,21 @@ from search.console import Progress
 from search.contract import Contract
 from search.latency import table_for
 from search.latency.runtimes import is_here, runtime
+from search.loop import Clock, Search, make_pruner, make_sampler, measured_before, recover
 from search.meter import Meter
 from search.netadapt.costing import Costing
-from search.opened import given_table, sole_runner, stored_settings
+from search.session import given_table, sole_runner, stored_settings
 from search.settings import Settings, check_same
-from search.study import Clock, Search, make_pruner, make_sampler, measured_before, recover
-from search.train import Recipe
-from search.winner import Winner, crown, write_winner
+from search.training.trainer import Recipe
+from search.winner import Winner, select_winner, write_winner
 from searchspace import zoo
 from searchspace.cost import costs
 from searchspace.errors import InfeasibleBudget, InvalidChoice, InvalidData, PhinasError, StorageError
 from searchspace.files import write_atomic
 from searchspace.graph import lower
-from searchspace.latency import LatencyTable, describe, read_table
-from searchspace.mnasnet_space import KNOWN
-from searchspace.space import Choices, SearchSpace
+from searchspace.latency.table import LatencyTable, describe, read_table
+from searchspace.spaces.mnasnet import KNOWN
+from searchspace.spaces.space import Choices, SearchSpace
 from studies.frame import TRIALS_CSV, read_summary, write_trials_csv
 from studies.storage import DATABASE, LOCK, SUMMARY, open_storage, set_aside
 from studies.storage import folder as study_folder
@@ -193,7 +193,7 @@ def _search(settings: Settings, study: optuna.Study, clock: Clock, progress: Pro
     search = _prepare(settings, study, clock, progress, dataset, space, table, recipe)
     progress.left_s = search.left_s
     search.run()
-    winner, module = crown(search, folder)
+    winner, module = select_winner(search, folder)
     write_winner(winner, module, folder, classes=dataset.classes, pixels=dataset.resolution, seed=settings.seed)
     summary = summarise(search, winner, dataset, folder)
     write_atomic(folder / SUMMARY, json.dumps(summary, indent=1))

@@ -11,7 +11,7 @@ from search.settings import DEFAULT_MINUTES, SAMPLERS, Settings
 from searchspace import zoo
 from searchspace.command import CommandParser, integer, number, show
 from searchspace.errors import InvalidArgument, PhinasError
-from searchspace.latency import read_table
+from searchspace.latency.table import read_table
 
 _DESCRIPTION = """\
 Find the most accurate network that runs within a latency budget on this machine.

@@ -10,9 +10,9 @@ from search.latency.kernels import placed_blocks
 from search.latency.runtimes import check_kernels, names
 from search.reward import by_name
 from searchspace.errors import InvalidArgument, InvalidTable, MissingLatency, StudyMismatch
-from searchspace.latency import LatencyTable
-from searchspace.mnasnet_space import mnasnet_space, space_from_toml
-from searchspace.space import SearchSpace
+from searchspace.latency.table import LatencyTable
+from searchspace.spaces.mnasnet import mnasnet_space, space_from_toml
+from searchspace.spaces.space import SearchSpace
 
 DEFAULT_MINUTES = 9.0
 DEFAULT_RESOLUTION = 224

@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 import optuna
 import torch
 
-from search.augment import CENTRE, SCALE
 from search.console import clock_text
 from search.latency import Measurement
+from search.loop import LONGER, Search, record_measured
 from search.netadapt.settings import pruning_time_s
-from search.study import LONGER, Search, record_measured
-from search.train import evaluate, train, wilson_interval
+from search.training.augmentation import CENTRE, SCALE
+from search.training.trainer import evaluate, train, wilson_interval
 from searchspace.errors import InfeasibleBudget
 from searchspace.files import write_atomic
 from searchspace.graph import lower
-from searchspace.latency import LatencyTable
+from searchspace.latency.table import LatencyTable
 from searchspace.nn import Network, build, network_bytes
 from searchspace.spec import NetworkSpec
 
@@ -146,7 +146,7 @@ class _Plan(NamedTuple):
     last: int
 
 
-class _Crowned(NamedTuple):
+class _Selected(NamedTuple):
     """A trained network that is within the budget, or the best that there is; `test` is None until it was made.
     `table` is what predicts it: after pruning, with those kernels of its channels that were measured for it."""
 
@@ -161,7 +161,7 @@ class _Crowned(NamedTuple):
     table: LatencyTable
 
 
-def crown(search: Search, folder: Path) -> tuple[Winner, Network]:
+def select_winner(search: Search, folder: Path) -> tuple[Winner, Network]:
     """Choose the winner, train it longer, prune it to the budget if it is over it, measure it, test it once.
 
     If pruning cannot bring it there, or the trained module measures over the budget, the next finalist is taken; where
@@ -205,7 +205,7 @@ def crown(search: Search, folder: Path) -> tuple[Winner, Network]:
 
 def _first_within(
     search: Search, folder: Path, finalists: list[Finalist], rejected: list[dict[str, Any]]
-) -> _Crowned | None:
+) -> _Selected | None:
     """The first finalist that is within the budget once it is trained, and pruned where it has to be, or is found to
     have to be after all. Without pruning the last one is taken as it is."""
     budget_ms = search.settings.budget_ms
@@ -233,7 +233,7 @@ def _first_within(
     return None
 
 
-def _slightly_over(search: Search, found: _Crowned, plan: _Plan) -> bool:
+def _slightly_over(search: Search, found: _Selected, plan: _Plan) -> bool:
     """Whether a network that was not to be pruned is over the budget by what pruning may bring down: two measurements
     differ by some percent, and another finalist would have to be trained in what time is left (here 4 epochs and 91 %,
     not 12 and 97 %)."""
@@ -265,19 +265,19 @@ def _tested(search: Search, module: Network) -> tuple[float, float, float, int]:
     return (accuracy, *wilson_interval(accuracy, len(test)), len(test))
 
 
-def _trained(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan: _Plan) -> _Crowned:
+def _trained(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan: _Plan) -> _Selected:
     """The trial's network trained for all the time that is left."""
     spec = spec_of(trial)
     module, validation_accuracy, epochs = train_longer(search, trial, folder, plan.first)
     search.progress.update(1.0, "measuring the winner")
     (measured,) = search.meter.modules([module], [spec])
-    return _Crowned(trial, spec, module, measured, validation_accuracy, None, epochs, None, search.meter.table)
+    return _Selected(trial, spec, module, measured, validation_accuracy, None, epochs, None, search.meter.table)
 
 
-def _pruned(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan: _Plan) -> _Crowned | None:
+def _pruned(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan: _Plan) -> _Selected | None:
     """The trial's network trained for a part of that time, pruned to the budget and trained on; None where pruning
     cannot bring it there."""
-    from search.netadapt.stage import refine_winner
+    from search.netadapt.last_stage import refine_winner
 
     module, _, _ = train_longer(search, trial, folder, plan.first)
     search.study.set_user_attr("spent_s", search.clock.elapsed_s())
@@ -301,7 +301,7 @@ def _pruned(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan:
         search.progress.line(str(error))
         return None
     test = (result["test_accuracy"], result["test_low"], result["test_high"], result["test_images"])
-    return _Crowned(
+    return _Selected(
         trial,
         network.spec,
         network,

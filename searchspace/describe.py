@@ -17,9 +17,9 @@ from searchspace.blocks import (
 )
 from searchspace.cost import costs
 from searchspace.graph import lower
-from searchspace.lift import lift
 from searchspace.spec import NetworkSpec
 from searchspace.template import MBConvRow, Row
+from searchspace.to_template import to_template
 
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -65,7 +65,7 @@ def stage_rows(spec: NetworkSpec) -> list[StageRow]:
     blocks = iter(zip(spec.blocks, per_block, strict=True))
     return [
         _stage_row(stage.name, row, list(islice(blocks, row.repeats)))
-        for stage in lift(spec).stages
+        for stage in to_template(spec).stages
         for row in stage.rows
     ]
 

@@ -30,7 +30,7 @@ from searchspace.blocks import (
     ShuffleUnitV2,
     out_channels,
 )
-from searchspace.mnasnet_space import mnasnet_space
+from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spec import Conventions, NetworkSpec, Stage
 
 # Two workers share the cores, and torch is imported by tests only: one thread each, for what they start too.

@@ -23,7 +23,7 @@ COMMANDS = (
     "searchspace.zoo",
     "studies",
 )
-# The aim is 0.3 s on a quiet machine (python -m studies.benchmarks.core_speed measures it); a busy one gets more.
+# The aim is 0.3 s on a quiet machine (python -m tests.benchmarks.core_speed measures it); a busy one gets more.
 LONGEST_HELP_S = 1.0
 
 _HELP = """
@@ -62,7 +62,7 @@ def test_searchspace_outside_nn_imports_no_torch_optuna_pandas_or_numpy() -> Non
         for module in pkgutil.walk_packages(searchspace.__path__, "searchspace.")
         if not module.name.startswith("searchspace.nn")
     ]
-    assert {"searchspace.graph", "searchspace.mnasnet_space", "searchspace.zoo.efficientnet"} <= set(names)
+    assert {"searchspace.graph", "searchspace.spaces.mnasnet", "searchspace.zoo.efficientnet"} <= set(names)
     imported = run(_IMPORT, names, HEAVY)
     assert imported == [[name, []] for name in names]
 

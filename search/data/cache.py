@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data.listing import Part
-from search.data.signatures import digest_of
+from search.data.readers.listing import Part
+from search.data.readers.signatures import digest_of
 from searchspace.errors import StorageError
 from searchspace.files import atomic_path, storage_error, write_atomic
 

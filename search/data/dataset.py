@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data.cache import Record, UnusableCache, cache_folder, read
-from search.data.listing import PARTS, Part
 from search.data.prepare import DigitsTask, ImageTask, Progress, Request, Task
-from search.data.signatures import digest_of
+from search.data.readers.listing import PARTS, Part
+from search.data.readers.signatures import digest_of
 from searchspace.errors import InvalidArgument, StorageError
 
 _VERSION = 1  # of decoding and splitting: a change there makes every cache anew
@@ -101,7 +101,7 @@ def load(
 def _task(source: str | None) -> Task:
     if source is None or source == "digits":
         return DigitsTask()
-    from search.data.sources import open_source
+    from search.data.readers.sources import open_source
 
     return ImageTask(open_source(source))
 

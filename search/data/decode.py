@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data.listing import Item, one_line
+from search.data.readers.listing import Item, one_line
 
 if TYPE_CHECKING:
     from PIL import Image

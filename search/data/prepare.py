@@ -9,8 +9,8 @@ from typing import Protocol
 
 from search.data.cache import PixelFile, Record, new_pixels, write_record
 from search.data.decode import content_digest, decode_all, has_image_header
-from search.data.listing import PARTS, Item, Part, Source, printable, some
-from search.data.signatures import digest_of
+from search.data.readers.listing import PARTS, Item, Part, Source, printable, some
+from search.data.readers.signatures import digest_of
 from search.data.splits import Splits, split
 from searchspace.errors import InvalidData
 

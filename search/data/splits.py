@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from search.data.listing import PARTS, Item, Part, printable, some
+from search.data.readers.listing import PARTS, Item, Part, printable, some
 from searchspace.errors import InvalidData
 
 # Of the images that have no split yet. Where some splits are given, the missing ones are carved from train.

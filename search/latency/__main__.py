@@ -15,15 +15,15 @@ from search.settings import DEFAULT_RESOLUTION
 from searchspace.command import show, show_progress
 from searchspace.errors import InvalidTable, PhinasError
 from searchspace.files import check_writable, write_atomic
-from searchspace.latency import AS_THEY_ARE, read_table
+from searchspace.latency.table import AS_THEY_ARE, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from search.latency.interleave import Runtime
     from search.latency.measure import Measurement
-    from searchspace.latency import Identity, LatencyTable, Prediction
-    from searchspace.space import SearchSpace
+    from searchspace.latency.table import Identity, LatencyTable, Prediction
+    from searchspace.spaces.space import SearchSpace
     from searchspace.spec import NetworkSpec
 
 WORST = 3
@@ -197,7 +197,7 @@ def _lacks(networks: "Sequence[NetworkSpec]", table: "LatencyTable | None") -> b
 
 def _space(args: argparse.Namespace, resolution: int) -> "SearchSpace":
     """The space that the flags describe, at --resolution or else `resolution` pixels."""
-    from searchspace.mnasnet_space import mnasnet_space, space_from_toml
+    from searchspace.spaces.mnasnet import mnasnet_space, space_from_toml
 
     resolution = args.resolution or resolution
     if args.space is not None:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from search.latency.build import shallow
 from search.latency.fit import fit, informative
-from search.latency.pace import Pace
+from search.latency.time_base import TimeBase
 from searchspace.errors import InvalidArgument, MissingLatency
 from searchspace.graph import Signature, lower
-from searchspace.latency import Identity, LatencyTable
-from searchspace.space import SearchSpace
+from searchspace.latency.table import Identity, LatencyTable
+from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec
 
 FEWEST = 4
@@ -59,7 +59,12 @@ def _kernels(table: LatencyTable, specs: Sequence[NetworkSpec]) -> dict[Signatur
 
 
 def adapt(
-    table: LatencyTable, specs: Sequence[NetworkSpec], measured_ms: Sequence[float], *, identity: Identity, pace: Pace
+    table: LatencyTable,
+    specs: Sequence[NetworkSpec],
+    measured_ms: Sequence[float],
+    *,
+    identity: Identity,
+    pace: TimeBase,
 ) -> LatencyTable:
     """The table of the device `identity`, on which `specs` take `measured_ms`, stated at `pace`.
 

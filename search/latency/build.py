@@ -13,18 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from search.latency.anchors import Beside, anchors, moments, settled, together
 from search.latency.cache import Cache, Note, Unfinished, default_dir
 from search.latency.groups import Subject, Timers, groups, layers_of, turns_of
 from search.latency.interleave import Interleaver, Runtime, Timer
 from search.latency.kernels import PlacedBlock, bags, blocks_of, cover, placed_blocks, signatures
-from search.latency.pace import BUSY, Pace, pace_of
+from search.latency.probe_networks import Beside, anchors, moments, settled, together
 from search.latency.reference import REFERENCE
 from search.latency.robust import Weighted, quantile, weighted_median
 from search.latency.runtimes import runtime as named_runtime
+from search.latency.time_base import BUSY, TimeBase, time_base_of
 from searchspace.graph import Signature
-from searchspace.latency import Identity, LatencyTable
-from searchspace.space import SearchSpace
+from searchspace.latency.table import Identity, LatencyTable
+from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec
 
 ROUNDS = 10  # of a search, which measures its finalists anyway
@@ -266,7 +266,7 @@ def _add(
     unfinished: Unfinished,
 ) -> LatencyTable:
     """The table with the measured kernels added; a new one with the fit to whole networks."""
-    pace = pace_of(table) if table else _pace(cache, subjects, parts, unfinished)
+    pace = time_base_of(table) if table else _pace(cache, subjects, parts, unfinished)
     found: dict[int, list[float]] = {}
     for part in parts:
         found |= dict.fromkeys(part.places, moments(part.beside(unfinished), pace))
@@ -292,7 +292,7 @@ def _add(
     return LatencyTable(identity, pace.reference_ms, *fitted, pace.drift, anchors=pace.anchors)
 
 
-def _pace(cache: Cache, subjects: Sequence[Subject], parts: Sequence[_Part], unfinished: Unfinished) -> Pace:
+def _pace(cache: Cache, subjects: Sequence[Subject], parts: Sequence[_Part], unfinished: Unfinished) -> TimeBase:
     """The quiet speed by all readings, the drift by those of networks: loose blocks have less of it."""
     readings = unfinished.readings
     in_turn = [[readings[place] for place in part.places] for part in parts]

@@ -8,13 +8,13 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-from search.latency.anchors import Beside, median_ms
 from search.latency.interleave import Reading
-from search.latency.pace import USUAL, Pace, drift_of
+from search.latency.probe_networks import Beside, median_ms
 from search.latency.robust import quantile
+from search.latency.time_base import USUAL, TimeBase, drift_of
 from searchspace.errors import InvalidArgument, InvalidTable, StorageError
 from searchspace.files import read_json, write_atomic
-from searchspace.latency import MOST_DRIFT, Identity, LatencyTable, identity_key
+from searchspace.latency.table import MOST_DRIFT, Identity, LatencyTable, identity_key
 
 QUIET_SHARE = 0.1
 # Of the quiet speed that tables are stated at, from which on a faster one takes its place. Builds find speeds 4 to 20 %
@@ -66,11 +66,12 @@ class Cache:
         groups: Sequence[Sequence[Sequence[Reading]]],
         whole: Sequence[Sequence[Sequence[Reading]]] | None = None,
         anchors: Beside | None = None,
-    ) -> Pace:
+    ) -> TimeBase:
         """The reference's quiet speed: that of the device's first build (the fastest tenth of the reference's times),
         so that tables built at different moments mean the same by a millisecond, unless the machine proves to be
         faster than 1 / FASTER of it; and the drift as the readings of `whole` networks (default: all) and earlier ones
-        (see search.latency.pace.drift_of) tell it. What `anchors` usually take is what they took here first, at this
+        (see search.latency.time_base.drift_of) tell it. What `anchors` usually take is what they took here first, at
+        this
         resolution and such a speed.
         """
         around = [reading.reference_ns for group in groups for readings in group for reading in readings]
@@ -85,7 +86,7 @@ class Cache:
         elif before:
             quiet, kept = before.reference_ms, self._anchors()
         known = before.drift if before and before.drift else USUAL
-        pace = Pace(quiet, drift_of(groups if whole is None else whole, known))
+        pace = TimeBase(quiet, drift_of(groups if whole is None else whole, known))
         pixels = str(self._identity["resolution"])
         usual = self._usual(kept.get(pixels, {}), median_ms(anchors or {}, pace))
         content = {
@@ -109,7 +110,7 @@ class Cache:
         )
         return kept | now
 
-    def stored_pace(self) -> Pace | None:
+    def stored_pace(self) -> TimeBase | None:
         """What this device's latest build, of whatever resolution, was stated at, and what anchors took at this one;
         None if there was none yet."""
         if not self.reference_path.exists():
@@ -117,7 +118,7 @@ class Cache:
         try:
             data = read_json(self.reference_path)
             anchors = self._anchors().get(str(self._identity["resolution"]), {})
-            stored = Pace(float(data["reference_ms"]), float(data.get("drift", 0.0)), anchors)
+            stored = TimeBase(float(data["reference_ms"]), float(data.get("drift", 0.0)), anchors)
             if stored.reference_ms > 0 and abs(stored.drift) <= MOST_DRIFT:
                 return stored
             reason = f"it says {data}"

@@ -8,15 +8,15 @@ from typing import NamedTuple
 from search.latency.interleave import Interleaver, Runtime
 from search.latency.kernels import blocks_of
 from search.latency.measure import Measurement, Progress, measure
-from search.latency.pace import pace_of
 from search.latency.reference import REFERENCE
 from search.latency.robust import quantile, weighted_median
 from search.latency.runtimes import runtime_of
+from search.latency.time_base import time_base_of
 from searchspace.cost import costs
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
-from searchspace.latency import LatencyTable, Prediction
-from searchspace.space import SearchSpace
+from searchspace.latency.table import LatencyTable, Prediction
+from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec
 
 
@@ -118,7 +118,7 @@ def blame(
         interleaver.warm([timer])
         readings = [interleaver.round([timer])[0] for _ in range(rounds)]
     places = [layer.signature for block in blocks for layer in block.layers]
-    stated = [(pace_of(table).ms(one), one.weight) for one in readings]
+    stated = [(time_base_of(table).ms(one), one.weight) for one in readings]
     measured = {
         signature: weighted_median([(parts[place], weight) for parts, weight in stated])
         for place, signature in enumerate(places)

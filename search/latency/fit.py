@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from searchspace.estimate import coarse_group_of, group_of
 from searchspace.graph import Graph, Layer, Signature, lower
-from searchspace.latency import Correction, Loose
+from searchspace.latency.estimate import coarse_group_of, group_of
+from searchspace.latency.table import Correction, Loose
 from searchspace.spec import NetworkSpec
 
 PRIORS = (0.01, 0.03, 0.1, 0.3, 1.0)  # how far a factor may be from the common one, a share of it

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from search.latency.kernels import PlacedBlock
 from search.latency.robust import weight_of
-from searchspace.latency import Identity
+from searchspace.latency.table import Identity
 from searchspace.spec import NetworkSpec
 
 if TYPE_CHECKING:

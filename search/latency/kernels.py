@@ -9,7 +9,7 @@ from typing import NamedTuple
 from searchspace.blocks import HEADS, Block, Classifier
 from searchspace.cost import layer_params_macs
 from searchspace.graph import Layer, Signature, lower
-from searchspace.space import KINDS, SearchSpace, StageChoices
+from searchspace.spaces.space import KINDS, SearchSpace, StageChoices
 from searchspace.spec import NetworkSpec, Stage
 from searchspace.template import StageTemplate, Template
 

@@ -10,17 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from search.latency.anchors import Beside, anchors, moments, settled, together
 from search.latency.cache import Cache, Note, default_dir
 from search.latency.groups import Timers, groups, turns_of
 from search.latency.interleave import Interleaver, Reading, Runtime, Timer
-from search.latency.pace import BUSY, USUAL, Pace, drift_of, pace_of
+from search.latency.probe_networks import Beside, anchors, moments, settled, together
 from search.latency.reference import REFERENCE, RESOLUTION
 from search.latency.robust import median_interval, quantile, weighted_median
 from search.latency.runtimes import runtime as named_runtime
 from search.latency.runtimes import runtime_of
+from search.latency.time_base import BUSY, USUAL, TimeBase, drift_of, time_base_of
 from searchspace.errors import InvalidArgument, InvalidTable
-from searchspace.latency import LatencyTable, describe
+from searchspace.latency.table import LatencyTable, describe
 from searchspace.spec import NetworkSpec
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def measure(
     runtime = runtime or runtime_of(table.identity)
     _check_device(runtime, table)
     beside = anchors(table.identity["resolution"], table.anchors)
-    return _stated(_readings(_fresh(specs, runtime), specs, beside, runtime, seconds, progress), pace_of(table))
+    return _stated(_readings(_fresh(specs, runtime), specs, beside, runtime, seconds, progress), time_base_of(table))
 
 
 def measure_modules(
@@ -99,9 +99,9 @@ def measure_modules(
         raise InvalidArgument(f"each module needs its spec, got {len(modules)} modules and {len(specs)} specs")
     runtime = runtime_of(table.identity)
     _check_device(runtime, table)
-    makers = [partial(runtime.module, module, spec) for module, spec in zip(modules, specs, strict=True)]
+    producers = [partial(runtime.module, module, spec) for module, spec in zip(modules, specs, strict=True)]
     beside = anchors(table.identity["resolution"], table.anchors)
-    return _stated(_readings(makers, specs, beside, runtime, seconds, progress), pace_of(table))
+    return _stated(_readings(producers, specs, beside, runtime, seconds, progress), time_base_of(table))
 
 
 def measure_here(
@@ -113,7 +113,7 @@ def measure_here(
     runtime: Runtime | None = None,
     note: Note = lambda _: None,
     rounds: int = ROUNDS,
-) -> tuple[list[Measurement], Pace]:
+) -> tuple[list[Measurement], TimeBase]:
     """Measure without a table: (one measurement a network, what they are stated at).
 
     The quiet speed is that of this device's builds, so that measured and predicted ms mean the same, and so is what
@@ -150,7 +150,7 @@ class _Timed(NamedTuple):
     beside: Beside
 
 
-def _stated(timed: Sequence[_Timed], pace: Pace) -> list[Measurement]:
+def _stated(timed: Sequence[_Timed], pace: TimeBase) -> list[Measurement]:
     return [_measurement(own, settled(own, moments(beside, pace)), pace) for own, beside in timed]
 
 
@@ -164,7 +164,7 @@ def _check_device(runtime: Runtime, table: LatencyTable) -> None:
 
 
 def _readings(
-    makers: Sequence[Callable[[], Timer]],
+    producers: Sequence[Callable[[], Timer]],
     specs: Sequence[NetworkSpec],
     beside: Sequence[NetworkSpec],
     runtime: Runtime,
@@ -181,7 +181,7 @@ def _readings(
     parts = groups(specs)
     around: list[dict[str, list[Reading]]] = [{spec.name: [] for spec in beside} for _ in parts]
     turns = turns_of([*zip(parts, around, strict=True)])
-    made, reference = Timers(specs, lambda index: makers[index]()), runtime.network(REFERENCE)
+    made, reference = Timers(specs, lambda index: producers[index]()), runtime.network(REFERENCE)
     always = [runtime.network(spec) for spec in beside]
     done, whole = 0, sum(len(group) for (group, _), _ in turns)
     for number, ((group, own_beside), asked) in enumerate(turns):
@@ -227,7 +227,7 @@ def _rounds(
     return readings
 
 
-def _measurement(readings: Sequence[Reading], stated: Sequence[Reading], pace: Pace) -> Measurement:
+def _measurement(readings: Sequence[Reading], stated: Sequence[Reading], pace: TimeBase) -> Measurement:
     values = [(pace.ms(reading)[0], reading.weight) for reading in stated]
     median = weighted_median(values)
     low, high = median_interval(values)

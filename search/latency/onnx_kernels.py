@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from search.latency.here import loose_block
 from search.latency.kernels import PlacedBlock
+from search.latency.machine import loose_block
 from searchspace.blocks import HEADS
 from searchspace.graph import Layer
 from searchspace.nn.onnx_model import OnnxGraph

@@ -16,13 +16,13 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from search.latency.here import machine, undisturbed
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
+from search.latency.machine import machine, undisturbed
 from search.latency.onnx_kernels import bag, kernel, kernel_feeds, noise
 from searchspace.errors import InvalidArgument
 from searchspace.graph import Layer, lower
-from searchspace.latency import SCHEMA, Identity
+from searchspace.latency.table import SCHEMA, Identity
 from searchspace.nn import Network, untrained
 from searchspace.nn.onnx_model import INPUT, to_onnx
 from searchspace.spec import NetworkSpec

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from search.latency.check import Check
-from searchspace.latency import LatencyTable
+from searchspace.latency.table import LatencyTable
 from studies.figure import save_figure
 
 

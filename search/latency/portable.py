@@ -18,17 +18,17 @@ from search.latency.adapt import FEWEST, adapt, check_networks, networks_to_meas
 from search.latency.build import Progress
 from search.latency.kernels import placed_blocks, rough_cost
 from search.latency.onnx_kernels import kernel
-from search.latency.pace import Pace
+from search.latency.time_base import TimeBase
 from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidArgument, InvalidTable
-from searchspace.estimate import kind_of, layer_of
 from searchspace.files import read_json, storage_error, write_atomic
 from searchspace.graph import Layer, Signature, lower
-from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable, read_kernel
+from searchspace.latency.estimate import kind_of, layer_of
+from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable, read_kernel
 from searchspace.nn import untrained
 from searchspace.nn.onnx_model import to_onnx
 from searchspace.serialize import spec_from_json, spec_to_dict
-from searchspace.space import SearchSpace
+from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec
 
 KERNELS = 500
@@ -219,7 +219,9 @@ def adapt_to(
     layers = {name: lower(spec).layers for name, spec in exported.specs.items()}
     _same_unit(folder / TIMES, layers, times, what="networks")
     measured = [times[name] for name in exported.specs]
-    return adapt(table, specs, measured, identity=exported.identity(device, runtime, threads, dtype), pace=Pace(1.0))
+    return adapt(
+        table, specs, measured, identity=exported.identity(device, runtime, threads, dtype), pace=TimeBase(1.0)
+    )
 
 
 def import_(folder: Path, *, device: str, runtime: str, threads: int, dtype: str = "float32") -> LatencyTable:
@@ -245,7 +247,7 @@ def import_(folder: Path, *, device: str, runtime: str, threads: int, dtype: str
                 f"{folder / TIMES}: {name} takes {ms:g} ms and its kernels {total:.3g} ms together: give all rows in "
                 "milliseconds"
             )
-    return adapt(table, list(specs.values()), measured, identity=identity, pace=Pace(1.0))
+    return adapt(table, list(specs.values()), measured, identity=identity, pace=TimeBase(1.0))
 
 
 def _times(path: Path, wanted: set[str], *, needed: set[str]) -> dict[str, float]:

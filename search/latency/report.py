@@ -10,7 +10,7 @@ from searchspace.cost import costs
 from searchspace.describe import short
 from searchspace.describe import table as columns
 from searchspace.graph import lower
-from searchspace.latency import Identity, LatencyTable, Prediction, describe
+from searchspace.latency.table import Identity, LatencyTable, Prediction, describe
 from searchspace.spec import NetworkSpec
 
 

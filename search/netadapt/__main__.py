@@ -10,8 +10,8 @@ from typing import Any
 from search.latency.runtimes import names
 from search.netadapt.proposals import MOVES
 from search.netadapt.settings import ALGORITHMS, Settings
+from searchspace.channels.steps import CRITERIA
 from searchspace.command import CommandParser, guarded, integer, number, show
-from searchspace.descent import CRITERIA
 from searchspace.errors import InfeasibleBudget, InvalidArgument
 from searchspace.files import check_writable
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from searchspace.channels.coupling import ChannelGroup
+from searchspace.channels.steps import narrowed_layers
 from searchspace.cost import costs, layer_params_macs
-from searchspace.coupling import ChannelGroup
-from searchspace.descent import narrowed_layers
 from searchspace.errors import InvalidArgument
 from searchspace.graph import Graph, Layer, Signature
-from searchspace.latency import LatencyTable
+from searchspace.latency.table import LatencyTable
 
 UNITS = ("ms", "macs", "params")
 CONFIDENCE = 0.95  # with which a network that is only predicted keeps a budget

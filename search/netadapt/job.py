@@ -12,25 +12,25 @@ from typing import Any
 import optuna
 import torch
 
-from search.augment import CENTRE, SCALE
 from search.console import Progress, TimeLeft
 from search.netadapt.costing import CONFIDENCE, Costing
-from search.netadapt.given import Given, read_given, table_of, timer_of
 from search.netadapt.history import History, Iteration
-from search.netadapt.refine import Plan, Refiner
+from search.netadapt.inputs import Given, read_given, table_of, timer_of
+from search.netadapt.pruner import Plan, Refiner
 from search.netadapt.screen import SCREEN_IMAGES
 from search.netadapt.settings import Settings, budget_text
+from search.netadapt.short_training import Serial, Tuner, Workers, short_recipe
 from search.netadapt.timing import PairedTimer, Replayed
 from search.netadapt.trials import add_trials
-from search.netadapt.tune import Serial, Tuner, Workers, short_recipe
-from search.opened import given_table, opened_study
-from search.train import Recipe, evaluate, train, wilson_interval
+from search.session import given_table, opened_study
+from search.training.augmentation import CENTRE, SCALE
+from search.training.trainer import Recipe, evaluate, train, wilson_interval
+from searchspace.channels.coupling import coupling, in_the_way
 from searchspace.cost import costs
-from searchspace.coupling import coupling, in_the_way
 from searchspace.errors import InfeasibleBudget, InvalidArgument
 from searchspace.files import read_json, write_atomic
 from searchspace.graph import lower
-from searchspace.latency import LatencyTable, read_table
+from searchspace.latency.table import LatencyTable, read_table
 from searchspace.nn import Network, network_bytes
 from searchspace.spec import NetworkSpec
 from studies.frame import write_trials_csv

@@ -5,8 +5,8 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from search.netadapt.costing import Costing
-from searchspace.coupling import ChannelGroup, accepted_counts, coupling, narrow
-from searchspace.descent import Scores, Step, cut, lighten, remove_block, smaller_kernels, without_se
+from searchspace.channels.coupling import ChannelGroup, accepted_counts, coupling, narrow
+from searchspace.channels.steps import Scores, Step, cut, lighten, remove_block, smaller_kernels, without_se
 from searchspace.errors import InvalidArgument, MissingLatency
 from searchspace.graph import Graph, lower
 from searchspace.spec import NetworkSpec

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from search.netadapt.history import Iteration
-from searchspace.descent import Step
+from searchspace.channels.steps import Step
 from searchspace.graph import Graph
 
 

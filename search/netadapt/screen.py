@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import torch
 
-from search.augment import normalise
 from search.data import Split
-from searchspace.descent import Step
+from search.training.augmentation import normalise
+from searchspace.channels.steps import Step
 from searchspace.graph import Graph, lower
 from searchspace.nn import Network
-from searchspace.nn.descend import Gates
 from searchspace.nn.execute import Branch, Weights, branch, folded_weights, forward, logits
+from searchspace.nn.weights.prune import Gates
 
 SCREEN_IMAGES = 1000  # that offers are looked at before any training
 FIRST_LOOK = 0.3  # of the images; the better half of the offers sees the others too

@@ -9,7 +9,7 @@ from typing import Any
 from search.latency.runtimes import check_kernels, names
 from search.netadapt.proposals import MOVES
 from search.settings import resolved_source
-from searchspace.descent import CRITERIA
+from searchspace.channels.steps import CRITERIA
 from searchspace.errors import InvalidArgument
 
 # The last stage of a search: a short way down, in little time.

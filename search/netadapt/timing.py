@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from search.latency.interleave import Interleaver, Reading, Timer
 from search.latency.measure import Measurement, measure, measure_modules
-from search.latency.pace import pace_of
 from search.latency.reference import REFERENCE
 from search.latency.robust import median_interval, weighted_median
 from search.latency.runtimes import runtime_of
-from searchspace.latency import LatencyTable
+from search.latency.time_base import time_base_of
+from searchspace.latency.table import LatencyTable
 from searchspace.spec import NetworkSpec
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class DeviceTimer:
     def __init__(self, table: LatencyTable, *, seed: int) -> None:
         self._table, self._seed = table, seed
         self._runtime = runtime_of(table.identity)
-        self._pace = pace_of(table)
+        self._pace = time_base_of(table)
         self._reference: Timer | None = None
         self._last: tuple[str, Timer] | None = None
 

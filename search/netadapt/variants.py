@@ -3,8 +3,8 @@ kernels."""
 
 import random
 
-from searchspace.coupling import coupling, narrow
-from searchspace.descent import lighten, smaller_kernels
+from searchspace.channels.coupling import coupling, narrow
+from searchspace.channels.steps import lighten, smaller_kernels
 from searchspace.errors import InvalidArgument
 from searchspace.spec import NetworkSpec
 

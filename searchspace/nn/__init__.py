@@ -2,15 +2,15 @@
 
 from searchspace.nn.build import Network, build, untrained
 from searchspace.nn.fold import fold_batch_norm
-from searchspace.nn.published import (
+from searchspace.nn.tracing.trace import TracedNetwork, trace
+from searchspace.nn.weights.files import network_bytes, read_about, read_weights, weights_bytes
+from searchspace.nn.weights.published import (
     load_published,
     load_weights,
     published_conventions,
     to_published,
     weights_classes,
 )
-from searchspace.nn.trace import TracedNetwork, trace
-from searchspace.nn.weights_file import network_bytes, read_about, read_weights, weights_bytes
 
 __all__ = [
     "Network",

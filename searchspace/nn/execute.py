@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from searchspace.descent import Step
+from searchspace.channels.steps import Step
 from searchspace.graph import NETWORK_INPUT, Graph, Layer, lower
 from searchspace.nn.build import Network
-from searchspace.nn.descend import Gates, Taken, taken_weight, takings
 from searchspace.nn.fold import fold_batch_norm
 from searchspace.nn.layers import ConvBNAct, SqueezeExcite
+from searchspace.nn.weights.prune import Gates, Taken, taken_weight, takings
 
 Weights = list[tuple[Tensor, ...]]  # by layer: weight and bias; of an SE block both of its layers'
 

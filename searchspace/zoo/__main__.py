@@ -8,7 +8,7 @@ from pathlib import Path
 from searchspace.command import CommandParser, integer, number, show
 from searchspace.errors import InvalidArgument, InvalidTable, PhinasError, StorageError
 from searchspace.files import write_atomic
-from searchspace.latency import LatencyTable
+from searchspace.latency.table import LatencyTable
 from searchspace.zoo.catalogue import entry, names
 from searchspace.zoo.report import list_dict, list_text, one_dict, one_text, price
 

@@ -9,8 +9,8 @@ from searchspace.cost import Costs, costs
 from searchspace.describe import short, stage_rows, stage_table, table
 from searchspace.errors import MissingLatency
 from searchspace.graph import Graph, lower
-from searchspace.latency import LatencyTable, Prediction
-from searchspace.latency import describe as describe_identity
+from searchspace.latency.table import LatencyTable, Prediction
+from searchspace.latency.table import describe as describe_identity
 from searchspace.serialize import spec_to_dict
 from searchspace.spec import NetworkSpec
 from searchspace.zoo.catalogue import describe, entry, get, published

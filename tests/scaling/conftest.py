@@ -7,7 +7,7 @@ import pytest
 from searchspace import zoo
 from searchspace.cost import layer_params_macs
 from searchspace.graph import Layer, lower
-from searchspace.latency import Correction, Identity, LatencyTable
+from searchspace.latency.table import Correction, Identity, LatencyTable
 
 IDENTITY = Identity(
     schema=2,

@@ -11,8 +11,8 @@ import pytest
 from scaling.compound import main
 from searchspace import zoo
 from searchspace.cost import macs, params
-from searchspace.mnasnet_space import KNOWN, mnasnet_space
 from searchspace.serialize import read_spec, spec_from_json
+from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
 from searchspace.zoo.efficientnet import B0, PRESETS, preset
 
 ROOT = Path(__file__).parents[2]

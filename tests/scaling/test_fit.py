@@ -17,8 +17,8 @@ from scaling.growth import Grown
 from searchspace import zoo
 from searchspace.cost import macs
 from searchspace.graph import lower
-from searchspace.latency import LatencyTable
-from searchspace.mnasnet_space import mnasnet_space
+from searchspace.latency.table import LatencyTable
+from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spec import NetworkSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")

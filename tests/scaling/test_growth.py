@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from scaling.coefficients import RULES, Coefficients
 from scaling.growth import BAND, by_dimension, grow, grow_to
 from searchspace import zoo
+from searchspace.channels.coupling import coupling, narrow
 from searchspace.cost import macs, params
-from searchspace.coupling import coupling, narrow
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
-from searchspace.latency import LatencyTable
-from searchspace.lift import lift
+from searchspace.latency.table import LatencyTable
 from searchspace.spec import NetworkSpec
 from searchspace.template import Template
+from searchspace.to_template import to_template
 
 BASES = ("efficientnet_b0", "mobilenet_v3_large", "mobilenet_v1", "mnasnet_a1", "shufflenet_v2", "squeezenet1_1")
 
@@ -157,7 +157,7 @@ def test_a_pruned_network_is_lifted_with_its_own_ratios_and_grows() -> None:
     spec = zoo.get("mobilenet_v2")
     group = next(group for group in coupling(spec) if not group.fixed and group.channels > 40)
     pruned = narrow(spec, group, group.channels - 7)
-    base = lift(pruned)
+    base = to_template(pruned)
     assert grow(base, phi=0, coefficients=Coefficients()).spec.fingerprint() == pruned.fingerprint()
     grown = grow(base, phi=1, coefficients=Coefficients()).spec
     assert macs(pruned) < macs(grown) < macs(grow(template("mobilenet_v2"), phi=1, coefficients=Coefficients()).spec)

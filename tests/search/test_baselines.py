@@ -16,7 +16,7 @@ from search.data import Dataset, Split
 from search.latency import Measurement
 from search.run import main
 from search.settings import Settings
-from search.train import Recipe, TrainingDiverged
+from search.training.trainer import Recipe, TrainingDiverged
 from searchspace import macs, zoo
 from searchspace.errors import InvalidSpec, StorageError
 from searchspace.spec import NetworkSpec

@@ -14,8 +14,8 @@ from search.contract import Contract, corrected
 from search.meter import Meter
 from search.netadapt.costing import Costing
 from searchspace.graph import lower
-from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
-from searchspace.mnasnet_space import mnasnet_space
+from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
+from searchspace.spaces.mnasnet import mnasnet_space
 
 IDENTITY = Identity(
     schema=SCHEMA,

@@ -26,18 +26,18 @@ from search.latency.measure import Measurement
 from search.latency.runtimes.eager import Eager
 from search.meter import Meter
 from search.netadapt.__main__ import main as netadapt
-from search.netadapt.stage import refine_winner
+from search.netadapt.last_stage import refine_winner
 from search.netadapt.timing import Timing
 from search.run import main
-from search.train import Outcome, Recipe, train
+from search.training.trainer import Outcome, Recipe, train
 from searchspace.cost import costs, macs
-from searchspace.estimate import layer_of
 from searchspace.export import main as export
 from searchspace.graph import lower
-from searchspace.latency import Correction, LatencyTable
-from searchspace.mnasnet_space import mnasnet_space, space_from_toml
+from searchspace.latency.estimate import layer_of
+from searchspace.latency.table import Correction, LatencyTable
 from searchspace.nn import Network, build
 from searchspace.serialize import read_spec
+from searchspace.spaces.mnasnet import mnasnet_space, space_from_toml
 from searchspace.spec import NetworkSpec
 
 SPACE = """\
@@ -186,7 +186,7 @@ def test_a_winner_above_the_budget_is_pruned_to_it(
         return [TableTimer(table, seed=0).alone(spec) for spec in specs]
 
     monkeypatch.setattr("search.meter.measure", measured)
-    monkeypatch.setattr("search.netadapt.stage.DeviceTimer", TableTimer)
+    monkeypatch.setattr("search.netadapt.last_stage.DeviceTimer", TableTimer)
     budget_ms = 0.97 * float(studies.load("done")["predicted_latency_ms"].min())
     asked = [*flags(place, "--trials", "2", "--study", "over", "--overshoot", "2")[2:], "--budget-ms", str(budget_ms)]
     assert main(asked) == 0
@@ -230,7 +230,7 @@ def test_a_winner_that_is_over_the_budget_only_once_it_is_trained_is_pruned_and_
 
     monkeypatch.setattr("search.meter.measure", lambda specs, **_: [within] * len(specs))
     monkeypatch.setattr("search.meter.measure_modules", trained)
-    monkeypatch.setattr("search.netadapt.stage.DeviceTimer", TableTimer)
+    monkeypatch.setattr("search.netadapt.last_stage.DeviceTimer", TableTimer)
     monkeypatch.setattr("search.winner.train", counted)
     asked = [*flags(place, "--trials", "2", "--study", "late", "--overshoot", "2")[2:], "--budget-ms", str(budget_ms)]
     assert main(asked) == 0
@@ -249,7 +249,7 @@ def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_o
     finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.data.digits.DEFAULT_COUNTS", {"train": 500, "validation": 600, "test": 300})
-    monkeypatch.setattr("search.netadapt.stage.DeviceTimer", TableTimer)
+    monkeypatch.setattr("search.netadapt.last_stage.DeviceTimer", TableTimer)
     space = mnasnet_space(classes=10, resolution=64).with_choices({"*.kernel": (3,), "*.layers": (1,)})
     network = build(space.spec(space.corner("smallest")), generator=torch.Generator().manual_seed(0)).eval()
     table = table_for(space_from_toml(place / "space.toml", classes=10, resolution=64), networks=[network.spec])

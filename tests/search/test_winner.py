@@ -10,7 +10,7 @@ import pytest
 from search.latency import Measurement
 from search.meter import Meter
 from search.winner import Finalist, _first_within, _in_order, _plan, _plan_key
-from searchspace.latency import SCHEMA, Correction, Identity, LatencyTable
+from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
 
 IDENTITY = Identity(
     schema=SCHEMA,

@@ -48,7 +48,7 @@ def test_a_name_that_cannot_be_a_folder_is_refused_with_the_rule(name: str) -> N
         storage.folder(name)
 
 
-@pytest.mark.parametrize("name", ["benchmarks", "Benchmarks", "report", "frame"])
+@pytest.mark.parametrize("name", ["report", "frame"])
 def test_the_name_of_a_module_is_refused(name: str) -> None:
     with pytest.raises(InvalidArgument, match=f"{name}-1"):
         storage.folder(name)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from search.latency.interleave import Runtime
 from searchspace.errors import InvalidArgument, InvalidTable, PhinasError
-from searchspace.latency import Identity
+from searchspace.latency.table import Identity
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}  # --dtype: in a table's identity
 DEVICES = ("cpu", "cuda", "mps")

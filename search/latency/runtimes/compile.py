@@ -11,7 +11,7 @@ from search.latency.kernels import PlacedBlock
 from search.latency.runtimes import DEVICES, Known, check_kernels
 from search.latency.runtimes.eager import Eager
 from searchspace.errors import InvalidArgument
-from searchspace.latency import Identity
+from searchspace.latency.table import Identity
 
 _RECOMPILATIONS = 4096  # torch runs a ninth module of one class uncompiled where it is not told otherwise
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from search.latency.clock import clock_of
-from search.latency.here import loose_block, machine, undisturbed
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
+from search.latency.machine import loose_block, machine, undisturbed
 from search.latency.runtimes import DEVICES, Known
 from searchspace.errors import InvalidArgument
-from searchspace.latency import SCHEMA, Identity
+from searchspace.latency.table import SCHEMA, Identity
 from searchspace.nn import fold_batch_norm, untrained
 from searchspace.spec import NetworkSpec
 

@@ -1,0 +1,1 @@
+"""Where labelled images come from: folders, archives, tables, the Hugging Face hub."""

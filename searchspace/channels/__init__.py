@@ -1,0 +1,1 @@
+"""Which channel counts of a network move together, and steps that make a network smaller."""

@@ -1,0 +1,1 @@
+"""A user's own torch module as a network that has costs and channel groups."""

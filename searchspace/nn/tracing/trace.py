@@ -1,0 +1,183 @@
+"""`trace`: a user's own torch module as a network that has costs and channel groups, and whose channels can be cut."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from searchspace.channels.coupling import (
+    ChannelGroup,
+    Place,
+    Roles,
+    check_count,
+    graph_groups,
+    is_order_dependent,
+    named,
+)
+from searchspace.channels.steps import kept_maps, narrowed_layers
+from searchspace.errors import InvalidArgument, UnsupportedModule
+from searchspace.graph import Graph, Layer
+from searchspace.nn.tracing.graph import Parts, Reading, read_module
+from searchspace.nn.tracing.slices import keep_channels
+
+
+@dataclass(frozen=True, eq=False)
+class TracedNetwork:
+    """A user's module and what it is as a Graph.
+
+    module: the user's own, not a copy: train it in place. Only `cut` makes another.
+    graph: its layers at the resolution it was traced at, for `searchspace.cost` and latency tables.
+    """
+
+    module: nn.Module
+    graph: Graph
+    _reading: Reading = field(repr=False)
+    _roles: Roles = field(repr=False)
+    _groups: tuple[ChannelGroup, ...] = field(repr=False)
+
+    def groups(self) -> tuple[ChannelGroup, ...]:
+        """Which channels move together, as `searchspace.channels.coupling.coupling` says of a NetworkSpec; `widths`
+        are empty.
+
+        Fixed, beside the input and the classes: channels that a slice or a shuffle takes by position, that a module
+        used more than once makes or reads, or whose number is written into the code (`x.view(-1, 512)`).
+        """
+        return self._groups
+
+    def narrowed_graph(self, group: str, channels: int) -> Graph:
+        """The Graph with a group at `channels` channels, on paper.
+
+        Raises InvalidArgument for an unknown or fixed group, and for a count that is not in its `counts`.
+        """
+        found = named(self._groups, group)
+        check_count(found, channels)
+        changed = narrowed_layers(self.graph, found, channels)
+        return self.graph._replace(layers=tuple(changed.get(at, layer) for at, layer in enumerate(self.graph.layers)))
+
+    def modules_of(self, layer: int) -> tuple[str, ...]:
+        """Names of the modules whose weights a layer of the graph has: a convolution or linear layer, the two of a
+        squeeze-and-excite block, a batch norm; several of them in that order, or none."""
+        parts = self._reading.parts[layer]
+        return (*parts.weighted, parts.norm) if parts.norm else parts.weighted
+
+    def cut(self, group: str, keep: Sequence[int]) -> "TracedNetwork":
+        """A copy of the module with some units of a group only, traced anew; its graph is `narrowed_graph`'s.
+
+        `keep` are the units that stay, indices in `ChannelGroup.cells`; their order does not count. Outputs stay
+        as they are where nothing reads the others (their columns of weights are 0). Raises InvalidArgument as
+        `narrowed_graph` does, and for units that a grouped convolution could not keep (it needs equally many of each
+        of its groups).
+        """
+        found = named(self._groups, group)
+        units = set(keep)
+        channels = _check_units(self.graph, self._roles, found, units)
+        expected = self.narrowed_graph(group, channels)
+        kept = dict(kept_maps(self.graph, found, units))
+        module = copy.deepcopy(self.module)
+        for index, (layer, parts) in enumerate(zip(self.graph.layers, self._reading.parts, strict=True)):
+            outs, ins, inside = kept.get((index, "out")), kept.get((index, "in")), kept.get((index, "inside"))
+            _cut_layer(module, layer, parts, outs, ins, inside)
+        channels_in, resolution, _ = self.graph.in_shape
+        traced = trace(module, in_channels=channels_in, resolution=resolution)
+        if traced.graph != expected:
+            raise UnsupportedModule(
+                f"{group} cannot be cut to {channels} channels: the module's code does something else then than it "
+                "does now; take the numbers of channels in its code from shapes"
+            )
+        return traced
+
+
+def trace(module: nn.Module, *, in_channels: int = 3, resolution: int) -> TracedNetwork:
+    """A module as a network: in eval mode, for square images of `resolution` pixels.
+
+    Read are convolutions (square kernels, padded by nothing or half the kernel), batch norms, linear layers, ReLU,
+    ReLU6, Hardswish, SiLU, Sigmoid, Hardsigmoid, max, average and global pooling, dropout, flattening, sums,
+    concatenations, slices of channels and squeeze-and-excite blocks, as modules or functions.
+    Raises UnsupportedModule for anything else; the message names the node that stands in the way. InvalidArgument for
+    numbers below 1.
+    """
+    for name, value in (("in_channels", in_channels), ("resolution", resolution)):
+        if type(value) is not int or value < 1:
+            raise InvalidArgument(f"{name} must be an integer of at least 1, got {value!r}")
+    reading = read_module(module, in_channels=in_channels, resolution=resolution)
+    convs = {layer.name: layer for layer in reading.graph.layers if layer.op == "conv"}
+    depthwise = {name for name, layer in convs.items() if layer.groups == layer.in_shape[0] == layer.out_shape[0]}
+    roles = Roles(depthwise, convs.keys() - depthwise, {})
+    groups = tuple(_fixed(reading, group) for group in graph_groups(reading.graph, roles))
+    return TracedNetwork(module, reading.graph, reading, roles, groups)
+
+
+def _places(group: ChannelGroup) -> tuple[Place, ...]:
+    return (*group.producers, *group.pass_through, *group.consumers)
+
+
+def _fixed(reading: Reading, group: ChannelGroup) -> ChannelGroup:
+    reason = group.fixed or _reason(reading, group)
+    return group._replace(fixed=reason, counts=range(0)) if reason else group
+
+
+def _reason(reading: Reading, group: ChannelGroup) -> str:
+    """What stands in the way of narrowing a group of a traced module; "" for nothing."""
+    layers = reading.graph.layers
+    if is_order_dependent(reading.graph, group):
+        ops = ("slice", "shuffle")
+        name = next(layers[place.layer].name for place in group.pass_through if layers[place.layer].op in ops)
+        return f"{name} takes its channels by position"
+    for place in _places(group):
+        parts = reading.parts[place.layer]
+        twice = reading.shared.intersection((*parts.weighted, parts.norm))
+        if twice:
+            return f"{min(twice)} is used more than once"
+    for place in (*group.producers, *group.pass_through):
+        if place.layer in reading.hard_wired:
+            return f"their number is written into the code at node {reading.hard_wired[place.layer]}"
+    return ""
+
+
+def _check_units(graph: Graph, roles: Roles, group: ChannelGroup, units: set[int]) -> int:
+    """How many channels the group has with these units. Raises InvalidArgument for units that cannot be kept."""
+    unknown = units - set(range(len(group.cells)))
+    if unknown:
+        raise InvalidArgument(f"{group.name} has units 0 to {len(group.cells) - 1}, got {min(unknown)}")
+    widest = max(_places(group), key=lambda place: len(place.units))
+    channels = len(units.intersection(widest.units))
+    check_count(group, channels)
+    for place in _places(group):
+        layer = graph.layers[place.layer]
+        at = dict(zip(place.units, place.positions, strict=True))
+        stay = [position for unit, position in at.items() if unit in units]
+        _check_equal(group, layer, len(stay), len(at) * channels / group.channels)
+        parts = roles.parts(layer)
+        for part in range(parts if parts > 1 else 0):
+            own = [position for position in stay if position // (len(at) // parts) == part]
+            _check_equal(group, layer, len(own), len(stay) / parts)
+    return channels
+
+
+def _check_equal(group: ChannelGroup, layer: Layer, found: int, needed: float) -> None:
+    if found != needed:
+        raise InvalidArgument(
+            f"{layer.name} takes channels of {group.name} in equal parts, and these units would leave one with {found} "
+            f"where {needed:g} are needed: keep equally many units of each of `ChannelGroup.cells`"
+        )
+
+
+def _cut_layer(
+    module: nn.Module,
+    layer: Layer,
+    parts: Parts,
+    outs: list[int] | None,
+    ins: list[int] | None,
+    inside: list[int] | None,
+) -> None:
+    """Leave the modules of one layer with these channels."""
+    if layer.op == "se":
+        reduce, expand = map(module.get_submodule, parts.weighted)
+        keep_channels(reduce, inside, outs)
+        keep_channels(expand, outs, inside)
+        return
+    for name in parts.weighted:
+        keep_channels(module.get_submodule(name), outs, ins, pixels=layer.in_shape[1] * layer.in_shape[2])
+    if parts.norm:
+        keep_channels(module.get_submodule(parts.norm), outs)

@@ -1,0 +1,245 @@
+"""Weights of published implementations in and out: the same network under torchvision's or timm's names."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from searchspace.errors import InvalidArgument
+from searchspace.nn.build import Network
+from searchspace.nn.weights import timm, torchvision
+from searchspace.nn.weights.names import Family, Sections, sections
+from searchspace.spec import Conventions, NetworkSpec
+from searchspace.zoo.variants import siblings
+
+IMPLEMENTATIONS: dict[str, tuple[Family, ...]] = {
+    "torchvision": torchvision.FAMILIES,
+    "timm": timm.FAMILIES,
+}
+_COUNTER = "num_batches_tracked"  # files older than torch 0.4.1 have none, and no output depends on it
+_NAMED = 3
+
+
+class _Entry(NamedTuple):
+    """Our key of a tensor and the tensor's shape in their state dict."""
+
+    ours: str
+    shape: tuple[int, ...]
+
+
+Entries = dict[str, _Entry]
+
+
+def published_conventions(spec: NetworkSpec, implementation: str) -> Conventions:
+    """The batch norm that `implementation` gives this network, with the spec's padding.
+
+    torchvision: eps 1e-5, momentum 0.1; MobileNetV3 and EfficientNet-B5 to B7 1e-3 and 0.01; MnasNet's momentum is
+    3e-4. timm: eps 1e-5, or 1e-3 with SAME padding (its tf_ networks), momentum 0.1. Raises InvalidArgument for a
+    network that the implementation has no family for.
+    """
+    family, net = _family(spec, implementation)
+    eps, momentum = family.norm(net, spec.conventions.padding)
+    return replace(spec.conventions, norm_eps=eps, norm_momentum=momentum)
+
+
+def load_published(
+    spec: NetworkSpec, state_dict: Mapping[str, Tensor], implementation: str, *, norm_eps: float | None = None
+) -> Network:
+    """The network with the weights of a "torchvision" or "timm" state dict, in eval mode, float32, channels-last.
+
+    Its spec has the implementation's batch norm (`published_conventions`; `norm_eps` instead where it is given) and
+    the padding of `spec`. Where the weights do not fit a network of the zoo but fit it under another `rounding` or
+    with `fixed_ends` (implementations differ in both), the returned network and its spec are that one.
+    Raises InvalidArgument naming the entries that are missing, left over, of another shape or no tensors, and for a
+    network that the implementation has no family for. num_batches_tracked may be missing: it is then 0.
+    """
+
+    def published(candidate: NetworkSpec) -> tuple[Network, Entries]:
+        conventions = published_conventions(candidate, implementation)
+        if norm_eps is not None:
+            conventions = replace(conventions, norm_eps=norm_eps)
+        network = _skeleton(candidate.with_conventions(conventions))
+        return network, _entries(network, implementation)
+
+    return _load(spec, state_dict, published, source=f"{implementation}'s weights")
+
+
+def load_weights(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> Network:
+    """The network with weights under our own names, as `Network.state_dict` gives them; otherwise `load_published`.
+
+    The conventions are the spec's.
+    """
+
+    return _load(spec, state_dict, _own, source="weights")
+
+
+def weights_classes(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> int:
+    """How many classes weights under our own names tell apart; the spec's number where they differ in more than that
+    (`load_weights` then says in what)."""
+    for candidate in chain((spec,), siblings(spec)):
+        _, entries = _own(candidate)
+        missing, left, wrong = _faults(state_dict, entries)
+        classes = None if missing or left else _other_classes(state_dict, entries, set(wrong))
+        if classes:
+            return classes
+    return spec.classes
+
+
+def _own(spec: NetworkSpec) -> tuple[Network, Entries]:
+    network = _skeleton(spec)
+    return network, {key: _Entry(key, tuple(tensor.shape)) for key, tensor in network.state_dict().items()}
+
+
+def to_published(module: Network, implementation: str) -> dict[str, Tensor]:
+    """The module's weights as `implementation`'s state dict: its keys in its order, contiguous copies.
+
+    The numbers are ours: where the implementation's batch norm has another eps than `module.spec`, its outputs differ
+    a little (train with `published_conventions` to have them equal). Raises InvalidArgument for a network that the
+    implementation has no family for, and for one whose batch norms are folded.
+    """
+    if not isinstance(module, Network):
+        raise InvalidArgument(f"to_published takes a network that searchspace.nn built, got {type(module).__name__}")
+    family, _ = _family(module.spec, implementation)
+    state = module.state_dict()
+    entries = _entries(_skeleton(module.spec), implementation)
+    if state.keys() != {entry.ours for entry in entries.values()}:
+        raise InvalidArgument(
+            f"the module of {module.spec.name!r} has other layers than its spec (batch norms folded, parts "
+            "replaced): convert the network as searchspace.nn.build made it, then fold"
+        )
+    published = OrderedDict(
+        (key, state[ours].detach().reshape(shape).clone(memory_format=torch.contiguous_format))
+        for key, (ours, shape) in entries.items()
+    )
+    if family.version is not None:
+        published._metadata = OrderedDict({"": {"version": family.version}})  # type: ignore[attr-defined]
+    return published
+
+
+def _family(spec: NetworkSpec, implementation: str) -> tuple[Family, Sections]:
+    if implementation not in IMPLEMENTATIONS:
+        raise InvalidArgument(f"the implementation must be one of {', '.join(IMPLEMENTATIONS)}, got {implementation!r}")
+    net = sections(spec)
+    fitting = {name: family for name, all_of in IMPLEMENTATIONS.items() for family in all_of if family.fits(net)}
+    if implementation in fitting:
+        return fitting[implementation], net
+    titles = "; ".join(family.title for family in IMPLEMENTATIONS[implementation])
+    others = " and ".join(map(repr, fitting)) or "no implementation known here"
+    raise InvalidArgument(
+        f"{implementation} has no network with the structure of {spec.name!r}; its families are: {titles}. "
+        f"The structure's implementation: {others}"
+    )
+
+
+def _skeleton(spec: NetworkSpec) -> Network:
+    """The network without memory for its weights."""
+    with torch.device("meta"):
+        return Network(spec)
+
+
+def _entries(network: Network, implementation: str) -> Entries:
+    """Their key -> our key and their shape, in their order."""
+    family, net = _family(network.spec, implementation)
+    leaves: dict[str, list[tuple[str, Tensor]]] = {}
+    for key, tensor in network.state_dict().items():
+        module, _, leaf = key.rpartition(".")
+        leaves.setdefault(module, []).append((leaf, tensor))
+    entries = {}
+    for theirs, ours, pointwise in family.names(net):
+        for leaf, tensor in leaves.pop(ours):
+            shape = tuple(tensor.shape)
+            entries[f"{theirs}.{leaf}"] = _Entry(f"{ours}.{leaf}", (*shape, 1, 1) if pointwise and shape[1:] else shape)
+    assert not leaves, leaves
+    return entries
+
+
+def _load(
+    spec: NetworkSpec,
+    state: Mapping[str, Tensor],
+    form: Callable[[NetworkSpec], tuple[Network, Entries]],
+    *,
+    source: str,
+) -> Network:
+    """The spec, or else its sibling in the zoo, with the weights that fit it."""
+    if not isinstance(state, Mapping):
+        raise InvalidArgument(
+            f"a state dict must map names to tensors, got {type(state).__name__}: "
+            "take model.state_dict(), or read a file with searchspace.nn.read_weights"
+        )
+    reason = ""
+    for candidate in chain((spec,), siblings(spec)):
+        network, entries = form(candidate)
+        misfit = _misfit(state, entries)
+        if not misfit:
+            return _filled(network, entries, state)
+        reason = reason or misfit
+    raise InvalidArgument(f"these are not {source} of {spec.name!r} with {spec.classes} classes: {reason}")
+
+
+def _misfit(state: Mapping[str, Tensor], entries: Entries) -> str:
+    """What keeps `state` from being `entries` and what to do about it; nothing for a perfect fit."""
+    missing, left, wrong = _faults(state, entries)
+    if not (missing or left or wrong):
+        return ""
+    found = (("missing", missing), ("wrong", list(wrong.values())), ("left over", left))
+    classes = None if missing or left else _other_classes(state, entries, set(wrong))
+    return "; ".join(f"{what}: {_first(items)}" for what, items in found if items) + (
+        f". Give the file's number of classes: spec.with_classes({classes}) (--classes {classes})"
+        if classes
+        else ". Give the very network that was saved (name, width, depth, classes) and the implementation that saved it"
+    )
+
+
+def _faults(state: Mapping[str, Tensor], entries: Entries) -> tuple[list[str], list[str], dict[str, str]]:
+    """(entries that are missing, keys that are left over, what is wrong with which entry)."""
+    missing = [key for key in entries if key not in state and not key.endswith(_COUNTER)]
+    left = [key for key in state if key not in entries]
+    wrong = {
+        key: said for key, entry in entries.items() if key in state and (said := _mistake(key, state[key], entry.shape))
+    }
+    return missing, left, wrong
+
+
+def _mistake(key: str, value: object, shape: tuple[int, ...]) -> str:
+    """Why `value` cannot be the entry `key` of that shape; nothing if it can."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
+        return f"{key} is a {type(value).__name__} and no dense tensor"
+    if value.shape != shape:
+        return f"{key} is {_size(value.shape)}, the network needs {_size(shape)}"
+    if not (value.is_floating_point() or key.endswith(_COUNTER)):
+        return f"{key} is {value.dtype}, not floating-point"
+    return ""
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "a single number"
+
+
+def _first(items: list[str]) -> str:
+    more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
+    return ", ".join(map(str, items[:_NAMED])) + more
+
+
+def _other_classes(state: Mapping[str, Tensor], entries: Entries, wrong: set[str]) -> int | None:
+    """The classes of `state` if nothing but their number is wrong; every implementation ends in its classifier."""
+    *_, weight, bias = entries
+    if wrong != {weight, bias} or not all(isinstance(state[key], Tensor) and state[key].ndim for key in wrong):
+        return None
+    scores, inputs = state[bias].shape[0], state[weight].shape[1:]
+    return scores if tuple(inputs) == entries[weight].shape[1:] else None
+
+
+def _filled(network: Network, entries: Entries, state: Mapping[str, Tensor]) -> Network:
+    """The network with memory, and in it the tensors of `state`."""
+    own = network.state_dict()
+    tensors = {
+        ours: state[key].reshape(own[ours].shape) if key in state else torch.tensor(0)
+        for key, (ours, _) in entries.items()
+    }
+    network.to_empty(device="cpu")
+    network.load_state_dict(tensors)
+    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]

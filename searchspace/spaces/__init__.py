@@ -1,0 +1,1 @@
+"""Search spaces: the choices, and the network that each combination of them means."""

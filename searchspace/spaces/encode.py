@@ -1,0 +1,103 @@
+"""`encode`: the choices of a space that mean a given network, the inverse of `SearchSpace.spec`."""
+
+from typing import TYPE_CHECKING
+
+from searchspace.blocks import Block, Classifier, MBConv, SeparableConv, identity
+from searchspace.errors import InvalidChoice
+from searchspace.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from searchspace.spaces.space import Choices, SearchSpace, StageChoices, Value
+
+Blocks = tuple[Block, ...]
+
+
+def encode(space: "SearchSpace", spec: NetworkSpec) -> "Choices":
+    """The canonical choices whose network has the layers of `spec`, layer for layer.
+
+    Resolution, classes, dropout and conventions are the space's own business and do not count. Where several choice
+    sets mean one network, the one with the most layers in the earliest stages and multipliers nearest 1 is given.
+    Raises InvalidChoice that says how far the space follows the network.
+    """
+    *body, last = spec.blocks
+    given = space.decode(space.corner("smallest")).expand().blocks
+    stem, head = given[0], given[-2]
+    plain = isinstance(last, Classifier) and not last.hidden_features
+    if len(body) < 3 or not plain or _shape(body[0]) != _shape(stem) or _shape(body[-1]) != _shape(head):
+        raise InvalidChoice(
+            f"{spec.name} is no point of the space {space.name!r}: its ends differ from the space's stem "
+            f"({space.stem_width} channels, 3x3, stride 2), head ({space.head_width} channels, 1x1) and linear "
+            "classifier; train it as a baseline instead"
+        )
+    found, reached = _match(space, space.stages, tuple(body[1:-1]), space.stem_width)
+    if found is not None:
+        choices = space.canonical(found)
+        if [identity(b) for b in space.spec(choices).blocks[:-1]] == [identity(b) for b in body]:
+            return choices
+    where = [name for name, _, _ in spec.walk()][1 + reached]
+    raise InvalidChoice(
+        f"{spec.name} is no point of the space {space.name!r}: the space follows it up to {where}, "
+        f"{_words(spec.blocks[1 + reached])}; widen the choices (with_choices, --space), or train it as a baseline"
+    )
+
+
+def _shape(block: Block) -> tuple[str, dict[str, object]]:
+    """A stem's or head's identity without its activation, which the stages decide."""
+    kind, given = identity(block)
+    return kind, {name: value for name, value in given.items() if name != "activation"}
+
+
+def _match(
+    space: "SearchSpace", stages: tuple["StageChoices", ...], blocks: Blocks, channels: int
+) -> tuple["Choices | None", int]:
+    """(choices of `stages` that give exactly `blocks` behind `channels`, or None; how many blocks could be followed).
+
+    Depth first, the most layers first; a stage has a handful of layer counts, so this ends soon.
+    """
+    if not stages:
+        return ({}, 0) if not blocks else (None, 0)
+    stage, furthest = stages[0], 0
+    for layers in sorted(stage.layers, reverse=True):
+        if layers > len(blocks):
+            continue
+        run = blocks[:layers]
+        own = _stage_choices(space, stage, run, channels)
+        if own is None:
+            continue
+        behind = run[-1].out_channels if run and isinstance(run[-1], (MBConv, SeparableConv)) else channels
+        rest, further = _match(space, stages[1:], blocks[layers:], behind)
+        furthest = max(furthest, layers + further)
+        if rest is not None:
+            return {**own, **rest}, furthest
+    return None, furthest
+
+
+def _stage_choices(space: "SearchSpace", stage: "StageChoices", run: Blocks, channels: int) -> "Choices | None":
+    """The choices of one stage that give `run` behind `channels` channels, or None."""
+    if not run:
+        return {f"{stage.name}.layers": 0}
+    first = run[0]
+    if not isinstance(first, (MBConv, SeparableConv)):
+        return None
+    for width_mult in sorted(stage.width_mult, key=lambda mult: abs(mult - 1)):  # 0.75 x 16 rounds to 16 too
+        for ratio in stage.expand_ratio:
+            values: dict[str, Value] = {
+                "expand_ratio": ratio,
+                "kernel": first.kernel,
+                "se": bool(first.squeeze_channels),
+                "activation": first.activation,
+                "layers": len(run),
+                "width_mult": width_mult,
+            }
+            if any(value not in getattr(stage, kind) for kind, value in values.items()):
+                continue
+            choices: Choices = {f"{stage.name}.{kind}": value for kind, value in values.items()}
+            blocks = space.row(stage, choices).blocks(channels, 1.0, len(run))
+            if [identity(b) for b in blocks] == [identity(b) for b in run]:
+                return choices
+    return None
+
+
+def _words(block: Block) -> str:
+    kind, given = identity(block)
+    return f"a {kind} with " + ", ".join(f"{name} {value}" for name, value in given.items())

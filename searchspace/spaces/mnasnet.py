@@ -1,0 +1,118 @@
+"""The MnasNet-style space that `search.run` explores by default, and known networks that are points in it.
+
+Skeleton: EfficientNet's and MnasNet's seven stages (arXiv:1807.11626, Figure 4) with stem 32 and head 1280. The
+base widths are chosen so that the multipliers 0.75, 1.0, 1.25 and the multiple-of-8 rule reach the published
+widths exactly: stage 2 {16, 24, 32}, stage 3 {32, 40, 48}, stage 4 {64, 80, 104}, stage 5 {72, 96, 112}, stage 6
+{120, 160, 192}, stage 7 {240, 320, 400}. So MobileNetV2 (32, 64, 96, 160), MnasNet-A1 (40, 80, 112, 160) and
+EfficientNet-B0 (40, 80, 112, 192) are all inside, to the parameter.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from searchspace.errors import InvalidChoice, StorageError
+from searchspace.spaces.space import KINDS, Choices, SearchSpace, StageChoices, Value
+
+_STAGES = (
+    # The first stage is SepConv (no expansion) in every published table.
+    StageChoices(name="stage1", base_width=16, stride=1, expand_ratio=(1,)),
+    StageChoices(name="stage2", base_width=23, stride=2),
+    StageChoices(name="stage3", base_width=40, stride=2),
+    StageChoices(name="stage4", base_width=80, stride=2),
+    StageChoices(name="stage5", base_width=92, stride=1, layers=(0, 1, 2, 3, 4)),
+    StageChoices(name="stage6", base_width=156, stride=2),
+    StageChoices(name="stage7", base_width=320, stride=1, layers=(0, 1, 2, 3, 4)),
+)
+
+
+def mnasnet_space(*, classes: int = 1000, resolution: int = 224) -> SearchSpace:
+    """The default space for networks with `classes` outputs at `resolution` pixels."""
+    return SearchSpace(name="mnasnet", stages=_STAGES, classes=classes, resolution=resolution)
+
+
+def _known(*rows: tuple[float, int, bool, str, int, float]) -> Choices:
+    choices: Choices = {}
+    for number, row in enumerate(rows, 1):
+        values: tuple[Value, ...] = row
+        choices |= {f"stage{number}.{kind}": value for kind, value in zip(KINDS, values, strict=True)}
+    return choices
+
+
+# Rows: expand_ratio, kernel, se, activation, layers, width_mult. A layer count of 0 leaves the stage out.
+KNOWN: dict[str, Choices] = {
+    # arXiv:1801.04381, Table 2 (with ReLU for ReLU6).
+    "mobilenet_v2": _known(
+        (1, 3, False, "relu", 1, 1.0),
+        (6, 3, False, "relu", 2, 1.0),
+        (6, 3, False, "relu", 3, 0.75),
+        (6, 3, False, "relu", 4, 0.75),
+        (6, 3, False, "relu", 3, 1.0),
+        (6, 3, False, "relu", 3, 1.0),
+        (6, 3, False, "relu", 1, 1.0),
+    ),
+    # arXiv:1807.11626, Figure 7(a).
+    "mnasnet_a1": _known(
+        (1, 3, False, "relu", 1, 1.0),
+        (6, 3, False, "relu", 2, 1.0),
+        (3, 5, True, "relu", 3, 1.0),
+        (6, 3, False, "relu", 4, 1.0),
+        (6, 3, True, "relu", 2, 1.25),
+        (6, 5, True, "relu", 3, 1.0),
+        (6, 3, False, "relu", 1, 1.0),
+    ),
+    # arXiv:1905.02244, Table 1, to the nearest values of the space (expansions, stem and head differ).
+    "mobilenet_v3_like": _known(
+        (1, 3, False, "relu", 1, 1.0),
+        (4, 3, False, "relu", 2, 1.0),
+        (3, 5, True, "relu", 3, 1.0),
+        (3, 3, False, "h_swish", 4, 1.0),
+        (6, 3, True, "h_swish", 2, 1.25),
+        (6, 5, True, "h_swish", 3, 1.0),
+        (6, 3, False, "h_swish", 0, 1.0),
+    ),
+    # arXiv:1905.11946, Table 1.
+    "efficientnet_b0": _known(
+        (1, 3, True, "swish", 1, 1.0),
+        (6, 3, True, "swish", 2, 1.0),
+        (6, 5, True, "swish", 2, 1.0),
+        (6, 3, True, "swish", 3, 1.0),
+        (6, 5, True, "swish", 3, 1.25),
+        (6, 5, True, "swish", 4, 1.25),
+        (6, 3, True, "swish", 1, 1.0),
+    ),
+}
+
+
+def space_from_toml(path: Path, *, classes: int, resolution: int) -> SearchSpace:
+    """The default space with the values that a TOML file gives in its table [choices].
+
+    Example: `"*.activation" = ["relu", "swish"]` and `"stage3.kernel" = [3, 5]`. Raises InvalidChoice for
+    anything else in the file, StorageError if it cannot be read.
+    """
+    try:
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StorageError(f"cannot read the search space {path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidChoice(f"{path} must be a TOML file: {error}") from None
+    unknown = set(data) - {"choices"}
+    if unknown or not isinstance(data.get("choices"), dict):
+        raise InvalidChoice(
+            f'{path} must have one table, [choices], with keys such as "stage3.kernel" or "*.se"; '
+            f"got {sorted(data) or 'an empty file'}"
+        )
+    flat = _flatten(data["choices"], path)
+    return mnasnet_space(classes=classes, resolution=resolution).with_choices(flat)
+
+
+def _flatten(table: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Bare dotted TOML keys (stage3.kernel = ...) nest; quoted ones do not. Both mean the same here."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        nested = [(f"{key}.{kind}", values) for kind, values in value.items()] if isinstance(value, dict) else None
+        for name, values in [(key, value)] if nested is None else nested:
+            if name in flat:
+                raise InvalidChoice(f"{path} gives {name!r} twice, quoted and bare: leave one out")
+            flat[name] = values
+    return flat

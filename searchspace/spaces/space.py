@@ -1,0 +1,265 @@
+"""SearchSpace: the choices of a MnasNet-style block space, and what each combination of them means.
+
+A choice set is a flat dict: {"stage3.kernel": 5, "stage3.layers": 2, ...}. A stage with 0 layers is absent, so
+its other choices mean nothing there; `canonical` drops them, and `size` does not count them.
+"""
+
+import difflib
+import itertools
+import math
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+from searchspace.errors import InvalidChoice
+from searchspace.rounding import round_channels
+from searchspace.spec import NetworkSpec
+from searchspace.template import ClassifierRow, ConvRow, MBConvRow, StageTemplate, Template
+
+Value = int | float | bool | str
+Choices = dict[str, Value]
+_FIXED = ("stem", "head", "classifier")
+KINDS = ("expand_ratio", "kernel", "se", "activation", "layers", "width_mult")
+# The SE variant that belongs to each activation: MnasNet's, MobileNetV3's, EfficientNet's.
+_SQUEEZE = {
+    "relu": ("relu", "sigmoid"),
+    "relu6": ("relu", "sigmoid"),
+    "h_swish": ("relu", "hard_sigmoid"),
+    "swish": ("swish", "sigmoid"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageChoices:
+    """One stage of the space: what is fixed (stride, base width) and the values of each choice.
+
+    A layer count of 0 leaves the stage out. The stage is `round_channels(base_width * width_mult)` wide.
+    """
+
+    name: str
+    base_width: int
+    stride: int
+    expand_ratio: tuple[float, ...] = (3, 4, 6)
+    kernel: tuple[int, ...] = (3, 5, 7)
+    se: tuple[bool, ...] = (False, True)
+    activation: tuple[str, ...] = ("relu", "h_swish", "swish")
+    layers: tuple[int, ...] = (1, 2, 3, 4)
+    width_mult: tuple[float, ...] = (0.75, 1.0, 1.25)
+
+    def __post_init__(self) -> None:
+        for kind in KINDS:
+            values = getattr(self, kind)
+            if not isinstance(values, tuple) or not values:
+                raise InvalidChoice(f"{self.name}.{kind} needs a tuple of at least one value, got {values!r}")
+            for value in values:
+                _check_value(f"{self.name}.{kind}", kind, value)
+            if len(set(values)) != len(values):
+                raise InvalidChoice(f"{self.name}.{kind} must have no value twice, got {values!r}")
+        for field in ("base_width", "stride"):
+            fixed = getattr(self, field)
+            if type(fixed) is not int or fixed < 1:
+                raise InvalidChoice(f"{self.name}.{field} must be an integer of at least 1, got {fixed!r}")
+        if self.stride > 1 and 0 in self.layers:
+            raise InvalidChoice(
+                f"{self.name}.layers must be at least 1 where the stage has stride {self.stride}: "
+                "without the stage the network would not be reduced; take 0 out"
+            )
+
+    def sizes(self) -> int:
+        """Combinations of this stage's choices; one for 0 layers."""
+        per_layer = math.prod(len(getattr(self, kind)) for kind in KINDS if kind != "layers")
+        return sum(per_layer if layers else 1 for layers in self.layers)
+
+
+def _check_value(where: str, kind: str, value: object) -> None:
+    integer = value if type(value) is int else -1
+    number = value if type(value) is float else integer
+    rules: dict[str, tuple[str, bool]] = {
+        "expand_ratio": ("a number from 1 to 16", 1 <= number <= 16),
+        "kernel": ("an odd integer from 1 to 15", integer in range(1, 16, 2)),
+        "se": ("true or false", type(value) is bool),
+        "activation": (f"one of {', '.join(_SQUEEZE)}", isinstance(value, str) and value in _SQUEEZE),
+        "layers": ("an integer from 0 to 16", 0 <= integer <= 16),
+        "width_mult": ("a number above 0, at most 8", 0 < number <= 8),
+    }
+    rule, holds = rules[kind]
+    if not holds:
+        raise InvalidChoice(f"{where} must be {rule}, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """A set of networks: stem, stages of choices, 1x1 head, classifier.
+
+    The stem takes the first present stage's activation and the head the last one's. SE squeezes to a quarter of
+    the block's input (arXiv:1807.11626); its inner activation and gate are those of the paper the activation
+    comes from. Raises InvalidChoice for stages that are not named apart or may all be absent.
+    """
+
+    name: str
+    stages: tuple[StageChoices, ...]
+    stem_width: int = 32
+    head_width: int = 1280
+    classes: int = 1000
+    resolution: int = 224
+    se_ratio: float = 0.25
+    dropout_percent: int = 20
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if not all(name.isidentifier() for name in names) or len({*names, *_FIXED}) != len(names) + len(_FIXED):
+            raise InvalidChoice(f"stage names must be identifiers, all different and none of {_FIXED}, got {names}")
+        if all(0 in stage.layers for stage in self.stages):
+            raise InvalidChoice("at least one stage must always have layers; take 0 out of the layers of one")
+
+    @cached_property
+    def _known(self) -> dict[str, tuple[Value, ...]]:
+        return {f"{stage.name}.{kind}": getattr(stage, kind) for stage in self.stages for kind in KINDS}
+
+    def parameters(self) -> dict[str, tuple[Value, ...]]:
+        """Every choice by name with its values, in stage order; choices with one value included."""
+        return dict(self._known)
+
+    def size(self) -> int:
+        """Number of distinct canonical choice sets."""
+        return math.prod(stage.sizes() for stage in self.stages)
+
+    def canonical(self, choices: Mapping[str, Value]) -> Choices:
+        """The choices that mean something, in order. Raises InvalidChoice naming what is unknown or missing."""
+        known = self._known
+        for name in choices:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"stages: {', '.join(s.name for s in self.stages)}"
+                raise InvalidChoice(f"{name!r} is no choice of the space {self.name!r}; {hint}")
+        result: Choices = {}
+        for stage in self.stages:
+            absent = choices.get(f"{stage.name}.layers", stage.layers[0]) == 0
+            for kind in ("layers",) if absent else KINDS:
+                name = f"{stage.name}.{kind}"
+                result[name] = self._value(name, known[name], choices)
+        return result
+
+    @staticmethod
+    def _value(name: str, values: tuple[Value, ...], choices: Mapping[str, Value]) -> Value:
+        if name not in choices:
+            if len(values) == 1:
+                return values[0]
+            raise InvalidChoice(f"the choice {name!r} is missing; give one of {values}")
+        if choices[name] not in values:
+            raise InvalidChoice(f"{name!r} must be one of {values}, got {choices[name]!r}")
+        return values[values.index(choices[name])]  # the space's own 3 for a 3.0 that came through a table
+
+    def decode(self, choices: Mapping[str, Value], *, name: str | None = None) -> Template:
+        """The network that `choices` mean. Raises InvalidChoice for an unknown, missing or foreign value."""
+        choices = self.canonical(choices)
+        present = [stage for stage in self.stages if choices[f"{stage.name}.layers"]]
+        acts = [str(choices[f"{stage.name}.activation"]) for stage in present]
+        stem = ConvRow(width=self.stem_width, kernel=3, stride=2, activation=acts[0])
+        head = ConvRow(width=self.head_width, activation=acts[-1])
+        classifier = ClassifierRow(classes=self.classes, dropout_percent=self.dropout_percent)
+        return Template(
+            name or self.name,
+            (
+                StageTemplate("stem", (stem,)),
+                *(StageTemplate(stage.name, (self.row(stage, choices),)) for stage in present),
+                StageTemplate("head", (head,)),
+                StageTemplate("classifier", (classifier,)),
+            ),
+            self.resolution,
+        )
+
+    def row(self, stage: StageChoices, choices: Choices) -> MBConvRow:
+        """The row that one stage's choices mean."""
+        chosen: dict[str, Any] = {kind: choices[f"{stage.name}.{kind}"] for kind in KINDS}
+        squeeze_activation, gate = _SQUEEZE[chosen["activation"]]
+        return MBConvRow(
+            expand_ratio=chosen["expand_ratio"],
+            width=round_channels(stage.base_width * chosen["width_mult"]),
+            kernel=chosen["kernel"],
+            stride=stage.stride,
+            repeats=chosen["layers"],
+            se_ratio=self.se_ratio if chosen["se"] else 0.0,
+            activation=chosen["activation"],
+            squeeze_activation=squeeze_activation,
+            gate=gate,
+        )
+
+    def spec(self, choices: Mapping[str, Value], *, name: str | None = None) -> NetworkSpec:
+        """`decode(choices).expand()`: the network at the space's resolution."""
+        return self.decode(choices, name=name).expand()
+
+    def encode(self, spec: NetworkSpec) -> Choices:
+        """The choices that mean the layers of `spec` (see searchspace.spaces.encode). Raises InvalidChoice if none
+        do."""
+        from searchspace.spaces.encode import encode
+
+        return encode(self, spec)
+
+    def sample(self, rng: random.Random) -> Choices:
+        """A choice set with every choice drawn evenly and independently, canonical."""
+        return self.canonical({name: rng.choice(values) for name, values in self._known.items()})
+
+    def neighbours(self, choices: Mapping[str, Value]) -> Iterator[Choices]:
+        """Every choice set that differs in one choice. A stage that comes into being takes its middle values."""
+        choices = self.canonical(choices)
+        middle = {name: values[len(values) // 2] for name, values in self._known.items()}
+        for name, values in self._known.items():
+            for value in values:
+                if name in choices and value != choices[name]:
+                    yield self.canonical({**middle, **choices, name: value})
+
+    def corner(self, which: str) -> Choices:
+        """The "smallest" or the "largest" network: every choice at its cheapest or its dearest value."""
+        if which not in ("smallest", "largest"):
+            raise InvalidChoice(f'a corner is "smallest" or "largest", got {which!r}')
+        pick = min if which == "smallest" else max
+        return self.canonical({name: pick(values, key=_rank) for name, values in self._known.items()})
+
+    def with_choices(self, choices: Mapping[str, tuple[Value, ...]]) -> "SearchSpace":
+        """The space with other values for some choices: {"stage3.kernel": (3, 5), "*.se": (False,)}.
+
+        `*` stands for every stage, save where the stage's own key says otherwise. Narrower or wider, both are
+        allowed; InvalidChoice names a wrong key or value.
+        """
+        stages = {stage.name: stage for stage in self.stages}
+        for key, values in sorted(choices.items(), key=lambda item: not item[0].startswith("*")):
+            stage_name, _, kind = key.partition(".")
+            if kind not in KINDS or (stage_name != "*" and stage_name not in stages):
+                raise InvalidChoice(
+                    f"{key!r} is no choice of the space {self.name!r}; write STAGE.KIND or *.KIND with "
+                    f"STAGE in {', '.join(stages)} and KIND in {', '.join(KINDS)}"
+                )
+            if isinstance(values, str) or not hasattr(values, "__iter__"):
+                raise InvalidChoice(f"{key!r} needs a list of values, got {values!r}")
+            for name in stages if stage_name == "*" else (stage_name,):
+                update: dict[str, Any] = {kind: tuple(values)}
+                stages[name] = replace(stages[name], **update)
+        return replace(self, stages=tuple(stages.values()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The space as JSON types, for a study's settings."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "stages"} | {
+            "stages": [
+                {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(stage).items()} for stage in self.stages
+            ]
+        }
+
+
+def _rank(value: Value) -> float:
+    """Cheaper choices first; activations in the order of their cost."""
+    return list(_SQUEEZE).index(value) if isinstance(value, str) else value
+
+
+def all_choices(space: SearchSpace) -> Iterator[Choices]:
+    """Every canonical choice set of a (small) space, each once."""
+    seen = set()
+    known = space.parameters()
+    for values in itertools.product(*known.values()):
+        choices = space.canonical(dict(zip(known, values, strict=True)))
+        key = tuple(choices.items())
+        if key not in seen:
+            seen.add(key)
+            yield choices

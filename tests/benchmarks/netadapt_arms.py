@@ -1,0 +1,380 @@
+"""The arms of the comparison in netadapt_versus: one network and seed, brought to one budget in several ways."""
+
+import fcntl
+import json
+import math
+import shutil
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from searchspace.errors import InfeasibleBudget, InvalidArgument, InvalidSpec
+
+if TYPE_CHECKING:
+    from search.data import Dataset
+    from search.netadapt.costing import Costing
+    from search.netadapt.timing import PairedTimer
+    from search.training.trainer import Recipe
+    from searchspace.nn import Network
+    from searchspace.spec import NetworkSpec
+    from searchspace.template import Template
+
+WIDTHS = [step / 200 for step in range(20, 201)]
+LOOKS = 6  # at most so many networks of a rival's are timed, for one that uses the budget
+ENOUGH = 0.99  # of the budget
+AS_PREDICTED = 0.5  # confidence: the other arms are held to the prediction itself, too
+Row = dict[str, Any]
+
+
+def networks_of(args: Namespace) -> dict[str, str]:
+    """{name: network} of --network. Raises InvalidArgument."""
+    found = {}
+    for text in args.network or ["mobilenet_v1=mobilenet_v1"]:
+        name, equals, network = text.partition("=")
+        if not (name and equals and network):
+            raise InvalidArgument(f"--network must read NAME=NETWORK, such as winner=best.json, got {text!r}")
+        found[name] = network
+    return found
+
+
+class Results:
+    """The rows in a file, each with its network, seed and arm; several processes write them."""
+
+    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+        """Raises InvalidArgument for a file of other settings."""
+        from searchspace.files import read_json
+
+        self.path, self._about = path, about
+        if path.exists() and read_json(path)["about"] != about:
+            raise InvalidArgument(f"{path} is of other settings or data: name another file with --json")
+
+    @contextmanager
+    def changed(self) -> Iterator[dict[str, Any]]:
+        """The whole content, written back afterwards; one process at a time."""
+        from searchspace.files import read_json, write_atomic
+
+        with open(self.path.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            content = read_json(self.path) if self.path.exists() else {"about": self._about, "epochs": None, "rows": []}
+            yield content
+            write_atomic(self.path, json.dumps(content, indent=1))
+
+    def rows(self) -> list[Row]:
+        """All of them, as they stand in the file."""
+        from searchspace.files import read_json
+
+        found: list[Row] = read_json(self.path)["rows"] if self.path.exists() else []
+        return found
+
+    def put(self, row: Row) -> None:
+        """Keep a row, in the place of an earlier one of the same arm."""
+        with self.changed() as content:
+            content["rows"] = [one for one in content["rows"] if key_of(one) != key_of(row)] + [row]
+
+    def get(self, network: str, seed: int, arm: str) -> Row | None:
+        """A row whose training came to its end."""
+        return next((row for row in self.rows() if key_of(row) == (network, seed, arm) and not row["cut"]), None)
+
+
+def key_of(row: Row) -> tuple[str, int, str]:
+    return row["network"], row["seed"], row["arm"]
+
+
+def template_of(args: Namespace, name: str, classes: int) -> "Template":
+    """The table of a network of --network, at the pixels that it is timed at. Raises PhinasError."""
+    from scaling.task import base_template
+
+    found = base_template(Path(networks_of(args)[name])).with_classes(classes)
+    return replace(found, resolution=args.resolution or found.resolution)
+
+
+def width_for(template: "Template", cost: "Callable[[NetworkSpec], float]", budget: float) -> "NetworkSpec":
+    """The dearest of the template's narrower networks that meets the budget. Raises InfeasibleBudget."""
+    found: list[tuple[float, NetworkSpec]] = []
+    for width in WIDTHS:
+        try:
+            spec = template.expand(width=width, name=f"{template.name}-x{width:g}")
+        except InvalidSpec:
+            continue
+        found.append((cost(spec), spec))
+    fitting = [(own, spec) for own, spec in found if own <= budget]
+    if not fitting:
+        raise InfeasibleBudget(f"no width multiplier of {WIDTHS[0]:g} or more brings {template.name} to {budget:g}")
+    return max(fitting, key=lambda pair: pair[0])[1]
+
+
+class _Late(Exception):
+    """The time is over."""
+
+
+@dataclass
+class Pair:
+    """One network and seed: its arms, one after the other."""
+
+    args: Namespace
+    name: str
+    seed: int
+    images: "Dataset"
+    costing: "Costing"
+    results: Results
+    work: Path
+    end: float
+
+    def __post_init__(self) -> None:
+        self.template = template_of(self.args, self.name, len(self.images.classes))
+        self.timer = self._timer()
+        self.budget = self._budget()
+        self.folder = self.work / f"{self.name}-{self.seed}"
+
+    def _timer(self) -> "PairedTimer | None":
+        from search.netadapt.timing import DeviceTimer
+
+        table = self.costing.table
+        return DeviceTimer(table, seed=self.seed) if self.args.timed and table is not None else None
+
+    def _budget(self) -> float:
+        """Of the base's latency; where networks are timed it is measured once."""
+        spec = self.template.expand()
+        base = self.results.get(self.name, self.seed, "base")
+        if base is not None:
+            return float(base["budget_ms"])
+        whole = self.timer.alone(spec).latency_ms if self.timer else self.cost(spec)
+        return float(self.args.share * whole)
+
+    def _within(self, make: "Callable[[float], Network]") -> "Network":
+        """`make(predicted ms)` at the budget; where networks are timed, of those that measure within it the slowest:
+        what is asked for is corrected by what the last one measured. Raises InfeasibleBudget."""
+        if self.timer is None:
+            return make(self.budget)
+        asked, best, most = self.budget, None, 0.0
+        timed: dict[str, float] = {}
+        for _ in range(LOOKS):
+            try:
+                network = make(asked)
+            except InfeasibleBudget:
+                break
+            name = network.spec.fingerprint()
+            if name not in timed:
+                timed[name] = self.timer.alone(network.spec).surely_ms  # what NetAdapt's is held to
+            if most < timed[name] <= self.budget:
+                best, most = network, timed[name]
+            if ENOUGH * self.budget <= timed[name] <= self.budget:
+                break
+            asked *= (1 + ENOUGH) / 2 * self.budget / timed[name]
+        if best is None:
+            raise InfeasibleBudget(f"none of {len(timed)} networks measured within {self.budget:g} ms")
+        return best
+
+    def cost(self, spec: "NetworkSpec") -> float:
+        """Predicted ms."""
+        from searchspace.graph import lower
+
+        return self.costing.of(lower(spec))
+
+    def late(self) -> bool:
+        """Whether the time is over."""
+        return time.time() > self.end
+
+    def run(self) -> None:
+        """All arms that are missing, until the time is over."""
+        try:
+            base = self._base()
+            short = self._netadapt(base)
+            more = math.ceil(short)
+            self._torch_pruning("torch-pruning", base, 0)
+            self._width(more)
+            self._torch_pruning("torch-pruning+", base, more)
+        except _Late:
+            self._tell("ends here: the time is over")
+
+    def _tell(self, text: str) -> None:
+        print(f"{self.name} seed {self.seed} {text}", flush=True)
+
+    def _recipe(self, epochs: int, *, rate: float = 1.0, fresh: bool = False) -> "Recipe":
+        return replace(
+            recipe_of(self.args, len(self.images.train)),
+            epochs=epochs,
+            zero_init_residual=fresh,
+            learning_rate=rate * recipe_of(self.args, 1).learning_rate,
+        )
+
+    def _begin(self, arm: str) -> Row | None:
+        """The arm's row if it is there. Raises _Late."""
+        found = self.results.get(self.name, self.seed, arm)
+        if found is None and self.late():
+            raise _Late
+        return found
+
+    def _train(
+        self, arm: str, network: "Network", recipe: "Recipe", *, before: float, began: float, **more: Any
+    ) -> Row:
+        """Train, test once, keep the row; `before`: epochs that these weights have had already."""
+        from search.training.trainer import evaluate, train
+        from searchspace.cost import costs
+        from searchspace.graph import lower
+
+        outcome = train(
+            network,
+            train=self.images.train,
+            validation=self.images.validation,
+            recipe=recipe,
+            seed=self.seed,
+            deadline=self.late,
+        )
+        own = costs(lower(network.spec))
+        predicted = self.cost(network.spec)
+        row = {
+            "network": self.name,
+            "seed": self.seed,
+            "arm": arm,
+            "validation_accuracy": outcome.accuracy,
+            "test_accuracy": evaluate(network, self.images.open_test()),
+            "predicted_ms": predicted,
+            "budget_ms": self.budget,
+            "macs": own.macs,
+            "params": own.params,
+            "epochs": before + outcome.epochs,
+            "cut": outcome.epochs < recipe.epochs,
+            "train_s": outcome.seconds,
+            "seconds": time.time() - began,
+            **more,
+            "spec": json.loads(network.spec.to_json()),
+        }
+        network.cpu()
+        self.results.put(row)
+        self._tell(
+            f"{arm}: test {row['test_accuracy']:.2%}, {predicted:.2f} ms predicted, {row['epochs']:.1f} epochs, "
+            f"{row['seconds']:.0f} s{', cut off' if row['cut'] else ''}"
+        )
+        return row
+
+    def _base(self) -> "Network":
+        import torch
+
+        from searchspace.files import write_atomic
+        from searchspace.nn import build, load_weights, network_bytes, read_weights
+
+        path = self.work / f"{self.name}-{self.seed}.safetensors"
+        if path.exists() and self.results.get(self.name, self.seed, "base") is not None:
+            return load_weights(self.template.expand(), read_weights(path)).eval()
+        if self.late():
+            raise _Late
+        shutil.rmtree(self.folder, ignore_errors=True)  # a descent from other weights
+        network = build(self.template.expand(), generator=torch.Generator().manual_seed(self.seed))
+        recipe = self._recipe(self.args.epochs, fresh=True)
+        row = self._train("base", network, recipe, before=0.0, began=time.time())
+        if row["cut"]:
+            raise _Late
+        write_atomic(path, network_bytes(network, {}))
+        return network.eval()
+
+    def _netadapt(self, base: "Network") -> float:
+        """Epochs that the short trainings came to."""
+        from search.netadapt.history import History
+        from search.netadapt.pruner import Plan, Refiner
+        from search.netadapt.screen import SCREEN_IMAGES
+        from search.netadapt.short_training import Serial, short_recipe
+
+        found = self._begin("netadapt")
+        if found is not None:
+            return float(found["short_epochs"])
+        args, began = self.args, time.time()
+        plan = Plan(
+            costing=self.costing,
+            budgets=(self.budget,),
+            moves=tuple(args.moves.split(",")),
+            criterion=args.criterion,
+            by_ratio=False,
+            step=args.step,
+            decay=args.decay,
+            shortlist=args.shortlist,
+            trains=args.short_steps > 0,
+            images=args.images,
+            screen_images=SCREEN_IMAGES,
+            seed=self.seed,
+            confidence=AS_PREDICTED,
+        )
+        history = History(self.folder, keep_all=False)
+        tuner = Serial(
+            self.images, short_recipe(self._recipe(1), max(1, args.short_steps), len(self.images.train)), args.images
+        )
+
+        def kept(_: object) -> None:
+            if self.late():
+                raise _Late
+
+        refiner = Refiner(
+            plan, self.images, self.timer, history, tuner, progress=lambda share, what: None, line=self._tell, kept=kept
+        )
+        refiner.run(base)
+        last = history.iterations[-1]
+        trained = sum(tried.accuracy is not None for one in history.iterations for tried in one.tried)
+        short: float = trained * args.short_steps * args.batch / len(self.images.train)
+        steps = [one.accepted.name for one in history.iterations if one.accepted]
+        self._train(
+            "netadapt",
+            history.network(last.number),
+            self._recipe(args.fine, rate=args.fine_rate),
+            before=args.epochs + short,
+            began=began,
+            short_epochs=short,
+            descent_s=time.time() - began,
+            steps=steps,
+            descent=[[one.cost, one.accuracy] for one in history.iterations],
+        )
+        return short
+
+    def _torch_pruning(self, arm: str, base: "Network", more: int) -> None:
+        from tests.benchmarks.torch_pruned import pruned_to
+
+        if self._begin(arm) is not None:
+            return
+
+        def pruned(round_to: int, ms: float) -> "Network":
+            return pruned_to(base, budget=ms, cost=self.cost, pixels=self.images.resolution, round_to=round_to)
+
+        began = time.time()
+        for round_to in dict.fromkeys((self.args.round_to, 1)):
+            try:
+                network = self._within(partial(pruned, round_to))
+                break
+            except InfeasibleBudget as error:
+                self._tell(f"{arm}: {error}")
+        else:
+            return
+        recipe = self._recipe(self.args.fine + more, rate=self.args.fine_rate)
+        self._train(arm, network, recipe, before=self.args.epochs, began=began, round_to=round_to)
+
+    def _width(self, more: int) -> None:
+        import torch
+
+        from searchspace.nn import build
+
+        if self._begin("width") is not None:
+            return
+
+        def narrower(ms: float) -> "Network":
+            spec = width_for(self.template, self.cost, ms)
+            return build(spec, generator=torch.Generator().manual_seed(self.seed))
+
+        try:
+            network = self._within(narrower)
+        except InfeasibleBudget as error:
+            self._tell(f"width: {error}")
+            return
+        epochs = self.args.epochs + self.args.fine + more
+        self._train("width", network, self._recipe(epochs, fresh=True), before=0.0, began=time.time())
+
+
+def recipe_of(args: Namespace, train_images: int) -> "Recipe":
+    """The default recipe with this batch; an epoch is a look at all images. The peak rate grows with the batch."""
+    from search.training.trainer import Recipe
+
+    recipe = Recipe.for_data(args.data)
+    rate = min(max(args.rate_cap, recipe.learning_rate), recipe.learning_rate * args.batch / recipe.batch_size)
+    return replace(recipe, batch_size=args.batch, learning_rate=rate, epoch_images=train_images, epoch_validation=250)

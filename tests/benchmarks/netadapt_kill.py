@@ -1,0 +1,178 @@
+"""Does a refinement survive being killed? The same command is killed at random moments and started again.
+
+A small network is pruned once without disturbance. Then again, with the outcomes of its timing tests replayed, killed
+(SIGKILL) at random moments of the time that it takes, and started again each time; a run that ends before its moment
+is compared, set aside and begun anew until so many were killed. Every file of an iteration that was on disk must stay
+as it is, byte for byte, and each end must be the undisturbed run's: the same history (but for the seconds that
+trainings took) and the same weights. Everything happens in a folder of its own.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from searchspace.command import CommandParser, guarded, integer, number, show
+from searchspace.errors import InvalidArgument, PhinasError
+
+
+def parser() -> CommandParser:
+    """The command line."""
+    cli = CommandParser(
+        "python -m tests.benchmarks.netadapt_kill",
+        description=__doc__ or "",
+        epilog="asked: 20 kills, nothing lost, the same history. About 8 minutes on a quiet machine.",
+    )
+    add = cli.add_argument
+    add("--kills", type=integer, default=20, metavar="N", help="default: %(default)s")
+    add("--share", type=number, default=0.7, help="of the start's cost: the budget (default: %(default)g)")
+    add("--unit", default="ms", choices=("ms", "macs"), help="of the budget; macs times nothing (default: %(default)s)")
+    add("--latency", type=Path, metavar="TABLE.json", help="this machine's table, for ms: search.latency build --out")
+    add("--seed", type=integer, default=0, help="of the moments (default: %(default)s)")
+    add("--json", action="store_true", help="print JSON")
+    return cli
+
+
+def make_network(folder: Path) -> Path:
+    """A small network with random weights; its spec file. Digits at 32 px."""
+    import torch
+
+    from searchspace import zoo
+    from searchspace.nn import build, network_bytes
+
+    spec = zoo.get("mobilenet_v3_small", width=0.35, classes=10).with_resolution(64)
+    network = build(spec, generator=torch.Generator().manual_seed(0))
+    path = folder / "small.json"
+    path.write_text(spec.to_json())
+    about = {"classes": [str(digit) for digit in range(10)], "trained_at_px": 32, "split_seed": 0}
+    path.with_suffix(".safetensors").write_bytes(network_bytes(network, about))
+    return path
+
+
+def command(args: Any, network: Path, study: str, *more: str) -> list[str]:
+    """The command line of one run."""
+    from search.netadapt.costing import Costing
+    from searchspace.graph import lower
+    from searchspace.latency.table import read_table
+    from searchspace.serialize import read_spec
+
+    table = ["--latency", str(args.latency)] if args.latency and args.unit == "ms" else []
+    graph = lower(read_spec(network))
+    if args.unit == "macs":
+        budget = args.share * Costing("macs").of(graph)
+    else:
+        budget = args.share * (Costing("ms", read_table(args.latency)).of(graph) if args.latency else 1.0)
+    quick = "--short-steps 2 --shortlist 2 --validation-images 200 --epochs 1 --step 0.1 --family"
+    return [
+        sys.executable,
+        "-m",
+        "search.netadapt",
+        "--network",
+        str(network),
+        f"--budget-{args.unit}",
+        f"{budget:.6g}",
+        *quick.split(),
+        *table,
+        "--study",
+        study,
+        *more,
+    ]
+
+
+def committed(folder: Path) -> dict[str, bytes]:
+    """The files of finished iterations: what was tried, networks and their weights."""
+    rows = sorted((folder / "iterations").glob("*.iteration.json"))
+    stems = [path.name.removesuffix(".iteration.json") for path in rows]
+    kept = [path for stem in stems for path in (folder / "iterations").glob(f"{stem}.*")]
+    return {path.name: path.read_bytes() for path in kept}
+
+
+def plain(folder: Path) -> list[Any]:
+    """The history without what trainings took."""
+    rows = [json.loads(content) for name, content in committed(folder).items() if name.endswith(".iteration.json")]
+    for row in rows:
+        for tried in row["tried"]:
+            tried["seconds"] = None
+    return rows
+
+
+def run(args: Any, place: Path) -> dict[str, Any]:
+    """The whole study in `place`. Raises PhinasError where a run fails by itself."""
+    environment = {**os.environ, "PHINAS_STUDIES": str(place / "studies")}
+    network = make_network(place)
+    began = time.monotonic()
+    _killed(command(args, network, "whole"), environment, None)
+    whole_s = time.monotonic() - began
+    rng = random.Random(args.seed)
+    replay = ("--replay", "whole") if args.unit == "ms" else ()
+    whole, kills, runs, changed, differ = place / "studies" / "whole", 0, 0, 0, 0
+    while kills < args.kills:
+        folder, ended, kept = place / "studies" / f"killed{runs}", False, dict[str, bytes]()
+        again = command(args, network, folder.name, *replay)
+        while not ended:
+            ended = not _killed(again, environment, rng.uniform(0.05, 0.6) * whole_s if kills < args.kills else None)
+            kills += not ended
+            now = committed(folder)
+            changed += sum(now.get(name) != content for name, content in kept.items())
+            kept = now
+        differ += not _same(folder, whole)
+        runs += 1
+    return {
+        "kills": kills,
+        "runs": runs,
+        "seconds_undisturbed": whole_s,
+        "iterations": len(plain(whole)),
+        "files_that_changed": changed,
+        "runs_that_ended_otherwise": differ,
+    }
+
+
+def _same(folder: Path, other: Path) -> bool:
+    """Whether two studies came to the same: history, and the weights of the end."""
+    ends = [(each / "best.safetensors").read_bytes() for each in (folder, other)]
+    return plain(folder) == plain(other) and ends[0] == ends[1]
+
+
+def _killed(line: list[str], environment: dict[str, str], moment: float | None) -> bool:
+    """Run a command, killed at that moment; False if it ended before. Raises PhinasError where it failed."""
+    with subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            _, told = run.communicate(timeout=moment)
+        except subprocess.TimeoutExpired:
+            run.send_signal(signal.SIGKILL)
+            return True
+    if run.returncode:
+        raise PhinasError(f"{' '.join(line)} ended with {run.returncode}: {told.strip().splitlines()[-1:]}")
+    return False
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit code: 1 where something was lost."""
+
+    def job() -> int:
+        args = parser().parse_args(argv)
+        if args.kills < 1 or not 0 < args.share < 1:
+            raise InvalidArgument(
+                f"--kills must be at least 1 and --share between 0 and 1, got {args.kills}, {args.share}"
+            )
+        if args.unit == "ms" and args.latency is None:
+            raise InvalidArgument("a budget in ms needs --latency TABLE.json of this machine, or give --unit macs")
+        with tempfile.TemporaryDirectory() as place:
+            found = run(args, Path(place))
+        good = not found["files_that_changed"] and not found["runs_that_ended_otherwise"]
+        text = (
+            json.dumps(found, indent=1) if args.json else "\n".join(f"{key}: {value}" for key, value in found.items())
+        )
+        return show(text) or int(not good)
+
+    return guarded("netadapt_kill", job, stopped="stopped; nothing is kept")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,398 @@
+"""python -m tests.benchmarks.zoo_speed: are built networks as fast as a plain implementation?
+
+MobileNetV3-Large and EfficientNet-B0 are written here once more in the plainest torch (nn.Sequential, no spec), with
+equal weights, and both run in turns, call by call (ours, plain, plain, ours): inference at batch 1, training steps,
+construction. For every network of the zoo, construction is compared with that of its bare torch layers in one
+nn.Sequential. A ratio is ours / plain, the median over the turns with its 95 % interval.
+"""
+
+import argparse
+import gc
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from time import perf_counter
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from search.latency.robust import median_interval, quantile, weight_of, weighted_median
+from searchspace import zoo
+from searchspace.describe import table
+from searchspace.graph import Layer, lower
+from searchspace.nn import build
+from searchspace.nn.layers import activation
+from searchspace.spec import NetworkSpec
+
+SPEED_LIMIT = 1.0
+BUILD_LIMIT = 1.5
+WIDEST_INTERVAL = 0.1  # a ratio that is known less well than this says nothing
+FEWEST_TURNS = 5
+INFERENCE_PIXELS = 224
+PAIRS = 5
+BATCH = 64
+
+# MobileNetV3-Large (arXiv:1905.02244, Table 1): kernel, expansion, output channels, SE channels, h-swish, stride.
+V3_LARGE = (
+    (3, 16, 16, 0, False, 1),
+    (3, 64, 24, 0, False, 2),
+    (3, 72, 24, 0, False, 1),
+    (5, 72, 40, 24, False, 2),
+    (5, 120, 40, 32, False, 1),
+    (5, 120, 40, 32, False, 1),
+    (3, 240, 80, 0, True, 2),
+    (3, 200, 80, 0, True, 1),
+    (3, 184, 80, 0, True, 1),
+    (3, 184, 80, 0, True, 1),
+    (3, 480, 112, 120, True, 1),
+    (3, 672, 112, 168, True, 1),
+    (5, 672, 160, 168, True, 2),
+    (5, 960, 160, 240, True, 1),
+    (5, 960, 160, 240, True, 1),
+)
+# EfficientNet-B0 (arXiv:1905.11946, Table 1): expansion ratio, kernel, stride, output channels, layers.
+B0 = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
+
+
+def conv_bn(inside: int, out: int, kernel: int, *, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    """Convolution and batch norm as everyone writes them."""
+    conv = nn.Conv2d(inside, out, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return [conv, nn.BatchNorm2d(out)]
+
+
+class PlainSE(nn.Module):
+    """Squeeze and excitation."""
+
+    def __init__(self, channels: int, squeezed: int, act: type[nn.Module], gate: type[nn.Module]) -> None:
+        super().__init__()
+        self.scale = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, squeezed, 1),
+            act(inplace=True),
+            nn.Conv2d(squeezed, channels, 1),
+            gate(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as the input."""
+        scaled: Tensor = x * self.scale(x)
+        return scaled
+
+
+class PlainBlock(nn.Module):
+    """An inverted residual."""
+
+    def __init__(
+        self, inside: int, expanded: int, out: int, kernel: int, stride: int, act: type[nn.Module], se: nn.Module | None
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        if expanded != inside:
+            layers += [*conv_bn(inside, expanded, 1), act(inplace=True)]
+        layers += [*conv_bn(expanded, expanded, kernel, stride=stride, groups=expanded), act(inplace=True)]
+        if se is not None:
+            layers.append(se)
+        self.layers = nn.Sequential(*layers, *conv_bn(expanded, out, 1))
+        self.residual = stride == 1 and inside == out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, inside, height, width) -> (batch, out, height / stride, width / stride)."""
+        out: Tensor = self.layers(x)
+        return x + out if self.residual else out
+
+
+def plain_v3_large() -> nn.Module:
+    """MobileNetV3-Large without a spec."""
+    layers: list[nn.Module] = [*conv_bn(3, 16, 3, stride=2), nn.Hardswish(inplace=True)]
+    inside = 16
+    for kernel, expanded, out, squeezed, swish, stride in V3_LARGE:
+        se = PlainSE(expanded, squeezed, nn.ReLU, nn.Hardsigmoid) if squeezed else None
+        act: type[nn.Module] = nn.Hardswish if swish else nn.ReLU
+        layers.append(PlainBlock(inside, expanded, out, kernel, stride, act, se))
+        inside = out
+    return nn.Sequential(
+        *layers,
+        *conv_bn(160, 960, 1),
+        nn.Hardswish(inplace=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(960, 1280),
+        nn.Hardswish(inplace=True),
+        nn.Dropout(0.2),
+        nn.Linear(1280, 1000),
+    )
+
+
+def plain_b0() -> nn.Module:
+    """EfficientNet-B0 without a spec."""
+    layers: list[nn.Module] = [*conv_bn(3, 32, 3, stride=2), nn.SiLU(inplace=True)]
+    inside = 32
+    for ratio, kernel, first_stride, out, repeats in B0:
+        for stride in (first_stride, *[1] * (repeats - 1)):
+            se = PlainSE(ratio * inside, inside // 4, nn.SiLU, nn.Sigmoid)
+            layers.append(PlainBlock(inside, ratio * inside, out, kernel, stride, nn.SiLU, se))
+            inside = out
+    return nn.Sequential(
+        *layers,
+        *conv_bn(320, 1280, 1),
+        nn.SiLU(inplace=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(1280, 1000),
+    )
+
+
+PLAIN: dict[str, Callable[[], nn.Module]] = {"mobilenet_v3_large": plain_v3_large, "efficientnet_b0": plain_b0}
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """The same module with its weights in channels-last memory."""
+    moved: nn.Module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
+
+
+def twins(name: str) -> tuple[nn.Module, nn.Module]:
+    """Our network and the plain one, both channels-last, with equal weights. Layer by layer they are in one order."""
+    ours, plain = build(zoo.get(name), generator=torch.Generator().manual_seed(0)), channels_last(PLAIN[name]())
+    state = plain.state_dict()
+    own = ours.state_dict()
+    assert [tuple(value.shape) for value in own.values()] == [tuple(value.shape) for value in state.values()]
+    plain.load_state_dict(dict(zip(state, own.values(), strict=True)))
+    return ours, plain
+
+
+class Figure(NamedTuple):
+    """One comparison: medians in ms, ratio ours / plain with its 95 % interval, and the ratio aimed at."""
+
+    what: str
+    network: str
+    ours_ms: float
+    plain_ms: float
+    ratio: float
+    low: float
+    high: float
+    turns: int
+    limit: float
+
+    @property
+    def verdict(self) -> str:
+        """reached, MISSED, or that the interval is too wide to tell."""
+        if self.low > self.limit:
+            return "MISSED"
+        return "reached" if self.high - self.low <= WIDEST_INTERVAL or self.high <= self.limit else "too noisy"
+
+
+def compare(
+    what: str, network: str, ours: Callable[[], object], plain: Callable[[], object], *, seconds: float, limit: float
+) -> Figure:
+    """Turns of ours, plain, plain, ours for `seconds`, at least 5 of them (1 in less than a second), after one call of
+    each.
+
+    Drift cancels within a turn; a turn in which plain's own speed changed counts less.
+    """
+    ours()
+    plain()
+    turns: list[list[float]] = []
+    began = perf_counter()
+    fewest = FEWEST_TURNS if seconds >= 1 else 1
+    while len(turns) < fewest or perf_counter() - began < seconds:
+        marks = [perf_counter()]
+        for call in (ours, plain, plain, ours):
+            call()
+            marks.append(perf_counter())
+        turns.append([1e3 * (end - start) for start, end in pairwise(marks)])
+    ratios = [((a + d) / (b + c), weight_of(b, c)) for a, b, c, d in turns]
+    low, high = median_interval(ratios)
+    ours_ms, plain_ms = (quantile([turn[i] for turn in turns for i in where], 0.5) for where in ((0, 3), (1, 2)))
+    return Figure(what, network, ours_ms, plain_ms, weighted_median(ratios), low, high, len(turns), limit)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No garbage collection among the calls."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def inference(name: str, *, seconds: float, pixels: int = INFERENCE_PIXELS, pairs: int = PAIRS) -> Figure:
+    """One image through both, eager, eval, channels-last: the middle of so many fresh pairs, in an interval that holds
+    all of theirs, since where weights come to lie in memory moves a ratio by 2 %."""
+    figures = sorted((_pair(name, seconds=seconds / pairs, pixels=pixels) for _ in range(pairs)), key=lambda f: f.ratio)
+    return figures[pairs // 2]._replace(
+        low=min(figure.low for figure in figures),
+        high=max(figure.high for figure in figures),
+        turns=sum(figure.turns for figure in figures),
+    )
+
+
+def _pair(name: str, *, seconds: float, pixels: int) -> Figure:
+    """Raises AssertionError if they are not one function."""
+    ours, plain = (network.eval() for network in twins(name))
+    x = torch.randn(1, 3, pixels, pixels, generator=torch.Generator().manual_seed(0))
+    x = x.to(memory_format=torch.channels_last)
+    with quiet(), torch.inference_mode():
+        torch.testing.assert_close(ours(x), plain(x), rtol=1e-4, atol=1e-5)
+        return compare(
+            f"inference, batch 1, {pixels} px",
+            name,
+            lambda: ours(x),
+            lambda: plain(x),
+            seconds=seconds,
+            limit=SPEED_LIMIT,
+        )
+
+
+def training(name: str, *, seconds: float, pixels: int, batch: int) -> Figure:
+    """Forward, backward and a step of SGD with momentum on one batch."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, 3, pixels, pixels, generator=generator).to(memory_format=torch.channels_last)
+    y = torch.randint(0, 1000, (batch,), generator=generator)
+    with quiet():
+        ours, plain = (_stepper(network.train(), x, y) for network in twins(name))
+        return compare(
+            f"training step, batch {batch}, {pixels} px", name, ours, plain, seconds=seconds, limit=SPEED_LIMIT
+        )
+
+
+def _stepper(network: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
+
+    def step() -> None:
+        loss = nn.functional.cross_entropy(network(x), y)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
+
+
+def building(name: str, *, seconds: float) -> Figure:
+    """From spec to channels-last module, beside the construction of the plain module and its move there."""
+    spec = zoo.get(name)
+    plain = PLAIN[name]
+    with quiet():
+        return compare(
+            "building", name, lambda: build(spec), lambda: channels_last(plain()), seconds=seconds, limit=BUILD_LIMIT
+        )
+
+
+def bare(spec: NetworkSpec) -> nn.Sequential:
+    """The torch layers of a network, one after the other, as their own constructors leave them: no blocks, no sums."""
+    return nn.Sequential(*(module for layer in lower(spec).layers for module in _bare(layer)))
+
+
+def _bare(layer: Layer) -> list[nn.Module]:
+    channels, out = layer.in_shape[0], layer.out_shape[0]
+    match layer.op:
+        case "conv":
+            conv = nn.Conv2d(
+                channels, out, layer.kernel, layer.stride, layer.kernel // 2, groups=layer.groups, bias=not layer.norm
+            )
+            return [conv, *([nn.BatchNorm2d(out)] if layer.norm else []), activation(layer.activation)]
+        case "se":
+            inner = layer.squeeze_channels
+            return [
+                nn.AdaptiveAvgPool2d(1),
+                nn.Conv2d(channels, inner, 1),
+                activation(layer.activation),
+                nn.Conv2d(inner, channels, 1),
+                activation(layer.gate),
+            ]
+        case "linear":
+            return [nn.Linear(channels, out)]
+        case _:
+            return []
+
+
+def building_bare(name: str, *, seconds: float) -> Figure:
+    """Any network of the zoo beside its bare layers."""
+    spec = zoo.get(name)
+    with quiet():
+        return compare(
+            "building, beside bare layers",
+            name,
+            lambda: build(spec),
+            lambda: channels_last(bare(spec)),
+            seconds=seconds,
+            limit=BUILD_LIMIT,
+        )
+
+
+def report(figures: Sequence[Figure]) -> str:
+    """The figures as an aligned table."""
+    rows = [
+        [
+            f.what,
+            f.network,
+            f"{f.ours_ms:.2f}",
+            f"{f.plain_ms:.2f}",
+            f"{f.ratio:.3f}",
+            f"{f.low:.3f} to {f.high:.3f}",
+            str(f.turns),
+            f"{f.limit:.2f}",
+            f.verdict,
+        ]
+        for f in figures
+    ]
+    headers = ["what", "network", "ours ms", "plain ms", "ratio", "95 % interval", "turns", "at most", ""]
+    return table(headers, rows, text_columns=(0, 1, 8))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    cli = argparse.ArgumentParser(
+        "python -m tests.benchmarks.zoo_speed",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    cli.add_argument("--seconds", type=float, default=20.0, help="of each comparison (default: %(default)g)")
+    cli.add_argument("--pixels", type=int, default=96, help="of the training steps' images (default: %(default)s)")
+    cli.add_argument("--quick", action="store_true", help="a fraction of a second each, small images: does it run?")
+    return cli
+
+
+def measure(args: argparse.Namespace) -> Iterator[Figure]:
+    """All comparisons, one after the other."""
+    seconds, pixels = (0.1, 32) if args.quick else (args.seconds, args.pixels)
+    for name in PLAIN:
+        if args.quick:
+            yield inference(name, seconds=seconds, pixels=64, pairs=1)
+        else:
+            yield inference(name, seconds=seconds)
+    for name in PLAIN:
+        yield training(name, pixels=pixels, batch=4 if args.quick else BATCH, seconds=2 * seconds)
+    for name in PLAIN:
+        yield building(name, seconds=seconds / 2)
+    for name in ("mobilenet_v1", "squeezenet1_1") if args.quick else zoo.names():
+        yield building_bare(name, seconds=seconds / 5)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the study; the exit code: 0 no target is missed, 1 one is."""
+    args = parser().parse_args(argv)
+    figures = []
+    for figure in measure(args):
+        figures.append(figure)
+        print(f"{figure.what}, {figure.network}: {figure.ratio:.3f}", file=sys.stderr, flush=True)
+    print(report(figures))
+    return 0 if args.quick or all(figure.verdict != "MISSED" for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""Parquet files and datasets of the hub, the hub played by a fake."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from search.data import load
+from search.data.readers.tables import HubSource, ParquetSource
+from searchspace.errors import InvalidData
+
+Encoded = Callable[..., bytes]
+
+
+def _features(*names: str) -> datasets.Features:
+    return datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(names))})
+
+
+def _table(encoded: Encoded, labels: list[int], names: tuple[str, ...], first: int = 0) -> datasets.Dataset:
+    images = [{"bytes": encoded(first + at), "path": f"{at}.png"} for at in range(len(labels))]
+    return datasets.Dataset.from_dict({"image": images, "label": labels}, features=_features(*names))
+
+
+def _hub(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[tuple[Any, ...]]:
+    """Let the hub answer with a dataset, or raise; the calls made."""
+    calls: list[tuple[Any, ...]] = []
+
+    def load_dataset(*args: Any) -> Any:
+        calls.append(args)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr("search.data.readers.tables._hub_answers", lambda: True)
+    return calls
+
+
+def test_class_names_come_from_the_hugging_face_features(tmp_path: Path, encoded: Encoded) -> None:
+    path = tmp_path / "x.parquet"
+    _table(encoded, [1, 0] * 10, ("zebra", "ant")).to_parquet(path)
+    listing = ParquetSource(path).listing()
+    assert listing.classes == ("zebra", "ant")
+    assert [item.label for item in listing.items[:3]] == ["ant", "zebra", "ant"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["b", "a"] * 10, ("a", "b")),
+        ([10, 9] * 10, ("9", "10")),
+        ([True, False] * 10, ("False", "True")),
+    ],
+)
+@pytest.mark.parametrize("struct", [False, True])
+def test_plain_columns_serve_too(
+    labels: list[Any], classes: tuple[str, ...], struct: bool, tmp_path: Path, encoded: Encoded
+) -> None:
+    cells: list[Any] = [encoded(at) for at in range(20)]
+    if struct:
+        cells = [{"bytes": cell, "path": None} for cell in cells]
+    pq.write_table(pa.table({"img": cells, "label": labels, "other": labels}), tmp_path / "x.parquet")
+    loaded = load(str(tmp_path / "x.parquet"), resolution=8, cache_dir=tmp_path)
+    assert loaded.classes == classes
+    assert [len(loaded.train), len(loaded.validation), len(loaded.open_test())] == [12, 4, 4]
+
+
+def test_rows_without_a_label_and_unused_classes_are_told(tmp_path: Path, encoded: Encoded) -> None:
+    path = tmp_path / "x.parquet"
+    _table(encoded, [0, 2, -1] * 5, ("a", "b", "c")).to_parquet(path)
+    listing = ParquetSource(path).listing()
+    assert listing.classes == ("a", "c")
+    assert len(listing.items) == 10
+    assert any(note.startswith("5 rows") for note in listing.notes)
+    assert any("b" in note and "without images" in note for note in listing.notes)
+
+
+def test_the_finer_of_two_label_columns_is_told(tmp_path: Path, encoded: Encoded) -> None:
+    path = tmp_path / "x.parquet"
+    table = _table(encoded, [0, 1] * 5, ("a", "b")).rename_column("label", "fine_label")
+    table.add_column("coarse_label", [0] * 10).to_parquet(path)
+    plain = ParquetSource(path).listing()
+    assert plain.classes == ("a", "b")
+
+
+def test_a_path_in_a_parquet_file_is_never_opened(tmp_path: Path, encoded: Encoded) -> None:
+    (tmp_path / "secret.png").write_bytes(encoded(0))
+    cells = [{"bytes": None, "path": str(tmp_path / "secret.png")}] * 6
+    pq.write_table(
+        pa.table(
+            {"image": cells, "label": [0, 1] * 3},
+            schema=pa.schema({"image": pa.struct({"bytes": pa.binary(), "path": pa.string()}), "label": pa.int64()}),
+        ),
+        tmp_path / "x.parquet",
+    )
+    with pytest.raises(InvalidData, match="the cell holds no image bytes"):
+        load(str(tmp_path / "x.parquet"), resolution=8, cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize("columns", [{"image": [b"x"]}, {"label": [1]}, {"picture": [1.5], "label": [1.5]}])
+def test_missing_columns_are_named(columns: dict[str, list[Any]], tmp_path: Path) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    with pytest.raises(InvalidData, match=f"must have a column.*got {next(iter(columns))}.*rename or add"):
+        ParquetSource(tmp_path / "x.parquet").listing()
+
+
+def test_a_truncated_or_damaged_parquet_file_is_an_error(tmp_path: Path, encoded: Encoded) -> None:
+    path = tmp_path / "x.parquet"
+    _table(encoded, [0, 1] * 50, ("a", "b")).to_parquet(path)
+    whole = path.read_bytes()
+    middle = whole[:1000] + bytes(len(whole) // 2) + whole[1000 + len(whole) // 2 :]
+    for content in (b"", b"PAR1", whole[:-1], whole[: len(whole) // 2], middle):
+        path.write_bytes(content)
+        with pytest.raises(InvalidData, match=r"x\.parquet"):
+            load(str(path), resolution=8, cache_dir=tmp_path / "cache")
+
+
+def test_the_hubs_own_splits_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoded: Encoded) -> None:
+    answer = datasets.DatasetDict(
+        train=_table(encoded, [0, 1] * 20, ("a", "b")),
+        test=_table(encoded, [0, 1] * 5, ("a", "b"), first=100),
+        extra=_table(encoded, [0, 1] * 5, ("a", "b"), first=200),
+    )
+    calls = _hub(monkeypatch, answer)
+    loaded = load("owner/name:small", resolution=8, cache_dir=tmp_path)
+    assert calls == [("owner/name", "small")]
+    assert [len(loaded.train), len(loaded.validation), len(loaded.open_test())] == [34, 6, 10]
+    assert any("extra" in note for note in loaded.notes)
+    assert any("15 % of train each is set apart for validation" in note for note in loaded.notes)
+
+
+def test_a_lone_split_is_split_and_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoded: Encoded) -> None:
+    table = _table(encoded, [0, 1] * 20, ("a", "b"))
+    _hub(monkeypatch, datasets.DatasetDict(full=table))
+    first = load("name", resolution=8, cache_dir=tmp_path)
+    assert [len(first.train), len(first.validation), len(first.open_test())] == [28, 6, 6]
+    monkeypatch.setattr(HubSource, "listing", lambda self: pytest.fail("the cache was not used"))
+    assert load("name", resolution=8, cache_dir=tmp_path).fingerprint == first.fingerprint
+
+
+def test_a_changed_dataset_of_the_hub_is_read_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoded: Encoded
+) -> None:
+    prints = set()
+    for first in (0, 50):
+        _hub(monkeypatch, datasets.DatasetDict(train=_table(encoded, [0, 1] * 10, ("a", "b"), first)))
+        prints.add(load("name", resolution=8, cache_dir=tmp_path).fingerprint)
+    assert len(prints) == 2
+
+
+def test_a_test_split_without_labels_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoded: Encoded
+) -> None:
+    hidden = _table(encoded, [-1] * 6, ("a", "b"), first=90)
+    _hub(monkeypatch, datasets.DatasetDict(train=_table(encoded, [0, 1] * 20, ("a", "b")), test=hidden))
+    loaded = load("name", resolution=8, cache_dir=tmp_path)
+    assert [len(loaded.train), len(loaded.open_test())] == [28, 6]
+    assert any("test has no labels" in note for note in loaded.notes)
+
+
+def test_images_kept_as_files_by_the_library_are_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoded: Encoded
+) -> None:
+    for at in range(20):
+        (tmp_path / f"{at}.png").write_bytes(encoded(at))
+    cells = [{"bytes": None, "path": str(tmp_path / f"{at}.png")} for at in range(20)]
+    table = datasets.Dataset.from_dict({"image": cells, "label": [0, 1] * 10}, features=_features("a", "b"))
+    _hub(monkeypatch, datasets.DatasetDict(train=table))
+    loaded = load("name", resolution=8, cache_dir=tmp_path / "cache")
+    assert len(loaded.train) + len(loaded.validation) + len(loaded.open_test()) == 20
+
+
+def test_a_name_that_the_hub_does_not_know_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _hub(monkeypatch, FileNotFoundError("Dataset 'photos' doesn't exist on the Hub\nor cannot be accessed."))
+    with pytest.raises(InvalidData, match=r"no file or folder 'photos' here.*doesn't exist on the Hub or cannot"):
+        load("photos", resolution=8, cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["csv", "imagefolder"])
+def test_a_reader_of_the_library_is_no_dataset(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls = _hub(monkeypatch, {})
+    with pytest.raises(InvalidData, match="is a file format, not a dataset"):
+        load(name, resolution=8, cache_dir=tmp_path)
+    assert calls == []
+
+
+def test_without_a_network_the_hub_is_given_up_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("no network")
+
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    before = bool(datasets.config.HF_HUB_OFFLINE)
+    with pytest.raises(InvalidData, match=r"'owner/photos'.*the hub cannot be reached, and no copy.*Give the path"):
+        load("owner/photos", resolution=8, cache_dir=tmp_path)
+    assert bool(datasets.config.HF_HUB_OFFLINE) is before
+
+
+def test_importing_the_package_imports_neither_torch_nor_datasets_nor_pillow() -> None:
+    code = "import sys, search.data; print(sorted({'torch', 'datasets', 'PIL', 'sklearn'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

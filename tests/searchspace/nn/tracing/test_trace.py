@@ -1,0 +1,412 @@
+"""A user's own module: its Graph costs what the module costs, its groups can be cut, and what cannot be is named."""
+
+import random
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from fvcore.nn import FlopCountAnalysis
+from hypothesis import assume, given, settings
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from searchspace import costs, lower, zoo
+from searchspace.channels.coupling import ChannelGroup, coupling
+from searchspace.errors import InvalidArgument, UnsupportedModule
+from searchspace.nn import TracedNetwork, build, trace
+from searchspace.spec import NetworkSpec
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+PIXELS = 32
+
+
+def conv_bn(inner: int, out: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    return [nn.Conv2d(inner, out, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(out)]
+
+
+class BasicBlock(nn.Module):
+    def __init__(self, inner: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = conv_bn(inner, out, stride=stride)
+        self.conv2, self.bn2 = conv_bn(out, out)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = nn.Sequential(*conv_bn(inner, out, 1, stride)) if stride > 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        out += identity
+        return self.relu(out)
+
+
+class ResNet(nn.Module):
+    """He et al.'s ResNet-18 (arXiv:1512.03385), narrow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*conv_bn(3, 8, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
+        widths = [8, 8, 16, 24, 32]
+        self.blocks = nn.Sequential(
+            *(
+                BasicBlock(inner if not again else out, out, 1 if again or inner == out else 2)
+                for inner, out in pairwise(widths)
+                for again in (False, True)
+            )
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.flatten(self.avgpool(self.blocks(self.stem(x))), 1))
+
+
+class Vgg(nn.Module):
+    """Convolutions with bias and batch norm, a map that is flattened, hidden linear layers with batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        parts: list[nn.Module] = []
+        for inner, out in ((3, 6), (6, 8), (8, 10)):
+            parts += [nn.Conv2d(inner, out, 3, padding=1), nn.BatchNorm2d(out), nn.ReLU(True), nn.MaxPool2d(2, 2)]
+        self.features = nn.Sequential(*parts)
+        self.avgpool = nn.AdaptiveAvgPool2d((4, 4))
+        self.classifier = nn.Sequential(
+            nn.Linear(160, 20),
+            nn.ReLU(True),
+            nn.Dropout(),
+            nn.Linear(20, 12, bias=False),
+            nn.BatchNorm1d(12),
+            nn.ReLU(),
+            nn.Linear(12, 5),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.avgpool(self.features(x))
+        return self.classifier(x.view(x.size(0), -1))
+
+
+class Inverted(nn.Module):
+    """MobileNetV3's block with the two usual ways to write SE."""
+
+    def __init__(self, inner: int, expand: int, out: int, stride: int, *, linear: bool) -> None:
+        super().__init__()
+        self.expand = nn.Sequential(*conv_bn(inner, expand, 1), nn.Hardswish())
+        self.depthwise = nn.Sequential(*conv_bn(expand, expand, 5, stride, expand), nn.SiLU())
+        dense: Callable[..., nn.Module] = nn.Linear if linear else (lambda a, b: nn.Conv2d(a, b, 1))
+        self.fc1, self.fc2, self.linear = dense(expand, 4), dense(4, expand), linear
+        self.project = nn.Sequential(*conv_bn(expand, out, 1))
+        self.skip = stride == 1 and inner == out
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.depthwise(self.expand(x))
+        b, c, _, _ = y.shape
+        if self.linear:
+            scale = torch.sigmoid(self.fc2(F.relu(self.fc1(F.adaptive_avg_pool2d(y, 1).view(b, c))))).view(b, c, 1, 1)
+            y = scale.expand_as(y) * y
+        else:
+            y = y * F.hardsigmoid(self.fc2(F.relu(self.fc1(y.mean((2, 3), keepdim=True)), inplace=True)))
+        y = self.project(y)
+        return x + y if self.skip else y
+
+
+class Mobile(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU6(True),
+            Inverted(8, 16, 8, 1, linear=True),
+            Inverted(8, 20, 12, 2, linear=False),
+            Inverted(12, 24, 12, 1, linear=False),
+        )
+        self.head = nn.Linear(12, 7)
+
+    def forward(self, x: Tensor, features: bool = False) -> Tensor:
+        x = self.features(x).mean([-2, -1])
+        return x if features else self.head(F.dropout(x, 0.2, self.training))
+
+
+def stochastic_depth(x: Tensor, training: bool) -> Tensor:
+    return x * (torch.rand(len(x), 1, 1, 1) > 0.2) if training else x
+
+
+fx.wrap("stochastic_depth")
+
+
+class Dense(nn.Module):
+    """DenseNet's pre-activated layers, Inception's branches, grouped convolutions, calls of functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 2, 2)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(8 + 4 * n) for n in range(3))
+        self.convs = nn.ModuleList(nn.Conv2d(8 + 4 * n, 4, 3, padding=1, bias=n == 1) for n in range(3))
+        self.one, self.three = nn.Conv2d(20, 6, 1), nn.Conv2d(20, 6, 3, padding=1)
+        self.grouped = nn.Sequential(*conv_bn(12, 12, 3, groups=3))
+        self.after = nn.Conv2d(12 + 20, 9, 1, bias=False)
+        self.fc = nn.Linear(9, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.stem(x), kernel_size=3, stride=2, ceil_mode=True)
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            x = torch.cat((x, stochastic_depth(conv(F.relu(norm(x))), self.training)), dim=1)
+        mixed = self.grouped(torch.cat([self.one(x), F.silu(self.three(x))], 1)).sigmoid()
+        x = torch.relu(self.after(torch.cat((mixed, F.avg_pool2d(x, 3, 1, 1)), 1)))
+        return self.fc(F.avg_pool2d(x, 8).flatten(1))
+
+
+NETWORKS: tuple[type[nn.Module], ...] = (ResNet, Vgg, Mobile, Dense)
+
+
+def filled(kind: type[nn.Module]) -> nn.Module:
+    """A network in double precision whose batch norms and biases are away from 0 and 1."""
+    torch.manual_seed(0)
+    network = kind().double().eval()
+    for part in network.modules():
+        if isinstance(part, (nn.BatchNorm2d, nn.BatchNorm1d)):
+            for tensor in (part.weight, part.bias, part.running_mean, part.running_var):
+                tensor.data.uniform_(0.5, 1.5)
+    return network
+
+
+def images() -> Tensor:
+    return torch.randn(2, 3, PIXELS, PIXELS, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+
+
+def macs_by_fvcore(module: nn.Module) -> int:
+    analysis = FlopCountAnalysis(module.float().eval(), torch.zeros(1, 3, PIXELS, PIXELS))
+    by_operator = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
+    return int(sum(by_operator[name] for name in ("conv", "linear")))
+
+
+# What a module is
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_parameters_and_macs_are_those_of_the_module(kind: type[nn.Module]) -> None:
+    module = kind()
+    found = costs(trace(module, resolution=PIXELS).graph)
+    assert found.params == sum(parameter.numel() for parameter in module.parameters())
+    assert found.macs == macs_by_fvcore(module)
+
+
+def test_a_module_is_the_kernels_that_a_runtime_runs() -> None:
+    layers = trace(Mobile(), resolution=PIXELS).graph.layers
+    assert [(layer.name, layer.op, layer.activation) for layer in layers[:7]] == [
+        ("features.0", "conv", "relu6"),
+        ("features.3.expand.0", "conv", "h_swish"),
+        ("features.3.depthwise.0", "conv", "swish"),
+        ("features.3", "se", "relu"),
+        ("features.3.project.0", "conv", "identity"),
+        ("add", "add", "identity"),
+        ("features.4.expand.0", "conv", "h_swish"),
+    ]
+    assert (layers[3].squeeze_channels, layers[3].gate) == (4, "sigmoid")
+    assert [layer.op for layer in layers[-2:]] == ["pool", "linear"]
+
+
+@given(...)
+@settings(max_examples=15)
+def test_a_built_network_is_traced_to_its_lowered_graph_and_its_groups(spec: NetworkSpec) -> None:
+    expected, traced = lower(spec), trace(build(spec), in_channels=spec.in_channels, resolution=spec.resolution)
+    own, of_rows = (
+        [(layer if layer.kernel > 1 else layer._replace(padding="half")).signature for layer in graph.layers]
+        for graph in (traced.graph, expected)
+    )
+    assert own == of_rows
+    assert [layer.inputs for layer in traced.graph.layers] == [layer.inputs for layer in expected.layers]
+    assert costs(traced.graph).params == costs(expected).params
+    groups = coupling(spec)
+    carried = {place.layer for group in groups for place in group.pass_through}
+    # A row says whether its convolution is depthwise; a module's is where it could be.
+    assume(
+        not any(
+            layer.op == "conv" and layer.groups == layer.in_shape[0] == layer.out_shape[0] and index not in carried
+            for index, layer in enumerate(expected.layers)
+        )
+    )
+    for found, group in zip(traced.groups(), groups, strict=True):
+        assert found[5:] == group[5:]
+        assert set(found.counts) <= set(group.counts)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v3_large", "squeezenet1_0", "shufflenet_v2"])
+def test_a_zoo_network_costs_the_same_traced(name: str) -> None:
+    spec = zoo.get(name, width=0.5)
+    found, expected = costs(trace(build(spec), resolution=224).graph), costs(lower(spec))
+    assert found[:4] == expected[:4]
+
+
+# Cutting
+
+
+def zero_readers(network: TracedNetwork, group: ChannelGroup, gone: set[int]) -> None:
+    """Nothing reads the units that go: weights that meet them are 0."""
+    for place in (*group.consumers, *group.pass_through):
+        layer = network.graph.layers[place.layer]
+        at = [position for unit, position in zip(place.units, place.positions, strict=True) if unit in gone]
+        names = network.modules_of(place.layer)
+        if layer.op == "se":  # carried channels are read by the first of the two, squeezed ones by the second
+            part = network.module.get_submodule(names[1] if place in group.consumers else names[0])
+        elif place in group.consumers:
+            part = network.module.get_submodule(names[0])
+        else:
+            continue
+        weight = part.get_parameter("weight").data
+        pixels = layer.in_shape[1] * layer.in_shape[2] if layer.op == "linear" else 1
+        share = weight.shape[1]
+        rows = len(weight) // layer.groups
+        for column in (position * pixels + pixel for position in at for pixel in range(pixels)):
+            weight[column // share * rows :][:rows, column % share] = 0.0
+
+
+def some_units(group: ChannelGroup, rng: random.Random) -> list[int]:
+    """Units for a smaller count, equally many of each cell."""
+    count = rng.choice(group.counts)
+    cells: dict[object, list[int]] = {}
+    for unit, cell in enumerate(group.cells):
+        cells.setdefault(cell, []).append(unit)
+    kept = [unit for units in cells.values() for unit in rng.sample(units, len(units) * count // group.channels)]
+    return rng.sample(kept, len(kept))
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@torch.no_grad()
+def test_channels_that_nothing_reads_can_be_cut_out_of_every_group(kind: type[nn.Module]) -> None:
+    rng, network = random.Random(1), trace(filled(kind), resolution=PIXELS)
+    free = [group.name for group in network.groups() if not group.fixed]
+    assert [group.fixed for group in network.groups() if group.fixed] == [
+        "it holds the network's input",
+        "it holds the network's classes",
+    ]
+    for name in free:
+        (group,) = (group for group in network.groups() if group.name == name)
+        keep = some_units(group, rng)
+        zero_readers(network, group, set(range(len(group.cells))) - set(keep))
+        cut = network.cut(name, keep)
+        torch.testing.assert_close(cut.module(images()), network.module(images()), rtol=1e-5, atol=1e-5)
+        assert cut.graph != network.graph
+        network = cut
+    assert costs(network.graph).params == sum(parameter.numel() for parameter in network.module.parameters())
+    assert costs(network.graph).macs == macs_by_fvcore(network.module)
+
+
+def test_a_cut_leaves_the_users_module_as_it_is_and_its_copy_trains() -> None:
+    network = trace(filled(ResNet), resolution=PIXELS)
+    before = {name: value.clone() for name, value in network.module.state_dict().items()}
+    cut = network.cut("blocks.2.conv1", range(5))
+    after = network.module.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert network.narrowed_graph("blocks.2.conv1", 5) == cut.graph
+    cut.module.train()(images()).sum().backward()
+    assert all(parameter.grad is not None for parameter in cut.module.parameters())
+
+
+def test_a_residual_stage_is_one_group_and_a_grouped_convolution_goes_in_steps() -> None:
+    groups = {group.name: group for group in trace(ResNet(), resolution=PIXELS).groups()}
+    stage = groups["stem.0"]
+    layers = trace(ResNet(), resolution=PIXELS).graph.layers
+    assert [layers[place.layer].name for place in stage.producers] == ["stem.0", "blocks.0.conv2", "blocks.1.conv2"]
+    groups = {group.name: group for group in trace(Dense(), resolution=PIXELS).groups()}
+    assert groups["one"].counts == range(6, 12, 6)
+    assert groups["grouped.0"].counts == range(3, 12, 3)
+
+
+# What stands in the way
+
+
+class Odd(nn.Module):
+    """A module whose forward is any function of it and an image."""
+
+    def __init__(self, forward: Callable[["Odd", Tensor], Tensor], **parts: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.more = nn.Conv2d(3, 6, 3, padding="same"), nn.Conv2d(6, 6, 3, padding=1)
+        self.last = nn.Conv2d(6, 4, 1)
+        self.run = forward
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(self, x)
+
+
+@pytest.mark.parametrize(
+    ("forward", "group", "reason"),
+    [
+        (lambda m, x: m.last(m.more(m.more(m.conv(x)))), "conv", "more is used more than once"),
+        (
+            lambda m, x: m.last(torch.cat([(y := m.more(m.conv(x)))[:, 2:], y[:, :2]], 1)),
+            "more",
+            "getitem takes its channels by position",
+        ),
+        (
+            lambda m, x: m.last(torch.cat([(y := m.more(m.conv(x)).chunk(2, 1))[1], y[0]], 1)),
+            "more",
+            "getitem takes its channels by position",
+        ),
+        (
+            lambda m, x: m.last(m.more(m.conv(x)).mean((2, 3)).view(-1, 6, 1, 1)),
+            "more",
+            "their number is written into the code at node view",
+        ),
+    ],
+)
+def test_a_group_that_the_code_holds_is_fixed_with_the_reason(
+    forward: Callable[[Odd, Tensor], Tensor], group: str, reason: str
+) -> None:
+    network = trace(Odd(forward), resolution=8)
+    assert {each.name: each.fixed for each in network.groups()}[group] == reason
+    with pytest.raises(InvalidArgument, match=f"{group} cannot be narrowed, {reason}"):
+        network.cut(group, [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda m, x: m.last(m.more(F.gelu(m.conv(x)))), r"node gelu \(gelu\) stands in the way: a Graph has no layer"),
+        (lambda m, x: m.last(m.more(m.conv(x))) if x.sum() > 0 else x, "torch.fx cannot trace the Odd"),
+        (lambda m, x: m.last(m.conv(x) * m.more(m.conv(x))), r"node mul \(mul\).*squeeze-and-excite"),
+        (lambda m, x: m.last(m.more(m.conv(x) + 1.0)), r"node add \(add\).* 1.0 is no output of a layer"),
+        (lambda m, x: m.last(m.more(m.conv(x)).transpose(2, 3)), r"node transpose .*no layer for it"),
+        (lambda m, x: m.last(m.more(m.conv(x)[:, ::2])), r"node more|more \(Conv2d\)"),
+        (lambda m, x: m.last(m.conv(x)), "more has parameters that the layers of its Graph do not use"),
+        (lambda m, x: (m.last(m.more(m.conv(x))), x), "must give one tensor"),
+        (lambda m, x: m.last(m.more((y := m.conv(x)).add_(y) + y)), "works in place"),
+        (lambda m, x: (y := m.more(m.conv(x)), y.clamp_(0), m.last(y))[2], r"node clamp_ \(clamp_\).*works in place"),
+        (lambda m, x: m.last(F.conv2d(m.conv(x), m.more.weight, m.more.bias, padding=0)), "in another way than more"),
+        (lambda m, x: m.last(m.norm(m.more(m.conv(x)))), r"norm \(GroupNorm\) stands in the way"),
+    ],
+)
+def test_what_no_graph_can_say_is_refused_by_the_name_of_its_node(
+    forward: Callable[[Odd, Tensor], Tensor], message: str
+) -> None:
+    parts = {"norm": nn.GroupNorm(2, 6)} if "norm" in message else {}
+    with pytest.raises(UnsupportedModule, match=message):
+        trace(Odd(forward, **parts), resolution=8)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (nn.Conv2d(6, 6, (1, 3), padding=(0, 1)), r"more \(Conv2d\).*same for height and width, got \(1, 3\)"),
+        (nn.Conv2d(6, 6, 3, padding=2, dilation=2), "dilation must be 1, got 2"),
+        (nn.Conv2d(6, 6, 5, padding=1), "a kernel of 5 must be padded by nothing or by half of it, got 1"),
+        (nn.LazyConv2d(6, 3), "layers without a shape: run it on an image"),
+        (nn.utils.parametrizations.weight_norm(nn.Conv2d(6, 6, 3, padding=1)), "not simply the parameter of a Conv2d"),
+    ],
+)
+def test_convolutions_that_a_layer_does_not_hold_are_refused(part: nn.Module, message: str) -> None:
+    with pytest.raises(UnsupportedModule, match=message):
+        trace(Odd(lambda m, x: m.last(m.more(m.conv(x))), more=part), resolution=8)
+
+
+def test_units_that_a_grouped_convolution_cannot_keep_are_refused() -> None:
+    network = trace(Dense(), resolution=PIXELS)
+    with pytest.raises(InvalidArgument, match=r"grouped.0 takes channels of grouped.0 in equal parts"):
+        network.cut("grouped.0", range(6))
+    with pytest.raises(InvalidArgument, match="one has units 0 to 11, got 99"):
+        network.cut("one", [99])
+    with pytest.raises(InvalidArgument, match="resolution must be an integer of at least 1, got 0"):
+        trace(Dense(), resolution=0)

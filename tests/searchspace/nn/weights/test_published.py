@@ -1,0 +1,483 @@
+"""Published weights in and out: the implementations' own outputs, their keys in their order, and every misfit named.
+
+tests/facts/published_weights.json holds, for networks of torchvision 0.29.1 and timm 1.0.31 made with `options`, the
+first 16 hex digits of the SHA-256 of their state dict's JSON [[key, shape], ...] in order, and the outputs (first
+row's first 8, mean and standard deviation of all) that they give with the weights and the image of `fill` and `image`
+below.
+"""
+
+import hashlib
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from searchspace import zoo
+from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv
+from searchspace.cost import costs
+from searchspace.errors import InvalidArgument, InvalidSpec
+from searchspace.graph import lower
+from searchspace.nn import (
+    Network,
+    build,
+    fold_batch_norm,
+    load_published,
+    load_weights,
+    published_conventions,
+    to_published,
+    weights_classes,
+)
+from searchspace.spec import Conventions, NetworkSpec, Stage
+from searchspace.zoo.variants import siblings
+
+Case = dict[str, Any]
+CASES: list[Case] = json.loads((Path(__file__).parents[3] / "facts" / "published_weights.json").read_text())
+State = dict[str, Tensor]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small networks gain nothing from more, and on a busy machine threads wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def fill(key: str, shape: tuple[int, ...]) -> Tensor:
+    """One entry of a state dict: noise that depends on nothing but its key and shape."""
+    if key.endswith("num_batches_tracked"):
+        return torch.tensor(0)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(key.encode())))
+    if key.endswith("running_var"):
+        return 1 + 0.2 * noise.abs()
+    if len(shape) > 1:
+        return noise * math.sqrt(2 / math.prod(shape[1:]))
+    return 1 + 0.1 * noise if key.endswith("weight") else 0.1 * noise
+
+
+def image(resolution: int) -> Tensor:
+    return torch.randn(2, 3, resolution, resolution, generator=torch.Generator().manual_seed(resolution))
+
+
+def filled(spec: NetworkSpec, implementation: str) -> State:
+    """A state dict of the network as the implementation has it."""
+    with torch.device("meta"):
+        shapes = to_published(Network(spec), implementation)
+    return {key: fill(key, tuple(tensor.shape)) for key, tensor in shapes.items()}
+
+
+def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """The same keys in the same order, shapes and values."""
+    return list(one) == list(other) and all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['implementation']}-{case['name']}")
+def test_weights_give_the_outputs_of_their_implementation_and_come_back_unchanged(case: Case) -> None:
+    spec, implementation, output = zoo.get(**case["network"]), case["implementation"], case["output"]
+    state = filled(spec, implementation)
+    entries = json.dumps([[key, list(tensor.shape)] for key, tensor in state.items()])
+    assert hashlib.sha256(entries.encode()).hexdigest()[:16] == case["state_dict"]
+    network = load_published(spec, state, implementation)
+    assert not network.training
+    assert network.spec == spec.with_conventions(network.spec.conventions)
+    assert costs(lower(network.spec)).params == case["params"]
+    with torch.inference_mode():
+        logits = network(image(case["resolution"]))
+    assert list(logits.shape) == output["shape"]
+    tolerance = 1e-5 * max(output["std"], *map(abs, output["first"]))
+    assert logits[0, :8].tolist() == pytest.approx(output["first"], rel=0, abs=tolerance)
+    assert logits.mean().item() == pytest.approx(output["mean"], rel=0, abs=tolerance)
+    assert logits.std().item() == pytest.approx(output["std"], rel=0, abs=tolerance)
+    assert equal(to_published(network, implementation), state)
+
+
+def test_the_facts_cover_every_family_of_both_implementations() -> None:
+    named = {(case["implementation"], case["network"]["name"]) for case in CASES}
+    assert {name for implementation, name in named if implementation == "timm"} >= {
+        "mobilenet_v1",
+        "mobilenet_v2",
+        "mobilenet_v3_large",
+        "mobilenet_v3_small",
+        "mnasnet_b1",
+        "mnasnet_a1",
+        "mnasnet_small",
+        "efficientnet_b0",
+        "fbnet_c",
+        "single_path_nas",
+    }
+    assert {name for implementation, name in named if implementation == "torchvision"} >= {
+        "mobilenet_v2",
+        "mobilenet_v3_large",
+        "mobilenet_v3_small",
+        "mnasnet_b1",
+        "efficientnet_b0",
+        "shufflenet_v2",
+        "squeezenet1_0",
+        "squeezenet1_1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("implementation", "name", "key", "shape"),
+    [
+        ("timm", "mobilenet_v3_small", "blocks.0.0.se.conv_reduce.weight", [8, 16, 1, 1]),
+        ("timm", "mobilenet_v3_small", "blocks.5.0.conv.weight", [576, 96, 1, 1]),
+        ("timm", "mobilenet_v3_small", "conv_head.weight", [1024, 576, 1, 1]),
+        ("timm", "mobilenet_v1", "blocks.4.1.conv_pw.weight", [1024, 1024, 1, 1]),
+        ("timm", "mnasnet_a1", "blocks.1.1.conv_pwl.weight", [24, 144, 1, 1]),
+        ("timm", "mnasnet_a1", "bn2.running_var", [1280]),
+        ("torchvision", "mobilenet_v2", "features.1.conv.1.weight", [16, 32, 1, 1]),
+        ("torchvision", "mobilenet_v2", "features.17.conv.3.bias", [160 * 2]),
+        ("torchvision", "mobilenet_v3_small", "features.11.block.2.fc1.weight", [144, 576, 1, 1]),
+        ("torchvision", "mobilenet_v3_small", "classifier.3.weight", [1000, 1024]),
+        ("torchvision", "mnasnet_b1", "layers.6.weight", [16, 32, 1, 1]),
+        ("torchvision", "mnasnet_b1", "layers.13.0.layers.6.weight", [320, 1152, 1, 1]),
+        ("torchvision", "mnasnet_b1", "layers.15.running_mean", [1280]),
+        ("torchvision", "efficientnet_b0", "features.7.0.block.2.fc1.weight", [48, 1152, 1, 1]),
+        ("torchvision", "shufflenet_v2", "stage2.0.branch1.2.weight", [58, 24, 1, 1]),
+        ("torchvision", "shufflenet_v2", "stage4.3.branch2.5.weight", [232, 232, 1, 1]),
+        ("torchvision", "squeezenet1_0", "features.10.expand3x3.weight", [256, 64, 3, 3]),
+        ("torchvision", "squeezenet1_1", "classifier.1.weight", [1000, 512, 1, 1]),
+    ],
+)
+def test_modules_have_the_names_of_the_implementation(
+    implementation: str, name: str, key: str, shape: list[int]
+) -> None:
+    assert list(filled(zoo.get(name), implementation)[key].shape) == shape
+
+
+# Laws
+
+
+SMALL = [name for name in zoo.names() if name not in {f"efficientnet_b{n}" for n in range(2, 8)}]
+
+
+@settings(max_examples=12)
+@given(
+    name=st.sampled_from(SMALL),
+    width=st.sampled_from((0.2, 0.35, 0.5)),
+    depth=st.sampled_from((0.5, 1.0)),
+    classes=st.integers(1, 9),
+    padding=st.sampled_from(("half", "same")),
+    implementation=st.sampled_from(("timm", "torchvision")),
+)
+def test_a_zoo_network_gives_the_same_logits_after_a_round_trip(
+    name: str, width: float, depth: float, classes: int, padding: str, implementation: str
+) -> None:
+    spec = zoo.get(name, width=width, depth=depth, classes=classes, padding=padding, resolution=48)
+    try:
+        spec = spec.with_conventions(published_conventions(spec, implementation))
+    except InvalidArgument:
+        assume(False)
+    network = build(spec, generator=torch.Generator().manual_seed(1)).eval()
+    again = load_published(spec, to_published(network, implementation), implementation)
+    assert again.spec == spec
+    with torch.inference_mode():
+        assert torch.equal(again(image(48)), network(image(48)))
+
+
+@settings(max_examples=20)
+@given(spec=..., implementation=st.sampled_from(("timm", "torchvision")))
+def test_any_network_has_published_names_for_all_its_weights_or_an_error_that_says_the_families(
+    spec: NetworkSpec, implementation: str
+) -> None:
+    network = build(spec)
+    try:
+        state = to_published(network, implementation)
+    except InvalidArgument as error:
+        assert f"{implementation} has no network with the structure of " in str(error)  # noqa: PT017
+        assert "its families are: MobileNet" in str(error)  # noqa: PT017
+        return
+    assert sum(tensor.numel() for tensor in state.values()) == sum(t.numel() for t in network.state_dict().values())
+    again = load_published(spec, state, implementation)
+    assert again.spec.blocks == spec.blocks
+    assert equal(again.state_dict(), network.state_dict())
+
+
+def test_a_loaded_network_shares_no_memory_with_the_state_dict_and_neither_does_what_comes_back() -> None:
+    spec = zoo.get("mobilenet_v3_small", width=0.35, classes=3)
+    state = filled(spec, "timm")
+    network = load_published(spec, state, "timm")
+    back = to_published(network, "timm")
+    assert all(tensor.is_contiguous() for tensor in back.values())
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            tensor.fill_(7)
+    assert equal(back, state)
+
+
+def test_loading_draws_no_random_numbers() -> None:
+    spec = zoo.get("shufflenet_v2", width=0.5)
+    state = filled(spec, "torchvision")
+    before = torch.get_rng_state()
+    load_published(spec, state, "torchvision")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_files_of_half_precision_become_float32_and_old_files_need_no_counters() -> None:
+    spec = zoo.get("mobilenet_v2", width=0.35, classes=3)
+    state = {key: tensor.half() for key, tensor in filled(spec, "torchvision").items() if "num_batches" not in key}
+    back = to_published(load_published(spec, state, "torchvision"), "torchvision")
+    assert all(torch.equal(back[key], tensor.float()) for key, tensor in state.items())
+    assert {int(back[key]) for key in back.keys() - state.keys()} == {0}
+
+
+# Structures that the zoo has no name for
+
+
+def _minimal(spec: NetworkSpec) -> NetworkSpec:
+    """MobileNetV3's minimal variant: 3x3, ReLU, no SE."""
+
+    def plain(block: Any) -> Any:
+        if isinstance(block, MBConv | SeparableConv):
+            return replace(block, kernel=3, squeeze_channels=0, activation="relu")
+        if isinstance(block, Classifier):
+            return replace(block, hidden_activation="relu")
+        return replace(block, activation="relu")
+
+    return replace(spec, stages=tuple(replace(s, blocks=tuple(map(plain, s.blocks))) for s in spec.stages))
+
+
+def test_timms_minimal_mobilenet_v3_has_its_3_924_288_parameters_and_no_se() -> None:
+    state = filled(_minimal(zoo.get("mobilenet_v3_large", padding="same")), "timm")
+    learnt = [tensor.numel() for key, tensor in state.items() if key.endswith(("weight", "bias"))]
+    assert sum(learnt) == 3_924_288
+    assert not any(".se." in key for key in state)
+
+
+def test_timms_mobilenetv1_100h_has_a_conv_head_and_5_282_600_parameters() -> None:
+    spec = zoo.get("mobilenet_v1")
+    head = Stage("head", (ConvBN(out_channels=1024, activation="relu6"),))
+    state = filled(replace(spec, stages=(*spec.stages[:-1], head, spec.stages[-1])), "timm")
+    assert sum(tensor.numel() for key, tensor in state.items() if key.endswith(("weight", "bias"))) == 5_282_600
+    assert state["conv_head.weight"].shape == (1024, 1024, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "implementation", "step"),
+    [
+        ("shufflenet_v1", {"groups": 3}, "torchvision", "no implementation known here"),
+        ("shufflenet_v1", {"groups": 8}, "timm", "no implementation known here"),
+        ("shufflenet_v2", {}, "timm", "'torchvision'"),
+        ("squeezenet1_0", {}, "timm", "'torchvision'"),
+        ("mobilenet_v1", {}, "torchvision", "'timm'"),
+        ("mnasnet_a1", {}, "torchvision", "'timm'"),
+        ("mnasnet_small", {}, "torchvision", "'timm'"),
+        ("fbnet_c", {}, "torchvision", "'timm'"),
+        ("single_path_nas", {}, "torchvision", "'timm'"),
+    ],
+)
+def test_a_structure_without_a_family_is_refused_with_the_families_and_who_has_it(
+    name: str, options: dict[str, Any], implementation: str, step: str
+) -> None:
+    spec = zoo.get(name, **options)
+    said = f"{implementation} has no network with the structure of '{spec.name}'; its families are: .*: {step}"
+    with pytest.raises(InvalidArgument, match=said):
+        load_published(spec, {}, implementation)
+    with pytest.raises(InvalidArgument, match=said):
+        published_conventions(spec, implementation)
+    with torch.device("meta"):
+        network = Network(spec)
+    with pytest.raises(InvalidArgument, match=said):
+        to_published(network, implementation)
+
+
+def test_torchvision_has_no_network_whose_skips_or_expansions_are_not_its_own() -> None:
+    spec = zoo.get("mobilenet_v2")
+    for field, value in (("skip", False), ("kernel", 5), ("activation", "relu"), ("squeeze_channels", 4)):
+        stage = spec.stages[2]
+        last = replace(stage.blocks[-1], **{field: value})
+        stages = (*spec.stages[:2], replace(stage, blocks=(*stage.blocks[:-1], last)), *spec.stages[3:])
+        with pytest.raises(InvalidArgument, match="torchvision has no network with the structure"):
+            load_published(replace(spec, stages=stages), {}, "torchvision")
+
+
+# Batch norm
+
+
+@pytest.mark.parametrize(
+    ("implementation", "name", "options", "eps", "momentum"),
+    [
+        ("torchvision", "mobilenet_v2", {}, 1e-5, 0.1),
+        ("torchvision", "mobilenet_v3_large", {}, 1e-3, 0.01),
+        ("torchvision", "mobilenet_v3_small", {"width": 0.5}, 1e-3, 0.01),
+        ("torchvision", "mnasnet_b1", {}, 1e-5, 3e-4),
+        ("torchvision", "shufflenet_v2", {}, 1e-5, 0.1),
+        ("torchvision", "efficientnet_b4", {}, 1e-5, 0.1),
+        ("torchvision", "efficientnet_b5", {}, 1e-3, 0.01),
+        ("torchvision", "efficientnet_b7", {}, 1e-3, 0.01),
+        ("timm", "mobilenet_v3_large", {}, 1e-5, 0.1),
+        ("timm", "efficientnet_b7", {}, 1e-5, 0.1),
+        ("timm", "efficientnet_b0", {"padding": "same"}, 1e-3, 0.1),
+        ("timm", "mobilenet_v3_small", {"padding": "same"}, 1e-3, 0.1),
+    ],
+)
+def test_batch_norm_is_the_implementations(
+    implementation: str, name: str, options: dict[str, Any], eps: float, momentum: float
+) -> None:
+    spec = zoo.get(name, **options)
+    padding = options.get("padding", "half")
+    assert published_conventions(spec, implementation) == Conventions(
+        padding=padding, norm_eps=eps, norm_momentum=momentum
+    )
+
+
+def test_a_loaded_network_has_the_batch_norm_that_its_spec_says_and_norm_eps_overrides_it() -> None:
+    spec = zoo.get("mobilenet_v3_small", width=0.35, rounding="torchvision", classes=2)
+    state = filled(spec, "torchvision")
+    for norm_eps, expected in ((None, 1e-3), (1e-4, 1e-4)):
+        network = load_published(spec, state, "torchvision", norm_eps=norm_eps)
+        assert network.spec.conventions == Conventions(norm_eps=expected, norm_momentum=0.01)
+        norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
+        assert {(norm.eps, norm.momentum) for norm in norms} == {(expected, 0.01)}
+    with pytest.raises(InvalidSpec, match="norm_eps must be a number above 0"):
+        load_published(spec, state, "torchvision", norm_eps=-1.0)
+
+
+# One name, several networks
+
+
+@pytest.mark.parametrize(
+    ("implementation", "name", "scaling", "option", "params"),
+    [
+        ("torchvision", "mobilenet_v3_large", {"width": 0.75}, {"rounding": "torchvision"}, 3_377_576),
+        ("torchvision", "mobilenet_v3_large", {"width": 0.5}, {"rounding": "torchvision"}, 1_734_576),
+        ("torchvision", "mobilenet_v3_small", {"width": 0.75}, {"rounding": "torchvision"}, 1_653_920),
+        ("torchvision", "mobilenet_v3_small", {"width": 0.5}, {"rounding": "torchvision"}, 917_264),
+        ("timm", "mobilenet_v2", {"width": 1.1, "depth": 1.2}, {"fixed_ends": True}, 4_516_520),
+        ("timm", "mobilenet_v2", {"width": 1.2, "depth": 1.4}, {"fixed_ends": True}, 5_831_144),
+    ],
+)
+def test_weights_of_the_same_zoo_network_under_another_option_are_loaded_as_what_they_are(
+    implementation: str, name: str, scaling: dict[str, float], option: dict[str, Any], params: int
+) -> None:
+    released = zoo.get(name, **scaling, **option, classes=7, resolution=96)
+    asked = zoo.get(name, **scaling, classes=7, resolution=96).with_name("mine")
+    classifier = released.blocks[-1]
+    assert isinstance(classifier, Classifier)
+    network = load_published(asked, filled(released, implementation), implementation)
+    assert network.spec.blocks == released.blocks != asked.blocks
+    assert (network.spec.name, network.spec.resolution, network.spec.classes) == ("mine", 96, 7)
+    weights = sum(p.numel() for p in network.parameters())
+    features = list(network.parameters())[-2].shape[1]
+    assert weights + (1000 - 7) * (features + 1) == params
+
+
+def test_the_other_way_round_and_at_width_1_there_is_nothing_to_choose() -> None:
+    asked = zoo.get("mobilenet_v3_small", width=0.5, rounding="torchvision")
+    released = zoo.get("mobilenet_v3_small", width=0.5)
+    assert load_published(asked, filled(released, "timm"), "timm").spec.blocks == released.blocks
+    assert list(siblings(zoo.get("mobilenet_v3_small"))) == []
+    assert list(siblings(zoo.get("efficientnet_b0"))) == []
+
+
+def test_a_network_that_is_none_of_the_zoo_has_no_siblings() -> None:
+    spec = zoo.get("mobilenet_v3_small", width=0.5)
+    stage = spec.stages[3]
+    wider = replace(stage, blocks=(replace(stage.blocks[0], expand_channels=97), *stage.blocks[1:]))
+    assert list(siblings(replace(spec, stages=(*spec.stages[:3], wider, *spec.stages[4:])))) == []
+
+
+# Misfits
+
+SPEC = zoo.get("shufflenet_v2", width=0.5, classes=5)
+
+
+@pytest.fixture
+def fitting() -> State:
+    return filled(SPEC, "torchvision")
+
+
+def _refused(state: object, *said: str, spec: NetworkSpec = SPEC) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        load_published(spec, state, "torchvision")  # type: ignore[arg-type]
+    for part in said:
+        assert part in str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
+def test_a_missing_entry_is_named(fitting: State) -> None:
+    del fitting["stage3.1.branch2.3.weight"]
+    _refused(
+        fitting,
+        f"these are not torchvision's weights of '{SPEC.name}' with 5 classes: "
+        "missing: stage3.1.branch2.3.weight. Give the very network that was saved",
+    )
+
+
+def test_an_entry_of_another_shape_is_named_with_both_shapes(fitting: State) -> None:
+    fitting = fitting | {"conv1.0.weight": torch.zeros(24, 1, 3, 3)}
+    _refused(fitting, "wrong: conv1.0.weight is 24 x 1 x 3 x 3, the network needs 24 x 3 x 3 x 3. Give the")
+
+
+def test_another_number_of_classes_is_said() -> None:
+    _refused(
+        filled(SPEC.with_classes(9), "torchvision"),
+        "fc.bias is 9, the network needs 5. Give the file's number of classes: spec.with_classes(9)",
+    )
+
+
+def test_an_entry_left_over_is_named(fitting: State) -> None:
+    _refused(fitting | {"aux.weight": torch.zeros(1)}, "left over: aux.weight. ")
+
+
+def test_what_is_no_tensor_of_numbers_is_named(fitting: State) -> None:
+    key = "conv1.1.bias"
+    _refused(fitting | {key: [0.0] * 24}, f"{key} is a list and no dense tensor")
+    _refused(fitting | {key: torch.zeros(24, dtype=torch.int64)}, f"{key} is torch.int64, not floating-point")
+    _refused(fitting | {key: torch.zeros(24, device="meta")}, f"{key} is a Tensor and no dense tensor")
+
+
+def test_another_networks_weights_are_refused_with_the_first_few_names() -> None:
+    mnasnet = filled(zoo.get("mnasnet_b1", classes=5), "torchvision")
+    _refused(
+        mnasnet, "missing: conv1.0.weight, conv1.1.weight, ", " more; left over: layers.0.weight, layers.1.weight, "
+    )
+    _refused({}, "missing: conv1.0.weight")
+    spec = zoo.get("mobilenet_v2", width=0.35, classes=5)
+    _refused(filled(spec, "timm"), "left over: conv_stem.weight", spec=spec)
+    wider = zoo.get("mobilenet_v2", width=0.5, classes=5)
+    _refused(filled(wider, "torchvision"), "wrong: features.2.conv.", " more. Give the very ", spec=spec)
+
+
+def test_what_is_no_state_dict_is_refused() -> None:
+    _refused([1], "a state dict must map names to tensors, got list: ")
+    _refused(build(SPEC), "got Network: take model.state_dict()")
+
+
+def test_an_unknown_implementation_is_named() -> None:
+    for call in (lambda: load_published(SPEC, {}, "keras"), lambda: to_published(build(SPEC), "keras")):
+        with pytest.raises(InvalidArgument, match="must be one of torchvision, timm, got 'keras'"):
+            call()
+
+
+def test_only_a_whole_network_is_published() -> None:
+    with pytest.raises(InvalidArgument, match="batch norms folded"):
+        to_published(fold_batch_norm(build(SPEC)), "torchvision")  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match=r"a network that searchspace\.nn built, got Linear"):
+        to_published(nn.Linear(1, 1), "torchvision")  # type: ignore[arg-type]
+
+
+def test_weights_under_our_own_names_are_as_strict() -> None:
+    network = build(SPEC)
+    assert equal(load_weights(SPEC, network.state_dict()).state_dict(), network.state_dict())
+    with pytest.raises(InvalidArgument, match=r"these are not weights of .*: missing: stem\.0\.conv\.weight, "):
+        load_weights(SPEC, filled(SPEC, "torchvision"))
+
+
+def test_the_classes_of_weights_are_told_where_nothing_else_differs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    assert weights_classes(SPEC, build(SPEC.with_classes(9), generator=generator).state_dict()) == 9
+    assert weights_classes(SPEC, build(SPEC, generator=generator).state_dict()) == SPEC.classes
+    other = zoo.get("mobilenet_v2", classes=9, width=0.5)
+    assert weights_classes(SPEC, build(other, generator=generator).state_dict()) == SPEC.classes

@@ -1,4 +1,7 @@
-"""What every command shares: mistakes on the command line are one line like every other error of ours."""
+"""What all commands share: parse the flags, call one function, print its text, return an exit code.
+
+0: done. 2: the input is wrong, said in one line. 130: stopped by Ctrl-C, and a line says what is kept.
+"""
 
 import argparse
 import math
@@ -9,11 +12,14 @@ from typing import Any, NoReturn
 
 from searchspace.errors import InvalidArgument, PhinasError
 
+Run = Callable[[argparse.Namespace], str]
+STOPPED = "stopped; nothing is kept"
+
 
 class CommandParser(argparse.ArgumentParser):
     """An ArgumentParser that keeps the layout of its texts and raises InvalidArgument instead of printing usage."""
 
-    def __init__(self, prog: str, *, description: str, epilog: str) -> None:
+    def __init__(self, prog: str, *, description: str = "", epilog: str = "") -> None:
         super().__init__(
             prog,
             description=description,
@@ -21,15 +27,50 @@ class CommandParser(argparse.ArgumentParser):
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        self._commands: argparse._SubParsersAction[CommandParser] | None = None
+
+    def subcommand(self, name: str, *, run: Run, help: str, epilog: str = "", stopped: str = "") -> "CommandParser":
+        """Add the sub-command `name`, to which flags of its own can be added.
+
+        `run_command` calls `run` with its arguments; `stopped` is the line for Ctrl-C where it differs from the others.
+        """
+        if self._commands is None:
+            self._commands = self.add_subparsers(metavar="COMMAND", required=True)
+        command = self._commands.add_parser(name, help=help, description=help, epilog=epilog)
+        command.set_defaults(command=name, run=run, **({"stopped": stopped} if stopped else {}))
+        return command
 
     def error(self, message: str) -> NoReturn:
-        """Raises InvalidArgument with argparse's message and where to look."""
+        """Raise InvalidArgument with argparse's message and where to look."""
         raise InvalidArgument(f"{message}; see {self.prog} --help")
 
 
+def run_command(
+    cli: CommandParser, argv: list[str] | None = None, *, run: Run | None = None, stopped: str = STOPPED
+) -> int:
+    """Parse `argv` (None: the command line), print what `run(args)` returns, and return the exit code.
+
+    `run` None calls the function of the sub-command that was given. A PhinasError becomes one line on stderr. Ctrl-C
+    prints the line `stopped`, which says what is kept. A progress line is cleared first.
+    """
+    name = cli.prog.removeprefix("python -m ")
+    try:
+        args = cli.parse_args(argv)
+        stopped = getattr(args, "stopped", stopped)
+        text = (run or args.run)(args)
+    except KeyboardInterrupt:
+        print(f"\n{stopped}", file=sys.stderr)
+        return 130
+    except PhinasError as error:
+        show_progress(1.0, "")
+        print(f"{name}: error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    show_progress(1.0, "")
+    return show(text)
+
+
 def guarded(name: str, job: Callable[[], int], *, stopped: str) -> int:
-    """A command's exit code: that of `job`; 2 with one line `NAME: error: ...` for a PhinasError, 130 with the line
-    `stopped`, which says what is kept, for Ctrl-C."""
+    """As `run_command` for a `job` that has parsed, prints and returns an exit code itself."""
     try:
         return job()
     except KeyboardInterrupt:
@@ -41,8 +82,11 @@ def guarded(name: str, job: Callable[[], int], *, stopped: str) -> int:
 
 
 def show(text: str) -> int:
-    """Print the result of a command; its exit code. A reader that has seen enough (head, less) is no error; an output
-    that cannot be written is, and characters that the terminal does not know become question marks."""
+    """Print the result of a command and return its exit code.
+
+    A reader that has seen enough (head, less) is no error. An output that cannot be written is. Characters that the
+    terminal does not know become question marks.
+    """
     try:
         try:
             print(text, flush=True)
@@ -59,7 +103,7 @@ def show(text: str) -> int:
 
 
 def show_progress(fraction: float, what: str) -> None:
-    """One line on a terminal that is written over, and cleared by an empty `what`; nothing where nobody watches."""
+    """Write one line over on a terminal, or clear it for an empty `what`; nothing where nobody watches."""
     if sys.stderr.isatty():
         text = f"{what} {fraction:.0%}" if what else ""
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)

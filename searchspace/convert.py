@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from searchspace import zoo
-from searchspace.command import CommandParser, integer, number, show
+from searchspace.command import CommandParser, integer, number, run_command
 from searchspace.cost import costs
-from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.errors import InvalidArgument
 from searchspace.files import atomic_path, storage_error
 from searchspace.graph import lower
 from searchspace.serialize import read_spec
@@ -50,7 +50,7 @@ class Converted(NamedTuple):
     files: dict[Path, bytes]
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The command line of searchspace.convert."""
     cli = CommandParser("python -m searchspace.convert", description=_DESCRIPTION, epilog=_EPILOG)
     add = cli.add_argument
@@ -182,16 +182,16 @@ def _next_step(args: argparse.Namespace) -> list[str]:
     return ["  import torch", f"  model.load_state_dict(torch.load({str(args.out)!r}))"]
 
 
+def run(args: argparse.Namespace) -> str:
+    """Convert and write what the flags ask for; the text to print. Raises PhinasError."""
+    done = convert(args)
+    write(done.files)
+    return as_text(done, args)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; the exit code."""
-    try:
-        args = parser().parse_args(argv)
-        done = convert(args)
-        write(done.files)
-    except PhinasError as error:
-        print("searchspace.convert: error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    return show(as_text(done, args))
+    """Run the command and return its exit code."""
+    return run_command(parser(), argv, run=run, stopped="stopped; nothing is written")
 
 
 if __name__ == "__main__":

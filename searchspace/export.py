@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from searchspace import zoo
-from searchspace.command import CommandParser, integer, show
-from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.command import CommandParser, integer, run_command
+from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
 from searchspace.serialize import read_spec
 from searchspace.spec import NetworkSpec
@@ -139,13 +139,8 @@ def as_text(done: Exported) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; the exit code."""
-    try:
-        done = export(parser().parse_args(argv))
-    except PhinasError as error:
-        print("searchspace.export: error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    return show(as_text(done))
+    """Run the command and return its exit code."""
+    return run_command(parser(), argv, run=lambda args: as_text(export(args)), stopped="stopped; nothing is written")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from searchspace.command import CommandParser, integer, number, show
-from searchspace.errors import InvalidArgument, InvalidTable, PhinasError, StorageError
+from searchspace.command import CommandParser, integer, number, run_command
+from searchspace.errors import InvalidArgument, InvalidTable, StorageError
 from searchspace.files import write_atomic
 from searchspace.latency.table import LatencyTable
 from searchspace.zoo.catalogue import entry, names
@@ -107,13 +107,8 @@ def read_table(path: Path) -> LatencyTable:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; the exit code."""
-    try:
-        text = run(parser().parse_args(argv))
-    except PhinasError as error:
-        print("searchspace.zoo: error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    return show(text)
+    """Run the command and return its exit code."""
+    return run_command(parser(), argv, run=run, stopped="stopped; nothing is written")
 
 
 if __name__ == "__main__":

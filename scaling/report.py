@@ -184,7 +184,7 @@ def _side_by_side(members: list[Member]) -> str:
         [name, _block(row), ratio_text(row.se_ratio), str(row.stride or "-")]
         for name, row in zip(stage_names(sides[0]), sides[0], strict=True)
     ]
-    left = table(["stage", "block", "SE", "stride"], [*shared, ["total", "", "", ""]], text_columns=(0, 1), gap=" ")
+    left = table(["stage", "block", "SE", "stride"], [*shared, ["total", "", "", ""]], text_columns=(0, 1), gap=1)
     columns = [["", "", *left.splitlines()]]
     for member, rows in zip(members, sides, strict=True):
         depth, width, resolution = member.factors

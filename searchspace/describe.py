@@ -17,11 +17,13 @@ from searchspace.blocks import (
 )
 from searchspace.cost import costs
 from searchspace.graph import lower
+from searchspace.report import count_text as short
+from searchspace.report import ratio_text, table
 from searchspace.spec import NetworkSpec
 from searchspace.template import MBConvRow, Row
 from searchspace.to_template import to_template
 
-_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+__all__ = ["StageRow", "ratio_text", "short", "stage_names", "stage_rows", "stage_table", "table"]
 
 
 class StageRow(NamedTuple):
@@ -110,20 +112,6 @@ def _kind(block: Block) -> str:
             return {"ConvClassifier": "conv", "Conv": "conv"}.get(type(block).__name__, type(block).__name__)
 
 
-def short(count: float) -> str:
-    """A count in three digits: 1827141392 is "1.83 G"."""
-    for size, unit in _UNITS:
-        if count >= 0.9995 * size:
-            value = count / size
-            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
-    return f"{count:.0f}"
-
-
-def ratio_text(value: float | None) -> str:
-    """A ratio in three digits at most, "-" for none."""
-    return f"{value:.{3 if value >= 1 else 2}g}" if value else "-"
-
-
 def stage_table(spec: NetworkSpec) -> str:
     """`stage_rows` as aligned text, totals last; at most 100 columns for resolutions below 10,000 px."""
     headers = ["stage", "block", "exp", "kernel", "SE", "act", "stride", "chan", "layers", "out px", "params", "MACs"]
@@ -146,18 +134,3 @@ def stage_names(rows: Sequence[StageRow]) -> list[str]:
     """The stage's name where a stage begins, "" on its further rows; long ones shortened to 12 characters."""
     names = [row.stage if len(row.stage) <= 12 else row.stage[:10] + ".." for row in rows]
     return ["" if i and rows[i - 1].stage == rows[i].stage else name for i, name in enumerate(names)]
-
-
-def table(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: Sequence[int] = (), gap: str = "  "
-) -> str:
-    """Aligned columns, a rule below the headers; numbers to the right, `text_columns` to the left."""
-    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
-    lines = [headers, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        gap.join(
-            cell.ljust(width) if index in text_columns else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )

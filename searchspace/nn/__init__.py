@@ -2,6 +2,7 @@
 
 from searchspace.nn.build import Network, build, untrained
 from searchspace.nn.fold import fold_batch_norm
+from searchspace.nn.module_macs import ModuleMacs, module_macs
 from searchspace.nn.tracing.trace import TracedNetwork, trace
 from searchspace.nn.weights.files import network_bytes, read_about, read_weights, weights_bytes
 from searchspace.nn.weights.published import (
@@ -13,12 +14,14 @@ from searchspace.nn.weights.published import (
 )
 
 __all__ = [
+    "ModuleMacs",
     "Network",
     "TracedNetwork",
     "build",
     "fold_batch_norm",
     "load_published",
     "load_weights",
+    "module_macs",
     "network_bytes",
     "published_conventions",
     "read_about",

@@ -18,6 +18,7 @@ from searchspace.channels.coupling import (
 from searchspace.channels.steps import kept_maps, narrowed_layers
 from searchspace.errors import InvalidArgument, UnsupportedModule
 from searchspace.graph import Graph, Layer
+from searchspace.nn.module_macs import check_image
 from searchspace.nn.tracing.graph import Parts, Reading, read_module
 from searchspace.nn.tracing.slices import keep_channels
 
@@ -97,9 +98,7 @@ def trace(module: nn.Module, *, in_channels: int = 3, resolution: int) -> Traced
     Raises UnsupportedModule for anything else; the message names the node that stands in the way. InvalidArgument for
     numbers below 1.
     """
-    for name, value in (("in_channels", in_channels), ("resolution", resolution)):
-        if type(value) is not int or value < 1:
-            raise InvalidArgument(f"{name} must be an integer of at least 1, got {value!r}")
+    check_image(in_channels=in_channels, resolution=resolution)
     reading = read_module(module, in_channels=in_channels, resolution=resolution)
     convs = {layer.name: layer for layer in reading.graph.layers if layer.op == "conv"}
     depthwise = {name for name, layer in convs.items() if layer.groups == layer.in_shape[0] == layer.out_shape[0]}

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from search.budget import LatencyBudget
 from search.console import Progress, clock_text
 from search.latency import Measurement
 from search.loop import out_of_memory
-from search.meter import Meter
 from search.settings import Settings
 from search.training.trainer import Recipe, TrainingDiverged, evaluate, train, wilson_interval
 from searchspace import zoo
@@ -47,7 +47,7 @@ def run_baselines(
     settings: Settings,
     dataset: Dataset,
     recipe: Recipe,
-    meter: Meter,
+    budget: LatencyBudget,
     progress: Progress,
     folder: Path,
 ) -> dict[str, Any]:
@@ -60,8 +60,8 @@ def run_baselines(
         "epochs": recipe.epochs,
         "seed": settings.seed,
         "data": dataset.fingerprint,
-        "device": json.loads(json.dumps(meter.table.identity)),
-        **({} if meter.measures else {"kernels": len(meter.table.kernels), "error": meter.table.relative_error}),
+        "device": json.loads(json.dumps(budget.table.identity)),
+        **({} if budget.measures else {"kernels": len(budget.table.kernels), "error": budget.table.relative_error}),
     }
     path = folder / BASELINES
     runs = _stored(path)
@@ -73,9 +73,9 @@ def run_baselines(
     missing = [name for name in names if name not in done]
     seconds: list[float] = []
     progress.left_s = lambda: None  # the search's clock has run out; these have their own
-    strange = {name for name in missing if not _known(name, settings, len(dataset.classes), meter)}
+    strange = {name for name in missing if not _known(name, settings, len(dataset.classes), budget)}
     known = [name for name in missing if name not in strange]
-    fitting = fit_to_budget(known, settings, len(dataset.classes), meter, progress) if known else {}
+    fitting = fit_to_budget(known, settings, len(dataset.classes), budget, progress) if known else {}
     for place, name in enumerate(missing):
         began = time.monotonic()
         progress.left_s = partial(_left_s, seconds, len(missing) - place, began)
@@ -83,7 +83,7 @@ def run_baselines(
         if name in strange:
             done[name] = {"name": name, "status": "the latency table has no kernels like some of its"}
         elif fitted is None:
-            done[name] = {"name": name, "status": f"no width meets {settings.budget_ms:g} ms"}
+            done[name] = {"name": name, "status": f"no width meets {budget.limit_ms:g} ms"}
         else:
             done[name] = _train_one(name, fitted, recipe, settings, dataset, progress, folder)
             seconds.append(time.monotonic() - began)
@@ -114,7 +114,7 @@ def _left_s(seconds: Sequence[float], networks: int, began: float) -> float | No
 
 
 def fit_to_budget(
-    names: Sequence[str], settings: Settings, classes: int, meter: Meter, progress: Progress
+    names: Sequence[str], settings: Settings, classes: int, budget: LatencyBudget, progress: Progress
 ) -> dict[str, Fitting | None]:
     """For each name the network at the largest width of a grid of 0.05, at most 1, that measures within the budget.
 
@@ -128,12 +128,12 @@ def fit_to_budget(
     while asking:
         specs = {name: _spec(name, step * WIDTH_STEP, settings, classes) for name, step in asking.items()}
         built = {name: spec for name, spec in specs.items() if spec is not None}
-        found = dict(zip(built, meter.networks(list(built.values()), seconds=1.0 + 0.4 * len(built)), strict=True))
+        found = dict(zip(built, budget.networks(list(built.values()), seconds=1.0 + 0.4 * len(built)), strict=True))
         for name, step in asking.items():
             spec, one = specs[name], found.get(name)
             if spec is None or one is None:
                 low[name] = step  # too narrow to be built
-            elif one.high_ms <= settings.budget_ms:
+            elif one.high_ms <= budget.limit_ms:
                 low[name], best[name] = step, (spec, round(step * WIDTH_STEP, 2), one)
             else:
                 high[name] = 0 if zoo.is_grown(name) else step
@@ -143,11 +143,11 @@ def fit_to_budget(
     return best
 
 
-def _known(name: str, settings: Settings, classes: int, meter: Meter) -> bool:
-    """Whether the meter can tell how long the network takes: a table of another device may lack kinds of kernels."""
+def _known(name: str, settings: Settings, classes: int, budget: LatencyBudget) -> bool:
+    """Whether it can be told how long the network takes: a table of another device may lack kinds of kernels."""
     spec = _spec(name, 1.0, settings, classes)
     try:
-        return meter.measures or spec is None or bool(meter.networks([spec]))
+        return budget.measures or spec is None or bool(budget.networks([spec]))
     except MissingLatency:
         return False
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import torch
 
-from search.candidates import Candidate, Pricer
+from search.budget import LatencyBudget
+from search.candidates import Candidate, PricedSpace
 from search.console import Progress, clock_text
-from search.contract import Contract
-from search.meter import Meter
 from search.reward import by_name
 from search.samplers.budget_sampler import BudgetSampler, SpaceExhausted, distributions, trial_choices
 from search.settings import Settings
@@ -53,16 +52,15 @@ class Clock:
 
 @dataclass
 class Search:
-    """One study and what its trials need. Networks that are the best so far are measured at once, and the contract, by
-    which candidates are held to the budget, learns from them."""
+    """One study and what its trials need. Networks that are the best so far are measured at once, and the budget
+    learns from them."""
 
     study: optuna.Study
     settings: Settings
-    pricer: Pricer
+    priced: PricedSpace
     data: Dataset
     recipe: Recipe
-    contract: Contract
-    meter: Meter
+    budget: LatencyBudget
     clock: Clock
     progress: Progress
     fingerprints: set[str]
@@ -93,7 +91,7 @@ class Search:
         while not self._done():
             self._estimate()
             try:
-                trial = self.study.ask(fixed_distributions=distributions(self.pricer.space))
+                trial = self.study.ask(fixed_distributions=distributions(self.priced.space))
             except SpaceExhausted as end:
                 self.progress.line(str(end))
                 return
@@ -126,7 +124,7 @@ class Search:
 
     def _run_trial(self, trial: optuna.Trial) -> bool:
         """Train one candidate and record how it ended; False if it failed."""
-        candidate = self.pricer.price(trial_choices(self.pricer.space, trial))
+        candidate = self.priced.price(trial_choices(self.priced.space, trial))
         if candidate.fingerprint in self.fingerprints:
             attrs = {"status": Status.FAILED, "error": "trained already", "fingerprint": candidate.fingerprint}
             self._end(trial, optuna.trial.TrialState.FAIL, attrs)
@@ -158,7 +156,7 @@ class Search:
         return True
 
     def _describe(self, trial: optuna.Trial, candidate: Candidate) -> None:
-        _, low_ms, high_ms, _ = self.meter.table.predict(candidate.spec)
+        _, low_ms, high_ms, _ = self.budget.table.predict(candidate.spec)
         attrs = {
             "status": Status.RUNNING,
             "choices": candidate.choices,
@@ -179,7 +177,7 @@ class Search:
 
         def on_epoch(epoch: int, accuracy: float) -> None:
             history.append(accuracy)
-            trial.report(reward(accuracy, self._expected_ms(candidate), self.settings.goal_ms), epoch)
+            trial.report(reward(accuracy, self._expected_ms(candidate), self.budget.search_limit_ms), epoch)
             if epoch < self.recipe.epochs and trial.should_prune():
                 raise optuna.TrialPruned
 
@@ -196,7 +194,7 @@ class Search:
 
     def _succeed(self, trial: optuna.Trial, candidate: Candidate, outcome: Outcome, what: str) -> None:
         reward = by_name(self.settings.reward)
-        value = reward(outcome.accuracy, self._expected_ms(candidate), self.settings.goal_ms)
+        value = reward(outcome.accuracy, self._expected_ms(candidate), self.budget.search_limit_ms)
         attrs = {
             "status": Status.TRAINED,
             "accuracy": outcome.accuracy,
@@ -211,27 +209,27 @@ class Search:
         mark = ", the best so far" if is_best else ""
         took = clock_text(outcome.seconds)
         self.progress.line(f"{what}: {outcome.accuracy:.1%} validation accuracy in {took}{mark}")
-        if is_best and self.meter.measures:
+        if is_best and self.budget.measures:
             self._measure(trial.number, candidate)
 
     def _expected_ms(self, candidate: Candidate) -> float:
-        return candidate.latency_ms * self.contract.factor
+        return candidate.latency_ms * self.budget.correction
 
     def _measure(self, number: int, candidate: Candidate) -> None:
         """Measure a network, and hold those to come to what it teaches."""
         self.progress.update(1.0, f"measuring trial {number}")
-        (found,) = self.meter.networks([candidate.spec], seconds=MEASURE_S)
+        (found,) = self.budget.networks([candidate.spec], seconds=MEASURE_S)
         if found.noisy:
             self.progress.line(f"the machine is too noisy to measure trial {number}")
             return
-        record_measured(self.study, {number: found.latency_ms}, self.meter.table)
-        self.contract.learn(candidate.latency_ms, found.latency_ms)
+        record_measured(self.study, {number: found.latency_ms}, self.budget.table)
+        self.budget.learn(candidate.latency_ms, found.latency_ms)
         sampler = self.study.sampler
         assert isinstance(sampler, BudgetSampler)
-        sampler.budget_ms = self.contract.limit_ms
+        sampler.budget_ms = self.budget.prediction_limit_ms
         self.progress.line(
             f"trial {number} measures {found.latency_ms:.2f} ms, {candidate.latency_ms:.2f} were predicted: "
-            f"predictions count {self.contract.factor - 1:+.1%} from here on"
+            f"predictions count {self.budget.correction - 1:+.1%} from here on"
         )
 
     def _end(
@@ -265,24 +263,24 @@ def _speed(table: LatencyTable) -> list[float]:
     return [table.reference_ms, table.drift, *(ms for _, ms in sorted(table.anchors.items()))]
 
 
-def measured_before(study: optuna.Study, pricer: Pricer, table: LatencyTable) -> list[tuple[float, float]]:
+def measured_before(study: optuna.Study, priced: PricedSpace, table: LatencyTable) -> list[tuple[float, float]]:
     """(predicted, measured) ms of the trials that were measured at the table's quiet speed, predicted as now."""
     trials = {str(trial.number): trial for trial in study.get_trials(deepcopy=False)}
     speeds = study.user_attrs.get(MEASURED_AT, {})
     known = {
         number: ms for number, ms in study.user_attrs.get(MEASURED, {}).items() if speeds.get(number) == _speed(table)
     }
-    return [(pricer.price(trials[number].user_attrs["choices"]).latency_ms, ms) for number, ms in known.items()]
+    return [(priced.price(trials[number].user_attrs["choices"]).latency_ms, ms) for number, ms in known.items()]
 
 
 def make_sampler(
-    settings: Settings, pricer: Pricer, contract: Contract, fingerprints: set[str], starts: list[dict[str, Any]]
+    settings: Settings, priced: PricedSpace, budget: LatencyBudget, fingerprints: set[str], starts: list[dict[str, Any]]
 ) -> BudgetSampler:
     """The sampler of the settings; starting points belong to every sampler but honest random search."""
     return BudgetSampler(
-        pricer,
-        budget_ms=contract.limit_ms,
-        starts_ms=contract.first_ms,
+        priced,
+        budget_ms=budget.prediction_limit_ms,
+        starts_ms=budget.first_prediction_limit_ms,
         seed=settings.seed,
         kind=settings.sampler,
         known=fingerprints,

@@ -15,21 +15,19 @@ import optuna
 
 from search import data as images
 from search.baselines import run_baselines
-from search.candidates import Pricer
+from search.budget import CostModel, LatencyBudget
+from search.candidates import PricedSpace
 from search.console import Progress
-from search.contract import Contract
 from search.latency import table_for
 from search.latency.runtimes import is_here, runtime
 from search.loop import Clock, Search, make_pruner, make_sampler, measured_before, recover
-from search.meter import Meter
-from search.netadapt.costing import Costing
 from search.session import given_table, sole_runner, stored_settings
 from search.settings import Settings, check_same
 from search.training.trainer import Recipe
 from search.winner import Winner, select_winner, write_winner
 from searchspace import zoo
 from searchspace.cost import costs
-from searchspace.errors import InfeasibleBudget, InvalidChoice, InvalidData, PhinasError, StorageError
+from searchspace.errors import InvalidChoice, InvalidData, PhinasError, StorageError
 from searchspace.files import write_atomic
 from searchspace.graph import lower
 from searchspace.latency.table import LatencyTable, describe, read_table
@@ -85,9 +83,8 @@ def _run(
         now |= given_table(settings.latency, table)
         check_same(name, study.user_attrs["settings"], now)
         recipe = recipe_for(settings)
-        summary = run_baselines(
-            summary, baselines, settings, dataset, recipe, Meter(table, settings.confidence), progress, folder
-        )
+        budget = LatencyBudget(settings.budget_ms, table, confidence=settings.confidence)
+        summary = run_baselines(summary, baselines, settings, dataset, recipe, budget, progress, folder)
     return summary
 
 
@@ -242,40 +239,32 @@ def _prepare(
     table: LatencyTable,
     recipe: Recipe,
 ) -> Search:
-    confidence = settings.confidence
-    pricer = Pricer(  # which estimates kernels that a table of another device lacks
-        space, Costing("ms", table).of, held_ms=lambda graph: table.held_ms(graph, confidence)
-    )
-    fastest = pricer.check_budget(settings.budget_ms)
+    cost_model = CostModel("ms", table)  # which estimates kernels that a table of another device lacks
+    priced = PricedSpace(space, cost_model, confidence=settings.confidence)
+    fastest = priced.fastest_within(settings.budget_ms)
     known, cut_off = recover(study)
-    meter = Meter(table, settings.confidence)
-    if fastest.held_ms > meter.target_ms(settings.budget_ms):
-        raise InfeasibleBudget(
-            f"no network of the space surely meets {settings.budget_ms:g} ms by this table: with its own error of "
-            f"{table.relative_error:.1%} and --confidence {settings.confidence:g} a network must be predicted within "
-            f"{meter.target_ms(settings.budget_ms):.2f} ms, and the fastest is at {fastest.held_ms:.2f} ms: raise "
-            "--budget-ms, lower --confidence, or widen the space (--space)"
-        )
-    contract = Contract(
+    budget = LatencyBudget(
+        settings.budget_ms,
         table,
-        goal_ms=settings.goal_ms,
         confidence=settings.confidence,
-        fastest_ms=fastest.held_ms,
-        known=measured_before(study, pricer, table),
+        overshoot=settings.overshoot,
+        fastest_ms=fastest.latency_upper_ms,
+        measured=measured_before(study, priced, table),
     )
+    budget.check_reachable()
     goal = "the budget" if settings.overshoot == 1 else f"{settings.overshoot:g} times the budget"
     why = f"there they meet {goal} with a probability of {settings.confidence:.0%}"
-    if not contract.keeps:
+    if not budget.is_confident:
         why = f"with a probability of {settings.confidence:.0%} none would do"
     progress.line(
-        f"the fastest network takes {fastest.latency_ms:.1f} ms; candidates are kept within {contract.limit_ms:.2f} "
-        f"ms: {why}"
+        f"the fastest network takes {fastest.latency_ms:.1f} ms; candidates are kept within "
+        f"{budget.prediction_limit_ms:.2f} ms: {why}"
     )
     if known or cut_off:
         progress.line(f"going on with {len(known)} networks tried before; {cut_off} cut off are run again")
-    study.sampler = make_sampler(settings, pricer, contract, known, _starts(space))
+    study.sampler = make_sampler(settings, priced, budget, known, _starts(space))
     study.pruner = make_pruner(recipe)
-    return Search(study, settings, pricer, dataset, recipe, contract, meter, clock, progress, known)
+    return Search(study, settings, priced, dataset, recipe, budget, clock, progress, known)
 
 
 def _starts(space: SearchSpace) -> list[Choices]:
@@ -340,7 +329,7 @@ def summarise(search: Search, winner: Winner, dataset: images.Dataset, folder: P
             "test_images": winner.test_images,
             "epochs": winner.epochs,
         },
-        "correction": {"networks": search.contract.networks, "factor": search.contract.factor},
+        "correction": {"networks": search.budget.learnt_from, "factor": search.budget.correction},
         "refined": winner.refined,
         "rejected": list(winner.rejected),
         "trials": counts,
@@ -351,7 +340,7 @@ def summarise(search: Search, winner: Winner, dataset: images.Dataset, folder: P
         "proxy_resolution": dataset.resolution,
         "classes": list(dataset.classes),
         "skipped_images": list(dataset.skipped),
-        "threads": search.meter.table.identity["threads"],
+        "threads": search.budget.table.identity["threads"],
         "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "settings": search.study.user_attrs["settings"],
     }

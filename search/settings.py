@@ -82,11 +82,6 @@ class Settings:
         by_name(self.reward)
 
     @property
-    def goal_ms(self) -> float:
-        """The latency that the search looks at networks up to."""
-        return self.budget_ms * self.overshoot
-
-    @property
     def time_limit_s(self) -> float | None:
         """Seconds for everything; None where only --trials limits the search."""
         if self.minutes is None:

@@ -75,7 +75,7 @@ def finalists_within(search: Search, budget_ms: float) -> tuple[list[Finalist], 
     fallback: list[Finalist] = []
     for start in range(0, len(trials), FINALISTS):
         group = trials[start : start + FINALISTS]
-        found = search.meter.networks(
+        found = search.budget.networks(
             [spec_of(trial) for trial in group],
             progress=lambda fraction, what: search.progress.update(fraction, f"measuring finalists: {what}"),
         )
@@ -126,10 +126,10 @@ def _takes(found: Measurement) -> str:
 
 
 def _record(search: Search, trials: list[optuna.trial.FrozenTrial], found: list[Measurement]) -> None:
-    if search.meter.measures:
+    if search.budget.measures:
         pairs = zip(trials, found, strict=True)
         found_ms = {trial.number: one.latency_ms for trial, one in pairs if not one.noisy}
-        record_measured(search.study, found_ms, search.meter.table)
+        record_measured(search.study, found_ms, search.budget.table)
 
 
 class Finalist(NamedTuple):
@@ -167,7 +167,7 @@ def select_winner(search: Search, folder: Path) -> tuple[Winner, Network]:
     If pruning cannot bring it there, or the trained module measures over the budget, the next finalist is taken; where
     none of what the search looked at comes down, one that measures within the budget as it is.
     """
-    finalists, rejected = finalists_within(search, search.settings.goal_ms)
+    finalists, rejected = finalists_within(search, search.budget.search_limit_ms)
     found = _first_within(search, folder, finalists, rejected)
     if found is None and search.settings.overshoot > 1:
         finalists, _ = finalists_within(search, search.settings.budget_ms)
@@ -196,7 +196,7 @@ def select_winner(search: Search, folder: Path) -> tuple[Winner, Network]:
         estimated_layers=len(estimated),
         test_images=images,
         epochs=found.epochs,
-        within_budget=search.meter.keeps(found.measured, search.settings.budget_ms),
+        within_budget=search.budget.within(found.measured),
         rejected=tuple(rejected),
         refined=found.refined,
     )
@@ -212,7 +212,7 @@ def _first_within(
     for place, (trial, known) in enumerate(_in_order(search, finalists)):
         plan = _plan(search, trial, known)
         found = (_pruned if plan.last else _trained)(search, trial, folder, plan)
-        if found is None and search.meter.keeps(known, budget_ms):  # pruning was to make it surer, and there is no less
+        if found is None and search.budget.within(known):  # pruning was to make it surer, and there is no less
             found = _trained(search, trial, folder, _Plan(plan.first, 0))
         if found is not None and _slightly_over(search, found, plan):  # it was within before it was trained
             search.progress.line(
@@ -221,11 +221,13 @@ def _first_within(
             )
             found = _pruned(search, trial, folder, _Plan(plan.first, 1)) or found
         last = search.settings.overshoot == 1 and place == len(finalists) - 1
-        if found is not None and (search.meter.keeps(found.measured, budget_ms) or last):
+        if found is not None and (search.budget.within(found.measured) or last):
             return found
         now = known if found is None else found.measured
         rejected.append(_rejected(trial, now))
-        kept = "" if search.meter.measures else f", so that {search.meter.held_ms(now):.2f} ms are surely kept"
+        kept = (
+            "" if search.budget.measures else f", so that {search.budget.latency_upper_ms(now):.2f} ms are surely kept"
+        )
         search.progress.line(
             f"trial {trial.number} {_takes(now)} {now.latency_ms:.2f} ms{kept}, not within {budget_ms:g} ms: "
             "the next is taken"
@@ -237,7 +239,7 @@ def _slightly_over(search: Search, found: _Selected, plan: _Plan) -> bool:
     """Whether a network that was not to be pruned is over the budget by what pruning may bring down: two measurements
     differ by some percent, and another finalist would have to be trained in what time is left (here 4 epochs and 91 %,
     not 12 and 97 %)."""
-    over = search.meter.held_ms(found.measured) / search.settings.budget_ms
+    over = search.budget.latency_upper_ms(found.measured) / search.settings.budget_ms
     return not plan.last and 1 < over <= search.settings.overshoot
 
 
@@ -250,7 +252,7 @@ def _in_order(search: Search, finalists: list[Finalist]) -> list[Finalist]:
     enough, decided = LONGER * search.recipe.epochs, search.study.user_attrs.get("winner_epochs", {})
 
     def hurried(finalist: Finalist) -> bool:
-        over = search.meter.over(finalist.found, search.settings.budget_ms)
+        over = search.budget.times_over(finalist.found)
         if over <= 1 or search.settings.overshoot == 1 or _plan_key(search, finalist.trial) in decided:
             return False
         plan = _share_time(search, finalist.trial, over)
@@ -270,8 +272,8 @@ def _trained(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan
     spec = spec_of(trial)
     module, validation_accuracy, epochs = train_longer(search, trial, folder, plan.first)
     search.progress.update(1.0, "measuring the winner")
-    (measured,) = search.meter.modules([module], [spec])
-    return _Selected(trial, spec, module, measured, validation_accuracy, None, epochs, None, search.meter.table)
+    (measured,) = search.budget.modules([module], [spec])
+    return _Selected(trial, spec, module, measured, validation_accuracy, None, epochs, None, search.budget.table)
 
 
 def _pruned(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan: _Plan) -> _Selected | None:
@@ -284,16 +286,15 @@ def _pruned(search: Search, trial: optuna.trial.FrozenTrial, folder: Path, plan:
     try:
         result, network, measured, table = refine_winner(
             module,
-            meter=search.meter,
+            budget=search.budget,
             fixed=search.settings.latency is not None,
             images=search.data,
             recipe=search.recipe,
             epochs=plan.last,
             name=f"{search.study.study_name[:80]}-trial{trial.number}-pruned",
-            budget_ms=search.settings.budget_ms,
             data=search.settings.data,
             seed=search.settings.seed,
-            space=search.pricer.space,
+            space=search.priced.space,
             progress=search.progress,
             late=lambda: _late(search),
         )
@@ -356,7 +357,7 @@ def _plan(search: Search, trial: optuna.trial.FrozenTrial, known: Measurement) -
     decided = search.study.user_attrs.get("winner_epochs", {})
     key = _plan_key(search, trial)
     if key not in decided:
-        over = search.meter.over(known, search.settings.budget_ms) if search.settings.overshoot > 1 else 1.0
+        over = search.budget.times_over(known) if search.settings.overshoot > 1 else 1.0
         decided = {**decided, key: _share_time(search, trial, over)}
         search.study.set_user_attr("winner_epochs", decided)
     found = decided[key]

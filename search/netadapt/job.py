@@ -12,8 +12,8 @@ from typing import Any
 import optuna
 import torch
 
+from search.budget import DEFAULT_CONFIDENCE, CostModel
 from search.console import Progress, TimeLeft
-from search.netadapt.costing import CONFIDENCE, Costing
 from search.netadapt.history import History, Iteration
 from search.netadapt.inputs import Given, read_given, table_of, timer_of
 from search.netadapt.pruner import Plan, Refiner
@@ -58,13 +58,13 @@ def netadapt(
         given = read_given(settings, progress)
         table = table_of(settings, given.network.spec, progress)
         timer = timer_of(table, given.seed, progress)
-        costing = Costing(settings.unit, table)
+        cost_model = CostModel(settings.unit, table)
         if earlier is not None:
             timer = _replayed(earlier, timer, given.network.spec)
         name = settings.study_name
         study = stack.enter_context(opened_study(name, definition(settings, given, table), fresh=fresh))
         recipe = Recipe.for_data(settings.data)
-        job = Job(settings, given, costing, timer, study, progress, clock, recipe)
+        job = Job(settings, given, cost_model, timer, study, progress, clock, recipe)
         try:
             job.descend()
         except InfeasibleBudget as error:
@@ -118,13 +118,13 @@ class Job:
 
     settings: Settings
     given: Given
-    costing: Costing
+    cost_model: CostModel
     timer: PairedTimer | None
     study: optuna.Study
     progress: Progress
     clock: TimeLeft
     recipe: Recipe
-    confidence: float = CONFIDENCE
+    confidence: float = DEFAULT_CONFIDENCE
     late: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
@@ -140,7 +140,7 @@ class Job:
             self.progress.line(f"{name} is not pruned: {why}")
         step, decay = settings.reduction
         plan = Plan(
-            costing=self.costing,
+            cost_model=self.cost_model,
             budgets=settings.budgets,
             moves=settings.moves,
             criterion=settings.criterion,
@@ -163,9 +163,9 @@ class Job:
                 tuner,
                 progress=lambda share, what: self.progress.update(self.clock.at(DESCENT_SHARE * share), what),
                 line=self.progress.line,
-                kept=lambda _: add_trials(self.study, self.history, self.costing),
+                kept=lambda _: add_trials(self.study, self.history, self.cost_model),
             )
-            add_trials(self.study, self.history, self.costing)
+            add_trials(self.study, self.history, self.cost_model)
             refiner.run(self.given.network)
 
     @contextmanager
@@ -196,7 +196,7 @@ class Job:
             if budget in met and (always or start is None or budget not in start.reached)
         ]
         for budget in set(start.reached if start else ()) - set(budgets):
-            self.progress.line(f"{self.costing.text(budget)}: nothing to do, the network is within it already")
+            self.progress.line(f"{self.cost_model.text(budget)}: nothing to do, the network is within it already")
         if not budgets or start is None:
             return {
                 "study": self.study.study_name,
@@ -327,7 +327,7 @@ class Job:
 
     def _result(self, budget: float, found: Iteration, path: Path) -> dict[str, Any]:
         own = costs(lower(found.spec))
-        predicted = self.costing.table.predict(lower(found.spec)) if self.costing.table else None
+        predicted = self.cost_model.table.predict(lower(found.spec)) if self.cost_model.table else None
         measured = found.measured
         return {
             "budget": budget,
@@ -343,7 +343,7 @@ class Job:
             "predicted_low_ms": predicted and predicted.low_ms,
             "predicted_high_ms": predicted and predicted.high_ms,
             "estimated_layers": list(predicted.estimated) if predicted else [],
-            "held": _how(found, self.costing.unit),
+            "held": _how(found, self.cost_model.unit),
             "measured_latency_ms": measured and measured.latency_ms,
             "measured_low_ms": measured and measured.low_ms,
             "measured_high_ms": measured and measured.high_ms,

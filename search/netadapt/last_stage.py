@@ -4,13 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from search.budget import CostModel, LatencyBudget
 from search.console import Progress, TimeLeft
 from search.data import Dataset
 from search.latency import table_for
 from search.latency.measure import Measurement
 from search.latency.runtimes import runtime_of
-from search.meter import Meter
-from search.netadapt.costing import Costing
 from search.netadapt.inputs import Given
 from search.netadapt.job import Job, definition
 from search.netadapt.settings import STAGE, Settings
@@ -31,13 +30,12 @@ VARIANTS = 2
 def refine_winner(
     network: Network,
     *,
-    meter: Meter,
+    budget: LatencyBudget,
     fixed: bool,
     images: Dataset,
     recipe: Recipe,
     epochs: int,
     name: str,
-    budget_ms: float,
     data: str | None,
     seed: int,
     space: SearchSpace,
@@ -47,22 +45,22 @@ def refine_winner(
     """A search's trained winner pruned to the budget and trained on: (what `Job.finish` says of it and how it was
     `refined`, the network, its measurement, the table that it was pruned by).
 
-    `fixed`: the meter's table is taken as it is; else kernels of odd channel counts, which no network of the space has,
-    are measured and added. `late` ends the last training with its epoch. It is the study `name`; one of other weights,
-    or one that is damaged, is set aside. Raises InfeasibleBudget.
+    `fixed`: the budget's table is taken as it is; else kernels of odd channel counts, which no network of the space
+    has, are measured and added. `late` ends the last training with its epoch. It is the study `name`; one of other
+    weights, or one that is damaged, is set aside. Raises InfeasibleBudget.
     """
     settings = Settings(
         network=Path(name),
         weights=Path(name),
         unit="ms",
-        budgets=(budget_ms,),
+        budgets=(budget.limit_ms,),
         data=data,
         epochs=epochs,
         seed=seed,
         study=name,
         **STAGE,
     )
-    table = meter.table
+    table = budget.table
     if not fixed:
         table = table_for(
             space,
@@ -73,7 +71,7 @@ def refine_winner(
         )
     given = Given(network=network, about={}, images=images, seed=seed)
     define = definition(settings, given, table)
-    own = Meter(table, meter.confidence)
+    own = budget.with_table(table)
     try:
         return *_run(settings, given, define, own, recipe, progress, fresh=False, late=late), table
     except StudyMismatch:
@@ -84,7 +82,7 @@ def _run(
     settings: Settings,
     given: Given,
     define: dict[str, Any],
-    meter: Meter,
+    budget: LatencyBudget,
     recipe: Recipe,
     progress: Progress,
     *,
@@ -92,10 +90,19 @@ def _run(
     late: Callable[[], bool] | None,
 ) -> tuple[dict[str, Any], Network, Measurement]:
     with opened_study(settings.study_name, define, fresh=fresh) as study:
-        timer = DeviceTimer(meter.table, seed=given.seed) if meter.measures else None
-        costing = Costing("ms", meter.table)
+        timer = DeviceTimer(budget.table, seed=given.seed) if budget.measures else None
+        cost_model = CostModel("ms", budget.table)
         job = Job(
-            settings, given, costing, timer, study, progress, TimeLeft(), recipe, confidence=meter.confidence, late=late
+            settings,
+            given,
+            cost_model,
+            timer,
+            study,
+            progress,
+            TimeLeft(),
+            recipe,
+            confidence=budget.confidence,
+            late=late,
         )
         job.descend()
         summary = job.finish(always=True)  # a second measurement may find the winner within the budget
@@ -107,7 +114,7 @@ def _run(
         "start_ms": summary["start"]["cost"],
         "iterations": winner["iteration"],
         "proposals": summary["proposals"],
-        "timed": meter.measures,
+        "timed": budget.measures,
     }
-    measured = job.history.snapshot(settings.budgets[-1]).measured or meter.networks([network.spec])[0]
+    measured = job.history.snapshot(settings.budgets[-1]).measured or budget.networks([network.spec])[0]
     return winner | {"refined": refined}, network, measured

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from search.budget import CostModel
 from search.data import Split
 from search.latency.measure import AIM, Measurement
 from search.latency.runtimes import is_here
-from search.netadapt.costing import Costing
 from search.netadapt.proposals import HALVINGS, most_channels
 from search.netadapt.screen import SCREEN_IMAGES
 from search.netadapt.short_training import first, short_recipe
@@ -50,7 +50,7 @@ def prune_module(
     *,
     train: Split,
     validation: Split,
-    costing: Costing,
+    cost_model: CostModel,
     budget: float,
     resolution: int,
     recipe: Recipe | None = None,
@@ -69,13 +69,13 @@ def prune_module(
     (batch, classes);
     it is traced by torch.fx at `resolution` pixels, where it is priced. Only channels go; those stay whose filters have
     the largest L2 norm.
-    The cost is what `costing` says. Where that is by a latency table of this machine (or with a `timer`), a cut that
+    The cost is what `cost_model` says. Where that is by a latency table of this machine (or with a `timer`), a cut that
     measures slower is not taken, and it ends where the module measures within the budget. Train the result on before
     you use it. Nothing is kept on disk. Raises UnsupportedModule naming the node that cannot be read, InfeasibleBudget,
     InvalidArgument for this machine's table of a runtime that runs only this project's networks (ONNX Runtime,
     OpenVINO).
     """
-    table = costing.table
+    table = cost_model.table
     if timer is None and table is not None and is_here(table.identity):
         timer = DeviceTimer(table, seed=seed)
     if not budget > 0:
@@ -89,13 +89,13 @@ def prune_module(
         )
     if timer is not None:
         timer.check(now.module, resolution)
-    cost = costing.of(now.graph)
+    cost = cost_model.cost(now.graph)
     job = _Job(
         train=train,
         screened=first(validation, SCREEN_IMAGES),
         compared=first(validation, validation_images),
         recipe=short_recipe(recipe or Recipe(), short_steps, len(train)) if short_steps else None,
-        costing=costing,
+        cost_model=cost_model,
         budget=budget,
         shortlist=shortlist,
         timer=timer,
@@ -110,16 +110,16 @@ def prune_module(
     while True:
         if cost <= job.budget:
             measured = timer.module(now.module, resolution) if timer else None
-            if measured is None or costing.unit != "ms" or measured.surely_ms <= budget:
+            if measured is None or cost_model.unit != "ms" or measured.surely_ms <= budget:
                 break
             job = replace(job, budget=AIM * budget * cost / measured.latency_ms)  # what the table calls it
-            line(f"measures {costing.text(measured.latency_ms)}, a little over the budget: on")
+            line(f"measures {cost_model.text(measured.latency_ms)}, a little over the budget: on")
         taken = job.step(now, cost, reduction, refused, number=len(steps))
         if taken is not None:
             now, done = taken
             cost = done.cost
             steps.append(done)
-            line(f"{done.group} to {done.channels} channels: {costing.text(cost)}, {done.accuracy:.1%}")
+            line(f"{done.group} to {done.channels} channels: {cost_model.text(cost)}, {done.accuracy:.1%}")
             reduction = longest * decay ** len(steps)
             refused.clear()
         elif (reduction := 2 * reduction) > most:
@@ -135,7 +135,7 @@ class _Job:
     screened: Split
     compared: Split
     recipe: Recipe | None
-    costing: Costing
+    cost_model: CostModel
     budget: float
     shortlist: int
     timer: DeviceTimer | None
@@ -163,8 +163,8 @@ class _Job:
     def refusal(self, cost: float, refused: set[tuple[str, int]]) -> InfeasibleBudget:
         """What to raise where cuts would do that were refused."""
         return InfeasibleBudget(
-            f"every cut below {self.costing.text(cost)} measures slower on this device or cannot be trained "
-            f"({len(refused)} were tried), and the budget is {self.costing.text(self.budget)}: raise it"
+            f"every cut below {self.cost_model.text(cost)} measures slower on this device or cannot be trained "
+            f"({len(refused)} were tried), and the budget is {self.cost_model.text(self.budget)}: raise it"
         )
 
     def _offers(
@@ -179,15 +179,15 @@ class _Job:
         if refused:
             raise self.refusal(cost, refused)
         raise InfeasibleBudget(
-            f"no channel group of the module can be cut further at {self.costing.text(cost)}, and the budget is "
-            f"{self.costing.text(self.budget)}: raise it; what stands in the way: "
+            f"no channel group of the module can be cut further at {self.cost_model.text(cost)}, and the budget is "
+            f"{self.cost_model.text(self.budget)}: raise it; what stands in the way: "
             f"{in_the_way(now.groups()) or 'nothing but the channels'}"
         )
 
     def _offer(
         self, now: TracedNetwork, group: ChannelGroup, cost: float, saving: float, refused: set[tuple[str, int]]
     ) -> "_Offer | None":
-        channels = most_channels(now.graph, group, self.costing, saving)
+        channels = most_channels(now.graph, group, self.cost_model, saving)
         if channels is None or (group.name, channels) in refused:
             return None
 
@@ -200,7 +200,7 @@ class _Job:
         except UnsupportedModule as error:
             self.line(f"{group.name} is left as it is: {error}")
             return None
-        return _Offer(group.name, channels, cost - self.costing.narrowed(now.graph, group, channels), network)
+        return _Offer(group.name, channels, cost - self.cost_model.narrowed(now.graph, group, channels), network)
 
     def _tuned(self, module: nn.Module, seed: int) -> float | None:
         """The accuracy after a short training, in place; None where it diverged."""

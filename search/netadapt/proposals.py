@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from search.netadapt.costing import Costing
+from search.budget import CostModel
 from searchspace.channels.coupling import ChannelGroup, accepted_counts, coupling, narrow
 from searchspace.channels.steps import Scores, Step, cut, lighten, remove_block, smaller_kernels, without_se
 from searchspace.errors import InvalidArgument, MissingLatency
@@ -39,23 +39,23 @@ class Proposal(NamedTuple):
 
 
 def propose(
-    spec: NetworkSpec, costing: Costing, *, target: float, floor: float, moves: Sequence[str]
+    spec: NetworkSpec, cost_model: CostModel, *, target: float, floor: float, moves: Sequence[str]
 ) -> list[Proposal]:
     """A proposal for each free channel group, with as many channels as meet `target`, and for each other move of
-    `moves` that meets it. None costs less than `floor`, so that a budget is used. Costs are in the costing's own unit.
+    `moves` that meets it. None costs less than `floor`, so that a budget is used. Costs are in the cost model's unit.
     """
     graph = lower(spec)
-    cost = costing.of(graph)
+    cost = cost_model.cost(graph)
     found = []
     if "channels" in moves:
         for group in coupling(spec):
-            channels = _most_accepted(spec, group, costing, cost - target)
+            channels = _most_accepted(spec, group, cost_model, cost - target)
             if channels is not None:
-                found.append(_narrower(spec, group, channels, cost - costing.narrowed(graph, group, channels)))
+                found.append(_narrower(spec, group, channels, cost - cost_model.narrowed(graph, group, channels)))
     for move in (move for move in MOVES if move in moves and move != "channels"):
-        steps = _removals(spec) if move == "block" else _runs(spec, move, costing, target)
+        steps = _removals(spec) if move == "block" else _runs(spec, move, cost_model, target)
         for where, step in steps:
-            after = _cost(costing, step.graph)
+            after = _cost(cost_model, step.graph)
             if after is not None and after <= target:
                 found.append(Proposal(move, where, None, after, _made(step)))
     return [proposal for proposal in found if proposal.cost >= floor]
@@ -66,7 +66,7 @@ def _removals(spec: NetworkSpec) -> Iterator[tuple[str, Step]]:
         yield where, make()
 
 
-def _runs(spec: NetworkSpec, move: str, costing: Costing, target: float) -> Iterator[tuple[str, Step]]:
+def _runs(spec: NetworkSpec, move: str, cost_model: CostModel, target: float) -> Iterator[tuple[str, Step]]:
     """SE or a kernel's edge taken off blocks that follow each other (of those that have one), as few as meet `target`:
     one seldom saves enough.
 
@@ -74,8 +74,8 @@ def _runs(spec: NetworkSpec, move: str, costing: Costing, target: float) -> Iter
     """
     blocks = _LIGHTER[move](spec)
     names = list(blocks)
-    cost = costing.of(lower(spec))
-    after = [_cost(costing, lighten(spec, {name: blocks[name]}).graph) for name in names]
+    cost = cost_model.cost(lower(spec))
+    after = [_cost(cost_model, lighten(spec, {name: blocks[name]}).graph) for name in names]
     savings = [-float("inf") if each is None else cost - each for each in after]
     shortest = len(names)
     for first in reversed(range(len(names))):
@@ -87,43 +87,43 @@ def _runs(spec: NetworkSpec, move: str, costing: Costing, target: float) -> Iter
             yield where, lighten(spec, {name: blocks[name] for name in run})
 
 
-def most_channels(graph: Graph, group: ChannelGroup, costing: Costing, saving: float) -> int | None:
+def most_channels(graph: Graph, group: ChannelGroup, cost_model: CostModel, saving: float) -> int | None:
     """The most channels of `group` with which the network costs less by `saving`; None if the fewest do not.
 
     Costs need not fall with every channel: from the count that halving finds, some above it are looked at too. So
     counts that the table shows to be fast are taken, and those that are no faster than more channels are not.
     """
-    counts = _priced(graph, group, costing)
-    if not counts or costing.narrowed(graph, group, counts[0]) < saving:
+    counts = _priced(graph, group, cost_model)
+    if not counts or cost_model.narrowed(graph, group, counts[0]) < saving:
         return None
     low, high = 0, len(counts)  # counts[low] saves enough; counts[high] does not, or is all channels
     while high - low > 1:
         middle = (low + high) // 2
-        if costing.narrowed(graph, group, counts[middle]) >= saving:
+        if cost_model.narrowed(graph, group, counts[middle]) >= saving:
             low = middle
         else:
             high = middle
     above = counts[low + 1 : low + 1 + _LOOK_ABOVE]
-    return max((count for count in above if costing.narrowed(graph, group, count) >= saving), default=counts[low])
+    return max((count for count in above if cost_model.narrowed(graph, group, count) >= saving), default=counts[low])
 
 
-def _most_accepted(spec: NetworkSpec, group: ChannelGroup, costing: Costing, saving: float) -> int | None:
+def _most_accepted(spec: NetworkSpec, group: ChannelGroup, cost_model: CostModel, saving: float) -> int | None:
     """`most_channels`, or the next count below that saves as much and that `narrow` accepts; None if there is none."""
     graph = lower(spec)
-    most = most_channels(graph, group, costing, saving)
+    most = most_channels(graph, group, cost_model, saving)
     if most is None:
         return None
-    priced = _priced(graph, group, costing)
+    priced = _priced(graph, group, cost_model)
     found = (count for count in accepted_counts(spec, group, most) if count in priced)
-    return next((count for count in found if costing.narrowed(graph, group, count) >= saving), None)
+    return next((count for count in found if cost_model.narrowed(graph, group, count) >= saving), None)
 
 
-def _priced(graph: Graph, group: ChannelGroup, costing: Costing) -> range:
+def _priced(graph: Graph, group: ChannelGroup, cost_model: CostModel) -> range:
     """The counts of a group that the table has prices for: a depthwise kernel of 1 channel is of another kind."""
     counts = group.counts
     while counts:
         try:
-            costing.narrowed(graph, group, counts[0])
+            cost_model.narrowed(graph, group, counts[0])
         except MissingLatency:
             counts = counts[1:]
         else:
@@ -131,11 +131,11 @@ def _priced(graph: Graph, group: ChannelGroup, costing: Costing) -> range:
     return counts
 
 
-def smallest(spec: NetworkSpec, costing: Costing, moves: Sequence[str]) -> float:
+def smallest(spec: NetworkSpec, cost_model: CostModel, moves: Sequence[str]) -> float:
     """What the network costs when every move is made as far as it goes: about the least that can be reached."""
     for move in ("block", "se", "kernel"):
         while move in moves:
-            steps = (step for step in _singles(spec, move) if _cost(costing, step.graph) is not None)
+            steps = (step for step in _singles(spec, move) if _cost(cost_model, step.graph) is not None)
             step = next(steps, None)
             if step is None:
                 break
@@ -143,8 +143,8 @@ def smallest(spec: NetworkSpec, costing: Costing, moves: Sequence[str]) -> float
     graph = lower(spec)
     if "channels" in moves:
         for group in coupling(spec):  # they are cut one by one, whatever became of the others
-            spec = _fewest(spec, group, _priced(graph, group, costing))
-    return costing.of(lower(spec))
+            spec = _fewest(spec, group, _priced(graph, group, cost_model))
+    return cost_model.cost(lower(spec))
 
 
 def _singles(spec: NetworkSpec, move: str) -> Iterator[Step]:
@@ -176,9 +176,9 @@ def _made(step: Step) -> Callable[[Score], Step]:
     return lambda _: step
 
 
-def _cost(costing: Costing, graph: Graph) -> float | None:
+def _cost(cost_model: CostModel, graph: Graph) -> float | None:
     """None where the table has no kernel of a kind that the network needs: such a move is not proposed."""
     try:
-        return costing.of(graph)
+        return cost_model.cost(graph)
     except MissingLatency:
         return None

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import torch
 
+from search.budget import DEFAULT_CONFIDENCE, CostModel
 from search.data import Dataset
 from search.latency.measure import AIM, Measurement
-from search.netadapt.costing import CONFIDENCE, Costing
 from search.netadapt.history import History, Iteration, Tried
 from search.netadapt.proposals import HALVINGS, Proposal, propose, smallest
 from search.netadapt.removals import is_unbridged, removal_losses
@@ -53,7 +53,7 @@ class Plan:
     split that accuracy is of; `confidence`: with which a network that is only predicted must measure within a budget,
     0.5 to take a prediction as it is."""
 
-    costing: Costing
+    cost_model: CostModel
     budgets: tuple[float, ...]
     moves: tuple[str, ...]
     criterion: str
@@ -65,7 +65,7 @@ class Plan:
     images: int
     screen_images: int
     seed: int
-    confidence: float = CONFIDENCE
+    confidence: float = DEFAULT_CONFIDENCE
 
 
 class Refiner:
@@ -103,7 +103,7 @@ class Refiner:
         if self.history.iterations:
             return self.history.network(len(self.history.iterations) - 1)
         measured = self._measured(start.spec)
-        cost = measured.latency_ms if measured else self.plan.costing.of(lower(start.spec))
+        cost = measured.latency_ms if measured else self.plan.cost_model.cost(lower(start.spec))
         met = self._met(self.plan.budgets, cost, measured, start.spec)
         self._check_reachable(start, cost, [budget for budget in self.plan.budgets if budget not in met])
         zero = Iteration(
@@ -121,24 +121,26 @@ class Refiner:
         return start
 
     def _check_reachable(self, start: Network, cost: float, budgets: Sequence[float]) -> None:
-        costing = self.plan.costing
+        cost_model = self.plan.cost_model
         if not budgets:
             return
-        least = smallest(start.spec, costing, self.plan.moves) * cost / costing.of(lower(start.spec))
+        least = smallest(start.spec, cost_model, self.plan.moves) * cost / cost_model.cost(lower(start.spec))
         limit = self._limit(min(budgets), start.spec)
         if least > limit:
-            surely = "" if limit == min(budgets) else f" (by this table's error a prediction of {costing.text(limit)})"
+            surely = (
+                "" if limit == min(budgets) else f" (by this table's error a prediction of {cost_model.text(limit)})"
+            )
             raise InfeasibleBudget(
-                f"the budget must be one that pruning can reach, got {costing.text(min(budgets))}{surely}: with "
-                f"--moves {','.join(self.plan.moves)} this network comes down to {costing.text(least)} at the least; "
-                "raise the budget, allow more --moves, or begin with a smaller network"
+                f"the budget must be one that pruning can reach, got {cost_model.text(min(budgets))}{surely}: with "
+                f"--moves {','.join(self.plan.moves)} this network comes down to {cost_model.text(least)} at the "
+                "least; raise the budget, allow more --moves, or begin with a smaller network"
             )
 
     def _limit(self, budget: float, spec: NetworkSpec) -> float:
         """What a network must come to: the budget, or, where nothing is measured, the largest prediction whose network
         measures within it with the plan's confidence. `spec` says how sure predictions are: less where more kernels are
         estimated."""
-        table = self.plan.costing.table
+        table = self.plan.cost_model.table
         if self.timer is not None or table is None:
             return budget
         found = table.predict(spec, 2 * self.plan.confidence - 1)
@@ -157,7 +159,7 @@ class Refiner:
         return [budget for budget in self.plan.budgets if budget not in met]
 
     def _tell(self, iteration: Iteration) -> None:
-        text = self.plan.costing.text(iteration.cost)
+        text = self.plan.cost_model.text(iteration.cost)
         taken = iteration.accepted
         what = taken.name if taken else "start"
         self._line(f"{iteration.number}: {what}: {text}, {iteration.accuracy:.1%} validation accuracy")
@@ -206,7 +208,7 @@ class Refiner:
         """What to raise where nothing that was tried is taken."""
         number = len(self.history.iterations)
         return InfeasibleBudget(
-            f"all {refused} ways to make the network cheaper than {self.plan.costing.text(cost)} that were tried in "
+            f"all {refused} ways to make the network cheaper than {self.plan.cost_model.text(cost)} that were tried in "
             f"iteration {number} measure slower on this device or cannot be trained: begin with another network, or "
             f"take that of the last iteration, {self.history.folder / f'{number - 1:03d}.json'}"
         )
@@ -216,15 +218,15 @@ class Refiner:
     ) -> tuple[float, list[Proposal]]:
         """(the cost asked for, what meets it, priced in measured terms). Where nothing does, for half the reduction,
         and so on; then what goes further below the budget than wanted."""
-        costing = self.plan.costing
+        cost_model = self.plan.cost_model
         goal = self._limit(self._budgets_left()[0], network.spec)
-        factor = cost / costing.of(lower(network.spec))
+        factor = cost / cost_model.cost(lower(network.spec))
         aim = min(self._goal(), cost - reduction / 2**HALVINGS)
         for floor in (goal * USED, 0.0):
             for halving in range(HALVINGS + 1):
                 target = max(aim, cost - reduction / 2**halving)
                 found = propose(
-                    network.spec, costing, target=target / factor, floor=floor / factor, moves=self.plan.moves
+                    network.spec, cost_model, target=target / factor, floor=floor / factor, moves=self.plan.moves
                 )
                 found = [each._replace(cost=each.cost * factor) for each in found if each.name not in refused]
                 if found:
@@ -233,7 +235,7 @@ class Refiner:
             raise self._stuck(cost, len(refused))
         raise InfeasibleBudget(
             f"nothing that --moves {','.join(self.plan.moves)} allows makes the network cheaper than "
-            f"{costing.text(cost)}: raise the budget, or allow more --moves"
+            f"{cost_model.text(cost)}: raise the budget, or allow more --moves"
         )
 
     def _offers(self, network: Network, proposals: Sequence[Proposal]) -> "list[_Offer]":

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from search.netadapt.costing import Costing
+from search.budget import CostModel
 from search.report import grow_command
 from searchspace.describe import stage_table, table
 from searchspace.serialize import read_spec
@@ -12,7 +12,7 @@ from searchspace.serialize import read_spec
 
 def report(summary: dict[str, Any], *, data: str | None) -> str:
     """The iterations, the network, what it came to, and what to do next."""
-    text = Costing(summary["unit"]).text
+    text = CostModel(summary["unit"]).text
     if summary.get("nothing_to_do"):
         return (
             f"nothing to do: the network costs {text(summary['cost'])}, which is within the budget of "

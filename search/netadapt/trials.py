@@ -2,14 +2,14 @@
 
 import optuna
 
-from search.netadapt.costing import Costing
+from search.budget import CostModel
 from search.netadapt.history import History, Tried
 from searchspace.errors import StudyMismatch
 from searchspace.spec import NetworkSpec
 from studies.schema import MEASURED, Status
 
 
-def add_trials(study: optuna.Study, history: History, costing: Costing) -> None:
+def add_trials(study: optuna.Study, history: History, cost_model: CostModel) -> None:
     """Add what the study lacks of the history: a trial for each proposal, in order."""
     rows = [(iteration.number, row) for iteration in history.iterations for row in iteration.tried]
     known = len(study.get_trials(deepcopy=False))
@@ -19,7 +19,7 @@ def add_trials(study: optuna.Study, history: History, costing: Costing) -> None:
             "deleted; restore them, or begin anew with --fresh"
         )
     for number, row in rows[known:]:
-        study.add_trial(_trial(number, row, costing))
+        study.add_trial(_trial(number, row, cost_model))
     measured = {str(index): row.timing.after_ms for index, (_, row) in enumerate(rows) if row.timing is not None}
     if measured and study.user_attrs.get(MEASURED) != measured:
         study.set_user_attr(MEASURED, measured)
@@ -32,7 +32,7 @@ def _status(row: Tried) -> Status:
     return Status.TRAINED if row.accuracy is not None or row.accepted else Status.STOPPED_EARLY
 
 
-def _trial(number: int, row: Tried, costing: Costing) -> optuna.trial.FrozenTrial:
+def _trial(number: int, row: Tried, cost_model: CostModel) -> optuna.trial.FrozenTrial:
     accuracy = row.last_accuracy
     attrs = {
         "status": _status(row),
@@ -52,9 +52,9 @@ def _trial(number: int, row: Tried, costing: Costing) -> optuna.trial.FrozenTria
         "accuracy": accuracy,
         "reward": accuracy,
     }
-    if costing.table is not None:
+    if cost_model.table is not None:
         # In measured terms: the table says how much less than before.
-        ms, low_ms, high_ms, _ = costing.table.predict(NetworkSpec.from_json(row.spec))
+        ms, low_ms, high_ms, _ = cost_model.table.predict(NetworkSpec.from_json(row.spec))
         for name, share in (("latency", 1.0), ("low", low_ms / ms), ("high", high_ms / ms)):
             attrs[f"predicted_{name}_ms"] = row.cost * share
     if row.seconds is not None:

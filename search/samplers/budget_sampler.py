@@ -26,7 +26,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.candidates import Candidate, Pricer
+from search.candidates import Candidate, PricedSpace
 from searchspace.errors import InvalidArgument, PhinasError
 from searchspace.spaces.space import Choices, SearchSpace, Value
 
@@ -67,7 +67,7 @@ class BudgetSampler(optuna.samplers.BaseSampler):
 
     def __init__(
         self,
-        pricer: Pricer,
+        priced: PricedSpace,
         *,
         budget_ms: float,
         seed: int,
@@ -78,12 +78,12 @@ class BudgetSampler(optuna.samplers.BaseSampler):
     ) -> None:
         if kind not in KINDS:
             raise InvalidArgument(f"the sampler must be one of {', '.join(KINDS)}; got {kind!r}")
-        self.pricer, self.budget_ms, self.seed, self.kind, self.known = pricer, budget_ms, seed, kind, known
+        self.priced, self.budget_ms, self.seed, self.kind, self.known = priced, budget_ms, seed, kind, known
         self.starting_points = tuple(starting_points)
         self._starts_ms = budget_ms if starts_ms is None else starts_ms
         self.rejected = {"over_budget": 0, "duplicate": 0}
-        self._distributions = distributions(pricer.space)
-        self._features = _Features(pricer.space)
+        self._distributions = distributions(priced.space)
+        self._features = _Features(priced.space)
         self._starts: list[Candidate] = []
         self._fastest: Candidate | None = None
         self._middle_ms: float | None = None
@@ -105,7 +105,7 @@ class BudgetSampler(optuna.samplers.BaseSampler):
         except PhinasError:
             study.tell(trial.number, state=TrialState.FAIL)
             raise
-        parameters = self.pricer.space.parameters()
+        parameters = self.priced.space.parameters()
         return {name: candidate.choices.get(name, parameters[name][0]) for name in search_space}
 
     def sample_independent(
@@ -120,15 +120,15 @@ class BudgetSampler(optuna.samplers.BaseSampler):
         turn = sum(t.number < trial.number for t in others)
         rng = random.Random(f"{self.seed}/{turn}")
         whole = [t for t in others if self._distributions.keys() <= t.params.keys()]
-        tried = {t.number: self.pricer.price(trial_choices(self.pricer.space, t)) for t in whole}
+        tried = {t.number: self.priced.price(trial_choices(self.priced.space, t)) for t in whole}
         taken = self.known | {candidate.fingerprint for candidate in tried.values()}
-        self._fastest = self._fastest or self.pricer.check_budget(self.budget_ms)
+        self._fastest = self._fastest or self.priced.fastest_within(self.budget_ms)
         moves = _Moves(self, self._fastest, rng, taken)
         for index, choices in enumerate(self.starting_points):
             if index == len(self._starts):
                 self._starts.append(moves.shrink(choices, self._starts_ms))
             start = self._starts[index]
-            if start.fingerprint not in taken and start.held_ms <= self.budget_ms:
+            if start.fingerprint not in taken and start.latency_upper_ms <= self.budget_ms:
                 return start
         values = _values(study, whole)
         history = [(tried[number], value) for number, value in values.items()]
@@ -146,7 +146,7 @@ class BudgetSampler(optuna.samplers.BaseSampler):
         )
         for _ in range(16):
             choices = tpe.sample_relative(study, trial, self._distributions)
-            if moves.fits(candidate := self.pricer.price(choices)):
+            if moves.fits(candidate := self.priced.price(choices)):
                 return candidate
         return moves.walk(moves.within_budget(moves.draw(choices)), steps=0) or moves.uniform()
 
@@ -170,8 +170,8 @@ class BudgetSampler(optuna.samplers.BaseSampler):
     def _used_budget_ms(self) -> float:
         """USED_BUDGET of the budget, or the median of random networks where the budget is more than generous."""
         if self._middle_ms is None:
-            rng, price, space = random.Random(self.seed), self.pricer.price, self.pricer.space
-            self._middle_ms = statistics.median(price(space.sample(rng)).held_ms for _ in range(31))
+            rng, price, space = random.Random(self.seed), self.priced.price, self.priced.space
+            self._middle_ms = statistics.median(price(space.sample(rng)).latency_upper_ms for _ in range(31))
         return min(USED_BUDGET * self.budget_ms, self._middle_ms)
 
 
@@ -198,7 +198,7 @@ class _Moves:
     """Ways to reach networks within the budget. Every loop is bounded."""
 
     def __init__(self, sampler: "BudgetSampler", fastest: Candidate, rng: random.Random, taken: set[str]) -> None:
-        self.price, self.space, self.budget_ms = sampler.pricer.price, sampler.pricer.space, sampler.budget_ms
+        self.price, self.space, self.budget_ms = sampler.priced.price, sampler.priced.space, sampler.budget_ms
         self.fastest, self.rng, self.taken, self.rejected = fastest, rng, taken, sampler.rejected
         self.parameters = self.space.parameters()
         self.open = list(distributions(self.space))
@@ -206,7 +206,7 @@ class _Moves:
 
     def fits(self, candidate: Candidate) -> bool:
         """Within the budget and new; counts what is not."""
-        over = candidate.held_ms > self.budget_ms
+        over = candidate.latency_upper_ms > self.budget_ms
         if over or candidate.fingerprint in self.taken:
             self.rejected["over_budget" if over else "duplicate"] += 1
             return False
@@ -242,14 +242,14 @@ class _Moves:
         while fewest < most:  # bisection; all of them give the fastest network, which fits
             half = (fewest + most) // 2
             mixed = choices | {name: self.fast[name] for name in order[:half]}
-            fewest, most = (fewest, half) if self.price(mixed).held_ms <= self.budget_ms else (half + 1, most)
+            fewest, most = (fewest, half) if self.price(mixed).latency_upper_ms <= self.budget_ms else (half + 1, most)
         choices = choices | {name: self.fast[name] for name in order[:most]}
         for _ in range(30):
-            now = self.price(choices).held_ms
+            now = self.price(choices).latency_upper_ms
             if now >= floor_ms:
                 break
             changed = self.step(choices)
-            if now <= self.price(changed).held_ms <= self.budget_ms:
+            if now <= self.price(changed).latency_upper_ms <= self.budget_ms:
                 choices = changed
         return choices
 
@@ -259,8 +259,8 @@ class _Moves:
         for _ in range(steps):
             changed = self.step(choices)
             there = self.price(changed)
-            self.rejected["over_budget"] += there.held_ms > self.budget_ms
-            if min(floor_ms, here.held_ms) <= there.held_ms <= self.budget_ms:
+            self.rejected["over_budget"] += there.latency_upper_ms > self.budget_ms
+            if min(floor_ms, here.latency_upper_ms) <= there.latency_upper_ms <= self.budget_ms:
                 choices, here = changed, there
             yield here
 
@@ -284,7 +284,7 @@ class _Moves:
             for _ in range(1 + index // len(best) % 3):
                 choices = self.step(choices)
             candidate = self.price(choices)
-            if self.fits(candidate) and candidate.held_ms >= floor_ms:
+            if self.fits(candidate) and candidate.latency_upper_ms >= floor_ms:
                 yield candidate
 
     def shrink(self, choices: Choices, limit_ms: float) -> Candidate:
@@ -293,15 +293,15 @@ class _Moves:
         The last change is the one that leaves the most of the budget used.
         """
         here = self.price(choices)
-        if here.held_ms <= limit_ms:
+        if here.latency_upper_ms <= limit_ms:
             return here
-        limit_ms = max(START_SHARE * limit_ms, self.fastest.held_ms)
-        while (here_ms := here.held_ms) > limit_ms:
+        limit_ms = max(START_SHARE * limit_ms, self.fastest.latency_upper_ms)
+        while (here_ms := here.latency_upper_ms) > limit_ms:
             around = [self.price(choices) for choices in self.space.neighbours(here.choices)]
-            if fitting := [c for c in around if c.held_ms <= limit_ms]:
-                return max(fitting, key=lambda c: c.held_ms)
-            faster = [c for c in around if c.held_ms < here_ms] or [self.fastest]
-            here = faster[int(np.argmin([abs(c.held_ms - 0.9 * here_ms) for c in faster]))]
+            if fitting := [c for c in around if c.latency_upper_ms <= limit_ms]:
+                return max(fitting, key=lambda c: c.latency_upper_ms)
+            faster = [c for c in around if c.latency_upper_ms < here_ms] or [self.fastest]
+            here = faster[int(np.argmin([abs(c.latency_upper_ms - 0.9 * here_ms) for c in faster]))]
         return here
 
     def anything_left(self, tried: Iterable[Candidate]) -> Candidate:
@@ -310,10 +310,10 @@ class _Moves:
         visited = {candidate.fingerprint for candidate in front}
         while front:
             here = front.pop()
-            if here.held_ms <= self.budget_ms and here.fingerprint not in self.taken:
+            if here.latency_upper_ms <= self.budget_ms and here.fingerprint not in self.taken:
                 return here
             for there in map(self.price, self.space.neighbours(here.choices)):
-                if there.held_ms <= self.budget_ms and there.fingerprint not in visited:
+                if there.latency_upper_ms <= self.budget_ms and there.fingerprint not in visited:
                     visited.add(there.fingerprint)
                     front.append(there)
         raise SpaceExhausted(

@@ -190,12 +190,6 @@ class LatencyTable:
         """The largest prediction whose network measures within `budget_ms` with a probability of `confidence`."""
         return budget_ms * max(0.0, 1.0 - _deviations(confidence) * self.relative_error)
 
-    def held_ms(self, graph: Graph, confidence: float) -> float:
-        """What the prediction of a network counts as beside `limit_ms`: it itself, or so much more where kernels are
-        estimated that the network keeps a budget with a probability of `confidence` all the same."""
-        found = self.predict(graph, 2 * confidence - 1)
-        return max(found.latency_ms, self.limit_ms(found.high_ms, confidence)) if found.estimated else found.latency_ms
-
     def layer_ms(self, layer: Layer) -> float:
         """One layer's share of its network's latency in ms: all shares and `correction.network_ms` make the whole."""
         return self.correction.scale * self._measured_ms(layer)

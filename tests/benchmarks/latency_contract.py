@@ -24,8 +24,9 @@ from searchspace.files import read_json, write_atomic
 SWEEPS = 3  # over all winners at the end: what one of them takes in seconds is one mood of the machine
 
 if TYPE_CHECKING:
+    from search.budget import Device, LatencyBudget
     from search.latency.measure import Measurement
-    from search.meter import Meter
+    from searchspace.latency.table import LatencyTable
     from searchspace.spaces.space import SearchSpace
     from searchspace.spec import NetworkSpec
 
@@ -49,13 +50,14 @@ def parser() -> CommandParser:
     return cli
 
 
-def budgets_over(space: "SearchSpace", meter: "Meter", count: int) -> list[float]:
+def budgets_over(space: "SearchSpace", table: "LatencyTable", count: int) -> list[float]:
     """Budgets from a tenth above the fastest network to a tenth below the largest."""
-    from search.candidates import Pricer
+    from search.budget import CostModel
+    from search.candidates import PricedSpace
     from searchspace.graph import lower
 
-    low = 1.1 * Pricer(space, meter.table.latency_ms).fastest().latency_ms
-    high = 0.9 * meter.table.latency_ms(lower(space.spec(space.corner("largest"))))
+    low = 1.1 * PricedSpace(space, CostModel("ms", table)).fastest().latency_ms
+    high = 0.9 * table.latency_ms(lower(space.spec(space.corner("largest"))))
     return [round(low * (high / low) ** (place / max(1, count - 1)), 2) for place in range(count)]
 
 
@@ -71,13 +73,21 @@ class Found:
     spec: str
 
 
-def search(space: "SearchSpace", meter: "Meter", budget_ms: float, *, trials: int, seed: int) -> Found:
+def search(
+    space: "SearchSpace",
+    table: "LatencyTable",
+    budget_ms: float,
+    *,
+    trials: int,
+    seed: int,
+    device: "Device | None" = None,
+) -> Found:
     """One search, with parameters for accuracy."""
     import optuna
 
-    from search.candidates import Candidate, Pricer
+    from search.budget import CostModel, LatencyBudget
+    from search.candidates import Candidate, PricedSpace
     from search.console import Progress
-    from search.contract import Contract
     from search.loop import Clock, Search, make_sampler
     from search.settings import Settings
     from search.training.trainer import Outcome, Recipe
@@ -91,23 +101,24 @@ def search(space: "SearchSpace", meter: "Meter", budget_ms: float, *, trials: in
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     settings = Settings(budget_ms=budget_ms, overshoot=1.0, trials=trials, seed=seed)
-    pricer = Pricer(space, meter.table.latency_ms)
-    most = pricer.price(space.corner("largest")).params
-    fastest = pricer.check_budget(budget_ms)
-    contract = Contract(meter.table, goal_ms=budget_ms, confidence=settings.confidence, fastest_ms=fastest.latency_ms)
-    sampler = make_sampler(settings, pricer, contract, set(), [])
-    study = optuna.create_study(direction="maximize", sampler=sampler)
+    priced = PricedSpace(space, CostModel("ms", table))
+    most = priced.price(space.corner("largest")).params
+    fastest = priced.fastest_within(budget_ms)
+    budget = LatencyBudget(
+        budget_ms, table, confidence=settings.confidence, fastest_ms=fastest.latency_ms, device=device
+    )
+    study = optuna.create_study(direction="maximize", sampler=make_sampler(settings, priced, budget, set(), []))
     data: Any = None  # which nothing is trained on
     job = Instant(
-        study, settings, pricer, data, Recipe(), contract, meter, Clock(None), Progress(lambda: None, quiet=True), set()
+        study, settings, priced, data, Recipe(), budget, Clock(None), Progress(lambda: None, quiet=True), set()
     )
     job.run()
     try:
         finalists, rejected = finalists_within(job, budget_ms)
     except InfeasibleBudget:  # none is within: the best one counts as a promise that was not kept
-        finalists, rejected = [Finalist(job.finished()[0], meter.networks([spec_of(job.finished()[0])])[0])], []
+        finalists, rejected = [Finalist(job.finished()[0], budget.networks([spec_of(job.finished()[0])])[0])], []
     for place, (trial, _) in enumerate(finalists):
-        (measured,) = meter.networks([spec_of(trial)])  # as the trained winner is
+        (measured,) = budget.networks([spec_of(trial)])  # as the trained winner is
         if measured.latency_ms <= budget_ms or place == len(finalists) - 1:
             break
     attrs = trial.user_attrs
@@ -115,7 +126,7 @@ def search(space: "SearchSpace", meter: "Meter", budget_ms: float, *, trials: in
         budget_ms,
         attrs["predicted_latency_ms"],
         measured.latency_ms,
-        contract.factor,
+        budget.correction,
         len(rejected) + place,
         attrs["spec"],
     )
@@ -125,28 +136,27 @@ def run(args: Any) -> list[dict[str, Any]]:
     """All searches that are missing, and the last measurement."""
     from search.latency import table_for
     from search.latency.runtimes import runtime
-    from search.meter import Meter
     from searchspace.spaces.mnasnet import mnasnet_space
     from searchspace.spec import NetworkSpec
 
     space = mnasnet_space(resolution=args.resolution)
-    meter = Meter(table_for(space, cache_dir=args.cache_dir, progress=show_progress, runtime=runtime(args.runtime)))
+    table = table_for(space, cache_dir=args.cache_dir, progress=show_progress, runtime=runtime(args.runtime))
     about = {name: getattr(args, name) for name in ("searches", "trials", "runtime", "resolution")}
-    about["table"] = hashlib.sha256(meter.table.to_json().encode()).hexdigest()[:16]
+    about["table"] = hashlib.sha256(table.to_json().encode()).hexdigest()[:16]
     kept: dict[str, Any] = read_json(args.json) if args.json and args.json.exists() else {"about": about, "rows": []}
     if kept["about"] != about:
         raise InvalidArgument(f"{args.json} is of other flags or another table: name another file with --json")
     rows: list[dict[str, Any]] = kept["rows"]
     began = time.monotonic()
-    for place, budget_ms in enumerate(budgets_over(space, meter, args.searches)):
+    for place, budget_ms in enumerate(budgets_over(space, table, args.searches)):
         if place >= len(rows):
-            found = search(space, meter, budget_ms, trials=args.trials, seed=place)
+            found = search(space, table, budget_ms, trials=args.trials, seed=place)
             rows.append(asdict(found))
             if args.json:
                 write_atomic(args.json, json.dumps(kept, indent=1))
         show_progress((place + 1) / args.searches, f"{place + 1} searches, {time.monotonic() - began:.0f} s")
     specs: list[NetworkSpec] = [NetworkSpec.from_json(row["spec"]) for row in rows]
-    sweeps = [_swept(meter, specs, args.seconds / SWEEPS, number) for number in range(SWEEPS)]
+    sweeps = [_swept(LatencyBudget(1.0, table), specs, args.seconds / SWEEPS, number) for number in range(SWEEPS)]
     for row, *found in zip(rows, *sweeps, strict=True):
         row |= {
             "again_ms": statistics.median(one.latency_ms for one in found),
@@ -157,12 +167,12 @@ def run(args: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def _swept(meter: "Meter", specs: list["NetworkSpec"], seconds: float, number: int) -> list["Measurement"]:
+def _swept(budget: "LatencyBudget", specs: list["NetworkSpec"], seconds: float, number: int) -> list["Measurement"]:
     """Each network by itself, in random order; in the order given."""
     places = random.Random(number).sample(range(len(specs)), len(specs))
     found = {}
     for done, place in enumerate(places):
-        (found[place],) = meter.networks([specs[place]], seconds=seconds)
+        (found[place],) = budget.networks([specs[place]], seconds=seconds)
         show_progress((done + 1) / len(places), f"all winners once more, sweep {number + 1} of {SWEEPS}")
     return [found[place] for place in range(len(specs))]
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from searchspace.errors import InfeasibleBudget, InvalidArgument, InvalidSpec
 
 if TYPE_CHECKING:
+    from search.budget import CostModel
     from search.data import Dataset
-    from search.netadapt.costing import Costing
     from search.netadapt.timing import PairedTimer
     from search.training.trainer import Recipe
     from searchspace.nn import Network
@@ -120,7 +120,7 @@ class Pair:
     name: str
     seed: int
     images: "Dataset"
-    costing: "Costing"
+    cost_model: "CostModel"
     results: Results
     work: Path
     end: float
@@ -134,7 +134,7 @@ class Pair:
     def _timer(self) -> "PairedTimer | None":
         from search.netadapt.timing import DeviceTimer
 
-        table = self.costing.table
+        table = self.cost_model.table
         return DeviceTimer(table, seed=self.seed) if self.args.timed and table is not None else None
 
     def _budget(self) -> float:
@@ -174,7 +174,7 @@ class Pair:
         """Predicted ms."""
         from searchspace.graph import lower
 
-        return self.costing.of(lower(spec))
+        return self.cost_model.cost(lower(spec))
 
     def late(self) -> bool:
         """Whether the time is over."""
@@ -285,7 +285,7 @@ class Pair:
             return float(found["short_epochs"])
         args, began = self.args, time.time()
         plan = Plan(
-            costing=self.costing,
+            cost_model=self.cost_model,
             budgets=(self.budget,),
             moves=tuple(args.moves.split(",")),
             criterion=args.criterion,

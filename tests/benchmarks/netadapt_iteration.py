@@ -40,8 +40,8 @@ def compare(name: str, *, pixels: int, images: int, repeats: int) -> dict[str, A
     """Seconds of each turn, their medians' ratio, and how far the accuracies are apart."""
     import torch
 
+    from search.budget import CostModel
     from search.data import load
-    from search.netadapt.costing import Costing
     from search.netadapt.proposals import propose
     from search.netadapt.screen import screen
     from search.netadapt.short_training import first
@@ -54,11 +54,11 @@ def compare(name: str, *, pixels: int, images: int, repeats: int) -> dict[str, A
     network = build(spec, generator=torch.Generator().manual_seed(0)).eval()
     data = load(None, resolution=pixels)
     split = first(data.validation, images)
-    costing = Costing("macs")
-    cost = costing.of(lower(spec))
+    cost_model = CostModel("macs")
+    cost = cost_model.cost(lower(spec))
 
     def offers() -> list[Any]:
-        found = propose(spec, costing, target=0.975 * cost, floor=0.0, moves=("channels",))
+        found = propose(spec, cost_model, target=0.975 * cost, floor=0.0, moves=("channels",))
         return [offer.make(lambda group: scores(network, group, "l2")) for offer in found]
 
     together: list[float] = []

@@ -57,7 +57,7 @@ def make_network(folder: Path) -> Path:
 
 def command(args: Any, network: Path, study: str, *more: str) -> list[str]:
     """The command line of one run."""
-    from search.netadapt.costing import Costing
+    from search.budget import CostModel
     from searchspace.graph import lower
     from searchspace.latency.table import read_table
     from searchspace.serialize import read_spec
@@ -65,9 +65,9 @@ def command(args: Any, network: Path, study: str, *more: str) -> list[str]:
     table = ["--latency", str(args.latency)] if args.latency and args.unit == "ms" else []
     graph = lower(read_spec(network))
     if args.unit == "macs":
-        budget = args.share * Costing("macs").of(graph)
+        budget = args.share * CostModel("macs").cost(graph)
     else:
-        budget = args.share * (Costing("ms", read_table(args.latency)).of(graph) if args.latency else 1.0)
+        budget = args.share * (CostModel("ms", read_table(args.latency)).cost(graph) if args.latency else 1.0)
     quick = "--short-steps 2 --shortlist 2 --validation-images 200 --epochs 1 --step 0.1 --family"
     return [
         sys.executable,

@@ -170,7 +170,7 @@ _HERE: dict[str, Any] = {}
 def _begin_worker(args: Namespace, barrier: Any, parent: int) -> None:
     import torch
 
-    from search.netadapt.costing import Costing
+    from search.budget import CostModel
     from search.netadapt.short_training import end_with
     from searchspace.latency.table import read_table
 
@@ -180,7 +180,7 @@ def _begin_worker(args: Namespace, barrier: Any, parent: int) -> None:
     table = read_table(args.latency)
     if args.timed:
         table = _with_lighter(args, table, len(images.classes))
-    _HERE.update(images=images, costing=Costing("ms", table), barrier=barrier)
+    _HERE.update(images=images, cost_model=CostModel("ms", table), barrier=barrier)
 
 
 def _with_lighter(args: Namespace, table: "LatencyTable", classes: int) -> "LatencyTable":
@@ -221,7 +221,7 @@ def _trial(args: Namespace, name: str) -> tuple[str, float]:
 
 
 def _pair(args: Namespace, name: str, seed: int, about: dict[str, Any], end: float) -> None:
-    Pair(args, name, seed, _HERE["images"], _HERE["costing"], Results(args.json, about), args.work, end).run()
+    Pair(args, name, seed, _HERE["images"], _HERE["cost_model"], Results(args.json, about), args.work, end).run()
 
 
 def about_of(args: Namespace, images: "Dataset") -> dict[str, Any]:

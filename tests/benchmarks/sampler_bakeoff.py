@@ -52,7 +52,7 @@ def propose(kind: str, sampler: Any, history: list[tuple[Candidate, float]], rng
 
     Evolution (arXiv:1802.01548) changes one to three choices of the best of 5 of the last 20 networks.
     """
-    pricer, budget_ms, parameters = sampler.pricer, sampler.budget_ms, sampler.pricer.space.parameters()
+    priced, budget_ms, parameters = sampler.priced, sampler.budget_ms, sampler.priced.space.parameters()
     for attempt in range(20_000):
         choices = {name: rng.choice(values) for name, values in parameters.items()}
         if kind == "evolution" and len(history) >= 6:
@@ -60,7 +60,7 @@ def propose(kind: str, sampler: Any, history: list[tuple[Candidate, float]], rng
             parent = max(rng.sample(last, min(5, len(last))), key=lambda pair: pair[1])[0]
             changed = rng.sample(list(parameters), rng.randint(1, 3) + attempt // 200)
             choices = {n: choices[n] if n in changed else parent.choices.get(n, choices[n]) for n in parameters}
-        candidate: Candidate = pricer.price(choices)
+        candidate: Candidate = priced.price(choices)
         if 0.85 * budget_ms <= candidate.latency_ms <= budget_ms and candidate.fingerprint not in sampler.known:
             return candidate
     raise InfeasibleBudget(f"{kind} found nothing new within {budget_ms:g} ms; give a larger --budgets share")
@@ -77,11 +77,11 @@ def run_job(job: Job, csv: Path) -> dict[str, float]:
     name, share, seed, method = job
     kind, with_starts = METHODS[method]
     land = landscape(name, seed, csv)
-    pricer, space = land.pricer, land.pricer.space
+    priced, space = land.priced, land.priced.space
     starts = land.starting_points() if with_starts else []
     own = kind not in OPTUNA_KINDS
     sampler = BudgetSampler(
-        pricer,
+        priced,
         budget_ms=land.budget_ms(share),
         seed=seed,
         kind="random" if own else kind,
@@ -98,7 +98,7 @@ def run_job(job: Job, csv: Path) -> dict[str, float]:
             candidate = propose(kind, sampler, history, rng)
         else:
             trial = study.ask(fixed_distributions=distributions(space))
-            candidate = pricer.price(trial_choices(space, trial))
+            candidate = priced.price(trial_choices(space, trial))
         seconds += time.perf_counter() - began
         value = land.accuracy(candidate) + noise.gauss(0.0, NOISE)
         if not own or count <= len(starts):

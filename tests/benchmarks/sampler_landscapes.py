@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from search.candidates import Candidate, Pricer
+from search.budget import CostModel
+from search.candidates import Candidate, PricedSpace
 from searchspace.cost import layer_params_macs
 from searchspace.graph import Layer, lower
 from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
@@ -18,15 +19,22 @@ from searchspace.spaces.space import KINDS, Choices, SearchSpace, StageChoices
 SPREAD = 2.5  # points of accuracy, standard deviation over random networks
 
 
-class StagePricer(Pricer):
-    """Prices by sums over stages, each worked out once: 20 times as fast as a Pricer, and equal to it.
+class KernelModel(CostModel):
+    """Prices kernels by `kernel_ms`."""
+
+    def layer(self, layer: Layer) -> float:
+        return kernel_ms(layer)
+
+
+class StagePricedSpace(PricedSpace):
+    """Prices by sums over stages, each worked out once: 20 times as fast as a PricedSpace, and equal to it.
 
     A stage's kernels depend on its choices and its input's width; stem and tail on what stands next to them. Specs
     are not made: every candidate carries the smallest corner's.
     """
 
     def __init__(self, space: SearchSpace) -> None:
-        super().__init__(space, lambda graph: sum(map(kernel_ms, graph.layers)))
+        super().__init__(space, KernelModel("ms"))
         self._spec = space.spec(space.corner("smallest"))
         self._names = {stage: tuple(f"{stage.name}.{kind}" for kind in KINDS) for stage in space.stages}
         self._only = {name: values[0] for name, values in space.parameters().items()}
@@ -85,10 +93,10 @@ def kernel_ms(layer: Layer) -> float:
 class Landscape:
     """A space, its prices, and an accuracy in points for each candidate, scaled to SPREAD over random networks."""
 
-    def __init__(self, space: SearchSpace, raw: Callable[[Candidate], float], seed: int, pricer: Pricer) -> None:
-        self.pricer, self._raw = pricer, raw
+    def __init__(self, space: SearchSpace, raw: Callable[[Candidate], float], seed: int, priced: PricedSpace) -> None:
+        self.priced, self._raw = priced, raw
         rng = random.Random(seed)
-        drawn = [pricer.price(space.sample(rng)) for _ in range(1000)]
+        drawn = [priced.price(space.sample(rng)) for _ in range(1000)]
         values = [raw(candidate) for candidate in drawn]
         self._mean, self._spread = statistics.mean(values), statistics.stdev(values)
         self._latencies = sorted(candidate.latency_ms for candidate in drawn)
@@ -100,7 +108,7 @@ class Landscape:
     def budget_ms(self, share: float) -> float:
         """What `share` of random networks fit; for 0, 1.35 times the fastest network."""
         if share == 0:
-            return 1.35 * self.pricer.fastest().latency_ms
+            return 1.35 * self.priced.fastest().latency_ms
         return self._latencies[int(share * (len(self._latencies) - 1))]
 
     def starting_points(self) -> list[Choices]:
@@ -108,7 +116,7 @@ class Landscape:
         points = []
         for known in KNOWN.values():
             near: Choices = {}
-            for name, values in self.pricer.space.parameters().items():
+            for name, values in self.priced.space.parameters().items():
                 wanted = known[name]
                 numbers = [abs(float(v) - float(wanted)) for v in values] if not isinstance(wanted, str) else []
                 near[name] = wanted if wanted in values else values[numbers.index(min(numbers)) if numbers else 0]
@@ -144,7 +152,7 @@ def synthetic(seed: int) -> Landscape:
         layers = sum(int(count) for name, count in choices.items() if name.endswith(".layers"))
         return float(value + capacity * math.log(candidate.macs) - penalty * max(0.0, layers - deep) ** 2)
 
-    return Landscape(space, raw, seed, StagePricer(space))
+    return Landscape(space, raw, seed, StagePricedSpace(space))
 
 
 ACCEL_KINDS = {"expand_ratio": "e", "kernel": "k", "layers": "l", "se": "se"}
@@ -189,7 +197,7 @@ def accel_models() -> list[Any]:
     return [ridge, HistGradientBoostingRegressor(max_iter=300, l2_regularization=1.0, random_state=0)]
 
 
-def accel_data(csv: Path, pricer: Pricer) -> tuple[Any, Any]:
+def accel_data(csv: Path, priced: PricedSpace) -> tuple[Any, Any]:
     """Rows and ImageNet top-1 of the measured networks."""
     import numpy as np
     import pandas as pd
@@ -199,7 +207,7 @@ def accel_data(csv: Path, pricer: Pricer) -> tuple[Any, Any]:
     for record in frame.to_dict("records"):
         point = {f"stage{i + 1}.{kind}": record[f"block{i}_{k}"] for i in range(7) for kind, k in ACCEL_KINDS.items()}
         points.append({name: bool(value) if name.endswith(".se") else value for name, value in point.items()})
-    return np.array(accel_rows([pricer.price(point) for point in points])), frame["top1"].to_numpy()
+    return np.array(accel_rows([priced.price(point) for point in points])), frame["top1"].to_numpy()
 
 
 def accel_spearman(csv: Path) -> float:
@@ -208,7 +216,7 @@ def accel_spearman(csv: Path) -> float:
     from scipy.stats import spearmanr
     from sklearn.model_selection import KFold, cross_val_predict
 
-    rows, top1 = accel_data(csv, StagePricer(accel_space()))
+    rows, top1 = accel_data(csv, StagePricedSpace(accel_space()))
     folds = KFold(5, shuffle=True, random_state=0)
     predicted = np.mean([cross_val_predict(model, rows, top1, cv=folds) for model in accel_models()], axis=0)
     return float(spearmanr(predicted, top1).statistic)
@@ -219,11 +227,11 @@ def landscape(name: str, seed: int, csv: Path) -> Landscape:
     """The landscape called `name`; synthetic ones differ by seed."""
     if name == "synthetic":
         return synthetic(seed)
-    pricer = StagePricer(accel_space())
-    models = [model.fit(*accel_data(csv, pricer)) for model in accel_models()]
+    priced = StagePricedSpace(accel_space())
+    models = [model.fit(*accel_data(csv, priced)) for model in accel_models()]
 
     @functools.cache
     def raw(fingerprint: str, row: tuple[float, ...]) -> float:
         return float(sum(model.predict([row])[0] for model in models) / len(models))
 
-    return Landscape(pricer.space, lambda c: raw(c.fingerprint, tuple(accel_rows([c])[0])), 0, pricer)
+    return Landscape(priced.space, lambda c: raw(c.fingerprint, tuple(accel_rows([c])[0])), 0, priced)

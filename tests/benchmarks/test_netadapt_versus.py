@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from search.budget import CostModel
 from search.data import Dataset, Split
 from search.latency.measure import Measurement
 from search.latency.runtimes.eager import Eager
-from search.netadapt.costing import Costing
 from search.netadapt.timing import Timing
 from searchspace import zoo
 from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv
@@ -82,7 +82,7 @@ def pair(folder: Path, *flags: str) -> Pair:
         ]
     )
     results = Results(args.json, {})
-    return Pair(args, "small", 0, images(), Costing("macs"), results, folder, float("inf"))
+    return Pair(args, "small", 0, images(), CostModel("macs"), results, folder, float("inf"))
 
 
 def test_every_arm_meets_the_budget_and_no_rival_sees_fewer_images(
@@ -107,7 +107,7 @@ def test_every_arm_meets_the_budget_and_no_rival_sees_fewer_images(
         else:
             assert rows[arm]["epochs"] >= rows["netadapt"]["epochs"]
         spec = NetworkSpec.from_json(json.dumps(rows[arm]["spec"]))
-        assert rows[arm]["predicted_ms"] == pytest.approx(Costing("macs").of(lower(spec)))
+        assert rows[arm]["predicted_ms"] == pytest.approx(CostModel("macs").cost(lower(spec)))
     assert rows["netadapt"]["epochs"] > 3  # the short trainings count
     before = one.results.path.read_bytes()
     pair(tmp_path).run()

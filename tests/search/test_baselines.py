@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import search.baselines
 from search.baselines import BASELINES, fit_to_budget, run_baselines
+from search.budget import LatencyBudget
 from search.console import Progress
 from search.data import Dataset, Split
 from search.latency import Measurement
@@ -33,8 +35,12 @@ def by_macs(specs: Sequence[NetworkSpec], **_: object) -> list[Measurement]:
     ]
 
 
-TABLE = type("Table", (), {"identity": {"machine": "abacus"}})()
-METER: Any = type("Meter", (), {"table": TABLE, "measures": True, "networks": staticmethod(by_macs)})()
+TABLE: Any = SimpleNamespace(identity={"machine": "abacus"})
+DEVICE: Any = SimpleNamespace(is_of=lambda table: True, measure=by_macs)
+
+
+def budget(limit_ms: float) -> LatencyBudget:
+    return LatencyBudget(limit_ms, TABLE, device=DEVICE)
 
 
 def settings(budget_ms: float) -> Settings:
@@ -58,7 +64,7 @@ def within(name: str, width: float, budget_ms: float) -> bool:
 
 @pytest.mark.parametrize("budget_ms", [0.5, 1.0, 2.0, 4.0, 100.0])
 def test_each_network_is_as_wide_as_the_budget_allows(budget_ms: float) -> None:
-    fitted = fit_to_budget(NAMES, settings(budget_ms), 10, METER, quiet())
+    fitted = fit_to_budget(NAMES, settings(budget_ms), 10, budget(budget_ms), quiet())
     for name in NAMES:
         widths = [1.0] if name == "efficientnet_b4" else [step / 20 for step in range(1, 21)]
         fitting = [width for width in widths if within(name, width, budget_ms)]
@@ -88,7 +94,9 @@ def winner() -> dict[str, Any]:
 
 def run(folder: Path, names: Sequence[str], *, budget_ms: float = 100.0) -> dict[str, Any]:
     recipe = Recipe(batch_size=20, epoch_images=40)
-    return run_baselines({"winner": winner()}, names, settings(budget_ms), dataset(), recipe, METER, quiet(), folder)
+    return run_baselines(
+        {"winner": winner()}, names, settings(budget_ms), dataset(), recipe, budget(budget_ms), quiet(), folder
+    )
 
 
 def test_every_result_is_kept_before_the_next_and_never_trained_again(

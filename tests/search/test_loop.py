@@ -14,13 +14,12 @@ import torch
 
 import search.loop as loop
 import studies
-from search.candidates import Pricer
+from search.budget import CostModel, LatencyBudget
+from search.candidates import PricedSpace
 from search.console import Progress
-from search.contract import Contract
 from search.data import Dataset, Split
 from search.latency import Measurement
 from search.loop import Clock, Search, make_pruner, make_sampler, measured_before, recover
-from search.meter import Meter
 from search.samplers.budget_sampler import BudgetSampler
 from search.settings import Settings
 from search.training.trainer import Outcome, Recipe, TrainingDiverged
@@ -51,6 +50,13 @@ ELSEWHERE = Identity(
 def latency(graph: Graph) -> float:
     """A latency of 15 G MACs/s, as if MACs were all."""
     return costs(graph).macs / 15e6
+
+
+class ByMacs(CostModel):
+    """Prices that are `latency`."""
+
+    def cost(self, graph: Graph) -> float:
+        return latency(graph)
 
 
 def accuracy_of(params: int) -> float:
@@ -99,7 +105,7 @@ def dataset() -> Dataset:
 
 
 class Told(LatencyTable):
-    """Predicts what the pricer of these tests says."""
+    """Predicts what the priced of these tests says."""
 
     def predict(self, network: NetworkSpec | Graph, confidence: float = 0.9) -> Prediction:
         ms = latency(lower(network) if isinstance(network, NetworkSpec) else network)
@@ -114,15 +120,15 @@ def make_search(
     study = optuna.create_study(
         storage=open_storage("s", create=True), study_name="s", direction="maximize", load_if_exists=True
     )
-    pricer = Pricer(mnasnet_space(classes=2), latency)
+    priced = PricedSpace(mnasnet_space(classes=2), ByMacs("ms"))
     known, _ = recover(study)
     study.pruner = make_pruner(RECIPE)
     progress = Progress(lambda: None, quiet=True)
     clock = Clock(settings.time_limit_s)
     table = Told(ELSEWHERE, 1.0, {}, Correction(1.0, 0.0, 1e-9))
-    contract = Contract(table, goal_ms=budget_ms, confidence=0.5, fastest_ms=0.0)
-    study.sampler = make_sampler(settings, pricer, contract, known, [])
-    return Search(study, settings, pricer, dataset(), RECIPE, contract, Meter(table), clock, progress, known)
+    budget = LatencyBudget(budget_ms, table, confidence=0.5)
+    study.sampler = make_sampler(settings, priced, budget, known, [])
+    return Search(study, settings, priced, dataset(), RECIPE, budget, clock, progress, known)
 
 
 def test_no_trial_is_over_the_budget_and_none_is_trained_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,14 +141,19 @@ def test_no_trial_is_over_the_budget_and_none_is_trained_twice(monkeypatch: pyte
     assert len(set(training.networks)) == len(training.networks)
 
 
-class Slower(Meter):
+class Slower:
     """A device on which every network takes `factor` times what the table says."""
 
-    def __init__(self, table: LatencyTable, factor: float, *, noisy: bool = False) -> None:
-        super().__init__(table)
-        self.measures, self.factor, self.noisy = True, factor, noisy
+    def __init__(self, factor: float, *, noisy: bool = False) -> None:
+        self.factor, self.noisy = factor, noisy
 
-    def networks(self, specs: Sequence[NetworkSpec], **_: Any) -> list[Measurement]:
+    def is_of(self, table: LatencyTable) -> bool:
+        return True
+
+    def measure_modules(self, modules: Any, specs: Sequence[NetworkSpec], **_: Any) -> list[Measurement]:
+        return self.measure(specs)
+
+    def measure(self, specs: Sequence[NetworkSpec], **_: Any) -> list[Measurement]:
         found = [self.factor * latency(lower(spec)) for spec in specs]
         return [
             Measurement(latency_ms=ms, low_ms=ms, high_ms=ms, rounds=9, raw_median_ms=ms, noisy=self.noisy)
@@ -155,9 +166,8 @@ def test_networks_that_are_the_best_so_far_are_measured_and_later_ones_are_held_
     factor: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search = make_search(Settings(budget_ms=BUDGET_MS, trials=16), FakeTraining(), monkeypatch)
-    table = replace(search.meter.table, correction=Correction(1.0, 0.0, 0.05))
-    search.meter = Slower(table, factor)
-    search.contract = Contract(table, goal_ms=BUDGET_MS, confidence=0.5, fastest_ms=0.0)
+    table = replace(search.budget.table, correction=Correction(1.0, 0.0, 0.05))
+    search.budget = LatencyBudget(BUDGET_MS, table, confidence=0.5, device=Slower(factor))
     search.run()
     df = studies.load("s")
     measured = df["measured_latency_ms"].dropna()
@@ -165,40 +175,40 @@ def test_networks_that_are_the_best_so_far_are_measured_and_later_ones_are_held_
     firsts = [place for place in range(len(df)) if place == 0 or best[place] > best[place - 1]]
     assert list(measured.index) == firsts
     assert (measured / df.loc[firsts, "predicted_latency_ms"]).tolist() == pytest.approx([factor] * len(firsts))
-    assert abs(search.contract.factor - factor) < abs(1 - factor) / len(firsts)
+    assert abs(search.budget.correction - factor) < abs(1 - factor) / len(firsts)
     assert isinstance(search.study.sampler, BudgetSampler)
-    assert search.study.sampler.budget_ms == search.contract.limit_ms
-    assert df["predicted_latency_ms"].iloc[-1] <= search.contract.limit_ms * 1.001
+    assert search.study.sampler.budget_ms == search.budget.prediction_limit_ms
+    assert df["predicted_latency_ms"].iloc[-1] <= search.budget.prediction_limit_ms * 1.001
     # The same study opened again knows what was learnt, but for what was stated at another quiet speed.
-    assert measured_before(search.study, search.pricer, replace(table, reference_ms=2.0)) == []
-    assert measured_before(search.study, search.pricer, replace(table, drift=0.1)) == []
-    assert measured_before(search.study, search.pricer, search.meter.table) == [
+    assert measured_before(search.study, search.priced, replace(table, reference_ms=2.0)) == []
+    assert measured_before(search.study, search.priced, replace(table, drift=0.1)) == []
+    assert measured_before(search.study, search.priced, search.budget.table) == [
         (row["predicted_latency_ms"], row["measured_latency_ms"]) for _, row in df.loc[firsts].iterrows()
     ]
 
 
 def test_what_was_measured_on_a_noisy_machine_teaches_nothing_now_or_later(monkeypatch: pytest.MonkeyPatch) -> None:
     search = make_search(Settings(budget_ms=BUDGET_MS, trials=4), FakeTraining(), monkeypatch)
-    search.meter = Slower(search.meter.table, 1.3, noisy=True)
-    before = search.contract.limit_ms
+    search.budget = LatencyBudget(BUDGET_MS, search.budget.table, confidence=0.5, device=Slower(1.3, noisy=True))
+    before = search.budget.prediction_limit_ms
     search.run()
-    assert (search.contract.networks, search.contract.limit_ms) == (0, before)
-    assert measured_before(search.study, search.pricer, search.meter.table) == []
+    assert (search.budget.learnt_from, search.budget.prediction_limit_ms) == (0, before)
+    assert measured_before(search.study, search.priced, search.budget.table) == []
 
 
 def test_starting_points_are_the_same_networks_after_the_budget_was_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(budget_ms=BUDGET_MS, trials=6)
     starts = [mnasnet_space(classes=2).corner("largest"), *KNOWN.values()]
     first = make_search(settings, FakeTraining(), monkeypatch)
-    contract = Contract(first.meter.table, goal_ms=BUDGET_MS, confidence=0.5, fastest_ms=0.0)
-    first.study.sampler = make_sampler(settings, first.pricer, contract, first.fingerprints, starts)
+    budget = LatencyBudget(BUDGET_MS, first.budget.table, confidence=0.5)
+    first.study.sampler = make_sampler(settings, first.priced, budget, first.fingerprints, starts)
     first.run()
     tried = set(studies.load("s")["fingerprint"])
     again = make_search(replace(settings, trials=12), FakeTraining(), monkeypatch)
     for _ in range(4):
-        contract.learn(10.0, 10.2)
-    again.study.sampler = make_sampler(settings, again.pricer, contract, again.fingerprints, starts)
-    assert contract.limit_ms <= BUDGET_MS
+        budget.learn(10.0, 10.2)
+    again.study.sampler = make_sampler(settings, again.priced, budget, again.fingerprints, starts)
+    assert budget.prediction_limit_ms <= BUDGET_MS
     again.run()
     df = studies.load("s")
     assert len(df) == 12
@@ -282,8 +292,8 @@ def test_an_interrupted_trial_is_run_again_first(monkeypatch: pytest.MonkeyPatch
 def test_a_trial_killed_in_the_middle_is_closed_and_run_again_once(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(budget_ms=BUDGET_MS, trials=3)
     search = make_search(settings, FakeTraining(), monkeypatch)
-    trial = search.study.ask(fixed_distributions=loop.distributions(search.pricer.space))
-    candidate = search.pricer.price(loop.trial_choices(search.pricer.space, trial))
+    trial = search.study.ask(fixed_distributions=loop.distributions(search.priced.space))
+    candidate = search.priced.price(loop.trial_choices(search.priced.space, trial))
     search._describe(trial, candidate)  # and then kill -9
     for expected_first in (True, False):
         training = FakeTraining()
@@ -293,18 +303,18 @@ def test_a_trial_killed_in_the_middle_is_closed_and_run_again_once(monkeypatch: 
 
 
 def test_a_budget_below_the_fastest_network_names_it() -> None:
-    pricer = Pricer(mnasnet_space(), latency)
-    fastest = pricer.fastest()
+    priced = PricedSpace(mnasnet_space(), ByMacs("ms"))
+    fastest = priced.fastest()
     with pytest.raises(InfeasibleBudget, match=fastest.fingerprint) as error:
-        pricer.check_budget(fastest.latency_ms * 0.99)
+        priced.fastest_within(fastest.latency_ms * 0.99)
     assert f"{fastest.latency_ms:.2f} ms" in str(error.value)
-    assert pricer.check_budget(fastest.latency_ms) == fastest
+    assert priced.fastest_within(fastest.latency_ms) == fastest
 
 
 def test_the_fastest_network_has_no_faster_neighbour() -> None:
-    pricer = Pricer(mnasnet_space(), latency)
-    fastest = pricer.fastest()
-    around = [pricer.price(choices).latency_ms for choices in pricer.space.neighbours(fastest.choices)]
+    priced = PricedSpace(mnasnet_space(), ByMacs("ms"))
+    fastest = priced.fastest()
+    around = [priced.price(choices).latency_ms for choices in priced.space.neighbours(fastest.choices)]
     assert min(around) >= fastest.latency_ms
 
 

@@ -18,13 +18,13 @@ from safetensors.torch import load_file
 
 import studies
 from scaling.compound import main as compound
+from search.budget import LatencyBudget
 from search.console import Progress
 from search.data import load
 from search.latency import table_for
 from search.latency.kernels import placed_blocks, rough_cost
 from search.latency.measure import Measurement
 from search.latency.runtimes.eager import Eager
-from search.meter import Meter
 from search.netadapt.__main__ import main as netadapt
 from search.netadapt.last_stage import refine_winner
 from search.netadapt.timing import Timing
@@ -185,7 +185,7 @@ def test_a_winner_above_the_budget_is_pruned_to_it(
     def measured(specs: list[NetworkSpec], *, table: LatencyTable, **_: object) -> list[Measurement]:
         return [TableTimer(table, seed=0).alone(spec) for spec in specs]
 
-    monkeypatch.setattr("search.meter.measure", measured)
+    monkeypatch.setattr("search.latency.measure", measured)
     monkeypatch.setattr("search.netadapt.last_stage.DeviceTimer", TableTimer)
     budget_ms = 0.97 * float(studies.load("done")["predicted_latency_ms"].min())
     asked = [*flags(place, "--trials", "2", "--study", "over", "--overshoot", "2")[2:], "--budget-ms", str(budget_ms)]
@@ -228,8 +228,8 @@ def test_a_winner_that_is_over_the_budget_only_once_it_is_trained_is_pruned_and_
         told_epochs.append([])
         return train(*given, **named | {"on_epoch": lambda epoch, _: told_epochs[-1].append(epoch)})
 
-    monkeypatch.setattr("search.meter.measure", lambda specs, **_: [within] * len(specs))
-    monkeypatch.setattr("search.meter.measure_modules", trained)
+    monkeypatch.setattr("search.latency.measure", lambda specs, **_: [within] * len(specs))
+    monkeypatch.setattr("search.latency.measure_modules", trained)
     monkeypatch.setattr("search.netadapt.last_stage.DeviceTimer", TableTimer)
     monkeypatch.setattr("search.winner.train", counted)
     asked = [*flags(place, "--trials", "2", "--study", "late", "--overshoot", "2")[2:], "--budget-ms", str(budget_ms)]
@@ -255,13 +255,12 @@ def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_o
     table = table_for(space_from_toml(place / "space.toml", classes=10, resolution=64), networks=[network.spec])
     result, after, measured, by = refine_winner(
         network,
-        meter=Meter(table),
+        budget=LatencyBudget(1e3, table),
         fixed=False,
         images=load(None, resolution=16),
         recipe=Recipe(),
         epochs=1,
         name="near",
-        budget_ms=1e3,
         data=None,
         seed=0,
         space=space_from_toml(place / "space.toml", classes=10, resolution=64),
@@ -275,13 +274,12 @@ def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_o
     assert (found.trial, found.spec, found.accuracy) == (-1, network.spec, result["validation_accuracy"])
     result, *_ = refine_winner(
         network,
-        meter=Meter(table),
+        budget=LatencyBudget(1e3, table),
         fixed=True,
         images=load(None, resolution=16),
         recipe=Recipe(),
         epochs=3,
         name="late",
-        budget_ms=1e3,
         data=None,
         seed=0,
         space=space,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from search.budget import LatencyBudget
 from search.latency import Measurement
-from search.meter import Meter
 from search.winner import Finalist, _first_within, _in_order, _plan, _plan_key
 from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
 
@@ -32,11 +32,16 @@ def finalist(number: int, ms: float) -> Finalist:
     return Finalist(trial, found)
 
 
+def measured_budget() -> LatencyBudget:
+    device: Any = SimpleNamespace(is_of=lambda table: True)
+    return LatencyBudget(20.0, LatencyTable(IDENTITY, 1.0, {}, Correction(1.0, 0.0, 0.02)), device=device)
+
+
 def search(left_s: float | None, *, overshoot: float = 1.15, decided: dict[str, Any] | None = None) -> Any:
     return SimpleNamespace(
         settings=SimpleNamespace(overshoot=overshoot, budget_ms=20.0),
         recipe=SimpleNamespace(epochs=4),
-        meter=SimpleNamespace(over=lambda found, budget_ms: found.latency_ms / budget_ms),
+        budget=SimpleNamespace(times_over=lambda found: found.latency_ms / 20.0),
         clock=SimpleNamespace(left_s=lambda: left_s, limit_s=540.0),
         study=SimpleNamespace(user_attrs={"winner_epochs": decided or {}}),
     )
@@ -66,12 +71,11 @@ def test_a_network_that_another_measurement_may_find_over_the_budget_is_pruned(
 ) -> None:
     found = Measurement(latency_ms=ms, low_ms=ms, high_ms=high_ms, rounds=9, raw_median_ms=ms, noisy=False)
     here = search(None)
-    monkeypatch.setattr("search.meter.is_here", lambda _: True)
-    here.meter = Meter(LatencyTable(IDENTITY, 1.0, {}, Correction(1.0, 0.0, 0.02)))
+    here.budget = measured_budget()
     here.study.set_user_attr = here.study.user_attrs.__setitem__
     plan = _plan(here, finalist(1, ms).trial, found)
     assert bool(plan.last) == bool(last)
-    assert here.meter.keeps(found, 20.0) == (ms <= 20.0)  # what is said of one that is trained
+    assert here.budget.within(found) == (ms <= 20.0)  # what is said of one that is trained
 
 
 @pytest.mark.parametrize(("ms", "taken"), [(19.9, True), (20.3, False)])
@@ -80,8 +84,7 @@ def test_a_network_within_the_budget_that_cannot_be_pruned_is_taken_as_it_is(
 ) -> None:
     one = finalist(1, ms)
     here = search(None)
-    monkeypatch.setattr("search.meter.is_here", lambda _: True)
-    here.meter = Meter(LatencyTable(IDENTITY, 1.0, {}, Correction(1.0, 0.0, 0.02)))
+    here.budget = measured_budget()
     here.study.set_user_attr = here.study.user_attrs.__setitem__
     here.progress = SimpleNamespace(line=lambda _: None)
     tried: list[str] = []

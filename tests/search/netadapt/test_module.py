@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from search.budget import CostModel
 from search.data import Dataset, load
 from search.latency.measure import Measurement
 from search.latency.runtimes import runtime
 from search.latency.runtimes.eager import Eager
-from search.netadapt.costing import Costing
 from search.netadapt.module import prune_module
 from search.netadapt.timing import DeviceTimer, Timing
 from search.training.trainer import TrainingDiverged, train
@@ -21,7 +21,7 @@ from searchspace.latency.table import Correction, LatencyTable
 from searchspace.nn.tracing.trace import trace
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-MACS = Costing("macs")
+MACS = CostModel("macs")
 
 
 class Own(nn.Module):
@@ -50,12 +50,12 @@ def test_a_users_module_comes_down_to_the_budget_and_stays_as_it_was(images: Dat
     torch.manual_seed(0)
     module = Own()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    cost = MACS.of(trace(module.eval(), resolution=32).graph)
+    cost = MACS.cost(trace(module.eval(), resolution=32).graph)
     found = prune_module(
         module,
         train=images.train,
         validation=images.validation,
-        costing=MACS,
+        cost_model=MACS,
         budget=0.7 * cost,
         resolution=32,
         step=0.15,
@@ -63,7 +63,7 @@ def test_a_users_module_comes_down_to_the_budget_and_stays_as_it_was(images: Dat
         short_steps=2,
         validation_images=100,
     )
-    after = MACS.of(trace(found.module, resolution=32).graph)
+    after = MACS.cost(trace(found.module, resolution=32).graph)
     assert 0.5 * cost < after <= 0.7 * cost
     assert after == pytest.approx(found.steps[-1].cost)
     assert found.module(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
@@ -83,7 +83,7 @@ def test_a_table_of_a_runtime_that_cannot_run_the_module_is_refused_before_any_t
             Own(),
             train=images.train,
             validation=images.validation,
-            costing=Costing("ms", table),
+            cost_model=CostModel("ms", table),
             budget=0.1,
             resolution=32,
         )
@@ -101,13 +101,13 @@ class Slower:
 
 def test_a_cut_that_was_refused_is_not_tried_again(images: Dataset) -> None:
     said: list[str] = []
-    cost = MACS.of(trace(Own().eval(), resolution=32).graph)
+    cost = MACS.cost(trace(Own().eval(), resolution=32).graph)
     with pytest.raises(InfeasibleBudget, match=r"measures slower .* were tried"):
         prune_module(
             Own(),
             train=images.train,
             validation=images.validation,
-            costing=MACS,
+            cost_model=MACS,
             budget=0.98 * cost,
             resolution=32,
             short_steps=0,
@@ -132,12 +132,12 @@ def test_a_cut_whose_training_diverges_is_not_taken_and_the_descent_goes_on(
         return train(*args, **given)
 
     monkeypatch.setattr("search.netadapt.module.fit", diverges_first)
-    cost = MACS.of(trace(Own().eval(), resolution=32).graph)
+    cost = MACS.cost(trace(Own().eval(), resolution=32).graph)
     found = prune_module(
         Own(),
         train=images.train,
         validation=images.validation,
-        costing=MACS,
+        cost_model=MACS,
         budget=0.9 * cost,
         resolution=32,
         short_steps=2,
@@ -158,7 +158,7 @@ def test_by_a_table_of_this_machine_a_module_is_timed_and_ends_where_it_measures
             small = layer._replace(in_shape=(max(3, round(part * layer.in_shape[0])), *layer.in_shape[1:]))
             kernels.setdefault(small.signature, 1e-3 + 1e-6 * layer_params_macs(small)[1])
     table = LatencyTable(Eager().identity(32), 1.0, kernels, Correction(1.0, 0.0, 0.03))
-    costing, timed = Costing("ms", table), 0
+    cost_model, timed = CostModel("ms", table), 0
 
     class Device:
         def __init__(self, of: LatencyTable, *, seed: int) -> None:
@@ -173,16 +173,16 @@ def test_by_a_table_of_this_machine_a_module_is_timed_and_ends_where_it_measures
             return Timing(1.0, 0.9, 0.9, 0.9, 0.9, 12)
 
         def module(self, module: nn.Module, resolution: int) -> Measurement:
-            ms = 1.1 * costing.of(trace(module, resolution=resolution).graph)
+            ms = 1.1 * cost_model.cost(trace(module, resolution=resolution).graph)
             return Measurement(latency_ms=ms, low_ms=ms, high_ms=ms, rounds=9, raw_median_ms=ms, noisy=False)
 
     monkeypatch.setattr("search.netadapt.module.DeviceTimer", Device)
-    budget, said = 0.9 * costing.of(graph), list[str]()
+    budget, said = 0.9 * cost_model.cost(graph), list[str]()
     found = prune_module(
         Own(),
         train=images.train,
         validation=images.validation,
-        costing=costing,
+        cost_model=cost_model,
         budget=budget,
         resolution=32,
         short_steps=0,
@@ -202,7 +202,7 @@ def test_a_budget_out_of_reach_and_a_module_that_cannot_be_read_are_refused(imag
         def forward(self, x: Tensor) -> Tensor:
             return torch.fft.fft2(super().forward(x)).real
 
-    given = {"train": images.train, "validation": images.validation, "costing": MACS, "resolution": 32}
+    given = {"train": images.train, "validation": images.validation, "cost_model": MACS, "resolution": 32}
     quick = {"short_steps": 0, "shortlist": 1, "validation_images": 50, "step": 0.9}
     with pytest.raises(InfeasibleBudget, match="no channel group of the module can be cut further"):
         prune_module(Own(), budget=1.0, **given, **quick)  # type: ignore[arg-type]

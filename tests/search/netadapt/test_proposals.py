@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from search.budget import CostModel
 from search.latency.runtimes.eager import Eager
-from search.netadapt.costing import Costing
 from search.netadapt.proposals import MOVES, most_channels, propose
 from search.netadapt.variants import shrunk
 from searchspace import zoo
@@ -18,7 +18,7 @@ from searchspace.graph import Graph, Layer, lower
 from searchspace.latency.table import Correction, LatencyTable
 from searchspace.spec import NetworkSpec, Stage
 
-MACS = Costing("macs")
+MACS = CostModel("macs")
 
 
 def test_a_group_offers_the_most_channels_that_meet_the_reduction() -> None:
@@ -29,7 +29,7 @@ def test_a_group_offers_the_most_channels_that_meet_the_reduction() -> None:
         assert most_channels(graph, group, MACS, saving) == max(enough, default=None)
 
 
-class LikesEights(Costing):
+class LikesEights(CostModel):
     """A device on which a count that is no multiple of 8 takes as long as 12 channels more."""
 
     def narrowed(self, graph: Graph, group: ChannelGroup, channels: int) -> float:
@@ -60,13 +60,13 @@ def macs_of(layer: Layer) -> float:
 
 def test_every_move_is_offered_in_a_usual_step_of_a_usual_network() -> None:
     spec = zoo.get("efficientnet_b0", classes=10)
-    costing = Costing("ms", device(spec))
-    cost = costing.of(lower(spec))
-    offers = propose(spec, costing, target=0.95 * cost, floor=0.5 * cost, moves=MOVES)
+    cost_model = CostModel("ms", device(spec))
+    cost = cost_model.cost(lower(spec))
+    offers = propose(spec, cost_model, target=0.95 * cost, floor=0.5 * cost, moves=MOVES)
     assert {offer.move for offer in offers} == set(MOVES)
     for offer in offers:
         step = offer.make(lambda group: [1.0] * len(group.cells))
-        assert offer.cost == pytest.approx(costing.of(step.graph))
+        assert offer.cost == pytest.approx(cost_model.cost(step.graph))
         assert offer.cost <= 0.95 * cost
     assert len({offer.name for offer in offers}) == len(offers)
 
@@ -86,13 +86,13 @@ def test_blocks_in_a_row_are_lightened_together_and_no_more_than_needed(
     move: str, lighter: Callable[[NetworkSpec], dict[str, Block]], share: float
 ) -> None:
     spec = zoo.get("efficientnet_b0", classes=10)
-    costing = Costing("ms", device(spec))
+    cost_model = CostModel("ms", device(spec))
     blocks = lighter(spec)
     names = list(blocks)
-    target = share * costing.of(lower(spec))
+    target = share * cost_model.cost(lower(spec))
 
     def meets(first: int, end: int) -> bool:
-        return costing.of(lighten(spec, {name: blocks[name] for name in names[first:end]}).graph) <= target
+        return cost_model.cost(lighten(spec, {name: blocks[name] for name in names[first:end]}).graph) <= target
 
     expected = {
         names[first] if end == first + 1 else f"{names[first]} to {names[end - 1]}"
@@ -100,7 +100,7 @@ def test_blocks_in_a_row_are_lightened_together_and_no_more_than_needed(
         for end in range(first + 1, len(names) + 1)
         if meets(first, end) and not meets(first + 1, end) and not meets(first, end - 1)
     }
-    offers = propose(spec, costing, target=target, floor=0.0, moves=(move,))
+    offers = propose(spec, cost_model, target=target, floor=0.0, moves=(move,))
     assert {offer.where for offer in offers} == expected
     assert bool(expected) == (share > 0.9 or meets(0, len(names)))
 

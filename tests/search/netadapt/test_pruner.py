@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from search.budget import CostModel
 from search.data import Dataset, load
 from search.latency.measure import Measurement
 from search.latency.runtimes.eager import Eager
-from search.netadapt.costing import Costing
 from search.netadapt.history import History, Iteration, Tried
 from search.netadapt.proposals import MOVES, propose, smallest
 from search.netadapt.pruner import GATE_IMAGES, TESTS, Plan, Refiner, _About
@@ -37,7 +37,7 @@ from searchspace.spec import NetworkSpec, Stage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-MACS = Costing("macs")
+MACS = CostModel("macs")
 
 
 def tiny() -> NetworkSpec:
@@ -77,7 +77,7 @@ class Stub:
 
 
 PLAN = Plan(
-    costing=MACS,
+    cost_model=MACS,
     budgets=(0.0,),
     moves=MOVES,
     criterion="l2",
@@ -271,7 +271,7 @@ def test_a_predicted_network_comes_to_what_its_confidence_leaves_of_the_budget(i
     spec = start().spec
     kernels = {layer.signature: 0.1 for layer in lower(spec).layers}
     table = LatencyTable(Eager().identity(32), 1.0, kernels, Correction(1.0, 0.1, 0.03))
-    plan = replace(PLAN, costing=Costing("ms", table))
+    plan = replace(PLAN, cost_model=CostModel("ms", table))
     limit = refiner(images, tmp_path, 9.0, plan=plan)._limit(9.0, spec)
     assert limit == pytest.approx(table.limit_ms(9.0, 0.95))
     assert limit < 9.0
@@ -479,7 +479,7 @@ def test_what_was_trained_and_timed_in_an_iteration_that_was_cut_off_is_not_done
 ) -> None:
     """Cut off in the second timing test of an iteration whose first offers measured slower."""
     budget = 0.8 * macs(tiny()) / 1e3
-    plan = replace(PLAN, costing=MACS, shortlist=2)
+    plan = replace(PLAN, cost_model=MACS, shortlist=2)
     first_round = refiner(images, tmp_path / "look", budget, timer=Stub(), plan=plan)
     first_round.run(start())
     taken = first_round.history.iterations[1].accepted

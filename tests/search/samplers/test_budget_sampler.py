@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
-from search.candidates import Pricer
+from search.budget import CostModel
+from search.candidates import PricedSpace
 from search.samplers.budget_sampler import (
     DEFAULT_KIND,
     KINDS,
@@ -24,7 +25,7 @@ from search.samplers.budget_sampler import (
 )
 from searchspace.cost import layer_params_macs
 from searchspace.errors import InfeasibleBudget, InvalidArgument
-from searchspace.graph import Graph
+from searchspace.graph import Layer
 from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
 from searchspace.spaces.space import Choices, SearchSpace, StageChoices, all_choices
 
@@ -32,13 +33,15 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 SPACE = mnasnet_space(classes=10)
 
 
-def latency(graph: Graph) -> float:
+class ByMacs(CostModel):
     """20 us a kernel and 15 G MACs/s: the median of random networks takes about 30 ms."""
-    return sum(0.02 + layer_params_macs(layer)[1] / 15e6 for layer in graph.layers)
+
+    def layer(self, layer: Layer) -> float:
+        return 0.02 + layer_params_macs(layer)[1] / 15e6
 
 
-PRICER = Pricer(SPACE, latency)
-SMALL = Pricer(
+PRICER = PricedSpace(SPACE, ByMacs("ms"))
+SMALL = PricedSpace(
     SearchSpace(
         name="three stages",
         stages=(
@@ -49,7 +52,7 @@ SMALL = Pricer(
         head_width=256,
         classes=10,
     ),
-    latency,
+    ByMacs("ms"),
 )
 FASTEST_MS = SMALL.fastest().latency_ms
 
@@ -69,10 +72,10 @@ def tiny_space(layers: tuple[int, ...] = (1, 2)) -> SearchSpace:
     return SearchSpace(name="tiny", stages=(stage,), head_width=32, classes=2, resolution=32)
 
 
-def value_of(pricer: Pricer, choices: Choices) -> float:
+def value_of(priced: PricedSpace, choices: Choices) -> float:
     """An instant landscape: large kernels and many parameters are good."""
     kernels = [int(value) for name, value in choices.items() if name.endswith(".kernel")]
-    return sum(kernels) / len(kernels) + pricer.price(choices).params / 1e5
+    return sum(kernels) / len(kernels) + priced.price(choices).params / 1e5
 
 
 def new_study(sampler: BudgetSampler, storage: str | None = None) -> optuna.Study:
@@ -85,11 +88,11 @@ def go_on(study: optuna.Study, sampler: BudgetSampler, trials: int) -> list[Choi
     """Ask and tell `trials` times."""
     asked = []
     for _ in range(trials):
-        trial = study.ask(fixed_distributions=distributions(sampler.pricer.space))
-        choices = trial_choices(sampler.pricer.space, trial)
+        trial = study.ask(fixed_distributions=distributions(sampler.priced.space))
+        choices = trial_choices(sampler.priced.space, trial)
         asked.append(choices)
-        study.tell(trial, value_of(sampler.pricer, choices))
-        sampler.known.add(sampler.pricer.price(choices).fingerprint)
+        study.tell(trial, value_of(sampler.priced, choices))
+        sampler.known.add(sampler.priced.price(choices).fingerprint)
     return asked
 
 
@@ -144,24 +147,24 @@ def test_a_study_that_goes_on_from_storage_proposes_what_an_undisturbed_one_woul
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_space_that_is_used_up_ends_after_each_network_came_once(kind: str) -> None:
-    pricer = Pricer(tiny_space((1, 2, 3)), latency)
-    every = {pricer.price(choices).fingerprint: pricer.price(choices) for choices in all_choices(pricer.space)}
+    priced = PricedSpace(tiny_space((1, 2, 3)), ByMacs("ms"))
+    every = {priced.price(choices).fingerprint: priced.price(choices) for choices in all_choices(priced.space)}
     budget_ms = sorted(candidate.latency_ms for candidate in every.values())[5]
     fitting = {fingerprint for fingerprint, candidate in every.items() if candidate.latency_ms <= budget_ms}
-    sampler = BudgetSampler(pricer, budget_ms=budget_ms, seed=0, kind=kind, known=set())
+    sampler = BudgetSampler(priced, budget_ms=budget_ms, seed=0, kind=kind, known=set())
     study = new_study(sampler)
     asked = go_on(study, sampler, len(fitting))
-    assert {pricer.price(choices).fingerprint for choices in asked} == fitting
+    assert {priced.price(choices).fingerprint for choices in asked} == fitting
     for _ in range(2):
         with pytest.raises(SpaceExhausted, match="has been tried"):
-            study.ask(fixed_distributions=distributions(pricer.space))
+            study.ask(fixed_distributions=distributions(priced.space))
     assert [trial.state for trial in study.trials].count(TrialState.RUNNING) == 0
 
 
 def test_a_space_of_one_network_ends_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     space = tiny_space((1,)).with_choices({"stage1.kernel": (3,)})
-    monkeypatch.setattr(Pricer, "fastest", lambda self: self.price(self.space.corner("smallest")))
-    sampler = BudgetSampler(Pricer(space, latency), budget_ms=1e9, seed=0, known=set())
+    monkeypatch.setattr(PricedSpace, "fastest", lambda self: self.price(self.space.corner("smallest")))
+    sampler = BudgetSampler(PricedSpace(space, ByMacs("ms")), budget_ms=1e9, seed=0, known=set())
     study = new_study(sampler)
     assert len(go_on(study, sampler, 1)) == 1
     with pytest.raises(SpaceExhausted):
@@ -176,14 +179,14 @@ def test_a_budget_that_nothing_meets_names_the_fastest_network(kind: str) -> Non
 
 
 def test_random_search_is_uniform_over_the_networks_that_fit() -> None:
-    pricer = Pricer(tiny_space(), latency)
-    every = [pricer.price(choices) for choices in all_choices(pricer.space)]
+    priced = PricedSpace(tiny_space(), ByMacs("ms"))
+    every = [priced.price(choices) for choices in all_choices(priced.space)]
     budget_ms = sorted(candidate.latency_ms for candidate in every)[3]
     counts: Counter[str] = Counter()
     for seed in range(600):
-        sampler = BudgetSampler(pricer, budget_ms=budget_ms, seed=seed, kind="random", known=set())
-        trial = new_study(sampler).ask(fixed_distributions=distributions(pricer.space))
-        counts[pricer.price(trial_choices(pricer.space, trial)).fingerprint] += 1
+        sampler = BudgetSampler(priced, budget_ms=budget_ms, seed=seed, kind="random", known=set())
+        trial = new_study(sampler).ask(fixed_distributions=distributions(priced.space))
+        counts[priced.price(trial_choices(priced.space, trial)).fingerprint] += 1
     assert len(counts) == 4
     assert sum((count - 150) ** 2 / 150 for count in counts.values()) < 16.3  # chi-square, 3 degrees, p = 0.001
 
@@ -201,15 +204,15 @@ def test_starting_points_come_first_and_lose_as_little_as_fits_the_budget() -> N
 
 
 def test_trials_that_run_now_and_known_fingerprints_are_not_proposed_again() -> None:
-    pricer = Pricer(tiny_space(), latency)
-    sampler = BudgetSampler(pricer, budget_ms=1e9, seed=0, known=set())
+    priced = PricedSpace(tiny_space(), ByMacs("ms"))
+    sampler = BudgetSampler(priced, budget_ms=1e9, seed=0, known=set())
     study = new_study(sampler)
-    running = [study.ask(fixed_distributions=distributions(pricer.space)) for _ in range(3)]
-    fingerprints = {pricer.price(trial_choices(pricer.space, trial)).fingerprint for trial in running}
+    running = [study.ask(fixed_distributions=distributions(priced.space)) for _ in range(3)]
+    fingerprints = {priced.price(trial_choices(priced.space, trial)).fingerprint for trial in running}
     assert len(fingerprints) == 3
-    sampler.known |= {pricer.price(choices).fingerprint for choices in all_choices(pricer.space)} - fingerprints
+    sampler.known |= {priced.price(choices).fingerprint for choices in all_choices(priced.space)} - fingerprints
     with pytest.raises(SpaceExhausted):
-        study.ask(fixed_distributions=distributions(pricer.space))
+        study.ask(fixed_distributions=distributions(priced.space))
 
 
 def test_the_default_learns_what_random_search_does_not() -> None:

@@ -1,0 +1,286 @@
+"""The latency budget of a search: `CostModel` prices networks, `LatencyBudget` says which of them are within it.
+
+`--budget-ms` becomes `LatencyBudget.limit_ms` in `search.pipeline`. Before training, candidates are compared with
+`prediction_limit_ms`; networks that are measured meanwhile correct it. At the end `within` is the
+verdict on the winner.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from searchspace.channels.coupling import ChannelGroup
+from searchspace.channels.steps import narrowed_layers
+from searchspace.cost import costs, layer_params_macs
+from searchspace.errors import InfeasibleBudget, InvalidArgument
+from searchspace.graph import Graph, Layer, Signature
+from searchspace.latency.table import LatencyTable
+from searchspace.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from search.latency.measure import Measurement, Progress
+
+UNITS = ("ms", "macs", "params")
+DEFAULT_CONFIDENCE = 0.95  # probability with which a network that is only predicted is within the budget
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """What networks cost in `unit`, one of UNITS: a sum over their layers. "ms" needs a latency table.
+
+    Raises MissingLatency for a layer of a kind that the table has no kernel of.
+    """
+
+    unit: str
+    table: LatencyTable | None = None
+
+    def cost(self, graph: Graph) -> float:
+        """The network's cost; ms are predicted by the table, MACs and parameters are counted."""
+        if self.unit == "params":
+            return costs(graph).params  # shared weights count once
+        constant = self.table.correction.network_ms if self.table else 0.0
+        return constant + sum(map(self.layer, graph.layers))
+
+    def layer(self, layer: Layer) -> float:
+        """One layer's share of the cost."""
+        if self.unit not in ("macs", "params") and (self.unit != "ms" or self.table is None):
+            raise InvalidArgument(
+                f"a cost is counted in {', '.join(UNITS)}, ms by a latency table; got {self.unit!r} and "
+                f"{'no table' if self.table is None else 'a table'}"
+            )
+        if self.table is None:
+            return layer_params_macs(layer)[self.unit == "macs"]
+        key = layer.signature
+        if key not in self._layer_ms:
+            self._layer_ms[key] = self.table.correction.scale * self.table.kernel_ms(layer)
+        return self._layer_ms[key]
+
+    @cached_property
+    def _layer_ms(self) -> dict[Signature, float]:
+        return {}
+
+    def narrowed(self, graph: Graph, group: ChannelGroup, channels: int) -> float:
+        """How much less a network costs with `group` at `channels` channels."""
+        changed = narrowed_layers(graph, group, channels)
+        return sum(self.layer(graph.layers[index]) - self.layer(layer) for index, layer in changed.items())
+
+    def latency_upper_ms(self, graph: Graph, confidence: float = DEFAULT_CONFIDENCE) -> float:
+        """The cost, or more where kernels are estimated: compare it with `LatencyBudget.prediction_limit_ms`.
+
+        The table's own error is in that limit. What estimated kernels may add to it, with the probability
+        `confidence`, is added here.
+        """
+        if self.table is None or not (found := self.table.predict(graph, 2 * confidence - 1)).estimated:
+            return self.cost(graph)
+        return max(found.latency_ms, self.table.limit_ms(found.high_ms, confidence))
+
+    def text(self, value: float) -> str:
+        """A cost for people: 12.34 ms, 301 M MACs, 4.2 M parameters."""
+        if self.unit == "ms":
+            return f"{value:.2f} ms"
+        return f"{value / 1e6:.4g} M {'MACs' if self.unit == 'macs' else 'parameters'}"
+
+
+class Device(Protocol):
+    """What measures networks. `ThisDevice` is the one; tests script others."""
+
+    def is_of(self, table: LatencyTable) -> bool:
+        """Whether it is the device, with the setting, that the table was measured on."""
+
+    def measure(
+        self, specs: Sequence[NetworkSpec], *, table: LatencyTable, seconds: float, progress: "Progress | None"
+    ) -> "list[Measurement]":
+        """Networks with random weights, in one interleaved run."""
+
+    def measure_modules(
+        self, modules: "Sequence[nn.Module]", specs: Sequence[NetworkSpec], *, table: LatencyTable
+    ) -> "list[Measurement]":
+        """Trained modules of `specs`."""
+
+
+class ThisDevice:
+    """The machine that this process runs on."""
+
+    def is_of(self, table: LatencyTable) -> bool:
+        """See Device."""
+        from search.latency.runtimes import is_here
+
+        return is_here(table.identity)
+
+    def measure(
+        self, specs: Sequence[NetworkSpec], *, table: LatencyTable, seconds: float, progress: "Progress | None"
+    ) -> "list[Measurement]":
+        """See Device."""
+        from search.latency import measure
+
+        return measure(specs, table=table, seconds=seconds, progress=progress)
+
+    def measure_modules(
+        self, modules: "Sequence[nn.Module]", specs: Sequence[NetworkSpec], *, table: LatencyTable
+    ) -> "list[Measurement]":
+        """See Device."""
+        from search.latency import measure_modules
+
+        return measure_modules(modules, specs, table=table)
+
+
+class LatencyBudget:
+    """A limit in ms, what predictions of `table` must be so that networks are within it, and the verdict on a network.
+
+    limit_ms: the budget of the network that is found. overshoot: candidates may take so many times the limit, since
+    the winner is pruned. confidence: the probability with which a network at the prediction limit is within the limit.
+    measures: whether networks are measured, because `device` is the table's; if not, the table's predictions count.
+    """
+
+    def __init__(
+        self,
+        limit_ms: float,
+        table: LatencyTable,
+        *,
+        confidence: float = DEFAULT_CONFIDENCE,
+        overshoot: float = 1.0,
+        fastest_ms: float = 0.0,
+        measured: Sequence[tuple[float, float]] = (),
+        device: Device | None = None,
+    ) -> None:
+        """`fastest_ms`: the prediction of the space's fastest network. `measured`: pairs to `learn` from at once."""
+        self.limit_ms, self.table, self.confidence, self.overshoot = limit_ms, table, confidence, overshoot
+        self.device = device or ThisDevice()
+        self.measures = self.device.is_of(table)
+        self._fastest_ms = fastest_ms
+        self._pairs = [*measured]
+
+    def with_table(self, table: LatencyTable) -> "LatencyBudget":
+        """The same budget by another table, such as one with more kernels; nothing is learnt of that one yet."""
+        return LatencyBudget(
+            self.limit_ms, table, confidence=self.confidence, overshoot=self.overshoot, device=self.device
+        )
+
+    # Before training: predictions
+
+    @property
+    def search_limit_ms(self) -> float:
+        """The latency that candidates may have: the limit times the overshoot."""
+        return self.limit_ms * self.overshoot
+
+    @property
+    def prediction_limit_ms(self) -> float:
+        """The largest prediction of the table that a candidate may have.
+
+        At this prediction, networks are within `search_limit_ms` with the probability `confidence`. If even the
+        fastest network of the space is predicted above that, the search limit itself counts.
+        """
+        if self.is_confident:
+            return self._confident_ms
+        return max(self._fastest_ms, self.search_limit_ms / max(1.0, self.correction))
+
+    @property
+    def first_prediction_limit_ms(self) -> float:
+        """The prediction limit before anything was learnt."""
+        found = self.table.limit_ms(self.search_limit_ms, self.confidence)
+        return found if self._fastest_ms <= found else self.search_limit_ms
+
+    @property
+    def is_confident(self) -> bool:
+        """Whether any network of the space is within the search limit with the probability `confidence`."""
+        return self._fastest_ms <= self._confident_ms
+
+    @property
+    def _confident_ms(self) -> float:
+        return self.corrected_table.limit_ms(self.search_limit_ms, self.confidence) / self.correction
+
+    def check_reachable(self) -> None:
+        """Raises InfeasibleBudget if no network of the space can be said to be within the limit.
+
+        Where nothing is measured, the fastest network's prediction must leave room for the table's error.
+        """
+        needed_ms = self.limit_ms if self.measures else self.table.limit_ms(self.limit_ms, self.confidence)
+        if self._fastest_ms > needed_ms:
+            raise InfeasibleBudget(
+                f"no network of the space surely meets {self.limit_ms:g} ms by this table: with its own error of "
+                f"{self.table.relative_error:.1%} and --confidence {self.confidence:g} a network must be predicted "
+                f"within {needed_ms:.2f} ms, and the fastest is at {self._fastest_ms:.2f} ms: raise --budget-ms, lower "
+                "--confidence, or widen the space (--space)"
+            )
+
+    # What measured networks teach
+
+    def learn(self, predicted_ms: float, measured_ms: float) -> None:
+        """Take into account that a network predicted at `predicted_ms` measured `measured_ms`."""
+        self._pairs.append((predicted_ms, measured_ms))
+
+    @property
+    def learnt_from(self) -> int:
+        """How many measured networks the correction is made of."""
+        return len(self._pairs)
+
+    @property
+    def correction(self) -> float:
+        """What networks are expected to measure, as a share of what the table predicts."""
+        return self.corrected_table.correction.scale / self.table.correction.scale
+
+    @property
+    def corrected_table(self) -> LatencyTable:
+        """The table after what was learnt.
+
+        measured / predicted - 1 is taken as normal about a bias, and the bias as normal about 0, each with half the
+        variance of the table's own error: the usual posterior, the variance about the bias counting for two networks.
+        """
+        table, pairs = self.table, self._pairs
+        if not pairs:
+            return table
+        prior, count = max(_TINY, table.relative_error**2 / 2), len(pairs)
+        ratios = [measured / predicted - 1 for predicted, measured in pairs]
+        mean = math.fsum(ratios) / count
+        noise = (2 * prior + math.fsum((ratio - mean) ** 2 for ratio in ratios)) / (count + 1)
+        weight = prior * count / (prior * count + noise)
+        factor = 1 + weight * mean
+        error = math.sqrt(noise + (1 - weight) * prior)
+        own = table.correction
+        fitted = own._replace(scale=own.scale * factor, network_ms=own.network_ms * factor, relative_error=error)
+        return replace(table, correction=fitted)
+
+    # After training: measurements and the verdict
+
+    def networks(
+        self, specs: Sequence[NetworkSpec], *, seconds: float = 6.0, progress: "Progress | None" = None
+    ) -> "list[Measurement]":
+        """Networks of random weights, measured in one interleaved run, or predicted where nothing is measured.
+
+        A prediction is a measurement of 0 rounds, whose upper end is not exceeded with the probability `confidence`.
+        """
+        if not self.measures:
+            return [self._predicted(spec) for spec in specs]
+        return self.device.measure(specs, table=self.table, seconds=seconds, progress=progress)
+
+    def modules(self, modules: "Sequence[nn.Module]", specs: Sequence[NetworkSpec]) -> "list[Measurement]":
+        """Trained modules of `specs`, measured, or predicted where nothing is measured."""
+        if not self.measures:
+            return [self._predicted(spec) for spec in specs]
+        return self.device.measure_modules(modules, specs, table=self.table)
+
+    def _predicted(self, spec: NetworkSpec) -> "Measurement":
+        from search.latency.measure import Measurement
+
+        ms, low, high, _ = self.table.predict(spec, 2 * self.confidence - 1)
+        return Measurement(latency_ms=ms, low_ms=low, high_ms=high, rounds=0, raw_median_ms=ms, noisy=False)
+
+    def within(self, found: "Measurement") -> bool:
+        """The verdict: measured within the limit, or predicted so with the probability `confidence`."""
+        return self.latency_upper_ms(found) <= self.limit_ms
+
+    def latency_upper_ms(self, found: "Measurement") -> float:
+        """What the verdict compares with the limit: the measured latency, or the upper end of a prediction."""
+        return found.latency_ms if self.measures else found.high_ms
+
+    def times_over(self, found: "Measurement") -> float:
+        """How many times the limit a network takes that is not trained yet.
+
+        Above 1 it is to be pruned, since another measurement may find it over the limit.
+        """
+        return (found.surely_ms if self.measures else found.high_ms) / self.limit_ms

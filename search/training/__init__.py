@@ -1,1 +1,1 @@
-"""Training: the recipe, the trainer, augmentation."""
+"""Training: the recipe, the trainer, evaluation, augmentation."""

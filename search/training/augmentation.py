@@ -4,31 +4,14 @@ Images are stored (n, height, width, 3) uint8. Batches are (batch, 3, height, wi
 memory, which is how they lie already: nothing is copied to transpose them.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
+
+from search.training.recipe import Recipe
 
 # One fixed scale for all data, so that a trained network needs no statistics beside its weights.
 CENTRE = 127.5
 SCALE = 64.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """What varies from one look at an image to the next. Lengths are fractions of the image's side.
-
-    flip: mirror left and right with probability 1/2 (wrong for digits, right for photographs); shift: largest
-    move in each direction, edges mirrored; brightness, contrast, colour: largest relative change of all, of the
-    spread about grey, of each channel; cutout: side of a grey square at a random place, 0 for none.
-    """
-
-    flip: bool = False
-    shift: float = 0.08
-    brightness: float = 0.1
-    contrast: float = 0.1
-    colour: float = 0.1
-    cutout: float = 0.0
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -36,35 +19,34 @@ def normalise(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).to(torch.float32).sub_(CENTRE).div_(SCALE)
 
 
-def augmented(images: Tensor, chosen: Tensor, how: Augmentation, *, generator: torch.Generator) -> Tensor:
+def augmented(images: Tensor, chosen: Tensor, recipe: Recipe, *, generator: torch.Generator) -> Tensor:
     """The `chosen` (batch,) of `images` uint8 (n, height, width, 3), each varied by itself and normalised.
 
-    Random numbers come from `generator` (on the CPU); the result is on the device of `images`.
+    What varies is the recipe's flip, shift, brightness, contrast, colour and cutout. Random numbers come from
+    `generator` (on the CPU). Returns float32 (batch, 3, height, width), channels-last, on the device of `images`.
     """
     batch, (height, width) = len(chosen), images.shape[1:3]
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator).mul_(2).sub_(1)
 
-    rows = _moved(height, how.shift, uniform(batch, 1))
-    columns = _moved(width, how.shift, uniform(batch, 1))
-    if how.flip:
-        columns = torch.where(uniform(batch, 1) < 0, columns.flip(1), columns)
-
-    def there(drawn: Tensor) -> Tensor:
+    def move(drawn: Tensor) -> Tensor:
         return drawn.to(images.device, non_blocking=True)  # a GPU's queue need not run empty for it
 
-    where = (there(chosen)[:, None, None], there(rows)[:, :, None], there(columns)[:, None, :])
-    out = normalise(images[where])
-    gain = (1 + how.contrast * uniform(batch, 1, 1, 1)) * (1 + how.colour * uniform(batch, 3, 1, 1))
-    lift = how.brightness * uniform(batch, 1, 1, 1) * (CENTRE / SCALE)
-    out.mul_(there(gain)).add_(there(lift))
-    if how.cutout > 0:
-        out.masked_fill_(there(_square(batch, height, width, how.cutout, uniform(2, batch, 1))), 0.0)
+    rows = _shifted(height, recipe.shift, uniform(batch, 1))
+    columns = _shifted(width, recipe.shift, uniform(batch, 1))
+    if recipe.flip:
+        columns = torch.where(uniform(batch, 1) < 0, columns.flip(1), columns)
+    out = normalise(images[move(chosen)[:, None, None], move(rows)[:, :, None], move(columns)[:, None, :]])
+    gain = (1 + recipe.contrast * uniform(batch, 1, 1, 1)) * (1 + recipe.colour * uniform(batch, 3, 1, 1))
+    offset = recipe.brightness * uniform(batch, 1, 1, 1) * (CENTRE / SCALE)
+    out.mul_(move(gain)).add_(move(offset))
+    if recipe.cutout > 0:
+        out.masked_fill_(move(_square(batch, height, width, recipe.cutout, uniform(2, batch, 1))), 0.0)
     return out
 
 
-def _moved(length: int, shift: float, draw: Tensor) -> Tensor:
+def _shifted(length: int, shift: float, draw: Tensor) -> Tensor:
     """Source positions (batch, length) of a line moved by up to `shift` of it, mirrored at its ends."""
     most = round(shift * length)
     at = torch.arange(length) + (draw * (most + 0.5)).round().clamp_(-most, most).to(torch.int64)

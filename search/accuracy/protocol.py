@@ -1,0 +1,122 @@
+"""What every accuracy estimator answers, and how one is found by its name.
+
+An estimator is one module of this package that registers its class under the module's name; no list of them stands
+anywhere else. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from search.training.recipe import Recipe
+from searchspace.errors import InvalidArgument
+from searchspace.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from search.data import Dataset
+
+OnEpoch = Callable[[int, float], None]
+OnProgress = Callable[[float], None]
+
+
+class Estimate(NamedTuple):
+    """How good a network is.
+
+    Attributes:
+        mean: Expected top-1 accuracy on the validation images, a fraction.
+        deviation: The standard deviation of that, above 0: at least what the number of validation images leaves open.
+        seconds: Spent on it.
+        history: Partial results, the last of them `mean`; one for each `epochs` of the estimator that was reached.
+    """
+
+    mean: float
+    deviation: float
+    seconds: float
+    history: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimatorSettings:
+    """What estimators are made from; each takes what it needs.
+
+    Attributes:
+        recipe: Of the trainings.
+        seed: Of all randomness, a fresh network's weights included.
+        device: "cpu", "cuda", ...; None for CUDA if there is one.
+        clock: Gives seconds, from any start.
+    """
+
+    recipe: Recipe
+    seed: int = 0
+    device: str | None = None
+    clock: Callable[[], float] = time.perf_counter
+
+
+class AccuracyEstimator(Protocol):
+    """Scores networks on the images that it was prepared with."""
+
+    @property
+    def epochs(self) -> int:
+        """How many partial results a score reports, at least 1; the last one is the estimate itself."""
+
+    def identity(self) -> dict[str, Any]:
+        """All that scores depend on beside the data and the seed, as JSON values; stored with a study."""
+
+    def prepare(self, data: Dataset) -> None:
+        """Do once what all scores need: they are on `data.validation`, and know only `data.train` beside it."""
+
+    def score(
+        self,
+        spec: NetworkSpec,
+        *,
+        seconds: float | None = None,
+        on_epoch: OnEpoch | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Estimate:
+        """Estimate the accuracy of one network.
+
+        Args:
+            spec: The network; its input size need not be that of the images.
+            seconds: Stop at the first partial result after so many seconds, and give that.
+            on_epoch: Called with the number of a partial result, from 1, and its accuracy. What it raises stops the
+                score and passes through: `optuna.TrialPruned`, say.
+            on_progress: Called with the share that is done, from 0 to 1.
+
+        Raises:
+            TrainingFailed: This network cannot be scored (its training diverged, memory ran out); others may.
+        """
+
+
+Factory = Callable[[EstimatorSettings], AccuracyEstimator]
+_FACTORIES: dict[str, Factory] = {}
+
+
+def register(name: str) -> Callable[[Factory], Factory]:
+    """Registers a class (or a function) that makes an estimator from its settings under a name."""
+
+    def keep(factory: Factory) -> Factory:
+        _FACTORIES[name] = factory
+        return factory
+
+    return keep
+
+
+def names() -> tuple[str, ...]:
+    """The names of all estimators, without importing any."""
+    package = import_module("search.accuracy")
+    modules = {module.name for module in iter_modules(package.__path__)} - {"protocol"}
+    return tuple(sorted(modules | _FACTORIES.keys()))
+
+
+def estimator(name: str, settings: EstimatorSettings) -> AccuracyEstimator:
+    """The estimator of that name. Raises InvalidArgument, with the names there are, for another."""
+    if name not in names():
+        raise InvalidArgument(f"an accuracy estimator is one of {', '.join(names())}, got {name!r}")
+    if name not in _FACTORIES:
+        import_module(f"search.accuracy.{name}")
+    return _FACTORIES[name](settings)

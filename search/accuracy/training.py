@@ -1,0 +1,71 @@
+"""Accuracy by a short training from scratch: the reference estimator."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from search.accuracy.protocol import Estimate, EstimatorSettings, OnEpoch, OnProgress, register
+from search.training.evaluate import binomial_deviation
+from search.training.trainer import Trainer
+from searchspace.nn import build
+from searchspace.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from search.data import Dataset
+
+
+@register("training")
+class ShortTraining:
+    """Trains each network from the same seed by the recipe; the deviation is that of the validation images alone.
+
+    What another seed would change is not in it: that takes several trainings.
+    """
+
+    def __init__(self, settings: EstimatorSettings) -> None:
+        self._settings = settings
+        self._trainer: Trainer | None = None
+
+    @property
+    def epochs(self) -> int:
+        """Of a training."""
+        return self._settings.recipe.epochs
+
+    def identity(self) -> dict[str, Any]:
+        """The recipe."""
+        return {"recipe": asdict(self._settings.recipe)}
+
+    def prepare(self, data: Dataset) -> None:
+        """Takes the images; nothing is computed."""
+        own = self._settings
+        self._trainer = Trainer(
+            train=data.train,
+            validation=data.validation,
+            recipe=own.recipe,
+            seed=own.seed,
+            device=own.device,
+            clock=own.clock,
+        )
+
+    def score(
+        self,
+        spec: NetworkSpec,
+        *,
+        seconds: float | None = None,
+        on_epoch: OnEpoch | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Estimate:
+        """See AccuracyEstimator. Partial results are of the averaged weights, after each epoch."""
+        if self._trainer is None:
+            raise ValueError("prepare(data) must come before score(spec)")
+        clock, began = self._settings.clock, self._settings.clock()
+        outcome = self._trainer.fit(
+            build(spec, generator=torch.Generator().manual_seed(self._settings.seed)),
+            on_epoch=on_epoch,
+            on_step=(lambda step, steps: on_progress(step / steps)) if on_progress else None,
+            deadline=(lambda: clock() - began >= seconds) if seconds is not None else None,
+        )
+        deviation = binomial_deviation(outcome.accuracy, len(self._trainer.validation))
+        return Estimate(outcome.accuracy, deviation, outcome.seconds, outcome.history)

@@ -1,0 +1,87 @@
+"""How many images a network tells right, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import nn
+
+from search.training.augmentation import normalise
+
+if TYPE_CHECKING:
+    from search.data import Split
+
+
+class Accuracy(NamedTuple):
+    """Top-1 accuracy on some images with its 95 % interval (Wilson's), all fractions."""
+
+    value: float
+    low: float
+    high: float
+    images: int
+
+    def as_test(self) -> dict[str, float]:
+        """The fields of a summary that hold the accuracy on the test split."""
+        return {
+            "test_accuracy": self.value,
+            "test_low": self.low,
+            "test_high": self.high,
+            "test_images": self.images,
+        }
+
+
+def accuracy_on(split: Split, module: nn.Module, *, device: str | None = None) -> Accuracy:
+    """The accuracy of `module` on a split with its interval; see `evaluate`."""
+    value = evaluate(module, split, device=device)
+    return Accuracy(value, *wilson_interval(value, len(split)), len(split))
+
+
+def evaluate(
+    module: nn.Module, split: Split, *, images: int | None = None, batch_size: int = 250, device: str | None = None
+) -> float:
+    """Top-1 accuracy on the first `images` of a split (None: all), a fraction.
+
+    The module is left in eval mode on `device` (None: CUDA if there is one).
+    """
+    place = device_for(device)
+    module.to(place).eval()  # outside inference mode: what is moved can be trained later
+    pixels, labels = split.pixels[:images], split.labels[:images]
+    right = 0
+    with torch.inference_mode():
+        for start in range(0, len(labels), batch_size):
+            batch = torch.tensor(pixels[start : start + batch_size]).to(place)
+            with autocast(place):
+                logits = module(normalise(batch))
+            right += int((logits.argmax(1).cpu() == torch.tensor(labels[start : start + batch_size])).sum())
+    return right / max(1, len(labels))
+
+
+def wilson_interval(fraction: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a fraction seen in `count` independent cases (E. B. Wilson, 1927)."""
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    centre = fraction + z * z / (2 * count)
+    spread = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def binomial_deviation(fraction: float, count: int) -> float:
+    """The standard deviation of a fraction seen in `count` independent cases, never 0.
+
+    One success and one failure are added (Laplace's rule of succession), as 20 right of 20 do not prove all.
+    """
+    smoothed = (fraction * count + 1) / (count + 2)
+    return math.sqrt(smoothed * (1 - smoothed) / count)
+
+
+def device_for(name: str | None) -> torch.device:
+    """The device of that name; None for CUDA if there is one, else the CPU."""
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 on a GPU that has it, float32 elsewhere."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and torch.cuda.is_bf16_supported())

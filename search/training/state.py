@@ -1,0 +1,135 @@
+"""All that a training needs to go on: the module, the moving average of its weights, the optimizer, its history."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from search.training.augmentation import normalise
+from search.training.evaluate import autocast
+from search.training.recipe import Recipe
+from searchspace.files import write_atomic
+from searchspace.nn.layers import InvertedResidual, ShuffleUnitModule
+
+STATISTICS_IMAGES = 512  # training images that the averaged weights' batch-norm statistics are taken over
+
+
+class TrainingState:
+    """A module under training. Randomness is a function of seed and epoch, so it is no part of this.
+
+    Attributes:
+        module: The network, on the device it is trained on.
+        average: The exponential moving average (EMA) of its parameters.
+        optimizer: SGD by the recipe; the learning rate is set at each step.
+        history: Validation accuracy after each epoch.
+        seconds: Spent by all runs of this training.
+    """
+
+    def __init__(self, module: nn.Module, recipe: Recipe) -> None:
+        if recipe.zero_init_residual:
+            for part in module.modules():
+                if isinstance(part, (InvertedResidual, ShuffleUnitModule)) and part.add is not None:
+                    part.branch_end.norm.get_parameter("weight").data.zero_()
+        matrices = [p for p in module.parameters() if p.ndim > 1]
+        others = [p for p in module.parameters() if p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        self.module, self.recipe = module, recipe
+        self.average = [p.detach().clone() for p in module.parameters()]
+        self.optimizer = torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, nesterov=True, fused=True)
+        self.history: list[float] = []
+        self.seconds = 0.0
+
+    def save(self, path: Path, key: str) -> None:
+        """Write a state file of the training that `key` tells from others. Raises StorageError."""
+        content = {
+            "key": key,
+            "module": self.module.state_dict(),
+            "ema": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "history": self.history,
+            "seconds": self.seconds,
+        }
+        buffer = io.BytesIO()  # torch's own writer fails on a full disk with an error of its own
+        torch.save(content, buffer)
+        write_atomic(path, buffer.getvalue())
+
+    def resumed(self, path: Path, key: str) -> TrainingState:
+        """This training as its state file left it; as it is, if there is no file, or (with a warning) another's."""
+        fresh = {name: value.clone() for name, value in self.module.state_dict().items()}
+        try:
+            content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+            # before 2026-11-29 the recipe's field was called so
+            if content["key"].replace("'calm_residuals'", "'zero_init_residual'") == key:
+                self._load(content)
+                return self
+            reason = "it is of another training"
+        except FileNotFoundError:
+            return self
+        except Exception as error:  # whatever a damaged file makes torch.load raise
+            reason = str(error).partition("\n")[0] or type(error).__name__
+        warnings.warn(f"the checkpoint {path} is left out, the training begins anew: {reason}", stacklevel=4)
+        self.module.load_state_dict(fresh)
+        return TrainingState(self.module, self.recipe)
+
+    def _load(self, content: dict[str, Any]) -> None:
+        self.module.load_state_dict(content["module"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        for average, stored in zip(self.average, content["ema"], strict=True):
+            average.copy_(stored)
+        self.history = [float(accuracy) for accuracy in content["history"]]
+        self.seconds = float(content["seconds"])
+
+    def step(self, images: Tensor, target: Tensor) -> Tensor:
+        """One step of SGD on images (batch, 3, height, width) and target (batch,); the loss before it."""
+        with autocast(images.device):
+            logits = self.module(images)
+            loss = nn.functional.cross_entropy(logits, target, label_smoothing=self.recipe.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return loss.detach()
+
+    @torch.no_grad()
+    def update_average(self, decay: float) -> None:
+        """Move the average towards the present weights."""
+        torch._foreach_lerp_(self.average, list(self.module.parameters()), 1.0 - decay)
+
+    @torch.no_grad()
+    def use_average(self, pixels: Tensor) -> None:
+        """Put the averaged weights into the module, in eval mode, with batch-norm statistics of their own.
+
+        Averaged statistics would be of other weights; these are means over the first of the training `pixels`.
+        """
+        for parameter, averaged in zip(self.module.parameters(), self.average, strict=True):
+            parameter.copy_(averaged)
+        self.module.eval()
+        norms = [part for part in self.module.modules() if isinstance(part, nn.BatchNorm2d)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over the batches
+            norm.train()
+        first = pixels[:STATISTICS_IMAGES]
+        for batch in torch.chunk(first, max(1, len(first) // 128)):
+            with autocast(pixels.device):
+                self.module(normalise(batch))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        self.module.eval()
+
+    @contextmanager
+    def with_average(self, pixels: Tensor) -> Iterator[nn.Module]:
+        """The module, with the averaged weights within the context."""
+        present = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
+        self.use_average(pixels)
+        try:
+            yield self.module
+        finally:
+            self.module.load_state_dict(present)

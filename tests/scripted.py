@@ -1,0 +1,172 @@
+"""Stand-ins for what takes time: an estimator and a trainer that answer at once, for tests of what asks them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from search.accuracy import Estimate, EstimatorSettings
+from search.data import Dataset, Split
+from search.training.trainer import Outcome, Trainer
+from searchspace.cost import params
+from searchspace.spec import NetworkSpec
+
+
+def two_halves(count: int, *, pixels: int = 16, seed: int = 0) -> Split:
+    """Images of two classes in turn: the left or the right half is bright."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count, dtype=np.int64) % 2
+    images = rng.integers(0, 120, (count, 16, 16, 3))
+    for image, label in zip(images, labels, strict=True):
+        image[:, 8 * label : 8 * label + 8] += 100
+    times = pixels // 16
+    return Split(np.repeat(np.repeat(images.astype(np.uint8), times, 1), times, 2), labels)
+
+
+def dataset_of(train: Split, validation: Split, *, classes: int = 2, test: Split | None = None) -> Dataset:
+    """A data set of these splits; `test` is `validation` where none is given."""
+    return Dataset(
+        name="scripted",
+        classes=tuple("abcdefghij"[:classes]),
+        resolution=train.pixels.shape[1],
+        train=train,
+        validation=validation,
+        fingerprint="scripted",
+        skipped=(),
+        notes=(),
+        _test=validation if test is None else test,
+    )
+
+
+Accuracy = Callable[[NetworkSpec], float]
+
+
+def by_params(spec: NetworkSpec) -> float:
+    """More parameters, more accuracy."""
+    return min(0.99, 0.5 + params(spec) / 40e6)
+
+
+class Ticks:
+    """A clock that goes on by `each` seconds whenever it is read, and by `pass_s`."""
+
+    def __init__(self, each: float = 0.0) -> None:
+        self.now, self.each = 0.0, each
+
+    def __call__(self) -> float:
+        self.now += self.each
+        return self.now
+
+    def pass_s(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class ScriptedEstimator:
+    """An AccuracyEstimator by a function of the spec, with partial results that rise to it in equal steps.
+
+    fail: what the n-th score (from 1) raises. scored: the fingerprints, in order. A score takes `seconds_each`, of
+    `clock` where one is given. Register it with `register(name)(lambda settings: ScriptedEstimator(...))`.
+    """
+
+    def __init__(
+        self,
+        accuracy: Accuracy | Mapping[str, float] = by_params,
+        *,
+        epochs: int = 4,
+        images: int = 1000,
+        seconds_each: float = 1.0,
+        fail: Mapping[int, BaseException] | None = None,
+        clock: Ticks | None = None,
+    ) -> None:
+        self._accuracy, self._fail = accuracy, dict(fail or {})
+        self._seconds_each, self._images, self._clock = seconds_each, images, clock or Ticks()
+        self.epochs = epochs
+        self.prepared_with: Any = None
+        self.scored: list[str] = []
+
+    @property
+    def calls(self) -> int:
+        return len(self.scored)
+
+    def identity(self) -> dict[str, Any]:
+        return {"epochs": self.epochs}
+
+    def prepare(self, data: Any) -> None:
+        self.prepared_with = data
+
+    def accuracy(self, spec: NetworkSpec) -> float:
+        """By the mapping of fingerprints to accuracies, or the function."""
+        return self._accuracy[spec.fingerprint()] if isinstance(self._accuracy, Mapping) else self._accuracy(spec)
+
+    def score(
+        self,
+        spec: NetworkSpec,
+        *,
+        seconds: float | None = None,
+        on_epoch: Callable[[int, float], None] | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Estimate:
+        self.scored.append(spec.fingerprint())
+        if self.calls in self._fail:
+            raise self._fail[self.calls]
+        accuracy = self.accuracy(spec)
+        history: list[float] = []
+        for epoch in range(1, self.epochs + 1):
+            self._clock.pass_s(self._seconds_each / self.epochs)
+            history.append(accuracy * epoch / self.epochs)
+            if on_progress is not None:
+                on_progress(epoch / self.epochs)
+            if on_epoch is not None:
+                on_epoch(epoch, history[-1])
+            if seconds is not None and self._seconds_each * epoch / self.epochs >= seconds:
+                break
+        spent = self._seconds_each * len(history) / self.epochs
+        deviation = ((history[-1] * self._images + 1) / (self._images + 2) / self._images) ** 0.5
+        return Estimate(history[-1], deviation, spent, tuple(history))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptedTrainer(Trainer):
+    """A Trainer that leaves modules as they are and says what `accuracy` of their spec is (a number: of all).
+
+    fail: what the n-th fit (from 1) raises, those of `with_recipe` counted. fits: (module, recipe, state file) of each.
+    """
+
+    accuracy: Callable[[Any], float] | float = 0.9
+    seconds_each: float = 1.0
+    fail: Mapping[int, BaseException] = field(default_factory=dict)
+    fits: list[tuple[nn.Module, Any, Path | None]] = field(default_factory=list)
+
+    def fit(
+        self,
+        module: nn.Module,
+        *,
+        state_file: Path | None = None,
+        on_epoch: Callable[[int, float], None] | None = None,
+        on_step: Callable[[int, int], None] | None = None,
+        deadline: Callable[[], bool] | None = None,
+    ) -> Outcome:
+        self.fits.append((module, self.recipe, state_file))
+        if len(self.fits) in self.fail:
+            raise self.fail[len(self.fits)]
+        whole = self.accuracy(module.spec) if callable(self.accuracy) else self.accuracy
+        history: list[float] = []
+        for epoch in range(1, self.recipe.epochs + 1):
+            history.append(whole * epoch / self.recipe.epochs)
+            if on_step is not None:
+                on_step(epoch, self.recipe.epochs)
+            if on_epoch is not None:
+                on_epoch(epoch, history[-1])
+            if deadline is not None and deadline():
+                break
+        module.eval()
+        return Outcome(accuracy=history[-1], history=tuple(history), seconds=self.seconds_each, epochs=len(history))
+
+
+def settings_for(recipe: Any, **changes: Any) -> EstimatorSettings:
+    """Settings of estimators on the CPU."""
+    return replace(EstimatorSettings(recipe=recipe, device="cpu"), **changes)

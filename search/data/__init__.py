@@ -1,5 +1,6 @@
-"""Labelled images for a search: read from anywhere, split by seed, decoded once into a cache."""
+"""Labelled images for a search: read from anywhere, split by a seed, decoded once into a cache."""
 
 from search.data.dataset import Dataset, Split, load
+from search.data.readers.embedded import is_digits
 
-__all__ = ["Dataset", "Split", "load"]
+__all__ = ["Dataset", "Split", "is_digits", "load"]

@@ -1,4 +1,4 @@
-"""Decoded images on disk: an .npy of uint8 pixels that is memory-mapped, and a .json beside it with everything else.
+"""Decoded images on disk: an .npy of uint8 pixels that is memory-mapped, and a .json beside it with all else.
 
 The .json is written last and names the size, time and checksum of the .npy, so that a half-written, damaged or
 foreign pair is noticed and made again.
@@ -11,15 +11,14 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data.readers.listing import Part
-from search.data.readers.signatures import digest_of
+from search.data.source import Record, digest_of
 from searchspace.errors import StorageError
 from searchspace.files import atomic_path, storage_error, write_atomic
 
@@ -28,19 +27,6 @@ _CHUNK_BYTES = 16 * 2**20
 
 class UnusableCache(Exception):
     """The cache must be made again; the message says why."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """What stands beside the pixels. A split's images are the rows from its start on, one for each label."""
-
-    signature: str
-    classes: tuple[str, ...]
-    starts: dict[Part, int]
-    labels: dict[Part, list[int]]
-    fingerprint: str
-    skipped: tuple[str, ...]
-    notes: tuple[str, ...]
 
 
 class PixelFile:
@@ -87,15 +73,15 @@ def new_pixels(path: Path, *, rows: int, resolution: int) -> Iterator[PixelFile]
             os.close(file)
 
 
-def write_record(path: Path, record: Record) -> None:
-    """Make the pixels at `path` valid. Raises StorageError."""
+def write_record(path: Path, record: Record, *, signature: str) -> None:
+    """Make the pixels at `path` valid, as those of a source of this `signature`. Raises StorageError."""
     with _explained():
         try:
             status = os.stat(path)
             checksum = _checksum(path)
         except OSError as error:
             raise storage_error("read", path, error) from error
-        content = asdict(record)
+        content = {**asdict(record), "signature": signature}
         pixels = {"size_bytes": status.st_size, "time_ns": status.st_mtime_ns, "crc32": checksum}
         text = json.dumps({"record": content, "pixels": pixels, "digest": digest_of(content, pixels)})
         write_atomic(path.with_suffix(".json"), text)
@@ -109,9 +95,9 @@ def read(path: Path, *, signature: str) -> tuple[Record, NDArray[np.uint8]] | No
         stored = json.loads(path.with_suffix(".json").read_bytes())
         if stored["digest"] != digest_of(stored["record"], stored["pixels"]):
             raise UnusableCache("its checksum is wrong")
-        record = _record(stored["record"])
-        if record.signature != signature:
+        if stored["record"].pop("signature") != signature:
             raise UnusableCache("the images have changed since")
+        record = _record(stored["record"])
         _check_pixels(path, stored["pixels"])
         pixels = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
@@ -121,9 +107,9 @@ def read(path: Path, *, signature: str) -> tuple[Record, NDArray[np.uint8]] | No
     return record, pixels
 
 
-def cache_folder(given: Path | None) -> Path:
-    """Where caches stand: `given`, else PHINAS_CACHE, else ~/.cache/phinas."""
-    return Path(given or os.environ.get("PHINAS_CACHE") or "~/.cache/phinas").expanduser()
+def cache_folder(folder: Path | None) -> Path:
+    """Where caches stand: `folder`, else PHINAS_CACHE, else ~/.cache/phinas."""
+    return Path(folder or os.environ.get("PHINAS_CACHE") or "~/.cache/phinas").expanduser()
 
 
 def _check_pixels(path: Path, known: dict[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""Labelled images, split and decoded once: `load` is all that the search knows of where they come from."""
+"""`load`: labelled images from anywhere, split and decoded once. It is all that a search knows of their source."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data.cache import Record, UnusableCache, cache_folder, read
-from search.data.prepare import DigitsTask, ImageTask, Progress, Request, Task
-from search.data.readers.listing import PARTS, Part
-from search.data.readers.signatures import digest_of
+from search.data.cache import UnusableCache, cache_folder, read, write_record
+from search.data.readers.registry import open_source
+from search.data.source import PARTS, Part, Progress, Record, Request, Source, digest_of
 from searchspace.errors import InvalidArgument, StorageError
 
-_VERSION = 1  # of decoding and splitting: a change there makes every cache anew
+_VERSION = 1  # of decoding and splitting: after a change there every cache is made anew
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +30,10 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images of one task. Label i is `classes[i]`; `skipped` names corrupt images, `notes` is for a person to read.
+    """The images of one task. Label i means `classes[i]`.
 
-    fingerprint: of the images' content, labels, splits and resolution; not of their place on disk.
+    `skipped` names corrupt images; `notes` are sentences for a person. `fingerprint` is of the images' content,
+    labels, splits and resolution, not of their place on disk.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Dataset:
 
 
 def load(
-    source: str | None = None,
+    source: str | Source | None = None,
     *,
     resolution: int,
     seed: int = 0,
@@ -62,18 +62,28 @@ def load(
 ) -> Dataset:
     """The images of `source` as square uint8 arrays of `resolution` pixels, split by `seed`.
 
-    source: None or "digits" (the embedded task), a folder, .tar, .tar.gz, .tgz or .zip of class folders, a .parquet
-    file, or the name of a dataset on the Hugging Face hub. images: at most so many training images. Decoded images are
-    kept in `cache_dir` (PHINAS_CACHE, ~/.cache/phinas). progress: called with images done and images in all.
-    Raises InvalidArgument, InvalidData (what cannot be used, with the next step), StorageError (the cache's disk).
+    Args:
+        source: None or "digits" (the embedded task; "digits:N" draws N training images); a folder, .tar, .tar.gz, .tgz
+            or .zip of class folders; a .parquet file; the name of a dataset on the Hugging Face hub; or a `Source`.
+        resolution: width and height in pixels.
+        seed: of the splits, and of what the embedded task draws.
+        images: the most training images; None for all.
+        cache_dir: where decoded images are kept; None for the environment's PHINAS_CACHE or ~/.cache/phinas.
+        progress: called with the images done and the images in all.
+
+    Raises:
+        InvalidArgument: a number is out of range.
+        InvalidData: the images cannot be used; the message says what to do.
+        StorageError: the disk of the cache refuses.
     """
     for name, value, least in (("resolution", resolution, 1), ("seed", seed, 0), ("images", images, 1)):
         if value is not None and value < least:
             raise InvalidArgument(f"{name} must be an integer of at least {least}, got {value}")
     request = Request(resolution, seed, images)
-    task = _task(source)
-    path = cache_folder(cache_dir) / "images" / f"{_stem(task, request)}.npy"
-    signature = digest_of(_VERSION, task.signature())
+    if source is None or isinstance(source, str):
+        source = open_source(source)
+    path = cache_folder(cache_dir) / "images" / f"{_stem(source, request)}.npy"
+    signature = digest_of(_VERSION, source.signature())
     notes: list[str] = []
     try:
         cached = read(path, signature=signature)
@@ -81,35 +91,27 @@ def load(
         notes.append(f"the cache of decoded images was made anew: {error}")
         cached = None
     if cached is None:
-        task.make(path, signature, request, progress or _silent)
+        write_record(path, source.prepare(path, request, progress or _silent), signature=signature)
         cached = _read_back(path, signature)
     record, pixels = cached
-    parts = {part: _split(record, pixels, part) for part in PARTS}
+    splits = {part: _split(record, pixels, part) for part in PARTS}
     return Dataset(
-        task.name,
-        record.classes,
-        resolution,
-        parts["train"],
-        parts["validation"],
-        record.fingerprint,
-        record.skipped,
-        (*record.notes, *notes),
-        parts["test"],
+        name=source.name,
+        classes=record.classes,
+        resolution=resolution,
+        train=splits["train"],
+        validation=splits["validation"],
+        fingerprint=record.fingerprint,
+        skipped=record.skipped,
+        notes=(*record.notes, *notes),
+        _test=splits["test"],
     )
 
 
-def _task(source: str | None) -> Task:
-    if source is None or source == "digits":
-        return DigitsTask()
-    from search.data.readers.sources import open_source
-
-    return ImageTask(open_source(source))
-
-
-def _stem(task: Task, request: Request) -> str:
+def _stem(source: Source, request: Request) -> str:
     """The cache file's name: the same for the same images, resolution, seed and count, whatever their content."""
-    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in task.name)[:40].strip("-")
-    return f"{plain or 'images'}-{request.resolution}px-{digest_of(task.key, *request.identity())}"
+    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in source.name)[:40].strip("-")
+    return f"{plain or 'images'}-{request.resolution}px-{digest_of(source.key, *request)}"
 
 
 def _read_back(path: Path, signature: str) -> tuple[Record, NDArray[np.uint8]]:
@@ -129,4 +131,4 @@ def _split(record: Record, pixels: NDArray[np.uint8], part: Part) -> Split:
 
 
 def _silent(done: int, total: int) -> None:
-    """No progress wanted."""
+    """No progress is wanted."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data.readers.listing import Item, one_line
+from search.data.source import Content, one_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,15 +32,15 @@ _MAX_WORKERS = 16
 
 
 class Rows(Protocol):
-    """Where decoded images go; `put` is called from several threads."""
+    """Where decoded images go."""
 
     def put(self, row: int, pixels: NDArray[np.uint8]) -> None:
-        """Keep the image (resolution, resolution, 3) of a row."""
+        """Keep the image (resolution, resolution, 3) of a row; called from several threads."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """By name: the content's digest of every good image, the reason of every corrupt one."""
+    """By an image's name: the digest of its content if it is good, the reason if it is corrupt."""
 
     digests: Mapping[str, str]
     corrupt: Mapping[str, str]
@@ -49,7 +49,7 @@ class Outcome:
 def decode_square(data: bytes, resolution: int) -> NDArray[np.uint8]:
     """The image's largest centred square as (resolution, resolution, 3) RGB, upright by its EXIF orientation.
 
-    The first frame of several; transparency lies on white; 16 bits become 8. Raises whatever Pillow raises
+    Of several frames the first is taken. Transparency lies on white. 16 bits become 8. Raises whatever Pillow raises
     on a corrupt file, and its DecompressionBombError above 179 million pixels.
     """
     from PIL import Image
@@ -73,7 +73,7 @@ def decode_square(data: bytes, resolution: int) -> NDArray[np.uint8]:
 
 
 def decode_all(
-    contents: Iterable[tuple[Item, bytes | Exception]],
+    contents: Iterable[Content],
     rows: Mapping[str, int],
     resolution: int,
     pixels: Rows,
@@ -87,10 +87,10 @@ def decode_all(
     workers = _workers()
     _formats()  # once, before threads could do it at the same time
 
-    def work(batch: Sequence[tuple[Item, bytes | Exception]]) -> list[tuple[str, str | None, str]]:
+    def decode(batch: Sequence[Content]) -> list[tuple[str, str | None, str]]:
         return [(item.name, *_one(data, rows[item.name], resolution, pixels)) for item, data in batch]
 
-    def take(future: Future[list[tuple[str, str | None, str]]]) -> None:
+    def collect(future: Future[list[tuple[str, str | None, str]]]) -> None:
         for name, digest, reason in future.result():
             if digest is None:
                 corrupt[name] = reason
@@ -102,13 +102,13 @@ def decode_all(
         warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, one for each image
         waiting: deque[Future[list[tuple[str, str | None, str]]]] = deque()
         for batch in _batches(contents):
-            waiting.append(pool.submit(work, batch))
+            waiting.append(pool.submit(decode, batch))
             if len(waiting) > 2 * workers:
-                take(waiting.popleft())
+                collect(waiting.popleft())
             if len(corrupt) > stop_above:
                 break
         while waiting:
-            take(waiting.popleft())
+            collect(waiting.popleft())
     return Outcome(digests, corrupt)
 
 
@@ -164,8 +164,8 @@ def _reason(error: Exception) -> str:
     return one_line(error)
 
 
-def _batches(contents: Iterable[tuple[Item, bytes | Exception]]) -> Iterator[list[tuple[Item, bytes | Exception]]]:
-    batch: list[tuple[Item, bytes | Exception]] = []
+def _batches(contents: Iterable[Content]) -> Iterator[list[Content]]:
+    batch: list[Content] = []
     size_bytes = 0
     for item, data in contents:
         batch.append((item, data))

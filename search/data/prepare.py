@@ -1,162 +1,101 @@
-"""Filling the cache: list, split, decode, and name what was skipped."""
+"""Encoded images into the cache: list, split, decode, and name what was skipped."""
 
-import hashlib
+import itertools
+from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
-from search.data.cache import PixelFile, Record, new_pixels, write_record
+from search.data.cache import PixelFile, new_pixels
 from search.data.decode import content_digest, decode_all, has_image_header
-from search.data.readers.listing import PARTS, Item, Part, Source, printable, some
-from search.data.readers.signatures import digest_of
-from search.data.splits import Splits, split
+from search.data.source import (
+    PARTS,
+    Content,
+    Item,
+    Listing,
+    Part,
+    Progress,
+    Record,
+    Request,
+    digest_of,
+    printable,
+    some,
+)
+from search.data.splits import split
 from searchspace.errors import InvalidData
 
-Progress = Callable[[int, int], None]
-_CORRUPT_SHARE = 0.01
+LARGEST_CORRUPT_SHARE = 0.01
 
 
-@dataclass(frozen=True)
-class Request:
-    """How the images are wanted."""
+class EncodedSource(ABC):
+    """A `Source` of image files: a subclass lists and reads them, all else is done here."""
 
-    resolution: int
-    seed: int
-    images: int | None
+    def __init__(self, name: str, key: str) -> None:
+        self.name, self.key = printable(name), printable(key)
 
-    def identity(self) -> list[int | None]:
-        """As plain values, for digests."""
-        return [self.resolution, self.seed, self.images]
-
-
-class Task(Protocol):
-    """Images with labels that can be brought into the cache."""
-
-    @property
-    def name(self) -> str:
-        """A short name for people."""
-
-    @property
-    def key(self) -> str:
-        """What tells this task from every other."""
-
+    @abstractmethod
     def signature(self) -> str:
-        """Changes when the images may have changed. Raises InvalidData."""
+        """Return a text that changes when the images may have changed; cheap. Raises InvalidData."""
 
-    def make(self, path: Path, signature: str, request: Request, progress: Progress) -> None:
-        """Write the cache. Raises InvalidData, StorageError."""
+    @abstractmethod
+    def listing(self) -> Listing:
+        """Every image with its label. Raises InvalidData."""
 
+    @abstractmethod
+    def read(self, items: Sequence[Item]) -> Iterator[Content]:
+        """Each item with its bytes or why they cannot be had, in the order that suits the source."""
 
-class DigitsTask:
-    """The embedded task."""
-
-    name = "digits"
-    key = "embedded:digits"
-
-    def signature(self) -> str:
-        """From the generator's own code."""
-        from search.data import digits
-
-        return hashlib.blake2b(Path(digits.__file__).read_bytes(), digest_size=8).hexdigest()
-
-    def make(self, path: Path, signature: str, request: Request, progress: Progress) -> None:
-        """Draw the digits into the cache. Raises InvalidArgument, StorageError."""
-        from search.data import digits
-
-        counts = dict(digits.DEFAULT_COUNTS)
-        counts["train"] = request.images or counts["train"]
-        starts: dict[Part, int] = {}
-        labels: dict[Part, list[int]] = {}
-        total = sum(counts.values())
-        progress(0, total)
-        with new_pixels(path, rows=total, resolution=request.resolution) as pixels:
-            for part in PARTS:
-                starts[part] = sum(map(len, labels.values()))
-                drawn, own = digits.generate(
-                    split=part, count=counts[part], resolution=request.resolution, seed=request.seed
-                )
-                pixels.put(starts[part], drawn)
-                labels[part] = own.tolist()
-                progress(starts[part] + len(own), total)
-        fingerprint = digest_of(self.key, signature, request.identity(), counts)
-        notes = ("real handwriting in clutter; each split draws on writing of its own",)
-        write_record(path, Record(signature, digits.CLASSES, starts, labels, fingerprint, (), notes))
-
-
-class ImageTask:
-    """Images of a source."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self.name = printable(source.name)
-        self.key = printable(source.key)
-
-    def signature(self) -> str:
-        """From the source's. Raises InvalidData."""
-        return self._source.signature()
-
-    def make(self, path: Path, signature: str, request: Request, progress: Progress) -> None:
-        """List, split and decode the images into the cache. Raises InvalidData, StorageError."""
-        listing = self._source.listing()
-        content = self._twins(listing.items)
+    def prepare(self, path: Path, request: Request, progress: Progress) -> Record:
+        """List, split and decode the images into a pixel file. Raises InvalidData, StorageError."""
+        listing = self.listing()
+        content = self._digests_of_twins(listing.items)
         splits = split(listing.items, seed=request.seed, content=content, images=request.images, where=self.name)
-        starts, rows = _rows(splits)
+        ordered = [item for part in PARTS for item in splits.parts[part]]
+        rows = {item.name: row for row, item in enumerate(ordered)}
+        counts = [len(splits.parts[part]) for part in PARTS]
+        starts = dict(zip(PARTS, itertools.accumulate(counts, initial=0), strict=False))
         progress(0, len(rows))
         with new_pixels(path, rows=len(rows), resolution=request.resolution) as pixels:
             outcome = decode_all(
-                self._source.read([item for part in PARTS for item in splits.parts[part]]),
+                self.read(ordered),
                 rows,
                 request.resolution,
                 pixels,
-                stop_above=int(_CORRUPT_SHARE * len(rows)),
+                stop_above=int(LARGEST_CORRUPT_SHARE * len(rows)),
                 progress=lambda done: progress(done, len(rows)),
             )
             _check_corrupt(outcome.corrupt, len(rows), self.name)
             kept = {part: _close_gaps(pixels, starts[part], splits.parts[part], outcome.corrupt) for part in PARTS}
         _check_present(kept, listing.classes, self.name)
-        label = {name: at for at, name in enumerate(listing.classes)}
-        record = Record(
-            signature,
-            tuple(map(printable, listing.classes)),
-            starts,
-            {part: [label[item.label] for item in items] for part, items in kept.items()},
-            _fingerprint(kept, outcome.digests, listing.classes, request.resolution),
-            tuple(sorted(map(printable, outcome.corrupt))),
-            (*listing.notes, *splits.notes, *_corrupt_notes(outcome.corrupt)),
+        label = {name: number for number, name in enumerate(listing.classes)}
+        return Record(
+            classes=tuple(map(printable, listing.classes)),
+            starts=starts,
+            labels={part: [label[item.label] for item in items] for part, items in kept.items()},
+            fingerprint=_fingerprint(kept, outcome.digests, listing.classes, request.resolution),
+            skipped=tuple(sorted(map(printable, outcome.corrupt))),
+            notes=(*listing.notes, *splits.notes, *_corrupt_notes(outcome.corrupt)),
         )
-        write_record(path, record)
 
-    def _twins(self, items: Sequence[Item]) -> dict[str, str]:
-        """The digest of every image that may have a byte-identical twin: only files of one size can be.
+    def _digests_of_twins(self, items: Sequence[Item]) -> dict[str, str]:
+        """By name, the digest of every image that may have a byte-identical twin: only files of one size can.
 
         Copies of what is no image, such as a saved error page, are no twins: each is a corrupt image of its own.
         """
         by_size: dict[int, list[Item]] = defaultdict(list)
         for item in items:
             by_size[item.size_bytes].append(item)
-        alike = [item for own in by_size.values() if len(own) > 1 for item in own]
-        found: dict[str, str] = {}
+        same_size = [item for own in by_size.values() if len(own) > 1 for item in own]
+        digests: dict[str, str] = {}
         is_image: dict[str, bool | None] = {}  # by digest; None until it is seen twice
-        for item, data in self._source.read(alike):
+        for item, data in self.read(same_size):
             if isinstance(data, bytes):
-                digest = found[item.name] = content_digest(data)
+                digest = digests[item.name] = content_digest(data)
                 if digest not in is_image:
                     is_image[digest] = None
                 elif is_image[digest] is None:
                     is_image[digest] = has_image_header(data)
-        return {name: digest for name, digest in found.items() if is_image[digest] is not False}
-
-
-def _rows(splits: Splits) -> tuple[dict[Part, int], dict[str, int]]:
-    """Where each split starts, and the row of every image by name."""
-    starts: dict[Part, int] = {}
-    rows: dict[str, int] = {}
-    for part in PARTS:
-        starts[part] = len(rows)
-        rows |= {item.name: len(rows) + at for at, item in enumerate(splits.parts[part])}
-    return starts, rows
+        return {name: digest for name, digest in digests.items() if is_image[digest] is not False}
 
 
 def _close_gaps(pixels: PixelFile, start: int, items: Sequence[Item], corrupt: Mapping[str, str]) -> list[Item]:
@@ -172,10 +111,10 @@ def _close_gaps(pixels: PixelFile, start: int, items: Sequence[Item], corrupt: M
 
 
 def _check_corrupt(corrupt: Mapping[str, str], total: int, name: str) -> None:
-    if len(corrupt) > _CORRUPT_SHARE * total:
+    if len(corrupt) > LARGEST_CORRUPT_SHARE * total:
         raise InvalidData(
-            f"at most {_CORRUPT_SHARE:.0%} of the images may be corrupt, got {len(corrupt)} or more of {total} in "
-            f"{name}: {_with_reasons(corrupt)}. Mend them or take them out"
+            f"at most {LARGEST_CORRUPT_SHARE:.0%} of the images may be corrupt, got {len(corrupt)} or more of {total} "
+            f"in {name}: {_with_reasons(corrupt)}. Mend them or take them out"
         )
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from search.data.readers.listing import PARTS, Item, Part, printable, some
+from search.data.source import PARTS, Item, Part, printable, some
 from searchspace.errors import InvalidData
 
 # Of the images that have no split yet. Where some splits are given, the missing ones are carved from train.
@@ -27,10 +27,10 @@ class Splits:
 def split(
     items: Sequence[Item], *, seed: int, content: Mapping[str, str], images: int | None = None, where: str = "the data"
 ) -> Splits:
-    """Give every image a split. Splits that the source gives are kept, missing ones carved from train.
+    """Give every image a split. Splits that the source gives are kept, missing ones are carved from train.
 
-    content: digest by name, for images that may have a twin. images: at most so many training images.
-    Raises InvalidData, beginning with `where`, if a class has too few different images.
+    `content` has the digests, by name, of images that may have a byte-identical twin. `images` is the most training
+    images. Raises InvalidData, beginning with `where`, if a class has too few different images.
     """
     groups = _groups(items, content)
     notes = _several_labels(groups)

@@ -55,7 +55,9 @@ class Recipe:
     @classmethod
     def for_data(cls, data: str | None, *, epochs: int | None = None) -> Recipe:
         """The default recipe for a source of `search.data.load`: photographs are mirrored, digits are not."""
-        recipe = cls(flip=data not in (None, "digits"))
+        from search.data import is_digits
+
+        recipe = cls(flip=not is_digits(data))
         return recipe if epochs is None else replace(recipe, epochs=epochs)
 
     def onward(self, *, epochs: int) -> Recipe:

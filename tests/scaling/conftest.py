@@ -29,12 +29,6 @@ def price(layer: Layer) -> float:
     return 0.01 + macs / 50e6 + channels * height * width / 4e6
 
 
-@pytest.fixture(autouse=True)
-def _few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded data set, a tenth of it: drawing it takes longer than these trainings."""
-    monkeypatch.setattr("search.data.digits.DEFAULT_COUNTS", {"train": 500, "validation": 600, "test": 300})
-
-
 @pytest.fixture(scope="session")
 def latencies() -> LatencyTable:
     networks = ("efficientnet_b0", "mobilenet_v3_large", "mnasnet_a1", "mobilenet_v2")

@@ -103,7 +103,7 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
-    fixed = ["--divisions", "1", "--epochs", "1", "--proxy-resolution", "20"]
+    fixed = ["--divisions", "1", "--epochs", "1", "--proxy-resolution", "20", "--data", "digits:500"]
     assert main(["fit", "--network", "best.json", *fixed, *flags, "--json"]) == 0
     data: dict[str, Any] = json.loads(capsys.readouterr().out)
     return data
@@ -144,6 +144,8 @@ def test_a_fit_stops_and_goes_on_and_its_answer_grows_a_network(
                 "1",
                 "--proxy-resolution",
                 "20",
+                "--data",
+                "digits:500",
                 "--seeds",
                 "1",
             ]
@@ -165,6 +167,8 @@ def test_a_fit_stops_and_goes_on_and_its_answer_grows_a_network(
                 "2",
                 "--proxy-resolution",
                 "20",
+                "--data",
+                "digits:500",
                 "--study",
                 found["study"],
             ]

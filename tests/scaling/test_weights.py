@@ -13,6 +13,7 @@ from scaling.report import Result
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
 from searchspace.serialize import read_spec
 
+FEW = ("--data", "digits:500")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -51,7 +52,7 @@ def test_the_grown_network_trains_on_and_says_how_good_it_is(
 ) -> None:
     monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
     weights = best.with_suffix(".safetensors")
-    found = run(capsys, best, "--phi", "1", "--inherit", str(weights), "--epochs", "1")["weights"]["trained"]
+    found = run(capsys, best, "--phi", "1", "--inherit", str(weights), "--epochs", "1", *FEW)["weights"]["trained"]
     assert found["pixels"] == 18  # 16 px, grown like the resolution
     assert (found["epochs"], found["test_images"]) == (1, 300)
     assert found["low"] < found["test"] < found["high"]
@@ -65,7 +66,7 @@ def test_without_inherit_the_grown_network_trains_from_scratch(
     best: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
-    found = run(capsys, best, "--phi", "0", "--epochs", "1", "--proxy-resolution", "16")["weights"]
+    found = run(capsys, best, "--phi", "0", "--epochs", "1", *FEW, "--proxy-resolution", "16")["weights"]
     assert found["inherited_from"] is None
     assert found["trained"]["pixels"] == 16
 
@@ -74,7 +75,17 @@ def test_a_published_network_from_scratch_tells_the_classes_of_the_data_apart(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
-    flags = ["--network", "mobilenet_v3_small", "--epochs", "1", "--proxy-resolution", "16", "--out", "grown.json"]
+    flags = [
+        "--network",
+        "mobilenet_v3_small",
+        *FEW,
+        "--epochs",
+        "1",
+        "--proxy-resolution",
+        "16",
+        "--out",
+        "grown.json",
+    ]
     found = scale(parser().parse_args(flags))
     assert isinstance(found, Result)
     assert (found.base.spec.classes, found.main.spec.classes) == (10, 10)
@@ -100,7 +111,18 @@ def test_training_on_keeps_the_splits_that_the_weights_have_seen(
     weights, out = best.with_suffix(".safetensors"), best.with_name("grown.json")
     network = build(read_spec(best), generator=torch.Generator().manual_seed(0))
     weights.write_bytes(network_bytes(network, {"trained_at_px": 16, "split_seed": 3}))
-    flags = ["--network", str(best), "--out", str(out), "--inherit", str(weights), "--epochs", "1", "--seed"]
+    flags = [
+        "--network",
+        str(best),
+        "--out",
+        str(out),
+        "--inherit",
+        str(weights),
+        "--epochs",
+        "1",
+        *FEW,
+        "--seed",
+    ]
     assert main([*flags, "0"]) == 2
     assert "the splits of --seed 3, got --seed 0" in capsys.readouterr().err
     assert not out.exists()
@@ -119,7 +141,7 @@ MISTAKES = {
     "--data digits --out grown.json": "--data belongs to training, got no --epochs",
     "--epochs 1 --out grown.json --data nowhere": "nowhere",
     "--epochs 1 --out grown.json --proxy-resolution 0": "--proxy-resolution must be at least 1 px, got 0",
-    "--network eleven.json --epochs 1 --out grown.json --onnx grown.onnx": "the data have 10",
+    "--network eleven.json --epochs 1 --data digits:50 --out grown.json --onnx grown.onnx": "the data have 10",
     "--inherit best.safetensors --out grown.json --table": "--table shows what networks cost",
     "--epochs 1 --out grown.json --table": "--table shows what networks cost",
     "--inherit best.safetensors --out best.safetensors": "--out must not replace the file that --inherit reads",

@@ -9,9 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from search.data.readers.listing import PART_NAMES, Item, Listing, Part, printable, some
+from search.data.source import Item, Listing, Part, printable, some
 from searchspace.errors import InvalidData
 
+PART_NAMES: dict[str, Part] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
 # What Pillow reads in decode.FORMATS.
 EXTENSIONS = frozenset(
     {
@@ -35,12 +45,6 @@ class File:
     at: int
 
 
-@dataclass(frozen=True)
-class _Image:
-    file: File
-    parts: tuple[str, ...]  # the path's components below the root of the layout
-
-
 def arrange(files: Sequence[File], folders: Sequence[str], *, where: str) -> Listing:
     """Label every image by its class folder. Hidden files and folders are passed over, and files that are no images.
 
@@ -50,17 +54,21 @@ def arrange(files: Sequence[File], folders: Sequence[str], *, where: str) -> Lis
     images = [file for file in visible if _extension(file.path) in EXTENSIONS]
     if not images:
         raise InvalidData(_no_images(visible, where))
-    paths = [tuple(folder.split("/")) for folder in folders if folder and not _hidden(folder)]
-    depth = _wrapper_depth([tuple(file.path.split("/")) for file in images], paths)
-    rooted = [_Image(file, tuple(file.path.split("/"))[depth:]) for file in images]
-    notes = _stray_notes(visible)
-    top = _given_parts(rooted, where)
-    if top:
-        items, more = _with_parts(rooted, top)
-    else:
-        items, more = _without_parts(rooted)
-    notes += more + _empty_notes({path[depth:] for path in paths}, {image.parts[:-1] for image in rooted}, bool(top))
-    listing = Listing(tuple(sorted(items, key=lambda item: item.name)), _classes(items), tuple(notes))
+    folder_paths = [tuple(folder.split("/")) for folder in folders if folder and not _hidden(folder)]
+    paths = [tuple(file.path.split("/")) for file in images]
+    depth = _wrapper_depth(paths, folder_paths)
+    paths = [path[depth:] for path in paths]
+    splits = _given_splits(paths, where)
+    level = 1 if splits else 0  # of the class folder below the wrapping ones
+    labelled = [(file, path) for file, path in zip(images, paths, strict=True) if len(path) > level + 1]
+    items = [Item(file.path, path[level], splits.get(path[0]), file.size_bytes, file.at) for file, path in labelled]
+    notes = [
+        *_stray_notes(visible),
+        *_loose_notes([file.path for file, path in zip(images, paths, strict=True) if len(path) <= level + 1]),
+        *_empty_notes({path[depth:] for path in folder_paths}, {path[:-1] for path in paths}, level + 1),
+    ]
+    classes = tuple(sorted({item.label for item in items}))
+    listing = Listing(tuple(sorted(items, key=lambda item: item.name)), classes, tuple(notes))
     check_classes(listing, where=where)
     return listing
 
@@ -117,10 +125,10 @@ def _wrapper_depth(images: Sequence[tuple[str, ...]], folders: Sequence[tuple[st
         depth += 1
 
 
-def _given_parts(images: Sequence[_Image], where: str) -> dict[str, Part]:
+def _given_splits(paths: Sequence[tuple[str, ...]], where: str) -> dict[str, Part]:
     """Which top folder is which split; empty if the top folders are classes."""
-    nested = {image.parts[0] for image in images if len(image.parts) > 2}
-    tops = {image.parts[0] for image in images if len(image.parts) > 1}
+    nested = {path[0] for path in paths if len(path) > 2}
+    tops = {path[0] for path in paths if len(path) > 1}
     named = {top: PART_NAMES[top.lower()] for top in sorted(tops) if top.lower() in PART_NAMES}
     if len(named) < 2 or not nested & named.keys():
         return {}
@@ -137,37 +145,15 @@ def _given_parts(images: Sequence[_Image], where: str) -> dict[str, Part]:
     return named
 
 
-def _with_parts(images: Sequence[_Image], top: dict[str, Part]) -> tuple[list[Item], list[str]]:
-    labelled = [image for image in images if len(image.parts) > 2]
-    loose = [image for image in images if len(image.parts) <= 2]
-    items = [_item(image, image.parts[1], top[image.parts[0]]) for image in labelled]
-    return items, _loose_notes(loose)
-
-
-def _without_parts(images: Sequence[_Image]) -> tuple[list[Item], list[str]]:
-    labelled = [image for image in images if len(image.parts) > 1]
-    loose = [image for image in images if len(image.parts) <= 1]
-    return [_item(image, image.parts[0], None) for image in labelled], _loose_notes(loose)
-
-
-def _item(image: _Image, label: str, part: Part | None) -> Item:
-    return Item(image.file.path, label, part, image.file.size_bytes, image.file.at)
-
-
-def _loose_notes(loose: Sequence[_Image]) -> list[str]:
+def _loose_notes(loose: Sequence[str]) -> list[str]:
     if not loose:
         return []
-    names = some(sorted(printable(image.file.path) for image in loose), limit=3)
+    names = some(sorted(map(printable, loose)), limit=3)
     return [f"{len(loose)} images outside class folders have no label and are left out: {names}"]
 
 
-def _empty_notes(folders: set[tuple[str, ...]], used: set[tuple[str, ...]], has_parts: bool) -> list[str]:
+def _empty_notes(folders: set[tuple[str, ...]], used: set[tuple[str, ...]], level: int) -> list[str]:
     """Class folders without an image: left out, and said so."""
-    level = 2 if has_parts else 1
     filled = {path[:level] for path in used}
     empty = sorted("/".join(path) for path in folders if len(path) == level and path not in filled)
     return [f"folders without images are left out: {printable(some(empty))}"] if empty else []
-
-
-def _classes(items: Sequence[Item]) -> tuple[str, ...]:
-    return tuple(sorted({item.label for item in items}))

@@ -6,18 +6,19 @@ Cells stay undecoded here, so that a corrupt image is named and counted instead 
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from search.data.readers.layout import check_classes
-from search.data.readers.listing import PART_NAMES, Item, Listing, Part, one_line, printable, some
-from search.data.readers.signatures import digest_of, file_signature
+from search.data.prepare import EncodedSource
+from search.data.readers.files import FileSource
+from search.data.readers.layout import PART_NAMES, check_classes
+from search.data.source import Content, Item, Listing, Part, digest_of, one_line, printable, some
 from searchspace.errors import InvalidData
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
@@ -27,24 +28,22 @@ _IMAGE_COLUMNS = ("image", "img", "picture", "photo", "bytes")
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
 
-@dataclass(frozen=True)
-class _Columns:
+class _Columns(NamedTuple):
     image: str
     label: str
     names: tuple[str, ...] | None  # of a ClassLabel
     notes: tuple[str, ...]
 
 
-class _TableSource:
-    """What a parquet file and a hub dataset share; `_tables` maps split names to `datasets` datasets."""
+class _TableSource(EncodedSource):
+    """What a parquet file and a hub dataset share."""
+
+    _where: str
 
     @property
-    def _where(self) -> str:
-        raise NotImplementedError
-
-    @property
+    @abstractmethod
     def _tables(self) -> Mapping[str, Any]:
-        raise NotImplementedError
+        """By the name of a split: its `datasets` dataset."""
 
     def listing(self) -> Listing:
         """Every labelled row. Raises InvalidData."""
@@ -66,7 +65,7 @@ class _TableSource:
         check_classes(listing, where=self._where)
         return listing
 
-    def read(self, items: Sequence[Item]) -> Iterator[tuple[Item, bytes | Exception]]:
+    def read(self, items: Sequence[Item]) -> Iterator[Content]:
         """The rows' image cells, in the order of the table."""
         wanted: dict[str, dict[int, Item]] = {}
         for item in items:
@@ -135,29 +134,14 @@ class _TableSource:
         return _find_columns(features, where=self._where)
 
 
-class ParquetSource(_TableSource):
+class ParquetSource(_TableSource, FileSource):
     """A .parquet file with a column of encoded images and a column of labels."""
 
+    suffixes = (".parquet",)
+
     def __init__(self, path: Path) -> None:
-        self._path = path.resolve()
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self._path.name
-
-    @property
-    def key(self) -> str:
-        """The file's full path."""
-        return os.fspath(self._path)
-
-    def signature(self) -> str:
-        """From the file's size and time of change."""
-        return file_signature(self._path)
-
-    @property
-    def _where(self) -> str:
-        return f"the file {self._path}"
+        FileSource.__init__(self, path)
+        self._where = f"the file {self.path}"
 
     @cached_property
     def _tables(self) -> Mapping[str, Any]:
@@ -165,56 +149,51 @@ class ParquetSource(_TableSource):
         from pyarrow import parquet
 
         try:
-            parquet.read_schema(self._path)  # the library would log what is wrong besides raising it
+            parquet.read_schema(self.path)  # the library would log what is wrong besides raising it
             # Streamed: else the whole file would first be copied into the library's own cache.
-            table = datasets.load_dataset("parquet", data_files=str(self._path), split="train", streaming=True)
+            table = datasets.load_dataset("parquet", data_files=str(self.path), split="train", streaming=True)
         except Exception as error:  # pyarrow and datasets raise errors of their own
             raise InvalidData(
-                f"{self._path} must be a parquet file and cannot be read ({one_line(error)}): copy or write it again"
+                f"{self.path} must be a parquet file and cannot be read ({one_line(error)}): copy or write it again"
             ) from error
         return {"row": table}
 
 
 class HubSource(_TableSource):
-    """A dataset of the Hugging Face hub: owner/name, name, or owner/name:configuration."""
+    """A dataset of the Hugging Face hub: owner/name, name, or owner/name:configuration.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    `load_dataset(path, configuration)` is that of `datasets`; `reachable()` says whether the hub takes connections.
+    """
 
-    @property
-    def name(self) -> str:
-        """The dataset's name."""
-        return self._name
-
-    @property
-    def key(self) -> str:
-        """The dataset's name, marked as the hub's."""
-        return f"hub:{self._name}"
+    def __init__(
+        self, name: str, *, load_dataset: Callable[..., Any] | None = None, reachable: Callable[[], bool] | None = None
+    ) -> None:
+        super().__init__(name, f"hub:{name}")
+        self._where = f"the hub's dataset {name}"
+        self._load_dataset = load_dataset
+        self._reachable = reachable or hub_answers
 
     def signature(self) -> str:
         """From the fingerprint and length of each split. Raises InvalidData if the hub cannot be reached."""
         return digest_of({split: [table._fingerprint, len(table)] for split, table in self._tables.items()})
 
-    @property
-    def _where(self) -> str:
-        return f"the hub's dataset {self._name}"
-
     @cached_property
     def _tables(self) -> Mapping[str, Any]:
         import datasets
 
-        path, _, configuration = self._name.partition(":")
+        load_dataset = self._load_dataset or datasets.load_dataset
+        path, _, configuration = self.name.partition(":")
         if "/" not in path and find_spec(f"datasets.packaged_modules.{path}"):
             # The library would take it for a reader, and read whatever lies in the working folder.
             raise InvalidData(f"{path!r} is a file format, not a dataset of the hub: give a path, or owner/name")
-        reachable = _hub_answers()
+        reachable = self._reachable()
         try:
             with _offline(not reachable):
-                tables = datasets.load_dataset(path, configuration or None)
+                tables = load_dataset(path, configuration or None)
         except Exception as error:  # the library raises dozens of types for a name that is wrong or out of reach
             reason = one_line(error) if reachable else "the hub cannot be reached, and no copy is on this machine"
             raise InvalidData(
-                f"there is no file or folder {self._name!r} here, and the Hugging Face hub's dataset of that name "
+                f"there is no file or folder {self.name!r} here, and the Hugging Face hub's dataset of that name "
                 f"cannot be had: {reason}. Give the path of a folder, .tar, .zip or .parquet that exists, or look at "
                 "the name (owner/name, owner/name:configuration) and the network"
             ) from error
@@ -232,7 +211,7 @@ class HubSource(_TableSource):
         return content
 
 
-def _hub_answers() -> bool:
+def hub_answers() -> bool:
     """Whether the hub takes connections; without this the library retries for 24 s."""
     from huggingface_hub import constants
 

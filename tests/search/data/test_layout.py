@@ -5,7 +5,7 @@ import random
 import pytest
 
 from search.data.readers.layout import File, arrange
-from search.data.readers.listing import Listing
+from search.data.source import Listing
 from searchspace.errors import InvalidData
 
 

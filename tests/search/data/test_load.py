@@ -6,7 +6,7 @@ import os
 import shutil
 import tarfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,8 +15,10 @@ import pytest
 from PIL import Image
 
 from search.data import Dataset, load
-from search.data.prepare import ImageTask
+from search.data.prepare import EncodedSource
 from search.data.readers.archives import TarSource
+from search.data.readers.folders import FolderSource
+from search.data.source import Content, Item, Listing, Source
 from searchspace.errors import InvalidArgument, InvalidData, PhinasError, StorageError
 
 Corpus = Callable[..., Path]
@@ -28,9 +30,11 @@ CIFAR = Path("/work/shared/data/cifar10-train.tar")
 def read(tmp_path: Path) -> Callable[..., Dataset]:
     """load() with a cache of this test's own, at 8 px."""
 
-    def run(source: Path | str | None, resolution: int = 8, seed: int = 0, images: int | None = None) -> Dataset:
-        path = None if source is None else str(source)
-        return load(path, resolution=resolution, seed=seed, images=images, cache_dir=tmp_path / "cache")
+    def run(
+        source: Path | str | Source | None, resolution: int = 8, seed: int = 0, images: int | None = None
+    ) -> Dataset:
+        source = str(source) if isinstance(source, Path) else source
+        return load(source, resolution=resolution, seed=seed, images=images, cache_dir=tmp_path / "cache")
 
     return run
 
@@ -113,11 +117,17 @@ def test_the_fingerprint_follows_content_not_place(
     assert read(tmp_path / "elsewhere").fingerprint != first.fingerprint
 
 
-def test_a_second_load_decodes_nothing(corpus: Corpus, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+class _Unread(FolderSource):
+    """A folder whose images must not be asked for."""
+
+    def listing(self) -> Listing:
+        raise AssertionError("the cache was not used")
+
+
+def test_a_second_load_decodes_nothing(corpus: Corpus, read: Read) -> None:
     root = corpus({"a": 10, "b": 10})
     first = read(root)
-    monkeypatch.setattr(ImageTask, "make", lambda *_: pytest.fail("the cache was not used"))
-    assert read(root).notes == first.notes
+    assert read(_Unread(root)).notes == first.notes
 
 
 def test_a_changed_folder_is_read_anew_with_a_note(corpus: Corpus, read: Read, encoded: Encoded) -> None:
@@ -356,6 +366,39 @@ def test_random_damage_to_an_archive_never_ends_in_a_traceback(corpus: Corpus, r
         path.write_bytes(damaged)
         with suppress(PhinasError):
             read(path)
+
+
+class _Memory(EncodedSource):
+    """A reader from outside the package: it lists and reads, no more."""
+
+    def __init__(self, images: dict[str, bytes]) -> None:
+        super().__init__("memory", "memory:1")
+        self._images = images
+
+    def signature(self) -> str:
+        return str(len(self._images))
+
+    def listing(self) -> Listing:
+        items = [Item(name, name[0], None, len(data), 0) for name, data in sorted(self._images.items())]
+        return Listing(tuple(items), tuple(sorted({item.label for item in items})))
+
+    def read(self, items: Sequence[Item]) -> Iterator[Content]:
+        return ((item, self._images[item.name]) for item in items)
+
+
+def test_a_reader_of_ones_own_lists_and_reads_and_all_else_is_done(read: Read, encoded: Encoded) -> None:
+    dataset = read(
+        _Memory({f"{label}{index}": encoded(100 * index + ord(label)) for label in "ab" for index in range(20)})
+    )
+    assert (dataset.name, dataset.classes, _lengths(dataset)) == ("memory", ("a", "b"), (28, 6, 6))
+
+
+def test_fewer_digits_are_asked_for_by_name_and_are_the_first_of_all(read: Read) -> None:
+    few, more = read("digits:50", resolution=16), read("digits:100", resolution=16)
+    assert (_lengths(few), _lengths(more)) == ((50, 60, 30), (100, 120, 60))
+    np.testing.assert_array_equal(few.open_test().pixels, more.open_test().pixels[:30])
+    with pytest.raises(InvalidData, match=r"digits:N draws N training images.*at least 20, got 'digits:3'"):
+        read("digits:3")
 
 
 @pytest.mark.skipif(not CIFAR.exists(), reason="the development data are not on this machine")

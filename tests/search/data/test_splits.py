@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.data.readers.listing import PARTS, Item, Part
+from search.data.source import PARTS, Item, Part
 from search.data.splits import SHARES, split, stratified_order
 from searchspace.errors import InvalidData
 

@@ -14,6 +14,7 @@ import pytest
 
 from search.data import load
 from search.data.readers.tables import HubSource, ParquetSource
+from search.data.source import Listing
 from searchspace.errors import InvalidData
 
 Encoded = Callable[..., bytes]
@@ -28,19 +29,21 @@ def _table(encoded: Encoded, labels: list[int], names: tuple[str, ...], first: i
     return datasets.Dataset.from_dict({"image": images, "label": labels}, features=_features(*names))
 
 
-def _hub(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[tuple[Any, ...]]:
-    """Let the hub answer with a dataset, or raise; the calls made."""
-    calls: list[tuple[Any, ...]] = []
+class _Hub:
+    """A hub that answers every name with a dataset, or raises; `calls` are those made."""
 
-    def load_dataset(*args: Any) -> Any:
-        calls.append(args)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.calls: list[tuple[Any, ...]] = []
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    monkeypatch.setattr("search.data.readers.tables._hub_answers", lambda: True)
-    return calls
+    def source(self, name: str, kind: type[HubSource] = HubSource) -> HubSource:
+        return kind(name, load_dataset=self._load_dataset, reachable=lambda: True)
+
+    def _load_dataset(self, *args: Any) -> Any:
+        self.calls.append(args)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
 
 
 def test_class_names_come_from_the_hugging_face_features(tmp_path: Path, encoded: Encoded) -> None:
@@ -122,73 +125,72 @@ def test_a_truncated_or_damaged_parquet_file_is_an_error(tmp_path: Path, encoded
             load(str(path), resolution=8, cache_dir=tmp_path / "cache")
 
 
-def test_the_hubs_own_splits_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoded: Encoded) -> None:
+def test_the_hubs_own_splits_are_kept(tmp_path: Path, encoded: Encoded) -> None:
     answer = datasets.DatasetDict(
         train=_table(encoded, [0, 1] * 20, ("a", "b")),
         test=_table(encoded, [0, 1] * 5, ("a", "b"), first=100),
         extra=_table(encoded, [0, 1] * 5, ("a", "b"), first=200),
     )
-    calls = _hub(monkeypatch, answer)
-    loaded = load("owner/name:small", resolution=8, cache_dir=tmp_path)
-    assert calls == [("owner/name", "small")]
+    hub = _Hub(answer)
+    loaded = load(hub.source("owner/name:small"), resolution=8, cache_dir=tmp_path)
+    assert hub.calls == [("owner/name", "small")]
     assert [len(loaded.train), len(loaded.validation), len(loaded.open_test())] == [34, 6, 10]
     assert any("extra" in note for note in loaded.notes)
     assert any("15 % of train each is set apart for validation" in note for note in loaded.notes)
 
 
-def test_a_lone_split_is_split_and_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoded: Encoded) -> None:
+class _Unread(HubSource):
+    """A dataset of the hub whose rows must not be asked for."""
+
+    def listing(self) -> Listing:
+        raise AssertionError("the cache was not used")
+
+
+def test_a_lone_split_is_split_and_cached(tmp_path: Path, encoded: Encoded) -> None:
     table = _table(encoded, [0, 1] * 20, ("a", "b"))
-    _hub(monkeypatch, datasets.DatasetDict(full=table))
-    first = load("name", resolution=8, cache_dir=tmp_path)
+    hub = _Hub(datasets.DatasetDict(full=table))
+    first = load(hub.source("name"), resolution=8, cache_dir=tmp_path)
     assert [len(first.train), len(first.validation), len(first.open_test())] == [28, 6, 6]
-    monkeypatch.setattr(HubSource, "listing", lambda self: pytest.fail("the cache was not used"))
-    assert load("name", resolution=8, cache_dir=tmp_path).fingerprint == first.fingerprint
+    assert load(hub.source("name", _Unread), resolution=8, cache_dir=tmp_path).fingerprint == first.fingerprint
 
 
-def test_a_changed_dataset_of_the_hub_is_read_anew(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoded: Encoded
-) -> None:
+def test_a_changed_dataset_of_the_hub_is_read_anew(tmp_path: Path, encoded: Encoded) -> None:
     prints = set()
     for first in (0, 50):
-        _hub(monkeypatch, datasets.DatasetDict(train=_table(encoded, [0, 1] * 10, ("a", "b"), first)))
-        prints.add(load("name", resolution=8, cache_dir=tmp_path).fingerprint)
+        hub = _Hub(datasets.DatasetDict(train=_table(encoded, [0, 1] * 10, ("a", "b"), first)))
+        prints.add(load(hub.source("name"), resolution=8, cache_dir=tmp_path).fingerprint)
     assert len(prints) == 2
 
 
-def test_a_test_split_without_labels_is_left_out(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoded: Encoded
-) -> None:
+def test_a_test_split_without_labels_is_left_out(tmp_path: Path, encoded: Encoded) -> None:
     hidden = _table(encoded, [-1] * 6, ("a", "b"), first=90)
-    _hub(monkeypatch, datasets.DatasetDict(train=_table(encoded, [0, 1] * 20, ("a", "b")), test=hidden))
-    loaded = load("name", resolution=8, cache_dir=tmp_path)
+    hub = _Hub(datasets.DatasetDict(train=_table(encoded, [0, 1] * 20, ("a", "b")), test=hidden))
+    loaded = load(hub.source("name"), resolution=8, cache_dir=tmp_path)
     assert [len(loaded.train), len(loaded.open_test())] == [28, 6]
     assert any("test has no labels" in note for note in loaded.notes)
 
 
-def test_images_kept_as_files_by_the_library_are_read(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoded: Encoded
-) -> None:
+def test_images_kept_as_files_by_the_library_are_read(tmp_path: Path, encoded: Encoded) -> None:
     for at in range(20):
         (tmp_path / f"{at}.png").write_bytes(encoded(at))
     cells = [{"bytes": None, "path": str(tmp_path / f"{at}.png")} for at in range(20)]
     table = datasets.Dataset.from_dict({"image": cells, "label": [0, 1] * 10}, features=_features("a", "b"))
-    _hub(monkeypatch, datasets.DatasetDict(train=table))
-    loaded = load("name", resolution=8, cache_dir=tmp_path / "cache")
+    loaded = load(_Hub(datasets.DatasetDict(train=table)).source("name"), resolution=8, cache_dir=tmp_path / "cache")
     assert len(loaded.train) + len(loaded.validation) + len(loaded.open_test()) == 20
 
 
-def test_a_name_that_the_hub_does_not_know_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    _hub(monkeypatch, FileNotFoundError("Dataset 'photos' doesn't exist on the Hub\nor cannot be accessed."))
+def test_a_name_that_the_hub_does_not_know_is_an_error(tmp_path: Path) -> None:
+    hub = _Hub(FileNotFoundError("Dataset 'photos' doesn't exist on the Hub\nor cannot be accessed."))
     with pytest.raises(InvalidData, match=r"no file or folder 'photos' here.*doesn't exist on the Hub or cannot"):
-        load("photos", resolution=8, cache_dir=tmp_path)
+        load(hub.source("photos"), resolution=8, cache_dir=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["csv", "imagefolder"])
-def test_a_reader_of_the_library_is_no_dataset(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    calls = _hub(monkeypatch, {})
+def test_a_reader_of_the_library_is_no_dataset(name: str, tmp_path: Path) -> None:
+    hub = _Hub({})
     with pytest.raises(InvalidData, match="is a file format, not a dataset"):
-        load(name, resolution=8, cache_dir=tmp_path)
-    assert calls == []
+        load(hub.source(name), resolution=8, cache_dir=tmp_path)
+    assert hub.calls == []
 
 
 def test_without_a_network_the_hub_is_given_up_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

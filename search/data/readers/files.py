@@ -1,0 +1,59 @@
+"""What sources on disk share."""
+
+import os
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from search.data.prepare import EncodedSource
+from search.data.source import Content, Item, digest_of
+
+MAX_IMAGE_BYTES = 256 * 2**20  # a larger file is no photograph: it is counted as corrupt and never read
+NOWHERE = -1  # the address of a link that leads to no file
+# What tarfile, zipfile, zlib and the disk raise on damaged input.
+DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    ArithmeticError,
+    LookupError,
+)
+
+
+class FileSource(EncodedSource):
+    """Images in one file or folder on disk. `suffixes` are those of the files that a subclass reads."""
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        super().__init__(self.path.name, os.fspath(self.path))
+
+    def signature(self) -> str:
+        """From the file's size and time of change."""
+        status = os.stat(self.path)
+        return digest_of(status.st_size, status.st_mtime_ns)
+
+
+def read_each(items: Iterable[Item], content: Callable[[Item], bytes]) -> Iterator[Content]:
+    """Each item with `content(item)`, or with the error that it raised; links to nothing and giants are not read."""
+    for item in items:
+        data: bytes | Exception
+        try:
+            if item.at == NOWHERE:
+                raise OSError("a link to nothing")
+            if item.size_bytes > MAX_IMAGE_BYTES:
+                raise OSError(f"larger than {MAX_IMAGE_BYTES >> 20} MiB")
+            data = content(item)
+        except DAMAGE as error:
+            data = error
+        yield item, data

@@ -1,0 +1,48 @@
+"""From what a person typed after --data to a source of images. A new kind of file is one reader, named in READERS."""
+
+from pathlib import Path
+
+from search.data.readers.archives import TarSource, ZipSource
+from search.data.readers.embedded import DigitsSource, is_digits
+from search.data.readers.files import FileSource
+from search.data.readers.folders import FolderSource
+from search.data.readers.tables import HUB_NAME, HubSource, ParquetSource
+from search.data.source import Source
+from searchspace.errors import InvalidData
+
+READERS: tuple[type[FileSource], ...] = (TarSource, ZipSource, ParquetSource)
+_SUFFIXES = tuple(suffix for reader in READERS for suffix in reader.suffixes)
+_NEXT = (
+    f"give a folder, {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} that exists, or a dataset's name on the Hugging "
+    "Face hub"
+)
+
+
+def open_source(text: str | None) -> Source:
+    """The source that `text` names: the embedded digits, a path that exists, or a dataset of the hub.
+
+    Raises InvalidData for a missing path, an unknown suffix, or a text that can be neither path nor name.
+    """
+    if is_digits(text):
+        return DigitsSource.of(text)
+    assert text is not None
+    path = Path(text).expanduser()
+    readers = [reader for reader in READERS if path.name.lower().endswith(reader.suffixes)]
+    if _exists(path, text):
+        if path.is_dir():
+            return FolderSource(path)
+        if path.is_file() and readers:
+            return readers[0](path)
+        raise InvalidData(f"images come from a folder, {', '.join(_SUFFIXES)} or the hub, got the file {text}: {_NEXT}")
+    if readers or not HUB_NAME.fullmatch(text):
+        raise InvalidData(f"there is no file or folder {text!r}: {_NEXT}")
+    return HubSource(text)
+
+
+def _exists(path: Path, text: str) -> bool:
+    if not text.strip():
+        raise InvalidData(f"the source of images must have a name, got {text!r}: {_NEXT}")
+    try:
+        return path.exists()
+    except (OSError, ValueError) as error:
+        raise InvalidData(f"the path {text[:200]!r} cannot be looked at ({error}): {_NEXT}") from error

@@ -69,15 +69,16 @@ class CostModel:
         changed = narrowed_layers(graph, group, channels)
         return sum(self.layer(graph.layers[index]) - self.layer(layer) for index, layer in changed.items())
 
-    def latency_upper_ms(self, graph: Graph, confidence: float = DEFAULT_CONFIDENCE) -> float:
-        """The cost, or more where kernels are estimated: compare it with `LatencyBudget.prediction_limit_ms`.
+    def cost_and_upper(self, graph: Graph, confidence: float = DEFAULT_CONFIDENCE) -> tuple[float, float]:
+        """The cost, and what to compare with `LatencyBudget.prediction_limit_ms`: more where kernels are estimated.
 
         The table's own error is in that limit. What estimated kernels may add to it, with the probability
         `confidence`, is added here.
         """
+        cost = self.cost(graph)
         if self.table is None or not (found := self.table.predict(graph, 2 * confidence - 1)).estimated:
-            return self.cost(graph)
-        return max(found.latency_ms, self.table.limit_ms(found.high_ms, confidence))
+            return cost, cost
+        return cost, max(found.latency_ms, self.table.limit_ms(found.high_ms, confidence))
 
     def text(self, value: float) -> str:
         """A cost for people: 12.34 ms, 301 M MACs, 4.2 M parameters."""

@@ -42,14 +42,9 @@ class PricedSpace:
             spec = self.space.spec(canonical)
             graph = lower(spec)
             cost = costs(graph)
+            latency_ms, upper_ms = self._cost_model.cost_and_upper(graph, self._confidence)
             self._known[key] = Candidate(
-                canonical,
-                spec,
-                spec.fingerprint(),
-                cost.params,
-                cost.macs,
-                self._cost_model.cost(graph),
-                self._cost_model.latency_upper_ms(graph, self._confidence),
+                canonical, spec, spec.fingerprint(), cost.params, cost.macs, latency_ms, upper_ms
             )
         return self._known[key]
 
@@ -61,7 +56,8 @@ class PricedSpace:
         """
         best = self.price(self.space.corner("smallest"))
         while True:
-            nearest = min(map(self.price, self.space.neighbours(best.choices)), key=lambda c: c.latency_upper_ms)
+            around = map(self.price, self.space.neighbours(best.choices))
+            nearest = min(around, key=lambda c: c.latency_upper_ms, default=best)
             if nearest.latency_upper_ms >= best.latency_upper_ms:
                 return best
             best = nearest

@@ -16,7 +16,8 @@ from search.budget import LatencyBudget
 from search.candidates import Candidate, PricedSpace
 from search.console import Progress, clock_text
 from search.reward import by_name
-from search.samplers.budget_sampler import BudgetSampler, SpaceExhausted, distributions, trial_choices
+from search.samplers.budget_sampler import BudgetSampler, distributions
+from search.samplers.moves import SpaceExhausted
 from search.settings import Settings
 from search.training.trainer import Outcome, Recipe, TrainingDiverged, train
 from searchspace.errors import PhinasError
@@ -124,7 +125,7 @@ class Search:
 
     def _run_trial(self, trial: optuna.Trial) -> bool:
         """Train one candidate and record how it ended; False if it failed."""
-        candidate = self.priced.price(trial_choices(self.priced.space, trial))
+        candidate = self.priced.price(trial.params)
         if candidate.fingerprint in self.fingerprints:
             attrs = {"status": Status.FAILED, "error": "trained already", "fingerprint": candidate.fingerprint}
             self._end(trial, optuna.trial.TrialState.FAIL, attrs)
@@ -226,7 +227,7 @@ class Search:
         self.budget.learn(candidate.latency_ms, found.latency_ms)
         sampler = self.study.sampler
         assert isinstance(sampler, BudgetSampler)
-        sampler.budget_ms = self.budget.prediction_limit_ms
+        sampler.limit_ms = self.budget.prediction_limit_ms
         self.progress.line(
             f"trial {number} measures {found.latency_ms:.2f} ms, {candidate.latency_ms:.2f} were predicted: "
             f"predictions count {self.budget.correction - 1:+.1%} from here on"
@@ -279,7 +280,7 @@ def make_sampler(
     """The sampler of the settings; starting points belong to every sampler but honest random search."""
     return BudgetSampler(
         priced,
-        budget_ms=budget.prediction_limit_ms,
+        limit_ms=budget.prediction_limit_ms,
         starts_ms=budget.first_prediction_limit_ms,
         seed=settings.seed,
         kind=settings.sampler,

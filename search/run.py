@@ -7,7 +7,8 @@ from pathlib import Path
 
 from search.latency.runtimes import names
 from search.reward import REWARDS
-from search.settings import DEFAULT_MINUTES, SAMPLERS, Settings
+from search.samplers import KINDS
+from search.settings import DEFAULT_MINUTES, Settings
 from searchspace import zoo
 from searchspace.command import CommandParser, integer, number, show
 from searchspace.errors import InvalidArgument, PhinasError
@@ -89,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
         "--sampler",
         default=Settings.sampler,
         metavar="NAME",
-        help=f"who proposes: {', '.join(SAMPLERS)} (default: %(default)s)",
+        help=f"who proposes: {', '.join(KINDS)} (default: %(default)s)",
     )
     add(
         "--confidence",

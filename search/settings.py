@@ -9,6 +9,7 @@ from typing import Any
 from search.latency.kernels import placed_blocks
 from search.latency.runtimes import check_kernels, names
 from search.reward import by_name
+from search.samplers import KINDS
 from searchspace.errors import InvalidArgument, InvalidTable, MissingLatency, StudyMismatch
 from searchspace.latency.table import LatencyTable
 from searchspace.spaces.mnasnet import mnasnet_space, space_from_toml
@@ -17,7 +18,6 @@ from searchspace.spaces.space import SearchSpace
 DEFAULT_MINUTES = 9.0
 DEFAULT_RESOLUTION = 224
 DEFAULT_CONFIDENCE = 0.95
-SAMPLERS = ("gp", "tpe", "random")
 MAX_RESOLUTION = 2048
 MAX_OVERSHOOT = 2.0
 BEFORE = {"overshoot": 1.0}  # what studies did before the setting was one
@@ -64,7 +64,7 @@ class Settings:
         for flag, value in (("--resolution", self.resolution), ("--proxy-resolution", self.proxy_resolution)):
             _check(flag, value, 32 <= value <= MAX_RESOLUTION, f"32 to {MAX_RESOLUTION} px (total stride is 32)")
         _check("--seed", self.seed, 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
-        _check("--sampler", self.sampler, self.sampler in SAMPLERS, f"one of {', '.join(SAMPLERS)}")
+        _check("--sampler", self.sampler, self.sampler in KINDS, f"one of {', '.join(KINDS)}")
         _check("--confidence", self.confidence, 0.5 <= self.confidence < 1, "a probability from 0.5 to less than 1")
         _check("--overshoot", self.overshoot, 1 <= self.overshoot <= MAX_OVERSHOOT, f"from 1 to {MAX_OVERSHOOT:g}")
         _check("--runtime", self.runtime, self.runtime in names(), f"one of {', '.join(names())}")

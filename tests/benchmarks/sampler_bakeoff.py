@@ -52,7 +52,7 @@ def propose(kind: str, sampler: Any, history: list[tuple[Candidate, float]], rng
 
     Evolution (arXiv:1802.01548) changes one to three choices of the best of 5 of the last 20 networks.
     """
-    priced, budget_ms, parameters = sampler.priced, sampler.budget_ms, sampler.priced.space.parameters()
+    priced, budget_ms, parameters = sampler.priced, sampler.limit_ms, sampler.priced.space.parameters()
     for attempt in range(20_000):
         choices = {name: rng.choice(values) for name, values in parameters.items()}
         if kind == "evolution" and len(history) >= 6:
@@ -70,8 +70,8 @@ def run_job(job: Job, csv: Path) -> dict[str, float]:
     """One search; the crowned network's noiseless accuracy after each of COUNTS trials, and seconds per proposal."""
     import optuna
 
-    from search.samplers.budget_sampler import KINDS as OPTUNA_KINDS
-    from search.samplers.budget_sampler import BudgetSampler, distributions, trial_choices
+    from search.samplers import KINDS as OPTUNA_KINDS
+    from search.samplers.budget_sampler import BudgetSampler, distributions
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     name, share, seed, method = job
@@ -82,7 +82,7 @@ def run_job(job: Job, csv: Path) -> dict[str, float]:
     own = kind not in OPTUNA_KINDS
     sampler = BudgetSampler(
         priced,
-        budget_ms=land.budget_ms(share),
+        limit_ms=land.budget_ms(share),
         seed=seed,
         kind="random" if own else kind,
         known=set(),
@@ -98,7 +98,7 @@ def run_job(job: Job, csv: Path) -> dict[str, float]:
             candidate = propose(kind, sampler, history, rng)
         else:
             trial = study.ask(fixed_distributions=distributions(space))
-            candidate = priced.price(trial_choices(space, trial))
+            candidate = priced.price(trial.params)
         seconds += time.perf_counter() - began
         value = land.accuracy(candidate) + noise.gauss(0.0, NOISE)
         if not own or count <= len(starts):

@@ -127,7 +127,7 @@ def test_a_network_of_estimated_kernels_keeps_its_budget_with_the_confidence_ask
     table = replace(TABLE, kernels=known, correction=Correction(1.0, 0.0, 0.02))
     found = table.predict(graph)
     assert found.estimated
-    upper_ms = CostModel("ms", table).latency_upper_ms(graph, confidence)
+    _, upper_ms = CostModel("ms", table).cost_and_upper(graph, confidence)
     assert upper_ms > found.latency_ms
     limit_ms = upper_ms / table.limit_ms(1.0, confidence)  # at which it is just taken
     # predicted / measured - 1 has the deviation that the interval tells

@@ -177,7 +177,7 @@ def test_networks_that_are_the_best_so_far_are_measured_and_later_ones_are_held_
     assert (measured / df.loc[firsts, "predicted_latency_ms"]).tolist() == pytest.approx([factor] * len(firsts))
     assert abs(search.budget.correction - factor) < abs(1 - factor) / len(firsts)
     assert isinstance(search.study.sampler, BudgetSampler)
-    assert search.study.sampler.budget_ms == search.budget.prediction_limit_ms
+    assert search.study.sampler.limit_ms == search.budget.prediction_limit_ms
     assert df["predicted_latency_ms"].iloc[-1] <= search.budget.prediction_limit_ms * 1.001
     # The same study opened again knows what was learnt, but for what was stated at another quiet speed.
     assert measured_before(search.study, search.priced, replace(table, reference_ms=2.0)) == []
@@ -293,7 +293,7 @@ def test_a_trial_killed_in_the_middle_is_closed_and_run_again_once(monkeypatch: 
     settings = Settings(budget_ms=BUDGET_MS, trials=3)
     search = make_search(settings, FakeTraining(), monkeypatch)
     trial = search.study.ask(fixed_distributions=loop.distributions(search.priced.space))
-    candidate = search.priced.price(loop.trial_choices(search.priced.space, trial))
+    candidate = search.priced.price(trial.params)
     search._describe(trial, candidate)  # and then kill -9
     for expected_first in (True, False):
         training = FakeTraining()

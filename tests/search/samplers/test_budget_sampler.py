@@ -15,14 +15,9 @@ from optuna.trial import TrialState, create_trial
 
 from search.budget import CostModel
 from search.candidates import PricedSpace
-from search.samplers.budget_sampler import (
-    DEFAULT_KIND,
-    KINDS,
-    BudgetSampler,
-    SpaceExhausted,
-    distributions,
-    trial_choices,
-)
+from search.samplers import KINDS
+from search.samplers.budget_sampler import BudgetSampler, distributions
+from search.samplers.moves import SpaceExhausted
 from searchspace.cost import layer_params_macs
 from searchspace.errors import InfeasibleBudget, InvalidArgument
 from searchspace.graph import Layer
@@ -89,7 +84,7 @@ def go_on(study: optuna.Study, sampler: BudgetSampler, trials: int) -> list[Choi
     asked = []
     for _ in range(trials):
         trial = study.ask(fixed_distributions=distributions(sampler.priced.space))
-        choices = trial_choices(sampler.priced.space, trial)
+        choices = sampler.priced.space.canonical(trial.params)
         asked.append(choices)
         study.tell(trial, value_of(sampler.priced, choices))
         sampler.known.add(sampler.priced.price(choices).fingerprint)
@@ -102,7 +97,7 @@ def go_on(study: optuna.Study, sampler: BudgetSampler, trials: int) -> list[Choi
 def test_every_proposal_is_within_the_budget_and_new(kind: str, share: float, seed: int, starts: int) -> None:
     sampler = BudgetSampler(
         SMALL,
-        budget_ms=FASTEST_MS * share,
+        limit_ms=FASTEST_MS * share,
         seed=seed,
         kind=kind,
         known=set(),
@@ -129,7 +124,7 @@ def test_a_study_that_goes_on_from_storage_proposes_what_an_undisturbed_one_woul
 
     def sampler(known: set[str]) -> BudgetSampler:
         starts = [space.corner("largest")]
-        return BudgetSampler(SMALL, budget_ms=3 * FASTEST_MS, seed=3, kind=kind, known=known, starting_points=starts)
+        return BudgetSampler(SMALL, limit_ms=3 * FASTEST_MS, seed=3, kind=kind, known=known, starting_points=starts)
 
     whole = sampler(set())
     undisturbed = go_on(new_study(whole), whole, 14)
@@ -151,7 +146,7 @@ def test_a_space_that_is_used_up_ends_after_each_network_came_once(kind: str) ->
     every = {priced.price(choices).fingerprint: priced.price(choices) for choices in all_choices(priced.space)}
     budget_ms = sorted(candidate.latency_ms for candidate in every.values())[5]
     fitting = {fingerprint for fingerprint, candidate in every.items() if candidate.latency_ms <= budget_ms}
-    sampler = BudgetSampler(priced, budget_ms=budget_ms, seed=0, kind=kind, known=set())
+    sampler = BudgetSampler(priced, limit_ms=budget_ms, seed=0, kind=kind, known=set())
     study = new_study(sampler)
     asked = go_on(study, sampler, len(fitting))
     assert {priced.price(choices).fingerprint for choices in asked} == fitting
@@ -161,10 +156,9 @@ def test_a_space_that_is_used_up_ends_after_each_network_came_once(kind: str) ->
     assert [trial.state for trial in study.trials].count(TrialState.RUNNING) == 0
 
 
-def test_a_space_of_one_network_ends_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_space_of_one_network_ends_after_it() -> None:
     space = tiny_space((1,)).with_choices({"stage1.kernel": (3,)})
-    monkeypatch.setattr(PricedSpace, "fastest", lambda self: self.price(self.space.corner("smallest")))
-    sampler = BudgetSampler(PricedSpace(space, ByMacs("ms")), budget_ms=1e9, seed=0, known=set())
+    sampler = BudgetSampler(PricedSpace(space, ByMacs("ms")), limit_ms=1e9, seed=0, known=set())
     study = new_study(sampler)
     assert len(go_on(study, sampler, 1)) == 1
     with pytest.raises(SpaceExhausted):
@@ -173,7 +167,7 @@ def test_a_space_of_one_network_ends_after_it(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_budget_that_nothing_meets_names_the_fastest_network(kind: str) -> None:
-    sampler = BudgetSampler(SMALL, budget_ms=FASTEST_MS * 0.99, seed=0, kind=kind, known=set())
+    sampler = BudgetSampler(SMALL, limit_ms=FASTEST_MS * 0.99, seed=0, kind=kind, known=set())
     with pytest.raises(InfeasibleBudget, match=SMALL.fastest().fingerprint):
         new_study(sampler).ask(fixed_distributions=distributions(SMALL.space))
 
@@ -184,9 +178,9 @@ def test_random_search_is_uniform_over_the_networks_that_fit() -> None:
     budget_ms = sorted(candidate.latency_ms for candidate in every)[3]
     counts: Counter[str] = Counter()
     for seed in range(600):
-        sampler = BudgetSampler(priced, budget_ms=budget_ms, seed=seed, kind="random", known=set())
+        sampler = BudgetSampler(priced, limit_ms=budget_ms, seed=seed, kind="random", known=set())
         trial = new_study(sampler).ask(fixed_distributions=distributions(priced.space))
-        counts[priced.price(trial_choices(priced.space, trial)).fingerprint] += 1
+        counts[priced.price(trial.params).fingerprint] += 1
     assert len(counts) == 4
     assert sum((count - 150) ** 2 / 150 for count in counts.values()) < 16.3  # chi-square, 3 degrees, p = 0.001
 
@@ -196,7 +190,7 @@ def test_starting_points_come_first_and_lose_as_little_as_fits_the_budget() -> N
     starts = [KNOWN[name] for name in names]
     budget_ms = PRICER.price(starts[0]).latency_ms
     assert PRICER.price(starts[1]).latency_ms > budget_ms
-    sampler = BudgetSampler(PRICER, budget_ms=budget_ms, seed=0, known=set(), starting_points=starts)
+    sampler = BudgetSampler(PRICER, limit_ms=budget_ms, seed=0, known=set(), starting_points=starts)
     first, second = go_on(new_study(sampler), sampler, 2)
     assert first == SPACE.canonical(starts[0])
     assert 0.8 * budget_ms < PRICER.price(second).latency_ms <= budget_ms
@@ -205,10 +199,10 @@ def test_starting_points_come_first_and_lose_as_little_as_fits_the_budget() -> N
 
 def test_trials_that_run_now_and_known_fingerprints_are_not_proposed_again() -> None:
     priced = PricedSpace(tiny_space(), ByMacs("ms"))
-    sampler = BudgetSampler(priced, budget_ms=1e9, seed=0, known=set())
+    sampler = BudgetSampler(priced, limit_ms=1e9, seed=0, known=set())
     study = new_study(sampler)
     running = [study.ask(fixed_distributions=distributions(priced.space)) for _ in range(3)]
-    fingerprints = {priced.price(trial_choices(priced.space, trial)).fingerprint for trial in running}
+    fingerprints = {priced.price(trial.params).fingerprint for trial in running}
     assert len(fingerprints) == 3
     sampler.known |= {priced.price(choices).fingerprint for choices in all_choices(priced.space)} - fingerprints
     with pytest.raises(SpaceExhausted):
@@ -217,10 +211,10 @@ def test_trials_that_run_now_and_known_fingerprints_are_not_proposed_again() -> 
 
 def test_the_default_learns_what_random_search_does_not() -> None:
     def best(kind: str, seed: int) -> float:
-        sampler = BudgetSampler(SMALL, budget_ms=3 * FASTEST_MS, seed=seed, kind=kind, known=set())
+        sampler = BudgetSampler(SMALL, limit_ms=3 * FASTEST_MS, seed=seed, kind=kind, known=set())
         return max(value_of(SMALL, choices) for choices in go_on(new_study(sampler), sampler, 16))
 
-    assert sum(best(DEFAULT_KIND, seed) for seed in range(3)) > sum(best("random", seed) for seed in range(3))
+    assert sum(best("gp", seed) for seed in range(3)) > sum(best("random", seed) for seed in range(3))
 
 
 def test_a_trial_stopped_early_counts_against_what_it_was() -> None:
@@ -230,7 +224,7 @@ def test_a_trial_stopped_early_counts_against_what_it_was() -> None:
     networks = [space.sample(rng) for _ in range(24)]
 
     def next_one(stopped: bool, seed: int) -> bool:
-        sampler = BudgetSampler(SMALL, budget_ms=1e9, seed=seed, known=set())
+        sampler = BudgetSampler(SMALL, limit_ms=1e9, seed=seed, known=set())
         study = new_study(sampler)
         for choices in networks:
             params = {name: choices.get(name, space.parameters()[name][0]) for name in distributions(space)}
@@ -244,7 +238,7 @@ def test_a_trial_stopped_early_counts_against_what_it_was() -> None:
                     intermediate_values={1: 0.2} if bad else {1: 0.4, 2: 0.6},
                 )
             )
-        choices = trial_choices(space, study.ask(fixed_distributions=distributions(space)))
+        choices = space.canonical(study.ask(fixed_distributions=distributions(space)).params)
         return choices["stage2.se"] is True
 
     assert [next_one(True, seed) for seed in range(4)] == [False] * 4
@@ -262,21 +256,21 @@ def test_a_proposal_after_200_trials_takes_less_than_a_second(kind: str) -> None
         value = value_of(PRICER, SPACE.canonical(choices))
         study.add_trial(create_trial(params=params, distributions=distributions(SPACE), value=value))
         PRICER.price(choices)
-    study.sampler = BudgetSampler(PRICER, budget_ms=20.0, seed=0, kind=kind, known=set())
+    study.sampler = BudgetSampler(PRICER, limit_ms=20.0, seed=0, kind=kind, known=set())
     study.ask(fixed_distributions=distributions(SPACE))
-    began = time.process_time()
+    began = time.thread_time()
     study.ask(fixed_distributions=distributions(SPACE))
-    assert time.process_time() - began < 1.0
+    assert time.thread_time() - began < 1.0
 
 
 def test_an_unknown_kind_names_the_known_ones() -> None:
     with pytest.raises(InvalidArgument, match="gp, tpe, random; got 'grid'"):
-        BudgetSampler(PRICER, budget_ms=20.0, seed=0, kind="grid", known=set())
+        BudgetSampler(PRICER, limit_ms=20.0, seed=0, kind="grid", known=set())
 
 
 def test_trial_choices_are_canonical() -> None:
-    sampler = BudgetSampler(PRICER, budget_ms=20.0, seed=0, known=set())
+    sampler = BudgetSampler(PRICER, limit_ms=20.0, seed=0, known=set())
     trial = new_study(sampler).ask(fixed_distributions=distributions(SPACE))
-    choices = trial_choices(SPACE, trial)
+    choices = SPACE.canonical(trial.params)
     assert choices == SPACE.canonical(choices)
     assert set(trial.params) == {name for name, values in SPACE.parameters().items() if len(values) > 1}

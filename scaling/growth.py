@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from scaling.coefficients import LARGEST_FACTOR, LARGEST_RESOLUTION, Coefficients, Factors
-from searchspace.blocks import HEADS, out_channels
 from searchspace.errors import InvalidArgument, InvalidSpec
 from searchspace.spec import NetworkSpec
 from searchspace.template import Template
@@ -85,7 +84,7 @@ def _expand(template: Template, factors: Factors, phi: float) -> NetworkSpec:
 
 def _narrowest(spec: NetworkSpec) -> tuple[str, int]:
     """The place and the output channels of the narrowest block."""
-    widths = [(out_channels(block, 0), place) for place, _, block in spec.walk() if not isinstance(block, HEADS)]
+    widths = [(block.channels_after(0), place) for place, _, block in spec.walk() if not block.is_head]
     channels, place = min(((c, place) for c, place in widths if c), default=(spec.in_channels, "the input"))
     return place, channels
 

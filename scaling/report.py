@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from scaling.coefficients import Coefficients, Factors
 from scaling.family import Priced, interval_text, latency_text
-from searchspace.blocks import HEADS
 from searchspace.cost import Costs
 from searchspace.describe import StageRow, ratio_text, short, stage_names, stage_rows, stage_table, table
 from searchspace.latency.table import LatencyTable
@@ -122,9 +121,7 @@ def _network_dict(priced: Priced) -> dict[str, Any]:
 
 
 def _dropout(spec: NetworkSpec) -> int:
-    head = spec.blocks[-1]
-    assert isinstance(head, HEADS)
-    return head.dropout_percent
+    return spec.head.dropout_percent
 
 
 def as_text(result: Result, *, written: Path | None = None) -> str:

@@ -2,31 +2,28 @@
 
 from searchspace.blocks import (
     Classifier,
+    ClassifierRow,
     Conv,
     ConvBN,
     ConvClassifier,
+    ConvClassifierRow,
+    ConvRow,
     Fire,
+    FireRow,
     MaxPool,
+    MaxPoolRow,
     MBConv,
+    MBConvRow,
     SeparableConv,
+    ShuffleRow,
     ShuffleUnit,
     ShuffleUnitV2,
+    ShuffleV2Row,
 )
 from searchspace.cost import Costs, LayerCost, costs, macs, params
 from searchspace.graph import Graph, Layer, lower
 from searchspace.spec import Conventions, NetworkSpec, Stage
-from searchspace.template import (
-    ClassifierRow,
-    ConvClassifierRow,
-    ConvRow,
-    FireRow,
-    MaxPoolRow,
-    MBConvRow,
-    ShuffleRow,
-    ShuffleV2Row,
-    StageTemplate,
-    Template,
-)
+from searchspace.template import StageTemplate, Template
 
 __all__ = [
     "Classifier",

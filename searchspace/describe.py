@@ -4,23 +4,12 @@ from collections.abc import Sequence
 from itertools import groupby, islice
 from typing import NamedTuple
 
-from searchspace.blocks import (
-    HEADS,
-    Block,
-    Classifier,
-    ConvBN,
-    Fire,
-    MaxPool,
-    SeparableConv,
-    ShuffleUnit,
-    ShuffleUnitV2,
-)
+from searchspace.blocks.protocol import Block, Row
 from searchspace.cost import costs
 from searchspace.graph import lower
 from searchspace.report import count_text as short
 from searchspace.report import ratio_text, table
 from searchspace.spec import NetworkSpec
-from searchspace.template import MBConvRow, Row
 from searchspace.to_template import to_template
 
 __all__ = ["StageRow", "ratio_text", "short", "stage_names", "stage_rows", "stage_table", "table"]
@@ -73,43 +62,22 @@ def stage_rows(spec: NetworkSpec) -> list[StageRow]:
 
 
 def _stage_row(stage: str, row: Row, run: list[tuple[Block, _BlockCost]]) -> StageRow:
-    block = run[0][0]
-    mobile = row if isinstance(row, MBConvRow) else None
+    kind, kernel, activation, stride = run[0][0].printed()
+    expand_ratio, se_ratio = row.ratios()
     return StageRow(
         stage=stage,
-        kind=_kind(block),
-        expand_ratio=mobile.expand_ratio if mobile else None,
-        kernel=None if isinstance(block, HEADS) else getattr(block, "kernel", 3),
-        se_ratio=mobile.se_ratio if mobile else None,
-        activation=getattr(block, "activation", None),
-        stride=None if isinstance(block, HEADS) else getattr(block, "stride", 1),
+        kind=kind,
+        expand_ratio=expand_ratio,
+        kernel=kernel,
+        se_ratio=se_ratio,
+        activation=activation,
+        stride=stride,
         channels=run[-1][1].channels,
         layers=len(run),
         out_resolution=run[-1][1].out_resolution,
         params=sum(cost.params for _, cost in run),
         macs=sum(cost.macs for _, cost in run),
     )
-
-
-def _kind(block: Block) -> str:
-    """A name of at most 10 characters; the number behind a stroke is of groups, or of hidden features."""
-    match block:
-        case Classifier():
-            return f"linear/{block.hidden_features}" if block.hidden_features else "linear"
-        case ConvBN():
-            return "conv" if block.groups == 1 else f"conv/{block.groups}"
-        case SeparableConv():
-            return "SepConv"
-        case ShuffleUnit():
-            return f"Shuffle/{block.groups}"
-        case ShuffleUnitV2():
-            return "ShuffleV2"
-        case Fire():
-            return f"Fire/{block.squeeze_channels}"
-        case MaxPool():
-            return "maxpool"
-        case _:
-            return {"ConvClassifier": "conv", "Conv": "conv"}.get(type(block).__name__, type(block).__name__)
 
 
 def stage_table(spec: NetworkSpec) -> str:

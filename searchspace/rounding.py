@@ -4,6 +4,8 @@ import math
 
 from searchspace.errors import InvalidSpec
 
+SCALINGS = ("width", "wider", "fixed")
+
 
 def round_channels(channels: float, *, divisor: int = 8) -> int:
     """The nearest multiple of `divisor` that is not more than 10 % below `channels`, at least `divisor`.
@@ -15,6 +17,17 @@ def round_channels(channels: float, *, divisor: int = 8) -> int:
         raise InvalidSpec(f"a width must be above 0 channels, got {channels}: use a larger width multiplier")
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+def scaled_width(width: int, width_mult: float, *, divisor: int = 8, scaling: str = "width") -> int:
+    """A row's width after scaling. A multiplier of 1 keeps the row's integer, as every paper does.
+
+    `scaling` is one of `SCALINGS`: "width" follows the multiplier, "wider" only those above 1 (MobileNetV2's last
+    convolution), "fixed" none (MnasNet's).
+    """
+    if scaling == "fixed" or (scaling == "wider" and width_mult < 1):
+        return width
+    return width if width_mult == 1 else round_channels(width * width_mult, divisor=divisor)
 
 
 def round_repeats(repeats: int, depth_mult: float) -> int:

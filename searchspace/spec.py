@@ -1,12 +1,18 @@
-"""NetworkSpec: one network as a frozen, hashable value of integers."""
+"""NetworkSpec: one network as a frozen, hashable value of integers, and its JSON."""
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
-from searchspace.blocks import HEADS, Block, Conv, MaxPool, check_block, identity, out_channels, out_size, stride_of
-from searchspace.errors import InvalidSpec
+from searchspace.blocks.protocol import Block, Head, block_from_dict
+from searchspace.errors import InvalidSpec, StorageError
+from searchspace.strict_json import checked, listed, text_of
+
+SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,25 +83,27 @@ class NetworkSpec:
             raise InvalidSpec(f"stage names must differ, got {names}")
         if not isinstance(self.conventions, Conventions):
             raise InvalidSpec(f"NetworkSpec.conventions must be Conventions, got {self.conventions!r}")
-        blocks = self.blocks
-        heads = [isinstance(block, HEADS) for block in blocks]
+        heads = [block.is_head for block in self.blocks]
         if sum(heads) != 1 or not heads[-1]:
             raise InvalidSpec("a network ends in its only Classifier or ConvClassifier row; add one as the last block")
         for where, in_channels, block in self.walk():
-            check_block(block, in_channels, where)
+            try:
+                block.check(in_channels)
+            except InvalidSpec as error:
+                raise InvalidSpec(f"{where}: {error}") from None
         if self.resolution < self.total_stride:
             raise InvalidSpec(
                 f"the resolution must be at least the total stride {self.total_stride}, got {self.resolution}"
             )
-        if any(isinstance(block, (Conv, MaxPool)) for block in blocks):
-            self.check_room(self.resolution)
+        self.check_room(self.resolution)
 
     def check_room(self, resolution: int) -> None:
         """Raises InvalidSpec where images of `resolution` pixels leave an unpadded kernel no room."""
         size = resolution
-        for where, _, block in self.walk():
-            before, size = size, out_size(block, size)
+        for block in self.blocks:
+            before, size = size, block.size_after(size)
             if size < 1:
+                where = next(where for where, _, each in self.walk() if each is block)
                 raise InvalidSpec(
                     f"{where}: its unpadded kernel does not fit a map of {before} px: raise the resolution, "
                     f"got {resolution}"
@@ -107,7 +115,7 @@ class NetworkSpec:
         for stage in self.stages:
             for index, block in enumerate(stage.blocks):
                 yield f"{stage.name}.{index}", channels, block
-                channels = out_channels(block, channels)
+                channels = block.channels_after(channels)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -115,17 +123,21 @@ class NetworkSpec:
         return tuple(block for stage in self.stages for block in stage.blocks)
 
     @property
+    def head(self) -> Head:
+        """The last block."""
+        head = self.stages[-1].blocks[-1]
+        assert isinstance(head, Head)
+        return head
+
+    @property
     def classes(self) -> int:
         """Number of classes of the classifier."""
-        return out_channels(self.blocks[-1], 0)
+        return self.head.classes
 
     @property
     def total_stride(self) -> int:
         """Product of all strides: input pixels per pixel of the last map."""
-        product = 1
-        for block in self.blocks:
-            product *= stride_of(block)
-        return product
+        return math.prod(block.reduction for block in self.blocks)
 
     def with_resolution(self, resolution: int) -> "NetworkSpec":
         """The same network for square inputs of `resolution` pixels (weights do not change)."""
@@ -134,9 +146,7 @@ class NetworkSpec:
     def with_classes(self, classes: int) -> "NetworkSpec":
         """The same network with another number of classes."""
         last = self.stages[-1]
-        head = last.blocks[-1]
-        assert isinstance(head, HEADS)
-        blocks = (*last.blocks[:-1], replace(head, classes=classes))
+        blocks = (*last.blocks[:-1], replace(self.head, classes=classes))
         return replace(self, stages=(*self.stages[:-1], replace(last, blocks=blocks)))
 
     def with_conventions(self, conventions: Conventions) -> "NetworkSpec":
@@ -152,20 +162,65 @@ class NetworkSpec:
 
         The network's name, its stages' names and the way its blocks are grouped do not count.
         """
-        content: list[object] = [self.in_channels, self.resolution, [identity(block) for block in self.blocks]]
+        content: list[object] = [self.in_channels, self.resolution, [block.identity() for block in self.blocks]]
         if self.conventions != DEFAULT_CONVENTIONS:
             content.append(asdict(self.conventions))
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as nested dicts of JSON types. Conventions are left out where they are the default ones."""
+        conventions = {} if self.conventions == DEFAULT_CONVENTIONS else {"conventions": asdict(self.conventions)}
+        return {
+            "schema": SCHEMA_VERSION,
+            "name": self.name,
+            "resolution": self.resolution,
+            "in_channels": self.in_channels,
+            **conventions,
+            "stages": [
+                {"name": stage.name, "blocks": [block.to_dict() for block in stage.blocks]} for stage in self.stages
+            ],
+        }
+
     def to_json(self) -> str:
         """The spec as JSON text (schema version inside)."""
-        from searchspace.serialize import spec_to_dict
-
-        return json.dumps(spec_to_dict(self), indent=1)
+        return json.dumps(self.to_dict(), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "NetworkSpec":
         """The spec that `to_json` wrote; InvalidSpec names what is unknown, missing or out of range."""
-        from searchspace.serialize import spec_from_json
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InvalidSpec(f"a network spec must be JSON: {error}") from None
+        if isinstance(data, dict) and data.get("schema") != SCHEMA_VERSION:
+            raise InvalidSpec(
+                f'a network spec must have "schema": {SCHEMA_VERSION}, got {data.get("schema")!r}: '
+                "it is no phinas spec, or a newer phinas wrote it"
+            )
+        required = dict.fromkeys(("schema", "name", "resolution", "in_channels", "stages"), True)
+        data = checked(data, required | {"conventions": False}, "the spec")
+        stages = []
+        for index, stage in enumerate(listed(data["stages"], "stages")):
+            where = f"stages[{index}]"
+            stage = checked(stage, {"name": True, "blocks": True}, where)
+            blocks = listed(stage["blocks"], f"{where}.blocks")
+            rows = (block_from_dict(block, f"{where}.blocks[{i}]") for i, block in enumerate(blocks))
+            stages.append(Stage(text_of(stage["name"], f"{where}.name"), tuple(rows)))
+        known = {field.name: False for field in fields(Conventions)}
+        conventions = Conventions(**checked(data.get("conventions", {}), known, "conventions"))
+        name = text_of(data["name"], "name")
+        return cls(name, data["resolution"], tuple(stages), data["in_channels"], conventions)
 
-        return spec_from_json(text)
+
+def read_spec(path: Path) -> NetworkSpec:
+    """The spec in a file; StorageError if it cannot be read, InvalidSpec (naming the file) if it is not one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot read the spec file {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InvalidSpec(f"{path}: a network spec must be JSON text, got binary data") from None
+    try:
+        return NetworkSpec.from_json(text)
+    except InvalidSpec as error:
+        raise InvalidSpec(f"{path}: {error}") from None

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from searchspace.blocks import HEADS, Block, Classifier
+from searchspace.blocks import Block, Classifier
 from searchspace.cost import layer_params_macs
 from searchspace.graph import Layer, Signature, lower
 from searchspace.spaces.space import KINDS, SearchSpace, StageChoices
@@ -34,7 +34,7 @@ class PlacedBlock(NamedTuple):
 def place(in_channels: int, resolution: int, block: Block) -> PlacedBlock:
     """`block` lowered behind `in_channels` channels at `resolution` pixels."""
     stages = [Stage("block", (block,))]
-    if not isinstance(block, HEADS):
+    if not block.is_head:
         stages.append(Stage("classifier", (Classifier(classes=1),)))
     graph = lower(NetworkSpec("block", resolution, tuple(stages), in_channels))
     prefix = "block.0"

@@ -13,7 +13,7 @@ from torch import nn
 
 from search.latency.kernels import PlacedBlock
 from searchspace.nn import fold_batch_norm
-from searchspace.nn.layers import initialise, make_block
+from searchspace.nn.blocks import initialise, make_block
 
 CPUINFO = Path("/proc/cpuinfo")
 

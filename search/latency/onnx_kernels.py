@@ -8,7 +8,6 @@ from torch import Tensor
 
 from search.latency.kernels import PlacedBlock
 from search.latency.machine import loose_block
-from searchspace.blocks import HEADS
 from searchspace.graph import Layer
 from searchspace.nn.onnx_model import OnnxGraph
 
@@ -83,7 +82,7 @@ def bag(blocks: Sequence[PlacedBlock]) -> tuple[bytes, dict[str, Any]]:
             weights = [model.weight(f"feed{number}.weight", weight / 4)]
             source = model.node("Conv", [source, *weights], f"feed{number}/conv", kernel_shape=[1, 1])
         out = _block(model, number, placed, source)
-        if not isinstance(placed.block, HEADS):
+        if not placed.block.is_head:
             out = model.node("GlobalAveragePool", [out], f"tail{number}/pool")
         last = placed.layers[-1]
         model.output(out, (1, last.out_shape[0]) if last.op == "linear" else (1, last.out_shape[0], 1, 1))

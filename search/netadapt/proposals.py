@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from search.budget import CostModel
 from searchspace.channels.coupling import ChannelGroup, accepted_counts, coupling, narrow
-from searchspace.channels.steps import Scores, Step, cut, lighten, remove_block, smaller_kernels, without_se
+from searchspace.channels.steps import Scores, Step, cut, remove_block, replace_blocks, smaller_kernels, without_se
 from searchspace.errors import InvalidArgument, MissingLatency
 from searchspace.graph import Graph, lower
 from searchspace.spec import NetworkSpec
@@ -75,7 +75,7 @@ def _runs(spec: NetworkSpec, move: str, cost_model: CostModel, target: float) ->
     blocks = _LIGHTER[move](spec)
     names = list(blocks)
     cost = cost_model.cost(lower(spec))
-    after = [_cost(cost_model, lighten(spec, {name: blocks[name]}).graph) for name in names]
+    after = [_cost(cost_model, replace_blocks(spec, {name: blocks[name]}).graph) for name in names]
     savings = [-float("inf") if each is None else cost - each for each in after]
     shortest = len(names)
     for first in reversed(range(len(names))):
@@ -84,7 +84,7 @@ def _runs(spec: NetworkSpec, move: str, cost_model: CostModel, target: float) ->
         if last < shortest:
             shortest, run = last, names[first : last + 1]
             where = run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}"
-            yield where, lighten(spec, {name: blocks[name] for name in run})
+            yield where, replace_blocks(spec, {name: blocks[name] for name in run})
 
 
 def most_channels(graph: Graph, group: ChannelGroup, cost_model: CostModel, saving: float) -> int | None:
@@ -153,7 +153,7 @@ def _singles(spec: NetworkSpec, move: str) -> Iterator[Step]:
         yield from (step for _, step in _removals(spec))
         return
     for where, block in _LIGHTER[move](spec).items():
-        yield lighten(spec, {where: block})
+        yield replace_blocks(spec, {where: block})
 
 
 def _fewest(spec: NetworkSpec, group: ChannelGroup, counts: range) -> NetworkSpec:

@@ -4,7 +4,7 @@ kernels."""
 import random
 
 from searchspace.channels.coupling import coupling, narrow
-from searchspace.channels.steps import lighten, smaller_kernels
+from searchspace.channels.steps import replace_blocks, smaller_kernels
 from searchspace.errors import InvalidArgument
 from searchspace.spec import NetworkSpec
 
@@ -16,7 +16,7 @@ def shrunk(spec: NetworkSpec) -> list[NetworkSpec]:
     """The network with every kernel above 3 a step smaller, and so on down to 3."""
     found = []
     while blocks := smaller_kernels(spec):
-        spec = lighten(spec, blocks).spec
+        spec = replace_blocks(spec, blocks).spec
         found.append(spec)
     return found
 

@@ -16,7 +16,7 @@ from search.training.augmentation import normalise
 from search.training.evaluate import autocast
 from search.training.recipe import Recipe
 from searchspace.files import write_atomic
-from searchspace.nn.layers import InvertedResidual, ShuffleUnitModule
+from searchspace.nn.blocks import residual_norms
 
 STATISTICS_IMAGES = 512  # training images that the averaged weights' batch-norm statistics are taken over
 
@@ -34,9 +34,8 @@ class TrainingState:
 
     def __init__(self, module: nn.Module, recipe: Recipe) -> None:
         if recipe.zero_init_residual:
-            for part in module.modules():
-                if isinstance(part, (InvertedResidual, ShuffleUnitModule)) and part.add is not None:
-                    part.branch_end.norm.get_parameter("weight").data.zero_()
+            for norm in residual_norms(module):
+                norm.weight.data.zero_()
         matrices = [p for p in module.parameters() if p.ndim > 1]
         others = [p for p in module.parameters() if p.ndim <= 1]
         groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -12,21 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from math import gcd
 from operator import itemgetter
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 
-from searchspace.blocks import (
-    Block,
-    Classifier,
-    Conv,
-    ConvBN,
-    ConvClassifier,
-    Fire,
-    MaxPool,
-    MBConv,
-    SeparableConv,
-    ShuffleUnit,
-    ShuffleUnitV2,
-)
 from searchspace.errors import InvalidArgument
 from searchspace.graph import NETWORK_INPUT, Graph, Layer, lower
 from searchspace.spec import NetworkSpec
@@ -191,42 +178,6 @@ def _stuck(spec: NetworkSpec, groups: tuple[ChannelGroup, ...]) -> set[str]:
     return stuck
 
 
-def _row(block: Block, in_channels: int) -> tuple[tuple[str, ...], dict[str, str]]:
-    """(endings of the block's depthwise layers, {field: ending of the layer whose channels it counts}).
-
-    `squeeze_channels` of an SE block counts channels inside the layer, every other field output channels.
-    """
-    match block:
-        case MBConv():
-            widths = {"expand_channels": ".expand", "squeeze_channels": ".squeeze", "out_channels": ".project"}
-            return (".depthwise",), widths
-        case SeparableConv():
-            return (".depthwise",), {"squeeze_channels": ".squeeze", "out_channels": ".project"}
-        case ConvBN():
-            # Between single channels nothing tells a dense convolution from a depthwise one.
-            if block.groups == in_channels == block.out_channels:
-                return ("",), {"out_channels": "", "groups": ""}
-            return (), {"out_channels": ""}
-        case Conv():
-            return (), {"out_channels": ""}
-        case Fire():
-            widths = {"squeeze_channels": ".squeeze", "expand1x1_channels": ".expand1x1"}
-            return (), {**widths, "expand3x3_channels": ".expand3x3"}
-        case ShuffleUnit():
-            last = ".concat" if block.stride > 1 else ".add"
-            return (".depthwise",), {"bottleneck_channels": ".reduce", "out_channels": last}
-        case ShuffleUnitV2():
-            return (".depthwise", ".shortcut_depthwise"), {"mid_channels": ".expand", "out_channels": ".shuffle"}
-        case Classifier():
-            return (), {"hidden_features": ".hidden", "classes": ".linear"}
-        case ConvClassifier():
-            return (), {"classes": ".conv"}
-        case MaxPool():
-            return (), {}
-        case _:
-            assert_never(block)
-
-
 class Roles(NamedTuple):
     """What a Graph alone does not say of its layers.
 
@@ -254,11 +205,10 @@ def _roles(spec: NetworkSpec) -> Roles:
     convs: set[str] = set()
     fields: dict[str, list[tuple[int, str]]] = {}
     for index, (where, in_channels, block) in enumerate(spec.walk()):
-        depthwise, widths = _row(block, in_channels)
+        counts, depthwise, dense = block.channels(in_channels)
         all_depthwise.update(where + ending for ending in depthwise)
-        if isinstance(block, ConvBN) and not depthwise:
-            convs.add(where)
-        for field, ending in widths.items():
+        convs.update(where + ending for ending in dense)
+        for field, ending in counts.items():
             fields.setdefault(where + ending, []).append((index, field))
     return Roles(all_depthwise, convs, fields)
 

@@ -10,26 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from searchspace.blocks import (
-    Block,
-    Conv,
-    ConvBN,
-    Fire,
-    MBConv,
-    SeparableConv,
-    ShuffleUnit,
-    ShuffleUnitV2,
-    out_channels,
-)
+from searchspace.blocks.protocol import Block
 from searchspace.channels.coupling import Cell, ChannelGroup, Place, coupling, is_order_dependent, narrow
 from searchspace.channels.maps import Maps, Side, unit_maps
 from searchspace.errors import InvalidArgument
 from searchspace.graph import Graph, Layer, lower
 from searchspace.spec import NetworkSpec
 
-SMALLEST_KERNEL = 3
-_WITH_KERNEL = (ConvBN, MBConv, SeparableConv, ShuffleUnit, ShuffleUnitV2)
-_REMOVABLE = (MBConv, SeparableConv, ConvBN, Fire, ShuffleUnit)
 CRITERIA = ("l2", "bn", "taylor")  # which channels stay: searchspace.nn.weights.prune.scores
 Scores = Sequence[float]
 
@@ -146,45 +133,36 @@ def _hosts(wide: ChannelGroup, slim: ChannelGroup, scores: Scores | None) -> lis
 
 
 def without_se(spec: NetworkSpec) -> dict[str, Block]:
-    """{block's name: the block without its SE} for every block that has one; for `lighten`."""
-    return {
-        where: replace(block, squeeze_channels=0)
-        for where, _, block in spec.walk()
-        if isinstance(block, (MBConv, SeparableConv)) and block.squeeze_channels
-    }
+    """{block's name: the block without its SE} for every block that has one; for `replace_blocks`."""
+    return _changed(spec, lambda block: block.without_se())
 
 
 def smaller_kernels(spec: NetworkSpec) -> dict[str, Block]:
-    """{block's name: the block with the next smaller odd kernel} for every kernel above 3 whose padding follows it;
-    for `lighten`."""
-    found: dict[str, Block] = {}
-    for where, _, block in spec.walk():
-        follows = isinstance(block, _WITH_KERNEL) or (isinstance(block, Conv) and block.padding == "half")
-        if isinstance(block, (*_WITH_KERNEL, Conv)) and follows and block.kernel > SMALLEST_KERNEL:
-            found[where] = replace(block, kernel=block.kernel - 2)
-    return found
+    """{block's name: the block with the next smaller odd kernel} where it has one above 3; for `replace_blocks`."""
+    return _changed(spec, lambda block: block.with_smaller_kernel())
 
 
-def lighten(spec: NetworkSpec, blocks: Mapping[str, Block]) -> Step:
-    """The network with some of the blocks of `without_se` or of `smaller_kernels` in their places."""
-    return _with(spec, blocks)
+def _changed(spec: NetworkSpec, change: Callable[[Block], Block | None]) -> dict[str, Block]:
+    found = ((where, change(block)) for where, _, block in spec.walk())
+    return {where: block for where, block in found if block is not None}
 
 
 def remove_block(spec: NetworkSpec) -> Iterator[tuple[str, Callable[[], Step]]]:
-    """(block's name, its step) for every block whose output has the shape of its input and that is not alone in its
-    stage: the network without it. Its input takes its place, as it does in a residual sum with nothing to add.
-
-    Units of ShuffleNet V2, which hand half of their channels on to other places, stay.
+    """(block's name, its step) for every removable block whose output has the shape of its input and that is not alone
+    in its stage: the network without it. Its input takes its place, as it does in a residual sum with nothing to add.
     """
     alone = {f"{stage.name}.0" for stage in spec.stages if len(stage.blocks) == 1}
     for where, channels, block in spec.walk():
-        keeps_shape = getattr(block, "stride", 1) == 1 and out_channels(block, channels) == channels
-        if keeps_shape and where not in alone and isinstance(block, _REMOVABLE):
-            yield where, partial(_with, spec, {where: None})
+        keeps_shape = block.reduction == 1 and block.channels_after(channels) == channels
+        if keeps_shape and where not in alone and block.removable:
+            yield where, partial(replace_blocks, spec, {where: None})
 
 
-def _with(spec: NetworkSpec, blocks: Mapping[str, Block | None]) -> Step:
-    """The blocks of these names replaced, or (None) taken away. Each layer that is left does what it did."""
+def replace_blocks(spec: NetworkSpec, blocks: Mapping[str, Block | None]) -> Step:
+    """The network with the blocks of these names replaced (`without_se`, `smaller_kernels`) or, for None, taken away.
+
+    Each layer that is left does what it did.
+    """
     stages, names = [], {}
     for stage in spec.stages:
         kept: list[Block] = []

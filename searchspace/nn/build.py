@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from searchspace.errors import InvalidSpec
-from searchspace.nn.layers import initialise, make_block
+from searchspace.nn.blocks import initialise, make_block
 from searchspace.spec import NetworkSpec
 
 

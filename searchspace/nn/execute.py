@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from searchspace.channels.steps import Step
 from searchspace.graph import NETWORK_INPUT, Graph, Layer, lower
+from searchspace.nn.activations import activated
 from searchspace.nn.build import Network
 from searchspace.nn.fold import fold_batch_norm
 from searchspace.nn.layers import ConvBNAct, SqueezeExcite
@@ -161,8 +162,8 @@ def _apply(layer: Layer, weights: tuple[Tensor, ...], inputs: list[Tensor]) -> T
             x = F.linear(x.flatten(1), weight, bias)
         case "se":
             reduce, first, expand, second = weights
-            scale = _activated(F.conv2d(x.mean((2, 3), keepdim=True), reduce, first), layer.activation)
-            return x * _activated(F.conv2d(scale, expand, second), layer.gate)
+            scale = activated(F.conv2d(x.mean((2, 3), keepdim=True), reduce, first), layer.activation)
+            return x * activated(F.conv2d(scale, expand, second), layer.gate)
         case "add":
             x = x + inputs[1]
         case "concat":
@@ -179,7 +180,7 @@ def _apply(layer: Layer, weights: tuple[Tensor, ...], inputs: list[Tensor]) -> T
             return x.mean((2, 3))
         case _:
             raise AssertionError(f"no function for the op {layer.op!r}")
-    return _activated(x, layer.activation)
+    return activated(x, layer.activation)
 
 
 def _padded(layer: Layer, x: Tensor) -> tuple[Tensor, int]:
@@ -190,20 +191,3 @@ def _padded(layer: Layer, x: Tensor) -> tuple[Tensor, int]:
         )
         return F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2)), 0
     return x, (layer.kernel - 1) // 2 if layer.padding in ("half", "same") else 0
-
-
-def _activated(x: Tensor, name: str) -> Tensor:
-    match name:
-        case "relu":
-            return F.relu_(x)
-        case "relu6":
-            return F.relu6(x, inplace=True)
-        case "h_swish":
-            return F.hardswish(x, inplace=True)
-        case "swish":
-            return F.silu(x, inplace=True)
-        case "sigmoid":
-            return torch.sigmoid(x)
-        case "hard_sigmoid":
-            return F.hardsigmoid(x)
-    return x

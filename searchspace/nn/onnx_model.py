@@ -12,6 +12,7 @@ from torch import Tensor
 
 from searchspace.errors import InvalidArgument
 from searchspace.graph import NETWORK_INPUT, Layer, lower
+from searchspace.nn.activations import TORCH
 from searchspace.nn.build import Network
 from searchspace.nn.fold import fold_batch_norm
 
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
 OPSET = 17
 IR_VERSION = 8  # what onnxruntime has read since 1.10
 INPUT, OUTPUT = "image", "logits"
-_ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "relu": ("Relu", {}),
-    "sigmoid": ("Sigmoid", {}),
-    "h_swish": ("HardSwish", {}),
-    "hard_sigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
-}
 
 
 def to_onnx(network: Network, *, batch: int | None = 1) -> "onnx.ModelProto":
@@ -191,14 +186,14 @@ class OnnxGraph:
     def _activation(self, kind: str, source: str, name: str) -> str:
         if kind == "identity":
             return source
-        if kind == "relu6":
-            limits = [self._scalar("zero", 0.0), self._scalar("six", 6.0)]
-            return self.node("Clip", [source, *limits], f"{name}/relu6")
-        if kind == "swish":
-            gate = self.node("Sigmoid", [source], f"{name}/sigmoid")
-            return self.node("Mul", [source, gate], f"{name}/swish")
-        op, attributes = _ACTIVATIONS[kind]
-        return self.node(op, [source], f"{name}/{kind}", **attributes)
+        nodes = TORCH[kind].onnx
+        value = source
+        for node in nodes:
+            scalars = [self._scalar(f"scalar_{scalar:g}", scalar) for scalar in node.scalars]
+            first = [source] if node.twice else []
+            part = kind if node is nodes[-1] else node.op.lower()
+            value = self.node(node.op, [*first, value, *scalars], f"{name}/{part}", **node.attributes)
+        return value
 
     def _scalar(self, name: str, value: float) -> str:
         self._weights[name] = self._onnx.helper.make_tensor(name, self._onnx.TensorProto.FLOAT, (), [value])

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from searchspace.blocks import Block, Classifier, MBConv, SeparableConv, identity
+from searchspace.blocks import Block, Classifier, MBConv, SeparableConv
 from searchspace.errors import InvalidChoice
 from searchspace.spec import NetworkSpec
 
@@ -32,7 +32,7 @@ def encode(space: "SearchSpace", spec: NetworkSpec) -> "Choices":
     found, reached = _match(space, space.stages, tuple(body[1:-1]), space.stem_width)
     if found is not None:
         choices = space.canonical(found)
-        if [identity(b) for b in space.spec(choices).blocks[:-1]] == [identity(b) for b in body]:
+        if [b.identity() for b in space.spec(choices).blocks[:-1]] == [b.identity() for b in body]:
             return choices
     where = [name for name, _, _ in spec.walk()][1 + reached]
     raise InvalidChoice(
@@ -43,7 +43,7 @@ def encode(space: "SearchSpace", spec: NetworkSpec) -> "Choices":
 
 def _shape(block: Block) -> tuple[str, dict[str, object]]:
     """A stem's or head's identity without its activation, which the stages decide."""
-    kind, given = identity(block)
+    kind, given = block.identity()
     return kind, {name: value for name, value in given.items() if name != "activation"}
 
 
@@ -93,11 +93,11 @@ def _stage_choices(space: "SearchSpace", stage: "StageChoices", run: Blocks, cha
                 continue
             choices: Choices = {f"{stage.name}.{kind}": value for kind, value in values.items()}
             blocks = space.row(stage, choices).blocks(channels, 1.0, len(run))
-            if [identity(b) for b in blocks] == [identity(b) for b in run]:
+            if [b.identity() for b in blocks] == [b.identity() for b in run]:
                 return choices
     return None
 
 
 def _words(block: Block) -> str:
-    kind, given = identity(block)
+    kind, given = block.identity()
     return f"a {kind} with " + ", ".join(f"{name} {value}" for name, value in given.items())

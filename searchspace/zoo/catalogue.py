@@ -3,7 +3,6 @@
 import difflib
 import math
 
-from searchspace.blocks import HEADS, MaxPool
 from searchspace.cost import costs
 from searchspace.describe import short
 from searchspace.errors import InvalidArgument
@@ -123,8 +122,9 @@ def get(
 
 def _check_width(table: Template, width: float, own: float) -> None:
     """Raises InvalidArgument if `width` times the name's own multiplier rounds a layer of the table to nothing."""
-    blocks = [block for block in table.expand().blocks if not isinstance(block, (MaxPool, *HEADS))]
-    narrowest = min(block.out_channels for block in blocks)
+    # Behind no channels, a block without channels of its own has none.
+    widths = [block.channels_after(0) for block in table.expand().blocks if not block.is_head]
+    narrowest = min(width for width in widths if width)
     least = 0.5 / (narrowest * own)
     if width < least:
         raise InvalidArgument(

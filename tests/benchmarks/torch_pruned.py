@@ -15,7 +15,9 @@ from torch import nn
 from searchspace.blocks import Block, Classifier, ConvBN, MBConv, SeparableConv
 from searchspace.errors import InfeasibleBudget, InvalidArgument
 from searchspace.nn import Network, load_weights
-from searchspace.nn.layers import ConvBNAct, Head, InvertedResidual
+from searchspace.nn.blocks.classifier import Head
+from searchspace.nn.blocks.mbconv import InvertedResidual
+from searchspace.nn.layers import ConvBNAct
 from searchspace.spec import NetworkSpec
 
 RATIO_STEP = 0.025

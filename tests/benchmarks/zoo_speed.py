@@ -23,7 +23,7 @@ from searchspace import zoo
 from searchspace.describe import table
 from searchspace.graph import Layer, lower
 from searchspace.nn import build
-from searchspace.nn.layers import activation
+from searchspace.nn.activations import activation
 from searchspace.spec import NetworkSpec
 
 SPEED_LIMIT = 1.0

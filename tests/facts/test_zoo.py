@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from searchspace import zoo
-from searchspace.blocks import ConvBN, MBConv, SeparableConv, out_channels
+from searchspace.blocks import ConvBN, MBConv, SeparableConv
 from searchspace.cost import costs, macs, params
 from searchspace.graph import lower
 from searchspace.spec import NetworkSpec
@@ -159,7 +159,7 @@ def test_torchvisions_mnasnet1_3_has_its_6_282_256_parameters() -> None:
 
 def widths(spec: NetworkSpec) -> tuple[list[int], int | None]:
     """Output channels of stem and stages, and of the head's convolution."""
-    ends = {stage.name: out_channels(stage.blocks[-1], 0) for stage in spec.stages}
+    ends = {stage.name: stage.blocks[-1].channels_after(0) for stage in spec.stages}
     return [channels for name, channels in ends.items() if name not in ("head", "classifier")], ends.get("head")
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searchspace.blocks import ACTIVATIONS, HEADS, Block, Classifier, ConvBN, MBConv, SeparableConv
+from searchspace.blocks import ACTIVATIONS, Block, Classifier, ConvBN, MBConv, SeparableConv
 from searchspace.cost import params
 from searchspace.describe import stage_rows, stage_table
 from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
@@ -130,7 +130,7 @@ def test_the_rows_of_the_stage_table_add_up_to_the_network(spec: NetworkSpec) ->
 
 def test_every_block_kind_can_be_lifted(one_of_each_block: dict[str, Block]) -> None:
     for block in one_of_each_block.values():
-        head = () if isinstance(block, HEADS) else (Classifier(),)
+        head = () if block.is_head else (Classifier(),)
         spec = NetworkSpec("one", 8, (Stage("only", (block, *head)),))
         assert to_template(spec).expand() == spec
 

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv
+from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv, block_from_dict
 from searchspace.errors import InvalidSpec, StorageError
-from searchspace.serialize import block_from_dict, block_to_dict, read_spec
-from searchspace.spec import NetworkSpec, Stage
+from searchspace.spec import NetworkSpec, Stage, read_spec
 
 SPEC = NetworkSpec(
     "small",
@@ -48,7 +47,7 @@ def test_json_says_every_field_and_the_schema() -> None:
 @given(...)
 def test_every_row_survives_as_a_dict(spec: NetworkSpec) -> None:
     for block in spec.blocks:
-        assert block_from_dict(block_to_dict(block), "here") == block
+        assert block_from_dict(block.to_dict(), "here") == block
 
 
 def test_a_field_with_a_default_may_be_left_out() -> None:
@@ -82,7 +81,7 @@ def _block(data: Data) -> Data:
         (lambda d: d["stages"][1].update(blocks=None), r"stages\[1\].blocks must be a JSON array, got NoneType"),
         (lambda d: d["stages"][1].update(blocks=[]), "stage 'body' has no blocks"),
         (lambda d: d["stages"][1].update(name="stem"), "stage names must differ"),
-        (lambda d: _block(d).update(block="MBConf"), r"stages\[1\].blocks\[1\].*must be one of ConvBN.*got 'MBConf'"),
+        (lambda d: _block(d).update(block="MBConf"), r"stages\[1\].blocks\[1\].*must be one of .*ConvBN.*got 'MBConf'"),
         (lambda d: _block(d).update(block=["MBConv"]), r"must be one of .* got \['MBConv'\]"),
         (lambda d: _block(d).pop("block"), r"stages\[1\].blocks\[1\]: .*got None"),
         (lambda d: _block(d).update(kernal=3), r"stages\[1\].blocks\[1\] has an unknown field 'kernal'.*'kernel'"),

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from searchspace.blocks import (
     BLOCKS,
-    HEADS,
     Block,
     Classifier,
     Conv,
@@ -134,7 +133,7 @@ def test_the_rows_above_name_every_kind_and_nearly_every_field() -> None:
 
 
 def single(row: Block) -> NetworkSpec:
-    return NetworkSpec("n", 32, (Stage("body", (row,)),), 8) if isinstance(row, HEADS) else network(row)
+    return NetworkSpec("n", 32, (Stage("body", (row,)),), 8) if row.is_head else network(row)
 
 
 @pytest.mark.parametrize(("kind", "field", "value"), CHANGES)

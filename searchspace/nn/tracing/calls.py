@@ -12,21 +12,18 @@ from torch.nn import functional as F
 
 from searchspace.errors import UnsupportedModule
 from searchspace.nn import layers as ours
+from searchspace.nn.activations import TORCH
 
 SUPPORTED = (
-    "Conv2d, BatchNorm2d, Linear, ReLU, ReLU6, Hardswish, SiLU, Sigmoid, Hardsigmoid, MaxPool2d, AvgPool2d, global "
-    "average pooling, Dropout, Flatten, sums, concatenations, slices of channels, squeeze-and-excite"
+    f"Conv2d, BatchNorm2d, Linear, {', '.join(known.module.__name__ for known in TORCH.values())}, "
+    "MaxPool2d, AvgPool2d, global average pooling, Dropout, Flatten, sums, concatenations, slices of channels, "
+    "squeeze-and-excite"
 )
 BATCH = 2  # tells the batch from an axis of one
 _WEIGHTED = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.BatchNorm1d)
 _OURS = (ours.DepthwiseConv2d, ours.PointwiseConv2d, ours.SameConv2d, ours.BatchNorm2d, ours.ChannelShuffle, ours.Slice)
 MODULES: dict[type[nn.Module], str] = {
-    nn.ReLU: "relu",
-    nn.ReLU6: "relu6",
-    nn.Hardswish: "h_swish",
-    nn.SiLU: "swish",
-    nn.Sigmoid: "sigmoid",
-    nn.Hardsigmoid: "hard_sigmoid",
+    **{known.module: name for name, known in TORCH.items()},
     nn.Identity: "same",
     nn.Dropout: "same",
     nn.Dropout2d: "same",
@@ -43,19 +40,7 @@ MODULES: dict[type[nn.Module], str] = {
     ours.Slice: "narrow",
 }
 CALLS: dict[object, str] = {
-    torch.relu: "relu",
-    F.relu: "relu",
-    "relu": "relu",
-    "relu_": "relu",
-    torch.relu_: "relu",
-    F.relu6: "relu6",
-    F.hardswish: "h_swish",
-    F.silu: "swish",
-    torch.sigmoid: "sigmoid",
-    F.sigmoid: "sigmoid",
-    "sigmoid": "sigmoid",
-    "sigmoid_": "sigmoid",
-    F.hardsigmoid: "hard_sigmoid",
+    **{call: name for name, known in TORCH.items() for call in known.calls},
     F.dropout: "same",
     F.dropout2d: "same",
     torch.flatten: "same",
@@ -99,7 +84,6 @@ CALLS: dict[object, str] = {
     torch.conv2d: "conv",
     F.linear: "linear",
 }
-ACTIVATIONS = ("relu", "relu6", "h_swish", "swish", "sigmoid", "hard_sigmoid")
 IN_PLACE = (operator.iadd, operator.imul, "add_", "mul_", "relu_", "sigmoid_", torch.relu_)
 ARGUMENTS = {
     "maxpool": ("x", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),

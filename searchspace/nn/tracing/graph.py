@@ -16,8 +16,8 @@ from searchspace.cost import costs
 from searchspace.errors import UnsupportedModule
 from searchspace.graph import NETWORK_INPUT, Graph, Layer, Shape
 from searchspace.nn import layers as ours
+from searchspace.nn.activations import TORCH
 from searchspace.nn.tracing.calls import (
-    ACTIVATIONS,
     ARGUMENTS,
     BATCH,
     CALLS,
@@ -118,10 +118,10 @@ class _Reader:
 
     def _works_in_place(self, node: fx.Node, kind: str) -> bool:
         if node.op == "call_module":
-            return kind in ACTIVATIONS and bool(getattr(self.module.get_submodule(str(node.target)), "inplace", False))
+            return kind in TORCH and bool(getattr(self.module.get_submodule(str(node.target)), "inplace", False))
         method = str(node.target) if node.op == "call_method" else ""
         inplace = bool(node.kwargs.get("inplace"))
-        return node.target in IN_PLACE or (kind in ACTIVATIONS and inplace) or method.endswith("_")
+        return node.target in IN_PLACE or (kind in TORCH and inplace) or method.endswith("_")
 
     def _check_params(self, graph: Graph) -> None:
         count = sum(parameter.numel() for parameter in self.module.parameters())
@@ -180,7 +180,7 @@ class _Reader:
         several = isinstance(result, (tuple, list)) and any(isinstance(each, Tensor) for each in result)
         if node.op == "get_attr" or not (isinstance(result, Tensor) or several):
             return  # refused where a layer would read it
-        if kind in ACTIVATIONS:
+        if kind in TORCH:
             self._activation(node, kind)
             return
         kind = kind or ("same" if self._is_idle(node) else "")

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from searchspace.channels.maps import unit_maps
 from searchspace.errors import InvalidArgument
 from searchspace.graph import Layer, lower
+from searchspace.nn.blocks import residual_norms
 from searchspace.nn.build import Network, build
-from searchspace.nn.layers import BatchNorm2d, Conv2d, ConvBNAct, InvertedResidual, ShuffleUnitModule, SqueezeExcite
+from searchspace.nn.layers import BatchNorm2d, Conv2d, ConvBNAct, SqueezeExcite
 from searchspace.spec import NetworkSpec
 
 EXACT = 1e-4  # of the largest logit
@@ -74,9 +75,8 @@ def _deepened(small: Network, deep: NetworkSpec, generator: torch.Generator) -> 
 
 def _start_as_identity(module: nn.Module) -> bool:
     """Make a fresh block hand on its input; whether that is exact, in training too."""
-    if isinstance(module, (InvertedResidual, ShuffleUnitModule)) and module.add is not None:
-        norm = module.branch_end.norm
-        assert isinstance(norm, BatchNorm2d)
+    norm = next(residual_norms(module), None)
+    if norm is not None:
         norm.weight.zero_()
         norm.bias.zero_()
         return True

@@ -12,7 +12,7 @@ from search.netadapt.variants import shrunk
 from searchspace import zoo
 from searchspace.blocks import Block, ConvBN
 from searchspace.channels.coupling import ChannelGroup, coupling
-from searchspace.channels.steps import lighten, smaller_kernels, without_se
+from searchspace.channels.steps import replace_blocks, smaller_kernels, without_se
 from searchspace.cost import layer_params_macs, macs
 from searchspace.graph import Graph, Layer, lower
 from searchspace.latency.table import Correction, LatencyTable
@@ -45,7 +45,7 @@ def test_counts_that_the_device_likes_are_taken(saving: int, channels: int) -> N
 
 def device(spec: NetworkSpec) -> LatencyTable:
     """A table of a device on which SE and large kernels take their time."""
-    light = [lighten(spec, blocks).spec for blocks in (without_se(spec), smaller_kernels(spec))]
+    light = [replace_blocks(spec, blocks).spec for blocks in (without_se(spec), smaller_kernels(spec))]
     kernels = {
         layer.signature: 0.05 + 0.05 * (layer.op == "se") + 0.02 * max(0, layer.kernel - 3) + 1e-8 * macs_of(layer)
         for each in (spec, *light)
@@ -92,7 +92,7 @@ def test_blocks_in_a_row_are_lightened_together_and_no_more_than_needed(
     target = share * cost_model.cost(lower(spec))
 
     def meets(first: int, end: int) -> bool:
-        return cost_model.cost(lighten(spec, {name: blocks[name] for name in names[first:end]}).graph) <= target
+        return cost_model.cost(replace_blocks(spec, {name: blocks[name] for name in names[first:end]}).graph) <= target
 
     expected = {
         names[first] if end == first + 1 else f"{names[first]} to {names[end - 1]}"

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from searchspace import zoo
 from searchspace.blocks import Conv, ConvBN
 from searchspace.channels.coupling import ChannelGroup, coupling, narrow
-from searchspace.channels.steps import Step, cut, lighten, narrowed_layers, remove_block, smaller_kernels, without_se
+from searchspace.channels.steps import (
+    Step,
+    cut,
+    narrowed_layers,
+    remove_block,
+    replace_blocks,
+    smaller_kernels,
+    without_se,
+)
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
 from searchspace.nn import Network, build
@@ -133,7 +141,7 @@ def test_all_steps_evaluated_together_give_the_logits_of_each_alone(name: str) -
     steps = [step for _, step in some_cuts(spec, 4)]
     for blocks in (without_se(spec), smaller_kernels(spec)):
         some = rng.sample(list(blocks), min(3, len(blocks)))
-        steps += [lighten(spec, {where: blocks[where] for where in each}) for each in (some[:1], some) if each]
+        steps += [replace_blocks(spec, {where: blocks[where] for where in each}) for each in (some[:1], some) if each]
     removals = list(remove_block(spec))
     steps += [make() for _, make in rng.sample(removals, min(1, len(removals)))]
     graph = lower(spec)
@@ -161,7 +169,7 @@ def test_a_kernel_shrinks_to_its_middle_and_a_block_leaves_its_input() -> None:
     network = lively(spec)
     blocks = smaller_kernels(spec)
     assert len(blocks) > 1
-    slim = descend(network, lighten(spec, blocks))
+    slim = descend(network, replace_blocks(spec, blocks))
     for where in blocks:
         old = network.get_submodule(f"{where}.depthwise.conv").get_parameter("weight")
         new = slim.get_submodule(f"{where}.depthwise.conv").get_parameter("weight")
@@ -193,7 +201,7 @@ def test_taking_off_a_kernels_edge_of_zeros_changes_no_output(name: str) -> None
                 edge[:, :, 1:-1, 1:-1] = 0
                 weight[edge.bool()] = 0
     with torch.inference_mode():
-        close(descend(network, lighten(spec, blocks))(images(spec)), network(images(spec)), 1e-5)
+        close(descend(network, replace_blocks(spec, blocks))(images(spec)), network(images(spec)), 1e-5)
 
 
 @pytest.mark.parametrize(("name", "removable"), [("mobilenet_v1", 8), ("squeezenet1_1", 4), ("shufflenet_v2", 0)])
@@ -222,7 +230,7 @@ def test_dropped_se_blocks_leave_their_mean_gates_behind(number: int) -> None:
             squeeze.reduce.weight.zero_()  # the gate is the same for every image now
     with torch.inference_mode():
         gates = mean_gates(network, images(spec))
-        close(descend(network, lighten(spec, blocks), gates=gates)(images(spec)), network(images(spec)), 1e-4)
+        close(descend(network, replace_blocks(spec, blocks), gates=gates)(images(spec)), network(images(spec)), 1e-4)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)

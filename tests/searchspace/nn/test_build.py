@@ -9,7 +9,7 @@ from fvcore.nn import FlopCountAnalysis
 from hypothesis import given, settings
 from torch import Tensor, nn
 
-from searchspace.blocks import HEADS, Block, Classifier, ConvBN, MBConv, SeparableConv
+from searchspace.blocks import Block, Classifier, ConvBN, MBConv, SeparableConv
 from searchspace.cost import costs
 from searchspace.errors import InvalidSpec
 from searchspace.graph import lower
@@ -122,7 +122,7 @@ def test_parameters_by_layer_are_those_of_the_module_of_that_name(spec: NetworkS
 
 def test_every_block_kind_has_a_module(one_of_each_block: dict[str, Block]) -> None:
     for row in one_of_each_block.values():
-        head = () if isinstance(row, HEADS) else (Classifier(classes=6),)
+        head = () if row.is_head else (Classifier(classes=6),)
         spec = NetworkSpec("one", 8, (Stage("only", (row, *head)),))
         assert build(spec)(image(spec, batch=2)).shape == (2, 6)
 

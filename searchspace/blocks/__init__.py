@@ -1,0 +1,55 @@
+"""One file per kind of block: its rows, scaling, layers, coupled channels, cuts and printed row (see protocol.py)."""
+
+from searchspace.blocks.activations import ACTIVATIONS, GATES
+from searchspace.blocks.classifier import Classifier, ClassifierRow, ConvClassifier, ConvClassifierRow
+from searchspace.blocks.conv import Conv, ConvBN, ConvRow
+from searchspace.blocks.fire import Fire, FireRow
+from searchspace.blocks.maxpool import MaxPool, MaxPoolRow
+from searchspace.blocks.mbconv import MBConv, MBConvRow, SeparableConv
+from searchspace.blocks.protocol import (
+    BLOCKS,
+    Block,
+    CoupledChannels,
+    Head,
+    HeadRow,
+    PrintedBlock,
+    Row,
+    block_from_dict,
+    register,
+)
+from searchspace.blocks.rules import PADDINGS
+from searchspace.blocks.shuffle import ShuffleRow, ShuffleUnit
+from searchspace.blocks.shuffle_v2 import ShuffleUnitV2, ShuffleV2Row
+
+__all__ = [
+    "ACTIVATIONS",
+    "BLOCKS",
+    "GATES",
+    "PADDINGS",
+    "Block",
+    "Classifier",
+    "ClassifierRow",
+    "Conv",
+    "ConvBN",
+    "ConvClassifier",
+    "ConvClassifierRow",
+    "ConvRow",
+    "CoupledChannels",
+    "Fire",
+    "FireRow",
+    "Head",
+    "HeadRow",
+    "MBConv",
+    "MBConvRow",
+    "MaxPool",
+    "MaxPoolRow",
+    "PrintedBlock",
+    "Row",
+    "SeparableConv",
+    "ShuffleRow",
+    "ShuffleUnit",
+    "ShuffleUnitV2",
+    "ShuffleV2Row",
+    "block_from_dict",
+    "register",
+]

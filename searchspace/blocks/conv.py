@@ -1,0 +1,175 @@
+"""Convolutions by themselves: ConvBN (stems and 1x1 heads), Conv (with bias), and their template row ConvRow."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from searchspace.blocks.protocol import Block, CoupledChannels, PrintedBlock, Row, register, smaller_kernel
+from searchspace.blocks.rules import divides, member, odd_kernel, positive
+from searchspace.errors import InvalidSpec
+from searchspace.layers import GraphBuilder
+from searchspace.rounding import SCALINGS, conv_out, expand_of, scaled_width
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvRow(Row):
+    """A ConvBN of `width` channels before scaling (stem, 1x1 head); with `bias` a Conv, which has no batch norm.
+
+    Attributes:
+        group_width: Input channels per group: 0 for an ungrouped convolution, 1 for a depthwise one. Scaling keeps it
+            as near as the new channel counts allow.
+        scaling: One of `SCALINGS`: which width multipliers it follows.
+        input_ratio: Where it is not 0, the channels are this multiple of the input's, in place of `width`.
+        padding: Belongs to `bias`.
+    """
+
+    width: int
+    kernel: int = 1
+    group_width: int = 0
+    activation: str = "relu"
+    divisor: int = 8
+    scaling: str = "width"
+    input_ratio: float = 0.0
+    bias: bool = False
+    padding: str = "half"
+    grows_deeper: bool = False
+
+    def __post_init__(self) -> None:
+        if self.scaling not in SCALINGS:
+            raise InvalidSpec(f"ConvRow.scaling must be one of {', '.join(SCALINGS)}, got {self.scaling!r}")
+
+    def blocks(self, in_channels: int, width_mult: float, repeats: int) -> list[Block]:
+        """`repeats` ConvBN (or Conv) rows; the first has the stride."""
+        channels = scaled_width(self.width, width_mult, divisor=self.divisor, scaling=self.scaling)
+        if self.input_ratio:
+            channels = expand_of(in_channels, self.input_ratio)
+        rows = [self._block(in_channels, channels, self.stride)]
+        return rows + [self._block(channels, channels, 1) for _ in range(repeats - 1)]
+
+    def _block(self, in_channels: int, channels: int, stride: int) -> Block:
+        if self.bias:
+            return Conv(
+                out_channels=channels,
+                kernel=self.kernel,
+                stride=stride,
+                padding=self.padding,
+                activation=self.activation,
+            )
+        groups = (
+            math.gcd(in_channels, channels, max(1, round(in_channels / self.group_width))) if self.group_width else 1
+        )
+        return ConvBN(
+            out_channels=channels, kernel=self.kernel, stride=stride, groups=groups, activation=self.activation
+        )
+
+    @classmethod
+    def from_blocks(cls, in_channels: int, run: "Sequence[ConvBN | Conv]") -> "ConvRow":
+        """A lone convolution is a stem or a head: depth scaling leaves those alone."""
+        block = run[0]
+        row = cls(
+            width=block.out_channels,
+            kernel=block.kernel,
+            stride=block.stride,
+            activation=block.activation,
+            repeats=len(run),
+            grows_deeper=len(run) > 1,
+        )
+        if isinstance(block, Conv):
+            return replace(row, bias=True, padding=block.padding)
+        return replace(row, group_width=in_channels // block.groups) if block.groups > 1 else row
+
+    def divisible_by(self, divisor: int) -> "ConvRow":
+        """Rounds to multiples of both divisors."""
+        return replace(self, divisor=math.lcm(self.divisor, divisor))
+
+
+@register(row=ConvRow)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvBN(Block):
+    """Convolution, batch norm, activation: the stem and the 1x1 head of every network here."""
+
+    removable: ClassVar[bool] = True
+
+    out_channels: int
+    kernel: int = 1
+    stride: int = 1
+    groups: int = 1
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        odd_kernel(self)
+        positive(self, "out_channels", "groups")
+        member(self, "activation")
+
+    def channels_after(self, in_channels: int) -> int:
+        """`out_channels`."""
+        return self.out_channels
+
+    def check(self, in_channels: int) -> None:
+        """The groups divide both sides."""
+        divides(self.groups, in_channels, self.out_channels)
+
+    def lower(self, graph: GraphBuilder, name: str) -> None:
+        """One convolution, called `name`."""
+        graph.conv(name, self.out_channels, self.kernel, self.stride, self.groups, self.activation)
+
+    def channels(self, in_channels: int) -> CoupledChannels:
+        """Depthwise where groups, input and output agree; between single channels nothing tells it from a dense one."""
+        if self.groups == in_channels == self.out_channels:
+            return CoupledChannels({"out_channels": "", "groups": ""}, depthwise=("",))
+        return CoupledChannels({"out_channels": ""}, dense=("",))
+
+    def with_smaller_kernel(self) -> Block | None:
+        """The kernel 2 smaller, down to 3."""
+        return smaller_kernel(self)
+
+    def printed(self) -> PrintedBlock:
+        """The number behind the stroke is of groups."""
+        kind = "conv" if self.groups == 1 else f"conv/{self.groups}"
+        return PrintedBlock(kind, self.kernel, self.activation, self.stride)
+
+
+@register(row=ConvRow)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conv(Block):
+    """Convolution with bias and activation, without batch norm: SqueezeNet's stem (arXiv:1602.07360, Table 1).
+
+    `padding`: "half" pads (kernel - 1) / 2 on every side, "valid" not at all.
+    """
+
+    out_channels: int
+    kernel: int = 1
+    stride: int = 1
+    padding: str = "half"
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        odd_kernel(self)
+        positive(self, "out_channels")
+        member(self, "padding", ("half", "valid"))
+        member(self, "activation")
+
+    def channels_after(self, in_channels: int) -> int:
+        """`out_channels`."""
+        return self.out_channels
+
+    def size_after(self, size: int) -> int:
+        """By the padding's rule."""
+        return conv_out(size, self.stride, kernel=self.kernel, padding=self.padding)
+
+    def lower(self, graph: GraphBuilder, name: str) -> None:
+        """One convolution, called `name`."""
+        graph.plain_conv(name, self.out_channels, self.activation, self.kernel, self.stride, self.padding)
+
+    def channels(self, in_channels: int) -> CoupledChannels:
+        """`out_channels` counts what the convolution puts out."""
+        return CoupledChannels({"out_channels": ""})
+
+    def with_smaller_kernel(self) -> Block | None:
+        """The kernel 2 smaller, down to 3, where the padding follows it."""
+        return smaller_kernel(self) if self.padding == "half" else None
+
+    def printed(self) -> PrintedBlock:
+        """Named as other convolutions are."""
+        return PrintedBlock("conv", self.kernel, self.activation, self.stride)

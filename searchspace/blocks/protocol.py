@@ -1,0 +1,255 @@
+"""What every kind of block answers, and the one registry of kinds.
+
+A kind is two frozen dataclasses in one file: a `Block`, the row of a NetworkSpec (integers), and a `Row`, the row of a
+Template (ratios and repeats). `register` makes a kind known; nothing else lists kinds. The torch side is registered
+for the same class in `searchspace.nn.blocks`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
+from operator import attrgetter
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+
+from searchspace.blocks.rules import positive
+from searchspace.errors import InvalidSpec
+from searchspace.layers import GraphBuilder
+from searchspace.strict_json import checked
+
+SMALLEST_KERNEL = 3
+Value = int | float | bool | str
+
+
+class CoupledChannels(NamedTuple):
+    """What a block says of its channels beyond its layers. Layers are given by the ending of their names.
+
+    Attributes:
+        counts: {field of the row: the layer whose output channels it counts}. A field that counts the inside of an SE
+            layer names that layer.
+        depthwise: Convolutions that hand channels on one to one.
+        dense: Convolutions that are not depthwise, but would be with as many channels in and out as groups.
+    """
+
+    counts: Mapping[str, str] = {}
+    depthwise: tuple[str, ...] = ()
+    dense: tuple[str, ...] = ()
+
+
+class PrintedBlock(NamedTuple):
+    """A block's cells in the printed table: its name of at most 10 characters; None where a cell means nothing."""
+
+    kind: str
+    kernel: int | None
+    activation: str | None
+    stride: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Block(ABC):
+    """A row of a NetworkSpec: absolute integers, checked where the row is made.
+
+    Its input channels are the output channels of the row before, so a row cannot disagree with its neighbour.
+    A subclass is a frozen dataclass with slots; in its methods `super()` does not work.
+    """
+
+    is_head: ClassVar[bool] = False
+    """Whether the block gives the logits and ends a network."""
+    removable: ClassVar[bool] = False
+    """Whether a network works without the block where its output has the shape of its input."""
+    unused: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """{field: the fields that mean nothing while it is 0}."""
+
+    @property
+    def reduction(self) -> int:
+        """Input pixels per pixel of the output: the stride, 1 where there is none."""
+        return int(getattr(self, "stride", 1))
+
+    @abstractmethod
+    def channels_after(self, in_channels: int) -> int:
+        """Channels (of a head: classes) that the block hands on behind `in_channels` channels."""
+
+    def size_after(self, size: int) -> int:
+        """Height or width behind a map of `size` px; below 1 where an unpadded kernel does not fit."""
+        return -(-size // self.reduction)
+
+    def check(self, in_channels: int) -> None:
+        """Raises InvalidSpec if the block cannot follow `in_channels` channels. By default it can."""
+        return
+
+    @abstractmethod
+    def lower(self, graph: GraphBuilder, name: str) -> None:
+        """Append the block's layers. Each is called as its module: `name`, or `name` and ".expand" for a submodule."""
+
+    @abstractmethod
+    def channels(self, in_channels: int) -> CoupledChannels:
+        """Which layers' channels the row's fields count, and which layers are depthwise."""
+
+    def without_se(self) -> "Block | None":
+        """The block without its SE block; None where it has none."""
+        return None
+
+    def with_smaller_kernel(self) -> "Block | None":
+        """The block with the next smaller odd kernel; None where there is none."""
+        return None
+
+    def printed(self) -> PrintedBlock:
+        """The block's cells in the printed table."""
+        kernel, activation = (getattr(self, field, None) for field in ("kernel", "activation"))
+        return PrintedBlock(type(self).__name__, kernel, activation, self.reduction)
+
+    def identity(self) -> tuple[str, dict[str, Value]]:
+        """The kind and the fields that are not at their defaults: two rows share it exactly when they are one layer.
+
+        `unused` fields are left out. A field that a later version adds with a default changes no identity; changing a
+        default would.
+        """
+        names, values, defaults = _identity_fields(type(self))
+        given = {
+            name: value for name, value, default in zip(names, values(self), defaults, strict=True) if value != default
+        }
+        for size, idle in self.unused.items():
+            if size not in given:
+                for field in idle:
+                    given.pop(field, None)
+        return type(self).__name__, given
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as a flat dict of JSON types, its kind under "block"."""
+        return {"block": type(self).__name__} | {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@cache
+def _identity_fields(kind: type[Block]) -> tuple[tuple[str, ...], Callable[[Block], tuple[Any, ...]], tuple[Any, ...]]:
+    names = tuple(field.name for field in fields(kind))
+    several = len(names) > 1  # attrgetter of one name gives no tuple
+    values = attrgetter(*names) if several else lambda block: tuple(getattr(block, name) for name in names)
+    return names, values, tuple(field.default for field in fields(kind))
+
+
+def smaller_kernel(block: Block) -> Block | None:
+    """The block with its `kernel` 2 smaller, None at 3 and below. For `Block.with_smaller_kernel`."""
+    smaller: dict[str, Any] = {"kernel": getattr(block, "kernel", 0) - 2}
+    return replace(block, **smaller) if smaller["kernel"] >= SMALLEST_KERNEL else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head(Block):
+    """A block that gives the logits, the last one of a network. `dropout_percent` is before its last layer."""
+
+    is_head: ClassVar[bool] = True
+
+    classes: int = 1000
+    dropout_percent: int = 0
+
+    def __post_init__(self) -> None:
+        positive(self, "classes")
+        percent = self.dropout_percent
+        if type(percent) is not int or not 0 <= percent < 100:
+            raise InvalidSpec(f"{type(self).__name__}.dropout_percent must be 0 to 99, got {percent!r}")
+
+    def channels_after(self, in_channels: int) -> int:
+        """The classes."""
+        return self.classes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row(ABC):
+    """A row of a Template: one kind's block before scaling, `repeats` times; only the first has the stride.
+
+    Depth scaling changes `repeats` where `grows_deeper`.
+    """
+
+    is_head: ClassVar[bool] = False
+    """Whether its block is a head."""
+    choices: ClassVar[tuple[str, ...]] = ()
+    """What a SearchSpace may choose of the row beside its width and repeats."""
+
+    repeats: int = 1
+    stride: int = 1
+    grows_deeper: bool = True
+
+    @abstractmethod
+    def blocks(self, in_channels: int, width_mult: float, repeats: int) -> list[Block]:
+        """`repeats` blocks behind `in_channels` channels, their widths multiplied and rounded by the paper's rule."""
+
+    @classmethod
+    @abstractmethod
+    def from_blocks(cls, in_channels: int, run: Sequence[Any]) -> "Row":
+        """The row for blocks that are alike after the first one, which is of this kind.
+
+        Whether the row explains the run (`blocks` gives it back) is for the caller to see. It explains a run of one.
+        """
+
+    def input_divisor(self, output_divisor: int) -> int:
+        """What the row's input channels must be divisible by, where its output channels must be by `output_divisor`."""
+        return 1
+
+    def divisible_by(self, divisor: int) -> "Row":
+        """The row with output channels that stay divisible by `divisor` however it is scaled, if that is its to say."""
+        return self
+
+    def ratios(self) -> tuple[float | None, float | None]:
+        """(expansion, SE) channels per input channel, for the printed table; None where they mean nothing."""
+        return None, None
+
+    @classmethod
+    def from_choices(cls, chosen: Mapping[str, Any], *, width: int, stride: int, repeats: int, se_ratio: float) -> Self:
+        """The row that a search space's choices mean: `chosen` has a value for each of `choices`.
+
+        `se_ratio` is the space's own, for kinds with an SE block.
+        """
+        raise NotImplementedError(f"{cls.__name__} has no choices: a search space cannot have it")
+
+    @classmethod
+    def choices_of(cls, block: Block) -> dict[str, Value]:
+        """Those choices that can be read off a block of this kind; `encode` tries all values of the others."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadRow(Row):
+    """The last row of a Template."""
+
+    is_head: ClassVar[bool] = True
+
+    classes: int = 1000
+    dropout_percent: int = 0
+    grows_deeper: bool = False
+
+
+BLOCKS: dict[str, type[Block]] = {}
+"""Every registered kind by its name, which is its "block" in a spec's JSON."""
+ROWS: dict[type[Block], type[Row]] = {}
+"""The template row of every kind."""
+Kind = TypeVar("Kind", bound=type[Block])
+
+
+def register(*, row: type[Row]) -> Callable[[Kind], Kind]:
+    """A class decorator that makes a kind of block known, with its template row.
+
+    Raises InvalidSpec where another kind has that name.
+    """
+
+    def add(kind: Kind) -> Kind:
+        if BLOCKS.setdefault(kind.__name__, kind) is not kind:
+            raise InvalidSpec(f"a block kind must have a name of its own, {kind.__name__!r} is taken")
+        ROWS[kind] = row
+        return kind
+
+    return add
+
+
+def block_from_dict(data: object, where: str) -> Block:
+    """The row that `Block.to_dict` wrote. Raises InvalidSpec that names `where` and what is wrong."""
+    kind = data.get("block") if isinstance(data, dict) else None
+    if not isinstance(kind, str) or kind not in BLOCKS:
+        raise InvalidSpec(f'{where}: "block" must be one of {", ".join(BLOCKS)}; got {kind!r}')
+    make = BLOCKS[kind]
+    known = {f.name: f.default is MISSING for f in fields(make)}
+    row = dict(checked(data, {"block": True} | known, where))
+    del row["block"]
+    try:
+        return make(**row)
+    except InvalidSpec as error:
+        raise InvalidSpec(f"{where}: {error}") from None

@@ -1,0 +1,161 @@
+"""Layers of a Graph, and the builder that a block appends its own to.
+
+A layer is a kernel as an inference runtime runs it: convolution with its batch norm and activation, a whole SE
+block, a residual sum, global pooling, a linear layer.
+"""
+
+from collections.abc import Callable
+from operator import itemgetter
+from typing import NamedTuple
+
+from searchspace.rounding import conv_out
+
+Shape = tuple[int, int, int]
+Signature = tuple[object, ...]
+OPS = ("conv", "se", "add", "concat", "slice", "shuffle", "maxpool", "avgpool", "pool", "linear", "norm")
+NETWORK_INPUT = -1
+
+
+# op, in_shape, out_shape and all from kernel to padding. In one call: pricing a network is little else.
+_signature: Callable[[tuple[object, ...]], Signature] = itemgetter(1, 3, 4, *range(6, 13))
+
+
+class Layer(NamedTuple):
+    """One kernel. Shapes are (channels, height, width) without the batch.
+
+    Attributes:
+        inputs: Indices of earlier layers; NETWORK_INPUT is the image. `in_shape` is the shape of the first of them.
+        weights: Names the parameters. Layers with equal keys share them: they count once in parameters, each time in
+            MACs.
+        kernel, stride: In pixels.
+        groups: Of a convolution or a shuffle.
+        activation: Behind the layer; of "se", the inner one, and `gate` is its outer one.
+        squeeze_channels: Channels inside an "se" layer.
+        padding: One of `searchspace.blocks.PADDINGS`, or "same" where it can differ from "half": with a stride.
+        norm: A "conv" has a batch norm and no bias (true), or a bias and no batch norm. "linear" has a bias.
+        start: First channel of a "slice".
+        vectors: In a traced module, learnable values for each output channel beside the weights (of "se", for each
+            squeezed one too), where `norm` does not say it.
+
+    In a traced module, a "linear" layer behind a map has a column for each pixel, and "norm" is a batch norm, an
+    activation or both that no layer before can take in.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[int, ...]
+    in_shape: Shape
+    out_shape: Shape
+    weights: str = ""
+    kernel: int = 1
+    stride: int = 1
+    groups: int = 1
+    activation: str = "identity"
+    squeeze_channels: int = 0
+    gate: str = ""
+    padding: str = "half"
+    norm: bool = True
+    start: int = 0
+    vectors: int | None = None
+
+    @property
+    def signature(self) -> Signature:
+        """What decides the time of the kernel: everything but its place in the network.
+
+        A folded batch norm is a bias, and a slice takes no longer elsewhere: `norm` and `start` do not count.
+        """
+        return _signature(self)
+
+
+class GraphBuilder:
+    """Appends layers behind the current output; `index` is that output's layer and `shape` its shape.
+
+    `name` is the layer's name and the key of its weights. `padding` is the network's convention ("half" or "same").
+    """
+
+    __slots__ = ("index", "layers", "padding", "shape")
+
+    def __init__(self, shape: Shape, padding: str = "half") -> None:
+        self.layers: list[Layer] = []
+        self.shape = shape
+        self.index = NETWORK_INPUT
+        self.padding = padding
+
+    def conv(self, name: str, channels: int, kernel: int, stride: int, groups: int, activation: str) -> None:
+        """A convolution with batch norm and activation."""
+        shape = self.shape
+        _, height, width = shape
+        padding = "half"
+        if stride > 1:
+            height, width = conv_out(height, stride), conv_out(width, stride)
+            if kernel > 1:
+                padding = self.padding
+        out = (channels, height, width)
+        self._append(
+            Layer(name, "conv", (self.index,), shape, out, name, kernel, stride, groups, activation, 0, "", padding)
+        )
+
+    def plain_conv(
+        self, name: str, channels: int, activation: str, kernel: int = 1, stride: int = 1, padding: str = "half"
+    ) -> None:
+        """A convolution with bias and activation, without batch norm."""
+        out = (channels, *self._windows(kernel, stride, padding))
+        if padding == "half" and stride > 1 and kernel > 1:
+            padding = self.padding
+        layer = Layer(name, "conv", (self.index,), self.shape, out, name, kernel, stride, 1, activation)
+        self._append(layer._replace(padding=padding, norm=False))
+
+    def spatial_pool(self, name: str, op: str, kernel: int, stride: int, padding: str) -> None:
+        """A "maxpool" or an "avgpool"."""
+        out = (self.shape[0], *self._windows(kernel, stride, padding))
+        self._append(Layer(name, op, (self.index,), self.shape, out, kernel=kernel, stride=stride, padding=padding))
+
+    def _windows(self, kernel: int, stride: int, padding: str) -> tuple[int, int]:
+        _, height, width = self.shape
+        return (
+            conv_out(height, stride, kernel=kernel, padding=padding),
+            conv_out(width, stride, kernel=kernel, padding=padding),
+        )
+
+    def se(self, name: str, squeeze_channels: int, activation: str, gate: str) -> None:
+        """A whole squeeze-and-excite block."""
+        shape = self.shape
+        layer = Layer(name, "se", (self.index,), shape, shape, name, activation=activation)
+        self._append(layer._replace(squeeze_channels=squeeze_channels, gate=gate))
+
+    def add(self, name: str, other: int, activation: str = "identity") -> None:
+        """The sum with the output of layer `other`."""
+        self._append(Layer(name, "add", (self.index, other), self.shape, self.shape, activation=activation))
+
+    def concat(self, name: str, first: int, activation: str = "identity") -> None:
+        """The channels of layer `first`, then the current ones."""
+        before = self.layers[first].out_shape
+        channels, height, width = self.shape
+        out = (before[0] + channels, height, width)
+        self._append(Layer(name, "concat", (first, self.index), before, out, activation=activation))
+
+    def slice(self, name: str, start: int, channels: int) -> None:
+        """`channels` channels from `start` on."""
+        out = (channels, *self.shape[1:])
+        self._append(Layer(name, "slice", (self.index,), self.shape, out, start=start))
+
+    def shuffle(self, name: str, groups: int) -> None:
+        """A channel shuffle over `groups` groups."""
+        self._append(Layer(name, "shuffle", (self.index,), self.shape, self.shape, groups=groups))
+
+    def pool(self, name: str) -> None:
+        """Global average pooling."""
+        self._append(Layer(name, "pool", (self.index,), self.shape, (self.shape[0], 1, 1)))
+
+    def linear(self, name: str, features: int, activation: str = "identity") -> None:
+        """A linear layer with bias and activation."""
+        self._append(Layer(name, "linear", (self.index,), self.shape, (features, 1, 1), name, activation=activation))
+
+    def go_back(self, index: int, shape: Shape) -> None:
+        """Go on from an earlier output: a second branch."""
+        self.index, self.shape = index, shape
+
+    def _append(self, layer: Layer) -> None:
+        self.layers.append(layer)
+        self.index = len(self.layers) - 1
+        self.shape = layer.out_shape

@@ -34,7 +34,7 @@ from searchspace.latency.table import LatencyTable, describe, read_table
 from searchspace.spaces.mnasnet import KNOWN
 from searchspace.spaces.space import Choices, SearchSpace
 from studies.frame import TRIALS_CSV, read_summary, write_trials_csv
-from studies.storage import DATABASE, LOCK, SUMMARY, open_storage, set_aside
+from studies.storage import DATABASE, LOCK, SUMMARY, open_study, set_aside
 from studies.storage import folder as study_folder
 
 
@@ -134,14 +134,7 @@ def _images(settings: Settings, progress: Progress) -> images.Dataset:
 
 
 def _open(settings: Settings, name: str) -> tuple[optuna.Study, Clock]:
-    storage = open_storage(name, create=True)
-    study = optuna.create_study(
-        storage=storage,
-        study_name=name,
-        direction="maximize",
-        load_if_exists=True,
-        sampler=optuna.samplers.RandomSampler(),
-    )
+    study = open_study(name)
     stored = stored_settings(study)
     if stored is not None:
         check_same(name, stored, settings.identity())

@@ -15,7 +15,7 @@ from searchspace.errors import StudyMismatch
 from searchspace.files import remove_left_over, storage_error
 from searchspace.latency.table import LatencyTable
 from studies.schema import SETTINGS
-from studies.storage import ITERATIONS, LOCK, folder, open_storage, set_aside
+from studies.storage import ITERATIONS, LOCK, folder, open_study, set_aside
 
 
 @contextmanager
@@ -61,13 +61,7 @@ def opened_study(name: str, about: dict[str, Any], *, fresh: bool = False) -> It
     with sole_runner(folder(name)):
         if fresh:
             set_aside(name)
-        study = optuna.create_study(
-            storage=open_storage(name, create=True),
-            study_name=name,
-            direction="maximize",
-            load_if_exists=True,
-            sampler=optuna.samplers.RandomSampler(),
-        )
+        study = open_study(name)
         plain = json.loads(json.dumps(about))
         stored = stored_settings(study)
         if stored is None:

@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,8 +17,10 @@ from searchspace.files import read_json, write_atomic
 from searchspace.serialize import read_spec
 from searchspace.spec import NetworkSpec
 from studies import storage
-from studies.database import StoredStudy, damaged, read_study
 from studies.schema import FIRST_COLUMNS, LAST_COLUMNS, MEASURED, SETTINGS, Status, TrialRecord, Value
+
+if TYPE_CHECKING:
+    from studies.database import StoredStudy
 
 TRIALS_CSV = "trials.csv"
 
@@ -49,26 +52,25 @@ def load(name: str) -> pd.DataFrame:
     All columns can hold missing values. `attrs` holds "name", "folder", "settings" and what else the study stores.
     Raises InvalidArgument (no such study; names the nearest), StudyMismatch (damaged), StorageError (unreadable).
     """
-    folder = storage.existing(name)
-    path = folder / storage.DATABASE
-    stored = read_study(path)
+    path, stored = _read(name)
     try:
         frame = _frame(stored)
     except (ValueError, TypeError, AttributeError) as error:
+        from studies.database import damaged
+
         raise damaged(path, f"a trial cannot be read: {error}") from error
     frame.attrs = {SETTINGS: {}}
     frame.attrs |= {key: value for key, value in stored.attrs.items() if key != MEASURED}
-    frame.attrs |= {"name": name, "folder": str(folder)}
+    frame.attrs |= {"name": name, "folder": str(path.parent)}
     return frame
 
 
 def history(name: str) -> pd.DataFrame:
     """Validation accuracy of every trial after each epoch: columns trial, epoch (from 1), accuracy (fraction)."""
-    stored = read_study(storage.existing(name) / storage.DATABASE)
     rows = [
         (trial.number, epoch, accuracy)
-        for trial in stored.trials
-        for epoch, accuracy in enumerate(trial.attrs.get("history", ()), start=1)
+        for trial in _read(name)[1].trials
+        for epoch, accuracy in enumerate(TrialRecord.from_trial(trial).history, start=1)
     ]
     frame = pd.DataFrame(rows, columns=["trial", "epoch", "accuracy"])
     return frame.astype({"trial": "Int64", "epoch": "Int64", "accuracy": "Float64"})
@@ -195,33 +197,39 @@ def _nothing_yet(name: str, df: pd.DataFrame) -> str:
     )
 
 
+def _read(name: str) -> tuple[Path, StoredStudy]:
+    """A study's file and what is stored in it; Optuna is imported here, once a study is there to be read."""
+    path = storage.existing(name) / storage.DATABASE
+    from studies.database import read_study
+
+    return path, read_study(path)
+
+
 def _frame(stored: StoredStudy) -> pd.DataFrame:
     measured = stored.attrs.get(MEASURED, {})
-    records = [TrialRecord.from_attrs(trial.attrs, trial.params, state=trial.state) for trial in stored.trials]
-    columns: dict[str, Any] = {}
-    for column in (*FIRST_COLUMNS, *LAST_COLUMNS):
-        if column.name == "trial":
-            values: list[Any] = [trial.number for trial in stored.trials]
-        elif column.name == "started_at":
-            values = [trial.started_at for trial in stored.trials]
-        else:
-            values = [getattr(record, column.name) for record in records]
-        if column.name == MEASURED:
-            values = [measured.get(str(t.number), value) for t, value in zip(stored.trials, values, strict=True)]
-        columns[column.name] = _array(values, column.dtype)
-    choices = {}
-    for name in sorted({name for record in records for name in record.choices}, key=_natural):
-        drawn = [record.choices.get(name) for record in records]
-        choices[f"choice.{name}" if name in columns else name] = _choice_array(drawn)
-    last = {column.name: columns.pop(column.name) for column in LAST_COLUMNS}
-    return pd.DataFrame({**columns, **choices, **last})
+    records = [TrialRecord.from_trial(trial) for trial in stored.trials]
+    rows = [
+        {name: getattr(record, name) for name in TrialRecord.__slots__}
+        | {"trial": trial.number, "started_at": trial.datetime_start and trial.datetime_start.astimezone(UTC)}
+        | {MEASURED: measured.get(str(trial.number), record.measured_latency_ms)}
+        for trial, record in zip(stored.trials, records, strict=True)
+    ]
+    first, last = (
+        {name: _array([row[name] for row in rows], dtype) for name, dtype in columns}
+        for columns in (FIRST_COLUMNS, LAST_COLUMNS)
+    )
+    choices = {
+        f"choice.{name}" if name in {*first, *last} else name: _choice_array([one.choices.get(name) for one in records])
+        for name in sorted({name for one in records for name in one.choices}, key=_natural)
+    }
+    return pd.DataFrame({**first, **choices, **last})
 
 
 def _array(values: Sequence[Any], dtype: Any) -> Any:
     if dtype == "category":
         return pd.Categorical([str(value) for value in values], categories=[str(status) for status in Status])
     if dtype.startswith("datetime"):
-        return pd.to_datetime(pd.Series(values, dtype="string"), utc=True, format="ISO8601").astype(dtype).array
+        return pd.Series(values, dtype=dtype).array
     return pd.array(values, dtype=dtype)
 
 

@@ -88,22 +88,16 @@ class TrialRecord:
         return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
-    def from_attrs(cls, attrs: Mapping[str, Any], params: Mapping[str, Value], *, state: str) -> TrialRecord:
-        """The record in user attributes, Optuna parameters and the name of Optuna's state.
+    def from_trial(cls, trial: FrozenTrial) -> TrialRecord:
+        """The record of a trial that Optuna gives.
 
-        `params` count as the choices where no attribute "choices" says which of them mean something.
+        Its parameters count as the choices where no attribute "choices" says which of them mean something.
         """
         known = {one.name for one in fields(cls)}
-        values = {name: value for name, value in attrs.items() if name in known}
-        values["status"] = _status(attrs.get("status"), state)
-        values["choices"] = attrs.get("choices", params)
-        values["history"] = tuple(attrs.get("history", ()))
+        values = {"choices": trial.params} | {key: value for key, value in trial.user_attrs.items() if key in known}
+        values["status"] = _status(values.get("status"), trial.state.name)
+        values["history"] = tuple(values.get("history", ()))
         return cls(**values)
-
-    @classmethod
-    def from_frozen(cls, trial: FrozenTrial) -> TrialRecord:
-        """The record of a trial that Optuna gives."""
-        return cls.from_attrs(trial.user_attrs, trial.params, state=trial.state.name)
 
 
 def _status(stored: str | None, state: str) -> Status:

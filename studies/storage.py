@@ -12,7 +12,7 @@ from searchspace.errors import InvalidArgument
 from searchspace.files import storage_error
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
+    import optuna
 
 DATABASE = "study.db"
 BEST = "best.json"
@@ -67,8 +67,8 @@ def existing(name: str) -> Path:
     raise InvalidArgument(f"there is no study {name!r} in {root().resolve()}: {hint}There are: {shown}")
 
 
-def open_storage(name: str, *, create: bool) -> BaseStorage:
-    """The study's storage, to be written; with `create` folder and file are made if missing.
+def open_study(name: str, *, create: bool = True) -> optuna.Study:
+    """The study, to be written; with `create` folder and file are made if missing.
 
     Raises InvalidArgument (no such study), StorageError (read-only or full disk), StudyMismatch (damaged file, which
     is left as it is). Later writes raise the same errors.
@@ -80,9 +80,9 @@ def open_storage(name: str, *, create: bool) -> BaseStorage:
         except OSError as error:
             raise storage_error("make", path.parent, error) from error
         _check_not_lost(path)
-    from studies.rdb import StudyStorage
+    from studies import database
 
-    return StudyStorage(path.resolve(), name=name)
+    return database.open_study(path.resolve(), name=name)
 
 
 def _check_not_lost(path: Path) -> None:

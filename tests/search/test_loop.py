@@ -30,7 +30,7 @@ from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
 from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
 from searchspace.spec import NetworkSpec
 from studies.schema import Status
-from studies.storage import open_storage
+from studies.storage import open_study
 
 BUDGET_MS = 20.0
 RECIPE = Recipe(epochs=4)
@@ -117,9 +117,7 @@ def make_search(
 ) -> Search:
     monkeypatch.setattr(loop, "train", training)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(
-        storage=open_storage("s", create=True), study_name="s", direction="maximize", load_if_exists=True
-    )
+    study = open_study("s")
     priced = PricedSpace(mnasnet_space(classes=2), ByMacs("ms"))
     known, _ = recover(study)
     study.pruner = make_pruner(RECIPE)

@@ -1,11 +1,13 @@
 """The one place that names what a trial stores."""
 
 import dataclasses
+from typing import Any
 
 import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution
 
 from studies.schema import FIRST_COLUMNS, LAST_COLUMNS, Status, TrialRecord
 
@@ -34,18 +36,28 @@ RECORDS = st.builds(
 )
 
 
+def ended(state: str, attrs: dict[str, Any], params: dict[str, Any] | None = None) -> optuna.trial.FrozenTrial:
+    """A trial of Optuna in that state."""
+    params = params or {}
+    return optuna.trial.create_trial(
+        state=optuna.trial.TrialState[state],
+        value=0.5 if state == "COMPLETE" else None,
+        params=params,
+        distributions={name: CategoricalDistribution([value]) for name, value in params.items()},
+        user_attrs=attrs,
+    )
+
+
 @given(RECORDS)
 def test_a_record_survives_its_attributes_and_optunas_trial(record: TrialRecord) -> None:
-    attrs = record.to_attrs()
-    assert TrialRecord.from_attrs(attrs, {}, state="COMPLETE") == record
-    trial = optuna.trial.create_trial(value=0.5, user_attrs=attrs)
-    assert TrialRecord.from_frozen(trial) == record
+    assert TrialRecord.from_trial(ended("COMPLETE", record.to_attrs())) == record
 
 
 def test_drawn_parameters_are_the_choices_where_none_are_stored() -> None:
-    assert TrialRecord.from_attrs({}, {"stage1.kernel": 3}, state="RUNNING").choices == {"stage1.kernel": 3}
+    drawn = {"stage1.kernel": 3}
+    assert TrialRecord.from_trial(ended("RUNNING", {}, drawn)).choices == drawn
     attrs = {"choices": {"stage1.layers": 0}}
-    assert TrialRecord.from_attrs(attrs, {"stage1.kernel": 3}, state="RUNNING").choices == {"stage1.layers": 0}
+    assert TrialRecord.from_trial(ended("RUNNING", attrs, drawn)).choices == {"stage1.layers": 0}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +77,7 @@ def test_optunas_state_says_whether_a_trial_is_over_and_the_status_how(
     stored: str | None, state: str, expected: Status
 ) -> None:
     attrs = {} if stored is None else {"status": stored}
-    assert TrialRecord.from_attrs(attrs, {}, state=state).status is expected
+    assert TrialRecord.from_trial(ended(state, attrs)).status is expected
 
 
 def test_every_field_of_a_record_but_choices_and_history_is_a_column() -> None:

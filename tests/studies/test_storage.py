@@ -2,44 +2,42 @@
 
 import fcntl
 import gc
+import multiprocessing
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
 import sqlalchemy
 
+import studies
 from searchspace.errors import InvalidArgument, StorageError, StudyMismatch
 from studies import database, storage
 from studies.schema import Status, TrialRecord
 
 MakeStudy = Callable[..., optuna.Study]
-REPOSITORY = Path(__file__).parents[2]
 TRAINED = TrialRecord(
     status=Status.TRAINED, choices={"stage1.kernel": 3}, predicted_latency_ms=10.0, accuracy=0.5, reward=0.5
 )
-WRITER = """
-import optuna, sys
-from studies.storage import open_storage
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-study = optuna.create_study(storage=open_storage("s", create=True), study_name="s", direction="maximize")
-print("ready", flush=True)
-while True:
-    trial = study.ask()
-    kernel = trial.suggest_categorical("stage1.kernel", [3, 5, 7])
-    trial.set_user_attr("spec", "x" * 5000)
-    trial.set_user_attr("accuracy", 0.5)
-    trial.set_user_attr("status", "trained")
-    study.tell(trial, 0.5)
-    print(trial.number, flush=True)
-"""
+
+
+def write_trials(count: int, finished: Path) -> None:
+    """Write trials into the study "s"; the numbers of those that are stored stand in `finished`, one a line."""
+    study = storage.open_study("s")
+    for _ in range(count):
+        trial = study.ask()
+        trial.suggest_categorical("stage1.kernel", [3, 5, 7])
+        trial.set_user_attr("spec", "x" * 5000)
+        trial.set_user_attr("accuracy", 0.5)
+        trial.set_user_attr("status", "trained")
+        study.tell(trial, 0.5)
+        with finished.open("a") as file:
+            file.write(f"{trial.number}\n")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "-x", ".x", "x.", "a b", "ä", "x" * 101, "a\n"])
@@ -70,39 +68,38 @@ def test_an_unknown_study_is_an_error_that_names_the_nearest(make_study: MakeStu
     (studies_root / "no-study").mkdir()
     assert storage.names() == ["digits-20ms", "other", "photos"]
     with pytest.raises(InvalidArgument, match=r"did you mean digits-20ms\? There are: digits-20ms, other, photos"):
-        storage.open_storage("digits-25ms", create=False)
+        storage.open_study("digits-25ms", create=False)
     assert not (studies_root / "digits-25ms").exists()
 
 
-def test_the_fast_storage_stores_what_optunas_own_does_and_we_read_the_same(tmp_path: Path, studies_root: Path) -> None:
-    def fill(own: optuna.storages.BaseStorage) -> list[tuple[Any, ...]]:
-        study = optuna.create_study(storage=own, study_name="s", sampler=optuna.samplers.RandomSampler(seed=0))
-        for number in range(3):
-            trial = study.ask()
-            trial.suggest_categorical("kernel", [3, 5, "x", None, True])
-            trial.suggest_int("layers", 1, 4)
-            trial.suggest_int("layers", 1, 4)
-            trial.suggest_float("width", 0.5, 2.0, log=True)
-            for value in ("a", {"b": [1, None, 0.1]}, float("inf")):
-                trial.set_user_attr("attr", value)
-                trial.set_user_attr(f"attr {number}", value)
-            study.tell(trial, float(number))
-        return [(t.number, t.state, t.params, t.distributions, t.user_attrs, t.value) for t in study.get_trials()]
-
-    plain = fill(optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/plain.db"))
-    assert fill(storage.open_storage("s", create=True)) == plain
-    read = database.read_study(studies_root / "s" / "study.db").trials
-    assert [(t.number, t.params, t.attrs) for t in read] == [(row[0], row[2], row[4]) for row in plain]
+def test_what_is_read_is_what_optuna_stored(make_study: MakeStudy, studies_root: Path) -> None:
+    study = make_study("s")
+    for number in range(2):
+        trial = study.ask()
+        trial.suggest_categorical("kernel", [3, 5, "x", None, True])
+        trial.suggest_int("layers", 1, 4)
+        trial.suggest_float("width", 0.5, 2.0, log=True)
+        for value in ("a", {"b": [1, None, 0.1]}, float("inf")):
+            trial.set_user_attr("attr", value)
+        study.tell(trial, float(number))
+    attrs, trials = database.read_study(studies_root / "s" / "study.db")
+    assert (attrs, trials) == (study.user_attrs, study.get_trials())
 
 
-def test_a_finished_trial_and_another_kind_of_choice_are_refused_as_optuna_does(make_study: MakeStudy) -> None:
-    study = make_study("s", TRAINED)
-    backend = study._storage
-    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
-        backend.set_trial_user_attr(study.get_trials()[0]._trial_id, "late", 1)
-    study.ask().suggest_categorical("stage1.kernel", [3, 5])
-    with pytest.raises(ValueError, match="CategoricalDistribution"):
-        study.ask().suggest_categorical("stage1.kernel", [9, 11])
+def test_a_study_of_the_version_before_is_read_and_goes_on(studies_root: Path) -> None:
+    (studies_root / "moved").mkdir(parents=True)
+    with sqlite3.connect(studies_root / "moved" / "study.db") as connection:
+        connection.executescript((Path(__file__).parent / "study_before.sql").read_text())
+    connection.close()
+    df = studies.load("moved")
+    assert list(df["status"]) == ["trained", "stopped_early", "failed", "running"]
+    assert (df["measured_latency_ms"][0], df["predicted_latency_ms"][0], df["params"][0]) == (12.75, 12.5, 1000)
+    assert list(studies.history("moved")["accuracy"]) == [0.25, 0.5, 0.25, 0.5]
+    assert studies.best("moved").trial == 0
+    study = storage.open_study("moved")
+    assert (study.study_name, study.user_attrs["settings"]["budget_ms"]) == ("moved", 20.0)
+    study.tell(study.ask(study.trials[0].distributions), 0.75)
+    assert list(studies.load("moved")["trial"]) == [0, 1, 2, 3, 4]
 
 
 def test_a_study_nobody_writes_is_one_plain_file(make_study: MakeStudy, studies_root: Path) -> None:
@@ -115,8 +112,8 @@ def test_a_study_nobody_writes_is_one_plain_file(make_study: MakeStudy, studies_
 def test_a_renamed_folder_goes_on_under_its_new_name(make_study: MakeStudy, studies_root: Path) -> None:
     make_study("old", TRAINED)
     (studies_root / "old").rename(studies_root / "new")
-    again = storage.open_storage("new", create=False)
-    assert len(optuna.load_study(storage=again, study_name="new").get_trials()) == 1
+    again = storage.open_study("new", create=False)
+    assert (again.study_name, len(again.trials)) == ("new", 1)
 
 
 def test_setting_aside_keeps_the_study_and_the_callers_lock(make_study: MakeStudy, studies_root: Path) -> None:
@@ -183,14 +180,14 @@ def test_a_damaged_study_is_named_and_left_as_it_is(
         database.read_study(path)
     if damage is not damage_value:
         with pytest.raises(StudyMismatch, match=r"study\.db .*damaged .*--fresh"):
-            storage.open_storage("s", create=True)
+            storage.open_study("s")
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("missing", ["everything", "the last tables"])
 def test_a_study_cut_off_while_it_was_made_is_empty_and_can_go_on(studies_root: Path, missing: str) -> None:
     path = studies_root / "s" / "study.db"
-    storage.open_storage("s", create=True)
+    storage.open_study("s")
     gc.collect()
     if missing == "everything":
         path.write_bytes(b"")
@@ -198,40 +195,50 @@ def test_a_study_cut_off_while_it_was_made_is_empty_and_can_go_on(studies_root: 
         with sqlite3.connect(path) as connection:
             for table in ("trials", "trial_params", "alembic_version"):
                 connection.execute(f"DROP TABLE {table}")
-    assert database.read_study(path).trials == ()
-    study = optuna.create_study(storage=storage.open_storage("s", create=True), study_name="s")
+    assert database.read_study(path).trials == []
+    study = storage.open_study("s")
     study.tell(study.ask(), 1.0)
     assert len(database.read_study(path).trials) == 1
 
 
 def test_a_full_disk_is_a_storage_error_and_loses_nothing(make_study: MakeStudy, studies_root: Path) -> None:
     make_study("s", TRAINED)
-    backend = storage.open_storage("s", create=False)
-    assert isinstance(backend, optuna.storages.RDBStorage)
-    study = optuna.load_study(storage=backend, study_name="s")
+    study = storage.open_study("s")
     trial = study.ask()
-    shrink = "PRAGMA max_page_count = 1"  # no page may be added
-    sqlalchemy.event.listen(backend.engine, "begin", lambda connection: connection.exec_driver_sql(shrink))
-    for write in (study.set_user_attr, trial.set_user_attr):
-        with pytest.raises(StorageError, match=r"study\.db .*full.*free some space"):
-            write("large", "x" * 100_000)
+
+    def shrink(connection: sqlalchemy.Connection) -> None:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")  # no page may be added
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "begin", shrink)
+    try:
+        for write in (study.set_user_attr, trial.set_user_attr):
+            with pytest.raises(StorageError, match=r"study\.db .*full.*free some space"):
+                write("large", "x" * 100_000)
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "begin", shrink)
     stored = database.read_study(studies_root / "s" / "study.db").trials
-    assert stored[0].attrs["accuracy"] == 0.5
+    assert stored[0].user_attrs["accuracy"] == 0.5
 
 
-def test_a_disk_that_refuses_is_a_storage_error(studies_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_in_the_way_is_a_storage_error(studies_root: Path) -> None:
     studies_root.parent.mkdir(exist_ok=True)
     studies_root.write_text("a file where the folder should be")
     with pytest.raises(StorageError, match="part of that path is a file"):
-        storage.open_storage("s", create=True)
+        storage.open_study("s")
     studies_root.unlink()
 
-    def refuse(*args: object, **options: object) -> None:
-        raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(StorageError, match="choose another folder"):
-        storage.open_storage("s", create=True)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_folder_that_may_not_be_written_is_a_storage_error(studies_root: Path) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        Path(temporary).chmod(0o555)
+
+        def make() -> None:
+            os.environ["PHINAS_STUDIES"] = temporary
+            with pytest.raises(StorageError, match="choose another folder"):
+                storage.open_study("s")
+
+        assert as_stranger(make) == 0
 
 
 def as_stranger(action: Callable[[], None]) -> int:
@@ -278,33 +285,44 @@ def test_a_study_is_read_in_a_folder_that_cannot_be_written(make_study: MakeStud
             for folder in folders:
                 assert not os.access(folder, os.W_OK)
                 stored = database.read_study(folder / "study.db")
-                assert [trial.attrs["accuracy"] for trial in stored.trials] == [0.5], folder
+                assert [trial.user_attrs["accuracy"] for trial in stored.trials] == [0.5], folder
 
         assert as_stranger(read) == 0
         for folder in folders:
             folder.chmod(0o755)
 
 
-def test_kill_9_leaves_every_finished_trial_and_reading_never_waits(studies_root: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", WRITER], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_kill_9_among_four_writers_leaves_every_finished_trial_and_reading_never_waits(
+    studies_root: Path, tmp_path: Path
+) -> None:
+    storage.open_study("s")
+    gc.collect()
+    context = multiprocessing.get_context("fork")
+    files = [tmp_path / str(number) for number in range(4)]
+    jobs = list(zip((100_000, 8, 8, 8), files, strict=True))
+    writers = [context.Process(target=write_trials, args=job) for job in jobs]
+    for writer in writers:
+        writer.start()
     path = studies_root / "s" / "study.db"
-    counts = []
-    while not counts or counts[-1] < 12:
+    counts = [0]
+    while counts[-1] < 12:
         trials = database.read_study(path).trials
         counts.append(len(trials))
-        assert all(trial.attrs["accuracy"] == 0.5 for trial in trials if trial.state == "COMPLETE")
+        assert all(trial.user_attrs["accuracy"] == 0.5 for trial in trials if trial.state.is_finished())
     assert counts == sorted(counts)
-    process.send_signal(signal.SIGKILL)
-    told = process.stdout.read().split()
-    process.wait()
-    finished = [trial.number for trial in database.read_study(path).trials if trial.state == "COMPLETE"]
-    assert finished == list(range(len(finished)))
-    assert len(finished) >= len(told) >= 10
-    again = optuna.load_study(storage=storage.open_storage("s", create=False), study_name="s")
+    writers[0].kill()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [-signal.SIGKILL, 0, 0, 0]
+    trials = database.read_study(path).trials
+    assert [trial.number for trial in trials] == list(range(len(trials)))
+    finished = {trial.number for trial in trials if trial.state.is_finished()}
+    assert finished >= {int(line) for file in files for line in file.read_text().splitlines()}
+    assert len(trials) - len(finished) <= 1  # what the killed one had just begun
+    again = storage.open_study("s", create=False)
     again.tell(again.ask(), 0.5)
-    assert len(database.read_study(path).trials) > len(finished)
+    assert len(database.read_study(path).trials) == len(trials) + 1
 
 
 @pytest.mark.parametrize("empty", [True, False])
@@ -319,5 +337,5 @@ def test_results_whose_database_is_lost_are_never_searched_over(
     with pytest.raises(
         StudyMismatch, match=r"it is (empty|missing) beside best\.json\); .*--fresh sets this study aside"
     ):
-        storage.open_storage("lost", create=True)
+        storage.open_study("lost")
     assert (tmp_path / "lost" / "best.json").read_text() == "{}"

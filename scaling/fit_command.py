@@ -94,7 +94,7 @@ def fit(args: argparse.Namespace) -> dict[str, Any]:
     from search.console import Progress, TimeLeft
     from search.data import load
     from search.session import opened_study
-    from search.training.trainer import Recipe
+    from search.training.recipe import Recipe
 
     clock = TimeLeft(None if args.minutes is None else 60 * args.minutes)
     with Progress(clock.left_s, quiet=args.json) as progress:

@@ -23,8 +23,10 @@ from search.netadapt.short_training import Serial, Tuner, Workers, short_recipe
 from search.netadapt.timing import PairedTimer, Replayed
 from search.netadapt.trials import add_trials
 from search.session import given_table, opened_study
-from search.training.augmentation import CENTRE, SCALE
-from search.training.trainer import Recipe, evaluate, train, wilson_interval
+from search.training.augmentation import weights_metadata
+from search.training.evaluate import Accuracy
+from search.training.recipe import Recipe
+from search.training.trainer import Trainer
 from searchspace.channels.coupling import coupling, in_the_way
 from searchspace.cost import costs
 from searchspace.errors import InfeasibleBudget, InvalidArgument
@@ -263,18 +265,13 @@ class Job:
         validation, epochs = found.accuracy, 0
         if self.settings.epochs:
             validation, epochs = self._train_on(network, stem, number, count)
-        test = self.given.images.open_test()
-        accuracy = evaluate(network, test)
-        low, high = wilson_interval(accuracy, len(test))
+        tested = Accuracy.of(network, self.given.images.open_test())
         network.cpu()
         write_atomic(path, network_bytes(network, self._weights_about() | {"fingerprint": found.spec.fingerprint()}))
         write_atomic(path.with_suffix(".json"), found.spec.to_json())
         result = self._result(budget, found, path.with_suffix(".json")) | {
             "validation_accuracy": validation,
-            "test_accuracy": accuracy,
-            "test_low": low,
-            "test_high": high,
-            "test_images": len(test),
+            **tested.as_test(),
             "epochs": epochs,
         }
         write_atomic(done, json.dumps({"key": key, "result": result}, indent=1))
@@ -303,27 +300,16 @@ class Job:
         def share(done: float) -> float:
             return self.clock.at(DESCENT_SHARE + (1 - DESCENT_SHARE) * (number + done) / count)
 
-        outcome = train(
+        outcome = Trainer.on(self.given.images, recipe=recipe, seed=self.given.seed).fit(
             network,
-            train=self.given.images.train,
-            validation=self.given.images.validation,
-            recipe=recipe,
-            seed=self.given.seed,
-            checkpoint=self.folder / f"{stem}-{begun}-{recipe.epochs}x{images}.ckpt",
+            state_file=self.folder / f"{stem}-{begun}-{recipe.epochs}x{images}.ckpt",
             on_step=lambda step, steps: self.progress.update(share(step / steps), what),
             deadline=self.late,
         )
         return outcome.accuracy, outcome.epochs
 
     def _weights_about(self) -> dict[str, Any]:
-        """What is written beside weights, the fingerprint apart."""
-        return {
-            "classes": list(self.given.images.classes),
-            "trained_at_px": self.given.images.resolution,
-            "pixel_centre": CENTRE,
-            "pixel_scale": SCALE,
-            "split_seed": self.given.seed,
-        }
+        return weights_metadata(self.given.images, seed=self.given.seed)
 
     def _result(self, budget: float, found: Iteration, path: Path) -> dict[str, Any]:
         own = costs(lower(found.spec))

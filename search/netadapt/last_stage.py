@@ -16,7 +16,7 @@ from search.netadapt.settings import STAGE, Settings
 from search.netadapt.timing import DeviceTimer
 from search.netadapt.variants import variants
 from search.session import opened_study
-from search.training.trainer import Recipe
+from search.training.recipe import Recipe
 from searchspace.errors import StudyMismatch
 from searchspace.latency.table import LatencyTable
 from searchspace.nn import Network, load_weights, read_weights

@@ -4,10 +4,17 @@ Images are stored (n, height, width, 3) uint8. Batches are (batch, 3, height, wi
 memory, which is how they lie already: nothing is copied to transpose them.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import Tensor
 
 from search.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from search.data import Dataset
 
 # One fixed scale for all data, so that a trained network needs no statistics beside its weights.
 CENTRE = 127.5
@@ -62,3 +69,14 @@ def _square(batch: int, height: int, width: int, side: float, draw: Tensor) -> T
     rows = (down - centre[0]).abs() < side / 2
     columns = (along - centre[1]).abs() < side / 2
     return (rows[:, :, None] & columns[:, None, :])[:, None]
+
+
+def weights_metadata(images: Dataset, *, seed: int) -> dict[str, Any]:
+    """What is written beside weights: their classes, how their images were prepared, the seed of the splits."""
+    return {
+        "classes": list(images.classes),
+        "trained_at_px": images.resolution,
+        "pixel_centre": CENTRE,
+        "pixel_scale": SCALE,
+        "split_seed": seed,
+    }

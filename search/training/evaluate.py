@@ -23,6 +23,12 @@ class Accuracy(NamedTuple):
     high: float
     images: int
 
+    @classmethod
+    def of(cls, module: nn.Module, split: Split, *, device: str | None = None) -> Accuracy:
+        """Of a module on a split; see `evaluate`."""
+        value = evaluate(module, split, device=device)
+        return cls(value, *wilson_interval(value, len(split)), len(split))
+
     def as_test(self) -> dict[str, float]:
         """The fields of a summary that hold the accuracy on the test split."""
         return {
@@ -31,12 +37,6 @@ class Accuracy(NamedTuple):
             "test_high": self.high,
             "test_images": self.images,
         }
-
-
-def accuracy_on(split: Split, module: nn.Module, *, device: str | None = None) -> Accuracy:
-    """The accuracy of `module` on a split with its interval; see `evaluate`."""
-    value = evaluate(module, split, device=device)
-    return Accuracy(value, *wilson_interval(value, len(split)), len(split))
 
 
 def evaluate(

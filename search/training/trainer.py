@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from weakref import WeakKeyDictionary
 
 import torch
@@ -30,7 +30,7 @@ from search.training.recipe import Recipe, learning_rate
 from search.training.state import TrainingState
 
 if TYPE_CHECKING:
-    from search.data import Split
+    from search.data import Dataset, Split
 
 __all__ = [  # until all callers import these from their own modules
     "Outcome",
@@ -89,7 +89,12 @@ class Trainer:
     graph_steps: int = 100
     clock: Callable[[], float] = time.perf_counter
 
-    def with_recipe(self, recipe: Recipe) -> Trainer:
+    @classmethod
+    def on(cls, images: Dataset, *, recipe: Recipe, seed: int) -> Self:
+        """The trainer with the images of a data set."""
+        return cls(train=images.train, validation=images.validation, recipe=recipe, seed=seed)
+
+    def with_recipe(self, recipe: Recipe) -> Self:
         """The same but for the recipe."""
         return replace(self, recipe=recipe)
 

@@ -91,7 +91,7 @@ def test_a_budget_in_parameters_gives_files_a_study_and_the_way_there(
     assert studies.best("lean").spec == spec
     assert len(studies.pareto(df)) >= 1  # by parameters
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("search.netadapt.job.train", None)  # nothing is trained again
+        patch.setattr("search.netadapt.job.Trainer", None)  # nothing is trained again
         assert main(line) == 0
     out = capsys.readouterr().out
     assert "of it used" in out
@@ -287,7 +287,7 @@ def test_what_an_older_version_finished_is_not_trained_again(
     del kept["key"]["epoch_images"]
     done.write_text(json.dumps(kept))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("search.netadapt.job.train", None)
+        patch.setattr("search.netadapt.job.Trainer", None)
         assert main(line) == 0
     assert main([*line, "--epoch-images", "64"]) == 0
     assert "1 epochs of 64 images" in capsys.readouterr().err

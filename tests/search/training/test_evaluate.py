@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from search.training.evaluate import accuracy_on, binomial_deviation, evaluate, wilson_interval
+from search.training.evaluate import Accuracy, binomial_deviation, evaluate, wilson_interval
 from tests.scripted import two_halves
 
 
@@ -38,7 +38,7 @@ def test_accuracy_is_the_share_of_right_images_in_any_batches(always: bool, accu
     images, module = two_halves(40), Left(always=always)
     assert evaluate(module, images, device="cpu") == evaluate(module, images, device="cpu", batch_size=7) == accuracy
     assert evaluate(module, images, images=1, device="cpu") == 1.0
-    found = accuracy_on(images, module, device="cpu")
+    found = Accuracy.of(module, images, device="cpu")
     assert (found.value, found.low, found.high) == (accuracy, *wilson_interval(accuracy, 40))
     assert found.as_test() == dict(zip(("test_accuracy", "test_low", "test_high", "test_images"), found, strict=True))
 

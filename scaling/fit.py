@@ -13,18 +13,17 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import optuna
-import torch
 
 from scaling.coefficients import RULES, Coefficients, exponents
 from scaling.growth import Cost, Grown, grow_to
+from search.accuracy import EstimatorSettings, estimator
 from search.console import Progress, TimeLeft
 from search.data import Dataset
-from search.training.trainer import Recipe, train
+from search.training.recipe import Recipe
 from searchspace.cost import costs
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
 from searchspace.latency.table import LatencyTable
-from searchspace.nn import build
 from searchspace.template import Template
 from studies.schema import Status
 
@@ -84,7 +83,11 @@ def candidates(template: Template, cost: Cost, *, divisions: int, rebase: bool) 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What a fit needs. `images` gives the data at a resolution; `latencies` prices the networks in the study."""
+    """What a fit needs.
+
+    `images` gives the data at a resolution, `accuracy` names the estimator (`search.accuracy`), `latencies` prices the
+    networks in the study.
+    """
 
     study: optuna.Study
     candidates: list[Candidate]
@@ -95,6 +98,7 @@ class Fit:
     latencies: LatencyTable | None
     progress: Progress
     clock: TimeLeft
+    accuracy: str = "training"
 
     def run(self) -> None:
         """Train what has no trial yet, all candidates by one seed before the next, until the clock's limit."""
@@ -121,14 +125,10 @@ class Fit:
         graph = lower(spec)
         own = costs(graph)
         what = f"{candidate.name}, seed {seed}: {own.macs / 1e6:.0f} M MACs, {pixels} px"
-        images = self.images(pixels)
-        outcome = train(
-            build(spec, generator=torch.Generator().manual_seed(seed)),
-            train=images.train,
-            validation=images.validation,
-            recipe=self.recipe,
-            seed=seed,
-            on_step=lambda step, steps: self.progress.update(self.clock.at((number + step / steps) / count), what),
+        judge = estimator(self.accuracy, EstimatorSettings(recipe=self.recipe, seed=seed))
+        judge.prepare(self.images(pixels))
+        found = judge.score(
+            spec, on_progress=lambda share: self.progress.update(self.clock.at((number + share) / count), what)
         )
         attrs = {
             "status": Status.TRAINED,
@@ -137,17 +137,17 @@ class Fit:
             "fingerprint": spec.fingerprint(),
             "params": own.params,
             "macs": own.macs,
-            "accuracy": outcome.accuracy,
-            "history": list(outcome.history),
-            "train_s": outcome.seconds,
-            "epochs": outcome.epochs,
+            "accuracy": found.mean,
+            "history": list(found.history),
+            "train_s": found.seconds,
+            "epochs": len(found.history),
             "seed": seed,
-            "reward": outcome.accuracy,
+            "reward": found.mean,
         }
         if self.latencies:
             attrs["predicted_latency_ms"] = self.latencies.predict(graph).latency_ms
-        self.study.add_trial(optuna.trial.create_trial(value=outcome.accuracy, user_attrs=attrs))
-        self.progress.line(f"{what}: {outcome.accuracy:.1%} validation accuracy in {outcome.seconds:.0f} s")
+        self.study.add_trial(optuna.trial.create_trial(value=found.mean, user_attrs=attrs))
+        self.progress.line(f"{what}: {found.mean:.1%} validation accuracy in {found.seconds:.0f} s")
 
     def standings(self) -> list[Standing]:
         """The candidates that were trained, best mean first."""

@@ -10,8 +10,10 @@ from scaling.growth import Grown
 from search.console import Progress, TimeLeft
 from search.data import Dataset, load
 from search.settings import Settings
-from search.training.augmentation import CENTRE, SCALE
-from search.training.trainer import Recipe, evaluate, train, wilson_interval
+from search.training.augmentation import weights_metadata
+from search.training.evaluate import Accuracy, evaluate
+from search.training.recipe import Recipe
+from search.training.trainer import Trainer
 from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
 from searchspace.nn import Network, build, load_weights, network_bytes, read_about, read_weights
@@ -120,35 +122,22 @@ def train_on(begin: Start, *, data: str | None, epochs: int, seed: int, out: Pat
     if begin.inherited is not None:
         recipe = recipe.onward(epochs=epochs)
     begun = network_bytes(begin.network, {})
-    checkpoint = out.with_name(f".{out.stem}-{hashlib.sha256(begun).hexdigest()[:12]}-{epochs}.ckpt")
+    state_file = out.with_name(f".{out.stem}-{hashlib.sha256(begun).hexdigest()[:12]}-{epochs}.ckpt")
     clock = TimeLeft()
     with Progress(clock.left_s, quiet=quiet) as progress:
         before = evaluate(begin.network, images.validation)
         progress.line(f"before training: {before:.1%} validation accuracy at {pixels} px")
-        outcome = train(
+        outcome = Trainer.on(images, recipe=recipe, seed=seed).fit(
             begin.network,
-            train=images.train,
-            validation=images.validation,
-            recipe=recipe,
-            seed=seed,
-            checkpoint=checkpoint,
+            state_file=state_file,
             on_step=lambda step, steps: progress.update(clock.at(step / steps), "training"),
             on_epoch=lambda epoch, value: progress.line(f"epoch {epoch} of {epochs}: {value:.1%} validation accuracy"),
         )
-    test = images.open_test()
-    accuracy = evaluate(begin.network, test)
-    low, high = wilson_interval(accuracy, len(test))
-    about = {
-        "classes": images.classes,
-        "trained_at_px": pixels,
-        "fingerprint": begin.network.spec.fingerprint(),
-        "pixel_centre": CENTRE,
-        "pixel_scale": SCALE,
-        "split_seed": seed,
-    }
+    tested = Accuracy.of(begin.network, images.open_test())
+    about = weights_metadata(images, seed=seed) | {"fingerprint": begin.network.spec.fingerprint()}
     write_weights(begin.network, out, about)
-    checkpoint.unlink(missing_ok=True)
-    return Trained(before, outcome.accuracy, accuracy, low, high, len(test), pixels, outcome.epochs, outcome.seconds)
+    state_file.unlink(missing_ok=True)
+    return Trained(before, outcome.accuracy, *tested, pixels, outcome.epochs, outcome.seconds)
 
 
 def write_weights(network: Network, out: Path, about: dict[str, Any]) -> None:

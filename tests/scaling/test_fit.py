@@ -110,7 +110,7 @@ def run(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
 
 
 def test_a_fit_stops_and_goes_on_and_its_answer_grows_a_network(
-    network: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    network: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = run(capsys, "--seeds", "1", "--minutes", "0.0001")
     assert first["coefficients"] is None
@@ -126,8 +126,8 @@ def test_a_fit_stops_and_goes_on_and_its_answer_grows_a_network(
     assert len(frame) == len(found["candidates"])
     assert frame["accuracy"].max() == accuracies[0]
     assert {"rule", "alpha", "beta", "gamma"} <= set(frame.columns)
-    monkeypatch.setattr("scaling.fit.train", None)  # nothing is trained again
     assert run(capsys, "--seeds", "1")["candidates"] == found["candidates"]
+    assert len(studies.load(found["study"])) == len(frame)  # nothing is trained again
     own = read_coefficients(Path("coefficients.json"))
     assert own == Coefficients(**found["coefficients"])
     assert compound(["--network", "best.json", "--coefficients", "coefficients.json", "--phi", "1"]) == 0

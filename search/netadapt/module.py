@@ -21,7 +21,7 @@ from searchspace.channels.coupling import ChannelGroup, in_the_way
 from searchspace.channels.steps import kept_units
 from searchspace.errors import InfeasibleBudget, InvalidArgument, UnsupportedModule
 from searchspace.nn.tracing.trace import TracedNetwork, trace
-from searchspace.nn.weights.prune import filter_norms, summed_up
+from searchspace.nn.weights.importance import filter_norms, group_scores
 
 
 class ModuleStep(NamedTuple):
@@ -194,7 +194,7 @@ class _Job:
         def norms(layer: int) -> Tensor:
             return filter_norms(now.module.get_submodule(now.modules_of(layer)[0]))
 
-        kept = kept_units(group, channels, summed_up(group, norms))
+        kept = kept_units(group, channels, group_scores(group, norms))
         try:
             network = now.cut(group.name, sorted(kept))
         except UnsupportedModule as error:

@@ -33,7 +33,8 @@ from searchspace.cost import costs
 from searchspace.errors import InfeasibleBudget
 from searchspace.graph import lower
 from searchspace.nn import Network
-from searchspace.nn.weights.prune import Gates, descend, mean_gates, scores
+from searchspace.nn.weights.importance import mean_gates, scores
+from searchspace.nn.weights.prune import Gates, prune_network
 from searchspace.spec import NetworkSpec
 
 USED = 0.955  # of a budget: offers that would leave more of it unused are not made
@@ -365,7 +366,7 @@ class Refiner:
         if offer.row.diverged:
             return None
         offer.row = replace(offer.row, accepted=True)
-        return offer.network or descend(network, offer.step, gates=offer.gates)
+        return offer.network or prune_network(network, offer.step, gates=offer.gates)
 
     def _train(self, about: "_About", network: Network, offers: "Sequence[_Offer]", *, again: bool = False) -> None:
         """Short trainings of offers; each is on disk before the next. What an earlier run trained is only noted, until
@@ -381,7 +382,7 @@ class Refiner:
                 diverged=bool(kept.get("diverged")),
             )
         waiting = [offer for offer in offers if offer.row.accuracy is None]
-        networks = [descend(network, offer.step, gates=offer.gates) for offer in waiting]
+        networks = [prune_network(network, offer.step, gates=offer.gates) for offer in waiting]
         for tuned in self.tune(networks, seed=self.plan.seed + about.number):
             offer = waiting[tuned.place]
             offer.network = tuned.network

@@ -17,7 +17,7 @@ from searchspace.errors import InvalidArgument
 from searchspace.graph import Graph, Layer, lower
 from searchspace.spec import NetworkSpec
 
-CRITERIA = ("l2", "bn", "taylor")  # which channels stay: searchspace.nn.weights.prune.scores
+CRITERIA = ("l2", "bn", "taylor")  # which channels stay: searchspace.nn.weights.importance.scores
 Scores = Sequence[float]
 
 

@@ -18,7 +18,8 @@ from searchspace.nn.activations import activated
 from searchspace.nn.build import Network
 from searchspace.nn.fold import fold_batch_norm
 from searchspace.nn.layers import ConvBNAct, SqueezeExcite
-from searchspace.nn.weights.prune import Gates, Taken, taken_weight, takings
+from searchspace.nn.weights.prune import Gates, LayerSlice, layer_slices
+from searchspace.nn.weights.transfer import slice_rows, slice_weight
 
 Weights = list[tuple[Tensor, ...]]  # by layer: weight and bias; of an SE block both of its layers'
 
@@ -46,6 +47,9 @@ def forward(graph: Graph, weights: Weights, images: Tensor) -> list[Tensor]:
     return values
 
 
+Source = tuple[int, Tensor | None]  # a layer of the larger network, and its channels
+
+
 class Branch(NamedTuple):
     """A step made ready: the layers that must run again with their weights, and where all others' outputs come from.
 
@@ -55,25 +59,25 @@ class Branch(NamedTuple):
 
     graph: Graph
     weights: Weights
-    sources: list[tuple[int, Tensor | None] | None]  # (the larger network's layer, its channels); None: runs again
+    sources: list[Source | None]  # (the larger network's layer, its channels); None: runs again
     whole: frozenset[int]
 
 
 def branch(graph: Graph, weights: Weights, step: Step, *, gates: Gates | None = None) -> Branch:
     """`step` from the network of `graph` and its folded weights."""
-    taken = takings(graph.layers, step, gates or {})
-    sources: list[tuple[int, Tensor | None] | None] = []
+    slices = layer_slices(graph.layers, step, gates or {})
+    sources: list[Source | None] = []
     own: Weights = []
     whole = set()
     device = next(own[0].device for own in weights if own)
-    for layer, origin, part in zip(step.graph.layers, step.origins, taken, strict=True):
+    for layer, origin, part in zip(step.graph.layers, step.origins, slices, strict=True):
         base = graph.layers[origin]
         same_inputs = [
             source == NETWORK_INPUT if at == NETWORK_INPUT else sources[at] is not None and step.origins[at] == source
             for at, source in zip(layer.inputs, base.inputs, strict=True)
         ]
         # An SE block squeezes all its channels into each: with fewer of them every output is another.
-        anew = part.reads_anew or layer.kernel != base.kernel or (layer.op == "se" and part.outs is not None)
+        anew = part.computes_anew or layer.kernel != base.kernel or (layer.op == "se" and part.outs is not None)
         shared = all(same_inputs) and not anew
         sources.append((origin, None if part.outs is None else part.outs.to(device)) if shared else None)
         if not shared and _reads_most(layer, base, part, sources):
@@ -85,7 +89,7 @@ def branch(graph: Graph, weights: Weights, step: Step, *, gates: Gates | None = 
     return Branch(step.graph, own, sources, frozenset(whole))
 
 
-def _reads_most(layer: Layer, base: Layer, part: Taken, sources: Sequence[tuple[int, Tensor | None] | None]) -> bool:
+def _reads_most(layer: Layer, base: Layer, part: LayerSlice, sources: Sequence[Source | None]) -> bool:
     """Whether a dense layer reads a cut of a value that the larger network has, and at least half of it."""
     dense = layer.op in ("conv", "linear") and layer.groups == base.groups == 1
     if not dense or part.ins is None or layer.inputs[0] == NETWORK_INPUT:
@@ -122,21 +126,18 @@ def logits(ready: Branch, base: Sequence[Tensor], images: Tensor) -> Tensor:
     return value(last)
 
 
-def _take(layer: Layer, base: Layer, weights: tuple[Tensor, ...], taken: Taken) -> tuple[Tensor, ...]:
+def _take(layer: Layer, base: Layer, weights: tuple[Tensor, ...], part: LayerSlice) -> tuple[Tensor, ...]:
+    outs, ins, inside, scale = part
     if layer.op == "se":
         reduce, first, expand, second = weights
-        outs, inside = (None if at is None else at.to(reduce.device) for at in (taken.outs, taken.inside))
-        squeezed = taken_weight(reduce, inside, outs, groups=(1, 1), kernel=(1, 1), scale=None)
-        spread = taken_weight(expand, outs, inside, groups=(1, 1), kernel=(1, 1), scale=None)
-        return (squeezed, _some(first, inside), spread, _some(second, outs))
+        squeezed, spread = slice_weight(reduce, inside, outs), slice_weight(expand, outs, inside)
+        return squeezed, slice_rows(first, inside), spread, slice_rows(second, outs)
     if not weights:
         return ()
     weight, bias = weights
     kernel = (layer.kernel, layer.kernel) if layer.op == "conv" else ()
-    new = taken_weight(
-        weight, taken.outs, taken.ins, groups=(base.groups, layer.groups), kernel=kernel, scale=taken.scale
-    )
-    return (new, _some(bias, taken.outs))
+    new = slice_weight(weight, outs, ins, groups=(base.groups, layer.groups), kernel=kernel, scale=scale)
+    return new, slice_rows(bias, outs)
 
 
 def _channels(x: Tensor, channels: Tensor) -> Tensor:
@@ -144,10 +145,6 @@ def _channels(x: Tensor, channels: Tensor) -> Tensor:
     if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
         return x.permute(0, 2, 3, 1).index_select(3, channels).permute(0, 3, 1, 2)
     return x.index_select(1, channels)
-
-
-def _some(values: Tensor, outs: Tensor | None) -> Tensor:
-    return values if outs is None else values.index_select(0, outs.to(values.device))
 
 
 def _apply(layer: Layer, weights: tuple[Tensor, ...], inputs: list[Tensor]) -> Tensor:

@@ -48,7 +48,8 @@ def compare(name: str, *, pixels: int, images: int, repeats: int) -> dict[str, A
     from search.training.trainer import evaluate
     from searchspace.graph import lower
     from searchspace.nn import build
-    from searchspace.nn.weights.prune import descend, scores
+    from searchspace.nn.weights.importance import scores
+    from searchspace.nn.weights.prune import prune_network
 
     spec = zoo.get(name, classes=10)
     network = build(spec, generator=torch.Generator().manual_seed(0)).eval()
@@ -71,7 +72,7 @@ def compare(name: str, *, pixels: int, images: int, repeats: int) -> dict[str, A
         first_done = time.perf_counter()
         found = screen(network, offers(), split, gates={})
         middle = time.perf_counter()
-        one_by_one = [evaluate(descend(network, step), split) for step in offers()]
+        one_by_one = [evaluate(prune_network(network, step), split) for step in offers()]
         ended = time.perf_counter()
         gap = max(gap, *(abs(look.accuracy - other) for look, other in zip(found, one_by_one, strict=True)))
         if turn:

@@ -1,65 +1,47 @@
 """Convolutions, linear layers and batch norms with some of their channels, in place."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-Channels = Sequence[int] | None
+from searchspace.nn.weights.transfer import slice_rows, slice_weight
 
 
 @torch.no_grad()
-def keep_channels(part: nn.Module, outs: Channels, ins: Channels = None, *, pixels: int = 1) -> None:
+def keep_channels(
+    part: nn.Module, outs: Sequence[int] | None, ins: Sequence[int] | None = None, *, pixels: int = 1
+) -> None:
     """Leave `part` with the output channels `outs` and the input channels `ins`, sorted; None keeps all.
 
     A depthwise convolution (as many channels in as out as groups) keeps the groups of its `outs`, a grouped one equally
     many channels of each group. A linear layer has `pixels` columns for each input channel, those of a flattened map.
     """
-    if isinstance(part, nn.Conv2d):
-        _keep_of_conv(part, outs, ins)
-    elif isinstance(part, nn.Linear):
-        if ins is not None:
-            columns = torch.arange(part.in_features).view(-1, pixels)[list(ins)].flatten()
-            part.weight = _like(part.weight, part.weight[:, columns])
-        _keep_rows(part, outs)
-        part.out_features, part.in_features = part.weight.shape
-    else:
-        assert isinstance(part, (nn.BatchNorm2d, nn.BatchNorm1d))
-        _keep_rows(part, outs)
-        part.num_features = part.num_features if outs is None else len(outs)
-
-
-def _keep_of_conv(conv: nn.Conv2d, outs: Channels, ins: Channels) -> None:
-    if conv.groups == conv.in_channels == conv.out_channels and outs is not None:
-        conv.in_channels = conv.groups = len(outs)
-    elif ins is not None:
-        share, rows = conv.in_channels // conv.groups, conv.out_channels // conv.groups
-        columns = torch.tensor([at % share for at in ins]).view(conv.groups, -1)
-        own = columns.repeat_interleave(rows, 0)[:, :, None, None].to(conv.weight.device)
-        wide = own.expand(-1, -1, *conv.kernel_size)
-        conv.weight = _like(conv.weight, conv.weight.gather(1, wide))
-        conv.in_channels = len(ins)
-    _keep_rows(conv, outs)
-    conv.out_channels = len(conv.weight)
-
-
-def _keep_rows(part: Any, outs: Channels) -> None:
-    """The values of some output channels, of every parameter and buffer that has them."""
-    if outs is None:
-        return
-    rows = list(outs)
-    for name, parameter in list(part._parameters.items()):
-        if parameter is not None:
-            setattr(part, name, _like(parameter, parameter[rows]))
+    rows, columns = (None if channels is None else torch.tensor(channels) for channels in (outs, ins))
+    groups = getattr(part, "groups", 1)
+    after = groups
+    if isinstance(part, nn.Conv2d) and outs is not None and groups == part.in_channels == part.out_channels:
+        part.in_channels = part.groups = after = len(outs)
+    elif isinstance(part, nn.Conv2d) and ins is not None:
+        part.in_channels = len(ins)
+    if columns is not None and isinstance(part, nn.Linear):
+        columns = (columns[:, None] * pixels + torch.arange(pixels)).flatten()
+    for name, old in list(part._parameters.items()):
+        if old is not None:
+            new = slice_weight(old, rows, columns, groups=(groups, after)) if old.ndim > 1 else slice_rows(old, rows)
+            setattr(part, name, nn.Parameter(_in_format_of(old, new), requires_grad=old.requires_grad))
     for name, buffer in list(part._buffers.items()):
         if buffer is not None and buffer.ndim:
-            setattr(part, name, buffer[rows].clone())
+            setattr(part, name, slice_rows(buffer, rows).clone())
+    if isinstance(part, nn.Conv2d):
+        part.out_channels = len(part.weight)
+    elif isinstance(part, nn.Linear):
+        part.out_features, part.in_features = part.weight.shape
+    elif isinstance(part, (nn.BatchNorm2d, nn.BatchNorm1d)) and outs is not None:
+        part.num_features = len(outs)
 
 
-def _like(old: torch.Tensor, values: torch.Tensor) -> nn.Parameter:
-    """A parameter that trains as the old one did, in its memory format."""
-    new = values.clone(memory_format=torch.preserve_format)
-    if old.ndim == 4 and old.is_contiguous(memory_format=torch.channels_last):
-        new = new.contiguous(memory_format=torch.channels_last)
-    return nn.Parameter(new, requires_grad=old.requires_grad)
+def _in_format_of(old: Tensor, new: Tensor) -> Tensor:
+    """A copy of `new` in the memory format of `old`."""
+    last = old.ndim == 4 and old.is_contiguous(memory_format=torch.channels_last)
+    return new.clone(memory_format=torch.channels_last if last else torch.contiguous_format)

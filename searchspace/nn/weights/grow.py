@@ -9,14 +9,15 @@ from collections import Counter
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from searchspace.channels.maps import unit_maps
 from searchspace.errors import InvalidArgument
-from searchspace.graph import Layer, lower
+from searchspace.graph import lower
 from searchspace.nn.blocks import residual_norms
 from searchspace.nn.build import Network, build
 from searchspace.nn.layers import BatchNorm2d, Conv2d, ConvBNAct, SqueezeExcite
+from searchspace.nn.weights.transfer import copy_into, weighted_parts
 from searchspace.spec import NetworkSpec
 
 EXACT = 1e-4  # of the largest logit
@@ -111,66 +112,25 @@ def _widened(slim: Network, spec: NetworkSpec, generator: torch.Generator) -> tu
     """The wide network whose old channels see only old channels, with the slim one's weights."""
     network = build(spec, generator=generator)
     maps = unit_maps(spec, slim.spec)
-    reasons = (
-        []
-        if maps is not None
-        else [
-            "its channels cannot keep their company in the wider network (other layers, "
-            "or groups and shuffles that deal them out in another way)"
-        ]
-    )
     for index, layer in enumerate(lower(slim.spec).layers):
-        old = slim.get_submodule(layer.name)
         try:
-            new = network.get_submodule(layer.name)
+            wide = network.get_submodule(layer.name)
         except AttributeError:
-            continue  # the wide network has other layers; said in the reasons
+            continue  # the wide network has other layers: `maps` is None, and the reason says so
+        old = slim.get_submodule(layer.name)
         if maps is None:
-            _copy_common(old, new)
-            continue
-        outs, ins, inside = (maps.get((index, side)) for side in ("out", "in", "inside"))
-        _copy(old, new, layer, *(None if one is None else torch.tensor(one) for one in (outs, ins, inside)))
-    return network, reasons
-
-
-def _copy(
-    old: nn.Module, new: nn.Module, layer: Layer, outs: Tensor | None, ins: Tensor | None, inside: Tensor | None
-) -> None:
-    if layer.op not in ("conv", "linear", "se"):
-        return
-    assert outs is not None
-    if layer.op == "se":
-        assert inside is not None
-        assert isinstance(old, SqueezeExcite)
-        assert isinstance(new, SqueezeExcite)
-        _place(old.reduce, new.reduce, inside, outs)
-        _place(old.expand, new.expand, outs, inside)
-    elif layer.op == "linear":
-        _place(old, new, outs, ins)
-    else:
-        assert isinstance(old, ConvBNAct)
-        assert isinstance(new, ConvBNAct)
-        _place(old.conv, new.conv, outs, ins)
-        if layer.norm:
-            for mine, theirs in zip(new.norm.state_dict().values(), old.norm.state_dict().values(), strict=True):
-                mine[outs if mine.ndim else ...] = theirs
-
-
-def _place(old: nn.Module, new: nn.Module, outs: Tensor, ins: Tensor | None) -> None:
-    """Old weights at their places; the old outputs do not see the new inputs. `ins` None: one column a row."""
-    weight, wide = old.get_parameter("weight"), new.get_parameter("weight")
-    if ins is None:
-        wide[outs] = weight
-    else:
-        groups, parts = getattr(old, "groups", 1), getattr(new, "groups", 1)
-        wide[outs] = 0.0
-        share, wide_share = weight.shape[1], wide.shape[1]
-        of = torch.arange(len(weight)) // (len(weight) // groups)  # the old rows' groups
-        columns = ins.view(groups, share)[of] - (outs // (len(wide) // parts) * wide_share)[:, None]
-        wide[outs[:, None], columns] = weight
-    bias = getattr(old, "bias", None)
-    if bias is not None:
-        new.get_parameter("bias")[outs] = bias
+            _copy_common(old, wide)
+        elif layer.weights:
+            sides = (maps.get((index, side)) for side in ("out", "in", "inside"))
+            places = weighted_parts(wide, *(None if side is None else torch.tensor(side) for side in sides))
+            for (source, _, _), (target, outs, ins) in zip(weighted_parts(old, None, None, None), places, strict=True):
+                copy_into(source, target, outs, ins)
+    if maps is not None:
+        return network, []
+    return network, [
+        "its channels cannot keep their company in the wider network (other layers, "
+        "or groups and shuffles that deal them out in another way)"
+    ]
 
 
 def _copy_common(old: nn.Module, new: nn.Module) -> None:

@@ -35,7 +35,7 @@ from searchspace.files import write_atomic
 from searchspace.graph import lower
 from searchspace.latency.table import Correction, LatencyTable
 from searchspace.nn import Network, build, load_weights, network_bytes, read_about, read_weights
-from searchspace.nn.weights.prune import scores
+from searchspace.nn.weights.importance import scores
 from searchspace.serialize import read_spec
 from searchspace.spec import NetworkSpec, Stage
 from studies.__main__ import main as studies_main

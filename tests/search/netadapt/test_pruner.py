@@ -32,7 +32,8 @@ from searchspace.errors import InfeasibleBudget, StudyMismatch
 from searchspace.graph import lower
 from searchspace.latency.table import Correction, LatencyTable
 from searchspace.nn import Network, build
-from searchspace.nn.weights.prune import descend, mean_gates
+from searchspace.nn.weights.importance import mean_gates
+from searchspace.nn.weights.prune import prune_network
 from searchspace.spec import NetworkSpec, Stage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -146,7 +147,7 @@ def test_offers_are_screened_as_each_network_alone_would_be(images: Dataset) -> 
     found = screen(network, steps, images.validation, gates={})
     for step, look in zip(steps, found, strict=True):
         assert look.before == pytest.approx(evaluate(network, images.validation), abs=2e-3)
-        assert look.accuracy == pytest.approx(evaluate(descend(network, step), images.validation), abs=2e-3)
+        assert look.accuracy == pytest.approx(evaluate(prune_network(network, step), images.validation), abs=2e-3)
         assert math.isfinite(look.loss)
         assert look.images == len(images.validation)
 

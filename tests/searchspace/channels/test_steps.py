@@ -11,6 +11,7 @@ from searchspace import zoo
 from searchspace.blocks import Conv, ConvBN
 from searchspace.channels.coupling import ChannelGroup, coupling, narrow
 from searchspace.channels.steps import (
+    CRITERIA,
     Step,
     cut,
     narrowed_layers,
@@ -24,7 +25,8 @@ from searchspace.graph import lower
 from searchspace.nn import Network, build
 from searchspace.nn.execute import branch, folded_weights, forward, logits
 from searchspace.nn.layers import SqueezeExcite
-from searchspace.nn.weights.prune import CRITERIA, descend, mean_gates, scores
+from searchspace.nn.weights.importance import mean_gates, scores
+from searchspace.nn.weights.prune import prune_network
 from searchspace.spec import NetworkSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -129,7 +131,7 @@ def test_taking_away_channels_whose_outgoing_weights_are_zero_changes_no_output(
         network = lively(spec, number)
         silence_what_goes(network, step)
         with torch.inference_mode():
-            close(descend(network, step)(images(spec)), network(images(spec)), 1e-5)
+            close(prune_network(network, step)(images(spec)), network(images(spec)), 1e-5)
         tried += 1
     assert tried
 
@@ -150,7 +152,7 @@ def test_all_steps_evaluated_together_give_the_logits_of_each_alone(name: str) -
         base = forward(graph, weights, batch)
         close(base[-1], network(batch), 1e-5)
         for step in steps:
-            alone = descend(network, step, gates=gates)(batch)
+            alone = prune_network(network, step, gates=gates)(batch)
             close(logits(branch(graph, weights, step, gates=gates), base, batch), alone, 1e-5)
 
 
@@ -169,7 +171,7 @@ def test_a_kernel_shrinks_to_its_middle_and_a_block_leaves_its_input() -> None:
     network = lively(spec)
     blocks = smaller_kernels(spec)
     assert len(blocks) > 1
-    slim = descend(network, replace_blocks(spec, blocks))
+    slim = prune_network(network, replace_blocks(spec, blocks))
     for where in blocks:
         old = network.get_submodule(f"{where}.depthwise.conv").get_parameter("weight")
         new = slim.get_submodule(f"{where}.depthwise.conv").get_parameter("weight")
@@ -180,7 +182,7 @@ def test_a_kernel_shrinks_to_its_middle_and_a_block_leaves_its_input() -> None:
         norm.get_parameter("weight").zero_()
         norm.get_parameter("bias").zero_()
     with torch.inference_mode():
-        close(descend(network, make())(images(spec)), network(images(spec)), 1e-5)
+        close(prune_network(network, make())(images(spec)), network(images(spec)), 1e-5)
 
 
 @pytest.mark.parametrize("name", ["mnasnet_a1", "efficientnet_b0", "fbnet_c", "squeezenet1_1"])
@@ -201,7 +203,7 @@ def test_taking_off_a_kernels_edge_of_zeros_changes_no_output(name: str) -> None
                 edge[:, :, 1:-1, 1:-1] = 0
                 weight[edge.bool()] = 0
     with torch.inference_mode():
-        close(descend(network, replace_blocks(spec, blocks))(images(spec)), network(images(spec)), 1e-5)
+        close(prune_network(network, replace_blocks(spec, blocks))(images(spec)), network(images(spec)), 1e-5)
 
 
 @pytest.mark.parametrize(("name", "removable"), [("mobilenet_v1", 8), ("squeezenet1_1", 4), ("shufflenet_v2", 0)])
@@ -211,7 +213,7 @@ def test_a_block_without_a_sum_goes_where_its_output_has_the_shape_of_its_input(
     assert len(offers) == removable
     for where, make in offers:
         network = lively(spec)
-        shorter = descend(network, make())
+        shorter = prune_network(network, make())
         stage, _, number = where.rpartition(".")
         network.get_submodule(stage)[int(number)] = torch.nn.Identity()  # type: ignore[operator]
         with torch.inference_mode():
@@ -230,7 +232,9 @@ def test_dropped_se_blocks_leave_their_mean_gates_behind(number: int) -> None:
             squeeze.reduce.weight.zero_()  # the gate is the same for every image now
     with torch.inference_mode():
         gates = mean_gates(network, images(spec))
-        close(descend(network, replace_blocks(spec, blocks), gates=gates)(images(spec)), network(images(spec)), 1e-4)
+        close(
+            prune_network(network, replace_blocks(spec, blocks), gates=gates)(images(spec)), network(images(spec)), 1e-4
+        )
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)

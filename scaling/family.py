@@ -19,7 +19,7 @@ from searchspace.serialize import spec_to_dict
 from searchspace.spec import NetworkSpec
 
 if TYPE_CHECKING:
-    from search.latency.measure import Measurement
+    from search.latency.measurement import Measurement
 
 
 WIDEST = 100  # columns of a terminal that a table may take
@@ -200,12 +200,12 @@ def measure(networks: Sequence[Priced], latencies: LatencyTable | None, *, secon
     Raises InvalidTable for a table of another device, whose predictions a measurement here says nothing of, and other
     PhinasErrors (a cache that cannot be written).
     """
-    from search.latency.measure import measure as measure_by
-    from search.latency.measure import measure_here
+    from search.latency.measurement import measure_specs as measure_by
+    from search.latency.measurement import measure_without_table
 
     specs, seconds = [priced.spec for priced in networks], seconds or 3.0 * len(networks)
     if latencies is None:
-        found, _ = measure_here(specs, seconds=seconds, progress=show_progress)
+        found, _ = measure_without_table(specs, seconds=seconds, progress=show_progress)
     else:
         found = measure_by(specs, table=latencies, seconds=seconds, progress=show_progress)
     show_progress(1.0, "")

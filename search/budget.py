@@ -22,7 +22,7 @@ from searchspace.spec import NetworkSpec
 if TYPE_CHECKING:
     from torch import nn
 
-    from search.latency.measure import Measurement, Progress
+    from search.latency.measurement import Measurement, Progress
 
 UNITS = ("ms", "macs", "params")
 DEFAULT_CONFIDENCE = 0.95  # probability with which a network that is only predicted is within the budget
@@ -78,7 +78,7 @@ class CostModel:
         cost = self.cost(graph)
         if self.table is None or not (found := self.table.predict(graph, 2 * confidence - 1)).estimated:
             return cost, cost
-        return cost, max(found.latency_ms, self.table.limit_ms(found.high_ms, confidence))
+        return cost, max(found.latency_ms, self.table.prediction_limit_ms(found.high_ms, confidence))
 
     def text(self, value: float) -> str:
         """A cost for people: 12.34 ms, 301 M MACs, 4.2 M parameters."""
@@ -117,9 +117,9 @@ class ThisDevice:
         self, specs: Sequence[NetworkSpec], *, table: LatencyTable, seconds: float, progress: "Progress | None"
     ) -> "list[Measurement]":
         """See Device."""
-        from search.latency import measure
+        from search.latency.measurement import measure_specs
 
-        return measure(specs, table=table, seconds=seconds, progress=progress)
+        return measure_specs(specs, table=table, seconds=seconds, progress=progress)
 
     def measure_modules(
         self, modules: "Sequence[nn.Module]", specs: Sequence[NetworkSpec], *, table: LatencyTable
@@ -183,7 +183,7 @@ class LatencyBudget:
     @property
     def first_prediction_limit_ms(self) -> float:
         """The prediction limit before anything was learnt."""
-        found = self.table.limit_ms(self.search_limit_ms, self.confidence)
+        found = self.table.prediction_limit_ms(self.search_limit_ms, self.confidence)
         return found if self._fastest_ms <= found else self.search_limit_ms
 
     @property
@@ -193,14 +193,14 @@ class LatencyBudget:
 
     @property
     def _confident_ms(self) -> float:
-        return self.corrected_table.limit_ms(self.search_limit_ms, self.confidence) / self.correction
+        return self.corrected_table.prediction_limit_ms(self.search_limit_ms, self.confidence) / self.correction
 
     def check_reachable(self) -> None:
         """Raises InfeasibleBudget if no network of the space can be said to be within the limit.
 
         Where nothing is measured, the fastest network's prediction must leave room for the table's error.
         """
-        needed_ms = self.limit_ms if self.measures else self.table.limit_ms(self.limit_ms, self.confidence)
+        needed_ms = self.limit_ms if self.measures else self.table.prediction_limit_ms(self.limit_ms, self.confidence)
         if self._fastest_ms > needed_ms:
             raise InfeasibleBudget(
                 f"no network of the space surely meets {self.limit_ms:g} ms by this table: with its own error of "
@@ -266,7 +266,7 @@ class LatencyBudget:
         return self.device.measure_modules(modules, specs, table=self.table)
 
     def _predicted(self, spec: NetworkSpec) -> "Measurement":
-        from search.latency.measure import Measurement
+        from search.latency.measurement import Measurement
 
         ms, low, high, _ = self.table.predict(spec, 2 * self.confidence - 1)
         return Measurement(latency_ms=ms, low_ms=low, high_ms=high, rounds=0, raw_median_ms=ms, noisy=False)

@@ -261,7 +261,7 @@ def record_measured(study: optuna.Study, found: dict[int, float], table: Latency
 
 
 def _speed(table: LatencyTable) -> list[float]:
-    return [table.reference_ms, table.drift, *(ms for _, ms in sorted(table.anchors.items()))]
+    return [table.reference_ms, table.drift, *(ms for _, ms in sorted(table.probe_networks_ms.items()))]
 
 
 def measured_before(study: optuna.Study, priced: PricedSpace, table: LatencyTable) -> list[tuple[float, float]]:

@@ -1,7 +1,6 @@
 """Studies and who may write in them: one process at a time."""
 
 import fcntl
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +46,7 @@ def given_table(latency: Path | str | None, table: LatencyTable | None) -> dict[
     """What tells the table of --latency from others of its device; nothing where the device's own was taken."""
     if latency is None or table is None:
         return {}
-    return {"table": hashlib.sha256(table.to_json().encode()).hexdigest()[:16]}
+    return {"table": table.fingerprint()}
 
 
 @contextmanager

@@ -1,6 +1,20 @@
-"""Measuring latency on this machine: tables of kernels, and networks for real."""
+"""Latency of networks on this machine: `table` predicts it, `measure` measures it.
 
-from search.latency.build import table_for
-from search.latency.measure import Measurement, measure, measure_here, measure_modules
+The names are imported when they are used: this package alone imports no torch.
+"""
 
-__all__ = ["Measurement", "measure", "measure_here", "measure_modules", "table_for"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search.latency.build import table_for
+    from search.latency.measurement import Measurement, measure_modules
+
+_HOMES = {"Measurement": "measurement", "measure_modules": "measurement", "table_for": "build"}
+__all__ = ["Measurement", "measure_modules", "table_for"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

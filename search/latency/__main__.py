@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from search.latency.build import MANY_S
 from search.latency.flags import DEFAULT_CLASSES, DEFAULT_SEED, ONNX_TIMES, check_flags, parser
-from search.latency.runtimes import DTYPES, Setting, check_kernels, known, names, runtime, setting_of
+from search.latency.runtimes import DTYPES, Setting, check_profiles_layers, runtime_info, names, runtime, setting_of
 from search.settings import DEFAULT_RESOLUTION
 from searchspace.command import show, show_progress
 from searchspace.errors import InvalidTable, PhinasError
 from searchspace.files import check_writable, write_atomic
-from searchspace.latency.table import AS_THEY_ARE, read_table
+from searchspace.latency.table import AS_MEASURED, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from search.latency.interleave import Runtime
-    from search.latency.measure import Measurement
+    from search.latency.measurement import Measurement
     from searchspace.latency.table import Identity, LatencyTable, Prediction
     from searchspace.spaces.space import SearchSpace
     from searchspace.spec import NetworkSpec
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run_build(args: argparse.Namespace) -> str:
     from search.latency.cache import Cache, default_dir
-    from search.latency.report import fresh_text, table_text
+    from search.latency.report import holdout_text, table_text
 
     device = _device(args)
     if args.out:
@@ -74,7 +74,7 @@ def _run_build(args: argparse.Namespace) -> str:
     if args.json:
         return json.dumps({"table": table.to_dict()}, indent=1)
     written = [f"written to {args.out}: --latency {quote(str(args.out))} uses it anywhere"] if args.out else []
-    return "\n".join([table_text(table), fresh_text(table.fresh), *written])
+    return "\n".join([table_text(table), holdout_text(table.fresh), *written])
 
 
 def _build_s(args: argparse.Namespace) -> float:
@@ -91,7 +91,7 @@ def _stored(args: argparse.Namespace, device: "Runtime") -> "LatencyTable | None
 
 def _judged(args: argparse.Namespace, table: "LatencyTable", device: "Runtime") -> "LatencyTable":
     """A table after networks that it was not fitted to."""
-    from search.latency.build import judged
+    from search.latency.build import with_holdout_error
     from search.latency.check import check, networks_to_check
 
     specs = networks_to_check(_space(args, table.identity["resolution"]), count=FRESH, seed=0)
@@ -104,7 +104,7 @@ def _judged(args: argparse.Namespace, table: "LatencyTable", device: "Runtime") 
         progress=lambda share, _: show_progress(share, f"measuring {FRESH} fresh networks"),
     )
     errors = [one.latency_ms / real.latency_ms - 1 for one, real in zip(found.predicted, found.measured, strict=True)]
-    return judged(table, errors, [real.standard_error for real in found.measured])
+    return with_holdout_error(table, errors, [real.standard_error for real in found.measured])
 
 
 def _run_check(args: argparse.Namespace) -> str:
@@ -166,7 +166,7 @@ def _measured_table(args: argparse.Namespace, device: "Runtime") -> "LatencyTabl
     """This device's table: from the cache, or what it lacks measured now."""
     from search.latency.build import MANY_ROUNDS, table_for
 
-    check_kernels(args.runtime or Setting().name)
+    check_profiles_layers(args.runtime or Setting().name)
     space = _space(args, DEFAULT_RESOLUTION)
     networks = _zoo(args) if args.zoo is not False and args.action == "build" else ()
     lacks = _lacks(networks, _stored(args, device))
@@ -192,7 +192,7 @@ def _lacks(networks: "Sequence[NetworkSpec]", table: "LatencyTable | None") -> b
     needed = {layer.signature for spec in networks for layer in lower(spec).layers}
     if table is None or not networks:
         return False
-    return table.loose == AS_THEY_ARE or 2 * len(needed & table.kernels.keys()) < len(needed)
+    return table.loose == AS_MEASURED or 2 * len(needed & table.kernels.keys()) < len(needed)
 
 
 def _space(args: argparse.Namespace, resolution: int) -> "SearchSpace":
@@ -207,12 +207,12 @@ def _space(args: argparse.Namespace, resolution: int) -> "SearchSpace":
 
 def _run_measure(args: argparse.Namespace) -> str:
     specs = [_named(name, args) for name in args.network]
-    from search.latency.measure import measure_here
+    from search.latency.measurement import measure_without_table
     from search.latency.report import measured_text
 
     seconds = args.seconds or 3.0 * len(specs)
     device = _device(args)
-    found, pace = measure_here(
+    found, time_base = measure_without_table(
         specs, cache_dir=args.cache_dir, seconds=seconds, progress=show_progress, note=_note, runtime=device
     )
     show_progress(1.0, "")
@@ -221,8 +221,8 @@ def _run_measure(args: argparse.Namespace) -> str:
             {"network": spec.name, "resolution": spec.resolution, **asdict(one)}
             for spec, one in zip(specs, found, strict=True)
         ]
-        return json.dumps({**pace._asdict(), "networks": rows}, indent=1)
-    return measured_text(specs, found, pace.reference_ms, device.identity(specs[0].resolution))
+        return json.dumps({**time_base._asdict(), "networks": rows}, indent=1)
+    return measured_text(specs, found, time_base.reference_ms, device.identity(specs[0].resolution))
 
 
 def _run_predict(args: argparse.Namespace) -> str:
@@ -249,13 +249,13 @@ def _run_adapt(args: argparse.Namespace) -> str:
     if args.folder:
         return _adapted_to_folder(args, table)
     from search.latency.adapt import NETWORKS, adapt, check_networks, networks_to_measure
-    from search.latency.measure import measure_here
+    from search.latency.measurement import measure_without_table
 
     device = _device(args)
     specs = networks_to_measure(_space(args, pixels), count=args.networks or NETWORKS, seed=_seed(args), table=table)
     check_networks(table, specs)  # a mistake is told before anything is measured
     check_writable(args.out)
-    found, pace = measure_here(
+    found, time_base = measure_without_table(
         specs,
         cache_dir=args.cache_dir,
         seconds=args.seconds or 6.0 * len(specs),
@@ -265,7 +265,7 @@ def _run_adapt(args: argparse.Namespace) -> str:
         rounds=ADAPT_ROUNDS,
     )
     show_progress(1.0, "")
-    new = adapt(table, specs, [one.latency_ms for one in found], identity=device.identity(pixels), pace=pace)
+    new = adapt(table, specs, [one.latency_ms for one in found], identity=device.identity(pixels), time_base=time_base)
     what = f"adapted from {args.latency} by {len(specs)} networks measured here{_noisy(found)}"
     return _written(args, new, what, next_step=f"check --latency {quote(str(args.out))}", networks=len(specs))
 
@@ -365,7 +365,7 @@ def _classes(args: argparse.Namespace) -> int:
 
 def _own_table(args: argparse.Namespace) -> "LatencyTable":
     """This device's table for 224 px, as it is: nothing is measured."""
-    check_kernels(args.runtime or Setting().name)
+    check_profiles_layers(args.runtime or Setting().name)
     from search.latency.cache import stored_table
 
     return stored_table(_device(args).identity(DEFAULT_RESOLUTION), cache_dir=args.cache_dir, note=_note)
@@ -405,7 +405,7 @@ def _zoo(args: argparse.Namespace) -> "list[NetworkSpec]":
 
 def _of_onnx(args: argparse.Namespace) -> bool:
     name = args.runtime or Setting().name
-    return name in names() and known(name).of_models
+    return name in names() and runtime_info(name).uses_onnx
 
 
 def _zoo_variants(args: argparse.Namespace, table: "LatencyTable") -> "list[NetworkSpec]":

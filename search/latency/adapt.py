@@ -1,6 +1,6 @@
 """`adapt`: a table for another device from one of this and some whole networks measured there.
 
-Its kernels are taken as those of loose blocks of the other device, which are fitted to its networks.
+Its kernels are taken as those of isolated blocks of the other device, which are fitted to its networks.
 """
 
 import random
@@ -64,9 +64,9 @@ def adapt(
     measured_ms: Sequence[float],
     *,
     identity: Identity,
-    pace: TimeBase,
+    time_base: TimeBase,
 ) -> LatencyTable:
-    """The table of the device `identity`, on which `specs` take `measured_ms`, stated at `pace`.
+    """The table of the device `identity`, on which `specs` take `measured_ms`, stated at `time_base`.
 
     Every kernel of `table` gets a time there; those that it lacks are estimated for the fit. `relative_error` is that
     of networks left out in turn. Raises InvalidArgument for fewer than 4 networks or times that are not above 0,
@@ -81,5 +81,5 @@ def adapt(
         raise InvalidArgument(f"measured times must be above 0 ms, got {', '.join(map(str, measured_ms))}")
     found = fit(_kernels(table, specs), specs, measured_ms)
     kernels = {signature: found.kernels[signature] for signature in table.kernels}
-    # Its kernels are no longer the loose ones of `table`: what is added must be measured as it is.
-    return LatencyTable(identity, pace.reference_ms, kernels, found.correction, drift=pace.drift, anchors=pace.anchors)
+    # No kernel correction: it made these kernels of the other device's, and kernels added later are measured on this one.
+    return LatencyTable(identity, time_base.reference_ms, kernels, found.correction, drift=time_base.drift, probe_networks_ms=time_base.probe_networks_ms)

@@ -8,8 +8,9 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
+from search.latency.groups import Readings
 from search.latency.interleave import Reading
-from search.latency.probe_networks import Beside, median_ms
+from search.latency.probe_networks import ProbeReadings, median_ms
 from search.latency.robust import quantile
 from search.latency.time_base import USUAL, TimeBase, drift_of
 from searchspace.errors import InvalidArgument, InvalidTable, StorageError
@@ -17,11 +18,11 @@ from searchspace.files import read_json, write_atomic
 from searchspace.latency.table import MOST_DRIFT, Identity, LatencyTable, identity_key
 
 QUIET_SHARE = 0.1
-# Of the quiet speed that tables are stated at, from which on a faster one takes its place. Builds find speeds 4 to 20 %
-# apart here, from hour to hour: were each to have its own, ms of tables would differ by as much. More than that is what
-# other work did to the first build.
+# A new quiet speed is taken where the reference takes less than this share of the old one. Builds find speeds 4 to 20 %
+# apart from hour to hour, and tables stated at their own would differ by as much. A larger difference is the effect of
+# other work on the first build.
 FASTER = 0.8
-EASIER = 0.9  # of what anchors took first, from which on they are taken anew: moments are up to 7 % apart here
+EASIER = 0.9  # the same for the probe networks: session effects are up to 7 % apart
 Note = Callable[[str], None]
 
 
@@ -31,7 +32,7 @@ def default_dir() -> Path:
 
 
 class Cache:
-    """The files of one identity. Damaged files are told of by `note` and count as absent: they are made again."""
+    """The files of one identity. A damaged file is reported to `note` and made again."""
 
     def __init__(self, folder: Path, identity: Identity, *, note: Note) -> None:
         key = identity_key(identity)
@@ -61,21 +62,21 @@ class Cache:
         """Keep a finished table."""
         write_atomic(self.table_path, table.to_json())
 
-    def pace(
+    def time_base(
         self,
         groups: Sequence[Sequence[Sequence[Reading]]],
         whole: Sequence[Sequence[Sequence[Reading]]] | None = None,
-        anchors: Beside | None = None,
+        probes: ProbeReadings | None = None,
     ) -> TimeBase:
-        """The reference's quiet speed: that of the device's first build (the fastest tenth of the reference's times),
-        so that tables built at different moments mean the same by a millisecond, unless the machine proves to be
-        faster than 1 / FASTER of it; and the drift as the readings of `whole` networks (default: all) and earlier ones
-        (see search.latency.time_base.drift_of) tell it. What `anchors` usually take is what they took here first, at
-        this
-        resolution and such a speed.
+        """The time base of a measurement, by its readings and by what the device has kept; it is kept for later ones.
+
+        The quiet speed is that of the device's first build (the fastest tenth of the reference's times), so that a
+        millisecond means the same in all of its tables, unless the machine proves to be faster than 1 / FASTER of it.
+        The drift is learnt from the readings of `whole` networks (default: all) and what was known before. The usual
+        times of `probes` are the first ones at this resolution and such a speed.
         """
         around = [reading.reference_ns for group in groups for readings in group for reading in readings]
-        quiet, before = quantile(around, QUIET_SHARE) / 1e6, self.stored_pace()
+        quiet, before = quantile(around, QUIET_SHARE) / 1e6, self.stored_time_base()
         kept: dict[str, dict[str, float]] = {}
         if before and quiet < FASTER * before.reference_ms:
             self._note(
@@ -84,22 +85,22 @@ class Cache:
                 "again to compare them"
             )
         elif before:
-            quiet, kept = before.reference_ms, self._anchors()
+            quiet, kept = before.reference_ms, self._probes()
         known = before.drift if before and before.drift else USUAL
-        pace = TimeBase(quiet, drift_of(groups if whole is None else whole, known))
+        found = TimeBase(quiet, drift_of(groups if whole is None else whole, known))
         pixels = str(self._identity["resolution"])
-        usual = self._usual(kept.get(pixels, {}), median_ms(anchors or {}, pace))
+        usual = self._usual(kept.get(pixels, {}), median_ms(probes or {}, found))
         content = {
             "reference_ms": quiet,
-            "drift": pace.drift,
-            "anchors": kept | {pixels: usual},
+            "drift": found.drift,
+            "probe_networks_ms": kept | {pixels: usual},
             "identity": self._identity,
         }
         write_atomic(self.reference_path, json.dumps(content))
-        return pace._replace(anchors=usual)
+        return found._replace(probe_networks_ms=usual)
 
     def _usual(self, kept: dict[str, float], now: dict[str, float]) -> dict[str, float]:
-        """What anchors usually take: what they took first, unless they prove to be much faster."""
+        """The usual ms of probe networks: the first ones, unless they prove to be much faster."""
         both = [now[name] / kept[name] for name in now if name in kept]
         if not both or geometric_mean(both) >= EASIER:
             return now | kept
@@ -110,15 +111,14 @@ class Cache:
         )
         return kept | now
 
-    def stored_pace(self) -> TimeBase | None:
-        """What this device's latest build, of whatever resolution, was stated at, and what anchors took at this one;
-        None if there was none yet."""
+    def stored_time_base(self) -> TimeBase | None:
+        """The time base of this device's latest build, with the probe networks at this resolution; None before one."""
         if not self.reference_path.exists():
             return None
         try:
             data = read_json(self.reference_path)
-            anchors = self._anchors().get(str(self._identity["resolution"]), {})
-            stored = TimeBase(float(data["reference_ms"]), float(data.get("drift", 0.0)), anchors)
+            probes = self._probes().get(str(self._identity["resolution"]), {})
+            stored = TimeBase(float(data["reference_ms"]), float(data.get("drift", 0.0)), probes)
             if stored.reference_ms > 0 and abs(stored.drift) <= MOST_DRIFT:
                 return stored
             reason = f"it says {data}"
@@ -130,12 +130,13 @@ class Cache:
         )
         return None
 
-    def _anchors(self) -> dict[str, dict[str, float]]:
-        """What the anchors usually take, by resolution. Raises what a damaged file does."""
-        kept = read_json(self.reference_path).get("anchors", {})
+    def _probes(self) -> dict[str, dict[str, float]]:
+        """The usual ms of probe networks by resolution and name. Raises what a damaged file does."""
+        data = read_json(self.reference_path)
+        kept = data.get("probe_networks_ms", data.get("anchors", {}))  # "anchors": before table files of schema 3
         found = {str(pixels): {str(name): float(ms) for name, ms in own.items()} for pixels, own in kept.items()}
         if not all(0 < ms < math.inf for own in found.values() for ms in own.values()):
-            raise ValueError("anchors take more than 0 ms")
+            raise ValueError("probe networks take more than 0 ms")
         return found
 
 
@@ -150,13 +151,16 @@ def stored_table(identity: Identity, *, cache_dir: Path | None = None, note: Not
     return table
 
 
-class Unfinished:
-    """Readings of a measurement under way, on disk after every round, so that it goes on where it was cut off."""
+class Unfinished(Readings):
+    """Readings of a measurement under way, on disk after every round, so that it goes on where it was interrupted.
+
+    `plan` identifies what is measured; `spent_s` is the time that the measurement has taken so far.
+    """
 
     def __init__(self, path: Path, plan: str) -> None:
+        super().__init__()
         self.path = path
         self.plan = plan
-        self.readings: dict[int, list[Reading]] = {}
         self.spent_s = 0.0
 
     def resume(self) -> bool:
@@ -166,10 +170,8 @@ class Unfinished:
             if data["plan"] != self.plan:
                 return False
             readings = {
-                int(subject): [
-                    Reading(float(ns), float(weight), tuple(map(float, parts))) for ns, weight, *parts in rows
-                ]
-                for subject, rows in data["readings"].items()
+                int(place): [Reading(float(ns), float(weight), tuple(map(float, parts))) for ns, weight, *parts in rows]
+                for place, rows in data["readings"].items()
             }
             spent_s = float(data.get("spent_s", 0.0))
         except (StorageError, KeyError, TypeError, ValueError, AttributeError):
@@ -177,27 +179,14 @@ class Unfinished:
         self.readings, self.spent_s = readings, spent_s
         return bool(readings)
 
-    def add(self, subjects: list[int], readings: list[Reading], spent_s: float) -> None:
-        """Add one round of some subjects, and what the measurement has taken so far, and save."""
-        self.spent_s = spent_s
-        for subject, reading in zip(subjects, readings, strict=True):
-            self.readings.setdefault(subject, []).append(reading)
-        self.save()
-
-    def rounds(self, subjects: list[int]) -> int:
-        """Rounds that every one of the subjects has."""
-        return min(len(self.readings.get(subject, ())) for subject in subjects)
-
     def done(self) -> None:
-        """It stands in a table: what was kept for going on goes."""
+        """Delete the file: the readings stand in a table."""
         self.path.unlink(missing_ok=True)
 
     def save(self) -> None:
         """Write everything. Raises StorageError."""
         rows = {
-            subject: [
-                [round(ns), round(weight, 3), *(round(part, 7) for part in parts)] for ns, weight, parts in readings
-            ]
-            for subject, readings in self.readings.items()
+            place: [[round(ns), round(weight, 3), *(round(part, 7) for part in parts)] for ns, weight, parts in readings]
+            for place, readings in self.readings.items()
         }
         write_atomic(self.path, json.dumps({"plan": self.plan, "spent_s": self.spent_s, "readings": rows}))

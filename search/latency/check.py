@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from search.latency.interleave import Interleaver, Runtime
 from search.latency.kernels import blocks_of
-from search.latency.measure import Measurement, Progress, measure
+from search.latency.measurement import Measurement, Progress, measure_specs
 from search.latency.reference import REFERENCE
 from search.latency.robust import quantile, weighted_median
 from search.latency.runtimes import runtime_of
@@ -36,7 +36,7 @@ class Agreement:
 
 
 class Blame(NamedTuple):
-    """A layer of a network that the table is wrong about: its ms as predicted and as measured in loose blocks."""
+    """A layer of a network that the table is wrong about: its ms as predicted and as measured in isolated blocks."""
 
     layer: str
     predicted_ms: float
@@ -81,7 +81,7 @@ def check(
     """
     graphs = [lower(spec) for spec in specs]
     predicted = tuple(table.predict(graph) for graph in graphs)
-    measured = tuple(measure(specs, table=table, seconds=seconds, progress=progress, runtime=runtime))
+    measured = tuple(measure_specs(specs, table=table, seconds=seconds, progress=progress, runtime=runtime))
     real = [one.latency_ms for one in measured]
     macs = [float(costs(graph).macs) for graph in graphs]
     factor = quantile([ms / mac for ms, mac in zip(real, macs, strict=True)], 0.5)
@@ -110,7 +110,7 @@ def _blamed(table: LatencyTable, spec: NetworkSpec, runtime: Runtime | None) -> 
 def blame(
     table: LatencyTable, spec: NetworkSpec, *, layers: int = 3, rounds: int = 12, runtime: Runtime | None = None
 ) -> tuple[Blame, ...]:
-    """The `layers` layers of a network whose predicted ms differ most from those measured in loose blocks now."""
+    """The `layers` layers of a network whose predicted ms differ most from those measured in isolated blocks now."""
     runtime = runtime or runtime_of(table.identity)
     blocks = blocks_of(spec)
     timer, interleaver = runtime.kernels(blocks), Interleaver(runtime.network(REFERENCE), seed=0)
@@ -123,7 +123,7 @@ def blame(
         signature: weighted_median([(parts[place], weight) for parts, weight in stated])
         for place, signature in enumerate(places)
     }
-    scale, inside = table.correction.scale, table.loose.inside_ms
+    scale, inside = table.correction.scale, table.kernel_correction.in_network_ms
     found = [
         Blame(
             layer.name,

@@ -1,4 +1,4 @@
-"""Clocks: the moments of one call, on the processor or where a GPU works."""
+"""Clocks: the session_effects of one call, on the processor or where a GPU works."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,7 +11,7 @@ EVENTS = 101  # of which the median tells what one takes
 
 
 class Clock(Protocol):
-    """Marks moments between `start` and `stop`."""
+    """Marks session_effects between `start` and `stop`."""
 
     def start(self) -> None:
         """Forget all marks; nothing is at work any more."""

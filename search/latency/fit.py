@@ -1,8 +1,8 @@
-"""From kernels to whole networks.
+"""From the times of kernels in isolated blocks to whole networks.
 
-A network is taken as a constant, a constant of each kernel, and the kernels' own times with a factor for each group of
-kernels (pointwise, depthwise, ...). Few networks cannot tell all of them apart, so every factor is held to the common
-one by a prior, as strong as the data says by leaving networks out.
+A network's time is modelled as a constant, a constant for each kernel, and the kernels' own times with a factor for
+each group of kernels (pointwise, depthwise, ...). Few networks cannot tell all factors apart, so a prior pulls each to
+the common factor; its width is chosen by leave-one-out validation.
 """
 
 import math
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from searchspace.graph import Graph, Layer, Signature, lower
 from searchspace.latency.estimate import coarse_group_of, group_of
-from searchspace.latency.table import Correction, Loose
+from searchspace.latency.table import Correction, KernelCorrection
 from searchspace.spec import NetworkSpec
 
 PRIORS = (0.01, 0.03, 0.1, 0.3, 1.0)  # how far a factor may be from the common one, a share of it
@@ -24,11 +24,11 @@ Matrix = NDArray[np.float64]
 
 
 class Fit(NamedTuple):
-    """Kernels as they are in networks, from them to networks, and what made them of loose ones."""
+    """Kernels as they are in networks, the correction from them to networks, and the one that made them."""
 
     kernels: dict[Signature, float]
     correction: Correction
-    loose: Loose
+    kernel_correction: KernelCorrection
 
 
 def fit(
@@ -36,12 +36,11 @@ def fit(
     specs: Sequence[NetworkSpec],
     measured_ms: Sequence[float],
     *,
-    judged: int | None = None,
+    validated: int | None = None,
 ) -> Fit:
-    """The fit of loose `kernels` (ms), which hold all that `specs` need, to networks that take `measured_ms`.
+    """Fit the ms of isolated `kernels`, all that `specs` need, to networks that take `measured_ms`.
 
-    The correction's error is that of each of the first `judged` networks (default: all) predicted by a fit to all
-    others.
+    The correction's error is the leave-one-out error of the first `validated` networks (default: all).
     """
     graphs = [lower(spec) for spec in specs]
     group = group_of if len(specs) >= _FEW else coarse_group_of
@@ -49,26 +48,29 @@ def fit(
     rows = _rows(kernels, graphs, group, groups)
     target = np.array(measured_ms, dtype=float)
     constant, each_ms, *factors = map(float, _solve(rows, target, _prior(rows, target)))
-    loose = Loose(each_ms, dict(zip(groups, factors, strict=True)), _common(rows, target))
-    inside = {signature: loose.inside_ms(signature, ms) for signature, ms in kernels.items()}
+    correction = KernelCorrection(each_ms, dict(zip(groups, factors, strict=True)), _common(rows, target))
+    inside = {signature: correction.in_network_ms(signature, ms) for signature, ms in kernels.items()}
     sums = np.array([sum(inside[layer.signature] for layer in graph.layers) for graph in graphs])
     constant = max(0.0, constant)
     scale = float(np.median((target - constant) / sums))
-    return Fit(inside, Correction(scale, constant, deviation(_left_out(rows, target, judged))), loose)
+    return Fit(inside, Correction(scale, constant, deviation(_left_out(rows, target, validated))), correction)
 
 
 def deviation(errors: Sequence[float]) -> float:
-    """The deviation of a further error like these n: that of Student's t with n degrees of freedom, n / (n - 2) times
-    their mean square, since a deviation seen in few is itself uncertain."""
+    """The standard deviation of a further error like these n.
+
+    It is that of Student's t with n degrees of freedom, n / (n - 2) times their mean square: a deviation estimated from
+    few errors is itself uncertain.
+    """
     return math.sqrt(math.fsum(error * error for error in errors) / max(1, len(errors) - 2))
 
 
 def informative(kernels: Mapping[Signature, float], graphs: Sequence[Graph], count: int) -> list[int]:
-    """The places of `count` networks that tell the most about the factors of another device: each next one is that of
-    which a fit to those before is least certain (a greedy D-optimal design).
+    """The places of `count` networks that tell the most about the factors of another device.
 
-    Of a device simulated by ONNX Runtime's table, ten so chosen of 300 gave 88 % of networks within 10 %, ten random
-    ones 81 % (by that of 1 thread, eager torch: 95 and 88 %).
+    It is a greedy D-optimal design: each next network is the one of which a fit to those before is least certain. On a
+    device simulated by ONNX Runtime's table, ten of 300 chosen so gave 88 % of networks within 10 %, ten random ones
+    81 % (by the table of eager torch with 1 thread: 95 and 88 %).
     """
     groups = sorted({coarse_group_of(layer) for graph in graphs for layer in graph.layers})
     rows = _rows(kernels, graphs, coarse_group_of, groups)
@@ -92,7 +94,7 @@ def _rows(
 def _row(
     kernels: Mapping[Signature, float], graph: Graph, group: Callable[[Layer], str], groups: Sequence[str]
 ) -> list[float]:
-    """A network: 1, the number of its kernels, their ms by group."""
+    # 1, the number of kernels, their ms by group
     sums = dict.fromkeys(groups, 0.0)
     for layer in graph.layers:
         sums[group(layer)] += kernels[layer.signature]
@@ -100,14 +102,17 @@ def _row(
 
 
 def _common(rows: Matrix, target: Matrix) -> float:
-    """The one factor of all kernels, by least squares of relative errors."""
+    # the one factor of all kernels, by least squares of relative errors
     ratios = rows[:, 2:].sum(axis=1) / target
     return float(ratios.sum() / (ratios @ ratios))
 
 
 def _solve(rows: Matrix, target: Matrix, prior: float) -> Matrix:
-    """Constant, constant of each kernel, factors by group: least squares of relative errors, and of each factor's
-    distance from the common one over `prior` (the constants': from 0, over that share of a mean network)."""
+    """Constant, constant of each kernel, factors by group, by least squares of relative errors with a prior.
+
+    The prior is normal: of a factor about the common one with the relative deviation `prior`, of the constants about 0
+    with that share of a mean network.
+    """
     common = _common(rows, target)
     mean, layers = float(target.mean()), float(rows[:, 1].mean())
     widths = np.array([prior * mean, prior * mean / layers, *[prior * common] * (rows.shape[1] - 2)])
@@ -119,7 +124,7 @@ def _solve(rows: Matrix, target: Matrix, prior: float) -> Matrix:
 
 
 def _prior(rows: Matrix, target: Matrix) -> float:
-    """That of PRIORS by which networks left out in turn are predicted best."""
+    """The prior of PRIORS with the least leave-one-out error."""
     everyone = range(len(target))
 
     def squares(prior: float) -> float:
@@ -128,11 +133,10 @@ def _prior(rows: Matrix, target: Matrix) -> float:
     return min(PRIORS, key=squares)
 
 
-def _left_out(rows: Matrix, target: Matrix, judged: int | None) -> list[float]:
-    """Relative error of each network predicted from the others, the prior chosen by the others too: one that was chosen
-    by it as well makes it look better known than it is."""
+def _left_out(rows: Matrix, target: Matrix, validated: int | None) -> list[float]:
+    """Leave-one-out errors; the prior is chosen without the left-out network too, which else looks better known."""
     found = []
-    for place in range(len(target))[:judged]:
+    for place in range(len(target))[:validated]:
         others = np.arange(len(target)) != place
         found.append(_error(rows, target, place, _prior(rows[others], target[others])))
     return found

@@ -1,8 +1,8 @@
-"""The one way times are taken: every call between two calls of the reference, in random order, round by round.
+"""How times are taken: each call between two calls of the reference network, in random order, round by round.
 
-One call is one reading: the clock takes 0.08 us here, a kernel 10 us and more. What noise there is comes from the
-machine, and rounds apart in time average it better than calls in a row, which share it (on a GPU, whose events are
-coarser, a reading is the median of 5 calls).
+One call is one reading: reading the clock takes 0.08 us, a kernel 10 us and more. The noise comes from the machine, and
+rounds apart in time average it better than calls in a row, which share it. On a GPU, whose events are coarser, a
+reading is the median of 5 calls.
 """
 
 import math
@@ -20,32 +20,32 @@ if TYPE_CHECKING:
     from torch import nn
 
 MOST_WARM = 10  # calls of a timer before it is timed
-STABLE = 0.95  # of the fastest call before: what takes less is still getting faster
+STABLE = 0.95  # of the fastest call before: a call that takes less is still getting faster
 
 Timer = Callable[[], Sequence[int]]  # one call; the ns of each of its parts
 
 
 class Runtime(Protocol):
-    """What runs networks: the deployed form of a network or of loose blocks, as timers."""
+    """Runs networks and isolated blocks in their deployed form, as timers."""
 
     def identity(self, resolution: int) -> Identity:
-        """Machine, runtime, setting and versions for tables at `resolution`."""
+        """Machine, runtime, setting and versions, for tables at `resolution` pixels."""
 
     def network(self, spec: NetworkSpec) -> Timer:
-        """A whole fresh network; one part."""
+        """A whole network with random weights; one part."""
 
     def module(self, module: "nn.Module", spec: NetworkSpec) -> Timer:
-        """The network of `spec` with its (trained) weights, in a deployed copy; one part."""
+        """A deployed copy of a (trained) module of `spec`; one part."""
 
     def kernels(self, blocks: Sequence[PlacedBlock]) -> Timer:
-        """Loose blocks one after the other; one part for each of their layers, in order."""
+        """Isolated blocks one after the other; a part for each of their layers, in order."""
 
     def quiet(self) -> AbstractContextManager[None]:
-        """Within it nothing of ours disturbs a timer: no autograd, no garbage collection."""
+        """A context without autograd, garbage collection or other disturbances of our own."""
 
 
 class Reading(NamedTuple):
-    """One call: the mean of the reference calls around it in ns, the trust in it, each part's time over that mean."""
+    """One call: the mean ns of the reference calls around it, its weight, and each part's time over that mean."""
 
     reference_ns: float
     weight: float
@@ -60,8 +60,10 @@ class Interleaver:
         self._rng = random.Random(seed)
 
     def warm(self, timers: Sequence[Timer]) -> None:
-        """Call each timer, and the reference, until two calls in a row are not faster than those before: first calls
-        make kernels, tune them and fill caches."""
+        """Call the reference and each timer until two calls in a row are not faster than those before.
+
+        First calls make kernels, tune them and fill caches.
+        """
         for timer in (self._reference, *timers):
             best, idle = math.inf, 0
             for _ in range(MOST_WARM):
@@ -72,7 +74,7 @@ class Interleaver:
                     break
 
     def round(self, timers: Sequence[Timer]) -> list[Reading]:
-        """Call each timer once, in random order; one reading each, in the order given."""
+        """Call each timer once, in random order; a reading for each, in the order given."""
         order = list(range(len(timers)))
         self._rng.shuffle(order)
         readings: dict[int, Reading] = {}
@@ -86,7 +88,7 @@ class Interleaver:
         return [readings[index] for index in range(len(timers))]
 
     def _reference_ns(self) -> int:
-        """The second of two calls: the first brings its weights back into the caches, whatever ran before. Without it
-        the reference is slower behind something large, and so everything large looks fast."""
+        # The second of two calls: the first brings the weights back into the caches. Without it the reference is
+        # slower behind something large, and everything large looks fast.
         self._reference()
         return sum(self._reference())

@@ -175,7 +175,7 @@ def cover(blocks: Sequence[PlacedBlock], wanted: set[Signature]) -> list[PlacedB
     return chosen
 
 
-def bags(blocks: Sequence[PlacedBlock], *, size: int, seed: int) -> list[tuple[PlacedBlock, ...]]:
+def block_batches(blocks: Sequence[PlacedBlock], *, size: int, seed: int) -> list[tuple[PlacedBlock, ...]]:
     """The blocks in random order, `size` at a time: what is timed between two calls of the reference."""
     order = list(blocks)
     random.Random(seed).shuffle(order)

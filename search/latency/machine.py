@@ -1,4 +1,4 @@
-"""What the runtimes of this machine share: its name, the modules of loose blocks, quiet."""
+"""What runtimes share: the machine's name, the modules of isolated blocks, a process without garbage collection."""
 
 import gc
 import os
@@ -19,8 +19,8 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Within it no garbage is collected."""
+def without_garbage_collection() -> Iterator[None]:
+    """A context in which no garbage is collected."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -31,22 +31,22 @@ def undisturbed() -> Iterator[None]:
             gc.enable()
 
 
-def loose_block(placed: PlacedBlock) -> nn.Module:
-    """The module of a block, random weights, batch norm folded. Its submodules are named like the block's layers."""
+def isolated_block(placed: PlacedBlock) -> nn.Module:
+    """A block's module with random weights and folded batch norm; its submodules are named like the block's layers."""
     block = make_block(placed.in_channels, placed.block)
     initialise(block, torch.Generator().manual_seed(0))
     return fold_batch_norm(block)
 
 
-def machine() -> str:
+def machine(cpuinfo: Path = CPUINFO) -> str:
     """Processor model, instruction set as torch uses it, and the number of cores."""
-    return f"{_processor()} {torch.backends.cpu.get_cpu_capability()} x{os.cpu_count()}"
+    return f"{_processor(cpuinfo)} {torch.backends.cpu.get_cpu_capability()} x{os.cpu_count()}"
 
 
-def _processor() -> str:
-    """By /proc/cpuinfo; on boards whose processors have no name there, the board's; on a Mac what sysctl says."""
+def _processor(cpuinfo: Path) -> str:
+    # /proc/cpuinfo names the processor, on boards whose processors have no name there the board; on a Mac sysctl does.
     try:
-        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     for field in ("model name", "Model", "Hardware"):
@@ -56,6 +56,6 @@ def _processor() -> str:
                 return value.strip()
     found = ""
     if platform.system() == "Darwin":
-        told = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
-        found = told.stdout.strip()
+        asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
+        found = asked.stdout.strip()
     return found or platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""Loose kernels and blocks as ONNX models."""
+"""KernelCorrection kernels and blocks as ONNX models."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from search.latency.kernels import PlacedBlock
-from search.latency.machine import loose_block
+from search.latency.machine import isolated_block
 from searchspace.graph import Layer
 from searchspace.nn.onnx_model import OnnxGraph
 
@@ -62,8 +62,8 @@ def noise(channels: int, resolution: int) -> Tensor:
     return torch.randn(1, channels, resolution, resolution, generator=torch.Generator().manual_seed(0))
 
 
-def bag(blocks: Sequence[PlacedBlock]) -> tuple[bytes, dict[str, Any]]:
-    """Loose blocks as one model, and its inputs by name.
+def block_batch(blocks: Sequence[PlacedBlock]) -> tuple[bytes, dict[str, Any]]:
+    """KernelCorrection blocks as one model, and its inputs by name.
 
     A block that takes an image gets one; another a convolution's output, in the layout that convolutions leave. Its
     own output is pooled, so that nothing large is copied out.
@@ -86,12 +86,12 @@ def bag(blocks: Sequence[PlacedBlock]) -> tuple[bytes, dict[str, Any]]:
             out = model.node("GlobalAveragePool", [out], f"tail{number}/pool")
         last = placed.layers[-1]
         model.output(out, (1, last.out_shape[0]) if last.op == "linear" else (1, last.out_shape[0], 1, 1))
-    return model.proto("bag").SerializeToString(), feeds
+    return model.proto("block_batch").SerializeToString(), feeds
 
 
 def _block(model: OnnxGraph, number: int, placed: PlacedBlock, source: str) -> str:
     prefix = f"block{number}"
-    tensors = {f"{prefix}.{name}": tensor for name, tensor in loose_block(placed).state_dict().items()}
+    tensors = {f"{prefix}.{name}": tensor for name, tensor in isolated_block(placed).state_dict().items()}
     values = [source]  # NETWORK_INPUT is -1: the values behind it are one place further
     for index, layer in enumerate(placed.layers):
         inside = layer._replace(name=f"{prefix}.{layer.name}".rstrip("."))

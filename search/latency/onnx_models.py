@@ -1,6 +1,6 @@
 """What runtimes of ONNX models share: a new one is a file with a class that loads a model and profiles it.
 
-What fuses is not assumed: kernels are those that the runtime itself runs, by its own profile of loose blocks.
+What fuses is not assumed: kernels are those that the runtime itself runs, by its own profile of isolated blocks.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import nn
 
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
-from search.latency.machine import machine, undisturbed
-from search.latency.onnx_kernels import bag, kernel, kernel_feeds, noise
+from search.latency.machine import machine, without_garbage_collection
+from search.latency.onnx_kernels import block_batch, kernel, kernel_feeds, noise
 from searchspace.errors import InvalidArgument
 from searchspace.graph import Layer, lower
 from searchspace.latency.table import SCHEMA, Identity
@@ -27,7 +27,7 @@ from searchspace.nn import Network, untrained
 from searchspace.nn.onnx_model import INPUT, to_onnx
 from searchspace.spec import NetworkSpec
 
-_LAYER = re.compile(r"^block(\d+)\.(\d+)/")  # nodes of a bag: blockBLOCK.LAYER/PART
+_LAYER = re.compile(r"^block(\d+)\.(\d+)/")  # nodes of a block_batch: blockBLOCK.LAYER/PART
 Feeds = dict[str, Any]
 Run = list[tuple[str, int]]
 
@@ -106,14 +106,14 @@ class OnnxModels(ABC):
         Each layer has that share of a call's time that the runtime's profile of this model gives to its nodes. A
         change of memory layout counts for the layer that needs it; a layer that was fused into another takes 1 ns.
         """
-        model, feeds = bag(blocks)
+        model, feeds = block_batch(blocks)
         try:
             model = self.prepared(model)
             runs = self.profile(model, feeds)
             run = self.load(model)
         except Exception as error:
             layers = [layer for placed in blocks for layer in placed.layers]
-            raise self._refusal(layers, "loose blocks", error) from error
+            raise self._refusal(layers, "isolated blocks", error) from error
         parts = shares(runs, [len(placed.layers) for placed in blocks])
 
         def call() -> list[int]:
@@ -124,7 +124,7 @@ class OnnxModels(ABC):
 
     def quiet(self) -> AbstractContextManager[None]:
         """No garbage collection."""
-        return undisturbed()
+        return without_garbage_collection()
 
     def _refusal(self, layers: Iterable[Layer], name: str, error: Exception) -> InvalidArgument:
         """What is told of layers that could not be loaded or run: the first that cannot alone either."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from search.latency.adapt import FEWEST, adapt, check_networks, networks_to_measure
-from search.latency.build import Progress
+from search.latency.measurement import Progress
 from search.latency.kernels import placed_blocks, rough_cost
 from search.latency.onnx_kernels import kernel
 from search.latency.time_base import TimeBase
@@ -220,7 +220,7 @@ def adapt_to(
     _same_unit(folder / TIMES, layers, times, what="networks")
     measured = [times[name] for name in exported.specs]
     return adapt(
-        table, specs, measured, identity=exported.identity(device, runtime, threads, dtype), pace=TimeBase(1.0)
+        table, specs, measured, identity=exported.identity(device, runtime, threads, dtype), time_base=TimeBase(1.0)
     )
 
 
@@ -247,7 +247,7 @@ def import_(folder: Path, *, device: str, runtime: str, threads: int, dtype: str
                 f"{folder / TIMES}: {name} takes {ms:g} ms and its kernels {total:.3g} ms together: give all rows in "
                 "milliseconds"
             )
-    return adapt(table, list(specs.values()), measured, identity=identity, pace=TimeBase(1.0))
+    return adapt(table, list(specs.values()), measured, identity=identity, time_base=TimeBase(1.0))
 
 
 def _times(path: Path, wanted: set[str], *, needed: set[str]) -> dict[str, float]:

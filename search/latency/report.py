@@ -5,7 +5,7 @@ from dataclasses import asdict
 from statistics import fmean, median
 
 from search.latency.check import Agreement, Check
-from search.latency.measure import Measurement
+from search.latency.measurement import Measurement
 from searchspace.cost import costs
 from searchspace.describe import short
 from searchspace.describe import table as columns
@@ -98,7 +98,7 @@ def summary(found: Check) -> dict[str, object]:
     }
 
 
-def fresh_text(errors: Sequence[float]) -> str:
+def holdout_text(errors: Sequence[float]) -> str:
     """How a table did on networks that it was not fitted to, in a line."""
     sizes = [abs(error) for error in errors]
     return (

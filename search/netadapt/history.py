@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search.latency.measure import Measurement
+from search.latency.measurement import Measurement
 from search.netadapt.timing import Timing, key
 from searchspace.errors import PhinasError, StudyMismatch
 from searchspace.files import read_json, write_atomic

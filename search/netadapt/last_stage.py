@@ -8,7 +8,7 @@ from search.budget import CostModel, LatencyBudget
 from search.console import Progress, TimeLeft
 from search.data import Dataset
 from search.latency import table_for
-from search.latency.measure import Measurement
+from search.latency.measurement import Measurement
 from search.latency.runtimes import runtime_of
 from search.netadapt.inputs import Given
 from search.netadapt.job import Job, definition

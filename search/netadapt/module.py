@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from search.budget import CostModel
 from search.data import Split
-from search.latency.measure import AIM, Measurement
+from search.latency.measurement import AIM, Measurement
 from search.latency.runtimes import is_here
 from search.netadapt.proposals import HALVINGS, most_channels
 from search.netadapt.screen import SCREEN_IMAGES

@@ -18,7 +18,7 @@ import torch
 
 from search.budget import DEFAULT_CONFIDENCE, CostModel
 from search.data import Dataset
-from search.latency.measure import AIM, Measurement
+from search.latency.measurement import AIM, Measurement
 from search.netadapt.history import History, Iteration, Tried
 from search.netadapt.proposals import HALVINGS, Proposal, propose, smallest
 from search.netadapt.removals import is_unbridged, removal_losses

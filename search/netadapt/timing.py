@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from search.latency.interleave import Interleaver, Reading, Timer
-from search.latency.measure import Measurement, measure, measure_modules
+from search.latency.measurement import Measurement, measure_modules, measure_specs
 from search.latency.reference import REFERENCE
 from search.latency.robust import median_interval, weighted_median
 from search.latency.runtimes import runtime_of
@@ -60,7 +60,7 @@ class DeviceTimer:
 
     def alone(self, spec: NetworkSpec) -> Measurement:
         """See PairedTimer."""
-        return measure([spec], table=self._table, runtime=self._runtime)[0]
+        return measure_specs([spec], table=self._table, runtime=self._runtime)[0]
 
     def pair(self, before: NetworkSpec, after: NetworkSpec) -> Timing:
         """Both in one round, in random order, beside the reference, until the interval of their ratio lies on one side

@@ -1,7 +1,18 @@
-"""LatencyTable: what every fused kernel takes on one device, and so what a network takes.
+"""LatencyTable: the latency of a network from the times of its kernels on one device.
 
-Kernels are timed in loose blocks, brought to what they take in networks, and stated in ms at the quiet speed of a fixed
-reference network; their sum is fitted to whole networks. `search.latency` measures tables, this module only reads them.
+`search.latency` measures tables; this module reads them and predicts with them.
+
+Prediction: latency_ms = network_ms + scale * sum of kernel_ms over the layers of the graph.
+
+Error model: predicted / measured - 1 is normal with mean 0 and the standard deviation sigma:
+
+    sigma = sqrt(relative_error^2 + (scale * s / latency_ms)^2)
+    s^2 = (1 - SHARED) * sum(e_k^2) + SHARED * (sum(e_k))^2
+
+`relative_error` is the table's own error on whole networks. `e_k` is the error in ms of a kernel that the table lacks
+and estimates: its ms, times how often the network has it, times the relative error of the estimate. With probability c
+a network measures between latency_ms / (1 + z sigma) and latency_ms / (1 - z sigma), where z is the quantile of the
+standard normal distribution at (1 + c) / 2.
 """
 
 import hashlib
@@ -19,12 +30,18 @@ from searchspace.graph import OPS, Graph, Layer, Signature, lower
 from searchspace.latency.estimate import Estimate, Estimator, coarse_group_of, group_of, layer_of
 from searchspace.spec import NetworkSpec
 
-SCHEMA = 2
+SCHEMA = 2  # of what is measured: tables of two of them cannot be compared
+FILE_SCHEMA = 3  # of the names in the file
 MOST_DRIFT = 0.5
-# Of the variance of estimated kernels' errors, what all of a network share. Of 168 networks of the zoo, checked by four
-# tables minutes after they were built, 0 is the likeliest; of 420, by ten tables of other moments, from before moments
-# were told by anchors, 0.05 was, and with 0 as few as 69 % of a table's lay in their interval: some of that is kept.
+# Fitted to the errors of real tables: 0 is the likeliest value for 168 networks of the zoo checked by four tables
+# minutes after they were built, and 0.05 for 420 networks checked by ten tables of other sessions, without session
+# effects removed. With 0 as few as 69 % of one of those tables' networks lay in their 90 % interval.
 SHARED = 0.01
+_SCHEMA_2 = {
+    "kernel_correction": "loose",
+    "holdout_errors": "fresh",
+    "probe_networks_ms": "anchors",
+}  # its names in the file
 _MEASURE_IT = (
     "measure it with search.latency.table_for(space, networks=[spec]), or, if it is of a published network, with "
     "python -m search.latency build --zoo"
@@ -32,7 +49,7 @@ _MEASURE_IT = (
 
 
 class Identity(TypedDict):
-    """Where a table holds. Two tables are of one device and setting exactly when these are equal."""
+    """Device and setting of a table. Two tables belong to the same exactly when these are equal."""
 
     schema: int
     machine: str
@@ -51,8 +68,7 @@ def identity_key(identity: Identity) -> str:
 
 
 class Prediction(NamedTuple):
-    """A network's latency in ms, where it measures with the probability asked for, and the names of the layers whose
-    kernels the table does not hold: those are estimated, and make the interval wider."""
+    """A network's predicted latency in ms, its interval, and the names of the layers whose kernels are estimated."""
 
     latency_ms: float
     low_ms: float
@@ -61,11 +77,11 @@ class Prediction(NamedTuple):
 
 
 class Correction(NamedTuple):
-    """From the sum of a network's kernels to the network: latency_ms = network_ms + scale * sum.
+    """From the sum of a network's kernels to the network: network_ms + scale * sum.
 
-    `relative_error` is the deviation of (predicted / measured - 1) by networks of the search space left out of the fit
-    in turn; once networks were measured after it (LatencyTable.fresh), by those too, and by what is usual (see
-    search.latency.build.judged).
+    `relative_error` is the standard deviation of predicted / measured - 1 over networks of the search space that were
+    left out of the fit in turn. Holdout networks count too once they are measured (see
+    search.latency.build.with_holdout_error).
     """
 
     scale: float
@@ -73,9 +89,10 @@ class Correction(NamedTuple):
     relative_error: float
 
 
-class Loose(NamedTuple):
-    """From what a kernel takes in loose blocks to what it takes in a network: kernel_ms + factor * ms, by the group of
-    the kernel (searchspace.latency.estimate.group_of). A group without a factor has that of its coarse group, or else
+class KernelCorrection(NamedTuple):
+    """From a kernel's time in isolated blocks to its time in a network: kernel_ms + factor * ms.
+
+    The factor is that of the kernel's group (searchspace.latency.estimate.group_of), else of its coarse group, else
     `common`.
     """
 
@@ -83,33 +100,35 @@ class Loose(NamedTuple):
     factors: Mapping[str, float]
     common: float
 
-    def inside_ms(self, signature: Signature, ms: float) -> float:
-        """A kernel in a network; at least a twentieth of what the common factor says, none takes nothing."""
+    def in_network_ms(self, signature: Signature, isolated_ms: float) -> float:
+        """A kernel's ms in a network; never below a twentieth of what the common factor gives."""
         layer = layer_of(signature)
         factor = self.factors.get(group_of(layer), self.factors.get(coarse_group_of(layer), self.common))
-        return max(0.05 * self.common * ms, self.kernel_ms + factor * ms)
+        return max(0.05 * self.common * isolated_ms, self.kernel_ms + factor * isolated_ms)
 
 
-AS_THEY_ARE = Loose(0.0, {}, 1.0)
+UNCORRECTED = KernelCorrection(0.0, {}, 1.0)
 
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """Kernels by `Layer.signature` in ms at the reference's quiet speed `reference_ms`, as they are in networks, and
-    the fit to networks. `loose` says what they were made of, for kernels that are added; `drift` how much less than the
-    reference networks slow down where the machine is slow (see search.latency.time_base); `fresh` the predicted /
-    measured
-    - 1 of networks of the space that were measured after the fit; `anchors` the usual ms, by name, of networks that are
-    timed beside what is measured (see search.latency.probe_networks)."""
+    """Kernel times of one device, and the fit from their sum to whole networks.
+
+    `kernels` holds the ms of each `Layer.signature` inside a network, at the speed at which the reference network takes
+    `reference_ms`. `kernel_correction` turned times in isolated blocks into them; kernels added later need it too.
+    `drift` says how much less than the reference networks slow down on a slow machine (search.latency.time_base).
+    `holdout_errors` are predicted / measured - 1 of networks measured after the fit. `probe_networks_ms` holds the
+    usual ms, by name, of the networks timed in every round (search.latency.probe_networks).
+    """
 
     identity: Identity
     reference_ms: float
     kernels: Mapping[Signature, float]
     correction: Correction
-    loose: Loose = AS_THEY_ARE
+    kernel_correction: KernelCorrection = UNCORRECTED
     drift: float = 0.0
-    fresh: tuple[float, ...] = ()
-    anchors: Mapping[str, float] = field(default_factory=dict)
+    holdout_errors: tuple[float, ...] = ()
+    probe_networks_ms: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def relative_error(self) -> float:
@@ -117,7 +136,7 @@ class LatencyTable:
         return self.correction.relative_error
 
     def latency_ms(self, graph: Graph) -> float:
-        """Predicted latency of a network in ms, batch 1. Raises MissingLatency naming the first unknown kernel."""
+        """Predicted ms of a network at batch 1. Raises MissingLatency naming the first kernel that is not measured."""
         kernels = self.kernels
         try:
             total = sum([kernels[layer.signature] for layer in graph.layers])
@@ -126,14 +145,11 @@ class LatencyTable:
         return self._whole(total)
 
     def predict(self, network: NetworkSpec | Graph, confidence: float = 0.9) -> Prediction:
-        """Predicted latency in ms of any network, at any resolution, and the interval in which it measures with the
-        probability `confidence`: kernels that the table lacks are estimated from those of their kind (see
-        searchspace.latency.estimate). A spec is lowered first; who has its graph already saves that by giving the
-        graph.
+        """Predicted ms of any network at any resolution, with the interval that holds it with `confidence`.
 
-        The errors of estimated kernels are independent of the table's own; SHARED of their variance is one error that
-        all have, the rest each kernel's own. Raises MissingLatency naming the first layer of a kind that the table has
-        none of.
+        Kernels that the table lacks are estimated from those of their kind (searchspace.latency.estimate). A spec is
+        lowered first; give the graph if you have it. Raises MissingLatency naming the first layer of a kind that the
+        table has none of.
         """
         graph = lower(network) if isinstance(network, NetworkSpec) else network
         kernels = self.kernels
@@ -147,23 +163,23 @@ class LatencyTable:
         return self.correction.network_ms + self.correction.scale * kernels_ms
 
     def _estimated(self, graph: Graph, confidence: float) -> Prediction:
-        known = [self.kernels.get(layer.signature) for layer in graph.layers]
-        total = sum(ms for ms in known if ms is not None)
-        missing = [layer for layer, ms in zip(graph.layers, known, strict=True) if ms is None]
-        errors: dict[Signature, float] = {}  # the same kernel twice is the same error twice
+        measured = [self.kernels.get(layer.signature) for layer in graph.layers]
+        total = sum(ms for ms in measured if ms is not None)
+        missing = [layer for layer, ms in zip(graph.layers, measured, strict=True) if ms is None]
+        errors_ms: dict[Signature, float] = {}  # the same kernel twice has the same error twice
         for layer in missing:
             one = self._estimate(layer)
             total += one.ms
-            errors[layer.signature] = errors.get(layer.signature, 0.0) + one.ms * one.relative_error
-        alone, together = sum(error * error for error in errors.values()), sum(errors.values()) ** 2
-        variance = (1 - SHARED) * alone + SHARED * together
+            errors_ms[layer.signature] = errors_ms.get(layer.signature, 0.0) + one.ms * one.relative_error
+        independent, shared = sum(error * error for error in errors_ms.values()), sum(errors_ms.values()) ** 2
+        variance = (1 - SHARED) * independent + SHARED * shared
         latency_ms = self._whole(total)
-        share = self.correction.scale * math.sqrt(variance) / latency_ms
-        interval = self.interval_ms(latency_ms, confidence, more=share)
+        extra = self.correction.scale * math.sqrt(variance) / latency_ms
+        interval = self.interval_ms(latency_ms, confidence, extra_error=extra)
         return Prediction(latency_ms, *interval, tuple(layer.name for layer in missing))
 
     def kernel_ms(self, layer: Layer) -> float:
-        """One kernel as it is in networks, estimated where it was not measured. Raises MissingLatency."""
+        """One kernel's ms in a network, estimated if it was not measured. Raises MissingLatency."""
         found = self.kernels.get(layer.signature)
         return self._estimate(layer).ms if found is None else found
 
@@ -177,25 +193,26 @@ class LatencyTable:
     def _estimator(self) -> Estimator:
         return Estimator(self.kernels)
 
-    def interval_ms(self, latency_ms: float, confidence: float = 0.9, *, more: float = 0.0) -> tuple[float, float]:
-        """(low, high) between which a network measures that is predicted at `latency_ms`, with that probability.
+    def interval_ms(
+        self, latency_ms: float, confidence: float = 0.9, *, extra_error: float = 0.0
+    ) -> tuple[float, float]:
+        """(low, high): where a network predicted at `latency_ms` measures with probability `confidence`.
 
-        predicted / measured - 1 is taken as normal with mean 0 and the table's own error as deviation; `more` is the
-        deviation of an independent further error.
+        `extra_error` is the standard deviation of a further, independent relative error.
         """
-        reach = _deviations(0.5 + confidence / 2) * math.hypot(self.relative_error, more)
+        reach = _normal_quantile(0.5 + confidence / 2) * math.hypot(self.relative_error, extra_error)
         return latency_ms / (1.0 + reach), latency_ms / max(0.01, 1.0 - reach)
 
-    def limit_ms(self, budget_ms: float, confidence: float) -> float:
-        """The largest prediction whose network measures within `budget_ms` with a probability of `confidence`."""
-        return budget_ms * max(0.0, 1.0 - _deviations(confidence) * self.relative_error)
+    def prediction_limit_ms(self, budget_ms: float, confidence: float) -> float:
+        """The largest prediction whose network measures within `budget_ms` with probability `confidence`."""
+        return budget_ms * max(0.0, 1.0 - _normal_quantile(confidence) * self.relative_error)
 
     def layer_ms(self, layer: Layer) -> float:
-        """One layer's share of its network's latency in ms: all shares and `correction.network_ms` make the whole."""
+        """A layer's share of its network's ms. The shares and `correction.network_ms` sum to the network's latency."""
         return self.correction.scale * self._measured_ms(layer)
 
     def missing(self, graph: Graph) -> list[Layer]:
-        """The layers of a network whose kernels the table does not hold."""
+        """The layers of a network whose kernels were not measured."""
         return [layer for layer in graph.layers if layer.signature not in self.kernels]
 
     def _measured_ms(self, layer: Layer) -> float:
@@ -210,62 +227,50 @@ class LatencyTable:
 
     def to_json(self) -> str:
         """The table as JSON text, one kernel a line."""
-        head = {
+        return _to_json({"schema": FILE_SCHEMA, **self._head()}, self.kernels)
+
+    def fingerprint(self) -> str:
+        """16 hex digits of the content. They stay the same for the file that schema 2 wrote: studies store them."""
+        head = {_SCHEMA_2.get(name, name): value for name, value in self._head().items()}
+        return hashlib.sha256(_to_json(head, self.kernels).encode()).hexdigest()[:16]
+
+    def _head(self) -> dict[str, Any]:
+        return {
             "identity": self.identity,
             "reference_ms": self.reference_ms,
             "correction": self.correction._asdict(),
-            "loose": {**self.loose._asdict(), "factors": dict(self.loose.factors)},
-            **({"drift": self.drift} if self.drift else {}),  # a table without one is the file that it always was
-            **({"fresh": self.fresh} if self.fresh else {}),
-            **({"anchors": dict(self.anchors)} if self.anchors else {}),
+            "kernel_correction": {**self.kernel_correction._asdict(), "factors": dict(self.kernel_correction.factors)},
+            **({"drift": self.drift} if self.drift else {}),
+            **({"holdout_errors": self.holdout_errors} if self.holdout_errors else {}),
+            **({"probe_networks_ms": dict(self.probe_networks_ms)} if self.probe_networks_ms else {}),
         }
-        rows = ",\n".join(json.dumps([*signature, ms]) for signature, ms in self.kernels.items())
-        return json.dumps(head)[:-1] + ', "kernels": [\n' + rows + "\n]}\n"
 
     @classmethod
     def from_json(cls, text: str) -> "LatencyTable":
-        """The table that `to_json` wrote; InvalidTable says what is damaged."""
+        """The table that `to_json` wrote, now or with schema 2. Raises InvalidTable saying what is damaged."""
         try:
-            data = json.loads(text)
-            identity = _identity(data["identity"])
-            kernels = dict(read_kernel(row) for row in data["kernels"])
-            correction = Correction(**{key: _time(value) for key, value in data["correction"].items()})
-            loose, drift = _loose(data.get("loose", {})), _number(data.get("drift", 0.0))
-            fresh = tuple(map(_number, data.get("fresh", ())))
-            anchors = {str(name): _time(ms) for name, ms in data.get("anchors", {}).items()}
-            table = cls(identity, _time(data["reference_ms"]), kernels, correction, loose, drift, fresh, anchors)
-            if abs(drift) > MOST_DRIFT:
-                raise ValueError(f"{drift} is no drift")
-            if not all(anchors.values()):
-                raise ValueError("an anchor takes no time")
-            complete = len(kernels) == len(data["kernels"]) and table.reference_ms and correction.scale
+            return _from_dict(json.loads(text))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InvalidTable(
                 f"a latency table must be the JSON that LatencyTable.to_json writes; this one is damaged "
                 f"({type(error).__name__}: {error}): delete it and measure again with python -m search.latency build"
             ) from None
-        if not complete:
-            raise InvalidTable(
-                "a latency table holds each kernel once and no scale of 0; this one does not: delete it and measure "
-                "again with python -m search.latency build"
-            )
-        return table
 
     def to_dict(self) -> dict[str, Any]:
-        """What the table is, without its kernels, for reports."""
+        """What the table is, for reports: everything but how its kernels were corrected, and their number only."""
         return {
             "identity": dict(self.identity),
             "reference_ms": self.reference_ms,
             "kernels": len(self.kernels),
             "correction": self.correction._asdict(),
             "drift": self.drift,
-            "fresh": list(self.fresh),
-            "anchors": dict(self.anchors),
+            "holdout_errors": list(self.holdout_errors),
+            "probe_networks_ms": dict(self.probe_networks_ms),
         }
 
 
 def read_table(path: Path) -> LatencyTable:
-    """The table in a file. Raises StorageError for one that cannot be read, InvalidTable for a damaged one."""
+    """The table in a file. Raises StorageError if it cannot be read, InvalidTable if it is damaged."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -291,7 +296,7 @@ def describe(identity: Identity) -> str:
 
 
 def describe_kernel(layer: Layer) -> str:
-    """A kernel in a few words: op, shapes, and what matters of the rest."""
+    """A kernel in a few words: operator, shapes and what matters of the rest."""
     shapes = " -> ".join("x".join(map(str, shape)) for shape in (layer.in_shape, layer.out_shape))
     if layer.op == "conv":
         kind = f"{layer.kernel}x{layer.kernel} conv, stride {layer.stride}, groups {layer.groups}, {layer.activation}"
@@ -303,11 +308,41 @@ def describe_kernel(layer: Layer) -> str:
 
 
 @lru_cache
-def _deviations(probability: float) -> float:
-    """The quantile of the standard normal distribution."""
+def _normal_quantile(probability: float) -> float:
     from statistics import NormalDist  # not needed by most commands, and slow to import
 
     return NormalDist().inv_cdf(probability)
+
+
+def _to_json(head: dict[str, Any], kernels: Mapping[Signature, float]) -> str:
+    rows = ",\n".join(json.dumps([*signature, ms]) for signature, ms in kernels.items())
+    return json.dumps(head)[:-1] + ', "kernels": [\n' + rows + "\n]}\n"
+
+
+def _from_dict(data: dict[str, Any]) -> LatencyTable:
+    """The table of a file's content. Raises what wrong content raises: ValueError, TypeError, KeyError, ..."""
+    schema = data.get("schema", 2)
+    if schema not in (2, FILE_SCHEMA):
+        raise ValueError(f"the file's schema must be 2 or {FILE_SCHEMA}, got {schema!r}")
+    names = _SCHEMA_2 if schema == 2 else {name: name for name in _SCHEMA_2}
+    probes = data.get(names["probe_networks_ms"], {})
+    table = LatencyTable(
+        _identity(data["identity"]),
+        _time(data["reference_ms"]),
+        dict(read_kernel(row) for row in data["kernels"]),
+        Correction(**{key: _time(value) for key, value in data["correction"].items()}),
+        _kernel_correction(data.get(names["kernel_correction"], {})),
+        _number(data.get("drift", 0.0)),
+        tuple(map(_number, data.get(names["holdout_errors"], ()))),
+        {str(name): _time(ms) for name, ms in probes.items()},
+    )
+    if abs(table.drift) > MOST_DRIFT:
+        raise ValueError(f"{table.drift} is no drift")
+    if not all(table.probe_networks_ms.values()):
+        raise ValueError("a probe network takes no time")
+    if not (len(table.kernels) == len(data["kernels"]) and table.reference_ms and table.correction.scale):
+        raise ValueError("it must hold each kernel once, and no scale or reference time of 0")
+    return table
 
 
 def _number(value: object) -> float:
@@ -322,15 +357,15 @@ def _time(value: object) -> float:
     return _number(value)
 
 
-def _loose(data: dict[str, Any]) -> Loose:
-    if not data.keys() <= set(Loose._fields):
-        raise ValueError(f"{data!r} is no way from loose kernels to those of networks")
+def _kernel_correction(data: dict[str, Any]) -> KernelCorrection:
+    if not data.keys() <= set(KernelCorrection._fields):
+        raise ValueError(f"{data!r} does not correct kernels of isolated blocks")
     factors = {group: _number(factor) for group, factor in data.get("factors", {}).items()}
-    return Loose(_number(data.get("kernel_ms", 0.0)), factors, _time(data.get("common", 1.0)))
+    return KernelCorrection(_number(data.get("kernel_ms", 0.0)), factors, _time(data.get("common", 1.0)))
 
 
 def read_kernel(row: list[Any]) -> tuple[Signature, float]:
-    """A row of the file: op, shapes, and the rest of the signature; ms. Raises ValueError or TypeError for another."""
+    """A row of the file: the signature and its ms. Raises ValueError or TypeError for anything else."""
     op, in_shape, out_shape, *rest, ms = row
     example = Layer("", op, (), tuple(in_shape), tuple(out_shape), "", *rest)
     fields = example.signature
@@ -344,7 +379,7 @@ def read_kernel(row: list[Any]) -> tuple[Signature, float]:
 
 def _identity(data: dict[str, Any]) -> Identity:
     if data["schema"] != SCHEMA:
-        raise ValueError(f"the schema must be {SCHEMA}, got {data['schema']!r}")
+        raise ValueError(f"the identity's schema must be {SCHEMA}, got {data['schema']!r}")
     return Identity(
         schema=SCHEMA,
         machine=str(data["machine"]),

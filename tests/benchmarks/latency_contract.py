@@ -25,7 +25,7 @@ SWEEPS = 3  # over all winners at the end: what one of them takes in seconds is 
 
 if TYPE_CHECKING:
     from search.budget import Device, LatencyBudget
-    from search.latency.measure import Measurement
+    from search.latency.measurement import Measurement
     from searchspace.latency.table import LatencyTable
     from searchspace.spaces.space import SearchSpace
     from searchspace.spec import NetworkSpec

@@ -65,9 +65,9 @@ def timed(timers: "Sequence[Callable[[], Sequence[int]]]", runtime: "Runtime", s
 
 def run(args: Any) -> dict[str, list[float]]:
     """Sum of kernels over the network, of each design, for each network that was not fitted to."""
-    from search.latency.build import BLOCKS_A_BAG
+    from search.latency.build import BLOCKS_A_BATCH
     from search.latency.fit import fit
-    from search.latency.kernels import bags, blocks_of, cover, signatures
+    from search.latency.kernels import block_batches, blocks_of, cover, signatures
     from search.latency.runtimes import runtime
     from searchspace.graph import lower
     from searchspace.spaces.mnasnet import mnasnet_space
@@ -77,7 +77,7 @@ def run(args: Any) -> dict[str, list[float]]:
     device = runtime("eager", threads=args.threads)
     placed = {block: None for spec in specs for block in blocks_of(spec)}
     needed = cover(list(placed), signatures(placed))
-    together = bags(needed, size=BLOCKS_A_BAG, seed=args.seed)
+    together = block_batches(needed, size=BLOCKS_A_BATCH, seed=args.seed)
     loops = [_in_a_loop(device.kernels([block])) for block in needed]
     in_order = [device.kernels(blocks_of(spec)) for spec in specs]
     alone = [_layers_in_loops(block) for block in needed]
@@ -116,9 +116,9 @@ def _layers_in_loops(placed: "PlacedBlock") -> "Callable[[], Sequence[int]]":
     """A timer of a block's layers as benchmarks of operators time them: each alone, its input and weights hot."""
     import torch
 
-    from search.latency.machine import loose_block
+    from search.latency.machine import isolated_block
 
-    block = loose_block(placed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    block = isolated_block(placed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     image = torch.randn(1, placed.in_channels, placed.resolution, placed.resolution)
     seen: list[tuple[Any, tuple[Any, ...]]] = []
     with torch.inference_mode():

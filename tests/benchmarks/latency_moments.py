@@ -52,7 +52,7 @@ def parser() -> CommandParser:
 
 def run(args: Namespace) -> str:
     """Time the networks; what was found, for people."""
-    from search.latency.probe_networks import NAMES, anchors
+    from search.latency.probe_networks import NAMES, probe_networks
     from search.latency.runtimes import runtime as named
     from searchspace import zoo
     from searchspace.spaces.mnasnet import mnasnet_space
@@ -63,7 +63,7 @@ def run(args: Namespace) -> str:
     space, rng = mnasnet_space(resolution=args.resolution), random.Random(7)
     specs = [space.spec(space.sample(rng)) for _ in range(args.networks)]
     specs += [zoo.get(name, resolution=args.resolution) for name in ZOO]
-    specs += anchors(args.resolution)
+    specs += probe_networks(args.resolution)
     rounds = timed(specs, args, named(args.runtime, threads=args.threads))
     names = [f"random {place}" for place in range(args.networks)] + [*ZOO, *NAMES]
     if args.json:

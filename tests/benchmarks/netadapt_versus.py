@@ -312,7 +312,7 @@ def _fit(
 
 def measure_all(args: Namespace) -> None:
     """Time all networks of each network and seed, interleaved; kept in the file. Raises PhinasError."""
-    from search.latency import measure
+    from search.latency.measurement import measure_specs
     from searchspace.files import read_json
     from searchspace.latency.table import read_table
     from searchspace.spec import NetworkSpec
@@ -325,7 +325,7 @@ def measure_all(args: Namespace) -> None:
         if all("measured_ms" in row for row in own):
             continue
         specs = [NetworkSpec.from_json(json.dumps(row["spec"])) for row in own]
-        for row, found in zip(own, measure(specs, table=table, seconds=args.seconds), strict=True):
+        for row, found in zip(own, measure_specs(specs, table=table, seconds=args.seconds), strict=True):
             results.put(
                 {
                     **row,

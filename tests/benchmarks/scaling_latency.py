@@ -114,12 +114,12 @@ def targets(count: int, table: LatencyTable) -> "list[tuple[str, Grown]]":
 
 def report(rows: "list[tuple[str, Grown]]", table: LatencyTable, device: "Runtime", seconds: float) -> str:
     """Predicted and measured, and how many agree within 10 %."""
-    from search.latency.measure import measure
+    from search.latency.measurement import measure_specs
     from searchspace.graph import lower
 
     predicted = [table.predict(lower(grown.spec)) for _, grown in rows]
     specs = [grown.spec for _, grown in rows]
-    measured = measure(specs, table=table, seconds=seconds * len(rows), runtime=device)
+    measured = measure_specs(specs, table=table, seconds=seconds * len(rows), runtime=device)
     errors = [one.latency_ms / real.latency_ms - 1 for one, real in zip(predicted, measured, strict=True)]
     lines = [
         [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.latency.measure import Measurement
+from search.latency.measurement import Measurement
 from search.latency.runtimes.eager import Eager
 from search.netadapt.history import History, Iteration, Tried
 from search.netadapt.timing import Timing

@@ -9,7 +9,7 @@ import pytest
 
 from search.budget import CostModel
 from search.data import Dataset, Split
-from search.latency.measure import Measurement
+from search.latency.measurement import Measurement
 from search.latency.runtimes.eager import Eager
 from search.netadapt.timing import Timing
 from searchspace import zoo

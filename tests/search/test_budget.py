@@ -35,7 +35,7 @@ def budget(limit_ms: float = 20.0, *, fastest_ms: float = 5.0) -> LatencyBudget:
 
 def test_nothing_measured_teaches_nothing() -> None:
     assert budget().corrected_table is TABLE
-    assert budget().prediction_limit_ms == pytest.approx(TABLE.limit_ms(20.0, 0.95))
+    assert budget().prediction_limit_ms == pytest.approx(TABLE.prediction_limit_ms(20.0, 0.95))
     assert budget().correction == 1.0
 
 
@@ -58,7 +58,7 @@ def test_what_is_learnt_changes_the_limit_the_other_way_and_leaves_less_error(bi
     for _ in range(6):
         own.learn(10.0, 10.0 * (1 + bias))
     assert own.corrected_table.relative_error < TABLE.relative_error
-    assert own.prediction_limit_ms == pytest.approx(own.corrected_table.limit_ms(20.0, 0.95) / own.correction)
+    assert own.prediction_limit_ms == pytest.approx(own.corrected_table.prediction_limit_ms(20.0, 0.95) / own.correction)
     if bias > 0.05:
         assert own.prediction_limit_ms < budget().prediction_limit_ms
 
@@ -129,13 +129,13 @@ def test_a_network_of_estimated_kernels_keeps_its_budget_with_the_confidence_ask
     assert found.estimated
     _, upper_ms = CostModel("ms", table).cost_and_upper(graph, confidence)
     assert upper_ms > found.latency_ms
-    limit_ms = upper_ms / table.limit_ms(1.0, confidence)  # at which it is just taken
+    limit_ms = upper_ms / table.prediction_limit_ms(1.0, confidence)  # at which it is just taken
     # predicted / measured - 1 has the deviation that the interval tells
     reach = 1 - found.latency_ms / found.high_ms
     deviation = reach / NormalDist().inv_cdf(0.95)
     measured = [found.latency_ms / (1 + rng.gauss(0, deviation)) for _ in range(4000)]
     assert fmean(ms <= limit_ms for ms in measured) == pytest.approx(confidence, abs=0.02)
-    by_its_own_error = found.latency_ms / table.limit_ms(1.0, confidence)
+    by_its_own_error = found.latency_ms / table.prediction_limit_ms(1.0, confidence)
     assert fmean(ms <= by_its_own_error for ms in measured) < confidence - 0.03
     roomy, tight = (LatencyBudget(share * limit_ms, table, confidence=confidence) for share in (1.001, 0.999))
     (one,) = roomy.networks([spec])

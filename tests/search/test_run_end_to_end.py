@@ -23,7 +23,7 @@ from search.console import Progress
 from search.data import load
 from search.latency import table_for
 from search.latency.kernels import placed_blocks, rough_cost
-from search.latency.measure import Measurement
+from search.latency.measurement import Measurement
 from search.latency.runtimes.eager import Eager
 from search.netadapt.__main__ import main as netadapt
 from search.netadapt.last_stage import refine_winner
@@ -185,7 +185,7 @@ def test_a_winner_above_the_budget_is_pruned_to_it(
     def measured(specs: list[NetworkSpec], *, table: LatencyTable, **_: object) -> list[Measurement]:
         return [TableTimer(table, seed=0).alone(spec) for spec in specs]
 
-    monkeypatch.setattr("search.latency.measure", measured)
+    monkeypatch.setattr("search.latency.measurement", measured)
     monkeypatch.setattr("search.netadapt.last_stage.DeviceTimer", TableTimer)
     budget_ms = 0.97 * float(studies.load("done")["predicted_latency_ms"].min())
     asked = [*flags(place, "--trials", "2", "--study", "over", "--overshoot", "2")[2:], "--budget-ms", str(budget_ms)]
@@ -228,7 +228,7 @@ def test_a_winner_that_is_over_the_budget_only_once_it_is_trained_is_pruned_and_
         told_epochs.append([])
         return train(*given, **named | {"on_epoch": lambda epoch, _: told_epochs[-1].append(epoch)})
 
-    monkeypatch.setattr("search.latency.measure", lambda specs, **_: [within] * len(specs))
+    monkeypatch.setattr("search.latency.measurement", lambda specs, **_: [within] * len(specs))
     monkeypatch.setattr("search.latency.measure_modules", trained)
     monkeypatch.setattr("search.netadapt.last_stage.DeviceTimer", TableTimer)
     monkeypatch.setattr("search.winner.train", counted)
@@ -324,7 +324,7 @@ def test_a_search_for_another_device_goes_by_its_table_and_measures_nothing(
     summary = json.loads((place / "studies" / "phone" / "summary.json").read_text())
     assert summary["within_budget"]
     assert summary["winner"]["measured_latency_ms"] is None
-    assert summary["winner"]["predicted_latency_ms"] <= table.limit_ms(budget, 0.95) * 1.001
+    assert summary["winner"]["predicted_latency_ms"] <= table.prediction_limit_ms(budget, 0.95) * 1.001
     assert ("of its layers estimated" in printed.out) == (summary["winner"]["estimated_layers"] > 0)
     assert summary["resolution"] == 64
     assert studies.load("phone")["measured_latency_ms"].isna().all()

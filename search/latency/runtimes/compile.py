@@ -1,4 +1,4 @@
-"""torch.compile on the CPU or a GPU: networks as in eager torch, compiled by its default backend (inductor)."""
+"""torch.compile on the CPU or a GPU: networks as in eager torch, compiled, by default with inductor."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from search.latency.clock import Clock
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
-from search.latency.runtimes import DEVICES, Known, check_kernels
+from search.latency.runtimes import DEVICES, RuntimeInfo, check_profiles_layers
 from search.latency.runtimes.eager import Eager
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import Identity
@@ -19,26 +20,39 @@ _RECOMPILATIONS = 4096  # torch runs a ninth module of one class uncompiled wher
 class Compiled(Eager):
     """The runtime `torch.compile` (see search.latency.interleave.Runtime).
 
-    What it fuses differs from network to network, and a compiled network does not say what a layer takes: it has no
-    kernels of its own. Its tables are adapted from those of eager torch.
+    It fuses differently in each network, and a compiled network cannot be timed layer by layer. So it has no kernels
+    of its own: its tables are adapted from those of eager torch. `compiler`: torch.compile, or what stands for it.
     """
 
+    def __init__(
+        self,
+        device: str = "cpu",
+        dtype: str = "float32",
+        threads: int | None = None,
+        *,
+        clock: Clock | None = None,
+        calls: int | None = None,
+        compiler: Callable[[nn.Module], Callable[..., object]] = torch.compile,
+    ) -> None:
+        super().__init__(device, dtype, threads, clock=clock, calls=calls)
+        self._compiler = compiler
+
     def identity(self, resolution: int) -> Identity:
-        """As eager torch's."""
+        """See Runtime."""
         return {**super().identity(resolution), "runtime": self._named("torch.compile")}
 
     def kernels(self, blocks: Sequence[PlacedBlock]) -> Timer:
-        """Raises InvalidArgument."""
-        check_kernels("compile")
+        """Raises InvalidArgument: layers cannot be timed."""
+        check_profiles_layers("compile")
         raise AssertionError
 
     def _ready(self, module: nn.Module, image: Tensor) -> Callable[[Tensor], object]:
-        """Compiled, with the threads that it runs with: the code is made for them."""
+        """The compiled module, made with the threads that it runs with: the code is made for them."""
         for limit in ("recompile_limit", "cache_size_limit", "accumulated_recompile_limit"):
             if hasattr(torch._dynamo.config, limit):
                 setattr(torch._dynamo.config, limit, _RECOMPILATIONS)
         try:
-            compiled: Callable[[Tensor], object] = torch.compile(module)
+            compiled = self._compiler(module)
             with self.quiet():
                 compiled(image)
         except Exception as error:  # whatever the compilers say
@@ -46,8 +60,10 @@ class Compiled(Eager):
         return compiled
 
     def _refusal(self, module: nn.Module, image: Tensor, error: Exception) -> InvalidArgument:
-        """What is told of a network that could not be compiled: its first layer that cannot be compiled alone; if that
-        is the very first, nothing can be compiled here."""
+        """The error for a network that cannot be compiled: it names the first layer that cannot be compiled alone.
+
+        If that is the very first layer, nothing can be compiled here.
+        """
         layers: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
         hooks = [
             part.register_forward_pre_hook(lambda own, args, name=name: layers.append((name, own, args)))
@@ -62,7 +78,7 @@ class Compiled(Eager):
                     hook.remove()
             for name, layer, args in layers:
                 try:
-                    torch.compile(layer)(*args)
+                    self._compiler(layer)(*args)
                 except Exception as alone:
                     if name == layers[0][0]:
                         break
@@ -76,4 +92,4 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-RUNTIME = Known("torch.compile", ("fp32", "bf16", "fp16"), Compiled, DEVICES, tells_kernels=False)
+RUNTIME = RuntimeInfo("torch.compile", ("fp32", "bf16", "fp16"), Compiled, DEVICES, profiles_layers=False)

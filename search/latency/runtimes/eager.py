@@ -10,11 +10,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from search.latency.clock import clock_of
+from search.latency.clock import Clock, clock_of
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
-from search.latency.machine import loose_block, machine, undisturbed
-from search.latency.runtimes import DEVICES, Known
+from search.latency.machine import isolated_block, machine, without_garbage_collection
+from search.latency.runtimes import DEVICES, RuntimeInfo
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import SCHEMA, Identity
 from searchspace.nn import fold_batch_norm, untrained
@@ -27,17 +27,27 @@ class Eager:
     """The runtime `eager torch` (see search.latency.interleave.Runtime).
 
     `threads`: those that networks are timed with, whatever the process uses otherwise (None: those it uses now).
+    `clock`: the device's own if none is given. `calls`: those in one reading (None: 1 on the CPU, else GPU_CALLS).
     """
 
-    def __init__(self, device: str = "cpu", dtype: str = "float32", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        device: str = "cpu",
+        dtype: str = "float32",
+        threads: int | None = None,
+        *,
+        clock: Clock | None = None,
+        calls: int | None = None,
+    ) -> None:
         self._threads = threads or torch.get_num_threads()
         self._device = device
         self._dtype: torch.dtype = getattr(torch, dtype)
-        self._clock = clock_of(device)
+        self._clock = clock or clock_of(device)
+        self._calls = calls or (1 if device == "cpu" else GPU_CALLS)
         self._inputs: dict[tuple[int, int], Tensor] = {}
 
     def identity(self, resolution: int) -> Identity:
-        """This machine and process, for tables at `resolution`; with a GPU, the machine that fills its queue, too."""
+        """This machine and process; a GPU's identity names the machine that fills its queue, too."""
         where = machine()
         if self._device != "cpu":
             gpu = torch.cuda.get_device_name() if self._device == "cuda" else "Apple GPU"
@@ -55,12 +65,14 @@ class Eager:
         )
 
     def network(self, spec: NetworkSpec) -> Timer:
-        """A fresh network with random weights."""
+        """See Runtime."""
         return self.module(untrained(spec), spec)
 
     def module(self, module: nn.Module, spec: NetworkSpec) -> Timer:
-        """Any module that takes (1, in_channels, resolution, resolution) of the spec, in its deployed form. Raises
-        InvalidArgument for one that does not run here, naming the layer."""
+        """Any module of images (1, in_channels, resolution, resolution) of the spec, in its deployed form.
+
+        Raises InvalidArgument for one that does not run here, naming the layer.
+        """
         folded = self._deployed(fold_batch_norm(module))
         image = self._input(spec.in_channels, spec.resolution)
         self._try(folded, image, spec.name)
@@ -76,16 +88,16 @@ class Eager:
         return self._reading(call)
 
     def kernels(self, blocks: Sequence[PlacedBlock]) -> Timer:
-        """Blocks one after the other, each with an input that was just written, as a network leaves it.
+        """Isolated blocks one after the other, each with an input that was just written, as in a network.
 
-        A layer's time runs from the end of the layer before it to its own end, so that a block's parts make the
-        whole block; weights come as cold as in a network that has just run through all its others.
+        A layer's time runs from the end of the layer before it to its own end, so a block's parts sum to the block.
+        Its weights are as cold in the caches as in a network that has just run through all others.
         """
         clock = self._clock
         parts = []
         wanted: list[bool] = []
         for placed in blocks:
-            block = self._deployed(loose_block(placed))
+            block = self._deployed(isolated_block(placed))
             image = self._input(placed.in_channels, placed.resolution)
             self._try(block, image, f"a {type(placed.block).__name__} at {placed.resolution} px")
             for layer in placed.layers:
@@ -99,42 +111,44 @@ class Eager:
         def call() -> list[int]:
             clock.start()
             for block, source in parts:
-                fresh = source.clone()
+                written = source.clone()
                 clock.mark()
-                block(fresh)
+                block(written)
             return [ns for ns, kept in zip(clock.stop(), wanted[1:], strict=True) if kept]
 
         return self._reading(call)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """No autograd, no garbage collection, the runtime's own number of threads."""
+        """No autograd, no garbage collection, and the runtime's own number of threads."""
         before = torch.get_num_threads()
         torch.set_num_threads(self._threads)
         try:
-            with undisturbed(), torch.inference_mode():
+            with without_garbage_collection(), torch.inference_mode():
                 yield
         finally:
             torch.set_num_threads(before)
 
     def _reading(self, call: Callable[[], list[int]]) -> Timer:
-        """One call; on a GPU each part's median of GPU_CALLS calls."""
-        if self._device == "cpu":
+        """Each part's median over the calls of one reading."""
+        if self._calls == 1:
             return call
-        return lambda: [sorted(part)[GPU_CALLS // 2] for part in zip(*(call() for _ in range(GPU_CALLS)), strict=True)]
+        return lambda: [
+            sorted(part)[self._calls // 2] for part in zip(*(call() for _ in range(self._calls)), strict=True)
+        ]
 
     def _named(self, title: str) -> str:
         return title if self._device == "cpu" else f"{title} on {self._device}"
 
     def _ready(self, module: nn.Module, image: Tensor) -> Callable[[Tensor], object]:
-        """What is called for a deployed module."""
+        """The callable of a deployed module."""
         return module
 
     def _deployed(self, module: nn.Module) -> nn.Module:
         return module.to(self._device, self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def _try(self, module: nn.Module, image: Tensor, name: str) -> None:
-        """One call, told of as a mistake if it fails: not every operator is there for every device and dtype."""
+        # One call: not every operator exists for every device and dtype.
         entered: list[str] = []
         hooks = [
             part.register_forward_pre_hook(lambda *_, layer=layer: entered.append(layer))
@@ -159,4 +173,4 @@ class Eager:
         return self._inputs[key]
 
 
-RUNTIME = Known("eager torch", ("fp32", "bf16", "fp16"), Eager, DEVICES)
+RUNTIME = RuntimeInfo("eager torch", ("fp32", "bf16", "fp16"), Eager, DEVICES)

@@ -8,7 +8,7 @@ from typing import Any
 
 from search.latency.onnx_int8 import quantised
 from search.latency.onnx_models import Feeds, OnnxModels, Run
-from search.latency.runtimes import Known
+from search.latency.runtimes import RuntimeInfo
 
 PROFILED_RUNS = 12
 
@@ -68,4 +68,4 @@ def _made(_: str, dtype: str, threads: int) -> OnnxRuntime:
     return OnnxRuntime(threads, dtype)
 
 
-RUNTIME = Known(OnnxRuntime.title, ("fp32", "int8"), _made, of_models=True)
+RUNTIME = RuntimeInfo(OnnxRuntime.title, ("fp32", "int8"), _made, uses_onnx=True)

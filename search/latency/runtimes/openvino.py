@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from search.latency.onnx_models import Feeds, OnnxModels, Run, timed
-from search.latency.runtimes import Known
+from search.latency.runtimes import RuntimeInfo
 from searchspace.errors import InvalidArgument
 
 WARM_RUNS = 2
@@ -73,4 +73,4 @@ def _made(_: str, dtype: str, threads: int) -> OpenVino:
     return OpenVino(threads, dtype)
 
 
-RUNTIME = Known(OpenVino.title, ("fp32", "bf16", "fp16"), _made, of_models=True)
+RUNTIME = RuntimeInfo(OpenVino.title, ("fp32", "bf16", "fp16"), _made, uses_onnx=True)

@@ -19,7 +19,7 @@ from search.latency.check import check, networks_to_check
 from search.latency.groups import Timers, bytes_of, turns_of
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
-from search.latency.measure import MOOD, measure, measure_here
+from search.latency.measurement import SESSION_DEVIATION, measure, measure_without_table
 from search.latency.probe_networks import NAMES
 from search.latency.reference import REFERENCE
 from search.latency.time_base import USUAL, time_base_of
@@ -154,8 +154,8 @@ def test_what_is_slow_beside_a_slow_reference_by_less_is_stated_as_on_the_quiet_
     for spec, one in zip(networks(SPACE, 2), measure(networks(SPACE, 2), table=table, runtime=later), strict=True):
         assert one.latency_ms == pytest.approx(truth_ms(spec) * unit, rel=0.02)  # 9 % less where drift is not known
     slow = Machine(drift=0.02, lag=0.15, slow=(1.7, 1.9))
-    (alone,), pace = measure_here(networks(SPACE, 1), cache_dir=tmp_path, runtime=slow, seconds=0.2)
-    assert (pace.reference_ms, pace.drift) == (table.reference_ms, table.drift)
+    (alone,), time_base = measure_without_table(networks(SPACE, 1), cache_dir=tmp_path, runtime=slow, seconds=0.2)
+    assert (time_base.reference_ms, time_base.drift) == (table.reference_ms, table.drift)
     assert alone.latency_ms == pytest.approx(truth_ms(networks(SPACE, 1)[0]) * unit, rel=0.02)
     slow = Machine(drift=0.02, lag=0.15, slow=(1.7, 1.9))
     new = next(spec for spec in networks(WIDER, 200) if table.missing(lower(spec)))
@@ -166,7 +166,7 @@ def test_what_is_slow_beside_a_slow_reference_by_less_is_stated_as_on_the_quiet_
 def test_the_interval_of_a_measurement_leaves_room_for_another_moment(tmp_path: Path) -> None:
     table = table_for(SPACE, cache_dir=tmp_path, runtime=Machine())
     (one,) = measure(networks(SPACE, 1), table=table, runtime=Machine())  # which never varies
-    assert one.high_ms / one.latency_ms - 1 == pytest.approx(1.96 * MOOD, rel=1e-3)
+    assert one.high_ms / one.latency_ms - 1 == pytest.approx(1.96 * SESSION_DEVIATION, rel=1e-3)
     assert one.standard_error == pytest.approx(0.0, abs=1e-4)
     assert not one.noisy
 
@@ -176,8 +176,8 @@ def test_a_device_without_a_table_learns_the_drift_from_what_it_measures(tmp_pat
     for lag in (0.15, 0.08):
         for specs, drift in ((few, USUAL), (many, lag)):
             machine = Machine(drift=0.05, lag=lag)
-            _, pace = measure_here(specs, cache_dir=tmp_path / str(lag), runtime=machine, seconds=0.5)
-            assert pace.drift == pytest.approx(drift, abs=0.02)
+            _, time_base = measure_without_table(specs, cache_dir=tmp_path / str(lag), runtime=machine, seconds=0.5)
+            assert time_base.drift == pytest.approx(drift, abs=0.02)
 
 
 def test_a_wrong_kernel_is_blamed_for_the_network_that_it_spoils(tmp_path: Path) -> None:
@@ -224,9 +224,9 @@ def test_a_finished_table_is_read_and_nothing_is_timed(tmp_path: Path) -> None:
 
 def test_every_process_measures_the_same_things_in_the_same_order() -> None:
     code = (
-        "from search.latency.build import BLOCKS_A_BAG; from search.latency.kernels import *; "
+        "from search.latency.build import BLOCKS_A_BATCH; from search.latency.kernels import *; "
         "from searchspace.spaces.mnasnet import mnasnet_space; blocks = placed_blocks(mnasnet_space(resolution=64)); "
-        "print(bags(cover(blocks, signatures(blocks)), size=BLOCKS_A_BAG, seed=0))"
+        "print(block_batches(cover(blocks, signatures(blocks)), size=BLOCKS_A_BATCH, seed=0))"
     )
     found = {
         subprocess.run(
@@ -394,11 +394,11 @@ def test_a_table_of_a_space_is_extended_by_the_kernels_of_published_networks(tmp
 def test_networks_are_measured_without_a_table_at_the_speed_that_tables_are_stated_at(tmp_path: Path) -> None:
     table = table_for(SPACE, cache_dir=tmp_path, runtime=Machine(drift=0.05))
     specs = [*networks(SPACE, 3), zoo.get("squeezenet1_1", resolution=96)]
-    found, (reference_ms, *_) = measure_here(specs, cache_dir=tmp_path, runtime=Machine(drift=0.05), seconds=0.5)
+    found, (reference_ms, *_) = measure_without_table(specs, cache_dir=tmp_path, runtime=Machine(drift=0.05), seconds=0.5)
     assert reference_ms == pytest.approx(table.reference_ms, rel=0.02)
     unit = reference_ms / (truth_ms(REFERENCE))
     assert {one.rounds for one in found} == {60}
-    (more,), _ = measure_here(specs[:1], cache_dir=tmp_path, runtime=Machine(drift=0.05), seconds=9, rounds=200)
+    (more,), _ = measure_without_table(specs[:1], cache_dir=tmp_path, runtime=Machine(drift=0.05), seconds=9, rounds=200)
     assert more.rounds == 200
     for spec, one in zip(specs, found, strict=True):
         assert one.latency_ms == pytest.approx(truth_ms(spec) * unit, rel=0.02)
@@ -416,7 +416,7 @@ def test_a_machine_that_is_faster_when_it_measures_than_when_it_built_states_the
     known.write_text(json.dumps({**json.loads(known.read_text()), "drift": 0.0}))  # one speed told none
     (spec,) = networks(SPACE, 1)
     for _ in range(2):
-        (one,), (reference_ms, *_) = measure_here([spec], cache_dir=tmp_path, runtime=Faster(), seconds=0.2)
+        (one,), (reference_ms, *_) = measure_without_table([spec], cache_dir=tmp_path, runtime=Faster(), seconds=0.2)
         assert reference_ms == table.reference_ms
         assert one.latency_ms == pytest.approx(table.latency_ms(lower(spec)), rel=1e-3)
         assert one.raw_median_ms == pytest.approx(truth_ms(spec) / 1.5, rel=1e-3)
@@ -432,10 +432,10 @@ def test_a_network_that_slips_between_other_work_is_called_noisy(tmp_path: Path)
             slow = spec == REFERENCE or spec.name in NAMES  # what others wait for, this one network slips through
             return (lambda: [3 * part for part in timer()]) if slow else timer
 
-    (one,), _ = measure_here([spec], cache_dir=tmp_path, runtime=Busy())
+    (one,), _ = measure_without_table([spec], cache_dir=tmp_path, runtime=Busy())
     assert one.latency_ms < 0.5 * truth_ms(spec)
     assert one.noisy
-    (steady,), _ = measure_here([spec], cache_dir=tmp_path, runtime=Machine())
+    (steady,), _ = measure_without_table([spec], cache_dir=tmp_path, runtime=Machine())
     assert not steady.noisy
 
 
@@ -493,7 +493,7 @@ def test_networks_of_several_groups_have_at_most_the_rounds_asked_for(
     monkeypatch.setattr("search.latency.groups.GROUP_KERNELS", 30)
     specs = networks_to_check(SPACE, count=4)
     for most, seconds, rounds in ((9, 60.0, 9), (1, 60.0, 1), (20, 1e-6, 8)):
-        found, _ = measure_here(specs, cache_dir=tmp_path, seconds=seconds, runtime=Machine(), rounds=most)
+        found, _ = measure_without_table(specs, cache_dir=tmp_path, seconds=seconds, runtime=Machine(), rounds=most)
         assert [one.rounds for one in found] == [rounds] * 4
         assert [one.latency_ms for one in found] == pytest.approx([truth_ms(spec) for spec in specs], rel=1e-3)
 
@@ -535,10 +535,10 @@ class Moody(Machine):
 @pytest.mark.parametrize("mood", [0.93, 1.04, 1.08])
 def test_networks_measure_the_same_in_a_moment_that_is_hard_on_all_of_them(mood: float, tmp_path: Path) -> None:
     specs = networks(SPACE, 3)
-    plain, pace = measure_here(specs, cache_dir=tmp_path, runtime=Machine(), seconds=0.3)
-    assert set(pace.anchors) == set(NAMES)
-    moody, again = measure_here(specs, cache_dir=tmp_path, runtime=Moody(mood), seconds=0.3)
-    assert again.anchors == pace.anchors
+    plain, time_base = measure_without_table(specs, cache_dir=tmp_path, runtime=Machine(), seconds=0.3)
+    assert set(time_base.anchors) == set(NAMES)
+    moody, again = measure_without_table(specs, cache_dir=tmp_path, runtime=Moody(mood), seconds=0.3)
+    assert again.anchors == time_base.anchors
     for one, other in zip(plain, moody, strict=True):
         assert other.latency_ms == pytest.approx(one.latency_ms, rel=abs(mood**0.25 - 1) + 1e-3)
         assert other.raw_median_ms == pytest.approx(one.raw_median_ms * mood, rel=1e-3)  # by the clock it was so
@@ -603,7 +603,7 @@ def test_a_look_at_another_resolution_leaves_a_device_s_speed_and_anchors_alone(
     (kept,) = tmp_path.glob("reference-*.json")
     before = kept.read_bytes()
     for specs in ([zoo.get("squeezenet1_1", resolution=96)], [*networks(SPACE, 1), zoo.get("squeezenet1_1")]):
-        measure_here(specs, cache_dir=tmp_path, runtime=Moody(0.6), seconds=0.2)
+        measure_without_table(specs, cache_dir=tmp_path, runtime=Moody(0.6), seconds=0.2)
         assert kept.read_bytes() == before
     with pytest.raises(InvalidArgument, match="there must be a network to measure"):
-        measure_here([], cache_dir=tmp_path, runtime=Machine())
+        measure_without_table([], cache_dir=tmp_path, runtime=Machine())

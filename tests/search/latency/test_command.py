@@ -13,7 +13,7 @@ import pytest
 
 from search.latency.__main__ import main
 from search.latency.adapt import networks_to_measure
-from search.latency.build import MANY_S, judged
+from search.latency.build import MANY_S, with_holdout_error
 from search.latency.cache import Cache
 from search.latency.runtimes import runtime
 from search.latency.runtimes.eager import Eager
@@ -192,14 +192,14 @@ def test_building_takes_the_seconds_asked_for(tmp_path: Path, monkeypatch: pytes
         return _table(64)
 
     monkeypatch.setattr("search.latency.build.table_for", built)
-    monkeypatch.setattr("search.latency.__main__._judged", lambda _, table, __: judged(table, [0.01]))
+    monkeypatch.setattr("search.latency.__main__._judged", lambda _, table, __: with_holdout_error(table, [0.01]))
     for flags in (["build"], ["build", "--seconds", "30"]):
         assert main([*flags, "--resolution", "64", "--cache-dir", str(tmp_path)]) == 0
     assert asked == [MANY_S, 30.0]
 
 
 def test_a_table_is_written_to_a_file_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = judged(_table(64), [0.02, -0.01])
+    table = with_holdout_error(_table(64), [0.02, -0.01])
     monkeypatch.setattr("search.latency.build.table_for", lambda *_, **__: table)
     Cache(tmp_path, Eager().identity(64), note=lambda _: None).save(table)
     flags = ["build", "--resolution", "64", "--cache-dir", str(tmp_path)]
@@ -219,7 +219,7 @@ def test_a_new_table_is_checked_by_fresh_networks(
     assert kept is not None
     assert len(kept.fresh) == 20
     assert replace(kept, correction=_table(64).correction, fresh=()) == _table(64)
-    assert 0.25 < (kept.relative_error / judged(_table(64), kept.fresh).relative_error) ** 2 <= 1.0  # less its noise
+    assert 0.25 < (kept.relative_error / with_holdout_error(_table(64), kept.fresh).relative_error) ** 2 <= 1.0  # less its noise
     monkeypatch.setattr("search.latency.build.table_for", lambda *_, **__: kept)
     monkeypatch.setattr("search.latency.__main__._judged", None)  # not measured again, and told again
     assert main(flags) == 0
@@ -236,7 +236,7 @@ def test_a_table_is_adapted_to_what_is_measured_here(
     flags = ["adapt", "--resolution", "64", "--networks", "5", "--seconds", "0.1", "--cache-dir", str(tmp_path)]
     flags += ["--latency", str(tmp_path / "phone.json"), "--out", str(tmp_path / "here.json")]
     with monkeypatch.context() as nothing_measured:
-        nothing_measured.setattr(sys.modules["search.latency.measure"], "measure_here", None)
+        nothing_measured.setattr(sys.modules["search.latency.measurement"], "measure_without_table", None)
         assert main([*flags, "--networks", "3"]) == 2
         assert "at least 4 networks, got 3" in capsys.readouterr().err
         assert main([*flags, "--resolution", "96"]) == 2

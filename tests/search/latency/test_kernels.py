@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.latency.kernels import PlacedBlock, bags, cover, placed_blocks, signatures
+from search.latency.kernels import PlacedBlock, block_batches, cover, placed_blocks, signatures
 from searchspace.graph import Signature, lower
 from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
 from searchspace.spaces.space import SearchSpace, all_choices
@@ -69,7 +69,7 @@ def test_the_chosen_blocks_hold_every_wanted_kernel_and_each_block_holds_one_tha
         assert block.signatures & left
         left -= block.signatures
     assert not left
-    in_bags = [block for bag in bags(chosen, size=24, seed=3) for block in bag]
+    in_bags = [block for block_batch in block_batches(chosen, size=24, seed=3) for block in block_batch]
     assert sorted(map(repr, in_bags)) == sorted(map(repr, chosen))
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from search.latency.cache import Cache
 from search.latency.interleave import Reading
-from search.latency.probe_networks import NAMES, WINDOW, anchors, median_ms, moments, settled, together
+from search.latency.probe_networks import NAMES, WINDOW, anchors, median_ms, session_effects, without_effects, together
 from search.latency.time_base import TimeBase
 from searchspace.latency.table import SCHEMA, Identity
 
@@ -36,10 +36,10 @@ def in_moments(found: Sequence[float]) -> dict[str, list[Reading]]:
 
 @given(mood=st.floats(0.5, 2.0), rounds=st.integers(1, 40))
 def test_a_moment_is_the_mean_of_the_anchors_and_the_reference(mood: float, rounds: int) -> None:
-    found = moments(in_moments([mood] * rounds), QUIET)
+    found = session_effects(in_moments([mood] * rounds), QUIET)
     assert found == pytest.approx([geometric_mean([mood, mood, mood, 1.0])] * rounds)
     reading = Reading(4e6, 0.5, (1.0, 2.0))
-    for each in settled([reading] * rounds, found):
+    for each in without_effects([reading] * rounds, found):
         assert each.reference_ns == reading.reference_ns
         assert each.weight == reading.weight
         assert each.ratios == pytest.approx([1 / found[0], 2 / found[0]])
@@ -47,33 +47,33 @@ def test_a_moment_is_the_mean_of_the_anchors_and_the_reference(mood: float, roun
 
 @given(at=st.integers(0, 39), times=st.floats(0.1, 10.0))
 def test_one_stalled_round_makes_no_moment(at: int, times: float) -> None:
-    found = moments(in_moments([times if place == at else 1.0 for place in range(40)]), QUIET)
+    found = session_effects(in_moments([times if place == at else 1.0 for place in range(40)]), QUIET)
     assert found == pytest.approx([1.0] * 40)
 
 
 def test_a_moment_that_lasts_is_told_from_the_one_before() -> None:
-    found = moments(in_moments([1.0] * 30 + [1.1] * 30), QUIET)
+    found = session_effects(in_moments([1.0] * 30 + [1.1] * 30), QUIET)
     assert found[: 30 - WINDOW] == pytest.approx([1.0] * (30 - WINDOW))
     assert found[30 + WINDOW :] == pytest.approx([1.1**0.75] * (30 - WINDOW))
 
 
 def test_where_nothing_is_known_of_anchors_readings_stay_as_they_are() -> None:
     reading = Reading(4e6, 1.0, (1.5,))
-    assert moments({}, QUIET) == []
-    assert moments(in_moments([1.1]), TimeBase(4.0)) == []
-    assert settled([reading], []) == [reading]
+    assert session_effects({}, QUIET) == []
+    assert session_effects(in_moments([1.1]), TimeBase(4.0)) == []
+    assert without_effects([reading], []) == [reading]
     assert anchors(224, {}) == ()
     assert [spec.name for spec in anchors(16)] == list(NAMES)  # 16 px are below their stride
 
 
 def test_what_anchors_usually_take_is_their_median_over_all_groups() -> None:
     parts = [in_moments([1.0, 1.0, 1.3]), in_moments([1.0, 0.8])]
-    assert median_ms(together(parts), TimeBase(4.0)) == pytest.approx(USUAL)
+    assert median_ms(merged(parts), TimeBase(4.0)) == pytest.approx(USUAL)
 
 
 def test_an_anchor_that_is_not_known_tells_nothing() -> None:
     known = QUIET._replace(anchors={"mobilenet_v2": 6.0, "of another version": 3.0})
-    assert moments(in_moments([1.21]), known) == pytest.approx([1.1])
+    assert session_effects(in_moments([1.21]), known) == pytest.approx([1.1])
     assert [spec.name for spec in anchors(224, known.anchors)] == ["mobilenet_v2"]
 
 
@@ -83,15 +83,15 @@ def test_each_resolution_of_a_device_has_its_anchors_and_a_damaged_file_is_told_
     for pixels, slower in ((224, 1.0), (96, 0.2), (224, 1.1)):
         cache = Cache(tmp_path, {**IDENTITY, "resolution": pixels}, note=told.append)
         beside = {name: [Reading(4e6, 1.0, (ms * slower / 4.0,))] for name, ms in USUAL.items()}
-        found = cache.pace([[[Reading(4e6, 1.0, (1.0,))]]], anchors=beside)
-        assert cache.stored_pace() == found
+        found = cache.time_base([[[Reading(4e6, 1.0, (1.0,))]]], anchors=beside)
+        assert cache.stored_time_base() == found
         paces[pixels] = found
     assert paces[224].anchors == pytest.approx(USUAL)  # of the first time, though they are slower now
     assert paces[96].anchors == pytest.approx({name: 0.2 * ms for name, ms in USUAL.items()})
     assert not told
     for damage in ('{"224": {"mobilenet_v2": 0}}', '{"224": [1]}', '{"224": {"mobilenet_v2": "much"}}', "[]"):
         cache.reference_path.write_text(f'{{"reference_ms": 4.0, "anchors": {damage}}}')
-        assert cache.stored_pace() is None
+        assert cache.stored_time_base() is None
     assert len(told) == 4
     assert all("damaged" in line for line in told)
 
@@ -102,7 +102,7 @@ def test_anchors_that_prove_to_be_much_faster_are_taken_anew_and_told_of(tmp_pat
     found = []
     for slower in (1.3, 1.25, 1.0, 1.1):
         beside = {name: [Reading(4e6, 1.0, (ms * slower / 4.0,))] for name, ms in USUAL.items()}
-        found.append(cache.pace([[[Reading(4e6, 1.0, (1.0,))]]], anchors=beside).anchors)
+        found.append(cache.time_base([[[Reading(4e6, 1.0, (1.0,))]]], anchors=beside).anchors)
     assert found[0] == found[1] == pytest.approx({name: 1.3 * ms for name, ms in USUAL.items()})
     assert found[2] == found[3] == pytest.approx(USUAL)
     assert len(told) == 1
@@ -111,6 +111,6 @@ def test_anchors_that_prove_to_be_much_faster_are_taken_anew_and_told_of(tmp_pat
 
 def test_an_anchor_that_was_not_known_joins_those_that_were(tmp_path: Path) -> None:
     cache = Cache(tmp_path, IDENTITY, note=lambda _: None)
-    cache.pace([[[Reading(4e6, 1.0, (1.0,))]]], anchors={"mobilenet_v2": [Reading(4e6, 1.0, (1.5,))]})
-    found = cache.pace([[[Reading(4e6, 1.0, (1.0,))]]], anchors=in_moments([1.05]))
+    cache.time_base([[[Reading(4e6, 1.0, (1.0,))]]], anchors={"mobilenet_v2": [Reading(4e6, 1.0, (1.5,))]})
+    found = cache.time_base([[[Reading(4e6, 1.0, (1.0,))]]], anchors=in_moments([1.05]))
     assert found.anchors == pytest.approx({**{name: 1.05 * ms for name, ms in USUAL.items()}, "mobilenet_v2": 6.0})

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from search.latency import measure, measure_here, table_for
+from search.latency import measure, measure_without_table, table_for
 from search.latency.__main__ import _of_onnx, parser
 from search.latency.adapt import adapt, networks_to_measure
 from search.latency.check import check
@@ -21,7 +21,7 @@ from search.latency.clock import EventClock
 from search.latency.interleave import Runtime
 from search.latency.kernels import blocks_of, placed_blocks
 from search.latency.onnx_models import Feeds, OnnxModels, Run, shares
-from search.latency.runtimes import check_kernels, is_here, known, names, runtime, setting_of
+from search.latency.runtimes import check_profiles_layers, is_this_machine, runtime_info, names, runtime, setting_of
 from search.latency.runtimes.eager import Eager
 from searchspace import zoo
 from searchspace.cost import layer_params_macs
@@ -59,7 +59,7 @@ class Event:
         return (end.ns - self.ns) / 1e6
 
 
-WITH_KERNELS = [name for name in names() if known(name).tells_kernels]
+WITH_KERNELS = [name for name in names() if runtime_info(name).profiles_layers]
 
 
 def here(name: str) -> Runtime:
@@ -190,20 +190,20 @@ def test_unknown_runtimes_threads_and_missing_extras_are_told(monkeypatch: pytes
 
 
 ABACUS = """
-from search.latency.runtimes import Known
+from search.latency.runtimes import RuntimeInfo
 from search.latency.runtimes.eager import Eager
 
 class Abacus(Eager):
     pass
 
-RUNTIME = Known("beads", ("bf16",), Abacus, of_models=True, tells_kernels=False)
+RUNTIME = RuntimeInfo("beads", ("bf16",), Abacus, uses_onnx=True, profiles_layers=False)
 """
 
 
 def test_a_runtime_is_known_everywhere_by_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import search.latency.runtimes as package
 
-    assert {name for name in names() if known(name).of_models} >= {"onnxruntime", "openvino"}
+    assert {name for name in names() if runtime_info(name).uses_onnx} >= {"onnxruntime", "openvino"}
     (tmp_path / "abacus.py").write_text(ABACUS)
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
     assert type(runtime("abacus", threads=3, dtype="bf16")).__name__ == "Abacus"
@@ -215,7 +215,7 @@ def test_a_runtime_is_known_everywhere_by_its_file(monkeypatch: pytest.MonkeyPat
     for wrong, message in (
         (lambda: runtime("abacus"), "dtypes of the runtime abacus are bf16, got 'fp32'"),
         (lambda: runtime("abacus", dtype="bf16", device="cuda"), "abacus is measured on the cpu, .* eager or compile"),
-        (lambda: check_kernels("abacus"), "beads does not say what a layer takes, .* --runtime abacus"),
+        (lambda: check_profiles_layers("abacus"), "beads does not say what a layer takes, .* --runtime abacus"),
     ):
         with pytest.raises(InvalidArgument, match=message):
             wrong()
@@ -234,7 +234,7 @@ def test_a_device_that_is_not_here_or_not_the_runtime_s_is_told(monkeypatch: pyt
 def test_every_dtype_of_a_runtime_runs_and_is_of_its_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made(name, monkeypatch)
     spec = SPACE.spec(SPACE.corner("smallest"))
-    for dtype in known(name).dtypes:
+    for dtype in runtime_info(name).dtypes:
         try:
             device = runtime(name, threads=1, dtype=dtype)
         except InvalidArgument:
@@ -243,7 +243,7 @@ def test_every_dtype_of_a_runtime_runs_and_is_of_its_own(name: str, monkeypatch:
         assert setting_of(device.identity(32)) == (name, "cpu", dtype)
         with device.quiet():
             assert device.network(spec)()[0] > 0
-            if known(name).tells_kernels:
+            if runtime_info(name).profiles_layers:
                 assert min(device.kernels(blocks_of(spec))()) > 0
     with pytest.raises(InvalidArgument, match=f"dtypes of the runtime {name} are fp32.*, got 'fp8'"):
         runtime(name, dtype="fp8")
@@ -359,13 +359,13 @@ def test_torch_compile_times_networks_and_has_a_table_by_adapting_that_of_eager_
     device = runtime("compile", threads=1)
     assert device.identity(32)["runtime"] == "torch.compile"
     assert setting_of(device.identity(32)) == ("compile", "cpu", "fp32")
-    assert is_here(device.identity(32))
+    assert is_this_machine(device.identity(32))
     with pytest.raises(InvalidArgument, match=r"search\.latency adapt .*--runtime compile"):
         table_for(SPACE, cache_dir=tmp_path, runtime=device)
     table = table_for(SPACE, cache_dir=tmp_path, budget_s=0.0, runtime=Eager(threads=1))
     specs = networks_to_measure(SPACE, count=4)
-    found, pace = measure_here(specs, cache_dir=tmp_path, seconds=0.5, runtime=device)
-    new = adapt(table, specs, [one.latency_ms for one in found], identity=device.identity(32), pace=pace)
+    found, time_base = measure_without_table(specs, cache_dir=tmp_path, seconds=0.5, runtime=device)
+    new = adapt(table, specs, [one.latency_ms for one in found], identity=device.identity(32), time_base=time_base)
     checked = check(new, specs[:1], seconds=0.2, blamed=1, runtime=device)
     assert 0.3 < checked.predicted[0].latency_ms / checked.measured[0].latency_ms < 3
     assert checked.worst == {0: ()}  # it does not tell layers apart
@@ -379,9 +379,9 @@ def test_eager_runs_with_the_threads_asked_for_and_leaves_the_process_its_own() 
     with one.quiet():
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
-    assert is_here(one.identity(32))
-    assert not is_here({**one.identity(32), "machine": "a phone"})
-    assert not is_here({**one.identity(32), "runtime": "TFLite"})
+    assert is_this_machine(one.identity(32))
+    assert not is_this_machine({**one.identity(32), "machine": "a phone"})
+    assert not is_this_machine({**one.identity(32), "runtime": "TFLite"})
 
 
 def test_onnxruntime_covers_the_kernels_of_a_space() -> None:

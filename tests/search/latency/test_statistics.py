@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.latency.build import MOST, NOISE, USUAL_COUNT, USUAL_ERROR, judged
+from search.latency.build import MOST, NOISE, USUAL_COUNT, USUAL_ERROR, with_holdout_error
 from search.latency.check import agreement, spearman
 from search.latency.fit import fit
 from search.latency.robust import median_interval, weight_of, weighted_median, weighted_quantile
@@ -114,7 +114,7 @@ def test_the_error_is_that_of_the_networks_that_are_judged() -> None:
     rng, specs = random.Random(2), sampled(30, 4)
     kernels = kernels_of(specs)
     times = [summed(spec) * rng.gauss(1, 0.01 if place < 15 else 0.08) for place, spec in enumerate(specs)]
-    own, whole = fit(kernels, specs, times, judged=15), fit(kernels, specs, times)
+    own, whole = fit(kernels, specs, times, with_holdout_error=15), fit(kernels, specs, times)
     assert own.kernels == whole.kernels
     assert own.correction.relative_error < 0.7 * whole.correction.relative_error
 
@@ -135,7 +135,7 @@ def test_the_fit_tells_what_a_kernel_costs_apart_from_its_work_and_which_groups_
     table = LatencyTable(IDENTITY, 5.0, found.kernels, found.correction, found.loose)
     for spec in sampled(40, 2):
         graph = lower(spec)
-        known = {layer.signature: found.loose.inside_ms(layer.signature, loose_ms(layer)) for layer in graph.layers}
+        known = {layer.signature: found.loose.in_network_ms(layer.signature, loose_ms(layer)) for layer in graph.layers}
         predicted = replace(table, kernels=known).latency_ms(graph)
         assert predicted == pytest.approx(0.3 + summed(spec, inside), rel=0.02)
     assert LatencyTable.from_json(table.to_json()) == table
@@ -164,7 +164,7 @@ def test_the_figures_of_a_check() -> None:
 def test_fresh_networks_count_for_a_tables_error_like_those_left_out_and_the_usual_like_some() -> None:
     def error(left_out: float, fresh: float, noise: float = 0.0) -> float:
         table = LatencyTable(IDENTITY, 1.0, {}, Correction(1.0, 0.1, left_out))
-        after = judged(table, [fresh, -fresh] * 10, [noise] * 20)
+        after = with_holdout_error(table, [fresh, -fresh] * 10, [noise] * 20)
         assert after.fresh == (fresh, -fresh) * 10
         return after.relative_error
 

@@ -93,30 +93,30 @@ def test_few_networks_tell_nothing_and_no_noise_tells_more_than_the_most() -> No
 def test_a_device_keeps_its_first_quiet_speed_and_its_latest_drift(tmp_path: Path) -> None:
     told: list[str] = []
     cache = Cache(tmp_path, IDENTITY, note=told.append)
-    assert cache.stored_pace() is None
-    first = cache.pace([readings(0.1, wandering(20, 1)) for _ in range(3)])
-    assert cache.stored_pace() == first
-    slower = cache.pace([readings(0.2, [2 * speed for speed in wandering(20, 2)]) for _ in range(3)])
+    assert cache.stored_time_base() is None
+    first = cache.time_base([readings(0.1, wandering(20, 1)) for _ in range(3)])
+    assert cache.stored_time_base() == first
+    slower = cache.time_base([readings(0.2, [2 * speed for speed in wandering(20, 2)]) for _ in range(3)])
     assert slower.reference_ms == first.reference_ms
     assert slower.drift == pytest.approx(0.2, abs=0.03)
-    steady = cache.pace([readings(0.2, [2.0] * 20) for _ in range(3)])
+    steady = cache.time_base([readings(0.2, [2.0] * 20) for _ in range(3)])
     assert steady == slower  # nothing new is seen at one speed, and nothing forgotten
-    faster = cache.pace([readings(0.2, [0.95 * speed for speed in wandering(20, 1)]) for _ in range(3)])
-    assert faster.reference_ms == first.reference_ms  # so tables of two moments mean the same by a ms
+    faster = cache.time_base([readings(0.2, [0.95 * speed for speed in wandering(20, 1)]) for _ in range(3)])
+    assert faster.reference_ms == first.reference_ms  # so tables of two session_effects mean the same by a ms
     assert not told
     cache.reference_path.write_text('{"reference_ms": 4.0}')  # of a version that knew no drift
-    assert cache.stored_pace() == TimeBase(4.0, 0.0)
+    assert cache.stored_time_base() == TimeBase(4.0, 0.0)
     assert not told
     cache.reference_path.write_text('{"reference_ms": 4.0, "drift": "much"}')
-    assert cache.stored_pace() is None
+    assert cache.stored_time_base() is None
     assert "damaged" in told[0]
 
 
 def test_a_machine_that_proves_to_be_much_faster_is_stated_anew_and_told_so(tmp_path: Path) -> None:
     told: list[str] = []
     cache = Cache(tmp_path, IDENTITY, note=told.append)
-    busy = cache.pace([readings(0.1, [1.5 * speed for speed in wandering(20, 1)]) for _ in range(3)])
-    quiet = cache.pace([readings(0.1, wandering(20, 1)) for _ in range(3)])
+    busy = cache.time_base([readings(0.1, [1.5 * speed for speed in wandering(20, 1)]) for _ in range(3)])
+    quiet = cache.time_base([readings(0.1, wandering(20, 1)) for _ in range(3)])
     assert quiet.reference_ms == pytest.approx(busy.reference_ms / 1.5)
     assert "50% faster than when its latency tables were first measured" in told[0]
-    assert cache.stored_pace() == quiet
+    assert cache.stored_time_base() == quiet

@@ -399,7 +399,7 @@ def test_where_nothing_is_measured_the_prediction_keeps_the_budget_with_95_perce
     assert winner["predicted_latency_ms"] == pytest.approx(again.latency_ms)
     assert winner["cost"] == pytest.approx(again.latency_ms)
     assert again.estimated  # pruned to counts that the table does not hold: less sure
-    assert 0.9 * table.limit_ms(budget, 0.95) <= again.latency_ms <= table.limit_ms(budget, 0.95)
+    assert 0.9 * table.prediction_limit_ms(budget, 0.95) <= again.latency_ms <= table.prediction_limit_ms(budget, 0.95)
     assert again.high_ms <= budget
     assert (winner["predicted_low_ms"], winner["predicted_high_ms"]) == pytest.approx((again.low_ms, again.high_ms))
     assert main([*line, "--budget-ms", str(budget)]) == 0

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from search.budget import CostModel
 from search.data import Dataset, load
-from search.latency.measure import Measurement
+from search.latency.measurement import Measurement
 from search.latency.runtimes import runtime
 from search.latency.runtimes.eager import Eager
 from search.netadapt.module import prune_module

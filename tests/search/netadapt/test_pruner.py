@@ -13,7 +13,7 @@ from torch import nn
 
 from search.budget import CostModel
 from search.data import Dataset, load
-from search.latency.measure import Measurement
+from search.latency.measurement import Measurement
 from search.latency.runtimes.eager import Eager
 from search.netadapt.history import History, Iteration, Tried
 from search.netadapt.proposals import MOVES, propose, smallest
@@ -274,7 +274,7 @@ def test_a_predicted_network_comes_to_what_its_confidence_leaves_of_the_budget(i
     table = LatencyTable(Eager().identity(32), 1.0, kernels, Correction(1.0, 0.1, 0.03))
     plan = replace(PLAN, cost_model=CostModel("ms", table))
     limit = refiner(images, tmp_path, 9.0, plan=plan)._limit(9.0, spec)
-    assert limit == pytest.approx(table.limit_ms(9.0, 0.95))
+    assert limit == pytest.approx(table.prediction_limit_ms(9.0, 0.95))
     assert limit < 9.0
     assert refiner(images, tmp_path, 9.0, plan=plan, timer=Stub())._limit(9.0, spec) == 9.0
     assert refiner(images, tmp_path, 9.0, plan=replace(plan, confidence=0.5))._limit(9.0, spec) == pytest.approx(9.0)

@@ -9,7 +9,7 @@ from torch import nn
 
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
-from search.latency.measure import Measurement
+from search.latency.measurement import Measurement
 from search.latency.reference import REFERENCE
 from search.netadapt.timing import FEWEST_ROUNDS, MOST_ROUNDS, DeviceTimer, Replayed, Timing, key
 from searchspace import zoo

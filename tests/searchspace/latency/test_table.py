@@ -129,7 +129,7 @@ def test_a_prediction_at_the_limit_measures_within_the_budget_with_the_confidenc
     error: float, budget_ms: float, confidence: float, seed: int
 ) -> None:
     table = replace(table_of(), correction=Correction(1.0, 0.0, error))
-    limit_ms = table.limit_ms(budget_ms, confidence)
+    limit_ms = table.prediction_limit_ms(budget_ms, confidence)
     rng = random.Random(seed)
     draws = [rng.gauss(0, error) for _ in range(4000)]
     held = sum(limit_ms <= budget_ms * (1 + draw) * (1 + 1e-12) for draw in draws) / len(draws)
@@ -144,7 +144,7 @@ def test_an_interval_holds_the_prediction_and_widens_with_error_and_confidence(e
     assert wide_low <= low <= ms <= high <= wide_high
     assert (low < ms < high) == (error > 0)
     # The one-sided limit of 95 % is the upper end of the 90 % interval.
-    assert table.limit_ms(high, 0.95) == pytest.approx(ms)
+    assert table.prediction_limit_ms(high, 0.95) == pytest.approx(ms)
 
 
 def test_errors_of_estimated_kernels_are_shared_in_part(monkeypatch: pytest.MonkeyPatch) -> None:

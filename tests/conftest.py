@@ -56,6 +56,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="module")
+def scripted_runtimes() -> Iterator[None]:
+    """`--runtime scripted` is known: tests/runtimes is one more folder of runtimes (see tests/scripted_runtime.py)."""
+    import search.latency.runtimes as package
+
+    folders = [*package.__path__, str(Path(__file__).parent / "runtimes")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(package, "__path__", folders)
+        yield
+
+
 def write_smallest(path: Path, about: dict[str, object]) -> None:
     """Spec and weights of the space's smallest corner, as a search writes them: 10 classes, 64 px, random weights."""
     import torch

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from search.latency.build import MANY_S
 from search.latency.flags import DEFAULT_CLASSES, DEFAULT_SEED, ONNX_TIMES, check_flags, parser
-from search.latency.runtimes import DTYPES, Setting, check_profiles_layers, runtime_info, names, runtime, setting_of
+from search.latency.runtimes import DTYPES, Setting, check_profiles_layers, names, runtime, runtime_info, setting_of
 from search.settings import DEFAULT_RESOLUTION
 from searchspace.command import show, show_progress
 from searchspace.errors import InvalidTable, PhinasError
 from searchspace.files import check_writable, write_atomic
-from searchspace.latency.table import AS_MEASURED, read_table
+from searchspace.latency.table import UNCORRECTED, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ def _run_build(args: argparse.Namespace) -> str:
     if args.out:
         check_writable(args.out)
     table = _measured_table(args, device)
-    if not table.fresh:
+    if not table.holdout_errors:
         table = _judged(args, table, device)
         Cache(args.cache_dir or default_dir(), table.identity, note=_note).save(table)
     if args.out:
@@ -74,7 +74,7 @@ def _run_build(args: argparse.Namespace) -> str:
     if args.json:
         return json.dumps({"table": table.to_dict()}, indent=1)
     written = [f"written to {args.out}: --latency {quote(str(args.out))} uses it anywhere"] if args.out else []
-    return "\n".join([table_text(table), holdout_text(table.fresh), *written])
+    return "\n".join([table_text(table), holdout_text(table.holdout_errors), *written])
 
 
 def _build_s(args: argparse.Namespace) -> float:
@@ -192,7 +192,7 @@ def _lacks(networks: "Sequence[NetworkSpec]", table: "LatencyTable | None") -> b
     needed = {layer.signature for spec in networks for layer in lower(spec).layers}
     if table is None or not networks:
         return False
-    return table.loose == AS_MEASURED or 2 * len(needed & table.kernels.keys()) < len(needed)
+    return table.kernel_correction == UNCORRECTED or 2 * len(needed & table.kernels.keys()) < len(needed)
 
 
 def _space(args: argparse.Namespace, resolution: int) -> "SearchSpace":

@@ -81,5 +81,12 @@ def adapt(
         raise InvalidArgument(f"measured times must be above 0 ms, got {', '.join(map(str, measured_ms))}")
     found = fit(_kernels(table, specs), specs, measured_ms)
     kernels = {signature: found.kernels[signature] for signature in table.kernels}
-    # No kernel correction: it made these kernels of the other device's, and kernels added later are measured on this one.
-    return LatencyTable(identity, time_base.reference_ms, kernels, found.correction, drift=time_base.drift, probe_networks_ms=time_base.probe_networks_ms)
+    # No kernel correction: it is in these kernels already, and kernels added later are measured on the new device.
+    return LatencyTable(
+        identity,
+        time_base.reference_ms,
+        kernels,
+        found.correction,
+        drift=time_base.drift,
+        probe_networks_ms=time_base.probe_networks_ms,
+    )

@@ -186,7 +186,9 @@ class Unfinished(Readings):
     def save(self) -> None:
         """Write everything. Raises StorageError."""
         rows = {
-            place: [[round(ns), round(weight, 3), *(round(part, 7) for part in parts)] for ns, weight, parts in readings]
+            place: [
+                [round(ns), round(weight, 3), *(round(part, 7) for part in parts)] for ns, weight, parts in readings
+            ]
             for place, readings in self.readings.items()
         }
         write_atomic(self.path, json.dumps({"plan": self.plan, "spent_s": self.spent_s, "readings": rows}))

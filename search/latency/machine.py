@@ -56,6 +56,8 @@ def _processor(cpuinfo: Path) -> str:
                 return value.strip()
     found = ""
     if platform.system() == "Darwin":
-        asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
+        asked = subprocess.run(
+            ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
+        )
         found = asked.stdout.strip()
     return found or platform.processor() or platform.machine()

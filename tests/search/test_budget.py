@@ -58,7 +58,9 @@ def test_what_is_learnt_changes_the_limit_the_other_way_and_leaves_less_error(bi
     for _ in range(6):
         own.learn(10.0, 10.0 * (1 + bias))
     assert own.corrected_table.relative_error < TABLE.relative_error
-    assert own.prediction_limit_ms == pytest.approx(own.corrected_table.prediction_limit_ms(20.0, 0.95) / own.correction)
+    assert own.prediction_limit_ms == pytest.approx(
+        own.corrected_table.prediction_limit_ms(20.0, 0.95) / own.correction
+    )
     if bias > 0.05:
         assert own.prediction_limit_ms < budget().prediction_limit_ms
 

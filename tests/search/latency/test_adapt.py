@@ -61,7 +61,9 @@ def table_of(specs: list[NetworkSpec]) -> LatencyTable:
 def test_ten_networks_make_a_table_of_another_device(noise: float) -> None:
     measured, fresh, rng = networks_to_measure(SPACE), sample(40), random.Random(0)
     times = [total(spec, there) * (1 + rng.gauss(0, noise)) for spec in measured]
-    new = adapt(table_of([*measured, *fresh]), measured, times, identity=identity("there"), time_base=TimeBase(3.0, 0.1))
+    new = adapt(
+        table_of([*measured, *fresh]), measured, times, identity=identity("there"), time_base=TimeBase(3.0, 0.1)
+    )
     assert (new.reference_ms, new.drift) == (3.0, 0.1)
     errors = sorted(abs(new.latency_ms(lower(spec)) / total(spec, there) - 1) for spec in fresh)
     assert errors[36] < 0.1  # 9 of 10
@@ -69,18 +71,22 @@ def test_ten_networks_make_a_table_of_another_device(noise: float) -> None:
     assert (new.identity, new.reference_ms) == (identity("there"), 3.0)
 
 
-def test_an_adapted_table_takes_a_kernel_in_a_loose_block_as_it_is() -> None:
+def test_an_adapted_table_takes_a_kernel_in_an_isolated_block_as_it_is() -> None:
     measured = networks_to_measure(SPACE)
     times = [0.3 * total(spec, here) for spec in measured]
     new = adapt(table_of(measured), measured, times, identity=identity("there"), time_base=TimeBase(3.0))
     signature = next(iter(new.kernels))
-    assert new.loose.in_network_ms(signature, 0.06) == 0.06  # what is timed there is of there, not of the table's device
+    assert (
+        new.kernel_correction.in_network_ms(signature, 0.06) == 0.06
+    )  # what is timed there is of there, not of the table's device
 
 
 def test_it_beats_one_factor_for_all_kernels() -> None:
     measured, fresh = networks_to_measure(SPACE), sample(40)
     table = table_of([*measured, *fresh])
-    new = adapt(table, measured, [total(spec, there) for spec in measured], identity=identity("b"), time_base=TimeBase(3.0))
+    new = adapt(
+        table, measured, [total(spec, there) for spec in measured], identity=identity("b"), time_base=TimeBase(3.0)
+    )
     ratios = sorted(total(spec, there) / table.latency_ms(lower(spec)) for spec in measured)
     factor = ratios[len(ratios) // 2]
 
@@ -95,7 +101,9 @@ def test_it_beats_one_factor_for_all_kernels() -> None:
 def test_the_same_device_keeps_its_table() -> None:
     measured = networks_to_measure(SPACE)
     table = table_of(measured)
-    new = adapt(table, measured, [total(spec, here) for spec in measured], identity=identity("c"), time_base=TimeBase(5.0))
+    new = adapt(
+        table, measured, [total(spec, here) for spec in measured], identity=identity("c"), time_base=TimeBase(5.0)
+    )
     for spec in measured:
         assert new.latency_ms(lower(spec)) == pytest.approx(table.latency_ms(lower(spec)), rel=0.01)
     assert new.relative_error < 0.01
@@ -122,7 +130,9 @@ def test_kernels_that_the_table_lacks_are_estimated_for_the_fit_and_stay_out_of_
     measured, fresh = networks_to_measure(SPACE), sample(40)
     table = table_of(fresh)
     assert any(table.missing(lower(spec)) for spec in measured)
-    new = adapt(table, measured, [total(spec, there) for spec in measured], identity=identity("e"), time_base=TimeBase(3.0))
+    new = adapt(
+        table, measured, [total(spec, there) for spec in measured], identity=identity("e"), time_base=TimeBase(3.0)
+    )
     assert new.kernels.keys() == table.kernels.keys()
     errors = sorted(abs(new.latency_ms(lower(spec)) / total(spec, there) - 1) for spec in fresh)
     assert errors[36] < 0.1

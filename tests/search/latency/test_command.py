@@ -217,9 +217,11 @@ def test_a_new_table_is_checked_by_fresh_networks(
     assert "20 fresh networks of the space, predicted and measured: " in told
     kept = Cache(tmp_path, Eager().identity(64), note=lambda _: None).table()
     assert kept is not None
-    assert len(kept.fresh) == 20
-    assert replace(kept, correction=_table(64).correction, fresh=()) == _table(64)
-    assert 0.25 < (kept.relative_error / with_holdout_error(_table(64), kept.fresh).relative_error) ** 2 <= 1.0  # less its noise
+    assert len(kept.holdout_errors) == 20
+    assert replace(kept, correction=_table(64).correction, holdout_errors=()) == _table(64)
+    assert (
+        0.25 < (kept.relative_error / with_holdout_error(_table(64), kept.holdout_errors).relative_error) ** 2 <= 1.0
+    )  # less its noise
     monkeypatch.setattr("search.latency.build.table_for", lambda *_, **__: kept)
     monkeypatch.setattr("search.latency.__main__._judged", None)  # not measured again, and told again
     assert main(flags) == 0

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.latency import measure, measure_modules, table_for
+from search.latency import measure_modules, table_for
 from search.latency.kernels import placed_blocks
+from search.latency.measurement import measure_specs
 from search.latency.runtimes.eager import Eager
 from searchspace.graph import lower
 from searchspace.nn import build
@@ -46,7 +47,7 @@ def test_every_layer_of_every_block_gets_one_positive_time_in_each_call() -> Non
 def test_a_table_of_a_small_space_is_built_and_near_what_its_networks_measure(tmp_path: Path) -> None:
     table = table_for(SPACE, cache_dir=tmp_path, budget_s=0.0)
     spec = SPACE.spec(SPACE.corner("largest"))
-    (fresh,) = measure([spec], table=table, seconds=0.5)
+    (fresh,) = measure_specs([spec], table=table, seconds=0.5)
     (trained,) = measure_modules([build(spec)], [spec], table=table, seconds=0.5)
     predicted = table.latency_ms(lower(spec))
     assert 0.3 < predicted / fresh.latency_ms < 3

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from search.latency import machine
+from search.latency.machine import machine
 
 
 @pytest.mark.parametrize(
@@ -15,19 +15,14 @@ from search.latency import machine
         ("processor\t: 0\nHardware\t: SDM845\n", "SDM845"),
     ],
 )
-def test_boards_whose_processors_have_no_name_go_by_the_board(
-    text: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_boards_whose_processors_have_no_name_go_by_the_board(text: str, name: str, tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text(text)
-    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
-    assert machine.machine().startswith(f"{name} ")
+    assert machine(tmp_path / "cpuinfo").startswith(f"{name} ")
 
 
 def test_a_mac_goes_by_its_chip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Told:
-        stdout = "Apple M3\n"
-
-    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "none")
-    monkeypatch.setattr(machine.platform, "system", lambda: "Darwin")
-    monkeypatch.setattr(machine.subprocess, "run", lambda *_, **__: Told)
-    assert machine.machine().startswith("Apple M3 ")
+    (tmp_path / "sysctl").write_text("#!/bin/sh\necho Apple M3\n")
+    (tmp_path / "sysctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    assert machine(tmp_path / "none").startswith("Apple M3 ")

@@ -13,15 +13,17 @@ import pytest
 import torch
 from torch import nn
 
-from search.latency import measure, measure_without_table, table_for
+from search.latency import table_for
 from search.latency.__main__ import _of_onnx, parser
 from search.latency.adapt import adapt, networks_to_measure
 from search.latency.check import check
 from search.latency.clock import EventClock
 from search.latency.interleave import Runtime
 from search.latency.kernels import blocks_of, placed_blocks
+from search.latency.measurement import measure_specs, measure_without_table
 from search.latency.onnx_models import Feeds, OnnxModels, Run, shares
-from search.latency.runtimes import check_profiles_layers, is_this_machine, runtime_info, names, runtime, setting_of
+from search.latency.runtimes import check_profiles_layers, is_this_machine, names, runtime, runtime_info, setting_of
+from search.latency.runtimes.compile import Compiled
 from search.latency.runtimes.eager import Eager
 from searchspace import zoo
 from searchspace.cost import layer_params_macs
@@ -86,11 +88,10 @@ def any_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 def made(name: str, monkeypatch: pytest.MonkeyPatch) -> Runtime:
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # which needs no C++ compiler
+    if name == "compile":
+        return Compiled(threads=1, compiler=partial(torch.compile, backend="eager"))  # which needs no C++ compiler
     if name == "as on a GPU":
-        monkeypatch.setattr("search.latency.runtimes.eager.GPU_CALLS", 1)
-        monkeypatch.setattr("search.latency.runtimes.eager.clock_of", lambda _: EventClock(Event, lambda: None))
-        return Eager("cpu:0")
+        return Eager("cpu:0", clock=EventClock(Event, lambda: None), calls=1)
     if name == "cuda":
         return runtime("eager", threads=1, device="cuda")
     return here(name)
@@ -174,7 +175,7 @@ def test_a_table_of_a_small_space_is_built_and_near_what_its_networks_measure(de
     table = table_for(SPACE, cache_dir=tmp_path, budget_s=0.0, runtime=device)
     assert table.identity == device.identity(32)
     spec = SPACE.spec(SPACE.sample(random.Random(1)))
-    (fresh,) = measure([spec], table=table, seconds=0.5, runtime=device)
+    (fresh,) = measure_specs([spec], table=table, seconds=0.5, runtime=device)
     assert 0.3 < table.latency_ms(lower(spec)) / fresh.latency_ms < 3
 
 
@@ -428,7 +429,7 @@ def test_a_layer_that_a_runtime_of_onnx_models_does_not_take_is_named() -> None:
     with pytest.raises(InvalidArgument, match=wanted):
         Narrow(1).network(zoo.get("mobilenet_v3_small", width=0.5, resolution=32))
     assert Narrow(1).network(zoo.get("mobilenet_v1", width=0.25, resolution=32))()[0] > 0
-    with pytest.raises(InvalidArgument, match=r"json cannot run layer conv of loose blocks: no such operator"):
+    with pytest.raises(InvalidArgument, match=r"json cannot run layer conv of isolated blocks: no such operator"):
         Narrow(1).kernels(blocks_of(zoo.get("mobilenet_v3_small", width=0.5, resolution=32)))
 
 

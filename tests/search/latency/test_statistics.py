@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.latency.build import MOST, NOISE, USUAL_COUNT, USUAL_ERROR, with_holdout_error
+from search.latency.build import LEAST_SEEN, NOISE, USUAL_COUNT, USUAL_ERROR, with_holdout_error
 from search.latency.check import agreement, spearman
 from search.latency.fit import fit
 from search.latency.robust import median_interval, weight_of, weighted_median, weighted_quantile
@@ -74,15 +74,15 @@ def sampled(count: int, seed: int) -> list[NetworkSpec]:
     return [SPACE.spec(SPACE.sample(rng)) for _ in range(count)]
 
 
-def loose_ms(layer: Layer) -> float:
+def isolated_ms(layer: Layer) -> float:
     return 0.02 + layer_params_macs(layer)[1] / (3e7 if layer.groups == 1 else 1e7)
 
 
 def kernels_of(specs: Sequence[NetworkSpec]) -> dict[Signature, float]:
-    return {layer.signature: loose_ms(layer) for spec in specs for layer in lower(spec).layers}
+    return {layer.signature: isolated_ms(layer) for spec in specs for layer in lower(spec).layers}
 
 
-def summed(spec: NetworkSpec, kernel: Callable[[Layer], float] = loose_ms) -> float:
+def summed(spec: NetworkSpec, kernel: Callable[[Layer], float] = isolated_ms) -> float:
     return sum(map(kernel, lower(spec).layers))
 
 
@@ -110,11 +110,11 @@ def test_the_error_of_a_fit_to_few_networks_holds_nine_of_ten_others() -> None:
     assert 0.88 <= held / 600 <= 0.93  # 0.81 where the prior is chosen by the network left out, too
 
 
-def test_the_error_is_that_of_the_networks_that_are_judged() -> None:
+def test_the_error_is_that_of_the_networks_that_are_validated() -> None:
     rng, specs = random.Random(2), sampled(30, 4)
     kernels = kernels_of(specs)
     times = [summed(spec) * rng.gauss(1, 0.01 if place < 15 else 0.08) for place, spec in enumerate(specs)]
-    own, whole = fit(kernels, specs, times, with_holdout_error=15), fit(kernels, specs, times)
+    own, whole = fit(kernels, specs, times, validated=15), fit(kernels, specs, times)
     assert own.kernels == whole.kernels
     assert own.correction.relative_error < 0.7 * whole.correction.relative_error
 
@@ -124,18 +124,21 @@ def test_the_fit_tells_what_a_kernel_costs_apart_from_its_work_and_which_groups_
 
     def inside(layer: Layer) -> float:
         depthwise = layer.op == "conv" and layer.groups > 1
-        return (1.4 if depthwise else 1.0) * loose_ms(layer) - 0.008
+        return (1.4 if depthwise else 1.0) * isolated_ms(layer) - 0.008
 
     found = fit(kernels_of(specs), specs, [0.3 + summed(spec, inside) for spec in specs])
     assert found.correction.network_ms == pytest.approx(0.3, rel=0.3)
-    assert found.loose.kernel_ms == pytest.approx(-0.008, abs=0.003)
-    for group, factor in found.loose.factors.items():
+    assert found.kernel_correction.kernel_ms == pytest.approx(-0.008, abs=0.003)
+    for group, factor in found.kernel_correction.factors.items():
         if group.startswith(("depthwise", "pointwise")):
             assert factor == pytest.approx(1.4 if group.startswith("depthwise") else 1.0, abs=0.15)
-    table = LatencyTable(IDENTITY, 5.0, found.kernels, found.correction, found.loose)
+    table = LatencyTable(IDENTITY, 5.0, found.kernels, found.correction, found.kernel_correction)
     for spec in sampled(40, 2):
         graph = lower(spec)
-        known = {layer.signature: found.loose.in_network_ms(layer.signature, loose_ms(layer)) for layer in graph.layers}
+        known = {
+            layer.signature: found.kernel_correction.in_network_ms(layer.signature, isolated_ms(layer))
+            for layer in graph.layers
+        }
         predicted = replace(table, kernels=known).latency_ms(graph)
         assert predicted == pytest.approx(0.3 + summed(spec, inside), rel=0.02)
     assert LatencyTable.from_json(table.to_json()) == table
@@ -161,11 +164,11 @@ def test_the_figures_of_a_check() -> None:
     assert found.worst == pytest.approx(0.2)
 
 
-def test_fresh_networks_count_for_a_tables_error_like_those_left_out_and_the_usual_like_some() -> None:
-    def error(left_out: float, fresh: float, noise: float = 0.0) -> float:
+def test_holdout_networks_count_for_a_tables_error_like_those_left_out_and_the_usual_like_some() -> None:
+    def error(left_out: float, holdout: float, noise: float = 0.0) -> float:
         table = LatencyTable(IDENTITY, 1.0, {}, Correction(1.0, 0.1, left_out))
-        after = with_holdout_error(table, [fresh, -fresh] * 10, [noise] * 20)
-        assert after.fresh == (fresh, -fresh) * 10
+        after = with_holdout_error(table, [holdout, -holdout] * 10, [noise] * 20)
+        assert after.holdout_errors == (holdout, -holdout) * 10
         return after.relative_error
 
     others = 24 + 20
@@ -174,4 +177,4 @@ def test_fresh_networks_count_for_a_tables_error_like_those_left_out_and_the_usu
     assert error(0.025, 0.02) == pytest.approx(expected)
     assert error(0.03, 0.02, 0.01) < error(0.03, 0.02)  # the noise of measurements is no error of the table
     assert error(0.03, 0.02, 0.2) == pytest.approx(error(0.03, 0.01))  # but a half of it at the least
-    assert error(0.1 / (1 - NOISE), 0.1) == pytest.approx(MOST * 0.1)  # what is usual does not hide what is seen
+    assert error(0.1 / (1 - NOISE), 0.1) == pytest.approx(LEAST_SEEN * 0.1)  # what is usual does not hide what is seen

@@ -1,19 +1,31 @@
 """LatencyTable: prediction is a sum, a missing kernel is an error, files come back as they were or are refused."""
 
+import hashlib
 import json
 import math
 import random
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidTable, MissingLatency
-from searchspace.graph import Layer, lower
-from searchspace.latency.estimate import Estimate
-from searchspace.latency.table import SCHEMA, SHARED, Correction, Identity, LatencyTable, identity_key
+from searchspace.graph import Signature, lower
+from searchspace.latency.estimate import Estimator
+from searchspace.latency.table import (
+    FILE_SCHEMA,
+    SCHEMA,
+    SHARED,
+    Correction,
+    Identity,
+    LatencyTable,
+    identity_key,
+    read_table,
+)
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spec import NetworkSpec
 
@@ -53,11 +65,24 @@ def test_a_spec_is_predicted_in_one_call_as_its_graph_is(spec: NetworkSpec, conf
 
 @given(spec=st.from_type(NetworkSpec))
 def test_a_table_read_back_is_the_table_written(spec: NetworkSpec) -> None:
-    table = replace(table_of(spec), drift=0.125)
+    table = replace(table_of(spec), drift=0.125, holdout_errors=(0.01, -0.02), probe_networks_ms={"mobilenet_v2": 3.5})
     assert LatencyTable.from_json(table.to_json()) == table
-    older = {key: value for key, value in json.loads(table.to_json()).items() if key not in ("drift", "loose")}
-    assert LatencyTable.from_json(json.dumps(older)) == replace(table, drift=0.0)
-    assert "drift" not in replace(table, drift=0.0).to_json()  # by whose hash a study knows its table
+    plain = table_of(spec)
+    assert LatencyTable.from_json(plain.to_json()) == plain
+
+
+def test_a_file_of_schema_2_is_the_table_that_it_was_and_keeps_its_fingerprint() -> None:
+    path = Path(__file__).parent / "files" / "schema_2.json"  # python -m search.latency build of the version before
+    data, table = json.loads(path.read_text()), read_table(path)
+    assert "schema" not in data
+    assert table.holdout_errors == tuple(data["fresh"])
+    assert table.probe_networks_ms == data["anchors"]
+    assert table.kernel_correction._asdict() == data["loose"]
+    assert len(table.kernels) == len(data["kernels"])
+    assert LatencyTable.from_json(table.to_json()) == table
+    # What a study of the version before stored of its table: the hash of the file's text.
+    assert table.fingerprint() == hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    assert LatencyTable.from_json(table.to_json()).fingerprint() == table.fingerprint()
 
 
 @given(spec=st.from_type(NetworkSpec), place=st.integers(0, 1000))
@@ -97,7 +122,11 @@ def _damaged() -> dict[str, str]:
         "an unknown correction": json.dumps({**data, "correction": {**data["correction"], "luck": 1.0}}),
         "a drift that is no number": json.dumps({**data, "drift": "much"}),
         "a drift beyond any machine's": json.dumps({**data, "drift": 5}),
-        "an unknown way from loose kernels": json.dumps({**data, "loose": {"factors": {"depthwise": True}}}),
+        "a kernel correction that is no number": json.dumps(
+            {**data, "kernel_correction": {"factors": {"depthwise": True}}}
+        ),
+        "an unknown kernel correction": json.dumps({**data, "kernel_correction": {"luck": 1.0}}),
+        "a file of a later schema": json.dumps({**data, "schema": FILE_SCHEMA + 1}),
         "a scale of zero": json.dumps({**data, "correction": {**data["correction"], "scale": 0.0}}),
     }
 
@@ -147,17 +176,19 @@ def test_an_interval_holds_the_prediction_and_widens_with_error_and_confidence(e
     assert table.prediction_limit_ms(high, 0.95) == pytest.approx(ms)
 
 
-def test_errors_of_estimated_kernels_are_shared_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    class TenPercent:
-        def estimate(self, layer: Layer) -> Estimate:
-            return Estimate(1.0, 0.1)
-
-    monkeypatch.setattr(LatencyTable, "_estimator", TenPercent())
-    space = mnasnet_space(resolution=64)
-    graph = lower(space.spec(space.corner("largest")))
-    found = LatencyTable(IDENTITY, 5.0, {}, Correction(1.0, 0.0, 0.0)).predict(graph)
-    errors = [0.1 * count for count in Counter(layer.signature for layer in graph.layers).values()]
-    alone, together = math.hypot(*errors), sum(errors)
-    deviation = (1 - found.latency_ms / found.high_ms) * len(graph.layers) / 1.645
-    assert deviation == pytest.approx(math.sqrt((1 - SHARED) * alone**2 + SHARED * together**2), rel=1e-3)
-    assert alone < deviation < together
+def test_errors_of_estimated_kernels_are_shared_in_part() -> None:
+    space, rng = mnasnet_space(resolution=64), random.Random(0)
+    layers = [layer for _ in range(8) for layer in lower(space.spec(space.sample(rng))).layers]
+    kernels = {layer.signature: (0.1 + layer_params_macs(layer)[1] / 1e7) * rng.gauss(1, 0.1) for layer in layers}
+    graph = lower(space.spec(space.corner("largest")).with_resolution(96))
+    found = LatencyTable(IDENTITY, 5.0, kernels, Correction(1.0, 0.0, 0.0)).predict(graph)
+    estimator, errors_ms = Estimator(kernels), Counter[Signature]()
+    for layer in graph.layers:
+        if layer.signature not in kernels:
+            one = estimator.estimate(layer)
+            assert one is not None
+            errors_ms[layer.signature] += one.ms * one.relative_error
+    independent, shared = math.hypot(*errors_ms.values()), sum(errors_ms.values())
+    deviation_ms = (1 - found.latency_ms / found.high_ms) * found.latency_ms / 1.6449
+    assert deviation_ms == pytest.approx(math.sqrt((1 - SHARED) * independent**2 + SHARED * shared**2), rel=1e-3)
+    assert independent < deviation_ms < shared

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from searchspace.command import CommandParser, show
-from searchspace.errors import PhinasError
+from searchspace.command import CommandParser, integer, run_command
+from searchspace.errors import InvalidArgument
 
 _EPILOG = """\
 examples:
@@ -26,37 +26,38 @@ def parser() -> CommandParser:
         epilog=_EPILOG,
     )
     cli.add_argument("name", nargs="?", metavar="NAME", help="a study (default: list all)")
-    cli.add_argument("--top", type=_positive, default=10, metavar="N", help="best trials shown (default: %(default)s)")
+    cli.add_argument("--top", type=integer, default=10, metavar="N", help="best trials shown (default: %(default)s)")
     cli.add_argument("--plot", type=Path, metavar="FILE", help="draw accuracy over latency: .png, .svg or .pdf")
     form = cli.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print the same as JSON")
-    form.add_argument("--csv", action="store_true", help="print all studies, or all trials of NAME, as CSV")
+    form.add_argument("--json", action="store_const", dest="form", const="json", help="print the same as JSON")
+    form.add_argument(
+        "--csv",
+        action="store_const",
+        dest="form",
+        const="csv",
+        help="print all studies, or all trials of NAME, as CSV",
+    )
     return cli
 
 
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
-    return int(text)
+def run(args: argparse.Namespace) -> str:
+    """What the command prints. Raises PhinasError."""
+    if args.top < 1:
+        raise InvalidArgument(f"--top must be at least 1, got {args.top}")
+    if args.plot is not None and args.name is None:
+        raise InvalidArgument("--plot needs the NAME of a study; python -m studies lists them")
+    from studies import report
+
+    form = args.form or "table"
+    text = report.listing(form) if args.name is None else report.study(args.name, form, top=args.top)
+    if args.plot is not None:
+        report.plot(args.name, args.plot)
+    return text.removesuffix("\n")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code."""
-    cli = parser()
-    try:
-        args = cli.parse_args(argv)
-        if args.plot is not None and args.name is None:
-            cli.error("--plot needs the NAME of a study")
-        form = "json" if args.json else "csv" if args.csv else "table"
-        from studies import report
-
-        text = report.listing(form) if args.name is None else report.study(args.name, form, top=args.top)
-        if args.plot is not None:
-            report.plot(args.name, args.plot)
-    except PhinasError as error:
-        print(f"studies: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return show(text.removesuffix("\n"))
+    return run_command(parser(), argv, run=run)
 
 
 if __name__ == "__main__":

@@ -77,8 +77,10 @@ def history(name: str) -> pd.DataFrame:
 
 
 def pareto(df: pd.DataFrame) -> pd.DataFrame:
-    """The trained trials that no other one beats, by predicted latency (by MACs or parameters where the study's budget
-    is one of those): none is as cheap and as accurate and better in one of the two. Equal trials stay together.
+    """The Pareto front of a frame of `load`: the trained trials that no other one beats.
+
+    One trial beats another if it is as cheap and as accurate, and better in one of the two; equal trials stay together.
+    Cheap is by predicted latency, or by MACs or parameters where the study's budget is one of those.
     """
     cost, _ = budget_of(df)
     trained = df[(df["status"] == Status.TRAINED) & df["accuracy"].notna() & df[cost].notna()]

@@ -5,21 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 
 from searchspace.errors import PhinasError, StudyMismatch
+from searchspace.report import count_text, interval_text, ms_text, paragraphs, percent_text, table
 from studies import frame, storage
 from studies.figure import new_figure, save_figure
 from studies.schema import SETTINGS, Status
 
 _FIGURES = ["trial", "accuracy", "reward", "predicted_latency_ms", "measured_latency_ms", "params", "macs", "train_s"]
-_HEADINGS = ("trial", "accuracy", "reward", "predicted ms", "measured ms", "M params", "M MACs", "train s")
+_HEADINGS = ("trial", "accuracy", "reward", "predicted ms", "measured ms", "params", "MACs", "train s")
+_OVERVIEW = ("name", "trials", "trained", "accuracy", "latency_ms", "budget_ms", "state", "folder", "error")
 
 
 def listing(form: str) -> str:
@@ -35,21 +34,21 @@ def listing(form: str) -> str:
         return text.getvalue()
     if not rows:
         return f"no study in {storage.root().resolve()}: make one with python -m search.run --budget-ms 20"
-    table = _table("", ("study", "trials", "trained", "best accuracy", "its ms", "budget ms", "state"), left=(0, 6))
-    for row in rows:
-        table.add_row(
+    cells = [
+        [
             row["name"],
             _number(row["trials"], "d"),
             _number(row["trained"], "d"),
-            _number(row["accuracy"], ".1%"),
-            _number(row["latency_ms"], ".2f"),
+            percent_text(row["accuracy"]),
+            ms_text(row["latency_ms"]),
             _number(row["budget_ms"], "g"),
             row["state"],
-        )
-    return _text(table) + "\n".join(f"{row['name']}: {row['error']}" for row in rows if row["error"])
-
-
-_OVERVIEW = ("name", "trials", "trained", "accuracy", "latency_ms", "budget_ms", "state", "folder", "error")
+        ]
+        for row in rows
+    ]
+    headings = ("study", "trials", "trained", "best accuracy", "its ms", "budget ms", "state")
+    errors = "\n".join(f"{row['name']}: {row['error']}" for row in rows if row["error"])
+    return paragraphs(table(headings, cells, text_columns=(0, 6)), errors)
 
 
 def _overview(name: str) -> dict[str, Any]:
@@ -66,11 +65,10 @@ def _overview(name: str) -> dict[str, Any]:
     except PhinasError as error:
         damaged = isinstance(error, StudyMismatch)
         return row | {"state": "damaged" if damaged else "unreadable", "error": str(error)}
-    if not best.empty:
-        first = _records(best)[0]
-        measured = first["measured_latency_ms"]
-        latency_ms = first["predicted_latency_ms"] if measured is None else measured
-        row |= {"accuracy": first["accuracy"], "latency_ms": latency_ms}
+    for first in _records(best):
+        measured_ms = first["measured_latency_ms"]
+        row["accuracy"] = first["accuracy"]
+        row["latency_ms"] = first["predicted_latency_ms"] if measured_ms is None else measured_ms
     return row
 
 
@@ -82,7 +80,7 @@ def study(name: str, form: str, *, top: int) -> str:
     trained = df[df["status"] == Status.TRAINED]
     best = trained.sort_values(["reward", "accuracy"], ascending=False, kind="stable").head(top)
     front = frame.pareto(df)
-    found = frame.summary(name)
+    summary = frame.summary(name)
     if form == "json":
         content = {
             "name": name,
@@ -92,19 +90,21 @@ def study(name: str, form: str, *, top: int) -> str:
             "settings": df.attrs[SETTINGS],
             "best": _records(best),
             "pareto": _records(front),
-            "summary": found,
+            "summary": summary,
         }
         return json.dumps(content, indent=1)
-    tables = [_trials(f"Best {len(best)} of {len(trained)} trained", best)]
-    tables.append(_trials("Pareto front: none is faster and as accurate", front))
-    return "\n".join([*_headline(df, found), "", *map(_text, tables)])
+    return paragraphs(
+        _headline(df, summary),
+        _trials(f"Best {len(best)} of {len(trained)} trained", best),
+        _trials("Pareto front: none is faster and as accurate", front),
+    )
 
 
 def plot(name: str, path: Path) -> None:
-    """Draw accuracy over predicted latency (over MACs or parameters where the budget is one of those) of the trials,
-    the front and the budget into `path`.
+    """Draw the trials, the Pareto front and the budget: accuracy over predicted latency.
 
-    Raises InvalidArgument if matplotlib is missing or the suffix is unknown; StorageError if it cannot be written.
+    Where the budget is one of MACs or parameters, those take the place of the latency. Raises InvalidArgument if
+    matplotlib is missing or the suffix is unknown; StorageError if `path` cannot be written.
     """
     figure = new_figure(path)
     df = frame.load(name)
@@ -131,36 +131,42 @@ def plot(name: str, path: Path) -> None:
     save_figure(figure, path)
 
 
-def _headline(df: pd.DataFrame, found: dict[str, Any]) -> list[str]:
-    settings = df.attrs[SETTINGS]
+def _headline(df: pd.DataFrame, summary: dict[str, Any]) -> str:
+    name, settings = df.attrs["name"], df.attrs[SETTINGS]
     counts = df["status"].value_counts()
-    told = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in counts.items() if count)
+    endings = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in counts.items() if count)
     budget = f", budget {settings['budget_ms']:g} ms" if "budget_ms" in settings else ""
-    lines = [f"{df.attrs['name']}: {len(df)} trials ({told}){budget}, {storage.state(df.attrs['name'])}"]
-    lines[0] = lines[0].replace(" ()", "")
-    winner = found.get("winner", {})
+    lines = [f"{name}: {len(df)} trials{f' ({endings})' if endings else ''}{budget}, {storage.state(name)}"]
+    winner = summary.get("winner")
     if winner:
-        held = "within" if found.get("within_budget") else "NOT within"
-        held = "predicted " * (found.get("held") == "predicted") + held
+        within = "within" if summary.get("within_budget") else "NOT within"
+        predicted = "predicted " if summary.get("held") == "predicted" else ""
         ms = winner.get("measured_latency_ms")
-        measured = "" if ms is None else f"measured {ms:.2f} ms, "
+        measured = "" if ms is None else f"measured {ms_text(ms, unit=True)}, "
+        interval = interval_text(winner.get("test_low"), winner.get("test_high"), percent_text)
         lines += [
-            f"winner: trial {winner['trial']}, test accuracy {_number(winner.get('test_accuracy'), '.1%')} "
-            f"({_number(winner.get('test_low'), '.1%')} to {_number(winner.get('test_high'), '.1%')}), {measured}"
-            f"{held} the budget",
+            f"winner: trial {winner['trial']}, test accuracy {percent_text(winner.get('test_accuracy'))} ({interval}), "
+            f"{measured}{predicted}{within} the budget",
             f"network: {df.attrs['folder']}/{storage.BEST}",
         ]
-    return lines
+    return "\n".join(lines)
 
 
-def _trials(title: str, df: pd.DataFrame) -> Table:
-    table = _table(title, _HEADINGS)
-    for row in _records(df):
-        values = [row[name] for name in _FIGURES]
-        values[5:7] = [None if value is None else value / 1e6 for value in values[5:7]]
-        formats = ("d", ".1%", ".4f", ".2f", ".2f", ".2f", ".0f", ".0f")
-        table.add_row(*(_number(value, spec) for value, spec in zip(values, formats, strict=True)))
-    return table
+def _trials(title: str, df: pd.DataFrame) -> str:
+    cells = [
+        [
+            str(row["trial"]),
+            percent_text(row["accuracy"]),
+            _number(row["reward"], ".4f"),
+            ms_text(row["predicted_latency_ms"]),
+            ms_text(row["measured_latency_ms"]),
+            count_text(row["params"]),
+            count_text(row["macs"]),
+            _number(row["train_s"], ".0f"),
+        ]
+        for row in _records(df)
+    ]
+    return table(_HEADINGS, cells, title=title)
 
 
 def _records(df: pd.DataFrame) -> list[dict[str, Any]]:
@@ -171,17 +177,3 @@ def _records(df: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _number(value: float | None, spec: str) -> str:
     return "-" if value is None else format(value, spec)
-
-
-def _table(title: str, headings: Sequence[str], *, left: Sequence[int] = ()) -> Table:
-    table = Table(title=title or None, title_justify="left", header_style="bold")
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if place in left else "right", overflow="fold")
-    return table
-
-
-def _text(table: Table) -> str:
-    console = Console(file=io.StringIO(), width=None if Console().is_terminal else 120, color_system=None)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()

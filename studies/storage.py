@@ -95,7 +95,7 @@ def _check_not_lost(path: Path) -> None:
 
 
 def state(name: str) -> str:
-    """ "running" while a search holds the study's lock, "finished" once it has a summary, else "stopped"."""
+    """What a study does: "running" while a search holds its lock, "finished" with a summary, else "stopped"."""
     path = existing(name)
     if _locked(path / LOCK):
         return "running"
@@ -108,10 +108,8 @@ def _locked(path: Path) -> bool:
     try:
         with open(path, "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
     return False
 
 

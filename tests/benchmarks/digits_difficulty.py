@@ -19,7 +19,7 @@ from searchspace.errors import PhinasError
 
 if TYPE_CHECKING:
     from search.data import Dataset
-    from search.training.trainer import Recipe
+    from search.training.recipe import Recipe
     from searchspace.spec import NetworkSpec
 
 SEEDS = (0, 1)
@@ -53,11 +53,8 @@ def measure(
     specs: dict[str, "NetworkSpec"], data: "Dataset", recipe: "Recipe", path: Path | None
 ) -> dict[str, list[dict[str, float]]]:
     """By network, for each seed: accuracy and seconds. Trainings that stand in `path` are taken from there."""
-    import torch
-
-    from search.training.trainer import train
+    from search.accuracy import EstimatorSettings, estimator
     from searchspace.files import read_json, write_atomic
-    from searchspace.nn import build
 
     about = {"recipe": asdict(recipe), "data": data.fingerprint}
     stored: dict[str, Any] = read_json(path) if path is not None and path.exists() else {}
@@ -67,9 +64,10 @@ def measure(
         for seed in SEEDS:
             key = f"{spec.fingerprint()} {seed}"
             if key not in trainings:
-                module = build(spec, generator=torch.Generator().manual_seed(seed))
-                outcome = train(module, train=data.train, validation=data.validation, recipe=recipe, seed=seed)
-                trainings[key] = {"accuracy": outcome.accuracy, "seconds": outcome.seconds}
+                judge = estimator("training", EstimatorSettings(recipe=recipe, seed=seed))
+                judge.prepare(data)
+                found = judge.score(spec)
+                trainings[key] = {"accuracy": found.mean, "seconds": found.seconds}
                 if path is not None:
                     write_atomic(path, json.dumps({"about": about, "trainings": trainings}, indent=1))
             results.setdefault(name, []).append(trainings[key])
@@ -107,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     from search.data import load
     from search.data.digits import DEFAULT_PROXY_RESOLUTION
-    from search.training.trainer import Recipe
+    from search.training.recipe import Recipe
 
     recipe = Recipe()
     try:

@@ -5,7 +5,6 @@ Each network is trained for some steps both ways, in turn, on random images; the
 
 import statistics
 import sys
-import time
 from collections.abc import Mapping, Sequence
 
 from searchspace.command import CommandParser, guarded, integer, show
@@ -31,8 +30,8 @@ def step_ms(name: str, *, pixels: int, batch: int, steps: int, fewest: int) -> f
     import numpy as np
 
     from search.data import Split
-    from search.training import cuda_graph
-    from search.training.trainer import Recipe, train
+    from search.training.recipe import Recipe
+    from search.training.trainer import Trainer
     from searchspace.nn import build
     from searchspace.zoo import get
 
@@ -43,13 +42,8 @@ def step_ms(name: str, *, pixels: int, batch: int, steps: int, fewest: int) -> f
     some = Split(images.pixels[:1], images.labels[:1])
     recipe = Recipe(epochs=1, epoch_images=steps * batch, batch_size=batch)
     network = build(get(name, classes=10, resolution=pixels))
-    usual, cuda_graph.FEWEST_STEPS = cuda_graph.FEWEST_STEPS, fewest
-    try:
-        began = time.perf_counter()
-        train(network, train=images, validation=some, recipe=recipe, seed=0)
-        return 1000 * (time.perf_counter() - began) / steps
-    finally:
-        cuda_graph.FEWEST_STEPS = usual
+    trainer = Trainer(train=images, validation=some, recipe=recipe, seed=0, graph_steps=fewest)
+    return 1000 * trainer.fit(network).seconds / steps
 
 
 def report(found: Mapping[tuple[str, str], Sequence[float]]) -> str:

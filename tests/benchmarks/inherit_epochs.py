@@ -98,7 +98,8 @@ def one_seed(
     inf if it never is)."""
     import torch
 
-    from search.training.trainer import Recipe, train
+    from search.training.recipe import Recipe
+    from search.training.trainer import Trainer
     from searchspace.nn import build
     from searchspace.nn.weights.grow import inherit
 
@@ -107,7 +108,7 @@ def one_seed(
     recipe = replace(Recipe.for_data("photographs"), epochs=epochs)
 
     def trained(module: "Network", images: "Dataset", own: Recipe) -> float:
-        return train(module, train=images.train, validation=images.validation, recipe=own, seed=seed).accuracy
+        return Trainer.on(images, recipe=own, seed=seed).fit(module).accuracy
 
     def fresh(spec: Any) -> "Network":
         return build(spec, generator=torch.Generator().manual_seed(seed))
@@ -159,7 +160,7 @@ def _run(args: Any) -> None:
     from scaling.growth import grow
     from scaling.task import base_template
     from search.data import load
-    from search.training.trainer import Recipe
+    from search.training.recipe import Recipe
     from searchspace.spaces.mnasnet import mnasnet_space
     from searchspace.to_template import to_template
 

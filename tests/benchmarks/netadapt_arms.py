@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from search.budget import CostModel
     from search.data import Dataset
     from search.netadapt.timing import PairedTimer
-    from search.training.trainer import Recipe
+    from search.training.recipe import Recipe
     from searchspace.nn import Network
     from searchspace.spec import NetworkSpec
     from searchspace.template import Template
@@ -214,18 +214,12 @@ class Pair:
         self, arm: str, network: "Network", recipe: "Recipe", *, before: float, began: float, **more: Any
     ) -> Row:
         """Train, test once, keep the row; `before`: epochs that these weights have had already."""
-        from search.training.trainer import evaluate, train
+        from search.training.evaluate import evaluate
+        from search.training.trainer import Trainer
         from searchspace.cost import costs
         from searchspace.graph import lower
 
-        outcome = train(
-            network,
-            train=self.images.train,
-            validation=self.images.validation,
-            recipe=recipe,
-            seed=self.seed,
-            deadline=self.late,
-        )
+        outcome = Trainer.on(self.images, recipe=recipe, seed=self.seed).fit(network, deadline=self.late)
         own = costs(lower(network.spec))
         predicted = self.cost(network.spec)
         row = {
@@ -373,7 +367,7 @@ class Pair:
 
 def recipe_of(args: Namespace, train_images: int) -> "Recipe":
     """The default recipe with this batch; an epoch is a look at all images. The peak rate grows with the batch."""
-    from search.training.trainer import Recipe
+    from search.training.recipe import Recipe
 
     recipe = Recipe.for_data(args.data)
     rate = min(max(args.rate_cap, recipe.learning_rate), recipe.learning_rate * args.batch / recipe.batch_size)

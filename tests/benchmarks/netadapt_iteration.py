@@ -45,7 +45,7 @@ def compare(name: str, *, pixels: int, images: int, repeats: int) -> dict[str, A
     from search.netadapt.proposals import propose
     from search.netadapt.screen import screen
     from search.netadapt.short_training import first
-    from search.training.trainer import evaluate
+    from search.training.evaluate import evaluate
     from searchspace.graph import lower
     from searchspace.nn import build
     from searchspace.nn.weights.importance import scores

@@ -207,16 +207,17 @@ def _images(args: Namespace) -> "Dataset":
 def _trial(args: Namespace, name: str) -> tuple[str, float]:
     """(name, seconds of a training step of the network's) while all workers train; once to warm up."""
     from search.netadapt.short_training import first
-    from search.training.trainer import train
+    from search.training.trainer import Trainer
     from searchspace.nn import build
 
     images = _HERE["images"]
     network = build(template_of(args, name, len(images.classes)).expand())
     recipe = replace(recipe_of(args, TRIAL_STEPS * args.batch), epochs=1)
     some = first(images.validation, recipe.epoch_validation)
+    trainer = Trainer(train=images.train, validation=some, recipe=recipe, seed=0)
     for _ in range(2):
         _HERE["barrier"].wait(TRIAL_WAIT_S)
-        outcome = train(network, train=images.train, validation=some, recipe=recipe, seed=0)
+        outcome = trainer.fit(network)
     return name, outcome.seconds / min(TRIAL_STEPS, len(images.train) // args.batch)
 
 

@@ -4,7 +4,7 @@ The reference network does not tell it alone. It is small and called twice in a 
 network finds used by another; other work on the machine that wants memory or caches slows the two down differently.
 Over 7 minutes (13 networks, eager torch, 2 threads) the median beside the reference differed by 2.3 % from one 20
 seconds to another and by 2.0 % from minute to minute, nearly all of it alike in all networks; with the drift removed by
-2.1 and 1.7 %; with the session effect removed by 1.1 and 0.8 % (`python -m tests.benchmarks.latency_moments`).
+2.1 and 1.7 %; with the session effect removed by 1.1 and 0.8 % (`python -m tests.benchmarks.latency_session_effect`).
 
 A device keeps the probe networks' times of its first measurement at each resolution. The session effect is the
 geometric mean of (time now / time then) over the probe networks and the reference; what else is measured is divided

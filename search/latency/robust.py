@@ -2,7 +2,8 @@
 
 A reading is a ratio of two times taken side by side. It deserves less trust the more the reference's speed changed
 meanwhile: its weight is 1 / (0.1 + |before - after| / mean). On a machine whose speed wandered by a factor of two
-this took 12 % off the spread of plain medians (10 to 60 readings each, `python -m tests.benchmarks.latency_forty`).
+this took 12 % off the spread of plain medians (10 to 60 readings each,
+`python -m tests.benchmarks.latency_predictions`).
 """
 
 import math

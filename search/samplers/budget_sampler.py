@@ -4,7 +4,7 @@ Candidates are priced inside the sampler, so what is over the budget or known ne
 
 - "gp" (the default): a Gaussian process on the choices and on summaries of the network (MACs, layers, mean kernel ...)
   learns from the trials; of some hundred candidates that use the budget, the one with the highest mean + standard
-  deviation is next. `python -m tests.benchmarks.sampler_bakeoff` measures what that is worth.
+  deviation is next. `python -m tests.benchmarks.sampler_comparison` measures what that is worth.
 - "tpe": Optuna's multivariate TPE, its proposals rejected until one fits.
 - "random": honest random search, uniform over the choices of the space given that the network fits.
 

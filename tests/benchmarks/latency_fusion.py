@@ -154,7 +154,7 @@ def run(args: Any) -> list[Pair]:
     """All pairs, timed in one run."""
     from search.latency.onnx_models import OnnxModels
     from search.latency.runtimes import runtime
-    from tests.benchmarks.latency_designs import timed
+    from tests.benchmarks.latency_kernel_timing import timed
 
     device = runtime(args.runtime, threads=args.threads)
     if not isinstance(device, OnnxModels):

@@ -69,9 +69,7 @@ SHORT_OVERHEAD = 2.0  # times the steps of a short training: its evaluations, an
 
 def parser() -> CommandParser:
     """The command line."""
-    cli = CommandParser(
-        "python -m tests.benchmarks.netadapt_versus", description=__doc__ or "", epilog="exit codes: 0 done, 2 wrong"
-    )
+    cli = CommandParser("python -m tests.benchmarks.netadapt_versus", description=__doc__ or "")
     add = cli.add_argument
     add("--json", type=Path, required=True, metavar="FILE", help="every arm's result")
     add("--latency", type=Path, required=True, metavar="TABLE.json", help="latency table that budgets are counted by")

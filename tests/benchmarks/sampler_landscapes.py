@@ -1,4 +1,4 @@
-"""Landscapes for tests.benchmarks.sampler_bakeoff: spaces with prices and accuracies that cost nothing."""
+"""Landscapes for tests.benchmarks.sampler_comparison: spaces with prices and accuracies that cost nothing."""
 
 import functools
 import hashlib

@@ -28,9 +28,7 @@ FROM_MS, TO_MS = 10.0, 100.0
 
 def parser() -> CommandParser:
     """The command line."""
-    cli = CommandParser(
-        "python -m tests.benchmarks.scaling_latency", description=__doc__ or "", epilog="exit codes: 0 done, 2 wrong"
-    )
+    cli = CommandParser("python -m tests.benchmarks.scaling_latency", description=__doc__ or "")
     cli.add_argument("--runtime", choices=names(), default="eager", help="default: %(default)s")
     cli.add_argument("--threads", type=integer, metavar="N", help="default: as torch has here")
     cli.add_argument("--network", type=Path, metavar="NAME", help="the third base")

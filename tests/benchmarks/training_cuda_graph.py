@@ -1,4 +1,4 @@
-"""python -m tests.benchmarks.graphed_steps: training steps on a GPU, as one CUDA graph and kernel by kernel.
+"""python -m tests.benchmarks.training_cuda_graph: training steps on a GPU, as one CUDA graph and kernel by kernel.
 
 Each network is trained for some steps both ways, in turn, on random images; the figure is the median of ms a step.
 """
@@ -15,7 +15,9 @@ WAYS = {"kernel by kernel": sys.maxsize, "one graph": 1}  # steps of a training 
 
 def parser() -> CommandParser:
     """The command line."""
-    cli = CommandParser("python -m tests.benchmarks.graphed_steps", description=__doc__ or "", epilog="needs a GPU")
+    cli = CommandParser(
+        "python -m tests.benchmarks.training_cuda_graph", description=__doc__ or "", epilog="needs a GPU"
+    )
     add = cli.add_argument
     add("--network", action="append", metavar="NAME", help="of the zoo; several (default: mobilenet_v1, mnasnet_a1)")
     add("--pixels", type=integer, default=48, metavar="PX", help="default: %(default)s")
@@ -75,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
                         found.setdefault((name, way), []).append(ms)
         return show(report(found))
 
-    return guarded("graphed_steps", job, stopped="stopped; nothing is kept")
+    return guarded("training_cuda_graph", job, stopped="stopped; nothing is kept")
 
 
 if __name__ == "__main__":

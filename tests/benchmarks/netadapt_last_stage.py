@@ -1,4 +1,4 @@
-"""python -m tests.benchmarks.netadapt_stage: is a search that prunes its winner better, at equal minutes?
+"""python -m tests.benchmarks.netadapt_last_stage: is a search that prunes its winner better, at equal minutes?
 
 The whole of search.run for the embedded task, with its last stage (--overshoot 1.15, the default: networks a little
 over the budget are looked at and the winner is pruned down to it) and without (--overshoot 1), for several seeds: in
@@ -25,7 +25,7 @@ ARMS = {"with": "1.15", "without": "1"}
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser(
-        "python -m tests.benchmarks.netadapt_stage",
+        "python -m tests.benchmarks.netadapt_last_stage",
         description=__doc__ or "",
         epilog="asked: report. With its defaults 54 minutes of a quiet machine.",
     )
@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"seed {seed}: {told}", file=sys.stderr, flush=True)
         return show(json.dumps(rows, indent=1) if args.json else report(rows))
 
-    return guarded("netadapt_stage", job, stopped="stopped; what was searched is kept, the same command goes on")
+    return guarded("netadapt_last_stage", job, stopped="stopped; what was searched is kept, the same command goes on")
 
 
 if __name__ == "__main__":

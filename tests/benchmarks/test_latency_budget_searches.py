@@ -12,7 +12,7 @@ from searchspace.graph import lower
 from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spec import NetworkSpec
-from tests.benchmarks.latency_contract import budgets_over, main, report, search
+from tests.benchmarks.latency_budget_searches import budgets_over, main, report, search
 
 SPACE = mnasnet_space(resolution=64, classes=10).with_choices(
     {"*.activation": ("relu",), "*.kernel": (3, 5), "*.se": (False,)}

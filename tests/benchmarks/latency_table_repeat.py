@@ -1,4 +1,4 @@
-"""python -m tests.benchmarks.latency_twice FIRST.json SECOND.json: do tables of different moments say the same?
+"""python -m tests.benchmarks.latency_table_repeat FIRST.json SECOND.json: do tables of different moments say the same?
 
 Two tables of one device and setting that search.latency build --out wrote at different moments, on 200 random networks
 of the default space: in ms, and in units of the reference (where each was built with a cache of its own, they may have
@@ -24,7 +24,7 @@ SHARES = (0.05, 0.5, 0.95)
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser(
-        "python -m tests.benchmarks.latency_twice",
+        "python -m tests.benchmarks.latency_table_repeat",
         description=__doc__ or "",
         epilog="asked: a median difference of at most 3 % an hour apart (python -m search.latency build --again --out "
         "SECOND.json measures anew). A second.",
@@ -77,7 +77,9 @@ def run(args: Namespace) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; the exit code."""
-    return guarded("latency_twice", lambda: show(run(parser().parse_args(argv))), stopped="stopped; nothing is kept")
+    return guarded(
+        "latency_table_repeat", lambda: show(run(parser().parse_args(argv))), stopped="stopped; nothing is kept"
+    )
 
 
 if __name__ == "__main__":

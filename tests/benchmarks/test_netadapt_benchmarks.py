@@ -16,7 +16,7 @@ from searchspace import zoo
 from searchspace.latency.table import Correction, LatencyTable
 from searchspace.nn import build
 from searchspace.spec import NetworkSpec
-from tests.benchmarks import netadapt_iteration, netadapt_kill, netadapt_retest, netadapt_stage
+from tests.benchmarks import netadapt_last_stage, netadapt_resume, netadapt_retest, netadapt_screening
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -30,14 +30,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def test_a_killed_refinement_loses_nothing_and_ends_as_an_undisturbed_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert netadapt_kill.main(["--unit", "macs", "--share", "0.9", "--kills", "1", "--json"]) == 0
+    assert netadapt_resume.main(["--unit", "macs", "--share", "0.9", "--kills", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["kills"], found["files_that_changed"], found["runs_that_ended_otherwise"]) == (1, 0, 0)
     assert found["iterations"] > 1
 
 
 def test_proposals_evaluated_together_have_the_accuracies_of_each_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    assert netadapt_iteration.main(["--pixels", "32", "--images", "50", "--repeats", "1", "--json"]) == 0
+    assert netadapt_screening.main(["--pixels", "32", "--images", "50", "--repeats", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["proposals"] == 14
     assert found["largest_gap_of_accuracies"] <= 0.02  # one image of 50: rounding may turn it
@@ -66,7 +66,7 @@ def test_the_stage_is_compared_by_searches_that_differ_in_nothing_else(
         return subprocess.CompletedProcess(words, 0, json.dumps(summary), "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert netadapt_stage.main(["--seeds", "2", *more]) == 0
+    assert netadapt_last_stage.main(["--seeds", "2", *more]) == 0
     assert "91.00 % with the stage, 90.00 % without" in capsys.readouterr().out
     searches = [words for words in asked if words[0] == "search.run"]
     assert len(searches) == 4
@@ -82,7 +82,7 @@ def test_a_search_that_fails_ends_the_comparison_with_what_it_said(
 ) -> None:
     failed = subprocess.CompletedProcess([], 2, "", "search.run: no network meets 1 ms")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    assert netadapt_stage.main(["--seeds", "1"]) == 2
+    assert netadapt_last_stage.main(["--seeds", "1"]) == 2
     assert "no network meets 1 ms" in capsys.readouterr().err
 
 
@@ -94,7 +94,7 @@ def test_a_mistake_is_told_before_anything_is_searched(
     asked: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(subprocess, "run", None)
-    assert netadapt_stage.main(asked) == 2
+    assert netadapt_last_stage.main(asked) == 2
     assert "got" in capsys.readouterr().err
 
 

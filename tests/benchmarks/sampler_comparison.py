@@ -1,4 +1,4 @@
-"""python -m tests.benchmarks.sampler_bakeoff: which sampler finds the best network in a dozen noisy trainings?
+"""python -m tests.benchmarks.sampler_comparison: which sampler finds the best network in a dozen noisy trainings?
 
 Every method searches the same landscapes through Optuna, with an instant, noisy stand-in for training, and crowns the
 network of the highest noisy value after 12 and after 40 trials, as a search does. Compared is the crowned network's
@@ -112,10 +112,8 @@ def run_job(job: Job, csv: Path) -> dict[str, float]:
 
 def parser() -> CommandParser:
     """The command line."""
-    cli = CommandParser(
-        "python -m tests.benchmarks.sampler_bakeoff", description=__doc__ or "", epilog="exit codes: 0 done, 2 wrong"
-    )
-    out = Path(tempfile.gettempdir()) / "sampler_bakeoff.jsonl"
+    cli = CommandParser("python -m tests.benchmarks.sampler_comparison", description=__doc__ or "")
+    out = Path(tempfile.gettempdir()) / "sampler_comparison.jsonl"
     cli.add_argument("--landscapes", default="accel,synthetic", help="default: %(default)s")
     cli.add_argument("--methods", default=",".join(METHODS), help="default: %(default)s")
     cli.add_argument("--budgets", default="0.02,0.2", help="shares of random networks that fit (default: %(default)s)")
@@ -196,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
         args = parser().parse_args(argv)
         _run(args)
     except PhinasError as error:
-        print(f"sampler_bakeoff: {error}", file=sys.stderr)
+        print(f"sampler_comparison: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -25,7 +25,7 @@ from searchspace.errors import InvalidArgument, PhinasError
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser(
-        "python -m tests.benchmarks.netadapt_kill",
+        "python -m tests.benchmarks.netadapt_resume",
         description=__doc__ or "",
         epilog="asked: 20 kills, nothing lost, the same history. About 8 minutes on a quiet machine.",
     )
@@ -171,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         return show(text) or int(not good)
 
-    return guarded("netadapt_kill", job, stopped="stopped; nothing is kept")
+    return guarded("netadapt_resume", job, stopped="stopped; nothing is kept")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.benchmarks.latency_designs import DESIGNS, main, report
+from tests.benchmarks.latency_kernel_timing import DESIGNS, main, report
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

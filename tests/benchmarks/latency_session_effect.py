@@ -1,4 +1,4 @@
-"""python -m tests.benchmarks.latency_moments: what does a moment of the machine do to measured networks?
+"""python -m tests.benchmarks.latency_session_effect: what does a moment of the machine do to measured networks?
 
 Networks of the default space and of the zoo are timed in turn beside the reference, again and again, the anchors
 (search.latency.probe_networks) among them. The time is cut into windows, and a network's latency in each is stated in
@@ -38,7 +38,9 @@ Round = tuple[float, list[tuple[float, float]]]  # seconds since the start; each
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser(
-        "python -m tests.benchmarks.latency_moments", description=__doc__ or "", epilog="exit codes: 0 done, 2 wrong"
+        "python -m tests.benchmarks.latency_session_effect",
+        description=__doc__ or "",
+        epilog="exit codes: 0 done, 2 wrong",
     )
     add = cli.add_argument
     add("--seconds", type=number, default=420.0, metavar="S", help="of timing (default: %(default)g)")
@@ -147,7 +149,9 @@ def report(rounds: Sequence[Round], *, anchors: int) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; the exit code."""
-    return guarded("latency_moments", lambda: show(run(parser().parse_args(argv))), stopped="stopped; nothing is kept")
+    return guarded(
+        "latency_session_effect", lambda: show(run(parser().parse_args(argv))), stopped="stopped; nothing is kept"
+    )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.benchmarks.graphed_steps import main
+from tests.benchmarks.training_cuda_graph import main
 
 SHORT = ["--network", "mobilenet_v3_small", "--pixels", "32", "--batch", "8", "--steps", "8", "--rounds", "1"]
 

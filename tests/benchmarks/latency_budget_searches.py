@@ -1,4 +1,4 @@
-"""python -m tests.benchmarks.latency_contract: do winners of searches run within their budget, and use it?
+"""python -m tests.benchmarks.latency_budget_searches: do winners of searches run within their budget, and use it?
 
 Many searches of the default space at budgets spread evenly (by ratio) over its range, each with everything that
 search.run does but training: the sampler, the contract that learns from networks measured on the way, the finalists
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser(
-        "python -m tests.benchmarks.latency_contract",
+        "python -m tests.benchmarks.latency_budget_searches",
         description=__doc__ or "",
         epilog="asked: at least 38 of 40 winners within their budget, and the median winner at 93 % of it or more. "
         "About 45 minutes on a quiet machine.",
@@ -205,7 +205,7 @@ def main(argv: list[str] | None = None) -> int:
                 raise InvalidArgument(f"--{flag} must be at least 1, got {getattr(args, flag)}")
         return show(report(run(args)))
 
-    return guarded("latency_contract", job, stopped="stopped; every search that ended is kept where --json says")
+    return guarded("latency_budget_searches", job, stopped="stopped; every search that ended is kept where --json says")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""python -m tests.benchmarks.inherit_epochs: how many epochs does an inherited start save?
+"""python -m tests.benchmarks.scaling_inherited_weights: how many epochs does an inherited start save?
 
 A small network is trained, grown by phi = 1, and the grown network is trained from scratch and from the inherited
 weights. The inherited one is trained with shorter schedules too, each whole (warm-up and cosine); the shortest whose
@@ -31,7 +31,9 @@ SHARES = (0.125, 0.25, 0.375, 0.5, 0.75, 1.0)
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser(
-        "python -m tests.benchmarks.inherit_epochs", description=__doc__ or "", epilog="exit codes: 0 done, 2 wrong"
+        "python -m tests.benchmarks.scaling_inherited_weights",
+        description=__doc__ or "",
+        epilog="exit codes: 0 done, 2 wrong",
     )
     cli.add_argument("--data", default=str(CIFAR), help="data set (default: %(default)s)")
     cli.add_argument(
@@ -150,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         _run(args)
     except PhinasError as error:
-        print(f"inherit_epochs: {error}", file=sys.stderr)
+        print(f"scaling_inherited_weights: {error}", file=sys.stderr)
         return 2
     return 0
 

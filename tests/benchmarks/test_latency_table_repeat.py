@@ -10,7 +10,7 @@ from search.latency.kernels import placed_blocks, rough_cost
 from search.latency.runtimes.eager import Eager
 from searchspace.latency.table import Correction, LatencyTable
 from searchspace.spaces.mnasnet import mnasnet_space
-from tests.benchmarks.latency_twice import main
+from tests.benchmarks.latency_table_repeat import main
 
 
 @pytest.fixture

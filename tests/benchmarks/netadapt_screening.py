@@ -23,7 +23,7 @@ from searchspace.errors import InvalidArgument
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     cli = CommandParser(
-        "python -m tests.benchmarks.netadapt_iteration",
+        "python -m tests.benchmarks.netadapt_screening",
         description=__doc__ or "",
         epilog="asked: MobileNetV1 at least 3 times faster. About a minute on a quiet machine.",
     )
@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
             f"{row['best_4_in_common']} are the same with halves"
         )
 
-    return guarded("netadapt_iteration", job, stopped="stopped; nothing is kept")
+    return guarded("netadapt_screening", job, stopped="stopped; nothing is kept")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.benchmarks.latency_moments import main, report, shares, windows
+from tests.benchmarks.latency_session_effect import main, report, shares, windows
 
 ANCHORS = 3
 

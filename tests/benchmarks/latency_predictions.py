@@ -1,4 +1,4 @@
-"""python -m tests.benchmarks.latency_forty: does the predicted latency equal the measured one?
+"""python -m tests.benchmarks.latency_predictions: does the predicted latency equal the measured one?
 
 Builds the default space's table from nothing in a temporary cache, then predicts and measures 40 random networks that
 it was not fitted to.
@@ -21,7 +21,9 @@ from searchspace.spaces.space import SearchSpace
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser(
-        "python -m tests.benchmarks.latency_forty", description=__doc__ or "", epilog="exit codes: 0 done, 2 wrong"
+        "python -m tests.benchmarks.latency_predictions",
+        description=__doc__ or "",
+        epilog="exit codes: 0 done, 2 wrong",
     )
     cli.add_argument("--networks", type=integer, default=40, metavar="N", help="networks (default: %(default)s)")
     cli.add_argument("--seconds", type=number, default=90.0, metavar="S", help="time for them (default: %(default)g)")
@@ -39,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as scratch:
             _run(args, args.cache_dir or Path(scratch))
     except PhinasError as error:
-        print(f"latency_forty: {error}", file=sys.stderr)
+        print(f"latency_predictions: {error}", file=sys.stderr)
         return 2
     return 0
 

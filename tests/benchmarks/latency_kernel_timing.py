@@ -1,4 +1,4 @@
-"""python -m tests.benchmarks.latency_designs: how should kernels be timed, so that their sum is the network?
+"""python -m tests.benchmarks.latency_kernel_timing: how should kernels be timed, so that their sum is the network?
 
 Five designs on a few networks, beside the reference, in one run, as the sum of kernels over the whole network: each
 layer in a loop of its own; each block in one; each once, in the network's order, behind the one before it; in bags of
@@ -30,7 +30,7 @@ Kernels = dict["Signature", float]
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser(
-        "python -m tests.benchmarks.latency_designs",
+        "python -m tests.benchmarks.latency_kernel_timing",
         description=__doc__ or "",
         epilog="about 2 minutes on a quiet machine; eager torch, which tells kernels apart in place",
     )
@@ -198,7 +198,7 @@ def main(argv: list[str] | None = None) -> int:
             )
         return show(report(run(args)))
 
-    return guarded("latency_designs", job, stopped="stopped; nothing is kept")
+    return guarded("latency_kernel_timing", job, stopped="stopped; nothing is kept")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from searchspace.errors import InvalidChoice, InvalidData, PhinasError, StorageE
 from searchspace.files import write_atomic
 from searchspace.graph import lower
 from searchspace.latency.table import LatencyTable, describe, read_table
+from searchspace.spaces.encode import encode
 from searchspace.spaces.mnasnet import KNOWN
 from searchspace.spaces.space import Choices, SearchSpace
 from studies.frame import TRIALS_CSV, read_summary, write_trials_csv
@@ -270,7 +271,7 @@ def _starts(space: SearchSpace) -> list[Choices]:
     ]
     for name in zoo.names():
         with suppress(InvalidChoice):
-            inside.append(space.encode(zoo.get(name)))
+            inside.append(encode(space, zoo.get(name)))
     return list({space.spec(choices).fingerprint(): choices for choices in reversed(inside)}.values())[::-1]
 
 

@@ -12,8 +12,9 @@ from search.reward import by_name
 from search.samplers import KINDS
 from searchspace.errors import InvalidArgument, InvalidTable, MissingLatency, StudyMismatch
 from searchspace.latency.table import LatencyTable
-from searchspace.spaces.mnasnet import mnasnet_space, space_from_toml
+from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
+from searchspace.spaces.toml import space_from_toml
 
 DEFAULT_MINUTES = 9.0
 DEFAULT_RESOLUTION = 224

@@ -197,7 +197,8 @@ def _lacks(networks: "Sequence[NetworkSpec]", table: "LatencyTable | None") -> b
 
 def _space(args: argparse.Namespace, resolution: int) -> "SearchSpace":
     """The space that the flags describe, at --resolution or else `resolution` pixels."""
-    from searchspace.spaces.mnasnet import mnasnet_space, space_from_toml
+    from searchspace.spaces.mnasnet import mnasnet_space
+    from searchspace.spaces.toml import space_from_toml
 
     resolution = args.resolution or resolution
     if args.space is not None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from searchspace.blocks import Block, Classifier
 from searchspace.cost import layer_params_macs
 from searchspace.graph import Layer, Signature, lower
-from searchspace.spaces.space import KINDS, SearchSpace, StageChoices
+from searchspace.spaces.space import SearchSpace, StageChoices
 from searchspace.spec import NetworkSpec, Stage
 from searchspace.template import StageTemplate, Template
 
@@ -124,14 +124,14 @@ def _templates(space: SearchSpace, stage: StageChoices) -> Iterator[Template]:
     """
     if set(stage.layers) == {0}:
         return
-    kinds = [kind for kind in KINDS if kind != "layers"]
+    kinds = [kind for kind in stage.kinds if kind != "layers"]
     rest = {name: values[0] for name, values in space.parameters().items()}
     for sparse in (False, True):
         layers = {
             f"{other.name}.layers": 0 if sparse and 0 in other.layers and other is not stage else _layers(other)
             for other in space.stages
         }
-        for values in itertools.product(*(getattr(stage, kind) for kind in kinds)):
+        for values in itertools.product(*map(stage.values, kinds)):
             own = {f"{stage.name}.{kind}": value for kind, value in zip(kinds, values, strict=True)}
             yield space.decode({**rest, **layers, **own})
 

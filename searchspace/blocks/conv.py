@@ -24,6 +24,8 @@ class ConvRow(Row):
         padding: Belongs to `bias`.
     """
 
+    choices: ClassVar[tuple[str, ...] | None] = ("kernel", "activation")
+
     width: int
     kernel: int = 1
     group_width: int = 0

@@ -32,7 +32,7 @@ class MBConvRow(Row):
         project_activation: Belongs to blocks without expansion.
     """
 
-    choices: ClassVar[tuple[str, ...]] = ("expand_ratio", "kernel", "se", "activation")
+    choices: ClassVar[tuple[str, ...] | None] = ("expand_ratio", "kernel", "se", "activation")
 
     expand_ratio: float
     width: int

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from operator import attrgetter
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from searchspace.blocks.rules import positive
 from searchspace.errors import InvalidSpec
@@ -162,8 +162,8 @@ class Row(ABC):
 
     is_head: ClassVar[bool] = False
     """Whether its block is a head."""
-    choices: ClassVar[tuple[str, ...]] = ()
-    """What a SearchSpace may choose of the row beside its width and repeats."""
+    choices: ClassVar[tuple[str, ...] | None] = None
+    """What a SearchSpace may choose of the row beside its width and repeats; None where it cannot have the row."""
 
     repeats: int = 1
     stride: int = 1
@@ -194,17 +194,20 @@ class Row(ABC):
         return None, None
 
     @classmethod
-    def from_choices(cls, chosen: Mapping[str, Any], *, width: int, stride: int, repeats: int, se_ratio: float) -> Self:
-        """The row that a search space's choices mean: `chosen` has a value for each of `choices`.
+    def from_choices(
+        cls, chosen: Mapping[str, Any], *, width: int, stride: int, repeats: int, se_ratio: float
+    ) -> "Row":
+        """The row that a search space's choices mean; by default each choice is a field, and so is `width`.
 
-        `se_ratio` is the space's own, for kinds with an SE block.
+        `chosen` has a value for each of `choices`; `se_ratio` is the space's own, for kinds with an SE block.
         """
-        raise NotImplementedError(f"{cls.__name__} has no choices: a search space cannot have it")
+        given: dict[str, Any] = {"width": width, **chosen}
+        return cls(stride=stride, repeats=repeats, **given)
 
     @classmethod
-    def choices_of(cls, block: Block) -> dict[str, Value]:
-        """Those choices that can be read off a block of this kind; `encode` tries all values of the others."""
-        return {}
+    def choices_of(cls, block: Any) -> dict[str, Value]:
+        """The choices that can be read off a block of this kind; `encode` tries all values of the others."""
+        return {name: getattr(block, name) for name in cls.choices or () if hasattr(block, name)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

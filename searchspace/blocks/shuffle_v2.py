@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from searchspace.blocks.protocol import Block, CoupledChannels, PrintedBlock, Row, register, smaller_kernel
 from searchspace.blocks.rules import member, odd_kernel, positive
@@ -16,6 +17,8 @@ class ShuffleV2Row(Row):
 
     With stride 1 the channels stay the input's.
     """
+
+    choices: ClassVar[tuple[str, ...] | None] = ("kernel", "activation")
 
     width: int
     mid_ratio: float = 0.5

@@ -1,18 +1,16 @@
 """`encode`: the choices of a space that mean a given network, the inverse of `SearchSpace.spec`."""
 
-from typing import TYPE_CHECKING
+from itertools import product
 
-from searchspace.blocks import Block, Classifier, MBConv, SeparableConv
+from searchspace.blocks.protocol import ROWS, Block
 from searchspace.errors import InvalidChoice
+from searchspace.spaces.space import Choices, SearchSpace, StageChoices
 from searchspace.spec import NetworkSpec
-
-if TYPE_CHECKING:
-    from searchspace.spaces.space import Choices, SearchSpace, StageChoices, Value
 
 Blocks = tuple[Block, ...]
 
 
-def encode(space: "SearchSpace", spec: NetworkSpec) -> "Choices":
+def encode(space: SearchSpace, spec: NetworkSpec) -> Choices:
     """The canonical choices whose network has the layers of `spec`, layer for layer.
 
     Resolution, classes, dropout and conventions are the space's own business and do not count. Where several choice
@@ -21,9 +19,8 @@ def encode(space: "SearchSpace", spec: NetworkSpec) -> "Choices":
     """
     *body, last = spec.blocks
     given = space.decode(space.corner("smallest")).expand().blocks
-    stem, head = given[0], given[-2]
-    plain = isinstance(last, Classifier) and not last.hidden_features
-    if len(body) < 3 or not plain or _shape(body[0]) != _shape(stem) or _shape(body[-1]) != _shape(head):
+    ends = [_shape(block) for block in (given[0], given[-2], given[-1])]
+    if len(body) < 3 or [_shape(block) for block in (body[0], body[-1], last)] != ends:
         raise InvalidChoice(
             f"{spec.name} is no point of the space {space.name!r}: its ends differ from the space's stem "
             f"({space.stem_width} channels, 3x3, stride 2), head ({space.head_width} channels, 1x1) and linear "
@@ -42,14 +39,15 @@ def encode(space: "SearchSpace", spec: NetworkSpec) -> "Choices":
 
 
 def _shape(block: Block) -> tuple[str, dict[str, object]]:
-    """A stem's or head's identity without its activation, which the stages decide."""
+    """An end's identity without what the stages (its activation) or the space decide."""
     kind, given = block.identity()
-    return kind, {name: value for name, value in given.items() if name != "activation"}
+    free = ("activation", "classes", "dropout_percent")
+    return kind, {name: value for name, value in given.items() if name not in free}
 
 
 def _match(
-    space: "SearchSpace", stages: tuple["StageChoices", ...], blocks: Blocks, channels: int
-) -> tuple["Choices | None", int]:
+    space: SearchSpace, stages: tuple[StageChoices, ...], blocks: Blocks, channels: int
+) -> tuple[Choices | None, int]:
     """(choices of `stages` that give exactly `blocks` behind `channels`, or None; how many blocks could be followed).
 
     Depth first, the most layers first; a stage has a handful of layer counts, so this ends soon.
@@ -64,7 +62,7 @@ def _match(
         own = _stage_choices(space, stage, run, channels)
         if own is None:
             continue
-        behind = run[-1].out_channels if run and isinstance(run[-1], (MBConv, SeparableConv)) else channels
+        behind = run[-1].channels_after(channels) if run else channels
         rest, further = _match(space, stages[1:], blocks[layers:], behind)
         furthest = max(furthest, layers + further)
         if rest is not None:
@@ -72,26 +70,20 @@ def _match(
     return None, furthest
 
 
-def _stage_choices(space: "SearchSpace", stage: "StageChoices", run: Blocks, channels: int) -> "Choices | None":
+def _stage_choices(space: SearchSpace, stage: StageChoices, run: Blocks, channels: int) -> Choices | None:
     """The choices of one stage that give `run` behind `channels` channels, or None."""
     if not run:
         return {f"{stage.name}.layers": 0}
-    first = run[0]
-    if not isinstance(first, (MBConv, SeparableConv)):
+    if ROWS.get(type(run[0])) is not stage.row:
         return None
+    known = {**stage.row.choices_of(run[0]), "layers": len(run)}
+    if any(value not in stage.values(kind) for kind, value in known.items()):
+        return None
+    unknown = [kind for kind in stage.kinds if kind not in known and kind != "width_mult"]
     for width_mult in sorted(stage.width_mult, key=lambda mult: abs(mult - 1)):  # 0.75 x 16 rounds to 16 too
-        for ratio in stage.expand_ratio:
-            values: dict[str, Value] = {
-                "expand_ratio": ratio,
-                "kernel": first.kernel,
-                "se": bool(first.squeeze_channels),
-                "activation": first.activation,
-                "layers": len(run),
-                "width_mult": width_mult,
-            }
-            if any(value not in getattr(stage, kind) for kind, value in values.items()):
-                continue
-            choices: Choices = {f"{stage.name}.{kind}": value for kind, value in values.items()}
+        for values in product(*map(stage.values, unknown)):
+            chosen = {**known, **dict(zip(unknown, values, strict=True)), "width_mult": width_mult}
+            choices: Choices = {f"{stage.name}.{kind}": value for kind, value in chosen.items()}
             blocks = space.row(stage, choices).blocks(channels, 1.0, len(run))
             if [b.identity() for b in blocks] == [b.identity() for b in run]:
                 return choices

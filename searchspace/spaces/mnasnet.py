@@ -7,12 +7,8 @@ widths exactly: stage 2 {16, 24, 32}, stage 3 {32, 40, 48}, stage 4 {64, 80, 104
 EfficientNet-B0 (40, 80, 112, 192) are all inside, to the parameter.
 """
 
-import tomllib
-from pathlib import Path
-from typing import Any
-
-from searchspace.errors import InvalidChoice, StorageError
-from searchspace.spaces.space import KINDS, Choices, SearchSpace, StageChoices, Value
+from searchspace.blocks.protocol import Value
+from searchspace.spaces.space import Choices, SearchSpace, StageChoices
 
 _STAGES = (
     # The first stage is SepConv (no expansion) in every published table.
@@ -35,7 +31,7 @@ def _known(*rows: tuple[float, int, bool, str, int, float]) -> Choices:
     choices: Choices = {}
     for number, row in enumerate(rows, 1):
         values: tuple[Value, ...] = row
-        choices |= {f"stage{number}.{kind}": value for kind, value in zip(KINDS, values, strict=True)}
+        choices |= {f"stage{number}.{kind}": value for kind, value in zip(_STAGES[0].kinds, values, strict=True)}
     return choices
 
 
@@ -82,37 +78,3 @@ KNOWN: dict[str, Choices] = {
         (6, 3, True, "swish", 1, 1.0),
     ),
 }
-
-
-def space_from_toml(path: Path, *, classes: int, resolution: int) -> SearchSpace:
-    """The default space with the values that a TOML file gives in its table [choices].
-
-    Example: `"*.activation" = ["relu", "swish"]` and `"stage3.kernel" = [3, 5]`. Raises InvalidChoice for
-    anything else in the file, StorageError if it cannot be read.
-    """
-    try:
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StorageError(f"cannot read the search space {path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidChoice(f"{path} must be a TOML file: {error}") from None
-    unknown = set(data) - {"choices"}
-    if unknown or not isinstance(data.get("choices"), dict):
-        raise InvalidChoice(
-            f'{path} must have one table, [choices], with keys such as "stage3.kernel" or "*.se"; '
-            f"got {sorted(data) or 'an empty file'}"
-        )
-    flat = _flatten(data["choices"], path)
-    return mnasnet_space(classes=classes, resolution=resolution).with_choices(flat)
-
-
-def _flatten(table: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Bare dotted TOML keys (stage3.kernel = ...) nest; quoted ones do not. Both mean the same here."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        nested = [(f"{key}.{kind}", values) for kind, values in value.items()] if isinstance(value, dict) else None
-        for name, values in [(key, value)] if nested is None else nested:
-            if name in flat:
-                raise InvalidChoice(f"{path} gives {name!r} twice, quoted and bare: leave one out")
-            flat[name] = values
-    return flat

@@ -1,4 +1,4 @@
-"""SearchSpace: the choices of a MnasNet-style block space, and what each combination of them means.
+"""SearchSpace: the choices of a staged block space, and what each combination of them means.
 
 A choice set is a flat dict: {"stage3.kernel": 5, "stage3.layers": 2, ...}. A stage with 0 layers is absent, so
 its other choices mean nothing there; `canonical` drops them, and `size` does not count them.
@@ -9,33 +9,30 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, partial
 from typing import Any
 
+from searchspace.blocks import BLOCKS, ClassifierRow, ConvRow, Row
+from searchspace.blocks.activations import SEARCHED
+from searchspace.blocks.protocol import ROWS, Value
 from searchspace.errors import InvalidChoice
 from searchspace.rounding import round_channels
 from searchspace.spec import NetworkSpec
-from searchspace.template import ClassifierRow, ConvRow, MBConvRow, StageTemplate, Template
+from searchspace.template import StageTemplate, Template
 
-Value = int | float | bool | str
 Choices = dict[str, Value]
 _FIXED = ("stem", "head", "classifier")
-KINDS = ("expand_ratio", "kernel", "se", "activation", "layers", "width_mult")
-# The SE variant that belongs to each activation: MnasNet's, MobileNetV3's, EfficientNet's.
-_SQUEEZE = {
-    "relu": ("relu", "sigmoid"),
-    "relu6": ("relu", "sigmoid"),
-    "h_swish": ("relu", "hard_sigmoid"),
-    "swish": ("swish", "sigmoid"),
-}
+_ALL = ("layers", "width_mult")  # choices that every kind of block has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageChoices:
-    """One stage of the space: what is fixed (stride, base width) and the values of each choice.
+    """One stage of the space: what is fixed (block, stride, base width) and the values of each choice.
 
-    A layer count of 0 leaves the stage out. The stage is `round_channels(base_width * width_mult)` wide.
+    A layer count of 0 leaves the stage out. The stage is `round_channels(base_width * width_mult)` wide. `block` is a
+    registered kind whose template row has `choices`; the fields that are not among them mean nothing. `others` has the
+    values of those that are no field here.
     """
 
     name: str
@@ -47,29 +44,49 @@ class StageChoices:
     activation: tuple[str, ...] = ("relu", "h_swish", "swish")
     layers: tuple[int, ...] = (1, 2, 3, 4)
     width_mult: tuple[float, ...] = (0.75, 1.0, 1.25)
+    block: str = "MBConv"
+    others: Mapping[str, tuple[Value, ...]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        for kind in KINDS:
-            values = getattr(self, kind)
+        searched = [name for name, kind in BLOCKS.items() if ROWS[kind].choices is not None]
+        if self.block not in searched:
+            raise InvalidChoice(f"{self.name}.block must be one of {', '.join(searched)}, got {self.block!r}")
+        for kind in self.kinds:
+            values = self.values(kind)
             if not isinstance(values, tuple) or not values:
                 raise InvalidChoice(f"{self.name}.{kind} needs a tuple of at least one value, got {values!r}")
             for value in values:
                 _check_value(f"{self.name}.{kind}", kind, value)
             if len(set(values)) != len(values):
                 raise InvalidChoice(f"{self.name}.{kind} must have no value twice, got {values!r}")
-        for field in ("base_width", "stride"):
-            fixed = getattr(self, field)
+        for name in ("base_width", "stride"):
+            fixed = getattr(self, name)
             if type(fixed) is not int or fixed < 1:
-                raise InvalidChoice(f"{self.name}.{field} must be an integer of at least 1, got {fixed!r}")
+                raise InvalidChoice(f"{self.name}.{name} must be an integer of at least 1, got {fixed!r}")
         if self.stride > 1 and 0 in self.layers:
             raise InvalidChoice(
                 f"{self.name}.layers must be at least 1 where the stage has stride {self.stride}: "
                 "without the stage the network would not be reduced; take 0 out"
             )
 
+    @property
+    def row(self) -> type[Row]:
+        """The template row of the stage's block."""
+        return ROWS[BLOCKS[self.block]]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The names of the stage's choices, without the stage's."""
+        return (*(self.row.choices or ()), *_ALL)
+
+    def values(self, kind: str) -> tuple[Value, ...]:
+        """The values of one choice."""
+        values: tuple[Value, ...] = self.others[kind] if kind in self.others else getattr(self, kind, ())
+        return values
+
     def sizes(self) -> int:
         """Combinations of this stage's choices; one for 0 layers."""
-        per_layer = math.prod(len(getattr(self, kind)) for kind in KINDS if kind != "layers")
+        per_layer = math.prod(len(self.values(kind)) for kind in self.kinds if kind != "layers")
         return sum(per_layer if layers else 1 for layers in self.layers)
 
 
@@ -80,11 +97,11 @@ def _check_value(where: str, kind: str, value: object) -> None:
         "expand_ratio": ("a number from 1 to 16", 1 <= number <= 16),
         "kernel": ("an odd integer from 1 to 15", integer in range(1, 16, 2)),
         "se": ("true or false", type(value) is bool),
-        "activation": (f"one of {', '.join(_SQUEEZE)}", isinstance(value, str) and value in _SQUEEZE),
+        "activation": (f"one of {', '.join(SEARCHED)}", isinstance(value, str) and value in SEARCHED),
         "layers": ("an integer from 0 to 16", 0 <= integer <= 16),
         "width_mult": ("a number above 0, at most 8", 0 < number <= 8),
     }
-    rule, holds = rules[kind]
+    rule, holds = rules.get(kind, ("", True))  # a block's own choice is for its row to check
     if not holds:
         raise InvalidChoice(f"{where} must be {rule}, got {value!r}")
 
@@ -93,8 +110,8 @@ def _check_value(where: str, kind: str, value: object) -> None:
 class SearchSpace:
     """A set of networks: stem, stages of choices, 1x1 head, classifier.
 
-    The stem takes the first present stage's activation and the head the last one's. SE squeezes to a quarter of
-    the block's input (arXiv:1807.11626); its inner activation and gate are those of the paper the activation
+    The stem takes the first present stage's activation and the head the last one's. SE squeezes to `se_ratio` of
+    the block's input (arXiv:1807.11626: a quarter); its inner activation and gate are those of the paper the activation
     comes from. Raises InvalidChoice for stages that are not named apart or may all be absent.
     """
 
@@ -116,7 +133,7 @@ class SearchSpace:
 
     @cached_property
     def _known(self) -> dict[str, tuple[Value, ...]]:
-        return {f"{stage.name}.{kind}": getattr(stage, kind) for stage in self.stages for kind in KINDS}
+        return {f"{stage.name}.{kind}": stage.values(kind) for stage in self.stages for kind in stage.kinds}
 
     def parameters(self) -> dict[str, tuple[Value, ...]]:
         """Every choice by name with its values, in stage order; choices with one value included."""
@@ -137,7 +154,7 @@ class SearchSpace:
         result: Choices = {}
         for stage in self.stages:
             absent = choices.get(f"{stage.name}.layers", stage.layers[0]) == 0
-            for kind in ("layers",) if absent else KINDS:
+            for kind in ("layers",) if absent else stage.kinds:
                 name = f"{stage.name}.{kind}"
                 result[name] = self._value(name, known[name], choices)
         return result
@@ -156,47 +173,32 @@ class SearchSpace:
         """The network that `choices` mean. Raises InvalidChoice for an unknown, missing or foreign value."""
         choices = self.canonical(choices)
         present = [stage for stage in self.stages if choices[f"{stage.name}.layers"]]
-        acts = [str(choices[f"{stage.name}.activation"]) for stage in present]
-        stem = ConvRow(width=self.stem_width, kernel=3, stride=2, activation=acts[0])
-        head = ConvRow(width=self.head_width, activation=acts[-1])
+        rows = [self.row(stage, choices) for stage in present]
+        first, last = (getattr(row, "activation", "relu") for row in (rows[0], rows[-1]))
+        stem = ConvRow(width=self.stem_width, kernel=3, stride=2, activation=first)
+        head = ConvRow(width=self.head_width, activation=last)
         classifier = ClassifierRow(classes=self.classes, dropout_percent=self.dropout_percent)
         return Template(
             name or self.name,
             (
                 StageTemplate("stem", (stem,)),
-                *(StageTemplate(stage.name, (self.row(stage, choices),)) for stage in present),
+                *(StageTemplate(stage.name, (row,)) for stage, row in zip(present, rows, strict=True)),
                 StageTemplate("head", (head,)),
                 StageTemplate("classifier", (classifier,)),
             ),
             self.resolution,
         )
 
-    def row(self, stage: StageChoices, choices: Choices) -> MBConvRow:
+    def row(self, stage: StageChoices, choices: Choices) -> Row:
         """The row that one stage's choices mean."""
-        chosen: dict[str, Any] = {kind: choices[f"{stage.name}.{kind}"] for kind in KINDS}
-        squeeze_activation, gate = _SQUEEZE[chosen["activation"]]
-        return MBConvRow(
-            expand_ratio=chosen["expand_ratio"],
-            width=round_channels(stage.base_width * chosen["width_mult"]),
-            kernel=chosen["kernel"],
-            stride=stage.stride,
-            repeats=chosen["layers"],
-            se_ratio=self.se_ratio if chosen["se"] else 0.0,
-            activation=chosen["activation"],
-            squeeze_activation=squeeze_activation,
-            gate=gate,
-        )
+        chosen: dict[str, Any] = {kind: choices[f"{stage.name}.{kind}"] for kind in stage.kinds}
+        repeats, width_mult = chosen.pop("layers"), chosen.pop("width_mult")
+        width = round_channels(stage.base_width * width_mult)
+        return stage.row.from_choices(chosen, width=width, stride=stage.stride, repeats=repeats, se_ratio=self.se_ratio)
 
     def spec(self, choices: Mapping[str, Value], *, name: str | None = None) -> NetworkSpec:
         """`decode(choices).expand()`: the network at the space's resolution."""
         return self.decode(choices, name=name).expand()
-
-    def encode(self, spec: NetworkSpec) -> Choices:
-        """The choices that mean the layers of `spec` (see searchspace.spaces.encode). Raises InvalidChoice if none
-        do."""
-        from searchspace.spaces.encode import encode
-
-        return encode(self, spec)
 
     def sample(self, rng: random.Random) -> Choices:
         """A choice set with every choice drawn evenly and independently, canonical."""
@@ -216,7 +218,9 @@ class SearchSpace:
         if which not in ("smallest", "largest"):
             raise InvalidChoice(f'a corner is "smallest" or "largest", got {which!r}')
         pick = min if which == "smallest" else max
-        return self.canonical({name: pick(values, key=_rank) for name, values in self._known.items()})
+        return self.canonical(
+            {name: pick(values, key=partial(_rank, values=values)) for name, values in self._known.items()}
+        )
 
     def with_choices(self, choices: Mapping[str, tuple[Value, ...]]) -> "SearchSpace":
         """The space with other values for some choices: {"stage3.kernel": (3, 5), "*.se": (False,)}.
@@ -227,30 +231,39 @@ class SearchSpace:
         stages = {stage.name: stage for stage in self.stages}
         for key, values in sorted(choices.items(), key=lambda item: not item[0].startswith("*")):
             stage_name, _, kind = key.partition(".")
-            if kind not in KINDS or (stage_name != "*" and stage_name not in stages):
+            meant = [each for each in stages.values() if stage_name in ("*", each.name) and kind in each.kinds]
+            if not meant:
+                kinds = dict.fromkeys(kind for stage in self.stages for kind in stage.kinds)
                 raise InvalidChoice(
                     f"{key!r} is no choice of the space {self.name!r}; write STAGE.KIND or *.KIND with "
-                    f"STAGE in {', '.join(stages)} and KIND in {', '.join(KINDS)}"
+                    f"STAGE in {', '.join(stages)} and KIND in {', '.join(kinds)}"
                 )
             if isinstance(values, str) or not hasattr(values, "__iter__"):
                 raise InvalidChoice(f"{key!r} needs a list of values, got {values!r}")
-            for name in stages if stage_name == "*" else (stage_name,):
+            for stage in meant:
                 update: dict[str, Any] = {kind: tuple(values)}
-                stages[name] = replace(stages[name], **update)
+                if kind not in StageChoices.__dataclass_fields__:
+                    update = {"others": {**stage.others, **update}}
+                stages[stage.name] = replace(stage, **update)
         return replace(self, stages=tuple(stages.values()))
 
     def to_dict(self) -> dict[str, Any]:
-        """The space as JSON types, for a study's settings."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "stages"} | {
-            "stages": [
-                {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(stage).items()} for stage in self.stages
-            ]
-        }
+        """The space as JSON types, for a study's settings; a stage of MBConv does not name its block."""
+        stages = []
+        for stage in self.stages:
+            values = {f.name: getattr(stage, f.name) for f in fields(stage) if f.name not in ("block", "others")}
+            values |= stage.others
+            if stage.block != "MBConv":
+                values["block"] = stage.block
+            stages.append({name: list(each) if isinstance(each, tuple) else each for name, each in values.items()})
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "stages"} | {"stages": stages}
 
 
-def _rank(value: Value) -> float:
-    """Cheaper choices first; activations in the order of their cost."""
-    return list(_SQUEEZE).index(value) if isinstance(value, str) else value
+def _rank(value: Value, values: tuple[Value, ...]) -> float:
+    """Cheaper choices first: activations in the order of their cost, other words in the order given."""
+    if not isinstance(value, str):
+        return value
+    return (list(SEARCHED) if value in SEARCHED else values).index(value)
 
 
 def all_choices(space: SearchSpace) -> Iterator[Choices]:

@@ -14,9 +14,11 @@ from search.candidates import Candidate, PricedSpace
 from searchspace.cost import layer_params_macs
 from searchspace.graph import Layer, lower
 from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
-from searchspace.spaces.space import KINDS, Choices, SearchSpace, StageChoices
+from searchspace.spaces.space import Choices, SearchSpace, StageChoices
 
 SPREAD = 2.5  # points of accuracy, standard deviation over random networks
+
+KINDS = mnasnet_space().stages[0].kinds
 
 
 class KernelModel(CostModel):

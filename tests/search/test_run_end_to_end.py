@@ -37,7 +37,8 @@ from searchspace.latency.estimate import layer_of
 from searchspace.latency.table import Correction, LatencyTable
 from searchspace.nn import Network, build
 from searchspace.serialize import read_spec
-from searchspace.spaces.mnasnet import mnasnet_space, space_from_toml
+from searchspace.spaces.mnasnet import mnasnet_space
+from searchspace.spaces.toml import space_from_toml
 from searchspace.spec import NetworkSpec
 
 SPACE = """\

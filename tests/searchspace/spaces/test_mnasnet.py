@@ -6,8 +6,9 @@ import pytest
 
 from searchspace.cost import macs, params
 from searchspace.errors import InvalidChoice, StorageError
-from searchspace.spaces.mnasnet import KNOWN, mnasnet_space, space_from_toml
+from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
 from searchspace.spaces.space import SearchSpace
+from searchspace.spaces.toml import space_from_toml
 from searchspace.zoo.efficientnet import preset
 
 SPACE = mnasnet_space()

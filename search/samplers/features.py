@@ -6,7 +6,8 @@ import numpy as np
 
 from search.candidates import Candidate
 from search.samplers.gaussian_process import Array
-from searchspace.spaces.space import SearchSpace, Value
+from searchspace.blocks.protocol import Value
+from searchspace.spaces.space import SearchSpace
 
 
 class Features:

@@ -21,9 +21,10 @@ import torch
 from search.budget import LatencyBudget
 from search.console import Progress, clock_text
 from search.latency import Measurement
-from search.loop import out_of_memory
 from search.settings import Settings
-from search.training.trainer import Recipe, TrainingDiverged, evaluate, train, wilson_interval
+from search.training.errors import OutOfMemory, TrainingFailed
+from search.training.evaluate import Accuracy
+from search.training.trainer import Trainer
 from searchspace import zoo
 from searchspace.cost import costs
 from searchspace.errors import InvalidSpec, MissingLatency, StorageError
@@ -46,7 +47,7 @@ def run_baselines(
     names: Sequence[str],
     settings: Settings,
     dataset: Dataset,
-    recipe: Recipe,
+    trainer: Trainer,
     budget: LatencyBudget,
     progress: Progress,
     folder: Path,
@@ -55,9 +56,9 @@ def run_baselines(
 
     summary.json is written anew with them. Raises a PhinasError as search and training do.
     """
-    recipe = replace(recipe, epochs=summary["winner"]["epochs"])
+    trainer = trainer.with_recipe(replace(trainer.recipe, epochs=summary["winner"]["epochs"]))
     effort = {
-        "epochs": recipe.epochs,
+        "epochs": trainer.recipe.epochs,
         "seed": settings.seed,
         "data": dataset.fingerprint,
         "device": json.loads(json.dumps(budget.table.identity)),
@@ -85,7 +86,7 @@ def run_baselines(
         elif fitted is None:
             done[name] = {"name": name, "status": f"no width meets {budget.limit_ms:g} ms"}
         else:
-            done[name] = _train_one(name, fitted, recipe, settings, dataset, progress, folder)
+            done[name] = _train_one(name, fitted, trainer, dataset, progress, folder)
             seconds.append(time.monotonic() - began)
         write_atomic(path, json.dumps(runs, indent=1))
     rows = sorted((done[name] for name in names), key=lambda row: -row.get("test_accuracy", -1.0))
@@ -160,59 +161,41 @@ def _spec(name: str, width: float, settings: Settings, classes: int) -> NetworkS
 
 
 def _train_one(
-    name: str, fitted: Fitting, recipe: Recipe, settings: Settings, dataset: Dataset, progress: Progress, folder: Path
+    name: str, fitted: Fitting, trainer: Trainer, dataset: Dataset, progress: Progress, folder: Path
 ) -> dict[str, Any]:
     """One row of the comparison. A training that diverges or finds no memory is a result too."""
     spec, width, measured = fitted
-    cost = costs(lower(spec))
+    cost, kind = costs(lower(spec)), "measured" if measured.rounds else "predicted"
+    epochs = trainer.recipe.epochs
     row: dict[str, Any] = {
         "name": name,
         "width": width,
         "fingerprint": spec.fingerprint(),
         "params": cost.params,
         "macs": cost.macs,
-        "epochs": recipe.epochs,
-    }
-    kind = "measured" if measured.rounds else "predicted"
-    row |= {
+        "epochs": epochs,
         f"{kind}_latency_ms": measured.latency_ms,
         f"{kind}_low_ms": measured.low_ms,
         f"{kind}_high_ms": measured.high_ms,
     }
     what = f"baseline {name}, width {width:g}, {measured.latency_ms:.1f} ms"
-    progress.line(f"{what}: training for {recipe.epochs} epochs")
-    checkpoint = folder / f"baseline-{row['fingerprint']}-{recipe.epochs}.ckpt"
-    module = build(spec, generator=torch.Generator().manual_seed(settings.seed))
+    progress.line(f"{what}: training for {epochs} epochs")
+    state_file = folder / f"baseline-{row['fingerprint']}-{epochs}.ckpt"
+    module = build(spec, generator=torch.Generator().manual_seed(trainer.seed))
     try:
-        outcome = train(
-            module,
-            train=dataset.train,
-            validation=dataset.validation,
-            recipe=recipe,
-            seed=settings.seed,
-            checkpoint=checkpoint,
-            on_step=lambda step, total: progress.update(step / total, what),
+        outcome = trainer.fit(
+            module, state_file=state_file, on_step=lambda step, steps: progress.update(step / steps, what)
         )
-    except TrainingDiverged as error:
+    except TrainingFailed as error:
         progress.line(f"{what}: {error}")
-        return {**row, "status": "diverged"}
-    except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        progress.line(f"{what}: out of memory")
-        return {**row, "status": "out of memory"}
-    test = dataset.open_test()
-    accuracy = evaluate(module, test)
-    low, high = wilson_interval(accuracy, len(test))
-    checkpoint.unlink(missing_ok=True)
-    progress.line(f"{what}: test {accuracy:.1%} after {clock_text(outcome.seconds)}")
+        return {**row, "status": "out of memory" if isinstance(error, OutOfMemory) else "diverged"}
+    test = Accuracy.of(module, dataset.open_test())
+    state_file.unlink(missing_ok=True)
+    progress.line(f"{what}: test {test.value:.1%} after {clock_text(outcome.seconds)}")
     return {
         **row,
         "status": "trained",
         "train_s": outcome.seconds,
         "validation_accuracy": outcome.accuracy,
-        "test_accuracy": accuracy,
-        "test_low": low,
-        "test_high": high,
-        "test_images": len(test),
+        **test.as_test(),
     }

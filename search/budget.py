@@ -130,6 +130,9 @@ class ThisDevice:
         return measure_modules(modules, specs, table=table)
 
 
+THIS_DEVICE = ThisDevice()
+
+
 class LatencyBudget:
     """A limit in ms, what predictions of `table` must be so that networks are within it, and the verdict on a network.
 
@@ -147,11 +150,11 @@ class LatencyBudget:
         overshoot: float = 1.0,
         fastest_ms: float = 0.0,
         measured: Sequence[tuple[float, float]] = (),
-        device: Device | None = None,
+        device: Device = THIS_DEVICE,
     ) -> None:
         """`fastest_ms`: the prediction of the space's fastest network. `measured`: pairs to `learn` from at once."""
         self.limit_ms, self.table, self.confidence, self.overshoot = limit_ms, table, confidence, overshoot
-        self.device = device or ThisDevice()
+        self.device = device
         self.measures = self.device.is_of(table)
         self._fastest_ms = fastest_ms
         self._pairs = [*measured]
@@ -273,9 +276,9 @@ class LatencyBudget:
 
     def within(self, found: "Measurement") -> bool:
         """The verdict: measured within the limit, or predicted so with the probability `confidence`."""
-        return self.latency_upper_ms(found) <= self.limit_ms
+        return self.counted_ms(found) <= self.limit_ms
 
-    def latency_upper_ms(self, found: "Measurement") -> float:
+    def counted_ms(self, found: "Measurement") -> float:
         """What the verdict compares with the limit: the measured latency, or the upper end of a prediction."""
         return found.latency_ms if self.measures else found.high_ms
 
@@ -284,4 +287,4 @@ class LatencyBudget:
 
         Above 1 it is to be pruned, since another measurement may find it over the limit.
         """
-        return (found.surely_ms if self.measures else found.high_ms) / self.limit_ms
+        return (found.latency_upper_ms if self.measures else found.high_ms) / self.limit_ms

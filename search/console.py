@@ -1,10 +1,11 @@
-"""What a person sees while a search runs: on a terminal a live bar, elsewhere a line now and then. On stderr."""
+"""What a person sees while a job runs, on stderr: a live bar on a terminal, elsewhere a line now and then."""
 
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+Now = Callable[[], float]
 LINE_EVERY_S = 15.0
 
 
@@ -16,11 +17,13 @@ def clock_text(seconds: float) -> str:
 
 
 class TimeLeft:
-    """The seconds until a job ends, from the share of it that is done since it began or went on; with `limit_s`, at
-    most those until the limit."""
+    """The seconds until a job ends, guessed from the share of it that is done since it began or went on.
 
-    def __init__(self, limit_s: float | None = None) -> None:
-        self._began = time.monotonic()
+    `limit_s`: at most so many seconds in all. `now` gives seconds from any start.
+    """
+
+    def __init__(self, limit_s: float | None = None, *, now: Now = time.monotonic) -> None:
+        self._now, self._began = now, now()
         self._limit_s = limit_s
         self._first: float | None = None
         self._share = 0.0
@@ -34,11 +37,11 @@ class TimeLeft:
 
     def over(self) -> bool:
         """Whether the limit has passed."""
-        return self._limit_s is not None and time.monotonic() - self._began >= self._limit_s
+        return self._limit_s is not None and self._now() - self._began >= self._limit_s
 
     def left_s(self) -> float | None:
         """None until something is known."""
-        spent = time.monotonic() - self._began
+        spent = self._now() - self._began
         done = self._share - (self._first or 0.0)
         guess = [spent * (1 - self._share) / done] if done > 0 else []
         limit = [] if self._limit_s is None else [max(0.0, self._limit_s - spent)]
@@ -72,13 +75,8 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def _time(self) -> str:
-        left = self.left_s()
-        known = f", about {clock_text(left)} left" if left is not None else ""
-        return f"{clock_text(time.monotonic() - self._start)}{known}"
-
     def line(self, text: str) -> None:
-        """One line that stays."""
+        """Print one line that stays."""
         if self._quiet:
             return
         self._last_line = time.monotonic()
@@ -89,8 +87,13 @@ class Progress:
             print(stamped, file=sys.stderr, flush=True)
 
     def update(self, fraction: float, what: str) -> None:
-        """The present phase has come to `fraction` (0 to 1) of its end."""
+        """Show that the present phase is done to `fraction` (0 to 1)."""
         if self._bar is not None:
             self._bar.update(self._task, completed=fraction, description=what, left=self._time())
         elif time.monotonic() - self._last_line >= LINE_EVERY_S:
             self.line(f"{what}: {fraction:.0%}")
+
+    def _time(self) -> str:
+        left = self.left_s()
+        known = f", about {clock_text(left)} left" if left is not None else ""
+        return f"{clock_text(time.monotonic() - self._start)}{known}"

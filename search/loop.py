@@ -1,32 +1,31 @@
-"""The search loop: ask Optuna for a network within the budget, train it briefly, tell Optuna how it did.
+"""The search loop: ask Optuna for a network within the budget, estimate its accuracy, tell Optuna how it did.
 
-Every trial is in the study's SQLite file before the next begins, with everything that was known of it.
+Every trial is in the study's database before the next begins, with everything that was known of it.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import optuna
-import torch
+from optuna.trial import FrozenTrial, TrialState
 
+from search.accuracy import AccuracyEstimator, Estimate
 from search.budget import LatencyBudget
 from search.candidates import Candidate, PricedSpace
 from search.console import Progress, clock_text
 from search.reward import by_name
-from search.samplers.budget_sampler import BudgetSampler, distributions
+from search.samplers.budget_sampler import BudgetSampler, distributions, early_stopping
 from search.samplers.moves import SpaceExhausted
+from search.session import StudyClock
 from search.settings import Settings
-from search.training.trainer import Outcome, Recipe, TrainingDiverged, train
+from search.training.errors import TrainingFailed
 from searchspace.errors import PhinasError
 from searchspace.latency.table import LatencyTable
-from searchspace.nn import build
+from searchspace.spaces.space import Choices
 from studies.schema import MEASURED, MEASURED_AT, Status
-
-if TYPE_CHECKING:
-    from search.data import Dataset
 
 SEARCH_SHARE = 0.66  # of the time limit, the rest is the winner's
 FAILURES_IN_A_ROW = 5
@@ -35,62 +34,43 @@ LONGER = 4  # the winner's training in short trainings, where no time limit says
 
 
 @dataclass
-class Clock:
-    """Seconds spent on a study, those of earlier runs of the command included."""
-
-    limit_s: float | None
-    spent_before_s: float = 0.0
-    started: float = field(default_factory=time.monotonic)
-
-    def elapsed_s(self) -> float:
-        """Seconds spent so far."""
-        return self.spent_before_s + time.monotonic() - self.started
-
-    def left_s(self, share: float = 1.0) -> float | None:
-        """Seconds until `share` of the limit is used; None without a limit."""
-        return None if self.limit_s is None else max(0.0, self.limit_s * share - self.elapsed_s())
-
-
-@dataclass
 class Search:
-    """One study and what its trials need. Networks that are the best so far are measured at once, and the budget
-    learns from them."""
+    """One study and what its trials need.
+
+    A network that is the best so far is measured at once, and the budget learns from it. `known`: the fingerprints of
+    networks tried before (see `recover`). `starts`: choices to try first, but for the random sampler.
+    """
 
     study: optuna.Study
     settings: Settings
     priced: PricedSpace
-    data: Dataset
-    recipe: Recipe
     budget: LatencyBudget
-    clock: Clock
+    estimator: AccuracyEstimator
+    clock: StudyClock
     progress: Progress
-    fingerprints: set[str]
-    _ends_at: float | None = None
+    known: set[str]
+    starts: Iterable[Choices] = ()
 
-    def left_s(self) -> float | None:
-        """Seconds until the whole command ends: by the time limit, or else by what trainings have taken so far."""
-        limit = self.clock.left_s()
-        if limit is not None or self._ends_at is None:
-            return limit
-        return max(0.0, self._ends_at - time.monotonic())
-
-    def _estimate(self) -> None:
-        """Work out when a search without a time limit will end."""
-        usual = self._usual_s()
-        if usual is not None and self.settings.trials is not None:
-            trainings = max(0, self.settings.trials - self._attempts()) + LONGER
-            self._ends_at = time.monotonic() + trainings * usual
-
-    def _usual_s(self) -> float | None:
-        """The median of what whole trainings took."""
-        took = sorted(trial.user_attrs["train_s"] for trial in self.finished())
-        return took[len(took) // 2] if took else None
+    def __post_init__(self) -> None:
+        self.reward = by_name(self.settings.reward)
+        self._ends_at: float | None = None
+        self.sampler = BudgetSampler(
+            self.priced,
+            limit_ms=self.budget.prediction_limit_ms,
+            starts_ms=self.budget.first_prediction_limit_ms,
+            seed=self.settings.seed,
+            kind=self.settings.sampler,
+            known=self.known,
+            starting_points=() if self.settings.sampler == "random" else tuple(self.starts),
+        )
+        self.study.sampler = self.sampler
+        self.study.pruner = early_stopping(self.estimator.epochs)
 
     def run(self) -> None:
-        """Train candidates until the time for it or the number of trials is reached, or the space is used up."""
+        """Try candidates until the time for it or the number of trials is reached, or the space is used up."""
         failures = 0
-        while not self._done():
-            self._estimate()
+        while not self._is_done():
+            self._guess_end()
             try:
                 trial = self.study.ask(fixed_distributions=distributions(self.priced.space))
             except SpaceExhausted as end:
@@ -105,58 +85,21 @@ class Search:
                     "cause (smaller --proxy-resolution, other data) and run the same command again"
                 )
 
-    def finished(self) -> list[optuna.trial.FrozenTrial]:
+    def left_s(self) -> float | None:
+        """Seconds until the whole command ends: by the time limit, or else by what trainings have taken so far."""
+        limit = self.clock.left_s()
+        if limit is not None or self._ends_at is None:
+            return limit
+        return max(0.0, self._ends_at - self.clock.elapsed_s())
+
+    def finished(self) -> list[FrozenTrial]:
         """The trials that were trained to their end, best reward first."""
-        complete = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
 
-    def _attempts(self) -> int:
-        states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
-        trials = self.study.get_trials(deepcopy=False, states=states)
-        return sum(trial.user_attrs.get("status") != Status.RUNNING for trial in trials)
-
-    def _done(self) -> bool:
-        if self.settings.trials is not None and self._attempts() >= self.settings.trials:
-            return True
-        left, usual = self.clock.left_s(SEARCH_SHARE), self._usual_s()
-        if left is None or usual is None:
-            return False  # at least one network is trained, however short the time
-        return left < 0.7 * usual
-
-    def _run_trial(self, trial: optuna.Trial) -> bool:
-        """Train one candidate and record how it ended; False if it failed."""
+    def begin(self, trial: optuna.Trial) -> Candidate:
+        """The candidate of a trial, with everything that is known of it stored before anything else is done."""
         candidate = self.priced.price(trial.params)
-        if candidate.fingerprint in self.fingerprints:
-            attrs = {"status": Status.FAILED, "error": "trained already", "fingerprint": candidate.fingerprint}
-            self._end(trial, optuna.trial.TrialState.FAIL, attrs)
-            return True
-        self._describe(trial, candidate)
-        what = f"trial {trial.number}: {candidate.macs / 1e6:.0f} M MACs, {candidate.latency_ms:.1f} ms"
-        began = time.monotonic()
-        history: list[float] = []
-        try:
-            outcome = self._train(trial, candidate, what, history)
-        except optuna.TrialPruned:
-            attrs = {"status": Status.STOPPED_EARLY, **_effort(history, began)}
-            self._end(trial, optuna.trial.TrialState.PRUNED, attrs)
-            self.progress.line(f"{what}: {history[-1]:.1%} after epoch {len(history)}, stopped early")
-        except KeyboardInterrupt:
-            self._end(trial, optuna.trial.TrialState.FAIL, _effort(history, began))
-            raise
-        except (TrainingDiverged, MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not out_of_memory(error):
-                raise
-            attrs = {"status": Status.FAILED, "error": str(error) or type(error).__name__, **_effort(history, began)}
-            self._end(trial, optuna.trial.TrialState.FAIL, attrs)
-            self.progress.line(f"{what}: failed ({attrs['error']}); the study goes on")
-            self.fingerprints.add(candidate.fingerprint)
-            return False
-        else:
-            self._succeed(trial, candidate, outcome, what)
-        self.fingerprints.add(candidate.fingerprint)
-        return True
-
-    def _describe(self, trial: optuna.Trial, candidate: Candidate) -> None:
         _, low_ms, high_ms, _ = self.budget.table.predict(candidate.spec)
         attrs = {
             "status": Status.RUNNING,
@@ -172,49 +115,71 @@ class Search:
         }
         for name, value in attrs.items():
             trial.set_user_attr(name, value)
+        return candidate
 
-    def _train(self, trial: optuna.Trial, candidate: Candidate, what: str, history: list[float]) -> Outcome:
-        reward = by_name(self.settings.reward)
+    def _run_trial(self, trial: optuna.Trial) -> bool:
+        """Estimate one candidate and record how it ended; False if it failed."""
+        fingerprint = self.priced.price(trial.params).fingerprint
+        if fingerprint in self.known:
+            attrs = {"status": Status.FAILED, "error": "trained already", "fingerprint": fingerprint}
+            self._end(trial, TrialState.FAIL, attrs)
+            return True
+        candidate = self.begin(trial)
+        what = f"trial {trial.number}: {candidate.macs / 1e6:.0f} M MACs, {candidate.latency_ms:.1f} ms"
+        began_s = self.clock.elapsed_s()
+        history: list[float] = []
 
         def on_epoch(epoch: int, accuracy: float) -> None:
             history.append(accuracy)
-            trial.report(reward(accuracy, self._expected_ms(candidate), self.budget.search_limit_ms), epoch)
-            if epoch < self.recipe.epochs and trial.should_prune():
+            trial.report(self._reward_of(candidate, accuracy), epoch)
+            if epoch < self.estimator.epochs and trial.should_prune():
                 raise optuna.TrialPruned
 
-        generator = torch.Generator().manual_seed(self.settings.seed)
-        return train(
-            build(candidate.spec, generator=generator),
-            train=self.data.train,
-            validation=self.data.validation,
-            recipe=self.recipe,
-            seed=self.settings.seed,
-            on_epoch=on_epoch,
-            on_step=lambda step, total: self.progress.update(step / total, what),
-        )
+        def partial() -> dict[str, Any]:
+            accuracy = {"accuracy": history[-1]} if history else {}
+            train_s = self.clock.elapsed_s() - began_s
+            return {"history": history, "epochs": len(history), "train_s": train_s, **accuracy}
 
-    def _succeed(self, trial: optuna.Trial, candidate: Candidate, outcome: Outcome, what: str) -> None:
-        reward = by_name(self.settings.reward)
-        value = reward(outcome.accuracy, self._expected_ms(candidate), self.budget.search_limit_ms)
+        try:
+            estimate = self.estimator.score(
+                candidate.spec, on_epoch=on_epoch, on_progress=lambda share: self.progress.update(share, what)
+            )
+        except optuna.TrialPruned:
+            self._end(trial, TrialState.PRUNED, {"status": Status.STOPPED_EARLY, **partial()})
+            self.progress.line(f"{what}: {history[-1]:.1%} after epoch {len(history)}, stopped early")
+        except KeyboardInterrupt:
+            self._end(trial, TrialState.FAIL, partial())
+            raise
+        except TrainingFailed as error:
+            self._end(trial, TrialState.FAIL, {"status": Status.FAILED, "error": str(error), **partial()})
+            self.progress.line(f"{what}: failed ({error}); the study goes on")
+            self.known.add(fingerprint)
+            return False
+        else:
+            self._succeed(trial, candidate, estimate, what)
+        self.known.add(fingerprint)
+        return True
+
+    def _succeed(self, trial: optuna.Trial, candidate: Candidate, estimate: Estimate, what: str) -> None:
+        value = self._reward_of(candidate, estimate.mean)
         attrs = {
             "status": Status.TRAINED,
-            "accuracy": outcome.accuracy,
-            "history": list(outcome.history),
-            "train_s": outcome.seconds,
-            "epochs": outcome.epochs,
+            "accuracy": estimate.mean,
+            "history": list(estimate.history),
+            "train_s": estimate.seconds,
+            "epochs": len(estimate.history),
             "reward": value,
         }
         best = self.finished()[:1]
-        self._end(trial, optuna.trial.TrialState.COMPLETE, attrs, value)
+        self._end(trial, TrialState.COMPLETE, attrs, value)
         is_best = not best or value > (best[0].value or 0.0)
         mark = ", the best so far" if is_best else ""
-        took = clock_text(outcome.seconds)
-        self.progress.line(f"{what}: {outcome.accuracy:.1%} validation accuracy in {took}{mark}")
+        self.progress.line(f"{what}: {estimate.mean:.1%} validation accuracy in {clock_text(estimate.seconds)}{mark}")
         if is_best and self.budget.measures:
             self._measure(trial.number, candidate)
 
-    def _expected_ms(self, candidate: Candidate) -> float:
-        return candidate.latency_ms * self.budget.correction
+    def _reward_of(self, candidate: Candidate, accuracy: float) -> float:
+        return self.reward(accuracy, candidate.latency_ms * self.budget.correction, self.budget.search_limit_ms)
 
     def _measure(self, number: int, candidate: Candidate) -> None:
         """Measure a network, and hold those to come to what it teaches."""
@@ -225,32 +190,41 @@ class Search:
             return
         record_measured(self.study, {number: found.latency_ms}, self.budget.table)
         self.budget.learn(candidate.latency_ms, found.latency_ms)
-        sampler = self.study.sampler
-        assert isinstance(sampler, BudgetSampler)
-        sampler.limit_ms = self.budget.prediction_limit_ms
+        self.sampler.limit_ms = self.budget.prediction_limit_ms
         self.progress.line(
             f"trial {number} measures {found.latency_ms:.2f} ms, {candidate.latency_ms:.2f} were predicted: "
             f"predictions count {self.budget.correction - 1:+.1%} from here on"
         )
 
-    def _end(
-        self, trial: optuna.Trial, state: optuna.trial.TrialState, attrs: dict[str, Any], value: float | None = None
-    ) -> None:
+    def _end(self, trial: optuna.Trial, state: TrialState, attrs: dict[str, Any], value: float | None = None) -> None:
         for name, attr in attrs.items():
             trial.set_user_attr(name, attr)
         self.study.tell(trial, value, state=state)
 
+    def _is_done(self) -> bool:
+        if self.settings.trials is not None and self._attempts() >= self.settings.trials:
+            return True
+        left_s, usual_s = self.clock.left_s(SEARCH_SHARE), self._usual_s()
+        if left_s is None or usual_s is None:
+            return False  # at least one network is trained, however short the time
+        return left_s < 0.7 * usual_s
 
-def _effort(history: list[float], began: float) -> dict[str, Any]:
-    """What a training that did not reach its end leaves."""
-    accuracy = {"accuracy": history[-1]} if history else {}
-    return {"history": list(history), "epochs": len(history), "train_s": time.monotonic() - began, **accuracy}
+    def _attempts(self) -> int:
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+        trials = self.study.get_trials(deepcopy=False, states=states)
+        return sum(trial.user_attrs.get("status") != Status.RUNNING for trial in trials)
 
+    def _usual_s(self) -> float | None:
+        """The median of what whole trainings took."""
+        took = sorted(trial.user_attrs["train_s"] for trial in self.finished())
+        return took[len(took) // 2] if took else None
 
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error of torch says that memory ran out."""
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+    def _guess_end(self) -> None:
+        """Work out when a search without a time limit will end."""
+        usual_s = self._usual_s()
+        if usual_s is not None and self.settings.trials is not None:
+            trainings = max(0, self.settings.trials - self._attempts()) + LONGER
+            self._ends_at = self.clock.elapsed_s() + trainings * usual_s
 
 
 def record_measured(study: optuna.Study, found: dict[int, float], table: LatencyTable) -> None:
@@ -274,26 +248,6 @@ def measured_before(study: optuna.Study, priced: PricedSpace, table: LatencyTabl
     return [(priced.price(trials[number].user_attrs["choices"]).latency_ms, ms) for number, ms in known.items()]
 
 
-def make_sampler(
-    settings: Settings, priced: PricedSpace, budget: LatencyBudget, fingerprints: set[str], starts: list[dict[str, Any]]
-) -> BudgetSampler:
-    """The sampler of the settings; starting points belong to every sampler but honest random search."""
-    return BudgetSampler(
-        priced,
-        limit_ms=budget.prediction_limit_ms,
-        starts_ms=budget.first_prediction_limit_ms,
-        seed=settings.seed,
-        kind=settings.sampler,
-        known=fingerprints,
-        starting_points=() if settings.sampler == "random" else starts,
-    )
-
-
-def make_pruner(recipe: Recipe) -> optuna.pruners.BasePruner:
-    """Stops a training whose reward after an epoch is below the median of the trials before it."""
-    return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=recipe.epochs // 2)
-
-
 def recover(study: optuna.Study) -> tuple[set[str], int]:
     """Bring a study that was cut off in order: (fingerprints tried, trials that were cut off).
 
@@ -302,10 +256,10 @@ def recover(study: optuna.Study) -> tuple[set[str], int]:
     """
     known: set[str] = set()
     queued: list[int] = study.user_attrs.get("queued_again", [])
-    again: list[optuna.trial.FrozenTrial] = []
+    again: list[FrozenTrial] = []
     for trial in study.get_trials(deepcopy=False):
-        if trial.state == optuna.trial.TrialState.RUNNING:
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        if trial.state == TrialState.RUNNING:
+            study.tell(trial.number, state=TrialState.FAIL)
         status = trial.user_attrs.get("status")
         if status in (Status.TRAINED, Status.STOPPED_EARLY, Status.FAILED):
             known.add(trial.user_attrs["fingerprint"])

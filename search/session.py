@@ -1,25 +1,69 @@
-"""Studies and who may write in them: one process at a time."""
+"""A study that one process works in: its lock, what defines it, the time spent on it."""
 
 import fcntl
 import json
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
 
+from search.console import Now
 from search.settings import check_same
-from searchspace.errors import StudyMismatch
+from searchspace.errors import PhinasError, StudyMismatch
 from searchspace.files import remove_left_over, storage_error
 from searchspace.latency.table import LatencyTable
+from studies.frame import TRIALS_CSV
 from studies.schema import SETTINGS
-from studies.storage import ITERATIONS, LOCK, folder, open_study, set_aside
+from studies.storage import DATABASE, ITERATIONS, LOCK, folder, open_study, set_aside
+
+
+class StudyClock:
+    """Seconds spent on a study, those of earlier runs of the command included. `now` gives seconds from any start."""
+
+    def __init__(self, limit_s: float | None, *, spent_before_s: float = 0.0, now: Now = time.monotonic) -> None:
+        self.limit_s, self.now = limit_s, now
+        self._began = now() - spent_before_s
+
+    def elapsed_s(self) -> float:
+        """Seconds spent so far."""
+        return self.now() - self._began
+
+    def left_s(self, share: float = 1.0) -> float | None:
+        """Seconds until `share` of the limit is used; None without a limit."""
+        return None if self.limit_s is None else max(0.0, self.limit_s * share - self.elapsed_s())
 
 
 @contextmanager
-def sole_runner(folder: Path) -> Iterator[None]:
-    """Only one process searches in a study at a time; the lock goes with the process, however it ends."""
+def opened_study(name: str, about: dict[str, Any] | None = None, *, fresh: bool = False) -> Iterator[optuna.Study]:
+    """The study, made or opened, with no other process in it.
+
+    `about` is what defines it (see `bind`; None: the caller binds). `fresh` sets a study of this name aside first. A
+    new study that is refused before anything is done in it leaves no trace.
+
+    Raises StudyMismatch for a study of other settings or one that is in use, StorageError.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with _locked(folder(name)):
+        if fresh:
+            set_aside(name)
+        is_new = not (folder(name) / DATABASE).exists()
+        study = open_study(name)
+        try:
+            if about is not None:
+                bind(study, about)
+            yield study
+        except PhinasError:
+            if is_new and not _is_begun(study):
+                _discard(folder(name))
+            raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Only one process works in a study at a time; the lock goes with the process, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LOCK).touch()
@@ -36,10 +80,36 @@ def sole_runner(folder: Path) -> Iterator[None]:
         yield
 
 
+def _discard(folder: Path) -> None:
+    """Take away what opening a study made; the folder stays if it holds anything else, or cannot be changed."""
+    with suppress(OSError):
+        for path in (*folder.glob(f"{DATABASE}*"), folder / TRIALS_CSV):
+            path.unlink(missing_ok=True)
+        if {path.name for path in folder.iterdir()} <= {LOCK}:
+            (folder / LOCK).unlink(missing_ok=True)
+            folder.rmdir()
+
+
+def bind(study: optuna.Study, about: dict[str, Any], **unchecked: Any) -> None:
+    """Store what defines a study in which nothing was done yet, or raise StudyMismatch if it is defined otherwise.
+
+    `unchecked` is stored beside it and never compared.
+    """
+    about = json.loads(json.dumps(about))
+    stored = stored_settings(study)
+    if stored is None:
+        study.set_user_attr(SETTINGS, about | unchecked)
+    else:
+        check_same(study.study_name, stored, about)
+
+
 def stored_settings(study: optuna.Study) -> dict[str, Any] | None:
     """The settings that were used in a study; one in which nothing was done yet is not bound to any."""
-    begun = bool(study.get_trials(deepcopy=False)) or (folder(study.study_name) / ITERATIONS).exists()
-    return study.user_attrs.get(SETTINGS) if begun else None
+    return study.user_attrs.get(SETTINGS) if _is_begun(study) else None
+
+
+def _is_begun(study: optuna.Study) -> bool:
+    return bool(study.get_trials(deepcopy=False)) or (folder(study.study_name) / ITERATIONS).exists()
 
 
 def given_table(latency: Path | str | None, table: LatencyTable | None) -> dict[str, str]:
@@ -47,24 +117,3 @@ def given_table(latency: Path | str | None, table: LatencyTable | None) -> dict[
     if latency is None or table is None:
         return {}
     return {"table": table.fingerprint()}
-
-
-@contextmanager
-def opened_study(name: str, about: dict[str, Any], *, fresh: bool = False) -> Iterator[optuna.Study]:
-    """The study, made or opened, with no other process in it; `about` is what defines it. `fresh` sets one that is
-    there aside.
-
-    Raises StudyMismatch for a study of other settings or one that is in use, StorageError.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with sole_runner(folder(name)):
-        if fresh:
-            set_aside(name)
-        study = open_study(name)
-        plain = json.loads(json.dumps(about))
-        stored = stored_settings(study)
-        if stored is None:
-            study.set_user_attr(SETTINGS, plain)
-        else:
-            check_same(name, stored, plain)
-        yield study

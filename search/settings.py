@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from search.accuracy import names as estimators
+from search.budget import DEFAULT_CONFIDENCE
 from search.latency.kernels import placed_blocks
 from search.latency.runtimes import check_kernels, names
 from search.reward import by_name
@@ -18,10 +20,10 @@ from searchspace.spaces.toml import space_from_toml
 
 DEFAULT_MINUTES = 9.0
 DEFAULT_RESOLUTION = 224
-DEFAULT_CONFIDENCE = 0.95
 MAX_RESOLUTION = 2048
 MAX_OVERSHOOT = 2.0
 BEFORE = {"overshoot": 1.0}  # what studies did before the setting was one
+RENAMED_IN_RECIPE = {"calm_residuals": "zero_init_residual"}  # by studies before version 2 of the project
 UNRECORDED = {"table"}  # what studies of before do not tell: it is taken to be as asked
 _FILES = (".tar", ".gz", ".tgz", ".zip", ".parquet")
 
@@ -46,6 +48,7 @@ class Settings:
     resolution: int = DEFAULT_RESOLUTION
     proxy_resolution: int = 48
     reward: str = "feasible"
+    estimator: str = "training"
     sampler: str = "gp"
     confidence: float = DEFAULT_CONFIDENCE
     runtime: str = "eager"
@@ -66,6 +69,7 @@ class Settings:
             _check(flag, value, 32 <= value <= MAX_RESOLUTION, f"32 to {MAX_RESOLUTION} px (total stride is 32)")
         _check("--seed", self.seed, 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
         _check("--sampler", self.sampler, self.sampler in KINDS, f"one of {', '.join(KINDS)}")
+        _check("--estimator", self.estimator, self.estimator in estimators(), f"one of {', '.join(estimators())}")
         _check("--confidence", self.confidence, 0.5 <= self.confidence < 1, "a probability from 0.5 to less than 1")
         _check("--overshoot", self.overshoot, 1 <= self.overshoot <= MAX_OVERSHOOT, f"from 1 to {MAX_OVERSHOOT:g}")
         _check("--runtime", self.runtime, self.runtime in names(), f"one of {', '.join(names())}")
@@ -149,8 +153,11 @@ def check_same(name: str, stored: dict[str, Any], asked: dict[str, Any]) -> None
     """Raises StudyMismatch naming every setting of `asked` that differs from the stored study's.
 
     A setting that is younger than the study had its default there, or what BEFORE says; of those UNRECORDED nothing
-    is known.
+    is known. Recipes are compared under the names that their fields have now.
     """
+    if "recipe" in stored:
+        recipe = {RENAMED_IN_RECIPE.get(key, key): value for key, value in stored["recipe"].items()}
+        stored = {**stored, "recipe": recipe}
     unknown = {key: asked[key] for key in UNRECORDED & asked.keys()}
     was = {field.name: field.default for field in fields(Settings)} | BEFORE | unknown | stored
     differing = [

@@ -13,7 +13,7 @@ from search.latency.runtimes import runtime_of
 from search.netadapt.inputs import Given
 from search.netadapt.job import Job, definition
 from search.netadapt.settings import STAGE, Settings
-from search.netadapt.timing import DeviceTimer
+from search.netadapt.timing import DeviceTimer, PairedTimer
 from search.netadapt.variants import variants
 from search.session import opened_study
 from search.training.recipe import Recipe
@@ -41,6 +41,7 @@ def refine_winner(
     space: SearchSpace,
     progress: Progress,
     late: Callable[[], bool] | None = None,
+    timer: Callable[..., PairedTimer] = DeviceTimer,
 ) -> tuple[dict[str, Any], Network, Measurement, LatencyTable]:
     """A search's trained winner pruned to the budget and trained on: (what `Job.finish` says of it and how it was
     `refined`, the network, its measurement, the table that it was pruned by).
@@ -73,9 +74,9 @@ def refine_winner(
     define = definition(settings, given, table)
     own = budget.with_table(table)
     try:
-        return *_run(settings, given, define, own, recipe, progress, fresh=False, late=late), table
+        return *_run(settings, given, define, own, recipe, progress, fresh=False, late=late, timer=timer), table
     except StudyMismatch:
-        return *_run(settings, given, define, own, recipe, progress, fresh=True, late=late), table
+        return *_run(settings, given, define, own, recipe, progress, fresh=True, late=late, timer=timer), table
 
 
 def _run(
@@ -88,15 +89,15 @@ def _run(
     *,
     fresh: bool,
     late: Callable[[], bool] | None,
+    timer: Callable[..., PairedTimer],
 ) -> tuple[dict[str, Any], Network, Measurement]:
     with opened_study(settings.study_name, define, fresh=fresh) as study:
-        timer = DeviceTimer(budget.table, seed=given.seed) if budget.measures else None
         cost_model = CostModel("ms", budget.table)
         job = Job(
             settings,
             given,
             cost_model,
-            timer,
+            timer(budget.table, seed=given.seed) if budget.measures else None,
             study,
             progress,
             TimeLeft(),

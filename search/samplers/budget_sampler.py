@@ -52,6 +52,7 @@ class BudgetSampler(optuna.samplers.BaseSampler):
     known: fingerprints tried already, read at every proposal (the caller adds to it); finished and running trials of
     the study count too. starting_points: proposed first, brought within `starts_ms` (default: the limit as it is at
     first, so that they stay the same when it changes) where they are above it.
+    starts: the starting points as they were proposed, or found to be tried already.
     rejected: how many priced candidates were "over_budget" or a "duplicate" since this sampler was made.
     Raises InvalidArgument for an unknown kind. A proposal raises InfeasibleBudget if nothing fits and SpaceExhausted
     if nothing is left; the trial it was for is then closed as failed.
@@ -76,7 +77,7 @@ class BudgetSampler(optuna.samplers.BaseSampler):
         self.rejected = {"over_budget": 0, "duplicate": 0}
         self._distributions = distributions(priced.space)
         self._features = Features(priced.space)
-        self._starts: list[Candidate] = []
+        self.starts: list[Candidate] = []
         self._fastest: Candidate | None = None
         self._middle_ms: float | None = None
 
@@ -124,9 +125,9 @@ class BudgetSampler(optuna.samplers.BaseSampler):
             rejected=self.rejected,
         )
         for index, choices in enumerate(self.starting_points):
-            if index == len(self._starts):
-                self._starts.append(moves.shrink(choices, self._starts_ms))
-            start = self._starts[index]
+            if index == len(self.starts):
+                self.starts.append(moves.shrink(choices, self._starts_ms))
+            start = self.starts[index]
             if start.fingerprint not in taken and start.latency_upper_ms <= self.limit_ms:
                 return start
         history = [(tried[number], value) for number, value in _values(study, whole).items()]

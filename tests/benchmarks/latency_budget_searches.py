@@ -85,43 +85,58 @@ def search(
     """One search, with parameters for accuracy."""
     import optuna
 
-    from search.budget import CostModel, LatencyBudget
-    from search.candidates import Candidate, PricedSpace
+    from search.accuracy import Estimate
+    from search.budget import THIS_DEVICE, CostModel, LatencyBudget
+    from search.candidates import PricedSpace
     from search.console import Progress
-    from search.loop import Clock, Search, make_sampler
+    from search.finalists import Finalist, finalists_within
+    from search.loop import Search
+    from search.session import StudyClock
     from search.settings import Settings
-    from search.training.trainer import Outcome, Recipe
-    from search.winner import Finalist, finalists_within, spec_of
+    from searchspace.cost import params
     from searchspace.errors import InfeasibleBudget
+    from searchspace.spec import NetworkSpec
 
-    class Instant(Search):
-        def _train(self, trial: optuna.Trial, candidate: Candidate, what: str, history: list[float]) -> Outcome:
-            accuracy = candidate.params / most
-            return Outcome(accuracy=accuracy, history=(accuracy,), seconds=0.0, epochs=1)
+    class CountedParameters:
+        """An AccuracyEstimator: the share of the largest network's parameters."""
+
+        epochs = 1
+
+        def identity(self) -> dict[str, Any]:
+            return {}
+
+        def prepare(self, data: Any) -> None:
+            pass
+
+        def score(self, spec: NetworkSpec, **_: Any) -> Estimate:
+            accuracy = params(spec) / most
+            return Estimate(accuracy, 1e-3, 0.0, (accuracy,))
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     settings = Settings(budget_ms=budget_ms, overshoot=1.0, trials=trials, seed=seed)
     priced = PricedSpace(space, CostModel("ms", table))
     most = priced.price(space.corner("largest")).params
-    fastest = priced.fastest_within(budget_ms)
     budget = LatencyBudget(
-        budget_ms, table, confidence=settings.confidence, fastest_ms=fastest.latency_ms, device=device
+        budget_ms,
+        table,
+        confidence=settings.confidence,
+        fastest_ms=priced.fastest_within(budget_ms).latency_ms,
+        device=device or THIS_DEVICE,
     )
-    study = optuna.create_study(direction="maximize", sampler=make_sampler(settings, priced, budget, set(), []))
-    data: Any = None  # which nothing is trained on
-    job = Instant(
-        study, settings, priced, data, Recipe(), budget, Clock(None), Progress(lambda: None, quiet=True), set()
-    )
+    study = optuna.create_study(direction="maximize")
+    progress = Progress(lambda: None, quiet=True)
+    job = Search(study, settings, priced, budget, CountedParameters(), StudyClock(None), progress, set())
     job.run()
     try:
         finalists, rejected = finalists_within(job, budget_ms)
     except InfeasibleBudget:  # none is within: the best one counts as a promise that was not kept
-        finalists, rejected = [Finalist(job.finished()[0], budget.networks([spec_of(job.finished()[0])])[0])], []
-    for place, (trial, _) in enumerate(finalists):
-        (measured,) = budget.networks([spec_of(trial)])  # as the trained winner is
+        (best, *_), rejected = job.finished(), []
+        finalists = [Finalist(best, budget.networks([NetworkSpec.from_json(best.user_attrs["spec"])])[0])]
+    for place, finalist in enumerate(finalists):
+        (measured,) = budget.networks([finalist.spec])  # as the trained winner is
         if measured.latency_ms <= budget_ms or place == len(finalists) - 1:
             break
-    attrs = trial.user_attrs
+    attrs = finalist.trial.user_attrs
     return Found(
         budget_ms,
         attrs["predicted_latency_ms"],

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import search.baselines
 from search.baselines import BASELINES, fit_to_budget, run_baselines
 from search.budget import LatencyBudget
 from search.console import Progress
@@ -18,10 +17,12 @@ from search.data import Dataset, Split
 from search.latency import Measurement
 from search.run import main
 from search.settings import Settings
-from search.training.trainer import Recipe, TrainingDiverged
+from search.training.errors import OutOfMemory, TrainingDiverged
+from search.training.recipe import Recipe
 from searchspace import macs, zoo
 from searchspace.errors import InvalidSpec, StorageError
 from searchspace.spec import NetworkSpec
+from tests.scripted import ScriptedTrainer
 
 MS_PER_MAC = 1e-7
 
@@ -92,47 +93,51 @@ def winner() -> dict[str, Any]:
     }
 
 
-def run(folder: Path, names: Sequence[str], *, budget_ms: float = 100.0) -> dict[str, Any]:
-    recipe = Recipe(batch_size=20, epoch_images=40)
-    return run_baselines(
-        {"winner": winner()}, names, settings(budget_ms), dataset(), recipe, budget(budget_ms), quiet(), folder
+def trainer(fail: dict[int, BaseException] | None = None) -> ScriptedTrainer:
+    images = dataset()
+    return ScriptedTrainer(
+        train=images.train, validation=images.validation, recipe=Recipe(epochs=3), seed=0, fail=fail or {}
     )
 
 
-def test_every_result_is_kept_before_the_next_and_never_trained_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trained: list[str] = []
-    whole = search.baselines.train
+def run(
+    folder: Path, names: Sequence[str], *, budget_ms: float = 100.0, by: ScriptedTrainer | None = None
+) -> dict[str, Any]:
+    return run_baselines(
+        {"winner": winner()},
+        names,
+        settings(budget_ms),
+        dataset(),
+        by or trainer(),
+        budget(budget_ms),
+        quiet(),
+        folder,
+    )
 
-    def train(module: Any, **options: Any) -> Any:
-        trained.append(module.spec.name)
-        if len(trained) == 2:
-            raise KeyboardInterrupt
-        return whole(module, **options)
 
-    monkeypatch.setattr(search.baselines, "train", train)
+def test_every_result_is_kept_before_the_next_and_never_trained_again(tmp_path: Path) -> None:
+    names, interrupted, whole = ("shufflenet_v2", "squeezenet1_1"), trainer({2: KeyboardInterrupt()}), trainer()
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, ("shufflenet_v2", "squeezenet1_1"))
+        run(tmp_path, names, by=interrupted)
     (stored,) = json.loads((tmp_path / BASELINES).read_text())
     assert list(stored["networks"]) == ["shufflenet_v2"]
-    summary = run(tmp_path, ("shufflenet_v2", "squeezenet1_1"))
-    assert trained == ["shufflenet_v2", "squeezenet1_1", "squeezenet1_1"]
-    assert {row["name"] for row in summary["baselines"]} == {"shufflenet_v2", "squeezenet1_1"}
+    summary = run(tmp_path, names, by=whole)
+    trained = [(module.spec.name, recipe.epochs) for module, recipe, _ in interrupted.fits + whole.fits]
+    assert trained == [("shufflenet_v2", 1), ("squeezenet1_1", 1), ("squeezenet1_1", 1)]  # the winner's epochs
+    assert {row["name"] for row in summary["baselines"]} == set(names)
     assert all(row["status"] == "trained" and row["test_images"] == 20 for row in summary["baselines"])
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
 
 
-def test_a_training_that_diverges_and_a_network_over_the_budget_are_results(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "status"), [(TrainingDiverged("nan"), "diverged"), (OutOfMemory("no room"), "out of memory")]
+)
+def test_a_training_that_fails_and_a_network_over_the_budget_are_results(
+    error: Exception, status: str, tmp_path: Path
 ) -> None:
-    def train(module: Any, **_: Any) -> Any:
-        raise TrainingDiverged("the loss must stay finite")
-
-    monkeypatch.setattr(search.baselines, "train", train)
-    rows = run(tmp_path, ("shufflenet_v2", "efficientnet_b7"), budget_ms=2.0)["baselines"]
+    rows = run(tmp_path, ("shufflenet_v2", "efficientnet_b7"), budget_ms=2.0, by=trainer({1: error}))["baselines"]
     assert {row["name"]: row["status"] for row in rows} == {
-        "shufflenet_v2": "diverged",
+        "shufflenet_v2": status,
         "efficientnet_b7": "no width meets 2 ms",
     }
 

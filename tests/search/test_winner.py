@@ -1,4 +1,4 @@
-"""Which finalist is crowned: what time is left decides whether one that needs pruning comes first."""
+"""Which finalist becomes the winner, and what the time left is spent on."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from search.budget import LatencyBudget
+from search.finalists import Finalist, finalists_within
 from search.latency import Measurement
-from search.winner import Finalist, _first_within, _in_order, _plan, _plan_key
+from search.winner import Plan, WinnerSelection
+from searchspace.errors import InfeasibleBudget
 from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
+from searchspace.spaces.mnasnet import mnasnet_space
 
 IDENTITY = Identity(
     schema=SCHEMA,
@@ -23,28 +26,57 @@ IDENTITY = Identity(
     resolution=224,
     versions={},
 )
+TABLE = LatencyTable(IDENTITY, 1.0, {}, Correction(1.0, 0.0, 0.02))
+SPACE = mnasnet_space()
+SPEC = SPACE.spec(SPACE.corner("smallest")).to_json()
 
 
-def finalist(number: int, ms: float) -> Finalist:
-    attrs = {"fingerprint": str(number), "train_s": 28.0, "epochs": 4}
-    trial: Any = SimpleNamespace(number=number, user_attrs=attrs)
-    found = Measurement(latency_ms=ms, low_ms=ms, high_ms=ms, rounds=9, raw_median_ms=ms, noisy=False)
-    return Finalist(trial, found)
-
-
-def measured_budget() -> LatencyBudget:
-    device: Any = SimpleNamespace(is_of=lambda table: True)
-    return LatencyBudget(20.0, LatencyTable(IDENTITY, 1.0, {}, Correction(1.0, 0.0, 0.02)), device=device)
-
-
-def search(left_s: float | None, *, overshoot: float = 1.15, decided: dict[str, Any] | None = None) -> Any:
-    return SimpleNamespace(
-        settings=SimpleNamespace(overshoot=overshoot, budget_ms=20.0),
-        recipe=SimpleNamespace(epochs=4),
-        budget=SimpleNamespace(times_over=lambda found: found.latency_ms / 20.0),
-        clock=SimpleNamespace(left_s=lambda: left_s, limit_s=540.0),
-        study=SimpleNamespace(user_attrs={"winner_epochs": decided or {}}),
+def measurement(ms: float, *, low_ms: float | None = None, high_ms: float | None = None) -> Measurement:
+    return Measurement(
+        latency_ms=ms, low_ms=low_ms or ms, high_ms=high_ms or ms, rounds=9, raw_median_ms=ms, noisy=False
     )
+
+
+def trial(number: int) -> Any:
+    attrs = {"fingerprint": str(number), "train_s": 28.0, "epochs": 4, "accuracy": 0.9, "spec": SPEC}
+    return SimpleNamespace(number=number, user_attrs=attrs)
+
+
+def finalist(number: int, ms: float, high_ms: float | None = None) -> Finalist:
+    return Finalist(trial(number), measurement(ms, high_ms=high_ms))
+
+
+class Scripted(WinnerSelection):
+    """Trains nothing: a trained network measures what `trained_ms` says, and none can be pruned unless `prunes`."""
+
+    trained_ms = 0.0
+    prunes = False
+
+    def trained(self, finalist: Finalist, epochs: int) -> Any:
+        self.tried = [*getattr(self, "tried", []), "trained"]
+        return SimpleNamespace(measured=measurement(self.trained_ms or finalist.found.latency_ms), refined=None)
+
+    def pruned(self, finalist: Finalist, plan: Plan) -> Any:
+        self.tried = [*getattr(self, "tried", []), "pruned"]
+        return SimpleNamespace(measured=measurement(19.0), refined={}) if self.prunes else None
+
+
+def study() -> Any:
+    attrs: dict[str, Any] = {}
+    return SimpleNamespace(user_attrs=attrs, set_user_attr=attrs.__setitem__)
+
+
+def selection(left_s: float | None, *, overshoot: float = 1.15) -> Scripted:
+    device: Any = SimpleNamespace(is_of=lambda table: True)
+    search: Any = SimpleNamespace(
+        budget=LatencyBudget(20.0, TABLE, overshoot=overshoot, device=device),
+        clock=SimpleNamespace(left_s=lambda: left_s, limit_s=540.0),
+        study=study(),
+        progress=SimpleNamespace(line=lambda _: None, update=lambda *_: None),
+    )
+    trainer: Any = SimpleNamespace(recipe=SimpleNamespace(epochs=4))
+    data: Any = None
+    return Scripted(search, trainer, data, Path())
 
 
 @pytest.mark.parametrize(("left_s", "first"), [(80.0, 2), (400.0, 1), (None, 1)])
@@ -52,47 +84,100 @@ def test_a_network_over_the_budget_comes_first_only_where_there_is_time_to_prune
     left_s: float | None, first: int
 ) -> None:
     three = [finalist(1, 20.3), finalist(2, 18.0), finalist(3, 21.0)]
-    order = [each.trial.number for each in _in_order(search(left_s), three)]
+    order = [each.trial.number for each in selection(left_s).in_order(three)]
     assert order == ([1, 2, 3] if first == 1 else [2, 1, 3])
 
 
 def test_what_an_interrupted_run_had_begun_to_train_stays_first() -> None:
     three = [finalist(1, 20.3), finalist(2, 18.0)]
-    begun = _plan_key(search(80.0), three[0].trial)
-    assert _in_order(search(80.0, decided={begun: [5, 2]}), three) == three
-    assert _in_order(search(80.0, overshoot=1.0), three) == three
+    interrupted = selection(80.0)
+    assert interrupted.in_order(three) == three[::-1]
+    begun = interrupted.plan(three[0])
+    assert interrupted.in_order(three) == three
+    assert interrupted.plan(finalist(1, 19.0)) == begun  # a second measurement changes nothing
+    assert selection(80.0, overshoot=1.0).in_order(three) == three
+
+
+def test_a_plan_of_a_study_from_before_pruning_was_one_number() -> None:
+    here = selection(80.0)
+    here.search.study.set_user_attr("winner_epochs", {"1@540.0": 7})
+    assert here.plan(finalist(1, 20.3)) == Plan(7, 0)
 
 
 @pytest.mark.parametrize(
-    ("ms", "high_ms", "last"), [(19.6, 20.2, 0), (19.8, 20.4, 1), (19.9, 19.99, 0), (20.3, 21.0, 1)]
+    ("ms", "high_ms", "is_pruned"), [(19.6, 20.2, False), (19.8, 20.4, True), (19.9, 19.99, False), (20.3, 21.0, True)]
 )
 def test_a_network_that_another_measurement_may_find_over_the_budget_is_pruned(
-    ms: float, high_ms: float, last: int, monkeypatch: pytest.MonkeyPatch
+    ms: float, high_ms: float, is_pruned: bool
 ) -> None:
-    found = Measurement(latency_ms=ms, low_ms=ms, high_ms=high_ms, rounds=9, raw_median_ms=ms, noisy=False)
-    here = search(None)
-    here.budget = measured_budget()
-    here.study.set_user_attr = here.study.user_attrs.__setitem__
-    plan = _plan(here, finalist(1, ms).trial, found)
-    assert bool(plan.last) == bool(last)
-    assert here.budget.within(found) == (ms <= 20.0)  # what is said of one that is trained
+    here, one = selection(None), finalist(1, ms, high_ms)
+    assert bool(here.plan(one).last) == is_pruned
+    assert here.search.budget.within(one.found) == (ms <= 20.0)  # what is said of one that is trained
 
 
-@pytest.mark.parametrize(("ms", "taken"), [(19.9, True), (20.3, False)])
-def test_a_network_within_the_budget_that_cannot_be_pruned_is_taken_as_it_is(
-    ms: float, taken: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    one = finalist(1, ms)
-    here = search(None)
-    here.budget = measured_budget()
-    here.study.set_user_attr = here.study.user_attrs.__setitem__
-    here.progress = SimpleNamespace(line=lambda _: None)
-    tried: list[str] = []
-    trained: Any = SimpleNamespace(measured=one.found, refined=None)
-    monkeypatch.setattr("search.winner._pruned", lambda *_: tried.append("pruned"))
-    monkeypatch.setattr("search.winner._trained", lambda *_: tried.append("trained") or trained)
-    rejected: list[dict[str, Any]] = []
-    found = _first_within(here, tmp_path, [one._replace(found=replace(one.found, high_ms=1.03 * ms))], rejected)
-    assert found is (trained if taken else None)
-    assert tried == (["pruned", "trained"] if taken else ["pruned"])
-    assert len(rejected) == (0 if taken else 1)
+@pytest.mark.parametrize(("ms", "is_taken"), [(19.9, True), (20.3, False)])
+def test_a_network_within_the_budget_that_cannot_be_pruned_is_taken_as_it_is(ms: float, is_taken: bool) -> None:
+    here, rejected = selection(None), list[dict[str, Any]]()
+    found = here.first_within([finalist(1, ms, 1.03 * ms)], rejected)
+    assert (found is not None) == is_taken
+    assert here.tried == (["pruned", "trained"] if is_taken else ["pruned"])
+    assert len(rejected) == (0 if is_taken else 1)
+
+
+def test_a_winner_that_is_over_the_budget_only_once_it_is_trained_is_pruned_and_not_thrown_away() -> None:
+    here, rejected = selection(None), list[dict[str, Any]]()
+    here.trained_ms, here.prunes = 20.4, True
+    found = here.first_within([finalist(1, 19.0)], rejected)
+    assert found is not None
+    assert found.measured.latency_ms == 19.0
+    assert here.tried == ["trained", "pruned"]
+    assert rejected == []
+
+
+def test_without_pruning_the_last_finalist_is_taken_though_it_measures_over_the_budget_once_it_is_trained() -> None:
+    here, rejected = selection(None, overshoot=1.0), list[dict[str, Any]]()
+    here.trained_ms = 20.4
+    found = here.first_within([finalist(1, 19.0), finalist(2, 18.0)], rejected)
+    assert found is not None
+    assert here.tried == ["trained", "trained"]
+    assert rejected == [{"trial": 1, "measured_latency_ms": 20.4}]
+
+
+def measuring(*found: Measurement) -> Any:
+    """A search of as many trials as measurements, the best first."""
+    left = iter(found)
+    device: Any = SimpleNamespace(is_of=lambda table: True, measure=lambda specs, **_: [next(left) for _ in specs])
+    return SimpleNamespace(
+        finished=lambda: [trial(number) for number in range(len(found))],
+        budget=LatencyBudget(20.0, TABLE, device=device),
+        study=study(),
+        progress=SimpleNamespace(line=lambda _: None, update=lambda *_: None),
+    )
+
+
+def test_finalists_are_the_best_that_surely_measure_within_the_budget() -> None:
+    search = measuring(measurement(21.0), measurement(19.9, high_ms=20.2), measurement(19.0), measurement(22.0))
+    finalists, rejected = finalists_within(search, 20.0)
+    assert [one.trial.number for one in finalists] == [2]
+    assert [row["trial"] for row in rejected] == [0, 1]
+    assert search.study.user_attrs["measured_latency_ms"] == {"0": 21.0, "1": 19.9, "2": 19.0, "3": 22.0}
+
+
+def test_where_none_is_surely_within_the_budget_one_that_measures_within_it_is_a_finalist() -> None:
+    search = measuring(*[measurement(21.0)] * 6, measurement(19.9, high_ms=20.2))
+    finalists, rejected = finalists_within(search, 20.0)
+    assert [one.trial.number for one in finalists] == [6]
+    assert [row["trial"] for row in rejected] == [0, 1, 2, 3, 4, 5]
+
+
+def test_where_no_trained_network_is_within_the_budget_the_nearest_is_named() -> None:
+    with pytest.raises(InfeasibleBudget, match=r"none of the 2 trained networks .* trial 1 with 20\.50 ms"):
+        finalists_within(measuring(measurement(21.0), measurement(20.5)), 20.0)
+    with pytest.raises(InfeasibleBudget, match="no network was trained to its end"):
+        finalists_within(measuring(), 20.0)
+
+
+def test_what_a_noisy_machine_measured_of_a_finalist_is_not_kept() -> None:
+    search = measuring(replace(measurement(19.0), noisy=True))
+    assert len(finalists_within(search, 20.0)[0]) == 1
+    assert search.study.user_attrs.get("measured_latency_ms", {}) == {}

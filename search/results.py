@@ -1,0 +1,97 @@
+"""What a search writes: the winner's spec and weights, and summary.json."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from search.data import Dataset
+from search.loop import Search
+from search.training.augmentation import weights_metadata
+from search.winner import Winner
+from searchspace.cost import costs
+from searchspace.files import write_atomic
+from searchspace.graph import lower
+from searchspace.latency.table import Prediction
+from searchspace.nn import network_bytes
+from studies.storage import BEST, SUMMARY
+
+
+def write_results(search: Search, winner: Winner, data: Dataset, folder: Path) -> dict[str, Any]:
+    """Write best.json, best.safetensors and summary.json; gives the content of the last.
+
+    Weights carry in their metadata: classes, training pixels, the seed of the splits and how images are normalised.
+    """
+    about = weights_metadata(data, seed=search.settings.seed) | {"fingerprint": winner.spec.fingerprint()}
+    write_atomic((folder / BEST).with_suffix(".safetensors"), network_bytes(winner.module, about))
+    write_atomic(folder / BEST, winner.spec.to_json())
+    for state_file in folder.glob("winner-*.ckpt"):
+        state_file.unlink(missing_ok=True)
+    summary = _summary(search, winner, data, folder)
+    write_atomic(folder / SUMMARY, json.dumps(summary, indent=1))
+    return summary
+
+
+def _summary(search: Search, winner: Winner, data: Dataset, folder: Path) -> dict[str, Any]:
+    study, settings = search.study, search.settings
+    statuses = [trial.user_attrs.get("status", "running") for trial in study.get_trials(deepcopy=False)]
+    tested = int(study.user_attrs.get("times_tested", 0)) + 1
+    study.set_user_attr("times_tested", tested)
+    return {
+        "study": study.study_name,
+        "folder": str(folder),
+        "budget_ms": settings.budget_ms,
+        "within_budget": search.budget.within(winner.measured),
+        "winner": _winner(winner),
+        "correction": {"networks": search.budget.learnt_from, "factor": search.budget.correction},
+        "refined": winner.refined,
+        "rejected": list(winner.rejected),
+        "trials": dict(Counter(map(str, statuses))),
+        "priced_and_rejected": dict(search.sampler.rejected),
+        "times_tested": tested,
+        "spent_s": round(search.clock.elapsed_s(), 1),
+        "resolution": settings.resolution,
+        "proxy_resolution": data.resolution,
+        "classes": list(data.classes),
+        "skipped_images": list(data.skipped),
+        "threads": search.budget.table.identity["threads"],
+        "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "settings": study.user_attrs["settings"],
+    }
+
+
+def _winner(winner: Winner) -> dict[str, Any]:
+    graph = lower(winner.spec)
+    cost, predicted = costs(graph), winner.table.predict(graph)
+    return {
+        "trial": winner.trial.number,
+        "fingerprint": winner.spec.fingerprint(),
+        "params": cost.params,
+        "macs": cost.macs,
+        "predicted_latency_ms": predicted.latency_ms,
+        "predicted_low_ms": predicted.low_ms,
+        "predicted_high_ms": predicted.high_ms,
+        "estimated_layers": len(predicted.estimated),
+        **_measured(winner, predicted),
+        "search_accuracy": winner.trial.user_attrs["accuracy"],
+        "validation_accuracy": winner.validation_accuracy,
+        **(winner.test.as_test() if winner.test else {}),
+        "epochs": winner.epochs,
+    }
+
+
+def _measured(winner: Winner, predicted: Prediction) -> dict[str, Any]:
+    """What was measured of the winner; nothing where the table is of another device."""
+    found = winner.measured
+    if not found.rounds:
+        return dict.fromkeys(("as_predicted", "measured_latency_ms", "measured_low_ms", "measured_high_ms", "noisy"))
+    return {
+        "as_predicted": predicted.low_ms <= found.latency_ms <= predicted.high_ms,
+        "measured_latency_ms": found.latency_ms,
+        "measured_low_ms": found.low_ms,
+        "measured_high_ms": found.high_ms,
+        "noisy": found.noisy,
+    }

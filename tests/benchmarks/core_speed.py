@@ -5,26 +5,24 @@ processes: --help of every command, one compound scaling, the import of searchsp
 median and as the fastest of its repeats, which is the machine's quiet speed; a limit is held against the fastest.
 """
 
-import importlib.util
 import random
 import statistics
 import subprocess
 import sys
-import time
+from argparse import Namespace
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from searchspace.command import CommandParser
 from searchspace.cost import Costs, costs
-from searchspace.describe import table
-from searchspace.errors import InvalidArgument
 from searchspace.graph import Signature, lower
 from searchspace.latency.estimate import kind_of, layer_of
 from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
+from searchspace.report import table
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spec import NetworkSpec
+from tests.benchmarks.harness import BenchmarkParser, Verdict, run_benchmark, turns
 
 COMMANDS = (
     "search.run",
@@ -60,19 +58,17 @@ class Figure(NamedTuple):
     fastest_ms: float
     limit_ms: float | None = None
 
+    @property
+    def missed(self) -> bool:
+        """Whether the fastest repeat is above the limit."""
+        return self.limit_ms is not None and self.fastest_ms > self.limit_ms
+
 
 def timed(name: str, calls: Iterable[Callable[[], object]], *, repeats: int, limit_ms: float | None = None) -> Figure:
     """The middle call's median and fastest time over `repeats` rounds; the calls take turns within a round."""
-    calls = list(calls)
-    times_ms: list[list[float]] = [[] for _ in calls]
-    for _ in range(repeats):
-        for call, own in zip(calls, times_ms, strict=True):
-            start = time.perf_counter()
-            call()
-            own.append((time.perf_counter() - start) * 1e3)
-    return Figure(
-        name, statistics.median(map(statistics.median, times_ms)), statistics.median(map(min, times_ms)), limit_ms
-    )
+    times_ms = list(zip(*turns(list(calls), fewest=repeats), strict=True))
+    medians, fastest = map(statistics.median, times_ms), map(min, times_ms)
+    return Figure(name, statistics.median(medians), statistics.median(fastest), limit_ms)
 
 
 def in_process(*, networks: int, repeats: int) -> list[Figure]:
@@ -85,7 +81,7 @@ def in_process(*, networks: int, repeats: int) -> list[Figure]:
     graphs = [lower(spec) for spec in specs]
     kernels = {layer.signature: 0.1 for graph in graphs for layer in graph.layers}
     latencies = LatencyTable(NOWHERE, 1.0, kernels, Correction(1.0, 0.0, 0.02))
-    poorer = _every_second(latencies)
+    poorer = every_second_kernel(latencies)
 
     def lower_and_cost(spec: NetworkSpec) -> Costs:
         return costs(lower(spec))
@@ -94,49 +90,28 @@ def in_process(*, networks: int, repeats: int) -> list[Figure]:
         spec = space.spec(space.sample(rng))
         return spec.fingerprint(), lower_and_cost(spec)
 
+    both_limits = LOWER_LIMIT_MS + PREDICT_LIMIT_MS
+    lowering = [partial(lower_and_cost, spec) for spec in specs]
+    deep = [partial(lower_and_cost, deepest)] * networks
+    predicting = [partial(latencies.predict, graph) for graph in graphs]
+    from_specs = [partial(latencies.predict, spec) for spec in specs]
+    estimating = [partial(poorer.predict, spec) for spec in specs]
+    each = partial(timed, repeats=repeats)
     return [
-        timed(
-            "lower + all costs",
-            [partial(lower_and_cost, spec) for spec in specs],
-            repeats=repeats,
-            limit_ms=LOWER_LIMIT_MS,
-        ),
-        timed(
-            f"lower + all costs, deepest ({layers} layers)",
-            [partial(lower_and_cost, deepest)] * networks,
-            repeats=repeats,
-            limit_ms=LOWER_LIMIT_MS,
-        ),
-        timed("sample choices", [partial(space.sample, rng)] * networks, repeats=repeats),
-        timed("decode + expand choices", [partial(space.spec, c) for c in choices], repeats=repeats),
-        timed(
-            "predict latency and interval, lowered",
-            [partial(latencies.predict, graph) for graph in graphs],
-            repeats=repeats,
-            limit_ms=PREDICT_LIMIT_MS,
-        ),
-        timed(
-            "spec to latency and interval",
-            [partial(latencies.predict, spec) for spec in specs],
-            repeats=repeats,
-            limit_ms=LOWER_LIMIT_MS + PREDICT_LIMIT_MS,
-        ),
-        timed(
-            "spec to latency and interval, half its kernels estimated now",
-            [partial(poorer.predict, spec) for spec in specs],
-            repeats=1,
-        ),
-        timed(
-            "spec to latency and interval, half its kernels estimated before",
-            [partial(poorer.predict, spec) for spec in specs],
-            repeats=repeats,
-        ),
-        timed("fingerprint", [spec.fingerprint for spec in specs], repeats=repeats),
-        timed("all of it: sample to costs", [price] * networks, repeats=repeats),
+        each("lower + all costs", lowering, limit_ms=LOWER_LIMIT_MS),
+        each(f"lower + all costs, deepest ({layers} layers)", deep, limit_ms=LOWER_LIMIT_MS),
+        each("sample choices", [partial(space.sample, rng)] * networks),
+        each("decode + expand choices", [partial(space.spec, c) for c in choices]),
+        each("predict latency and interval, lowered", predicting, limit_ms=PREDICT_LIMIT_MS),
+        each("spec to latency and interval", from_specs, limit_ms=both_limits),
+        timed("spec to latency and interval, half its kernels estimated now", estimating, repeats=1),
+        each("spec to latency and interval, half its kernels estimated before", estimating),
+        each("fingerprint", [spec.fingerprint for spec in specs]),
+        each("all of it: sample to costs", [price] * networks),
     ]
 
 
-def _every_second(latencies: LatencyTable) -> LatencyTable:
+def every_second_kernel(latencies: LatencyTable) -> LatencyTable:
     """The table without every second of its kernels of a kind: those are estimated from the others, each once."""
     by_kind: dict[object, list[Signature]] = {}
     for signature in latencies.kernels:
@@ -146,64 +121,54 @@ def _every_second(latencies: LatencyTable) -> LatencyTable:
     return replace(latencies, kernels=kept)
 
 
-def fresh_process(name: str, *arguments: str, repeats: int, limit_ms: float | None = None) -> Figure:
-    """Wall time of a new Python with these arguments, from start to exit."""
-    command = [sys.executable, *arguments]
-    return timed(
-        name, [lambda: subprocess.run(command, check=True, capture_output=True)], repeats=repeats, limit_ms=limit_ms
-    )
-
-
 def in_fresh_processes(*, repeats: int) -> list[Figure]:
-    """What a person waits for. The bare interpreter is in every figure."""
-    there = [command for command in COMMANDS if importlib.util.find_spec(command)]
+    """What a person waits for: wall time of a new Python, from start to exit. The interpreter is in every figure."""
+
+    def fresh(name: str, *arguments: str, limit_ms: float | None = None) -> Figure:
+        command = [sys.executable, *arguments]
+        call = partial(subprocess.run, command, check=True, capture_output=True)
+        return timed(name, [call], repeats=repeats, limit_ms=limit_ms)
+
     return [
-        fresh_process("bare python", "-c", "pass", repeats=repeats),
-        fresh_process("import searchspace", "-c", "import searchspace", repeats=repeats),
-        *(
-            fresh_process(f"{command} --help", "-m", command, "--help", repeats=repeats, limit_ms=HELP_LIMIT_MS)
-            for command in there
-        ),
-        fresh_process(
-            "scaling.compound --phi 3",
-            "-m",
-            "scaling.compound",
-            "--phi",
-            "3",
-            repeats=repeats,
-            limit_ms=COMPOUND_LIMIT_MS,
-        ),
+        fresh("bare python", "-c", "pass"),
+        fresh("import searchspace", "-c", "import searchspace"),
+        *(fresh(f"{command} --help", "-m", command, "--help", limit_ms=HELP_LIMIT_MS) for command in COMMANDS),
+        fresh("scaling.compound --phi 3", "-m", "scaling.compound", "--phi", "3", limit_ms=COMPOUND_LIMIT_MS),
     ]
 
 
-def report(figures: list[Figure]) -> str:
-    """The figures as an aligned table."""
+def report(figures: list[Figure]) -> Verdict:
+    """The figures as a table, and whether all limits hold."""
     rows = [
         [
             figure.name,
             f"{figure.median_ms:.3g}",
             f"{figure.fastest_ms:.3g}",
             "-" if figure.limit_ms is None else f"{figure.limit_ms:g}",
-            "" if figure.limit_ms is None else "holds" if figure.fastest_ms <= figure.limit_ms else "MISSED",
+            "" if figure.limit_ms is None else "MISSED" if figure.missed else "holds",
         ]
         for figure in figures
     ]
-    return table(["what", "median ms", "fastest ms", "limit ms", ""], rows, text_columns=(0, 4))
+    text = table(["what", "median ms", "fastest ms", "limit ms", ""], rows, text_columns=(0, 4))
+    return Verdict(text, not any(figure.missed for figure in figures))
+
+
+def parser() -> BenchmarkParser:
+    """The command line."""
+    cli = BenchmarkParser("core_speed", __doc__)
+    cli.add_argument("--short", action="store_true", help="a few repeats: seconds instead of half a minute")
+    return cli
+
+
+def run(args: Namespace) -> Verdict:
+    """All figures."""
+    figures = in_process(networks=10 if args.short else 100, repeats=5 if args.short else 40)
+    return report(figures + in_fresh_processes(repeats=3 if args.short else 12))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; the exit code: 0 done, 1 a limit is missed, 2 the input is wrong."""
-    cli = CommandParser("python -m tests.benchmarks.core_speed", description=__doc__, epilog="")
-    cli.add_argument("--short", action="store_true", help="a few repeats: seconds instead of half a minute")
-    try:
-        args = cli.parse_args(argv)
-    except InvalidArgument as error:
-        print(f"core_speed: {error}", file=sys.stderr)
-        return 2
-    figures = in_process(networks=10 if args.short else 100, repeats=5 if args.short else 40)
-    figures += in_fresh_processes(repeats=3 if args.short else 12)
-    print(report(figures))
-    return int(any(figure.limit_ms is not None and figure.fastest_ms > figure.limit_ms for figure in figures))
+    """Run the benchmark; the exit code."""
+    return run_benchmark(parser(), argv, run)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,16 @@ and the smallest corner (at least 5 points), the highest accuracy (at most 97 %)
 two seeds of one network (below 1 point).
 """
 
-import argparse
-import json
 import random
 import statistics
 import sys
+from argparse import Namespace
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-from searchspace.errors import PhinasError
+from searchspace.report import count_text, paragraphs, percent_text, table
+from tests.benchmarks.harness import BenchmarkParser, Kept, Verdict, run_benchmark
 
 if TYPE_CHECKING:
     from search.data import Dataset
@@ -23,19 +23,15 @@ if TYPE_CHECKING:
     from searchspace.spec import NetworkSpec
 
 SEEDS = (0, 1)
+Results = dict[str, list[dict[str, float]]]
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> BenchmarkParser:
     """The command line."""
-    cli = argparse.ArgumentParser(
-        "python -m tests.benchmarks.digits_difficulty",
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    cli.add_argument("--random", type=int, default=6, metavar="N", help="random networks (default: %(default)s)")
+    cli = BenchmarkParser("digits_difficulty", __doc__)
+    cli.count("--random", 6, "random networks", least=0)
     cli.add_argument("--quick", action="store_true", help="a tenth of the images, no random networks: does it run?")
-    cli.add_argument("--json", type=Path, metavar="FILE", help="keep results here; what stands there is not repeated")
+    cli.json()
     return cli
 
 
@@ -49,45 +45,26 @@ def networks(count: int) -> dict[str, "NetworkSpec"]:
     return {name: space.spec(chosen) for name, chosen in choices.items()}
 
 
-def measure(
-    specs: dict[str, "NetworkSpec"], data: "Dataset", recipe: "Recipe", path: Path | None
-) -> dict[str, list[dict[str, float]]]:
-    """By network, for each seed: accuracy and seconds. Trainings that stand in `path` are taken from there."""
+def measure(specs: dict[str, "NetworkSpec"], data: "Dataset", recipe: "Recipe", kept: Kept) -> Results:
+    """By network, for each seed: accuracy and seconds. Trainings that are kept are not repeated."""
     from search.accuracy import EstimatorSettings, estimator
-    from searchspace.files import read_json, write_atomic
 
-    about = {"recipe": asdict(recipe), "data": data.fingerprint}
-    stored: dict[str, Any] = read_json(path) if path is not None and path.exists() else {}
-    trainings: dict[str, dict[str, float]] = stored["trainings"] if stored.get("about") == about else {}
-    results: dict[str, list[dict[str, float]]] = {}
+    def trained(spec: "NetworkSpec", seed: int) -> dict[str, float]:
+        judge = estimator("training", EstimatorSettings(recipe=recipe, seed=seed))
+        judge.prepare(data)
+        found = judge.score(spec)
+        return {"accuracy": found.mean, "seconds": found.seconds}
+
+    results: Results = {}
     for name, spec in specs.items():
         for seed in SEEDS:
-            key = f"{spec.fingerprint()} {seed}"
-            if key not in trainings:
-                judge = estimator("training", EstimatorSettings(recipe=recipe, seed=seed))
-                judge.prepare(data)
-                found = judge.score(spec)
-                trainings[key] = {"accuracy": found.mean, "seconds": found.seconds}
-                if path is not None:
-                    write_atomic(path, json.dumps({"about": about, "trainings": trainings}, indent=1))
-            results.setdefault(name, []).append(trainings[key])
-        print(row(name, spec, results[name]), flush=True)
+            run = kept.once(f"{spec.fingerprint()} {seed}", partial(trained, spec, seed))
+            results.setdefault(name, []).append(run)
+            print(f"{name}, seed {seed}: {percent_text(run['accuracy'])}", file=sys.stderr, flush=True)
     return results
 
 
-def row(name: str, spec: "NetworkSpec", runs: list[dict[str, float]]) -> str:
-    """One line of the table."""
-    from searchspace.cost import costs
-    from searchspace.graph import lower
-
-    macs = costs(lower(spec)).macs
-    first, second = (run["accuracy"] for run in runs)
-    seconds = sum(run["seconds"] for run in runs) / len(runs)
-    gap = 100 * abs(first - second)
-    return f"{name:18}{macs / 1e6:8.0f} M{seconds:9.1f} s{first:10.1%}{second:10.1%}{gap:8.2f}"
-
-
-def figures(results: dict[str, list[dict[str, float]]]) -> list[tuple[str, float, str, bool]]:
+def figures(results: Results) -> list[tuple[str, float, str, bool]]:
     """(what, value in points or percent, target, whether it is reached)."""
     mean = {name: 100 * statistics.fmean(run["accuracy"] for run in runs) for name, runs in results.items()}
     gap = abs(mean["largest"] - mean["smallest"])
@@ -100,29 +77,51 @@ def figures(results: dict[str, list[dict[str, float]]]) -> list[tuple[str, float
     ]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; the exit code: 0 all targets are reached, 1 one is not, 2 the input is wrong."""
-    args = parser().parse_args(argv)
+def report(specs: dict[str, "NetworkSpec"], results: Results) -> Verdict:
+    """Each network's trainings, and the figures with their targets."""
+    from searchspace import macs
+
+    rows = [
+        [
+            name,
+            count_text(macs(specs[name])),
+            f"{statistics.fmean(run['seconds'] for run in runs):.1f}",
+            *(percent_text(run["accuracy"]) for run in runs),
+            f"{100 * abs(runs[0]['accuracy'] - runs[1]['accuracy']):.2f}",
+        ]
+        for name, runs in results.items()
+    ]
+    headers = ["network", "MACs (224)", "a trial, s", *(f"seed {seed}" for seed in SEEDS), "points"]
+    found = figures(results)
+    verdicts = [
+        [what, f"{value:.2f}", target, "reached" if reached else "missed"] for what, value, target, reached in found
+    ]
+    text = paragraphs(
+        table(headers, rows, text_columns=(0,)), table(["", "value", "target", ""], verdicts, text_columns=(0, 2, 3))
+    )
+    return Verdict(text, all(reached for *_, reached in found))
+
+
+def run(args: Namespace) -> Verdict:
+    """Every training that is missing, and the figures."""
     from search.data import load
     from search.data.digits import DEFAULT_PROXY_RESOLUTION
     from search.training.recipe import Recipe
 
     recipe = Recipe()
-    try:
-        data = load(None, resolution=DEFAULT_PROXY_RESOLUTION, images=600 if args.quick else None)
-        if args.quick:
-            recipe = replace(recipe, epoch_images=recipe.epoch_images // 10)
-        print(f"{len(data.train)} training and {len(data.validation)} validation images of {data.resolution} px")
-        print(f"{'network':18}{'MACs (224)':>10}{'a trial':>11}{'seed 0':>10}{'seed 1':>10}{'points':>8}")
-        results = measure(networks(0 if args.quick else args.random), data, recipe, args.json)
-    except PhinasError as error:
-        print(f"digits_difficulty: error: {error}", file=sys.stderr)
-        return 2
-    print()
-    rows = figures(results)
-    for what, value, target, reached in rows:
-        print(f"{what:36}{value:7.2f}   target {target:12} {'reached' if reached else 'missed'}")
-    return 0 if args.quick or all(reached for *_, reached in rows) else 1
+    data = load(None, resolution=DEFAULT_PROXY_RESOLUTION, images=600 if args.quick else None)
+    if args.quick:
+        recipe = replace(recipe, epoch_images=recipe.epoch_images // 10)
+    kept = Kept(args.json, {"recipe": asdict(recipe), "data": data.fingerprint})
+    specs = networks(0 if args.quick else args.random)
+    found = report(specs, measure(specs, data, recipe, kept))
+    images = f"{len(data.train)} training and {len(data.validation)} validation images of {data.resolution} px"
+    return Verdict(f"{images}\n\n{found.text}", args.quick or found.reached)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark; the exit code."""
+    return run_benchmark(parser(), argv, run, stopped="stopped; every training that ended is kept where --json says")
 
 
 if __name__ == "__main__":

@@ -6,17 +6,18 @@ validation accuracy is at least that of the scratch training says what is saved.
 small network is there already. Every training is kept in --json; what stands there is not repeated.
 """
 
-import json
 import statistics
 import sys
+from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from searchspace.command import CommandParser, integer, number
-from searchspace.errors import PhinasError
+from searchspace.command import number
+from searchspace.report import percent_text, table
+from tests.benchmarks.harness import CIFAR, BenchmarkParser, Kept, needed, run_benchmark, spread_text
 
 if TYPE_CHECKING:
     from scaling.growth import Grown
@@ -24,80 +25,33 @@ if TYPE_CHECKING:
     from searchspace.nn import Network
     from searchspace.template import Template
 
-CIFAR = Path("../shared/data/cifar10-train.tar")
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.75, 1.0)
 
 
-def parser() -> CommandParser:
+def parser() -> BenchmarkParser:
     """The command line."""
-    cli = CommandParser(
-        "python -m tests.benchmarks.scaling_inherited_weights",
-        description=__doc__ or "",
-        epilog="exit codes: 0 done, 2 wrong",
-    )
-    cli.add_argument("--data", default=str(CIFAR), help="data set (default: %(default)s)")
-    cli.add_argument(
-        "--network",
-        default="smallest",
-        metavar="NAME",
-        help="smallest (the search space's smallest "
-        "corner), or a name of the zoo or a spec file (default: %(default)s)",
-    )
-    cli.add_argument("--phi", type=number, default=1.0, help="default: %(default)g")
-    cli.add_argument("--epochs", type=integer, default=24, help="from scratch (default: %(default)s)")
-    cli.add_argument(
-        "--small-epochs",
-        type=integer,
-        metavar="N",
-        help="of the small network, which is there already (default: 4 times --epochs)",
-    )
-    cli.add_argument(
-        "--rate",
-        type=number,
-        metavar="SHARE",
-        help="peak rate of inherited trainings, of the one from scratch (default: scaling.compound's)",
-    )
-    cli.add_argument(
-        "--proxy-resolution", type=integer, default=32, metavar="PX", help="of the small network (default: %(default)s)"
-    )
-    cli.add_argument("--seeds", type=integer, default=3, help="default: %(default)s")
-    cli.add_argument("--json", type=Path, metavar="FILE", help="keep every training here")
+    cli = BenchmarkParser("scaling_inherited_weights", __doc__)
+    cli.flag("--data", str(CIFAR), "data set")
+    network = "smallest (the search space's smallest corner), or a name of the zoo or a spec file"
+    cli.flag("--network", "smallest", network, metavar="NAME")
+    cli.flag("--phi", 1.0, "compound coefficient of the growth", type=number)
+    cli.count("--epochs", 24, "from scratch")
+    cli.count("--small-epochs", None, "of the small network, which is there already (default: 4 times --epochs)")
+    rate = "peak rate of inherited trainings, of the one from scratch (default: scaling.compound's)"
+    cli.number("--rate", None, rate, metavar="SHARE")
+    cli.count("--proxy-resolution", 32, "of the small network", metavar="PX")
+    cli.count("--seeds", 3, "weights and batches")
+    cli.json()
     return cli
 
 
-@dataclass
-class Trainings:
-    """Accuracies by key, each on disk before the next."""
-
-    path: Path | None
-    about: dict[str, Any]
-    accuracies: dict[str, float]
-
-    @classmethod
-    def opened(cls, path: Path | None, about: dict[str, Any]) -> "Trainings":
-        """What stands in the file, if it is of the same settings. Raises StorageError."""
-        from searchspace.files import read_json
-
-        stored: dict[str, Any] = read_json(path) if path is not None and path.exists() else {}
-        return cls(path, about, stored["accuracies"] if stored.get("about") == about else {})
-
-    def get(self, key: str, train: Callable[[], float]) -> float:
-        """The accuracy of `key`, trained now if it is not known."""
-        from searchspace.files import write_atomic
-
-        if key not in self.accuracies:
-            self.accuracies[key] = train()
-            print(f"{key}: {self.accuracies[key]:.2%}", flush=True)
-            if self.path is not None:
-                write_atomic(self.path, json.dumps({"about": self.about, "accuracies": self.accuracies}, indent=1))
-        return self.accuracies[key]
-
-
 def one_seed(
-    template: "Template", grown: "Grown", data: "tuple[Dataset, Dataset]", args: Any, seed: int, done: Trainings
+    template: "Template", grown: "Grown", data: "tuple[Dataset, Dataset]", args: Any, seed: int, kept: Kept
 ) -> tuple[float, float, float]:
-    """(accuracy from scratch, accuracy inherited with all epochs, share of the epochs at which inheritance is as good;
-    inf if it never is)."""
+    """Accuracy from scratch, accuracy inherited with all epochs, share of the epochs at which inheritance is as good.
+
+    The share is infinite if it never is.
+    """
     import torch
 
     from search.training.recipe import Recipe
@@ -112,6 +66,11 @@ def one_seed(
     def trained(module: "Network", images: "Dataset", own: Recipe) -> float:
         return Trainer.on(images, recipe=own, seed=seed).fit(module).accuracy
 
+    def once(key: str, make: Callable[[], float]) -> float:
+        accuracy = float(kept.once(f"{key}, seed {seed}", make))
+        print(f"{key}, seed {seed}: {percent_text(accuracy, 2)}", file=sys.stderr, flush=True)
+        return accuracy
+
     def fresh(spec: Any) -> "Network":
         return build(spec, generator=torch.Generator().manual_seed(seed))
 
@@ -120,7 +79,7 @@ def one_seed(
         """Trained when it is first needed: its weights are not kept, and the same seed gives the same ones."""
         module = fresh(template.expand())
         accuracy = trained(module, small_data, replace(recipe, epochs=_small_epochs(args)))
-        done.get(f"small, seed {seed}", lambda: accuracy)
+        once("small", lambda: accuracy)
         return module
 
     def inherited(own: Recipe) -> float:
@@ -128,13 +87,13 @@ def one_seed(
         start = inherit(small(), deep, grown.spec, generator=torch.Generator().manual_seed(seed))
         return trained(start.network, large_data, own)
 
-    scratch = done.get(f"scratch, seed {seed}", lambda: trained(fresh(grown.spec), large_data, recipe))
+    scratch = once("scratch", lambda: trained(fresh(grown.spec), large_data, recipe))
     found = {}
     for share in SHARES:
         own = recipe.onward(epochs=max(1, round(share * epochs)))
         if args.rate is not None:
             own = replace(own, learning_rate=args.rate * recipe.learning_rate)
-        found[own.epochs / epochs] = done.get(f"inherited, {own.epochs} epochs, seed {seed}", partial(inherited, own))
+        found[own.epochs / epochs] = once(f"inherited, {own.epochs} epochs", partial(inherited, own))
     enough = min((share for share, accuracy in found.items() if accuracy >= scratch), default=float("inf"))
     return scratch, found[max(found)], enough
 
@@ -143,21 +102,8 @@ def _small_epochs(args: Any) -> int:
     return int(args.small_epochs or 4 * args.epochs)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    try:
-        args = parser().parse_args(argv)
-        if args.data != "digits" and not Path(args.data).exists():
-            print(f"skipped: this study needs {args.data}, which is not on this machine (--data names another)")
-            return 0
-        _run(args)
-    except PhinasError as error:
-        print(f"scaling_inherited_weights: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _run(args: Any) -> None:
+def run(args: Namespace) -> str:
+    """Every training that is missing, and the figures. Raises Skipped."""
     from scaling.coefficients import Coefficients
     from scaling.growth import grow
     from scaling.task import base_template
@@ -171,7 +117,7 @@ def _run(args: Any) -> None:
         template = to_template(space.spec(space.corner("smallest"), name="smallest"))
     else:
         template = base_template(Path(args.network))
-    small = load(args.data, resolution=args.proxy_resolution)
+    small = load(needed(args.data), resolution=args.proxy_resolution)
     template = template.with_classes(len(small.classes))
     grown = grow(template, phi=args.phi, coefficients=Coefficients())
     pixels = round(args.proxy_resolution * grown.factors.resolution / template.resolution)
@@ -185,23 +131,26 @@ def _run(args: Any) -> None:
         "data": small.fingerprint,
         "recipe": asdict(Recipe.for_data("photographs")),
     }
-    done = Trainings.opened(args.json, about)
+    kept = Kept(args.json, about)
     data = (small, load(args.data, resolution=pixels))
-    print(
-        f"{template.name}, phi {args.phi:g}: {args.proxy_resolution} to {pixels} px, "
-        f"{_small_epochs(args)} and {args.epochs} epochs of "
-        f"{min(Recipe().epoch_images, len(small.train))} images",
-        flush=True,
+    rows = [one_seed(template, grown, data, args, seed, kept) for seed in range(args.seeds)]
+    scratch, inherited, shares = zip(*rows, strict=True)
+    images = min(Recipe().epoch_images, len(small.train))
+    cells = [["from scratch", spread_text(scratch)], ["inherited, all epochs", spread_text(inherited)]]
+    return "\n".join(
+        [
+            f"{template.name}, phi {args.phi:g}: {args.proxy_resolution} to {pixels} px, {_small_epochs(args)} and "
+            f"{args.epochs} epochs of {images} images",
+            table(["training", "accuracy +- points"], cells, text_columns=(0,)),
+            f"epochs to the scratch accuracy, as a share: {', '.join(f'{share:g}' for share in shares)}; "
+            f"mean {statistics.mean(shares):.2f} (aim: 0.5 or less)",
+        ]
     )
-    rows = [one_seed(template, grown, data, args, seed, done) for seed in range(args.seeds)]
-    for what, values in zip(("from scratch", "inherited, all epochs"), zip(*rows, strict=True), strict=False):
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        print(f"{what:24}{statistics.mean(values):8.2%} +- {100 * spread:.2f} points")
-    shares = [share for _, _, share in rows]
-    print(
-        f"epochs to the scratch accuracy, as a share: {', '.join(f'{share:g}' for share in shares)}; "
-        f"mean {statistics.mean(shares):.2f} (aim: 0.5 or less)"
-    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark; the exit code."""
+    return run_benchmark(parser(), argv, run, stopped="stopped; every training that ended is kept where --json says")
 
 
 if __name__ == "__main__":

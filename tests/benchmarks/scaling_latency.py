@@ -8,14 +8,14 @@ and measures phi = 0 to 3 of three bases, then grows EfficientNet-B0 and MobileN
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.latency.runtimes import names
-from searchspace.command import CommandParser, integer, number
-from searchspace.describe import table as columns
-from searchspace.errors import PhinasError
 from searchspace.latency.table import LatencyTable
+from searchspace.report import interval_text, ms_text, percent_text, signed_percent_text, table
+from tests.benchmarks.harness import BenchmarkParser, run_benchmark
 
 if TYPE_CHECKING:
     from scaling.growth import Grown
@@ -26,15 +26,15 @@ GROWN = ("efficientnet_b0", "mobilenet_v3_large")
 FROM_MS, TO_MS = 10.0, 100.0
 
 
-def parser() -> CommandParser:
+def parser() -> BenchmarkParser:
     """The command line."""
-    cli = CommandParser("python -m tests.benchmarks.scaling_latency", description=__doc__ or "")
+    cli = BenchmarkParser("scaling_latency", __doc__)
     cli.add_argument("--runtime", choices=names(), default="eager", help="default: %(default)s")
-    cli.add_argument("--threads", type=integer, metavar="N", help="default: as torch has here")
-    cli.add_argument("--network", type=Path, metavar="NAME", help="the third base")
-    cli.add_argument("--targets", type=integer, default=20, metavar="N", help="default: %(default)s")
-    cli.add_argument("--seconds", type=number, default=3.0, metavar="S", help="a network (default: %(default)g)")
-    cli.add_argument("--latency", type=Path, metavar="FILE", help="this table; if it is not there, it is made")
+    cli.count("--threads", None, "default: as torch has here")
+    cli.flag("--network", None, "the third base: a name of the zoo or a spec file", type=Path, metavar="NAME")
+    cli.count("--targets", 20, "networks grown to a target")
+    cli.number("--seconds", 3.0, "of timing, for a network", metavar="S")
+    cli.flag("--latency", None, "this table; if it is not there, it is made", type=Path, metavar="FILE")
     return cli
 
 
@@ -51,7 +51,7 @@ def _table(path: Path | None, device: "Runtime") -> LatencyTable:
     began = time.perf_counter()
     networks = [zoo.get(name, resolution=224) for name in zoo.names() if not zoo.is_grown(name)]
     with tempfile.TemporaryDirectory() as cache:
-        table = table_for(
+        found = table_for(
             mnasnet_space(),
             cache_dir=Path(cache),
             networks=networks,
@@ -59,14 +59,11 @@ def _table(path: Path | None, device: "Runtime") -> LatencyTable:
             rounds=MANY_ROUNDS,
             budget_s=MANY_S,
         )
-    print(
-        f"table: {len(table.kernels)} kernels in {time.perf_counter() - began:.0f} s, own error "
-        f"{table.relative_error:.1%}",
-        flush=True,
-    )
+    error = percent_text(found.relative_error)
+    print(f"table: {len(found.kernels)} kernels in {time.perf_counter() - began:.0f} s, own error {error}", flush=True)
     if path is not None:
-        write_atomic(path, table.to_json())
-    return table
+        write_atomic(path, found.to_json())
+    return found
 
 
 def families(network: Path | None) -> "list[tuple[str, Grown]]":
@@ -90,7 +87,7 @@ def _bases(network: Path | None) -> "list[Template]":
     return [*(zoo.template(name) for name in GROWN), third]
 
 
-def targets(count: int, table: LatencyTable) -> "list[tuple[str, Grown]]":
+def targets(count: int, latencies: LatencyTable) -> "list[tuple[str, Grown]]":
     """(title, network) for targets spread evenly in logarithm, the bases in turn."""
     from scaling.coefficients import Coefficients
     from scaling.growth import grow_to
@@ -99,7 +96,7 @@ def targets(count: int, table: LatencyTable) -> "list[tuple[str, Grown]]":
     from searchspace.spec import NetworkSpec
 
     def predicted(spec: NetworkSpec) -> float:
-        return table.predict(lower(spec)).latency_ms
+        return latencies.predict(lower(spec)).latency_ms
 
     found = []
     for number_ in range(count):
@@ -110,47 +107,47 @@ def targets(count: int, table: LatencyTable) -> "list[tuple[str, Grown]]":
     return found
 
 
-def report(rows: "list[tuple[str, Grown]]", table: LatencyTable, device: "Runtime", seconds: float) -> str:
+def report(rows: "list[tuple[str, Grown]]", latencies: LatencyTable, device: "Runtime", seconds: float) -> str:
     """Predicted and measured, and how many agree within 10 %."""
     from search.latency.measurement import measure_specs
     from searchspace.graph import lower
 
-    predicted = [table.predict(lower(grown.spec)) for _, grown in rows]
+    predicted = [latencies.predict(lower(grown.spec)) for _, grown in rows]
     specs = [grown.spec for _, grown in rows]
-    measured = measure_specs(specs, table=table, seconds=seconds * len(rows), runtime=device)
+    measured = measure_specs(specs, table=latencies, seconds=seconds * len(rows), runtime=device)
     errors = [one.latency_ms / real.latency_ms - 1 for one, real in zip(predicted, measured, strict=True)]
     lines = [
         [
             title,
             str(grown.spec.resolution),
-            f"{one.latency_ms:.2f}",
-            f"{one.low_ms:.2f} to {one.high_ms:.2f}",
-            f"{real.latency_ms:.2f}",
-            f"{error:+.1%}",
+            ms_text(one.latency_ms),
+            interval_text(one.low_ms, one.high_ms),
+            ms_text(real.latency_ms),
+            signed_percent_text(error),
             "noisy" if real.noisy else "",
         ]
         for (title, grown), one, real, error in zip(rows, predicted, measured, errors, strict=True)
     ]
     within = sum(abs(error) <= 0.1 for error in errors)
-    text = columns(["network", "px", "predicted", "90 % interval", "measured", "error", ""], lines, text_columns=(0, 6))
-    return f"{text}\n{within} of {len(rows)} predictions within 10 % of measured\n"
+    headers = ["network", "px", "predicted ms", "90 % interval", "measured ms", "error", ""]
+    text = table(headers, lines, text_columns=(0, 6))
+    return f"{text}\n{within} of {len(rows)} predictions within 10 % of measured"
+
+
+def run(args: Namespace) -> str:
+    """Both reports."""
+    from search.latency.runtimes import runtime
+
+    device = runtime(args.runtime, threads=args.threads)
+    latencies = _table(args.latency, device)
+    known = report(families(args.network), latencies, device, args.seconds)
+    print(known, "", sep="\n", flush=True)
+    return report(targets(args.targets, latencies), latencies, device, args.seconds)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; the exit code."""
-    try:
-        args = parser().parse_args(argv)
-        from search.latency.runtimes import runtime
-
-        device = runtime(args.runtime, threads=args.threads)
-        table = _table(args.latency, device)
-        print(report(families(args.network), table, device, args.seconds), flush=True)
-        rows = targets(args.targets, table)
-        print(report(rows, table, device, args.seconds), flush=True)
-    except PhinasError as error:
-        print(f"scaling_latency: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_benchmark(parser(), argv, run)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pytest
 from searchspace import zoo
 from searchspace.graph import lower
 from searchspace.latency.table import Correction, LatencyTable
-from tests.benchmarks.core_speed import NOWHERE, _every_second, in_process
+from tests.benchmarks.core_speed import NOWHERE, every_second_kernel, in_process
 
 
 def test_a_spec_to_its_latency_and_interval_in_one_call_is_told_with_and_without_estimates() -> None:
@@ -20,6 +20,6 @@ def test_a_spec_to_its_latency_and_interval_in_one_call_is_told_with_and_without
 def test_half_a_table_prices_every_network_of_the_whole_one(name: str) -> None:
     spec = zoo.get(name)
     kernels = {layer.signature: 0.1 for layer in lower(spec).layers}
-    half = _every_second(LatencyTable(NOWHERE, 1.0, kernels, Correction(1.0, 0.0, 0.02)))
+    half = every_second_kernel(LatencyTable(NOWHERE, 1.0, kernels, Correction(1.0, 0.0, 0.02)))
     assert len(kernels) / 3 < len(half.kernels) < len(kernels)
     assert half.predict(spec).estimated

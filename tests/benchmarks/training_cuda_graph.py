@@ -5,25 +5,25 @@ Each network is trained for some steps both ways, in turn, on random images; the
 
 import statistics
 import sys
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 
-from searchspace.command import CommandParser, guarded, integer, show
-from searchspace.errors import InvalidArgument
+from searchspace.report import interval_text, ms_text, table
+from tests.benchmarks.harness import BenchmarkParser, Skipped, run_benchmark
 
 WAYS = {"kernel by kernel": sys.maxsize, "one graph": 1}  # steps of a training from which on it is one
+NETWORKS = ("mobilenet_v1", "mnasnet_a1")
 
 
-def parser() -> CommandParser:
+def parser() -> BenchmarkParser:
     """The command line."""
-    cli = CommandParser(
-        "python -m tests.benchmarks.training_cuda_graph", description=__doc__ or "", epilog="needs a GPU"
-    )
+    cli = BenchmarkParser("training_cuda_graph", __doc__, note="needs a GPU")
     add = cli.add_argument
-    add("--network", action="append", metavar="NAME", help="of the zoo; several (default: mobilenet_v1, mnasnet_a1)")
-    add("--pixels", type=integer, default=48, metavar="PX", help="default: %(default)s")
-    add("--batch", type=integer, default=256, help="default: %(default)s")
-    add("--steps", type=integer, default=150, help="of a training (default: %(default)s)")
-    add("--rounds", type=integer, default=3, help="trainings of each kind (default: %(default)s)")
+    add("--network", action="append", metavar="NAME", help=f"of the zoo; several (default: {', '.join(NETWORKS)})")
+    cli.count("--pixels", 48, "of the images", metavar="PX")
+    cli.count("--batch", 256, "images of a step")
+    cli.count("--steps", 150, "of a training")
+    cli.count("--rounds", 3, "trainings of each kind")
     return cli
 
 
@@ -50,34 +50,32 @@ def step_ms(name: str, *, pixels: int, batch: int, steps: int, fewest: int) -> f
 
 def report(found: Mapping[tuple[str, str], Sequence[float]]) -> str:
     """The figures."""
-    return "\n".join(
-        f"{name:24}{way:18}{statistics.median(each):8.2f} ms a step ({min(each):.2f} to {max(each):.2f})"
+    rows = [
+        [name, way, ms_text(statistics.median(each)), interval_text(min(each), max(each))]
         for (name, way), each in found.items()
-    )
+    ]
+    return table(["network", "steps", "ms a step", "least to most"], rows, text_columns=(0, 1, 3))
+
+
+def run(args: Namespace) -> str:
+    """Time both ways in turn. Raises Skipped without a GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise Skipped("this benchmark needs a GPU, and torch sees none here")
+    found: dict[tuple[str, str], list[float]] = {}
+    for number in range(args.rounds + 1):
+        for name in args.network or NETWORKS:
+            for way, fewest in WAYS.items():
+                ms = step_ms(name, pixels=args.pixels, batch=args.batch, steps=args.steps, fewest=fewest)
+                if number:  # the first ones load libraries
+                    found.setdefault((name, way), []).append(ms)
+    return report(found)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; the exit code."""
-
-    def job() -> int:
-        args = parser().parse_args(argv)
-        for flag in ("pixels", "batch", "steps", "rounds"):
-            if getattr(args, flag) < 1:
-                raise InvalidArgument(f"--{flag} must be at least 1, got {getattr(args, flag)}")
-        import torch
-
-        if not torch.cuda.is_available():
-            return show("skipped: this study needs a GPU, and torch sees none here")
-        found: dict[tuple[str, str], list[float]] = {}
-        for number in range(args.rounds + 1):
-            for name in args.network or ("mobilenet_v1", "mnasnet_a1"):
-                for way, fewest in WAYS.items():
-                    ms = step_ms(name, pixels=args.pixels, batch=args.batch, steps=args.steps, fewest=fewest)
-                    if number:  # the first ones load libraries
-                        found.setdefault((name, way), []).append(ms)
-        return show(report(found))
-
-    return guarded("training_cuda_graph", job, stopped="stopped; nothing is kept")
+    return run_benchmark(parser(), argv, run)
 
 
 if __name__ == "__main__":

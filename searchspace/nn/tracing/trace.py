@@ -19,7 +19,7 @@ from searchspace.channels.steps import kept_maps, narrowed_layers
 from searchspace.errors import InvalidArgument, UnsupportedModule
 from searchspace.graph import Graph, Layer
 from searchspace.nn.module_macs import check_image
-from searchspace.nn.tracing.graph import Parts, Reading, read_module
+from searchspace.nn.tracing.graph import Reading, read_module
 from searchspace.nn.tracing.slices import keep_channels
 
 
@@ -38,8 +38,7 @@ class TracedNetwork:
     _groups: tuple[ChannelGroup, ...] = field(repr=False)
 
     def groups(self) -> tuple[ChannelGroup, ...]:
-        """Which channels move together, as `searchspace.channels.coupling.coupling` says of a NetworkSpec; `widths`
-        are empty.
+        """Which channels move together, as `coupling` says of a NetworkSpec; `widths` are empty.
 
         Fixed, beside the input and the classes: channels that a slice or a shuffle takes by position, that a module
         used more than once makes or reads, or whose number is written into the code (`x.view(-1, 512)`).
@@ -57,8 +56,11 @@ class TracedNetwork:
         return self.graph._replace(layers=tuple(changed.get(at, layer) for at, layer in enumerate(self.graph.layers)))
 
     def modules_of(self, layer: int) -> tuple[str, ...]:
-        """Names of the modules whose weights a layer of the graph has: a convolution or linear layer, the two of a
-        squeeze-and-excite block, a batch norm; several of them in that order, or none."""
+        """Names of the modules whose weights a layer of the graph has, none for an addition.
+
+        A convolution or linear layer comes before its batch norm, the layer of an SE block that squeezes before the
+        one that expands.
+        """
         parts = self._reading.parts[layer]
         return (*parts.weighted, parts.norm) if parts.norm else parts.weighted
 
@@ -76,9 +78,12 @@ class TracedNetwork:
         expected = self.narrowed_graph(group, channels)
         kept = dict(kept_maps(self.graph, found, units))
         module = copy.deepcopy(self.module)
-        for index, (layer, parts) in enumerate(zip(self.graph.layers, self._reading.parts, strict=True)):
+        for index, layer in enumerate(self.graph.layers):
             outs, ins, inside = kept.get((index, "out")), kept.get((index, "in")), kept.get((index, "inside"))
-            _cut_layer(module, layer, parts, outs, ins, inside)
+            pixels = layer.in_shape[1] * layer.in_shape[2] if layer.op == "linear" else 1
+            sides = ((inside, outs), (outs, inside)) if layer.op == "se" else ((outs, ins), (outs, None))
+            for name, (rows, columns) in zip(self.modules_of(index), sides, strict=False):
+                keep_channels(module.get_submodule(name), rows, columns, pixels=pixels)
         channels_in, resolution, _ = self.graph.in_shape
         traced = trace(module, in_channels=channels_in, resolution=resolution)
         if traced.graph != expected:
@@ -160,23 +165,3 @@ def _check_equal(group: ChannelGroup, layer: Layer, found: int, needed: float) -
             f"{layer.name} takes channels of {group.name} in equal parts, and these units would leave one with {found} "
             f"where {needed:g} are needed: keep equally many units of each of `ChannelGroup.cells`"
         )
-
-
-def _cut_layer(
-    module: nn.Module,
-    layer: Layer,
-    parts: Parts,
-    outs: list[int] | None,
-    ins: list[int] | None,
-    inside: list[int] | None,
-) -> None:
-    """Leave the modules of one layer with these channels."""
-    if layer.op == "se":
-        reduce, expand = map(module.get_submodule, parts.weighted)
-        keep_channels(reduce, inside, outs)
-        keep_channels(expand, outs, inside)
-        return
-    for name in parts.weighted:
-        keep_channels(module.get_submodule(name), outs, ins, pixels=layer.in_shape[1] * layer.in_shape[2])
-    if parts.norm:
-        keep_channels(module.get_submodule(parts.norm), outs)

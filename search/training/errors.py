@@ -1,5 +1,8 @@
 """What can go wrong with one training, while others may go on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from searchspace.errors import PhinasError
 
 
@@ -15,7 +18,17 @@ class OutOfMemory(TrainingFailed):
     """Memory ran out, on the CPU or the GPU."""
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of Python or torch says that memory ran out."""
-    text = str(error).lower()  # torch.OutOfMemoryError says it too
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+@contextmanager
+def out_of_memory_told() -> Iterator[None]:
+    """Turns Python's and torch's errors of memory that ran out into OutOfMemory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        signs = ("out of memory", "can't allocate memory")
+        if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in signs):
+            raise
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise OutOfMemory(
+            f"a training must fit into memory, and it ran out ({reason}): take fewer pixels (--proxy-resolution), or "
+            "end other programs"
+        ) from error

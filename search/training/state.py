@@ -80,10 +80,20 @@ class TrainingState:
     def _load(self, content: dict[str, Any]) -> None:
         self.module.load_state_dict(content["module"])
         self.optimizer.load_state_dict(content["optimizer"])
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.0  # it was a tensor if a CUDA graph was at work
         for average, stored in zip(self.average, content["ema"], strict=True):
             average.copy_(stored)
         self.history = [float(accuracy) for accuracy in content["history"]]
         self.seconds = float(content["seconds"])
+
+    def set_rate(self, rate: float | Tensor) -> None:
+        """The learning rate of the next steps. Given a tensor once, as a CUDA graph needs, its value is set."""
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def step(self, images: Tensor, target: Tensor) -> Tensor:
         """One step of SGD on images (batch, 3, height, width) and target (batch,); the loss before it."""

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from search.training.augmentation import augmented
 from search.training.cuda_graph import GraphedStep, Step
-from search.training.errors import OutOfMemory, TrainingDiverged, is_out_of_memory
+from search.training.errors import TrainingDiverged, out_of_memory_told
 from search.training.evaluate import device_for, evaluate, wilson_interval
 from search.training.recipe import Recipe, learning_rate
 from search.training.state import TrainingState
@@ -98,6 +98,7 @@ class Trainer:
         """The same but for the recipe."""
         return replace(self, recipe=recipe)
 
+    @out_of_memory_told()
     def fit(
         self,
         module: nn.Module,
@@ -123,25 +124,6 @@ class Trainer:
             OutOfMemory: Memory ran out.
             StorageError: The state file cannot be written.
         """
-        try:
-            return self._fit(module, state_file, on_epoch, on_step, deadline)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            raise OutOfMemory(
-                f"a training must fit into memory, and it ran out ({reason}): take fewer pixels "
-                "(--proxy-resolution), or end other programs"
-            ) from error
-
-    def _fit(
-        self,
-        module: nn.Module,
-        state_file: Path | None,
-        on_epoch: OnEpoch | None,
-        on_step: OnStep | None,
-        deadline: Callable[[], bool] | None,
-    ) -> Outcome:
         recipe, device = self.recipe, device_for(self.device)
         began = self.clock()
         pixels, labels = _resident(self.train, device)
@@ -185,8 +167,7 @@ class Trainer:
         steps = self.recipe.steps_per_epoch(len(self.train)) * (self.recipe.epochs - len(state.history))
         if device.type != "cuda" or steps < self.graph_steps:
             return state.step
-        for group in state.optimizer.param_groups:
-            group["lr"] = torch.zeros((), device=device)
+        state.set_rate(torch.zeros((), device=device))
         return GraphedStep(state.step)
 
     def _epoch(
@@ -199,11 +180,7 @@ class Trainer:
         state.module.train()
         for number in range(epoch * per_epoch, (epoch + 1) * per_epoch):
             rate = learning_rate(number, steps, recipe)
-            for group in state.optimizer.param_groups:
-                if isinstance(step, GraphedStep):
-                    group["lr"].fill_(rate)
-                else:
-                    group["lr"] = rate
+            state.set_rate(rate)
             chosen = _batch(images, min(recipe.batch_size, images), number, self.seed)
             chosen = chosen.to(labels.device, non_blocking=True)
             loss = step(augmented(pixels, chosen, recipe, generator=generator), labels[chosen])

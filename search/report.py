@@ -5,143 +5,155 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from search.latency.runtimes import known
+from search.latency.runtimes import runtime_info
 from search.settings import Settings
-from searchspace.describe import short, stage_table, table
+from searchspace.describe import stage_table
+from searchspace.report import count_text, interval_text, ms_text, next_steps, paragraphs, percent_text, table
+from searchspace.report import fields as labelled
 from searchspace.serialize import read_spec
+from studies.storage import BEST
 
 
 def report(summary: dict[str, Any]) -> str:
     """What a person reads: the winner stage by stage, accuracy, latency, size, files, next commands."""
     folder = Path(summary["folder"])
-    return "\n".join(
-        [
-            "",
-            f"Winner of {summary['study']}: trial {summary['winner']['trial']}",
-            "",
-            stage_table(read_spec(folder / "best.json")),
-            "",
-            *_figures(summary),
-            "",
-            *_baselines(summary),
-            f"Written to {folder}/: best.json (network), best.safetensors (weights), trials.csv, summary.json",
-            "",
-            *_next_steps(summary, folder),
-        ]
+    return "\n" + paragraphs(
+        f"Winner of {summary['study']}: trial {summary['winner']['trial']}",
+        stage_table(read_spec(folder / BEST)),
+        labelled([*_accuracy(summary), *latency_rows(summary), *_search(summary)]),
+        _baselines(summary),
+        f"Written to {folder}/: best.json (network), best.safetensors (weights), trials.csv, summary.json",
+        next_steps(_next_steps(summary, folder)),
     )
 
 
-def _figures(summary: dict[str, Any]) -> list[str]:
+def _accuracy(summary: dict[str, Any]) -> list[tuple[str, str]]:
     winner = summary["winner"]
-    trials = summary["trials"]
-    lines = [
-        f"accuracy   test {winner['test_accuracy']:.1%} (95 % interval {winner['test_low']:.1%} to "
-        f"{winner['test_high']:.1%}, {winner['test_images']} images), validation "
-        f"{winner['validation_accuracy']:.1%}, at {summary['proxy_resolution']} px",
-        *_latency(summary),
-        f"size       {winner['params'] / 1e6:.2f} M parameters, {winner['macs'] / 1e6:.0f} M MACs "
-        f"at {summary['resolution']} px",
-        f"search     {trials.get('trained', 0)} networks trained, {trials.get('stopped_early', 0)} stopped early, "
-        f"{trials.get('failed', 0)} failed; {summary['priced_and_rejected'].get('over_budget', 0)} proposals over the "
-        f"budget never trained; {summary['spent_s'] / 60:.1f} minutes",
-    ]
-    if summary.get("refined"):
-        lines.append(_pruning(summary["refined"]))
-    lines += [
-        f"           trial {row['trial']} was better but takes {_ms(row)} ms: passed over"
-        for row in summary["rejected"]
-    ]
-    if summary["times_tested"] > 1:
-        lines.append(
-            f"           the test images have now been used {summary['times_tested']} times (once per extension)"
-        )
-    return lines
+    interval = interval_text(winner["test_low"], winner["test_high"], percent_text)
+    text = (
+        f"test {percent_text(winner['test_accuracy'])} (95 % interval {interval}, {winner['test_images']} images), "
+        f"validation {percent_text(winner['validation_accuracy'])}, at {summary['proxy_resolution']} px"
+    )
+    times = summary["times_tested"]
+    again = f"the test images have now been used {times} times (once per extension)"
+    return [("accuracy", text), *([("", again)] if times > 1 else [])]
 
 
-def _latency(summary: dict[str, Any]) -> list[str]:
+def latency_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """What the winner measured, what was predicted of it, and whether the promise held."""
     winner, budget = summary["winner"], f"the budget of {summary['budget_ms']:g} ms"
     held = f"{'within' if summary['within_budget'] else 'NOT within'} {budget}"
     where = f"at {summary['resolution']} px, {_runtime(summary)}"
+    layers = winner.get("estimated_layers", 0)
+    estimated = f", {layers} of its layers estimated" if layers else ""
     predicted = (
-        f"predicted {winner['predicted_latency_ms']:.2f} ms ({winner['predicted_low_ms']:.2f} to "
-        f"{winner['predicted_high_ms']:.2f} in 9 of 10 networks{_estimated(summary)})"
+        f"predicted {ms_text(winner['predicted_latency_ms'])} ms "
+        f"({interval_text(winner['predicted_low_ms'], winner['predicted_high_ms'])} in 9 of 10 networks{estimated})"
     )
     if winner["measured_latency_ms"] is None:
         return [
-            f"latency    {predicted} {where}: {held}",
-            "           not measured: the table is of another device or setting",
+            ("latency", f"{predicted} {where}: {held}"),
+            ("", "not measured: the table is of another device or setting"),
         ]
     noisy = "; the machine was noisy" if winner["noisy"] else ""
     learnt = summary.get("correction", {"networks": 0})
-    bias = (
-        f"; corrected by {learnt['factor'] - 1:+.1%} after {learnt['networks']} measured" if learnt["networks"] else ""
+    after = f"; corrected by {learnt['factor'] - 1:+.1%} after {learnt['networks']} measured"
+    correction = after if learnt["networks"] else ""
+    measured = (
+        f"measured {ms_text(winner['measured_latency_ms'])} ms "
+        f"({interval_text(winner['measured_low_ms'], winner['measured_high_ms'])})"
     )
-    return [
-        f"latency    measured {winner['measured_latency_ms']:.2f} ms ({winner['measured_low_ms']:.2f} to "
-        f"{winner['measured_high_ms']:.2f}) {where}: {held}{noisy}",
-        f"           {predicted}: {'as predicted' if winner['as_predicted'] else 'outside the prediction'}{bias}",
-    ]
-
-
-def _estimated(summary: dict[str, Any]) -> str:
-    """How much of the prediction is not the table's own."""
-    layers = summary["winner"].get("estimated_layers", 0)
-    return f", {layers} of its layers estimated" if layers else ""
-
-
-def _pruning(refined: dict[str, Any]) -> str:
-    timed = ", each step measured to be no slower" if refined.get("timed", True) else ""
-    return (
-        f"pruning    from {refined['start_ms']:.2f} ms in {refined['iterations']} steps ({refined['proposals']} "
-        f"offers){timed}: python -m studies {refined['study']}"
-    )
+    verdict = "as predicted" if winner["as_predicted"] else "outside the prediction"
+    return [("latency", f"{measured} {where}: {held}{noisy}"), ("", f"{predicted}: {verdict}{correction}")]
 
 
 def _runtime(summary: dict[str, Any]) -> str:
     device = summary["settings"].get("device") or {}
     threads = device.get("threads", summary.get("threads", 1))
-    name = device.get("runtime") or known(summary["settings"].get("runtime", "eager")).title
+    name = device.get("runtime") or runtime_info(summary["settings"].get("runtime", "eager")).title
     return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _search(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Size, search and pruning."""
+    winner, trials = summary["winner"], summary["trials"]
+    rows = [
+        (
+            "size",
+            f"{count_text(winner['params'])} parameters, {count_text(winner['macs'])} MACs at "
+            f"{summary['resolution']} px",
+        ),
+        (
+            "search",
+            f"{trials.get('trained', 0)} networks trained, {trials.get('stopped_early', 0)} stopped early, "
+            f"{trials.get('failed', 0)} failed; {summary['priced_and_rejected'].get('over_budget', 0)} proposals over "
+            f"the budget never trained; {summary['spent_s'] / 60:.1f} minutes",
+        ),
+    ]
+    rows += [
+        ("", f"trial {row['trial']} was better but takes {_ms(row)} ms: passed over") for row in summary["rejected"]
+    ]
+    if refined := summary.get("refined"):
+        timed = ", each step measured to be no slower" if refined.get("timed", True) else ""
+        steps = f"{refined['iterations']} steps ({refined['proposals']} proposals)"
+        text = f"from {ms_text(refined['start_ms'])} ms in {steps}{timed}: python -m studies {refined['study']}"
+        rows.append(("pruning", text))
+    return rows
 
 
 def _ms(row: dict[str, Any]) -> str:
     """Measured, or predicted where nothing is measured."""
-    return f"{row.get('measured_latency_ms') or row['predicted_latency_ms']:.2f}"
+    return ms_text(row.get("measured_latency_ms") or row["predicted_latency_ms"])
 
 
-def _baselines(summary: dict[str, Any]) -> list[str]:
+def _baselines(summary: dict[str, Any]) -> str:
     """Winner and published networks in one table, best first."""
     if not summary.get("baselines"):
-        return []
+        return ""
     winner = {**summary["winner"], "name": f"winner: trial {summary['winner']['trial']}", "status": "trained"}
     rows = [row for row in (winner, *summary["baselines"]) if row["status"] == "trained"]
     rows.sort(key=lambda row: -row["test_accuracy"])
     kind = "measured" if winner["measured_latency_ms"] is not None else "predicted"
-    headers = ["network", "width", "params", "MACs", f"{kind} ms", "validation", "test", "95 % interval"]
     cells = [
         [
             row["name"],
             f"{row['width']:g}" if "width" in row else "-",
-            short(row["params"]),
-            short(row["macs"]),
+            count_text(row["params"]),
+            count_text(row["macs"]),
             _ms(row),
-            f"{row['validation_accuracy']:.1%}",
-            f"{row['test_accuracy']:.1%}",
-            f"{row['test_low']:.1%} to {row['test_high']:.1%}",
+            percent_text(row["validation_accuracy"]),
+            percent_text(row["test_accuracy"]),
+            interval_text(row["test_low"], row["test_high"], percent_text),
         ]
         for row in rows
     ]
     others = [f"{row['name']}: {row['status']}" for row in summary["baselines"] if row["status"] != "trained"]
     better = sum(row["test_accuracy"] > winner["test_accuracy"] for row in rows)
-    verdict = f"{better or 'none'} of {len(rows) - 1} published networks did better than the winner"
-    return [
-        f"The same budget, recipe and effort ({winner['epochs']} epochs each), one seed: {verdict}.",
-        "",
-        table(headers, cells, text_columns=(0,)),
-        *([f"left out: {', '.join(others)}"] if others else []),
-        "",
+    return paragraphs(
+        f"The same budget, recipe and effort ({winner['epochs']} epochs each), one seed: {better or 'none'} of "
+        f"{len(rows) - 1} published networks did better than the winner.",
+        table(
+            ["network", "width", "params", "MACs", f"{kind} ms", "validation", "test", "95 % interval"],
+            cells,
+            text_columns=(0,),
+        )
+        + (f"\nleft out: {', '.join(others)}" if others else ""),
+    )
+
+
+def _next_steps(summary: dict[str, Any], folder: Path) -> list[str]:
+    settings, best = summary["settings"], shlex.quote(str(folder / BEST))
+    again = command(settings, study=summary["study"])
+    minutes = max(30, round(summary["spent_s"] / 60) * 3)
+    steps = [
+        f"python -m studies {summary['study']}",
+        f"python -m search.netadapt --network {best}{_source(settings)} {_runtime_flag(settings)}"
+        f"--budget-ms {0.75 * summary['budget_ms']:.3g}",
+        grow_command(settings, folder),
+        f"python -m searchspace.export {best}",
+        f"{again} --minutes {minutes}",
     ]
+    return steps if summary.get("baselines") else [*steps, f"{again} --baselines"]
 
 
 def _source(settings: dict[str, Any]) -> str:
@@ -162,23 +174,7 @@ def grow_command(settings: dict[str, Any], folder: Path) -> str:
     source = _source(settings)
     seed = settings.get("seed", 0)
     source += f" --seed {seed}" if seed else ""  # the same splits: nothing that was trained on is tested on
-    return f"  python -m scaling.compound --phi 1 --network {spec} --inherit {weights} --epochs 20{source} --out {out}"
-
-
-def _next_steps(summary: dict[str, Any], folder: Path) -> list[str]:
-    minutes = max(30, round(summary["spent_s"] / 60) * 3)
-    again = f"  {command(summary['settings'], study=summary['study'])}"
-    steps = [
-        "Next:",
-        f"  python -m studies {summary['study']}",
-        f"  python -m search.netadapt --network {shlex.quote(str(folder / 'best.json'))}{_source(summary['settings'])} "
-        f"{_runtime_flag(summary['settings'])}"
-        f"--budget-ms {0.75 * summary['budget_ms']:.3g}",
-        grow_command(summary["settings"], folder),
-        f"  python -m searchspace.export {shlex.quote(str(folder / 'best.json'))}",
-        f"{again} --minutes {minutes}",
-    ]
-    return steps if summary.get("baselines") else [*steps, f"{again} --baselines"]
+    return f"python -m scaling.compound --phi 1 --network {spec} --inherit {weights} --epochs 20{source} --out {out}"
 
 
 def command(settings: dict[str, Any], *, study: str) -> str:

@@ -4,15 +4,20 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from search.latency.runtimes import names
+from search.accuracy import names as estimators
+from search.latency.runtimes import names as runtimes
 from search.reward import REWARDS
 from search.samplers import KINDS
-from search.settings import DEFAULT_MINUTES, Settings
+from search.settings import DEFAULT_MINUTES, DEFAULT_RESOLUTION, Settings
 from searchspace import zoo
-from searchspace.command import CommandParser, integer, number, show
-from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.command import CommandParser, integer, number, run_command
+from searchspace.errors import InvalidArgument
 from searchspace.latency.table import read_table
+
+if TYPE_CHECKING:
+    from search.result import Result
 
 _DESCRIPTION = """\
 Find the most accurate network that runs within a latency budget on this machine.
@@ -39,132 +44,73 @@ afterwards:
 exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (everything is kept)."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line of search.run."""
-    cli = CommandParser("python -m search.run", description=_DESCRIPTION, epilog=_EPILOG)
-    add = cli.add_argument
-    add("--budget-ms", type=number, required=True, metavar="MS", help="latency budget of one image in ms")
-    add(
-        "--data",
-        metavar="SOURCE",
-        help="a folder, .tar or .zip of class folders, a .parquet file, or the name of a "
-        "data set on the Hugging Face hub (default: the embedded task 'digits')",
-    )
-    add(
-        "--minutes",
-        type=number,
-        metavar="M",
-        help="time for everything, earlier runs of this study included "
-        f"(default: {DEFAULT_MINUTES:g}, or no limit where --trials is given)",
-    )
-    add("--trials", type=integer, metavar="N", help="stop searching after N candidates (default: time decides)")
-    add("--study", metavar="NAME", help="name of the study (default: made of data and budget)")
-    add("--fresh", action="store_true", help="set an existing study of this name aside and start anew")
-    add(
-        "--seed",
-        type=integer,
-        default=0,
-        help="splits, first weights, proposals (which also depend on what was measured; default: %(default)s)",
-    )
-    add(
-        "--resolution",
-        type=integer,
-        metavar="PX",
-        help="pixels of the deployed network; latency is measured there "
-        f"(default: {Settings.resolution}, or the table's of --latency)",
-    )
-    add(
-        "--proxy-resolution",
-        type=integer,
-        default=Settings.proxy_resolution,
-        metavar="PX",
-        help="pixels the networks are trained and tested at (default: %(default)s)",
-    )
-    add(
-        "--reward",
-        default="feasible",
-        metavar="NAME",
-        help=f"what is maximised: {', '.join(REWARDS)} (default: %(default)s)",
-    )
-    add(
-        "--sampler",
-        default=Settings.sampler,
-        metavar="NAME",
-        help=f"who proposes: {', '.join(KINDS)} (default: %(default)s)",
-    )
-    add(
-        "--confidence",
-        type=number,
-        default=Settings.confidence,
-        metavar="P",
-        help="train only candidates that meet the budget with this probability, by the errors of the latency table "
-        "(default: %(default)s)",
-    )
-    add(
-        "--runtime",
-        metavar="NAME",
-        help=f"what runs the deployed network: {', '.join(names())} (default: "
-        f"{Settings.runtime} torch, or the table's of --latency)",
-    )
-    add(
-        "--threads",
-        type=integer,
-        metavar="N",
-        help="threads of the deployed network (default: as many as torch has "
-        "here, or the table's of --latency); training uses all that torch has",
-    )
-    add(
-        "--latency",
-        metavar="FILE.json",
-        help="latency table of any device (python -m search.latency build --out, "
-        "adapt or import; default: this device's, measured first); networks are measured where it is this device's, "
-        "else it is taken at its word",
-    )
-    add(
-        "--overshoot",
-        type=number,
-        default=Settings.overshoot,
-        metavar="F",
-        help="look at networks up to F times the "
-        "budget and prune the winner down to it (python -m search.netadapt); 1 searches within the budget alone "
-        "(default: %(default)s)",
-    )
-    add(
-        "--space",
-        metavar="FILE.toml",
-        help='narrower or wider choices, in a table [choices]: "*.activation" = ["relu"], "stage3.kernel" = [3, 5]',
-    )
-    add("--epochs", type=integer, metavar="N", help="epochs of a candidate's short training (default: the recipe's)")
-    add("--images", type=integer, metavar="N", help="use at most N training images (default: all)")
-    add(
-        "--baselines",
-        nargs="?",
-        const="all",
-        metavar="NAMES",
-        help="afterwards train published networks that meet "
-        "the budget exactly as the winner was, and print them in one table with it: all of the zoo, or the names "
-        "given, separated by commas (each takes as long as the winner's training)",
-    )
-    add("--json", action="store_true", help="print summary.json instead of the report, and no progress")
-    return cli
+def find(
+    budget_ms: float,
+    *,
+    data: str | None = None,
+    images: int | None = None,
+    minutes: float | None = None,
+    trials: int | None = None,
+    study: str | None = None,
+    fresh: bool = False,
+    seed: int = 0,
+    resolution: int | None = None,
+    runtime: str | None = None,
+    threads: int | None = None,
+    latency: str | Path | None = None,
+    confidence: float = Settings.confidence,
+    overshoot: float = Settings.overshoot,
+    proxy_resolution: int = Settings.proxy_resolution,
+    epochs: int | None = None,
+    estimator: str = Settings.estimator,
+    space: str | Path | None = None,
+    sampler: str = Settings.sampler,
+    reward: str = Settings.reward,
+    baselines: str | None = None,
+    quiet: bool = False,
+) -> "Result":
+    """Find the most accurate network for some images that runs within `budget_ms`.
 
+    Keyword arguments are the flags of `python -m search.run`, see its --help; `quiet` prints no progress.
+    The study is kept in studies/NAME/, and the same call goes on where it stopped.
 
-def settings_from(args: argparse.Namespace) -> Settings:
-    """The settings that the flags mean. Raises InvalidArgument."""
-    flags = dict(vars(args))
-    space_file = flags.pop("space")
-    for flag in ("fresh", "json", "baselines"):
-        del flags[flag]
-    if args.latency is not None:
-        for flag, value in (("runtime", args.runtime), ("threads", args.threads)):
+    Raises:
+        PhinasError: for whatever the caller can mend; InfeasibleBudget where no network meets the budget.
+    """
+    if latency is not None:
+        for flag, value in (("runtime", runtime), ("threads", threads)):
             if value is not None:
                 raise InvalidArgument(
                     f"a table says what runs the network, got --latency and --{flag} {value}: give one of them"
                 )
-        if args.resolution is None:
-            flags["resolution"] = read_table(Path(args.latency)).identity["resolution"]
-    flags = {name: value for name, value in flags.items() if value is not None}
-    return Settings(space_file=space_file, **flags)
+        if resolution is None:
+            resolution = read_table(Path(latency)).identity["resolution"]
+    settings = Settings(
+        budget_ms=budget_ms,
+        data=data,
+        images=images,
+        minutes=minutes,
+        trials=trials,
+        study=study,
+        seed=seed,
+        resolution=DEFAULT_RESOLUTION if resolution is None else resolution,
+        runtime=runtime or Settings.runtime,
+        threads=threads,
+        latency=None if latency is None else str(latency),
+        confidence=confidence,
+        overshoot=overshoot,
+        proxy_resolution=proxy_resolution,
+        epochs=epochs,
+        estimator=estimator,
+        space_file=None if space is None else str(space),
+        sampler=sampler,
+        reward=reward,
+    )
+    compared = baseline_names(baselines)
+    from search.pipeline import run_search
+    from search.result import Result
+
+    return Result(run_search(settings, fresh=fresh, quiet=quiet, baselines=compared))
 
 
 def baseline_names(given: str | None) -> tuple[str, ...]:
@@ -177,24 +123,103 @@ def baseline_names(given: str | None) -> tuple[str, ...]:
     return names
 
 
+def parser() -> CommandParser:
+    """The command line of search.run."""
+    cli = CommandParser("python -m search.run", description=_DESCRIPTION, epilog=_EPILOG)
+    cli.add_argument("--budget-ms", type=number, required=True, metavar="MS", help="latency budget of one image in ms")
+    _add_job_flags(cli)
+    _add_latency_flags(cli)
+    _add_search_flags(cli)
+    cli.add_argument("--json", action="store_true", help="print summary.json instead of the report, and no progress")
+    return cli
+
+
+def _add_job_flags(cli: CommandParser) -> None:
+    add = cli.add_argument_group("images, time and study").add_argument
+    sources = (
+        "a folder, .tar or .zip of class folders, a .parquet file, or the name of a data set on the Hugging Face hub"
+    )
+    add("--data", metavar="SOURCE", help=f"{sources} (default: the embedded task 'digits')")
+    add("--images", type=integer, metavar="N", help="use at most N training images (default: all)")
+    limit = f"default: {DEFAULT_MINUTES:g}, or no limit where --trials is given"
+    add("--minutes", type=number, metavar="M", help=f"time for everything, earlier runs included ({limit})")
+    add("--trials", type=integer, metavar="N", help="stop searching after N candidates (default: time decides)")
+    add("--study", metavar="NAME", help="name of the study (default: made of data and budget)")
+    add("--fresh", action="store_true", help="set an existing study of this name aside and start anew")
+    seed = "splits, first weights, proposals (which also depend on what was measured; default: %(default)s)"
+    add("--seed", type=integer, default=0, help=seed)
+
+
+def _add_latency_flags(cli: CommandParser) -> None:
+    add = cli.add_argument_group("the deployed network and its latency").add_argument
+    table = "or the table's of --latency"
+    pixels = f"pixels of its images; latency is measured there (default: {DEFAULT_RESOLUTION}, {table})"
+    add("--resolution", type=integer, metavar="PX", help=pixels)
+    runs = f"what runs it: {', '.join(runtimes())} (default: {Settings.runtime} torch, {table})"
+    add("--runtime", metavar="NAME", help=runs)
+    threads = f"threads it runs with (default: as many as torch has here, {table}); training uses all that torch has"
+    add("--threads", type=integer, metavar="N", help=threads)
+    add(
+        "--latency",
+        metavar="FILE.json",
+        help="latency table of any device, by python -m search.latency build --out, adapt or import (default: this "
+        "device's, measured first); networks are measured where it is this device's, else it is taken at its word",
+    )
+    add(
+        "--confidence",
+        type=number,
+        default=Settings.confidence,
+        metavar="P",
+        help="train only candidates that meet the budget with this probability, by the errors of the latency table "
+        "(default: %(default)s)",
+    )
+    add(
+        "--overshoot",
+        type=number,
+        default=Settings.overshoot,
+        metavar="F",
+        help="look at networks up to F times the budget and prune the winner down to it (python -m search.netadapt); "
+        "1 searches within the budget alone (default: %(default)s)",
+    )
+
+
+def _add_search_flags(cli: CommandParser) -> None:
+    add = cli.add_argument_group("candidates").add_argument
+    example = '"*.activation" = ["relu"], "stage3.kernel" = [3, 5]'
+    add("--space", metavar="FILE.toml", help=f"narrower or wider choices, in a table [choices]: {example}")
+    kinds = f"who proposes: {', '.join(KINDS)} (default: %(default)s)"
+    add("--sampler", default=Settings.sampler, metavar="NAME", help=kinds)
+    rewards = f"what is maximised: {', '.join(REWARDS)} (default: %(default)s)"
+    add("--reward", default=Settings.reward, metavar="NAME", help=rewards)
+    judges = f"who tells a candidate's accuracy: {', '.join(estimators())} (default: %(default)s)"
+    add("--estimator", default=Settings.estimator, metavar="NAME", help=judges)
+    pixels = "pixels that networks are trained and tested at (default: %(default)s)"
+    add("--proxy-resolution", type=integer, default=Settings.proxy_resolution, metavar="PX", help=pixels)
+    add("--epochs", type=integer, metavar="N", help="epochs of a candidate's short training (default: the recipe's)")
+    add(
+        "--baselines",
+        nargs="?",
+        const="all",
+        metavar="NAMES",
+        help="afterwards train published networks that meet the budget exactly as the winner was, and print them in "
+        "one table with it: all of the zoo, or the names given, separated by commas (each takes as long as the "
+        "winner's training)",
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code."""
-    try:
-        args = parser().parse_args(argv)
-        settings = settings_from(args)
-        baselines = baseline_names(args.baselines)
-        from search.pipeline import run_search
+
+    def run(args: argparse.Namespace) -> str:
+        flags = dict(vars(args))
+        as_json = flags.pop("json")
+        summary = find(**flags, quiet=as_json).summary
         from search.report import report
 
-        summary = run_search(settings, fresh=args.fresh, quiet=args.json, baselines=baselines)
-        text = json.dumps(summary, indent=1) if args.json else report(summary)
-    except KeyboardInterrupt:
-        print("\nstopped; everything done so far is kept. The same command goes on where it stopped.", file=sys.stderr)
-        return 130
-    except PhinasError as error:
-        print(f"search.run: {error}", file=sys.stderr)
-        return 2
-    return show(text)
+        return json.dumps(summary, indent=1) if as_json else report(summary)
+
+    stopped = "stopped; everything done so far is kept. The same command goes on where it stopped."
+    return run_command(parser(), argv, run=run, stopped=stopped)
 
 
 if __name__ == "__main__":

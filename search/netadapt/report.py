@@ -82,7 +82,7 @@ def _next_steps(summary: dict[str, Any], folder: Path, data: str | None) -> list
     return [
         "Next:",
         f"  python -m studies {summary['study']}",
-        grow_command({"data": data, "seed": summary["settings"]["seed"]}, folder),
+        f"  {grow_command({'data': data, 'seed': summary['settings']['seed']}, folder)}",
         f"  python -m searchspace.export {shlex.quote(str(folder / 'best.json'))}",
     ]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from search.report import _latency
+from search.report import latency_rows
 
 
 def summary(**winner: Any) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def summary(**winner: Any) -> dict[str, Any]:
 
 
 def test_what_was_predicted_and_measured_is_told_and_that_the_promise_held() -> None:
-    measured, predicted = _latency(summary())
+    (_, measured), (_, predicted) = latency_rows(summary())
     assert (
         "measured 14.74 ms (14.50 to 15.00) at 224 px, eager torch, 2 threads: within the budget of 20 ms" in measured
     )
@@ -51,5 +51,5 @@ def test_what_was_predicted_and_measured_is_told_and_that_the_promise_held() -> 
     ],
 )
 def test_a_promise_that_did_not_hold_or_is_weaker_is_told(winner: dict[str, Any], told: str) -> None:
-    assert told in "\n".join(_latency(summary(**winner)))
-    assert told not in "\n".join(_latency(summary()))
+    assert told in str(latency_rows(summary(**winner)))
+    assert told not in str(latency_rows(summary()))

@@ -1,13 +1,15 @@
 """Settings: what a search is asked to do."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from search.report import command, grow_command
-from search.run import main, parser, settings_from
+from search.run import find, main, parser
 from search.settings import Settings, check_same
+from search.training.recipe import Recipe
 from searchspace.errors import InvalidArgument, StudyMismatch
 
 
@@ -44,13 +46,21 @@ def test_an_unreadable_command_line_exits_2(flags: list[str], capsys: pytest.Cap
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_every_flag_reaches_the_settings() -> None:
+def settings_of(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> Settings:
+    """What the command line asks for."""
+    asked: list[Settings] = []
+    monkeypatch.setattr("search.pipeline.run_search", lambda settings, **_: asked.append(settings) or {})
+    find(**{name: value for name, value in vars(parser().parse_args(words)).items() if name != "json"})
+    return asked[0]
+
+
+def test_every_flag_reaches_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = (
         "--budget-ms 7 --data a --minutes 3 --trials 4 --study s --seed 5 --resolution 96 --proxy-resolution 64 "
-        "--reward mnas-soft --sampler random --space f.toml --epochs 6 --images 7 --confidence 0.8 "
-        "--runtime onnxruntime"
+        "--reward mnas-soft --sampler random --space f.toml --epochs 6 --images 7 --confidence 0.8 --overshoot 1.5 "
+        "--runtime onnxruntime --threads 3 --estimator training"
     )
-    assert settings_from(parser().parse_args(flags.split())) == Settings(
+    assert settings_of(monkeypatch, flags.split()) == Settings(
         budget_ms=7,
         data="a",
         minutes=3,
@@ -65,7 +75,10 @@ def test_every_flag_reaches_the_settings() -> None:
         epochs=6,
         images=7,
         confidence=0.8,
+        overshoot=1.5,
         runtime="onnxruntime",
+        threads=3,
+        estimator="training",
     )
 
 
@@ -113,6 +126,15 @@ def test_a_study_that_does_not_tell_its_table_goes_on_and_one_that_does_is_held_
         check_same("s", base | {"table": "a"}, base | {"table": "b"})
 
 
+def test_a_study_whose_recipe_has_the_names_of_before_goes_on() -> None:
+    asked = Settings(budget_ms=20).identity() | {"recipe": asdict(Recipe())}
+    old = dict(asked["recipe"])
+    old["calm_residuals"] = old.pop("zero_init_residual")
+    check_same("s", asked | {"recipe": old}, asked)
+    with pytest.raises(StudyMismatch, match="recipe is"):
+        check_same("s", asked | {"recipe": old | {"calm_residuals": False}}, asked)
+
+
 def test_a_mismatch_names_each_setting_that_differs_with_both_values() -> None:
     with pytest.raises(StudyMismatch) as error:
         check_same("s", Settings(budget_ms=20).identity(), Settings(budget_ms=25, seed=3).identity())
@@ -126,18 +148,18 @@ def test_settings_name_the_flag_in_their_error() -> None:
         Settings(budget_ms=0)
 
 
-def test_the_command_that_is_printed_goes_on_with_the_study() -> None:
+def test_the_command_that_is_printed_goes_on_with_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = (
         "--budget-ms 12.3456789 --data 'my photos/a' --seed 5 --resolution 96 --reward mnas-soft --sampler random "
         "--space f.toml --epochs 6 --images 7 --confidence 0.8 --runtime onnxruntime"
     )
-    settings = settings_from(parser().parse_args(shlex.split(flags)))
+    settings = settings_of(monkeypatch, shlex.split(flags))
     printed = shlex.split(command(settings.identity(), study="s"))
     assert printed[:3] == ["python", "-m", "search.run"]
-    again = settings_from(parser().parse_args(printed[3:]))
+    again = settings_of(monkeypatch, printed[3:])
     assert again.identity() == settings.identity()
     assert again.study_name == "s"
-    default = settings_from(parser().parse_args(["--budget-ms", "20"]))
+    default = settings_of(monkeypatch, ["--budget-ms", "20"])
     assert command(default.identity(), study="digits-20ms") == "python -m search.run --budget-ms 20 --study digits-20ms"
 
 

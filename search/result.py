@@ -1,0 +1,71 @@
+"""What a finished job found, as its files say: for notebooks and scripts."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from searchspace.files import storage_error
+from searchspace.serialize import read_spec
+from searchspace.spec import NetworkSpec
+from studies.storage import BEST, SUMMARY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from searchspace.nn import Network
+
+_FILES = (BEST, "best.safetensors", SUMMARY, "trials.csv")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A study that came to its end, and the network that it found. `summary` is the content of summary.json."""
+
+    summary: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder."""
+        return Path(self.summary["folder"])
+
+    @cached_property
+    def spec(self) -> NetworkSpec:
+        """The network that was found."""
+        return read_spec(self.folder / BEST)
+
+    @cached_property
+    def module(self) -> Network:
+        """The trained network as a `torch.nn.Module` in eval mode.
+
+        It takes float32 (n, 3, height, width) as `search.training.augmentation.normalise` gives it, and returns logits
+        (n, classes), in the order of `summary["classes"]`.
+        """
+        from searchspace.nn import load_weights, read_weights
+
+        return load_weights(self.spec, read_weights((self.folder / BEST).with_suffix(".safetensors"))).eval()
+
+    @property
+    def study(self) -> pd.DataFrame:
+        """All trials, one row each: `studies.load` of the study, whose name is `study.attrs["name"]`."""
+        import studies
+
+        return studies.load(self.summary["study"])
+
+    def save(self, folder: str | Path) -> Path:
+        """Copy best.json, best.safetensors, summary.json and trials.csv to `folder`, which is made if it is missing.
+
+        Raises StorageError if it cannot be written.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in _FILES:
+                if (self.folder / name).exists():
+                    shutil.copyfile(self.folder / name, folder / name)
+        except OSError as error:
+            raise storage_error("write in", folder, error) from error
+        return folder

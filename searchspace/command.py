@@ -40,6 +40,19 @@ class CommandParser(argparse.ArgumentParser):
         command.set_defaults(command=name, run=run, **({"stopped": stopped} if stopped else {}))
         return command
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; an unknown flag is an error that names the sub-commands which have it."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if not unknown:
+            return found
+        flag, commands = unknown[0].partition("=")[0], self._commands.choices if self._commands else {}
+        owners = [name for name, one in commands.items() if flag in one._option_string_actions]
+        if owners:
+            *first, last = owners
+            listed = f"{', '.join(first)} and {last}" if first else last
+            raise InvalidArgument(f"{flag} belongs to {listed}, got {found.command}; see {self.prog} --help")
+        self.error(f"unrecognized arguments: {' '.join(unknown)}")
+
     def error(self, message: str) -> NoReturn:
         """Raise InvalidArgument with argparse's message and where to look."""
         raise InvalidArgument(f"{message}; see {self.prog} --help")
@@ -126,5 +139,17 @@ def _finite(text: str) -> float:
     return value
 
 
+def _above_0(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        value = convert(text)
+        if value <= 0:
+            raise ValueError
+        return value
+
+    return parse
+
+
 number = _typed("a finite number such as 3 or 1.15", _finite)
 integer = _typed("an integer such as 3", int)
+positive_number = _typed("a number above 0", _above_0(_finite))
+positive_integer = _typed("an integer above 0", _above_0(int))

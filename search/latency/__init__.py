@@ -1,17 +1,24 @@
-"""Latency of networks on this machine: `table` predicts it, `measure` measures it.
+"""Latency of networks on this machine: `table()` predicts it, `measure(network)` measures it.
 
-The names are imported when they are used: this package alone imports no torch.
+The names are imported when they are used, so this package alone imports no torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search.latency.api import measure, table
     from search.latency.build import table_for
     from search.latency.measurement import Measurement, measure_modules
 
-_HOMES = {"Measurement": "measurement", "measure_modules": "measurement", "table_for": "build"}
-__all__ = ["Measurement", "measure_modules", "table_for"]
+_HOMES = {
+    "Measurement": "measurement",
+    "measure": "api",
+    "measure_modules": "measurement",
+    "table": "api",
+    "table_for": "build",
+}
+__all__ = ["Measurement", "measure", "measure_modules", "table", "table_for"]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,9 +22,9 @@ from searchspace.spec import NetworkSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How predictions stand to measurements; shares and errors as fractions.
+    """Predictions against measurements; all but `spearman`, the rank correlation, are relative errors or shares.
 
-    mape: mean absolute error. bias: median of predicted / measured - 1. worst: the largest absolute error.
+    `mape`: mean absolute error. `bias`: median of predicted / measured - 1. `worst`: the largest absolute error.
     """
 
     mape: float
@@ -35,8 +35,8 @@ class Agreement:
     worst: float
 
 
-class Blame(NamedTuple):
-    """A layer of a network that the table is wrong about: its ms as predicted and as measured in isolated blocks."""
+class LayerError(NamedTuple):
+    """A layer's ms as predicted and as measured in isolated blocks."""
 
     layer: str
     predicted_ms: float
@@ -45,10 +45,11 @@ class Blame(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """A table against measured networks; `macs_alone` is the best that ms = factor x MACs can do on them.
+    """A table against measured networks.
 
-    coverage: the share of networks that measure within their predicted interval, which should hold 9 of 10. worst: the
-    networks (places in `specs`) of the largest errors, each with the layers that are most wrong.
+    `macs_alone` is the best that ms = factor * MACs can do on them. `coverage` is the share of networks that measure
+    within their 90 % interval. `worst` holds the networks (places in `specs`) of the largest errors, each with the
+    layers of the largest errors.
     """
 
     specs: tuple[NetworkSpec, ...]
@@ -57,7 +58,12 @@ class Check:
     table: Agreement
     macs_alone: Agreement
     coverage: float
-    worst: dict[int, tuple[Blame, ...]]
+    worst: dict[int, tuple[LayerError, ...]]
+
+    @property
+    def errors(self) -> list[float]:
+        """predicted / measured - 1 of each network."""
+        return _errors([one.latency_ms for one in self.predicted], [one.latency_ms for one in self.measured])
 
 
 def networks_to_check(space: SearchSpace, *, count: int, seed: int = 1) -> list[NetworkSpec]:
@@ -71,45 +77,43 @@ def check(
     specs: Sequence[NetworkSpec],
     *,
     seconds: float,
-    blamed: int = 0,
+    explained: int = 0,
     progress: Progress | None = None,
     runtime: Runtime | None = None,
 ) -> Check:
-    """Predict networks, measure them interleaved, and look into the `blamed` worst ones.
+    """Predict networks, measure them interleaved, and time the layers of the `explained` worst ones.
 
     Raises MissingLatency for a network of kernels that the table has none like.
     """
     graphs = [lower(spec) for spec in specs]
     predicted = tuple(table.predict(graph) for graph in graphs)
     measured = tuple(measure_specs(specs, table=table, seconds=seconds, progress=progress, runtime=runtime))
-    real = [one.latency_ms for one in measured]
+    predicted_ms, real_ms = [one.latency_ms for one in predicted], [one.latency_ms for one in measured]
     macs = [float(costs(graph).macs) for graph in graphs]
-    factor = quantile([ms / mac for ms, mac in zip(real, macs, strict=True)], 0.5)
-    held = [one.low_ms <= ms <= one.high_ms for one, ms in zip(predicted, real, strict=True)]
-    errors = [abs(one.latency_ms / ms - 1) for one, ms in zip(predicted, real, strict=True)]
-    order = sorted(range(len(specs)), key=lambda place: -errors[place])
+    factor = quantile([ms / mac for ms, mac in zip(real_ms, macs, strict=True)], 0.5)
+    errors = _errors(predicted_ms, real_ms)
+    order = sorted(range(len(specs)), key=lambda place: -abs(errors[place]))
     return Check(
         specs=tuple(specs),
         predicted=predicted,
         measured=measured,
-        table=agreement([one.latency_ms for one in predicted], real),
-        macs_alone=agreement([factor * mac for mac in macs], real),
-        coverage=sum(held) / len(held),
-        worst={place: _blamed(table, specs[place], runtime) for place in order[:blamed]},
+        table=agreement(predicted_ms, real_ms),
+        macs_alone=agreement([factor * mac for mac in macs], real_ms),
+        coverage=sum(p.low_ms <= ms <= p.high_ms for p, ms in zip(predicted, real_ms, strict=True)) / len(specs),
+        worst={place: _explained(table, specs[place], runtime) for place in order[:explained]},
     )
 
 
-def _blamed(table: LatencyTable, spec: NetworkSpec, runtime: Runtime | None) -> tuple[Blame, ...]:
-    """Nothing where the runtime does not tell layers apart."""
+def _explained(table: LatencyTable, spec: NetworkSpec, runtime: Runtime | None) -> tuple[LayerError, ...]:
     try:
-        return blame(table, spec, runtime=runtime)
-    except InvalidArgument:
+        return layer_errors(table, spec, runtime=runtime)
+    except InvalidArgument:  # of a runtime that cannot time single layers
         return ()
 
 
-def blame(
+def layer_errors(
     table: LatencyTable, spec: NetworkSpec, *, layers: int = 3, rounds: int = 12, runtime: Runtime | None = None
-) -> tuple[Blame, ...]:
+) -> tuple[LayerError, ...]:
     """The `layers` layers of a network whose predicted ms differ most from those measured in isolated blocks now."""
     runtime = runtime or runtime_of(table.identity)
     blocks = blocks_of(spec)
@@ -117,18 +121,18 @@ def blame(
     with runtime.quiet():
         interleaver.warm([timer])
         readings = [interleaver.round([timer])[0] for _ in range(rounds)]
-    places = [layer.signature for block in blocks for layer in block.layers]
+    signatures = [layer.signature for block in blocks for layer in block.layers]
     stated = [(time_base_of(table).ms(one), one.weight) for one in readings]
     measured = {
         signature: weighted_median([(parts[place], weight) for parts, weight in stated])
-        for place, signature in enumerate(places)
+        for place, signature in enumerate(signatures)
     }
-    scale, inside = table.correction.scale, table.kernel_correction.in_network_ms
+    scale, in_network_ms = table.correction.scale, table.kernel_correction.in_network_ms
     found = [
-        Blame(
+        LayerError(
             layer.name,
             scale * table.kernel_ms(layer),
-            scale * inside(layer.signature, measured[layer.signature]),
+            scale * in_network_ms(layer.signature, measured[layer.signature]),
         )
         for layer in lower(spec).layers
     ]
@@ -137,7 +141,7 @@ def blame(
 
 def agreement(predicted: Sequence[float], measured: Sequence[float]) -> Agreement:
     """The figures of predicted against measured ms, one of each for each network."""
-    errors = [p / m - 1 for p, m in zip(predicted, measured, strict=True)]
+    errors = _errors(predicted, measured)
     sizes = [abs(error) for error in errors]
     return Agreement(
         mape=sum(sizes) / len(sizes),
@@ -147,6 +151,10 @@ def agreement(predicted: Sequence[float], measured: Sequence[float]) -> Agreemen
         bias=quantile(errors, 0.5),
         worst=max(sizes),
     )
+
+
+def _errors(predicted: Sequence[float], measured: Sequence[float]) -> list[float]:
+    return [p / m - 1 for p, m in zip(predicted, measured, strict=True)]
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:

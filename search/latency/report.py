@@ -2,65 +2,68 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
+from shlex import quote
 from statistics import fmean, median
 
 from search.latency.check import Agreement, Check
 from search.latency.measurement import Measurement
+from search.latency.published import is_priced
+from searchspace import zoo
 from searchspace.cost import costs
-from searchspace.describe import short
-from searchspace.describe import table as columns
 from searchspace.graph import lower
 from searchspace.latency.table import Identity, LatencyTable, Prediction, describe
+from searchspace.report import count_text, interval_text, ms_text, notes, paragraphs, percent_text, signed_percent_text
+from searchspace.report import table as columns
 from searchspace.spec import NetworkSpec
 
+_NETWORK = ["network", "px", "params", "MACs", "ms"]
 
-def predicted_text(specs: list[NetworkSpec], found: list[Prediction], table: LatencyTable) -> str:
+
+def predicted_text(specs: Sequence[NetworkSpec], found: Sequence[Prediction], table: LatencyTable) -> str:
     """Predictions for people."""
-    rows = []
-    for spec, one in zip(specs, found, strict=True):
-        cost, layers = costs(lower(spec)), len(lower(spec).layers)
-        rows.append(
-            [
-                spec.name,
-                str(spec.resolution),
-                short(cost.params),
-                short(cost.macs),
-                f"{one.latency_ms:.2f}",
-                f"{one.low_ms:.2f} to {one.high_ms:.2f}",
-                f"{len(one.estimated)} of {layers}",
-            ]
-        )
-    headers = ["network", "px", "params", "MACs", "ms", "in 9 of 10 of its space", "layers estimated"]
-    return f"{columns(headers, rows, text_columns=(0,))}\n\n{table_text(table)}"
+    rows = [
+        [
+            *_cells(spec, one.latency_ms),
+            interval_text(one.low_ms, one.high_ms),
+            f"{len(one.estimated)} of {len(lower(spec).layers)}",
+        ]
+        for spec, one in zip(specs, found, strict=True)
+    ]
+    headers = [*_NETWORK, "in 9 of 10 of its space", "layers estimated"]
+    return paragraphs(columns(headers, rows, text_columns=(0,)), table_text(table))
 
 
-def measured_text(specs: list[NetworkSpec], found: list[Measurement], reference_ms: float, identity: Identity) -> str:
+def measured_text(
+    specs: Sequence[NetworkSpec], found: Sequence[Measurement], reference_ms: float, identity: Identity
+) -> str:
     """Measurements for people."""
-    rows = []
-    for spec, one in zip(specs, found, strict=True):
-        cost = costs(lower(spec))
-        rows.append(
-            [
-                spec.name,
-                str(spec.resolution),
-                short(cost.params),
-                short(cost.macs),
-                f"{one.latency_ms:.2f}",
-                f"{one.low_ms:.2f} to {one.high_ms:.2f}",
-                f"{one.raw_median_ms:.2f}",
-                str(one.rounds),
-                "noisy" if one.noisy else "",
-            ]
-        )
-    headers = ["network", "px", "params", "MACs", "ms", "95 % interval", "by the clock", "rounds", ""]
-    noisy = "\nThe machine was too noisy to tell: stop what else runs, or give more --seconds."
-    return (
-        f"{columns(headers, rows, text_columns=(0, 8))}\n\n"
-        f"one image, {identity['runtime']}, {identity['threads']} threads, {identity['dtype']}, batch norm folded; ms "
-        f"at the quiet speed of this device's reference network, {reference_ms:.2f} ms; by the clock: at the speed the "
-        "machine had meanwhile"
-        f"{noisy if any(one.noisy for one in found) else ''}"
+    rows = [
+        [
+            *_cells(spec, one.latency_ms),
+            interval_text(one.low_ms, one.high_ms),
+            ms_text(one.raw_median_ms),
+            str(one.rounds),
+            "noisy" if one.noisy else "",
+        ]
+        for spec, one in zip(specs, found, strict=True)
+    ]
+    headers = [*_NETWORK, "95 % interval", "by the clock", "rounds", ""]
+    noisy = "The machine was too noisy to tell: stop what else runs, or give more --seconds."
+    return paragraphs(
+        columns(headers, rows, text_columns=(0, 8)),
+        notes(
+            f"one image, {identity['runtime']}, {identity['threads']} threads, {identity['dtype']}, batch norm folded; "
+            f"ms at the quiet speed of this device's reference network, {reference_ms:.2f} ms; by the clock: at the "
+            "speed that the machine had meanwhile",
+            noisy if any(one.noisy for one in found) else "",
+        ),
     )
+
+
+def _cells(spec: NetworkSpec, latency_ms: float) -> list[str]:
+    cost = costs(lower(spec))
+    return [spec.name, str(spec.resolution), count_text(cost.params), count_text(cost.macs), ms_text(latency_ms)]
 
 
 def table_text(table: LatencyTable) -> str:
@@ -69,9 +72,26 @@ def table_text(table: LatencyTable) -> str:
     return (
         f"latency table: {describe(table.identity)}\n"
         f"{len(table.kernels)} kernels; ms at the reference's quiet speed of {table.reference_ms:.2f} ms; "
-        f"network = {network_ms:.2f} ms + {scale:.3f} x sum of kernels; own error {error:.1%}"
+        f"network = {network_ms:.2f} ms + {scale:.3f} x sum of kernels; own error {percent_text(error)}"
         f"{f'; drift {table.drift:.2f}' if table.drift else ''}"
     )
+
+
+def written_text(table: LatencyTable, path: Path, done: str, *, times: Path | None, next_step: str) -> str:
+    """A table that was written: what it is, an example by which wrong units show (of `times`), and a next step."""
+    out, pixels = quote(str(path)), table.identity["resolution"]
+    lines = [table_text(table), f"{done}; written to {path}"]
+    names = ("mobilenet_v3_large", "mnasnet_a1", *zoo.names()) if times else ()
+    example = next((name for name in names if is_priced(table, zoo.get(name, resolution=pixels))), None)
+    if example:
+        found = table.predict(zoo.get(example, resolution=pixels))
+        lines.append(
+            f"by it {example} takes {found.latency_ms:.3g} ms ({found.low_ms:.3g} to {found.high_ms:.3g}): if that is "
+            f"far from what you know of the device, {times} is in another unit than milliseconds"
+        )
+        next_step = f"search.latency predict --network {example} --latency {out}"
+    next_step = next_step or f"search.run --latency {out} --resolution {pixels} --budget-ms MS"
+    return "\n".join([*lines, f"next: python -m {next_step}"])
 
 
 def summary(found: Check) -> dict[str, object]:
@@ -102,39 +122,42 @@ def holdout_text(errors: Sequence[float]) -> str:
     """How a table did on networks that it was not fitted to, in a line."""
     sizes = [abs(error) for error in errors]
     return (
-        f"{len(errors)} fresh networks of the space, predicted and measured: "
+        f"{len(errors)} holdout networks of the space, predicted and measured: "
         f"{fmean(size <= 0.1 for size in sizes):.0%} within 10 %, {fmean(size <= 0.05 for size in sizes):.0%} within "
-        f"5 %, bias {median(errors):+.1%}, worst {max(sizes):.1%}"
+        f"5 %, bias {signed_percent_text(median(errors))}, worst {percent_text(max(sizes))}"
     )
 
 
 def check_text(found: Check) -> str:
     """A check for people."""
-    rounds = min(one.rounds for one in found.measured)
     real = [one.latency_ms for one in found.measured]
-    noisy = sum(one.noisy for one in found.measured)
+    headers = ["", "within 10 %", "within 5 %", "mean error", "bias", "worst", "Spearman"]
+    rows = [["this table", *_agreement(found.table)], ["MACs alone", *_agreement(found.macs_alone)]]
     lines = [
-        f"{len(found.specs)} networks, {min(real):.1f} to {max(real):.1f} ms, {rounds} interleaved rounds, "
-        f"{noisy} of them too noisy to tell within 10 %",
-        "               within 10 %  within 5 %  mean error    bias   worst  Spearman",
-        f"this table     {_row(found.table)}",
-        f"MACs alone     {_row(found.macs_alone)}",
+        f"{len(found.specs)} networks, {min(real):.1f} to {max(real):.1f} ms, "
+        f"{min(one.rounds for one in found.measured)} interleaved rounds, "
+        f"{sum(one.noisy for one in found.measured)} of them too noisy to tell within 10 %",
+        columns(headers, rows, text_columns=(0,)),
         f"{found.coverage:.0%} measure within their interval, which is made for 90 % of the search space's networks",
     ]
     for place, layers in found.worst.items():
         spec, predicted = found.specs[place], found.predicted[place]
         lines.append(
-            f"off by {predicted.latency_ms / real[place] - 1:+.1%}: {spec.name} at {spec.resolution} px, predicted "
-            f"{predicted.latency_ms:.2f} ms ({predicted.low_ms:.2f} to {predicted.high_ms:.2f}), measured "
-            f"{real[place]:.2f} ms"
-            + ("; most wrong: " if layers else "")
+            f"off by {signed_percent_text(found.errors[place])}: {spec.name} at {spec.resolution} px, predicted "
+            f"{ms_text(predicted.latency_ms, unit=True)} ({interval_text(predicted.low_ms, predicted.high_ms)}), "
+            f"measured {ms_text(real[place], unit=True)}"
+            + ("; largest errors: " if layers else "")
             + ", ".join(f"{one.layer} ({one.predicted_ms:.2f} for {one.measured_ms:.2f})" for one in layers)
         )
     return "\n".join(lines)
 
 
-def _row(one: Agreement) -> str:
-    return (
-        f"{one.within_10_percent:10.0%} {one.within_5_percent:11.0%} {one.mape:11.1%} {one.bias:+7.1%} "
-        f"{one.worst:7.1%} {one.spearman:9.3f}"
-    )
+def _agreement(one: Agreement) -> list[str]:
+    return [
+        f"{one.within_10_percent:.0%}",
+        f"{one.within_5_percent:.0%}",
+        percent_text(one.mape),
+        signed_percent_text(one.bias),
+        percent_text(one.worst),
+        f"{one.spearman:.3f}",
+    ]

@@ -2,9 +2,9 @@
 
 A slow machine does not slow everything down by the same factor. Where the reference took r times its quiet time,
 networks of 1.5 to 5 times its size took about r^(1 - drift) times theirs, with a drift of 0 to 0.2: beside a reference
-at half its speed they looked up to 15 % too fast (`python -m tests.benchmarks.latency_predictions`).
-The drift is learnt from the rounds of a table's own measurement. One exponent stands for all networks; the reference
-has none by definition, and networks of its size have less.
+at half its speed they looked up to 15 % too fast (`python -m tests.benchmarks.latency_predictions`). The drift is
+learnt from the rounds of a table's own measurement. One exponent stands for all networks; the reference has none by
+definition, and networks of its size have less.
 """
 
 import math

@@ -54,7 +54,7 @@ def _run(args: argparse.Namespace, cache_dir: Path) -> None:
     space = mnasnet_space()
     table = _built(space, cache_dir, args.quick)
     networks, seconds = (10, 10.0) if args.quick else (args.networks, args.seconds)
-    found = check(table, networks_to_check(space, count=networks, seed=args.seed), seconds=seconds, blamed=3)
+    found = check(table, networks_to_check(space, count=networks, seed=args.seed), seconds=seconds, explained=3)
     print(check_text(found), flush=True)
     small = networks_to_check(shallow(space), count=max(5, networks // 3), seed=args.seed)
     low = check(table, small, seconds=seconds / 5)

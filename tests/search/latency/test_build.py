@@ -81,7 +81,7 @@ def test_a_wrong_kernel_is_blamed_for_the_network_that_it_spoils(tmp_path: Path)
     victim = max(lower(specs[5]).layers, key=true_ns)
     elsewhere = {layer.signature for spec in specs[:5] + specs[6:] for layer in lower(spec).layers}
     wrong = replace(table, kernels={**table.kernels, victim.signature: 3 * table.kernels[victim.signature]})
-    found = check(wrong, specs, seconds=1.0, blamed=2, runtime=ScriptedRuntime())
+    found = check(wrong, specs, seconds=1.0, explained=2, runtime=ScriptedRuntime())
     assert len(found.worst) == 2
     worst = next(iter(found.worst))
     assert worst == 5 or victim.signature in elsewhere

@@ -367,7 +367,7 @@ def test_torch_compile_times_networks_and_has_a_table_by_adapting_that_of_eager_
     specs = networks_to_measure(SPACE, count=4)
     found, time_base = measure_without_table(specs, cache_dir=tmp_path, seconds=0.5, runtime=device)
     new = adapt(table, specs, [one.latency_ms for one in found], identity=device.identity(32), time_base=time_base)
-    checked = check(new, specs[:1], seconds=0.2, blamed=1, runtime=device)
+    checked = check(new, specs[:1], seconds=0.2, explained=1, runtime=device)
     assert 0.3 < checked.predicted[0].latency_ms / checked.measured[0].latency_ms < 3
     assert checked.worst == {0: ()}  # it does not tell layers apart
 

@@ -1,0 +1,151 @@
+"""What the commands do, as functions: `search.latency.table()` and `search.latency.measure(network)`.
+
+Arguments are named as the flags of python -m search.latency.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.latency.build import MANY_ROUNDS, MANY_S, table_for, with_holdout_error
+from search.latency.cache import Cache, Note, default_dir
+from search.latency.check import check, networks_to_check
+from search.latency.measurement import Measurement, Progress, measure_without_table
+from search.latency.published import lacks_networks, published_networks
+from search.latency.reference import REFERENCE, RESOLUTION
+from search.latency.runtimes import DEFAULT, check_profiles_layers, uses_onnx
+from search.latency.runtimes import runtime as named_runtime
+from searchspace import zoo
+from searchspace.latency.table import LatencyTable
+from searchspace.serialize import read_spec
+from searchspace.spaces.mnasnet import mnasnet_space
+from searchspace.spaces.space import SearchSpace
+from searchspace.spaces.toml import space_from_toml
+from searchspace.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ONNX_TIMES = 2  # the time of a build of ONNX models, in times of one of eager torch
+HOLDOUT_NETWORKS = 20  # that a new table is validated with
+HOLDOUT_SHARE = 0.2  # of the seconds of its measurement
+CLASSES = 1000
+
+
+def table(
+    *,
+    runtime: str = DEFAULT,
+    device: str = "cpu",
+    dtype: str = "fp32",
+    threads: int | None = None,
+    resolution: int = RESOLUTION,
+    classes: int = CLASSES,
+    space: Path | SearchSpace | None = None,
+    zoo: bool = True,
+    seconds: float | None = None,
+    again: bool = False,
+    holdout: bool = True,
+    cache_dir: Path | None = None,
+    progress: Progress = lambda *_: None,
+    note: Note = lambda _: None,
+) -> LatencyTable:
+    """This device's latency table: from the cache, with what it lacks measured now.
+
+    `runtime`, `device`, `dtype` and `threads` (None: as many as torch uses) run the networks. The table prices every
+    network of `space` (a SearchSpace, or a TOML file that changes the default one) and, with `zoo`, the published
+    networks. A new table takes `seconds` (None: 80, ONNX runtimes 160); with `holdout` its error is validated with
+    networks that it was not fitted to, in a fifth of that time more. `again` measures everything anew. `progress` gets
+    a share and a few words, `note` a sentence about anything unusual. Raises InvalidArgument for a setting that is not
+    available, StorageError for a cache that cannot be written.
+    """
+    check_profiles_layers(runtime)
+    machine = named_runtime(runtime, threads=threads, device=device, dtype=dtype)
+    if not isinstance(space, SearchSpace):
+        space = space_of(space, resolution=resolution, classes=classes)
+    cache = Cache(cache_dir or default_dir(), machine.identity(space.resolution), note=note)
+    onnx = uses_onnx(runtime)
+    seconds = seconds or MANY_S * (ONNX_TIMES if onnx else 1)
+    networks = published_networks(resolution, classes, uses_onnx=onnx) if zoo else []
+    lacking = lacks_networks(cache.table(), networks)
+    if lacking:
+        note("this device's table knows little of the published networks: all of it is measured anew, with them")
+    found = table_for(
+        space,
+        cache_dir=cache_dir,
+        progress=progress,
+        note=note,
+        networks=networks,
+        runtime=machine,
+        rounds=MANY_ROUNDS,
+        budget_s=seconds,
+        anew=again or lacking,
+    )
+    if holdout and not found.holdout_errors:
+        checked = check(
+            found,
+            networks_to_check(space, count=HOLDOUT_NETWORKS, seed=0),
+            seconds=HOLDOUT_SHARE * seconds,
+            runtime=machine,
+            progress=lambda share, _: progress(share, f"measuring {HOLDOUT_NETWORKS} holdout networks"),
+        )
+        found = with_holdout_error(found, checked.errors, [one.standard_error for one in checked.measured])
+        cache.save(found)
+    return found
+
+
+def measure(
+    network: NetworkSpec | nn.Module | str | Path,
+    *,
+    runtime: str = DEFAULT,
+    device: str = "cpu",
+    dtype: str = "fp32",
+    threads: int | None = None,
+    resolution: int | None = None,
+    classes: int = CLASSES,
+    seconds: float = 3.0,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+    note: Note = lambda _: None,
+) -> Measurement:
+    """The latency of a network on this device, measured in its deployed form with batch 1.
+
+    `network` is a spec, a torch module of images (1, 3, resolution, resolution), a name of the zoo, or a spec file
+    (.json). `resolution` is in pixels (None: the network's own, of a module that was not built from a spec 224).
+    `classes` are those of a zoo network. Measure several networks side by side with `measure_without_table`. Raises
+    InvalidArgument for a network that the runtime cannot run, StorageError for a cache that cannot be written.
+    """
+    module = None
+    if isinstance(network, NetworkSpec):
+        spec = network
+    elif isinstance(network, (str, Path)):
+        spec = spec_named(str(network), classes=classes)
+    else:
+        module, spec = network, getattr(network, "spec", None) or REFERENCE
+    if resolution is not None:
+        spec = spec.with_resolution(resolution)
+    (found,), _ = measure_without_table(
+        [spec],
+        modules=None if module is None else [module],
+        cache_dir=cache_dir,
+        seconds=seconds,
+        progress=progress,
+        runtime=named_runtime(runtime, threads=threads, device=device, dtype=dtype),
+        note=note,
+    )
+    return found
+
+
+def space_of(toml: Path | None, *, resolution: int, classes: int) -> SearchSpace:
+    """The default search space, changed by a TOML file if one is given."""
+    if toml is None:
+        return mnasnet_space(classes=classes, resolution=resolution)
+    return space_from_toml(toml, classes=classes, resolution=resolution)
+
+
+def spec_named(name: str, *, classes: int = CLASSES, resolution: int | None = None) -> NetworkSpec:
+    """A network of the zoo by name, or the spec in a file that ends in .json; at its own resolution by default."""
+    if not name.endswith(".json"):
+        return zoo.get(name, resolution=resolution, classes=classes)
+    spec = read_spec(Path(name))
+    return spec if resolution is None else spec.with_resolution(resolution)

@@ -119,8 +119,8 @@ class Pipeline:
         table = self._table(space)
         progress.line(f"latency table: {len(table.kernels)} kernels, error {table.relative_error:.1%}")
         judge = estimator(settings.estimator, EstimatorSettings(recipe=self._recipe, seed=settings.seed))
-        judge.prepare(images)
         self._bind(images, space, table, judge.identity())
+        judge.prepare(images, on_progress=lambda share: progress.update(share, "preparing the estimator"))
         known, cut_off = recover(self.study)
         priced, budget = self._budget(space, table)
         if known or cut_off:

@@ -95,7 +95,7 @@ class ScriptedEstimator:
     def identity(self) -> dict[str, Any]:
         return {"epochs": self.epochs}
 
-    def prepare(self, data: Any) -> None:
+    def prepare(self, data: Any, *, on_progress: Any = None) -> None:
         self.prepared_with = data
 
     def accuracy(self, spec: NetworkSpec) -> float:

@@ -67,7 +67,7 @@ class AccuracyEstimator(Protocol):
     def identity(self) -> dict[str, Any]:
         """All that scores depend on beside the data and the seed, as JSON values; stored with a study."""
 
-    def prepare(self, data: Dataset) -> None:
+    def prepare(self, data: Dataset, *, on_progress: OnProgress | None = None) -> None:
         """Do once what all scores need: they are on `data.validation`, and know only `data.train` beside it."""
 
     def score(

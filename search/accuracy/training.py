@@ -37,7 +37,7 @@ class ShortTraining:
         """The recipe."""
         return {"recipe": asdict(self._settings.recipe)}
 
-    def prepare(self, data: Dataset) -> None:
+    def prepare(self, data: Dataset, *, on_progress: OnProgress | None = None) -> None:
         """Takes the images; nothing is computed."""
         own = self._settings
         self._trainer = Trainer(

@@ -85,7 +85,6 @@ def search(
     """One search, with parameters for accuracy."""
     import optuna
 
-    from search.accuracy import Estimate
     from search.budget import THIS_DEVICE, CostModel, LatencyBudget
     from search.candidates import PricedSpace
     from search.console import Progress
@@ -96,21 +95,7 @@ def search(
     from searchspace.cost import params
     from searchspace.errors import InfeasibleBudget
     from searchspace.spec import NetworkSpec
-
-    class CountedParameters:
-        """An AccuracyEstimator: the share of the largest network's parameters."""
-
-        epochs = 1
-
-        def identity(self) -> dict[str, Any]:
-            return {}
-
-        def prepare(self, data: Any) -> None:
-            pass
-
-        def score(self, spec: NetworkSpec, **_: Any) -> Estimate:
-            accuracy = params(spec) / most
-            return Estimate(accuracy, 1e-3, 0.0, (accuracy,))
+    from tests.scripted import ScriptedEstimator
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     settings = Settings(budget_ms=budget_ms, overshoot=1.0, trials=trials, seed=seed)
@@ -123,9 +108,10 @@ def search(
         fastest_ms=priced.fastest_within(budget_ms).latency_ms,
         device=device or THIS_DEVICE,
     )
+    judge = ScriptedEstimator(lambda spec: params(spec) / most, epochs=1, seconds_each=0.0)
     study = optuna.create_study(direction="maximize")
     progress = Progress(lambda: None, quiet=True)
-    job = Search(study, settings, priced, budget, CountedParameters(), StudyClock(None), progress, set())
+    job = Search(study, settings, priced, budget, judge, StudyClock(None), progress, set())
     job.run()
     try:
         finalists, rejected = finalists_within(job, budget_ms)

@@ -35,7 +35,7 @@ class NearestMean:
     def identity(self) -> dict[str, Any]:
         return {}
 
-    def prepare(self, data: Dataset) -> None:
+    def prepare(self, data: Dataset, *, on_progress: Callable[[float], None] | None = None) -> None:
         images, labels = data.train.pixels.astype(float), data.train.labels
         self._means = np.stack([images[labels == label].mean(0) for label in range(len(data.classes))])
         self._validation = data.validation
@@ -69,7 +69,7 @@ def settings(**changes: Any) -> EstimatorSettings:
 
 def prepared(name: str, *, train: Split = TRAIN, validation: Split = TRAIN, **changes: Any) -> AccuracyEstimator:
     found = estimator(name, settings(**changes))
-    found.prepare(dataset_of(train, validation))
+    found.prepare(dataset_of(train, validation), on_progress=lambda share: None)
     return found
 
 

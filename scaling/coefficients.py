@@ -1,151 +1,135 @@
-"""Compound scaling's formula: how much deeper, wider and finer a network becomes for a coefficient phi.
+"""`python -m scaling.coefficients fit`: alpha, beta and gamma for your own network, data and device."""
 
-`python -m scaling.coefficients fit` finds alpha, beta and gamma for a network, data and a device (scaling.fit_command).
-"""
-
+import argparse
 import json
-import math
+import shlex
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from searchspace.errors import InvalidArgument
-from searchspace.files import read_json
+from scaling.formula import BASES
+from searchspace.command import CommandParser, integer, number, run_command
+from searchspace.report import next_steps, notes, paragraphs, percent_text, table
 
-LARGEST_FACTOR = 100.0
-LARGEST_RESOLUTION = 8192
-# A step of phi multiplies MACs by about alpha x beta^2 x gamma^2; further than this from 2 is worth a word.
-USUAL_COST_FACTOR = (1.8, 2.2)
+_DESCRIPTION = """\
+Find alpha, beta and gamma for your own network, data and device: EfficientNet's step 1
+(arXiv:1905.11946, section 3.3). Every way to share one step of growth among layers, channels and
+pixels is made into a network of twice the baseline's cost (MACs, or with --cost latency the
+predicted latency of your device), trained by the search's recipe from several seeds, and compared.
+The answer is a small JSON that python -m scaling.compound --coefficients takes, and how sure it is:
+candidates that the scatter of seeds does not tell from the best are called tied."""
 
+_EPILOG = """\
+examples:
+  python -m scaling.coefficients fit --network studies/NAME/best.json --data photos/
+  python -m scaling.coefficients fit --network mobilenet_v2 --cost latency --latency device.json
+  python -m scaling.coefficients fit --network best.json --seeds 3 --epochs 8 --minutes 60
+then:
+  python -m scaling.compound --network best.json --coefficients coefficients.json --phi 2
+Every training is in the study's file before the next begins; the same command goes on with what is missing.
+exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (everything done is kept)."""
 
-class Factors(NamedTuple):
-    """Multipliers of layers and of channels, and the input size in pixels."""
-
-    depth: float
-    width: float
-    resolution: int
-
-
-@dataclass(frozen=True, slots=True)
-class Coefficients:
-    """The bases of the formula, found by the paper with a grid search at phi = 1 on EfficientNet-B0.
-
-    Source: EfficientNet, arXiv:1905.11946, equation 3: depth d = alpha^phi, width w = beta^phi, resolution
-    r = gamma^phi, with alpha x beta^2 x gamma^2 close to 2 and alpha, beta, gamma >= 1. Raises InvalidArgument for
-    a value below 1 or not finite.
-    """
-
-    alpha: float = 1.2
-    beta: float = 1.1
-    gamma: float = 1.15
-
-    def __post_init__(self) -> None:
-        for name in ("alpha", "beta", "gamma"):
-            value = getattr(self, name)
-            if not 1 <= value < math.inf:
-                raise InvalidArgument(
-                    f"--{name} must be a finite number of at least 1, got {value:g}: 1 leaves that dimension as it "
-                    "is; to shrink a network give a negative --phi"
-                )
-
-    @property
-    def cost_factor(self) -> float:
-        """alpha x beta^2 x gamma^2: MACs of one step of phi, about, since MACs go with depth x width^2 x size^2."""
-        return self.alpha * (self.beta * self.gamma) ** 2
-
-    def warning(self) -> str | None:
-        """What to know if a step of phi does not about double the MACs, as the paper's condition asks."""
-        low, high = USUAL_COST_FACTOR
-        if low <= self.cost_factor <= high:
-            return None
-        return (
-            f"alpha x beta^2 x gamma^2 is {self.cost_factor:.3g}, not close to 2 (arXiv:1905.11946, equation 3): "
-            f"each step of phi multiplies MACs by about {self.cost_factor:.3g}"
-        )
-
-    def factors(self, phi: float, *, base_resolution: int) -> Factors:
-        """depth = alpha^phi, width = beta^phi, resolution = base_resolution x gamma^phi to the nearest pixel.
-
-        phi may be any real number; a negative one shrinks. The paper states no rule for rounding the resolution, and
-        the released factors follow none: the nearest pixel is taken. Raises InvalidArgument for a phi that is not
-        finite, and for one that multiplies or divides a dimension by more than 100 or goes beyond 8192 pixels.
-        """
-        if not math.isfinite(phi):
-            raise InvalidArgument(f"--phi must be a finite number, got {phi:g}: for example --phi 3")
-        for name, what in (("alpha", "layers"), ("beta", "channels"), ("gamma", "pixels")):
-            base = getattr(self, name)
-            if abs(phi) * math.log(base) > math.log(LARGEST_FACTOR):
-                most = math.log(LARGEST_FACTOR) / math.log(base)
-                raise InvalidArgument(
-                    f"{what} may grow or shrink by {LARGEST_FACTOR:g} times at most, got --phi {phi:g} with --{name} "
-                    f"{base:g} ({base:g}^{phi:g}): give a phi from {-most:.3g} to {most:.3g}"
-                )
-        depth, width, scale = (round(base**phi, 12) for base in (self.alpha, self.beta, self.gamma))
-        if base_resolution > LARGEST_RESOLUTION / scale:
-            raise InvalidArgument(
-                f"the resolution may be at most {LARGEST_RESOLUTION} px, but --phi {phi:g} makes it "
-                f"{base_resolution} x {self.gamma:g}^{phi:g} px: give a smaller --phi or --gamma, or a network for "
-                "smaller images"
-            )
-        return Factors(depth, width, math.floor(base_resolution * scale + 0.5))
+_STOPPED = "stopped; every finished training is kept: the same command goes on"
 
 
-class Rule(NamedTuple):
-    """A way to share a growth among the dimensions: what it does in a few words, its source, and its bases."""
+def parser() -> CommandParser:
+    """The command line."""
+    cli = CommandParser("python -m scaling.coefficients", description=_DESCRIPTION, epilog=_EPILOG)
+    command = cli.subcommand(
+        "fit", run=run, help="train the candidates and compare them", epilog=_EPILOG, stopped=_STOPPED
+    )
+    add = command.add_argument
+    add(
+        "--network",
+        type=Path,
+        metavar="NAME",
+        help="the baseline: a spec file (.json) or a name of the zoo (default: EfficientNet-B0, which takes long on a "
+        "CPU)",
+    )
+    add("--data", metavar="SOURCE", help="images, as python -m search.run takes them (default: the embedded digits)")
+    add("--cost", choices=("macs", "latency"), default="macs", help="what is doubled (default: %(default)s)")
+    add("--latency", type=Path, metavar="FILE", help="the latency table (default: with --cost latency this machine's)")
+    add(
+        "--divisions",
+        type=integer,
+        default=3,
+        metavar="N",
+        help="share the cost in steps of 1/N (default: %(default)s); the named rules are always among the candidates",
+    )
+    add("--seeds", type=integer, default=2, metavar="N", help="trainings of each candidate (default: %(default)s)")
+    add("--epochs", type=integer, metavar="N", help="epochs of a training (default: the search's)")
+    add(
+        "--proxy-resolution",
+        type=integer,
+        default=48,
+        metavar="PX",
+        help="pixels to train the baseline's size at; candidates grow from there (default: %(default)s)",
+    )
+    add("--minutes", type=number, metavar="M", help="stop then; what is missing is trained by the same command")
+    add("--study", metavar="NAME", help="name of the study (default: made of network, data and cost)")
+    add("--out", type=Path, default=Path("coefficients.json"), metavar="FILE.json", help="default: %(default)s")
+    add("--json", action="store_true", help="print the result as JSON, and no progress")
+    return cli
 
-    about: str
-    source: str
-    coefficients: Coefficients
+
+def run(args: argparse.Namespace) -> str:
+    """Fit; what to print. Raises PhinasError."""
+    from scaling.fit import fit
+
+    flags = {name: value for name, value in vars(args).items() if name not in ("command", "run", "stopped", "json")}
+    result = fit(**flags, quiet=args.json)
+    return json.dumps(result, indent=1) if args.json else as_text(result, args.network)
 
 
-def exponents(depth: float, width: float, resolution: float) -> Coefficients:
-    """The bases of a rule that states which share of a cost factor each dimension takes: with shares that sum to 1,
-    depth grows by 2^depth a step, width by sqrt(2)^width and resolution by sqrt(2)^resolution, so that MACs double.
+def as_text(result: dict[str, Any], network: Path | None) -> str:
+    """The table for people, the answer, and what to do next."""
+    candidates = result["candidates"]
+    rows = [
+        [
+            row["rule"],
+            *(f"{row[name]:.3f}" for name in (*BASES, "depth", "width")),
+            str(row["resolution"]),
+            f"{row['macs'] / 1e6:.0f} M",
+            percent_text(row["accuracy"], 2),
+            "" if row["standard_error"] is None else f"{100 * row['standard_error']:.2f}",
+            "tied" if row["tied"] else "",
+        ]
+        for row in candidates
+    ]
+    headers = ["candidate", *BASES, "depth", "width", "px", "MACs", "accuracy", "+-", ""]
+    coarse = [f"{row['rule']} ({1 - row['cost_share']:.1%})" for row in candidates if row["cost_share"] < 0.98]
+    what, target = ("latency", "target-ms") if result["cost"] == "latency" else ("MACs", "target-macs")
+    legend = notes(
+        "accuracy: mean of the seeds on the validation images; +-: its standard error, in points; d:w:r are the shares "
+        f"of the cost that depth, width and resolution take. All cost twice the baseline's {what}: --{target} makes "
+        "it; --phi 1 rounds layers up, as the formula does",
+        f"less, as layers come in coarse steps: {', '.join(coarse)}" if coarse else "",
+    )
+    missing = f"{result['missing']} trainings are missing: the same command goes on" if result["missing"] else ""
+    shown = f"{table(headers, rows, text_columns=(0, 10))}\n{legend}"
+    if result["coefficients"] is None:
+        return paragraphs(shown, notes(missing, "no answer yet: some candidates were never trained"))
+    tied = [row["rule"] for row in candidates if row["tied"]]
+    sure = (
+        "It is ahead of all others by more than the seeds scatter (95 %)."
+        if result["sure"]
+        else f"NOT sure: {len(tied)} candidates are tied ({', '.join(tied)}); more --seeds or --epochs may part them."
+    )
+    bases = ", ".join(f"{name} {result['coefficients'][name]:.4g}" for name in BASES)
+    source = f"--network {shlex.quote(str(network))} " if network else ""
+    own = f"--coefficients {shlex.quote(result['written'])}"
+    return paragraphs(
+        shown,
+        missing,
+        f"best: {bases} ({candidates[0]['rule']}). {sure}\nwritten to {result['written']}",
+        next_steps([f"python -m scaling.compound {source}{own} --phi 1", f"python -m studies {result['study']}"]),
+    )
 
-    Source: arXiv:2103.06877, section 3 (their e_d, e_w, e_r).
-    """
-    return Coefficients(2.0**depth, 2.0 ** (width / 2), 2.0 ** (resolution / 2))
 
-
-_FAST = 0.8  # arXiv:2103.06877, Table 4: "alpha = 0.8 results in an excellent tradeoff between speed and accuracy"
-RULES: dict[str, Rule] = {
-    "compound": Rule("all three, by the paper's grid search", "arXiv:1905.11946, section 3.3", Coefficients()),
-    "uniform": Rule("all three, a third of the cost each", "arXiv:2103.06877, dwr", exponents(1 / 3, 1 / 3, 1 / 3)),
-    "fast": Rule(
-        "width most: few activations, so fast where memory is the limit",
-        "arXiv:2103.06877, dWr, alpha = 0.8",
-        exponents((1 - _FAST) / 2, _FAST, (1 - _FAST) / 2),
-    ),
-    "depth": Rule("layers only", "arXiv:1905.11946, figure 8", exponents(1, 0, 0)),
-    "width": Rule("channels only", "arXiv:1905.11946, figure 8", exponents(0, 1, 0)),
-    "resolution": Rule("pixels only", "arXiv:1905.11946, figure 8", exponents(0, 0, 1)),
-}
-
-
-def read_coefficients(path: Path) -> Coefficients:
-    """The bases in a JSON file with alpha, beta and gamma, as `python -m scaling.coefficients fit` writes it.
-
-    Raises StorageError for a file that cannot be read, InvalidArgument for one that holds no coefficients.
-    """
-    data = read_json(path)
-    names = ("alpha", "beta", "gamma")
-    given = [data.get(name) for name in names] if isinstance(data, dict) else []
-    values = [value for value in given if isinstance(value, (int, float)) and not isinstance(value, bool)]
-    if len(values) != len(names):
-        raise InvalidArgument(
-            f"--coefficients must be a JSON file with the numbers alpha, beta and gamma, such as "
-            f"{json.dumps(asdict(Coefficients()))}; {path} is not: write one with python -m scaling.coefficients fit"
-        )
-    try:
-        return Coefficients(*map(float, values))
-    except OverflowError:
-        raise InvalidArgument(f"{path}: alpha, beta and gamma must be finite numbers of at least 1; mend it") from None
-    except InvalidArgument as error:
-        raise InvalidArgument(f"{path}: {error}") from None
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    return run_command(parser(), argv)
 
 
 if __name__ == "__main__":
-    from scaling.fit_command import main
-
     sys.exit(main())

@@ -1,33 +1,41 @@
-"""The paper's step 1, for any baseline, data and device: which (alpha, beta, gamma) is best for one step of phi?
+"""Which (alpha, beta, gamma) is best for one step of phi, for any baseline, data and device?
 
-EfficientNet (arXiv:1905.11946, section 3.3): fix phi = 1, assume twice the resources, and search alpha, beta and gamma
-with alpha x beta^2 x gamma^2 close to 2. Where the paper leaves costs to that product, every candidate here is grown to
-twice the baseline's cost, at most 2 % less where its layers allow and no dimension shrinks: MACs, or the predicted
-latency of a device (as EfficientNet-X argues, arXiv:2102.05610), so that candidates differ in accuracy alone.
+EfficientNet's step 1 (arXiv:1905.11946, section 3.3): fix phi = 1, assume twice the resources, and search alpha, beta
+and gamma with alpha x beta^2 x gamma^2 close to 2. Where the paper leaves costs to that product, every candidate here
+is grown to twice the baseline's cost, at most 2 % less where its layers allow and no dimension shrinks. The cost is
+MACs, or the predicted latency of a device (as EfficientNet-X argues, arXiv:2102.05610). So candidates differ in
+accuracy alone.
 """
 
 import itertools
+import json
+import math
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
 
-from scaling.coefficients import RULES, Coefficients, exponents
+from scaling.base import Base, base_template, latency_table, separate_files
+from scaling.formula import RULES, Coefficients, exponents
 from scaling.growth import Cost, Grown, grow_to
-from search.accuracy import EstimatorSettings, estimator
+from search.accuracy import AccuracyEstimator, EstimatorSettings, estimator
+from search.budget import CostModel
 from search.console import Progress, TimeLeft
-from search.data import Dataset
+from search.data import Dataset, load
+from search.session import opened_study
 from search.training.recipe import Recipe
-from searchspace.cost import costs
+from searchspace.cost import costs, macs
 from searchspace.errors import InvalidArgument
+from searchspace.files import check_writable, write_atomic
 from searchspace.graph import lower
 from searchspace.latency.table import LatencyTable
 from searchspace.template import Template
 from studies.schema import Status
 
-MORE = 2.0  # times the baseline's cost, at phi = 1
+COST_FACTOR = 2.0  # times the baseline's cost, at phi = 1
 CONFIDENCE = 0.95
 MOST_DIVISIONS = 12  # 91 splits
 
@@ -55,11 +63,103 @@ class Standing(NamedTuple):
     standard_error: float
     tied: bool
 
+    def as_dict(self) -> dict[str, Any]:
+        """All figures as JSON types."""
+        grown = self.candidate.grown
+        return {
+            "rule": self.candidate.name,
+            **asdict(self.candidate.coefficients),
+            **grown.factors._asdict(),
+            "macs": macs(grown.spec),
+            "cost_share": self.candidate.cost_share,
+            "accuracies": list(self.accuracies),
+            "accuracy": self.mean,
+            "standard_error": self.standard_error if math.isfinite(self.standard_error) else None,
+            "tied": self.tied,
+        }
+
+
+def fit(
+    network: Base = None,
+    *,
+    data: str | None = None,
+    cost: str = "macs",
+    latency: LatencyTable | str | Path | None = None,
+    divisions: int = 3,
+    seeds: int = 2,
+    epochs: int | None = None,
+    proxy_resolution: int = 48,
+    minutes: float | None = None,
+    study: str | None = None,
+    out: str | Path = "coefficients.json",
+    accuracy: str = "training",
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Train what is missing of a study, compare the candidates, and write the best coefficients to `out`.
+
+    The keywords are the flags of `python -m scaling.coefficients fit`, whose --help explains each. `network` is a
+    spec, a template, a spec file or a name of the zoo (None: EfficientNet-B0). `accuracy` is the name of an estimator
+    of `search.accuracy`. Returns what --json prints. Raises PhinasError.
+    """
+    for name, value in (("seeds", seeds), ("epochs", epochs), ("proxy-resolution", proxy_resolution)):
+        if value is not None and value <= 0:
+            raise InvalidArgument(f"--{name} must be above 0, got {value:g}")
+    if minutes is not None and minutes <= 0:
+        raise InvalidArgument(f"--minutes must be above 0, got {minutes:g}")
+    separate_files({"--out": out}, {"--network": network, "--latency": latency})
+    check_writable(Path(out))
+    template = base_template(network)
+    table = latency_table(latency, needed=cost == "latency")
+    clock = TimeLeft(None if minutes is None else 60 * minutes)
+    with Progress(clock.left_s, quiet=quiet) as progress:
+
+        def images(pixels: int) -> Dataset:
+            return load(
+                data,
+                resolution=pixels,
+                progress=lambda done, total: progress.update(done / max(1, total), "reading images"),
+            )
+
+        base_images = images(proxy_resolution)
+        template = template.with_classes(len(base_images.classes))
+        model = CostModel("ms", table) if cost == "latency" else CostModel("macs")
+        found = candidates(
+            template, lambda spec: model.cost(lower(spec)), divisions=divisions, rebase=cost == "latency"
+        )
+        recipe = Recipe.for_data(data, epochs=epochs)
+        about = {
+            "network": template.expand().fingerprint(),
+            "cost": cost,
+            "data_fingerprint": base_images.fingerprint,
+            "proxy_resolution": proxy_resolution,
+            "recipe": asdict(recipe),
+            "device": dict(table.identity) if table and cost == "latency" else None,
+        }
+        name = study or _study_name(template, data, cost)
+        with opened_study(name, about) as opened:
+            job = Fit(
+                study=opened,
+                candidates=found,
+                seeds=seeds,
+                estimator=lambda seed: estimator(accuracy, EstimatorSettings(recipe=recipe, seed=seed)),
+                latencies=table,
+                progress=progress,
+                clock=clock,
+                images=images,
+                pixels=lambda grown: round(proxy_resolution * grown.factors.resolution / template.resolution),
+            )
+            missing = sum(1 for _ in job.missing())
+            progress.line(f"{len(found)} candidates, {missing} trainings missing in the study {name!r}")
+            job.run()
+    head = {"study": name, "network": template.name, "cost": cost}
+    return {**head, "seeds": seeds, **_answer(job, head, Path(out))}
+
 
 def candidates(template: Template, cost: Cost, *, divisions: int, rebase: bool) -> list[Candidate]:
     """The named rules and all splits of the cost among the dimensions in `divisions` parts, without equal networks.
 
-    Raises InvalidArgument for divisions out of bounds.
+    `rebase`: the bases become those at which phi = 1 is the network. Raises InvalidArgument for divisions out of
+    bounds.
     """
     if not 1 <= divisions <= MOST_DIVISIONS:
         raise InvalidArgument(
@@ -71,7 +171,7 @@ def candidates(template: Template, cost: Cost, *, divisions: int, rebase: bool) 
         for d, w in itertools.product(range(divisions + 1), repeat=2)
         if d + w <= divisions
     ]
-    target = MORE * cost(template.expand())
+    target = COST_FACTOR * cost(template.expand())
     found: dict[str, Candidate] = {}
     for name, bases in named + splits:
         grown = grow_to(template, cost=cost, target=target, coefficients=bases, one_way=True)
@@ -83,22 +183,29 @@ def candidates(template: Template, cost: Cost, *, divisions: int, rebase: bool) 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What a fit needs.
+    """The trainings of a fit, each kept in the study.
 
-    `images` gives the data at a resolution, `accuracy` names the estimator (`search.accuracy`), `latencies` prices the
-    networks in the study.
+    Attributes:
+        study: Holds a trial for each candidate and seed that was trained.
+        candidates: What is compared.
+        seeds: Trainings of each candidate.
+        estimator: By the seed.
+        images: By their resolution in pixels.
+        pixels: To train a candidate at.
+        latencies: Prices the networks in the study, where there is a table.
+        progress: Where it is told.
+        clock: With the limit after which no training begins.
     """
 
     study: optuna.Study
     candidates: list[Candidate]
     seeds: int
-    recipe: Recipe
+    estimator: Callable[[int], AccuracyEstimator]
     images: Callable[[int], Dataset]
     pixels: Callable[[Grown], int]
     latencies: LatencyTable | None
     progress: Progress
     clock: TimeLeft
-    accuracy: str = "training"
 
     def run(self) -> None:
         """Train what has no trial yet, all candidates by one seed before the next, until the clock's limit."""
@@ -125,7 +232,7 @@ class Fit:
         graph = lower(spec)
         own = costs(graph)
         what = f"{candidate.name}, seed {seed}: {own.macs / 1e6:.0f} M MACs, {pixels} px"
-        judge = estimator(self.accuracy, EstimatorSettings(recipe=self.recipe, seed=seed))
+        judge = self.estimator(seed)
         judge.prepare(self.images(pixels))
         found = judge.score(
             spec, on_progress=lambda share: self.progress.update(self.clock.at((number + share) / count), what)
@@ -160,17 +267,18 @@ class Fit:
 
 
 def stand(scores: list[tuple[Candidate, tuple[float, ...]]]) -> list[Standing]:
-    """Means with the standard error that the scatter of seeds, taken as one for all candidates, gives them; tied are
-    those that a two-sided t test (95 %) does not tell from the best: which of two equals is ahead is chance too. With
-    one seed each nothing is known: all are tied.
+    """Candidates with their mean and standard error, best first, and which of them are tied with the best.
+
+    The scatter of seeds is taken as one for all candidates. Tied are those that a two-sided t test (95 %) does not
+    tell from the best: which of two equals is ahead is chance too. With one seed each nothing is known: all are tied.
     """
     freedom = sum(len(values) - 1 for _, values in scores)
     squares = sum(statistics.variance(values) * (len(values) - 1) for _, values in scores if len(values) > 1)
-    deviation = (squares / freedom) ** 0.5 if freedom else float("inf")
+    deviation = (squares / freedom) ** 0.5 if freedom else math.inf
     ranked = sorted(scores, key=lambda score: -statistics.fmean(score[1]))
     if not ranked:
         return []
-    best, reach = ranked[0][1], _t(freedom) if freedom else float("inf")
+    best, reach = ranked[0][1], _t_quantile(freedom) if freedom else math.inf
     rows = []
     for candidate, values in ranked:
         behind = statistics.fmean(best) - statistics.fmean(values)
@@ -180,8 +288,39 @@ def stand(scores: list[tuple[Candidate, tuple[float, ...]]]) -> list[Standing]:
     return rows
 
 
-def _t(freedom: int) -> float:
+def _t_quantile(freedom: int) -> float:
     """The quantile of Student's t that a difference must pass."""
-    from scipy.stats import t  # scikit-learn brings it
+    from scipy.stats import t
 
     return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+
+
+def _study_name(template: Template, data: str | None, cost: str) -> str:
+    source = Path(data).name.partition(".")[0] if data else "digits"
+    text = f"fit-{template.name}-{source}-{cost}"
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in text)[:100]
+
+
+def _answer(job: Fit, head: dict[str, str], out: Path) -> dict[str, Any]:
+    """Where the candidates stand; the coefficients are written to `out` once every one of them was trained."""
+    standings = job.standings()
+    rows = [row.as_dict() for row in standings]
+    complete = len(rows) == len(job.candidates)
+    tied = [row["rule"] for row in rows if row["tied"]]
+    coefficients = asdict(standings[0].candidate.coefficients) if complete else None
+    if coefficients:
+        answer = {
+            **coefficients,
+            **head,
+            "accuracy": rows[0]["accuracy"],
+            "standard_error": rows[0]["standard_error"],
+            "tied": tied[1:],
+        }
+        write_atomic(out, json.dumps(answer, indent=1) + "\n")
+    return {
+        "missing": sum(1 for _ in job.missing()),
+        "sure": complete and len(tied) == 1,
+        "candidates": rows,
+        "coefficients": coefficients,
+        "written": str(out) if complete else None,
+    }

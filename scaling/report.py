@@ -1,199 +1,149 @@
 """What a growth prints: as text for a person, as a dict for a machine."""
 
 import math
-import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from scaling.coefficients import Coefficients, Factors
-from scaling.family import Priced, interval_text, latency_text
+from scaling.family import device_text, latency_interval_text, predicted_text
+from scaling.formula import Coefficients
+from scaling.growth import BAND
+from scaling.result import Member, PricedNetwork, Result, Weights
 from searchspace.cost import Costs
-from searchspace.describe import StageRow, ratio_text, short, stage_names, stage_rows, stage_table, table
-from searchspace.latency.table import LatencyTable
+from searchspace.describe import StageRow, stage_names, stage_rows, stage_table
+from searchspace.report import (
+    WIDTH,
+    beside,
+    count_text,
+    fields,
+    interval_text,
+    megabytes_text,
+    ms_text,
+    multiple_text,
+    next_steps,
+    notes,
+    paragraphs,
+    percent_text,
+    ratio_text,
+    shortened,
+    signed_percent_text,
+    table,
+)
 from searchspace.serialize import spec_to_dict
-from searchspace.spec import NetworkSpec
-from searchspace.template import Template
+
+COMMAND = "python -m scaling.compound"
+_FIGURES: tuple[tuple[str, Callable[[Costs], int], Callable[[int], str]], ...] = (
+    ("parameters", lambda own: own.params, "{:,}".format),
+    ("MACs", lambda own: own.macs, "{:,}".format),
+    ("activations", lambda own: own.activation_bytes, megabytes_text),
+    ("peak memory", lambda own: own.peak_memory_bytes, megabytes_text),
+)
 
 
-class Member(NamedTuple):
-    """One network with the factors that made it from its base."""
+def as_dict(result: Result, *, written: str | Path | None = None) -> dict[str, Any]:
+    """The result of one network as JSON types; bytes are for batch 1 and float32.
 
-    title: str
-    factors: Factors
-    priced: Priced
-
-    @property
-    def spec(self) -> NetworkSpec:
-        """The network."""
-        return self.priced.spec
-
-
-class Weights(NamedTuple):
-    """What became of weights: where they are, what they were inherited from and how exactly (the largest difference of
-    logits, as a share of the largest), what stood in the way, and the figures of a training."""
-
-    path: Path
-    inherited_from: Path | None
-    difference: float | None
-    reasons: tuple[str, ...]
-    trained: dict[str, Any] | None
-
-
-class Result(NamedTuple):
-    """Base, and what was made of it: by the formula, as published, or both.
-
-    `network` is the base's file; `latencies` the table that predicts; `alone` what each dimension does by itself;
-    `target` the flag and the value that phi was solved for; `template` what was expanded; `flags` those that make the
-    network again.
+    `formula` and `published` are null where there is no such network.
     """
-
-    base: Priced
-    formula: Member | None
-    published: Member | None
-    phi: float | None = None
-    coefficients: Coefficients | None = None
-    network: Path | None = None
-    latencies: LatencyTable | None = None
-    alone: dict[str, Priced] | None = None
-    target: tuple[str, float] | None = None
-    template: Template | None = None
-    weights: Weights | None = None
-    flags: str = ""
-
-    @property
-    def networks(self) -> list[Priced]:
-        """Base first."""
-        return [self.base, *(member.priced for member in self.members)]
-
-    @property
-    def members(self) -> list[Member]:
-        """The formula's network first."""
-        return [member for member in (self.formula, self.published) if member]
-
-    @property
-    def main(self) -> Member:
-        """The formula's network, or the preset if that alone was asked for."""
-        return self.members[0]
-
-
-def as_dict(result: Result, *, written: Path | None = None) -> dict[str, Any]:
-    """The result as JSON types; bytes are for batch 1 and float32, `published` is null where there is none."""
-    coefficients = result.coefficients
+    formula = next(iter(result.grown), None)
+    coefficients, target, weights = formula and formula.coefficients, result.target, result.weights
     return {
-        "phi": result.phi,
+        "phi": formula and formula.phi,
         "coefficients": coefficients
-        and {
-            "alpha": coefficients.alpha,
-            "beta": coefficients.beta,
-            "gamma": coefficients.gamma,
-            "cost_factor": coefficients.cost_factor,
-            "warning": coefficients.warning(),
-        },
+        and {**asdict(coefficients), "cost_factor": coefficients.cost_factor, "warning": coefficients.warning()},
         "base": _network_dict(result.base),
-        "formula": result.formula and _member_dict(result.formula),
+        "formula": formula and _member_dict(formula),
         "published": result.published and _member_dict(result.published),
-        "by_dimension": result.alone and {name: priced.as_dict() for name, priced in result.alone.items()},
-        "target": result.target and dict(zip(("flag", "value"), result.target, strict=True)),
+        "by_dimension": formula and {name: one.as_dict() for name, one in result.by_dimension.items()},
+        "target": target and {"flag": target.flag, "value": target.value},
         "latency_table": result.latencies and result.latencies.to_dict(),
         "written": str(written) if written else None,
-        "weights": result.weights
+        "weights": weights
         and {
-            **result.weights._asdict(),
-            "path": str(result.weights.path),
-            "inherited_from": result.weights.inherited_from and str(result.weights.inherited_from),
+            "path": str(weights.path),
+            "inherited_from": weights.inherited_from and str(weights.inherited_from),
+            "difference": weights.difference,
+            "reasons": weights.reasons,
+            "trained": weights.trained,
         },
     }
 
 
 def _member_dict(member: Member) -> dict[str, Any]:
-    return {"title": member.title, **member.factors._asdict(), **_network_dict(member.priced)}
+    return {"title": _title_of(member), **member.factors._asdict(), **_network_dict(member.network)}
 
 
-def _network_dict(priced: Priced) -> dict[str, Any]:
-    spec = priced.spec
+def _network_dict(network: PricedNetwork) -> dict[str, Any]:
+    spec = network.spec
     return {
-        **priced.as_dict(),
-        "dropout_percent": _dropout(spec),
+        **network.as_dict(),
+        "dropout_percent": spec.head.dropout_percent,
         "stages": [row._asdict() for row in stage_rows(spec)],
         "spec": spec_to_dict(spec),
     }
 
 
-def _dropout(spec: NetworkSpec) -> int:
-    return spec.head.dropout_percent
+def _title_of(member: Member) -> str:
+    return f"published {member.name.upper()}" if member.phi is None else f"formula, phi = {member.phi:.4g}"
 
 
-def as_text(result: Result, *, written: Path | None = None) -> str:
-    """The report, at most 100 columns wide (file names aside)."""
-    both = result.formula is not None and result.published is not None
-    parts = [
+def as_text(result: Result, *, written: str | Path | None = None, again: str = "") -> str:
+    """The report, at most 100 columns wide (file names aside). `again`: the flags that make the network again."""
+    return paragraphs(
         _title(result),
-        _side_by_side(result.members) if both else stage_table(result.main.spec),
+        _two_networks(result.members) if len(result.members) > 1 else stage_table(result.spec),
         _totals(result),
         _by_dimension(result),
         _explanation(result),
-        _written(result.main, written),
+        _written(result.members[0], written),
         _weights(result.weights),
-        _next_steps(result, written),
-    ]
-    return "\n\n".join(part for part in parts if part)
+        _next_steps(result, written, again),
+    )
 
 
 def _title(result: Result) -> str:
-    if result.formula is None:
-        name, (depth, width, resolution) = result.main.spec.name, result.main.factors
+    if not result.grown:
+        name, (depth, width, resolution) = result.spec.name, result.members[0].factors
         return f"{name} as published (arXiv:1905.11946): B0 with depth x{depth:g}, width x{width:g}, {resolution} px"
-    assert result.coefficients is not None
-    alpha, beta, gamma = result.coefficients.alpha, result.coefficients.beta, result.coefficients.gamma
-    verb = "shrunk" if result.phi is not None and result.phi < 0 else "grown"
-    depth, width, resolution = result.formula.factors
-    name, base, step = _cut(result.base.spec.name), result.base.spec.resolution, f"^{result.phi:.4g}"
+    (member,) = result.grown
+    assert member.coefficients is not None
+    assert member.phi is not None
+    alpha, beta, gamma = member.coefficients.alpha, member.coefficients.beta, member.coefficients.gamma
+    depth, width, resolution = member.factors
+    name, base, step = shortened(result.base.spec.name, 20), result.base.spec.resolution, f"^{member.phi:.4g}"
+    what = f"{name} {'shrunk' if member.phi < 0 else 'grown'}"
     bases = f"(alpha {alpha:g}, beta {beta:g}, gamma {gamma:g})"
     if result.target:
-        flag, value = result.target
-        title = _wrapped(f"{name} {verb} to {flag} {value:.12g}, as by phi = {result.phi:.4g} {bases}")
-        pixels = f"pixels {base} x {resolution / base:.4g} = {resolution}"
-        return f"{title}\nlayers x {depth:.4g}, channels x {width:.4g}, {pixels}"
-    exact = base * gamma**result.phi if result.phi is not None else 0.0
+        flag, value, _ = result.target
+        return (
+            f"{notes(f'{what} to {flag} {value:.12g}, as by phi = {member.phi:.4g} {bases}')}\nlayers x {depth:.4g}, "
+            f"channels x {width:.4g}, pixels {base} x {resolution / base:.4g} = {resolution}"
+        )
+    exact = base * gamma**member.phi
     rounded = "" if abs(exact - resolution) < 0.05 else f", so {resolution}"
     return (
-        f"{name} {verb} by phi = {result.phi:.4g} {bases}\n"
+        f"{what} by phi = {member.phi:.4g} {bases}\n"
         f"layers x {alpha:g}{step} = {depth:.4g}, channels x {beta:g}{step} = {width:.4g}, "
         f"pixels {base} x {gamma:g}{step} = {exact:.4g}{rounded}"
     )
 
 
-def _cut(name: str) -> str:
-    """At most 20 printable ASCII characters of a network's name, which may hold anything."""
-    plain = "".join(c if c.isascii() and c.isprintable() else "?" for c in name)
-    return plain if len(plain) <= 20 else plain[:18] + ".."
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
-
-
-def _side_by_side(members: list[Member]) -> str:
+def _two_networks(members: list[Member]) -> str:
     """Two networks grown from one table, stage by stage; what they share stands once, on the left."""
     sides = [stage_rows(member.spec) for member in members]
     shared = [
         [name, _block(row), ratio_text(row.se_ratio), str(row.stride or "-")]
         for name, row in zip(stage_names(sides[0]), sides[0], strict=True)
     ]
-    left = table(["stage", "block", "SE", "stride"], [*shared, ["total", "", "", ""]], text_columns=(0, 1), gap=1)
-    columns = [["", "", *left.splitlines()]]
+    headers = ["stage", "block", "SE", "stride"]
+    columns = ["\n\n" + table(headers, shared, text_columns=(0, 1), gap=1, total=["total", "", "", ""])]
     for member, rows in zip(members, sides, strict=True):
         depth, width, resolution = member.factors
-        banner = [f"{member.title.upper()}, {resolution} px", f"depth x{depth:.4g}, width x{width:.4g}"]
-        columns.append([*banner, *_side(rows).splitlines()])
-    widths = [max(map(len, column)) for column in columns]
-    lines = [
-        " | ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip()
-        for parts in zip(*columns, strict=True)
-    ]
+        title = f"{_title_of(member).upper()}, {resolution} px\ndepth x{depth:.4g}, width x{width:.4g}\n"
+        columns.append(title + _side(rows))
     legend = "chan: output channels; n: layers; px: output height and width; SE: squeezed share of the input"
-    return "\n".join([*lines, legend])
+    return f"{beside(columns)}\n{legend}"
 
 
 def _block(row: StageRow) -> str:
@@ -204,154 +154,103 @@ def _block(row: StageRow) -> str:
 
 def _side(rows: list[StageRow]) -> str:
     lines = [
-        [str(row.channels), str(row.layers), str(row.out_resolution), short(row.params), short(row.macs)]
+        [str(row.channels), str(row.layers), str(row.out_resolution), count_text(row.params), count_text(row.macs)]
         for row in rows
     ]
     params, macs = sum(row.params for row in rows), sum(row.macs for row in rows)
-    total = ["", str(sum(row.layers for row in rows)), "", short(params), short(macs)]
-    return table(["chan", "n", "px", "params", "MACs"], [*lines, total])
+    total = ["", str(sum(row.layers for row in rows)), "", count_text(params), count_text(macs)]
+    return table(["chan", "n", "px", "params", "MACs"], lines, total=total)
 
 
 def _totals(result: Result) -> str:
     """Exact figures of each network, and their multiples of the base's."""
-    headers = ["total"]
-    for member in result.members:
-        headers += [member.title, "x base"]
+    base, members = result.base, result.members
+    networks = [*(member.network for member in members), base]
+
+    def row(what: str, texts: Sequence[str], values: Sequence[float] | None = None) -> list[str]:
+        cells = [what]
+        for at, text in enumerate(texts[:-1]):
+            cells += [text, multiple_text(values[at], values[-1]) if values else ""]
+        return [*cells, texts[-1]]
+
     rows = []
     for what, figure, show in _FIGURES:
-        row = [what]
-        for member in result.members:
-            row += [
-                show(figure(member.priced.costs)),
-                _multiple(figure(member.priced.costs), figure(result.base.costs)),
-            ]
-        rows.append([*row, show(figure(result.base.costs))])
-    rows += _latency_rows(result)
-    for what, text in _FACTS:
-        rows.append([what, *(cell for m in result.members for cell in (text(m.spec), "")), text(result.base.spec)])
-    lines = table([*headers, f"base {_cut(result.base.spec.name)}"], rows, text_columns=(0,))
-    notes = "Memory: batch 1, float32; peak is weights and the activations alive at once, as inference needs."
-    if result.latencies:
-        identity = result.latencies.identity
-        notes += "\n" + _wrapped(
-            f"Latency: {identity['runtime']}, {identity['threads']} threads, {identity['machine']}; ~ where kernels "
-            "that the table lacks were estimated."
-        )
-    return f"{lines}\n{notes}"
-
-
-def _multiple(value: float, base: float) -> str:
-    multiple = value / base
-    return f"{multiple:.2f}" if multiple >= 0.1 else f"{multiple:.2g}"
-
-
-def _latency_rows(result: Result) -> list[list[str]]:
-    """Predicted, its 90 % interval, measured: as far as they are known."""
-    rows = []
-    own, base = [member.priced for member in result.members], result.base
+        counts = [figure(one.costs) for one in networks]
+        rows.append(row(what, [show(count) for count in counts], counts))
     if base.latency:
-        predicted = ["predicted ms"]
-        for priced in own:
-            assert priced.latency is not None
-            predicted += [latency_text(priced.latency), _multiple(priced.latency.latency_ms, base.latency.latency_ms)]
-        rows.append([*predicted, latency_text(base.latency)])
-        intervals = [cell for priced in own for cell in (interval_text(priced.latency), "")]
-        rows.append(["90 % interval", *intervals, interval_text(base.latency)])
+        values = [one.latency.latency_ms for one in networks if one.latency]
+        rows.append(row("predicted ms", [predicted_text(one) for one in networks], values))
+        rows.append(row("90 % interval", [latency_interval_text(one) for one in networks]))
     if base.measured:
-        measured = ["measured ms"]
-        for priced in own:
-            assert priced.measured is not None
-            measured += [_measured(priced), _multiple(priced.measured.latency_ms, base.measured.latency_ms)]
-        rows.append([*measured, _measured(base)])
-    return rows
-
-
-def _measured(priced: Priced) -> str:
-    assert priced.measured is not None
-    return f"{priced.measured.latency_ms:.2f}{' (noisy)' if priced.measured.noisy else ''}"
+        measured = [one.measured for one in networks if one.measured]
+        texts = [ms_text(one.latency_ms) + (" (noisy)" if one.noisy else "") for one in measured]
+        rows.append(row("measured ms", texts, [one.latency_ms for one in measured]))
+    rows.append(row("dropout", [f"{one.spec.head.dropout_percent} %" for one in networks]))
+    rows.append(row("fingerprint", [one.spec.fingerprint() for one in networks]))
+    titles = [cell for member in members for cell in (_title_of(member), "x base")]
+    lines = table(["total", *titles, f"base {shortened(base.spec.name, 20)}"], rows, text_columns=(0,))
+    return (
+        lines
+        + "\n"
+        + notes(
+            "Memory: batch 1, float32; peak is weights and the activations alive at once, as inference needs.",
+            (
+                result.latencies
+                and f"Latency: {device_text(result.latencies)}; ~ where kernels that the table lacks were estimated."
+            )
+            or "",
+        )
+    )
 
 
 def _by_dimension(result: Result) -> str:
     """Multiples of the base with one dimension grown, and with all three."""
-    if not result.alone or not result.formula:
+    if not result.grown:
         return ""
-    depth, width, resolution = result.formula.factors
+    depth, width, resolution = result.grown[0].factors
     titles = [f"layers x{depth:.4g}", f"channels x{width:.4g}", f"{resolution} px", "all three"]
-    columns = [*result.alone.values(), result.formula.priced]
+    columns, base = [*result.by_dimension.values(), result.grown[0].network], result.base
     rows = [
-        [what, *(_multiple(figure(own.costs), figure(result.base.costs)) for own in columns)]
+        [what, *(multiple_text(figure(own.costs), figure(base.costs)) for own in columns)]
         for what, figure, _ in _FIGURES
     ]
-    if result.base.latency:
+    if base.latency:
         ms = [own.latency.latency_ms for own in columns if own.latency]
-        rows.append(["predicted ms", *(_multiple(each, result.base.latency.latency_ms) for each in ms)])
+        rows.append(["predicted ms", *(multiple_text(each, base.latency.latency_ms) for each in ms)])
     return table(["by dimension, x base", *titles], rows, text_columns=(0,))
 
 
-_FIGURES: tuple[tuple[str, Callable[[Costs], int], Callable[[int], str]], ...] = (
-    ("parameters", lambda own: own.params, lambda count: f"{count:,}"),
-    ("MACs", lambda own: own.macs, lambda count: f"{count:,}"),
-    ("activations", lambda own: own.activation_bytes, lambda size: f"{size / 1e6:,.1f} MB"),
-    ("peak memory", lambda own: own.peak_memory_bytes, lambda size: f"{size / 1e6:,.1f} MB"),
-)
-_FACTS: tuple[tuple[str, Callable[[NetworkSpec], str]], ...] = (
-    ("dropout", lambda spec: f"{_dropout(spec)} %"),
-    ("fingerprint", NetworkSpec.fingerprint),
-)
-
-
 def _explanation(result: Result) -> str:
-    if result.formula is None or result.coefficients is None or result.phi is None:
+    if not result.grown:
         return "This is the network as released, to the unit. The formula gives others: see --phi."
-    gamma, resolution = result.coefficients.gamma, result.formula.factors.resolution
+    (member,) = result.grown
+    assert member.coefficients is not None
+    assert member.phi is not None
     if result.target:
         rounding = (
             "Layers come whole, channels by eights and pixels in usable steps, so each of the three has the phi "
-            f"nearest to the others' that the target allows; together they cost as by phi = {result.phi:.4g}."
+            f"nearest to the others' that the target allows; together they cost as by phi = {member.phi:.4g}."
         )
-        return f"{_wrapped(_comparison(result))}\n{_wrapped(rounding)}"
-    base = result.base.spec.resolution
-    exact = base * gamma**result.phi
-    aim = result.coefficients.cost_factor**result.phi
-    rounding = (
-        "Rounding: layers up, channels to multiples of 8 (as the released code does), pixels to the nearest: "
-        f"{base} x {gamma:g}^{result.phi:g} = {exact:.1f}, so {resolution}. "
-        f"Before rounding, MACs grow by alpha x beta^2 x gamma^2 to the phi: about x{aim:.3g}."
-    )
-    return f"{_wrapped(_comparison(result))}\n{_wrapped(rounding)}"
-
-
-def _solved(result: Result) -> str:
-    """How close a network that was grown to a target comes to it."""
-    assert result.target is not None
-    flag, value = result.target
-    own = result.main.priced
-    if flag == "--target-ms":
-        assert own.latency is not None
-        cost, text, unit = own.latency.latency_ms, f"{own.latency.latency_ms:.4g}", " ms predicted"
     else:
-        cost = own.costs.macs if flag == "--target-macs" else own.costs.params
-        text, unit = f"{cost:,.0f}", " MACs" if flag == "--target-macs" else " parameters"
-    short_of = (
-        ""
-        if cost >= 0.98 * value
-        else (
-            " No nearer network was found: layers come whole and channels by eights; try another "
-            "--resolution-step or --rule."
+        base, gamma = result.base.spec.resolution, member.coefficients.gamma
+        rounding = (
+            "Rounding: layers up, channels to multiples of 8 (as the released code does), pixels to the nearest: "
+            f"{base} x {gamma:g}^{member.phi:g} = {base * gamma**member.phi:.1f}, so {member.factors.resolution}. "
+            "Before rounding, MACs grow by alpha x beta^2 x gamma^2 to the phi: about "
+            f"x{member.coefficients.cost_factor**member.phi:.3g}."
         )
-    )
-    return f"Target: {flag} {value:.12g}: {text}{unit}, {cost / value - 1:+.1%} from it.{short_of}"
+    return notes(_comparison(result, member.phi), rounding)
 
 
-def _comparison(result: Result) -> str:
+def _comparison(result: Result, phi: float) -> str:
     """Why formula and publication differ, or why only the formula is shown."""
     if result.target:
-        return _solved(result)
-    if result.network:
+        return _distance(result)
+    if not result.from_b0:
         return "Only the formula is shown: the published family B0 to B7 is grown from EfficientNet-B0."
     if result.published is None:
-        return f"Only the formula is shown: phi = {result.phi:g} has no published member (B0 to B7 are phi 0 to 7)."
-    if not result.phi:
+        return f"Only the formula is shown: phi = {phi:g} has no published member (B0 to B7 are phi 0 to 7)."
+    if not phi:
         return "phi = 0 is EfficientNet-B0 itself: the formula and the published B0 are the same network."
     own, released = Coefficients(), result.published.factors
     depth = math.log(released.depth, own.alpha)
@@ -359,16 +258,36 @@ def _comparison(result: Result) -> str:
     pixels = math.log(released.resolution / result.base.spec.resolution, own.gamma)
     return (
         "Why they differ: the formula is equation 3 of arXiv:1905.11946; B1 to B7 were released with factors of their "
-        f"own. B{result.phi:g}'s depth, width and pixels are the formula's (with the paper's alpha, beta and gamma) at "
-        f"phi = {depth:.2f}, {width:.2f} and {pixels:.2f}, not {result.phi:g}."
+        f"own. B{phi:g}'s depth, width and pixels are the formula's (with the paper's alpha, beta and gamma) at "
+        f"phi = {depth:.2f}, {width:.2f} and {pixels:.2f}, not {phi:g}."
     )
 
 
-def _written(member: Member, path: Path | None) -> str:
+def _distance(result: Result) -> str:
+    """How close a network that was grown to a target comes to it."""
+    assert result.target is not None
+    flag, value, unit = result.target
+    own = result.grown[0].network
+    if unit == "ms":
+        assert own.latency is not None
+        cost, text = own.latency.latency_ms, f"{own.latency.latency_ms:.4g} ms predicted"
+    else:
+        cost = own.costs.macs if unit == "macs" else own.costs.params
+        text = f"{cost:,.0f} {'MACs' if unit == 'macs' else 'parameters'}"
+    more = (
+        ""
+        if cost >= (1 - BAND) * value
+        else " No nearer network was found: layers come whole and channels by eights; try another --resolution-step or "
+        "--rule."
+    )
+    return f"Target: {flag} {value:.12g}: {text}, {signed_percent_text(cost / value - 1)} from it.{more}"
+
+
+def _written(member: Member, path: str | Path | None) -> str:
     if path is None:
         return ""
     return (
-        f"Written to {path}: {member.title}. As a torch module:\n"
+        f"Written to {path}: {_title_of(member)}. As a torch module:\n"
         f"  from pathlib import Path; from searchspace.nn import build; from searchspace.serialize import read_spec\n"
         f"  network = build(read_spec(Path({str(path)!r})))"
     )
@@ -378,45 +297,41 @@ def _weights(weights: Weights | None) -> str:
     """What the weights are, and how good."""
     if weights is None:
         return ""
-    lines = []
+    pairs = []
     if weights.difference is not None:
         equal = "the same outputs" if weights.difference <= 1e-4 else "NOT the same outputs"
-        lines.append(
-            f"inherited  from {weights.inherited_from}:\n           {equal} at the small network's resolution (logits "
-            f"differ by {weights.difference:.1e} of the largest)"
+        pairs.append(("inherited", f"from {weights.inherited_from}:"))
+        pairs.append(
+            (
+                "",
+                f"{equal} at the small network's resolution (logits differ by {weights.difference:.1e} of the largest)",
+            )
         )
-        for reason in weights.reasons:
-            lines += textwrap.wrap(reason, 100, initial_indent=" " * 11, subsequent_indent=" " * 13)
+        pairs += [("", reason) for reason in weights.reasons]
     if weights.trained:
         own = weights.trained
-        lines.append(
-            f"trained    {own['epochs']} epochs at {own['pixels']} px in {own['seconds']:.0f} s: validation accuracy "
-            f"{own['before']:.1%} before, {own['after']:.1%} after"
+        accuracies = f"validation accuracy {own['before']:.1%} before, {own['after']:.1%} after"
+        pairs.append(
+            ("trained", f"{own['epochs']} epochs at {own['pixels']} px in {own['seconds']:.0f} s: {accuracies}")
         )
-        lines.append(
-            f"tested     {own['test']:.1%} (95 % interval {own['low']:.1%} to {own['high']:.1%}, "
-            f"{own['test_images']} images)"
-        )
-    return "\n".join([*lines, f"weights    {weights.path}"])
+        interval = interval_text(own["low"], own["high"], percent_text)
+        pairs.append(("tested", f"{own['test']:.1%} (95 % interval {interval}, {own['test_images']} images)"))
+    return fields([*pairs, ("weights", str(weights.path))])
 
 
-def _next_steps(result: Result, written: Path | None) -> str:
-    command = "python -m scaling.compound"
+def _next_steps(result: Result, written: str | Path | None, again: str) -> str:
     steps = []
-    if result.phi is not None and not written:
-        steps.append((f"{command} {result.flags} --out grown.json", "keep the formula's network"))
+    if result.grown and not written:
+        steps.append((f"{COMMAND} {again} --out grown.json", "keep the formula's network"))
     if result.published:
-        name = result.published.title.split()[-1].lower()
-        if result.formula or not written:
-            steps.append((f"{command} --preset {name} --out {name}.json", f"keep the published {name.upper()}"))
-        if not result.formula:
-            steps.append((f"{command} --phi {name[1:]}", f"the formula beside {name.upper()}"))
-    if not result.network:
-        steps.append((f"{command} --network studies/NAME/best.json", "grow what a search found"))
-    if not steps:
-        return ""
-    width = max(len(step) for step, _ in steps)
-    lines = [f"  {step:{width}}  # {what}" for step, what in steps]
-    if max(map(len, lines)) > 100:
-        lines = [f"  # {what}\n  {step}" for step, what in steps]
-    return "\n".join(["Next:", *lines])
+        name = result.published.name
+        if result.grown or not written:
+            steps.append((f"{COMMAND} --preset {name} --out {name}.json", f"keep the published {name.upper()}"))
+        if not result.grown:
+            steps.append((f"{COMMAND} --phi {name[1:]}", f"the formula beside {name.upper()}"))
+    if result.from_b0:
+        steps.append((f"{COMMAND} --network studies/NAME/best.json", "grow what a search found"))
+    text = next_steps(steps)
+    if max(map(len, text.splitlines()), default=0) > WIDTH:
+        text = next_steps([line for command, purpose in steps for line in (f"# {purpose}", command)])
+    return text

@@ -1,12 +1,13 @@
 """Weights of a grown network: those of the network it grew from, and training from there on."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from scaling.growth import Grown
+from scaling.result import Member, Result, Weights, weights_file
 from search.console import Progress, TimeLeft
 from search.data import Dataset, load
 from search.settings import Settings
@@ -15,45 +16,71 @@ from search.training.evaluate import Accuracy, evaluate
 from search.training.recipe import Recipe
 from search.training.trainer import Trainer
 from searchspace.errors import InvalidArgument
-from searchspace.files import write_atomic
-from searchspace.nn import Network, build, load_weights, network_bytes, read_about, read_weights
-from searchspace.nn.weights.grow import Inherited, inherit
+from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
+from searchspace.nn.weights.grow import inherit
 from searchspace.template import Template
 
 
-class Start(NamedTuple):
-    """Where training begins: a network in eval mode, what its weights came from, what was written about those, and the
-    images to train with, if any."""
+class Schedule(NamedTuple):
+    """How a grown network is trained.
 
-    network: Network
-    inherited: Inherited | None
-    about: dict[str, Any]
-    images: Dataset | None = None
+    `epochs`: None for no training. `data`: a source of `search.data.load`. `pixels`: to train at; None takes those of
+    the small network's training, grown like the resolution. `seed`: of the splits, the new weights and the order of
+    images.
+    """
+
+    epochs: int | None
+    data: str | None
+    pixels: int | None
+    seed: int
+
+    def images(self, template: Template, grown: Member, about: dict[str, Any]) -> Dataset:
+        """The images, where `about` is what is known of the small network's weights. Raises PhinasError."""
+        before = about.get("trained_at_px")
+        before = before if isinstance(before, int) else Settings.proxy_resolution
+        pixels = self.pixels or max(1, round(before * grown.factors.resolution / template.resolution))
+        return load(self.data, resolution=pixels, seed=self.seed)
+
+    def classes(self, template: Template, grown: Member) -> int:
+        """How many classes the images have. Raises PhinasError."""
+        return len(self.images(template, grown, {}).classes)
 
 
-class Trained(NamedTuple):
-    """Accuracies are fractions of the validation split before and after, and of the test split at the end."""
+def with_weights(
+    result: Result,
+    small: str | Path | None,
+    schedule: Schedule,
+    *,
+    out: str | Path | None = None,
+    onnx: str | Path | None = None,
+    quiet: bool = False,
+) -> Result:
+    """The result with weights: those of the file `small`, if any, and trained by the schedule.
 
-    before: float
-    after: float
-    test: float
-    low: float
-    high: float
-    test_images: int
-    pixels: int
-    epochs: int
-    seconds: float
+    With `out` the spec is written before the training, and the weights beside it. Everything is read and checked
+    before anything is written. Raises PhinasError.
+    """
+    (grown,) = result.grown
+    weights = start(result.template, grown, None if small is None else Path(small), seed=schedule.seed)
+    images = images_for(weights, result.template, grown, schedule) if schedule.epochs else None
+    result.save(out, onnx=onnx)
+    if images is not None:
+        train_on(weights, images, schedule, out=None if out is None else Path(out), quiet=quiet)
+    result = replace(result, weights=weights)
+    if out is not None and images is None:
+        weights.save(weights_file(out))
+    return result
 
 
-def start(template: Template, grown: Grown, weights: Path | None, *, seed: int) -> Start:
+def start(template: Template, grown: Member, small: Path | None, *, seed: int) -> Weights:
     """The grown network, with the small network's weights in it or (None) fresh ones.
 
     Raises StorageError for a file that is no weights file, InvalidArgument for weights of another network and for a
     network that shrinks.
     """
     generator = torch.Generator().manual_seed(seed)
-    if weights is None:
-        return Start(build(grown.spec, generator=generator).eval(), None, {})
+    if small is None:
+        return Weights(module=build(grown.spec, generator=generator).eval(), about={})
     depth, width, _ = grown.factors
     if min(depth, width) < 1:
         raise InvalidArgument(
@@ -61,85 +88,83 @@ def start(template: Template, grown: Grown, weights: Path | None, *, seed: int) 
             "larger phi or target, or leave --inherit out"
         )
     base = template.expand()
-    about = read_about(weights)
+    about = read_about(small)
     if about.get("fingerprint") not in (None, base.fingerprint()):
         raise InvalidArgument(
-            f"--inherit needs the weights of the network that grows, {base.name} ({base.fingerprint()}); {weights} are "
+            f"--inherit needs the weights of the network that grows, {base.name} ({base.fingerprint()}); {small} are "
             f"those of {about['fingerprint']}: give the files that belong together"
         )
-    small = load_weights(base, read_weights(weights))
+    network = load_weights(base, read_weights(small))
     deep = template.expand(depth=depth, name=base.name)
-    inherited = inherit(small, deep, grown.spec, generator=generator)
-    return Start(inherited.network, inherited, about)
+    inherited = inherit(network, deep, grown.spec, generator=generator)
+    return Weights(
+        module=inherited.network,
+        about={**about, "fingerprint": grown.spec.fingerprint()},
+        inherited_from=small,
+        difference=inherited.difference,
+        reasons=inherited.reasons,
+    )
 
 
-def with_images(
-    begin: Start, template: Template, grown: Grown, *, data: str | None, pixels: int | None, seed: int
-) -> Start:
-    """The same with images of so many pixels; None: those of the small network's training, grown like the resolution.
+def images_for(weights: Weights, template: Template, grown: Member, schedule: Schedule) -> Dataset:
+    """The images to train on with.
 
-    Raises InvalidArgument for data of another number of classes, and for other splits than the weights come from.
+    Raises InvalidArgument for other splits than the weights come from, and for data of another number of classes.
     """
-    split_seed = begin.about.get("split_seed", seed)
-    if seed != split_seed:
+    split_seed = weights.about.get("split_seed", schedule.seed)
+    if schedule.seed != split_seed:
         raise InvalidArgument(
-            f"the small network was trained on the splits of --seed {split_seed}, got --seed {seed}: another seed "
-            "would test the grown one on images that those weights have seen; leave --seed as it was"
+            f"the small network was trained on the splits of --seed {split_seed}, got --seed {schedule.seed}: another "
+            "seed would test the grown one on images that those weights have seen; leave --seed as it was"
         )
-    pixels = pixels or proxy_resolution(template, grown, begin.about)
-    images = load(data, resolution=pixels, seed=seed)
-    if len(images.classes) != begin.network.spec.classes:
+    images = schedule.images(template, grown, weights.about)
+    if len(images.classes) != grown.spec.classes:
         raise InvalidArgument(
-            f"the network tells {begin.network.spec.classes} classes apart and the data have {len(images.classes)}: "
+            f"the network tells {grown.spec.classes} classes apart and the data have {len(images.classes)}: "
             "give the data it was made for with --data"
         )
-    return begin._replace(images=images)
+    return images
 
 
-def classes_of(template: Template, grown: Grown, *, data: str | None, pixels: int | None, seed: int) -> int:
-    """How many classes the images have that a network without weights will be trained with. Raises PhinasError."""
-    return len(load(data, resolution=pixels or proxy_resolution(template, grown, {}), seed=seed).classes)
+def train_on(
+    weights: Weights, images: Dataset, schedule: Schedule, *, out: Path | None = None, quiet: bool = False
+) -> None:
+    """Train on from `weights`, in place, by the recipe of the search, and test the network.
 
-
-def proxy_resolution(template: Template, grown: Grown, about: dict[str, Any]) -> int:
-    """Pixels to train at: those of the small network's training, or of a search's, grown like the resolution."""
-    before = about.get("trained_at_px")
-    before = before if isinstance(before, int) else Settings.proxy_resolution
-    return max(1, round(before * grown.factors.resolution / template.resolution))
-
-
-def train_on(begin: Start, *, data: str | None, epochs: int, seed: int, out: Path, quiet: bool = False) -> Trained:
-    """Train from where `begin` stands on its images, by the recipe of the search, and write the weights to `out`.
-
-    `data` is the name of the images. Each epoch is on disk before the next, in a checkpoint beside `out`; the same call
-    goes on there.
+    With `out` (the file of the spec) each epoch is on disk before the next, in a file beside it; the same call goes on
+    from there.
     """
-    images = begin.images
-    assert images is not None
-    pixels = images.resolution
-    # Branches of the small network are at work already, so none is calmed: a new one is, by inheritance.
-    recipe = Recipe.for_data(data, epochs=epochs)
-    if begin.inherited is not None:
+    network, epochs = weights.module, schedule.epochs or 0
+    recipe = Recipe.for_data(schedule.data, epochs=epochs)
+    if weights.inherited_from is not None:
         recipe = recipe.onward(epochs=epochs)
-    begun = network_bytes(begin.network, {})
-    state_file = out.with_name(f".{out.stem}-{hashlib.sha256(begun).hexdigest()[:12]}-{epochs}.ckpt")
+    state_file = None
+    if out is not None:
+        key = hashlib.sha256(network_bytes(network, {})).hexdigest()[:12]
+        state_file = weights_file(out).with_name(f".{out.stem}-{key}-{epochs}.ckpt")
     clock = TimeLeft()
     with Progress(clock.left_s, quiet=quiet) as progress:
-        before = evaluate(begin.network, images.validation)
-        progress.line(f"before training: {before:.1%} validation accuracy at {pixels} px")
-        outcome = Trainer.on(images, recipe=recipe, seed=seed).fit(
-            begin.network,
+        before = evaluate(network, images.validation)
+        progress.line(f"before training: {before:.1%} validation accuracy at {images.resolution} px")
+        outcome = Trainer.on(images, recipe=recipe, seed=schedule.seed).fit(
+            network,
             state_file=state_file,
             on_step=lambda step, steps: progress.update(clock.at(step / steps), "training"),
             on_epoch=lambda epoch, value: progress.line(f"epoch {epoch} of {epochs}: {value:.1%} validation accuracy"),
         )
-    tested = Accuracy.of(begin.network, images.open_test())
-    about = weights_metadata(images, seed=seed) | {"fingerprint": begin.network.spec.fingerprint()}
-    write_weights(begin.network, out, about)
-    state_file.unlink(missing_ok=True)
-    return Trained(before, outcome.accuracy, *tested, pixels, outcome.epochs, outcome.seconds)
-
-
-def write_weights(network: Network, out: Path, about: dict[str, Any]) -> None:
-    """The weights as safetensors, with what is known about them. Raises StorageError."""
-    write_atomic(out, network_bytes(network, about))
+    tested = Accuracy.of(network, images.open_test())
+    weights.trained = {
+        "before": before,
+        "after": outcome.accuracy,
+        "test": tested.value,
+        "low": tested.low,
+        "high": tested.high,
+        "test_images": tested.images,
+        "pixels": images.resolution,
+        "epochs": outcome.epochs,
+        "seconds": outcome.seconds,
+    }
+    weights.about = weights_metadata(images, seed=schedule.seed) | {"fingerprint": network.spec.fingerprint()}
+    if out is not None and state_file is not None:
+        weights.save(weights_file(out))
+        state_file.unlink(missing_ok=True)

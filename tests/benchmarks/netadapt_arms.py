@@ -87,7 +87,7 @@ def key_of(row: Row) -> tuple[str, int, str]:
 
 def template_of(args: Namespace, name: str, classes: int) -> "Template":
     """The table of a network of --network, at the pixels that it is timed at. Raises PhinasError."""
-    from scaling.task import base_template
+    from scaling.base import base_template
 
     found = base_template(Path(networks_of(args)[name])).with_classes(classes)
     return replace(found, resolution=args.resolution or found.resolution)

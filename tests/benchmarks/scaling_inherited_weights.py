@@ -104,9 +104,9 @@ def _small_epochs(args: Any) -> int:
 
 def run(args: Namespace) -> str:
     """Every training that is missing, and the figures. Raises Skipped."""
-    from scaling.coefficients import Coefficients
+    from scaling.base import base_template
+    from scaling.formula import Coefficients
     from scaling.growth import grow
-    from scaling.task import base_template
     from search.data import load
     from search.training.recipe import Recipe
     from searchspace.spaces.mnasnet import mnasnet_space

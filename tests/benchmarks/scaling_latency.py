@@ -68,7 +68,7 @@ def _table(path: Path | None, device: "Runtime") -> LatencyTable:
 
 def families(network: Path | None) -> "list[tuple[str, Grown]]":
     """(title, phi = 0, 1, 2 and 3) of the three bases."""
-    from scaling.coefficients import Coefficients
+    from scaling.formula import Coefficients
     from scaling.growth import grow
 
     return [
@@ -79,7 +79,7 @@ def families(network: Path | None) -> "list[tuple[str, Grown]]":
 
 
 def _bases(network: Path | None) -> "list[Template]":
-    from scaling.task import base_template
+    from scaling.base import base_template
     from searchspace import zoo
     from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
 
@@ -89,7 +89,7 @@ def _bases(network: Path | None) -> "list[Template]":
 
 def targets(count: int, latencies: LatencyTable) -> "list[tuple[str, Grown]]":
     """(title, network) for targets spread evenly in logarithm, the bases in turn."""
-    from scaling.coefficients import Coefficients
+    from scaling.formula import Coefficients
     from scaling.growth import grow_to
     from searchspace import zoo
     from searchspace.graph import lower

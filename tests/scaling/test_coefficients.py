@@ -1,78 +1,190 @@
-"""The formula of compound scaling against values worked out by hand."""
+"""Fitting alpha, beta and gamma: equal costs, what is called sure, a study that resumes, the answer's file."""
 
-import math
+import json
+import random
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from scaling.coefficients import Coefficients, read_coefficients
-from searchspace.errors import InvalidArgument
+import studies
+from scaling.coefficients import main
+from scaling.compound import main as compound
+from scaling.fit import COST_FACTOR, Candidate, candidates, fit, stand
+from scaling.formula import Coefficients, read_coefficients
+from scaling.growth import Grown
+from search.accuracy import EstimatorSettings, register
+from searchspace import zoo
+from searchspace.cost import macs
+from searchspace.graph import lower
+from searchspace.latency.table import LatencyTable
+from searchspace.spaces.mnasnet import mnasnet_space
+from searchspace.spec import NetworkSpec
+from tests.scripted import ScriptedEstimator, by_params
 
-#        phi: (1.2^phi, 1.1^phi, 224 x 1.15^phi before rounding), all products done by hand
-BY_HAND = {
-    0: (1.0, 1.0, 224.0),
-    1: (1.2, 1.1, 257.6),
-    2: (1.44, 1.21, 296.24),
-    3: (1.728, 1.331, 340.676),
-    4: (2.0736, 1.4641, 391.7774),
-    -1: (0.833333333333, 0.909090909091, 194.7826087),
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_candidates_are_different_networks_of_twice_the_cost() -> None:
+    template = zoo.template("mobilenet_v2")
+    found = candidates(template, macs, divisions=2, rebase=False)
+    assert len({one.grown.spec.fingerprint() for one in found}) == len(found) >= 7
+    target = COST_FACTOR * macs(template.expand())
+    shares = [macs(one.grown.spec) / target for one in found]
+    assert max(shares) <= 1
+    assert min(shares) > 0.93  # a rule with little but layers to add comes in coarse steps
+    assert sum(share >= 0.98 for share in shares) >= len(shares) - 2
+    assert {"compound", "fast", "width", "resolution"} <= {one.name for one in found}
+
+
+def test_no_candidate_shrinks_a_dimension_to_come_within_2_percent() -> None:
+    space = mnasnet_space(classes=10)
+    template = space.decode(space.sample(random.Random(1)))  # layers in coarse steps: one candidate went to 192 px
+    for one in candidates(template, macs, divisions=3, rebase=False):
+        assert min(one.grown.factors[:2]) >= 1
+        assert one.grown.factors.resolution >= template.resolution
+        assert one.cost_share == macs(one.grown.spec) / (2 * macs(template.expand())) <= 1
+
+
+def test_with_latency_as_cost_phi_1_is_the_network_of_twice_the_latency(latencies: LatencyTable) -> None:
+    def predicted(spec: NetworkSpec) -> float:
+        return latencies.predict(lower(spec)).latency_ms
+
+    template = zoo.template("efficientnet_b0")
+    found = candidates(template, predicted, divisions=1, rebase=True)
+    target = 2 * predicted(template.expand())
+    for one in found:
+        assert predicted(one.grown.spec) <= target
+        depth, width, resolution = one.grown.factors
+        own = one.coefficients
+        if one.name == "resolution":
+            assert own.gamma == pytest.approx(resolution / 224, rel=1e-3)
+        if one.name == "width":
+            assert own.beta == pytest.approx(width, rel=1e-3)
+        if depth == 1:
+            assert own.cost_factor == pytest.approx((width * resolution / 224) ** 2, rel=1e-3)
+
+
+def _candidate(name: str) -> Candidate:
+    spec = zoo.get("mobilenet_v2")
+    return Candidate(name, Coefficients(), Grown(1.0, Coefficients().factors(1, base_resolution=224), spec))
+
+
+def test_the_best_is_sure_where_seeds_scatter_less_than_it_leads() -> None:
+    a, b, c = (_candidate(name) for name in "abc")
+    rows = stand([(a, (0.80, 0.81, 0.805)), (b, (0.90, 0.91, 0.905)), (c, (0.903, 0.897, 0.906))])
+    assert [(row.candidate.name, row.tied) for row in rows] == [("b", True), ("c", True), ("a", False)]
+    assert rows[0].standard_error == pytest.approx(0.005 / 3**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize(("lead", "tied"), [(0.060, True), (0.062, False)])
+def test_the_lead_must_pass_a_two_sided_t_test_since_either_of_two_equals_may_be_ahead(lead: float, tied: bool) -> None:
+    # Student's t with 2 degrees of freedom: 4.303 at 97.5 %; the deviation of each is 0.02 / sqrt(2), of the difference
+    # of two means of 2 the same: 4.303 x 0.01414 = 0.0609. (One-sided, 2.920 x 0.01414 = 0.0413.)
+    rows = stand([(_candidate("a"), (0.50, 0.52)), (_candidate("b"), (0.50 + lead, 0.52 + lead))])
+    assert rows[1].tied == tied
+
+
+def test_one_seed_each_ties_all() -> None:
+    rows = stand([(_candidate("a"), (0.5,)), (_candidate("b"), (0.9,))])
+    assert all(row.tied for row in rows)
+    assert stand([]) == []
+
+
+@pytest.fixture
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PHINAS_STUDIES", str(tmp_path / "studies"))
+    monkeypatch.chdir(tmp_path)
+    space = mnasnet_space(classes=10, resolution=64)
+    spec = replace(space.spec(space.corner("smallest")), name="tiny")
+    path = tmp_path / "best.json"
+    path.write_text(spec.to_json())
+    return path
+
+
+FLAGS = ["fit", "--network", "best.json", "--divisions", "1", "--proxy-resolution", "20", "--data", "digits:20"]
+
+
+def run(*, epochs: int = 1, minutes: float | None = None, study: str | None = None) -> dict[str, Any]:
+    return fit(
+        Path("best.json"),
+        divisions=1,
+        proxy_resolution=20,
+        data="digits:20",
+        seeds=1,
+        epochs=epochs,
+        minutes=minutes,
+        study=study,
+        accuracy="scripted by parameters",
+        quiet=True,
+    )
+
+
+def test_a_fit_stops_and_goes_on_and_its_answer_grows_a_network(
+    network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judges: list[ScriptedEstimator] = []
+
+    @register("scripted by parameters")
+    def make(settings: EstimatorSettings) -> ScriptedEstimator:
+        judges.append(ScriptedEstimator(by_params))
+        return judges[-1]
+
+    first = run(minutes=1e-9)
+    assert first["coefficients"] is None
+    assert first["missing"] >= 5
+    assert not Path("coefficients.json").exists()
+    found = run()
+    assert found["missing"] == 0
+    assert not found["sure"]  # one seed tells nothing
+    assert all(row["tied"] for row in found["candidates"])
+    accuracies = [row["accuracy"] for row in found["candidates"]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    frame = studies.load(found["study"])
+    assert len(frame) == len(found["candidates"])
+    assert frame["accuracy"].max() == accuracies[0]
+    assert {"rule", "alpha", "beta", "gamma"} <= set(frame.columns)
+    trained = len(judges)
+    assert run()["candidates"] == found["candidates"]
+    assert len(judges) == trained  # nothing is trained again
+    own = read_coefficients(Path("coefficients.json"))
+    assert own == Coefficients(**found["coefficients"])
+    assert compound(["--network", "best.json", "--coefficients", "coefficients.json", "--phi", "1"]) == 0
+    capsys.readouterr()
+    assert main([*FLAGS, "--epochs", "1", "--seeds", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "NOT sure" in out
+    assert "--coefficients coefficients.json --phi 1" in out
+    assert main([*FLAGS, "--epochs", "2", "--study", found["study"]]) == 2
+    assert "made with other settings" in capsys.readouterr().err
+
+
+def test_fit_trains_by_the_estimator_of_the_search(network: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*FLAGS, "--epochs", "1", "--seeds", "1", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["candidates"]
+    assert all(0 <= row["accuracy"] <= 1 for row in rows)
+
+
+MISTAKES = {
+    "": "the following arguments are required: COMMAND",
+    "grow": "invalid choice: 'grow'",
+    "fit --seeds 0": "--seeds must be above 0, got 0",
+    "fit --minutes -1": "--minutes must be above 0, got -1",
+    "fit --network nowhere.json": "cannot read the spec file nowhere.json",
+    "fit --network best.json --out best.json": "--out must not replace the file that --network reads",
+    "fit --latency nowhere.json": "cannot read the latency table nowhere.json",
+    "fit --network best.json --out best.json/answer.json": "cannot write best.json/answer.json",
+    "fit --network best.json --divisions 0": "--divisions must be from 1 to 12, got 0",
+    "fit --network best.json --cost latency": "this device has no latency table yet",
+    "fit --network best.json --data nowhere": "nowhere",
 }
 
 
-@pytest.mark.parametrize("phi", BY_HAND)
-def test_the_formula_gives_the_hand_computed_factors(phi: int) -> None:
-    depth, width, pixels = BY_HAND[phi]
-    factors = Coefficients().factors(phi, base_resolution=224)
-    assert factors.depth == pytest.approx(depth, rel=1e-11)
-    assert factors.width == pytest.approx(width, rel=1e-11)
-    assert factors.resolution == math.floor(pixels + 0.5)
-
-
-def test_phi_3_is_depth_1_728_width_1_331_and_341_pixels() -> None:
-    assert Coefficients().factors(3, base_resolution=224) == (1.728, 1.331, 341)
-
-
-def test_a_real_phi_lies_on_the_curve_between_integers() -> None:
-    # sqrt(1.2) = 1.0954451, sqrt(1.1) = 1.0488088, sqrt(1.15) = 1.0723805; 224 x 1.0723805 = 240.2
-    factors = Coefficients().factors(0.5, base_resolution=224)
-    assert factors.depth == pytest.approx(1.0954451, abs=1e-7)
-    assert factors.width == pytest.approx(1.0488088, abs=1e-7)
-    assert factors.resolution == 240
-
-
-def test_the_papers_coefficients_cost_1_92_a_step_and_raise_no_warning() -> None:
-    # 1.2 x 1.21 x 1.3225 = 1.92027
-    assert Coefficients().cost_factor == pytest.approx(1.92027)
-    assert Coefficients().warning() is None
-
-
-@pytest.mark.parametrize(("values", "factor"), [((1.2, 1.2, 1.2), "2.49"), ((1, 1, 1), "1"), ((2, 2, 1), "8")])
-def test_a_step_that_does_not_double_the_cost_is_named(values: tuple[float, float, float], factor: str) -> None:
-    warning = Coefficients(*values).warning()
-    assert warning is not None
-    assert f"is {factor}, not close to 2" in warning
-
-
-@pytest.mark.parametrize("value", [0.99, 0, -1, math.nan, math.inf])
-@pytest.mark.parametrize("name", ["alpha", "beta", "gamma"])
-def test_a_coefficient_below_1_or_not_finite_is_refused(name: str, value: float) -> None:
-    with pytest.raises(InvalidArgument, match=rf"--{name} must be a finite number of at least 1, got"):
-        Coefficients(**{name: value})
-
-
-@pytest.mark.parametrize("phi", [math.nan, math.inf, -math.inf, 1e300, -1e300, 26])
-def test_a_phi_beyond_every_network_is_refused(phi: float) -> None:
-    with pytest.raises(InvalidArgument, match="--phi"):
-        Coefficients().factors(phi, base_resolution=224)
-
-
-def test_a_resolution_beyond_8192_pixels_is_refused() -> None:
-    with pytest.raises(InvalidArgument, match="at most 8192 px"):
-        Coefficients(1, 1, 2).factors(6, base_resolution=224)
-
-
-def test_a_file_with_an_integer_beyond_every_float_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "own.json"
-    path.write_text('{"alpha": 1' + 400 * "0" + ', "beta": 1, "gamma": 1}')
-    with pytest.raises(InvalidArgument, match="must be finite numbers"):
-        read_coefficients(path)
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(line: str, network: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert MISTAKES[line] in err.splitlines()[-1]

@@ -257,7 +257,7 @@ def test_the_network_that_is_read_is_not_replaced(winner: Path, capsys: pytest.C
 def test_the_command_imports_no_torch_optuna_pandas_or_numpy(flags: list[str]) -> None:
     code = (
         "import atexit, runpy, sys\n"
-        "heavy = {'torch', 'optuna', 'pandas', 'numpy', 'rich'}\n"
+        "heavy = {'torch', 'optuna', 'pandas', 'numpy'}\n"
         "atexit.register(lambda: print('heavy:', sorted(heavy & set(sys.modules)), file=sys.stderr))\n"
         f"sys.argv = ['compound', *{flags!r}]\n"
         "runpy.run_module('scaling.compound', run_name='__main__')\n"

@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
-from scaling.coefficients import RULES
+from scaling.api import compound
 from scaling.compound import main
+from scaling.formula import RULES
+from search.latency import Measurement
 from searchspace.cost import macs
+from searchspace.latency.table import LatencyTable
 from searchspace.serialize import read_spec, spec_from_json
+from searchspace.spec import NetworkSpec
 from searchspace.zoo.efficientnet import B0
 
 
@@ -95,24 +99,19 @@ def test_a_phi_with_a_table_shows_latency_and_what_each_dimension_does(
     assert max(map(len, out.splitlines())) <= 100
 
 
-def test_measured_latency_stands_beside_the_predicted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
-) -> None:
-    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path))
-    from scaling.coefficients import Coefficients
-    from scaling.family import Family, Member, Priced, family_text, measure
-    from scaling.growth import grow
+def test_measured_latency_stands_beside_the_predicted(latencies: LatencyTable) -> None:
+    result = compound(phi=[-7, -6], latency=latencies)
 
-    template = B0
-    small = grow(template, phi=-6, coefficients=Coefficients())
-    family = Family(
-        Priced(grow(template, phi=-7, coefficients=Coefficients()).spec),
-        (Member("-6", Coefficients(), small, Priced(small.spec)),),
-        "phi",
-    )
-    measure(family.networks, None, seconds=0.2)
-    assert all(priced.measured and priced.measured.latency_ms > 0 for priced in family.networks)
-    assert "measured" in family_text(family)
+    def timed(specs: list[NetworkSpec]) -> list[Measurement]:
+        ms = [10.0 * (at + 1) for at in range(len(specs))]
+        return [Measurement(latency_ms=m, low_ms=m, high_ms=m, rounds=9, raw_median_ms=m, noisy=m > 25) for m in ms]
+
+    result.measure(by=timed)
+    costs = result.table().split("\n\n")[1].splitlines()
+    assert costs[0].split()[-3:] == ["measured", "off", "by"]
+    rows = [line.split() for line in costs[2:5]]
+    assert [row[-2] for row in rows[:2]] == ["10.00", "20.00"]
+    assert rows[2][-3::2] == ["30.00", "noisy"]
 
 
 def test_a_family_is_drawn(tmp_path: Path, table_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.coefficients import RULES, Coefficients
+from scaling.formula import RULES, Coefficients
 from scaling.growth import BAND, by_dimension, grow, grow_to
 from searchspace import zoo
 from searchspace.channels.coupling import coupling, narrow

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from scaling.compound import main, parser, scale
-from scaling.report import Result
+from scaling.api import compound
+from scaling.compound import main
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
 from searchspace.serialize import read_spec
 
@@ -75,21 +75,11 @@ def test_a_published_network_from_scratch_tells_the_classes_of_the_data_apart(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
-    flags = [
-        "--network",
-        "mobilenet_v3_small",
-        *FEW,
-        "--epochs",
-        "1",
-        "--proxy-resolution",
-        "16",
-        "--out",
-        "grown.json",
-    ]
-    found = scale(parser().parse_args(flags))
-    assert isinstance(found, Result)
-    assert (found.base.spec.classes, found.main.spec.classes) == (10, 10)
-    assert found.main.spec.resolution == 258
+    found = compound("mobilenet_v3_small", phi=-3, epochs=1, data="digits:20", proxy_resolution=16, quiet=True)
+    assert (found.base.spec.classes, found.spec.classes) == (10, 10)
+    assert found.module.spec == found.spec
+    assert found.weights is not None
+    assert found.weights.path is None  # nothing was asked to be written
 
 
 def test_weights_that_say_they_are_of_another_network_are_refused(

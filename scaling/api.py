@@ -1,0 +1,217 @@
+"""`scaling.compound`: what the command `python -m scaling.compound` does, as a function."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scaling.base import Base, base_template, is_file, latency_table, separate_files
+from scaling.formula import RULES, Coefficients, Factors, read_coefficients
+from scaling.growth import RESOLUTION_STEP, Grown, grow, grow_to
+from scaling.result import Member, PricedNetwork, Result, Target, weights_file
+from search.budget import CostModel
+from searchspace.errors import InvalidArgument
+from searchspace.graph import lower
+from searchspace.latency.table import LatencyTable
+from searchspace.template import Template
+from searchspace.zoo import efficientnet
+
+UNITS = {"target_ms": "ms", "target_macs": "macs", "target_params": "params"}
+
+
+def compound(
+    network: Base = None,
+    *,
+    phi: float | Sequence[float] | None = None,
+    target_ms: float | None = None,
+    target_macs: float | None = None,
+    target_params: float | None = None,
+    rule: str | None = None,
+    coefficients: Coefficients | str | Path | None = None,
+    alpha: float | None = None,
+    beta: float | None = None,
+    gamma: float | None = None,
+    compare: bool = False,
+    resolution_step: int | None = None,
+    latency: LatencyTable | str | Path | None = None,
+    measure: bool = False,
+    inherit: str | Path | None = None,
+    epochs: int | None = None,
+    data: str | None = None,
+    proxy_resolution: int | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    onnx: str | Path | None = None,
+    quiet: bool = False,
+) -> Result:
+    """Grow a network deeper, wider and finer by compound scaling (EfficientNet, arXiv:1905.11946).
+
+    The keywords are the flags of `python -m scaling.compound`, whose --help explains each. `network` is a spec, a
+    template, a spec file or a name of the zoo (None: EfficientNet-B0). It grows by `phi` (default 1; several phis make
+    several networks) or to one target. The growth is shared by a `rule` of `scaling.formula.RULES`, by `coefficients`,
+    or by alpha, beta and gamma; `compare` takes every rule. `inherit` starts from the small network's weights and
+    `epochs` trains. With `out` the spec, and the weights beside it, are written, and a training that was stopped goes
+    on. `quiet`: no progress is printed. Raises PhinasError.
+    """
+    phis = [] if phi is None else [float(one) for one in (phi if isinstance(phi, Sequence) else [phi])]
+    target = _target(phis, {"target_ms": target_ms, "target_macs": target_macs, "target_params": target_params})
+    rules = _rules(compare, rule, coefficients, {"alpha": alpha, "beta": beta, "gamma": gamma})
+    if resolution_step is not None and resolution_step < 1:
+        raise InvalidArgument(f"--resolution-step must be at least 1 px, got {resolution_step}")
+    _check_count(phis, rules, {"--out": out, "--onnx": onnx, "--inherit": inherit, "--epochs": epochs})
+    _check_training(epochs, {"--data": data, "--proxy-resolution": proxy_resolution}, proxy_resolution)
+    weights = weights_file(out) if out and (inherit or epochs) else None
+    separate_files(
+        {"--out": out, "--onnx": onnx, "the weights' file beside --out": weights},
+        {"--network": network, "--latency": latency, "--coefficients": coefficients, "--inherit": inherit},
+    )
+    table = latency_table(latency, needed=target_ms is not None)
+    growth = _Growth(base_template(network), network is None, rules, phis or [1.0], target, table, resolution_step)
+    if not inherit and not epochs:
+        result = growth.result(beside_published=True, measure=measure)
+        result.save(out, onnx=onnx)
+        return result
+    from scaling.weights import Schedule, with_weights
+
+    schedule = Schedule(epochs, data, proxy_resolution, seed)
+    is_published = network is None or (isinstance(network, str | Path) and not is_file(network))
+    if is_published and not inherit:  # it tells the classes of the data apart, not ImageNet's
+        growth = growth.with_classes(schedule.classes(growth.template, growth.result().grown[0]))
+    result = growth.result(beside_published=not epochs, measure=measure)
+    return with_weights(result, inherit, schedule, out=out, onnx=onnx, quiet=quiet)
+
+
+def published(name: str, *, latency: LatencyTable | str | Path | None = None) -> Result:
+    """The EfficientNet that was released as `name`, "b0" to "b7", as a result. Raises PhinasError."""
+    table = latency_table(latency, needed=False)
+    base = PricedNetwork(efficientnet.B0.expand(), table)
+    return Result(
+        base=base, template=efficientnet.B0, published=_published(name.lower(), table), latencies=table, from_b0=True
+    )
+
+
+def _published(name: str, table: LatencyTable | None) -> Member:
+    spec = efficientnet.preset(name)
+    row = efficientnet.PRESETS[name]
+    factors = Factors(row.depth, row.width, row.resolution)
+    return Member(name, factors, PricedNetwork(spec, table))
+
+
+@dataclass(frozen=True)
+class _Growth:
+    """What is grown, by which rules and how far."""
+
+    template: Template
+    from_b0: bool
+    rules: Mapping[str, Coefficients]
+    phis: Sequence[float]
+    target: Target | None
+    table: LatencyTable | None
+    resolution_step: int | None
+
+    def with_classes(self, classes: int) -> "_Growth":
+        return replace(self, template=self.template.with_classes(classes))
+
+    def result(self, *, beside_published: bool = False, measure: bool = False) -> Result:
+        """Every rule at every phi or to the target, beside the EfficientNet of that phi where it is wanted."""
+        grown = [
+            Member(rule, one.factors, PricedNetwork(one.spec, self.table), one.phi, coefficients)
+            for rule, coefficients in self.rules.items()
+            for one in self._grown(coefficients)
+        ]
+        preset = f"b{grown[0].phi:g}"
+        beside = (
+            beside_published
+            and self.from_b0
+            and len(grown) == 1
+            and self.target is None
+            and preset in efficientnet.PRESETS
+        )
+        result = Result(
+            base=PricedNetwork(self.template.expand(), self.table),
+            template=self.template,
+            grown=tuple(grown),
+            published=_published(preset, self.table) if beside and preset in efficientnet.PRESETS else None,
+            by_rule=len(self.rules) > 1,
+            from_b0=self.from_b0,
+            latencies=self.table,
+            target=self.target,
+        )
+        if measure:
+            result.measure()
+        return result
+
+    def _grown(self, coefficients: Coefficients) -> list[Grown]:
+        if self.target is None:
+            step = self.resolution_step or 1
+            return [grow(self.template, phi=phi, coefficients=coefficients, resolution_step=step) for phi in self.phis]
+        flag, value, unit = self.target
+        model = CostModel(unit, self.table if unit == "ms" else None)
+        try:
+            grown = grow_to(
+                self.template,
+                cost=lambda spec: model.cost(lower(spec)),
+                target=value,
+                coefficients=coefficients,
+                unit=("{:.3g} ms" if unit == "ms" else "{:,.0f}").format,
+                resolution_step=self.resolution_step or RESOLUTION_STEP,
+            )
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{flag}: {error}") from None
+        return [grown]
+
+
+def _target(phis: Sequence[float], targets: Mapping[str, float | None]) -> Target | None:
+    """The one target; None to grow by phi. Raises InvalidArgument for two, and for one that is not above 0."""
+    flags = {"--" + name.replace("_", "-"): name for name, value in targets.items() if value is not None}
+    if len(flags) + bool(phis) > 1:
+        both = " and ".join([*flags, *(["--phi"] if phis else [])])
+        raise InvalidArgument(f"a network grows to one target or by --phi, got {both}: choose one")
+    for flag, name in flags.items():
+        value = targets[name]
+        assert value is not None
+        if value <= 0:
+            raise InvalidArgument(f"{flag} must be above 0, got {value:g}")
+        return Target(flag, value, UNITS[name])
+    return None
+
+
+def _rules(
+    compare: bool, rule: str | None, coefficients: Coefficients | str | Path | None, bases: Mapping[str, float | None]
+) -> dict[str, Coefficients]:
+    """By name, the coefficients to grow by. Raises InvalidArgument where they come from several places."""
+    own = {name: value for name, value in bases.items() if value is not None}
+    places = [f"--{name}" for name in own]
+    places += [flag for flag, value in (("--rule", rule), ("--coefficients", coefficients)) if value]
+    if ((rule or coefficients) and len(places) > 1) or (compare and places):
+        extra = " (--compare shows every rule)" if compare else ""
+        raise InvalidArgument(
+            f"alpha, beta and gamma come from one place, got {' and '.join(places)}{extra}: leave the others out"
+        )
+    if compare:
+        return {name: each.coefficients for name, each in RULES.items()}
+    if rule is not None:
+        if rule not in RULES:
+            raise InvalidArgument(f"--rule must be one of {', '.join(RULES)}, got {rule!r}")
+        return {rule: RULES[rule].coefficients}
+    if isinstance(coefficients, str | Path):
+        coefficients = read_coefficients(Path(coefficients))
+    return {"own": coefficients or Coefficients(**own)}
+
+
+def _check_count(phis: Sequence[float], rules: Mapping[str, Coefficients], single: Mapping[str, object]) -> None:
+    if len(rules) > 1 and len(phis) > 1:
+        raise InvalidArgument(f"--compare takes one phi, got {len(phis)}: --phi {phis[0]:g}")
+    count = max(len(rules), len(phis))
+    for flag, value in single.items():
+        if value and count > 1:
+            raise InvalidArgument(f"{flag} writes one network, got {count}: give one --phi and no --compare with it")
+
+
+def _check_training(epochs: int | None, flags: Mapping[str, object], proxy_resolution: int | None) -> None:
+    if epochs is not None and epochs < 1:
+        raise InvalidArgument(f"--epochs must be at least 1, got {epochs}")
+    for flag, value in flags.items():
+        if value is not None and not epochs:
+            raise InvalidArgument(f"{flag} belongs to training, got no --epochs: give both or none")
+    if proxy_resolution is not None and proxy_resolution < 1:
+        raise InvalidArgument(f"--proxy-resolution must be at least 1 px, got {proxy_resolution}")

@@ -1,0 +1,221 @@
+"""What a growth gives: the base and what was made of it, each network with its costs, weights where asked for."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scaling.formula import Coefficients, Factors
+from scaling.growth import Grown, by_dimension
+from searchspace.command import show_progress
+from searchspace.cost import Costs, costs
+from searchspace.errors import InvalidArgument
+from searchspace.files import write_atomic
+from searchspace.graph import Graph, lower
+from searchspace.latency.table import LatencyTable, Prediction
+from searchspace.spec import NetworkSpec
+from searchspace.template import Template
+
+if TYPE_CHECKING:
+    from search.latency import Measurement
+    from searchspace.nn import Network
+
+
+class PricedNetwork:
+    """A network with what it costs; each figure is computed when it is first asked for."""
+
+    def __init__(self, spec: NetworkSpec, latencies: LatencyTable | None = None) -> None:
+        self.spec = spec
+        self.measured: Measurement | None = None
+        self._latencies = latencies
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The network's layers."""
+        return lower(self.spec)
+
+    @cached_property
+    def costs(self) -> Costs:
+        """Parameters, MACs and bytes, batch 1."""
+        return costs(self.graph)
+
+    @cached_property
+    def latency(self) -> Prediction | None:
+        """What the latency table says; None without one. Raises MissingLatency."""
+        return None if self._latencies is None else self._latencies.predict(self.graph)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All figures as JSON types; bytes are for batch 1 and float32."""
+        own = self.costs
+        return {
+            "name": self.spec.name,
+            "resolution": self.spec.resolution,
+            "params": own.params,
+            "macs": own.macs,
+            "activation_bytes": own.activation_bytes,
+            "peak_memory_bytes": own.peak_memory_bytes,
+            "latency": self.latency and self.latency._asdict(),
+            "measured": self.measured and asdict(self.measured),
+            "fingerprint": self.spec.fingerprint(),
+        }
+
+
+class Member(NamedTuple):
+    """One network that was made of the base.
+
+    `name`: of the rule ("own" for coefficients of one's own), or "b3" of a published network, whose `phi` and
+    `coefficients` are None.
+    """
+
+    name: str
+    factors: Factors
+    network: PricedNetwork
+    phi: float | None = None
+    coefficients: Coefficients | None = None
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """The network."""
+        return self.network.spec
+
+
+class Target(NamedTuple):
+    """What a network was grown to: the flag, its value, and the unit of a `CostModel`."""
+
+    flag: str
+    value: float
+    unit: str
+
+
+@dataclass(kw_only=True)
+class Weights:
+    """Inherited or trained weights of the network that was grown.
+
+    Attributes:
+        module: The network with them, in eval mode.
+        about: What is written in the file beside them (JSON types).
+        inherited_from: The file of the small network's weights, if any.
+        difference: Of the logits from the small network's, as a share of the largest.
+        reasons: What stood in the way of equal logits.
+        trained: Figures of a training.
+        path: Where they were written.
+    """
+
+    module: "Network"
+    about: dict[str, Any]
+    inherited_from: Path | None = None
+    difference: float | None = None
+    reasons: tuple[str, ...] = ()
+    trained: dict[str, Any] | None = None
+    path: Path | None = None
+
+    def save(self, path: Path) -> None:
+        """Write them as safetensors. Raises StorageError."""
+        from searchspace.nn import network_bytes
+
+        write_atomic(path, network_bytes(self.module, self.about))
+        self.path = path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A base network and what was made of it.
+
+    Attributes:
+        base: The network that grows.
+        template: Its table.
+        grown: By the formula: one network for each phi, or for each rule.
+        published: The EfficientNet that was released for this phi, where there is one.
+        by_rule: Whether the networks differ by rule, not by phi.
+        from_b0: Whether the base is EfficientNet-B0 because no other was named.
+        latencies: The table that predicts latencies.
+        target: What the network was grown to, if it was not by phi.
+        weights: What became of weights, if there are any.
+    """
+
+    base: PricedNetwork
+    template: Template
+    grown: tuple[Member, ...] = ()
+    published: Member | None = None
+    by_rule: bool = False
+    from_b0: bool = False
+    latencies: LatencyTable | None = None
+    target: Target | None = None
+    weights: Weights | None = None
+
+    @property
+    def members(self) -> list[Member]:
+        """All networks that were made of the base, the formula's first."""
+        return [*self.grown, *([self.published] if self.published else [])]
+
+    @property
+    def specs(self) -> list[NetworkSpec]:
+        """The specs of `members`."""
+        return [member.spec for member in self.members]
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """The one network that was grown. Raises InvalidArgument where there are several."""
+        if len(self.grown) > 1:
+            raise InvalidArgument(f"this result has {len(self.grown)} networks: take one of its specs")
+        return self.specs[0]
+
+    @cached_property
+    def module(self) -> "Network":
+        """The network in eval mode: with inherited or trained weights where asked for, else with random ones."""
+        if self.weights is not None:
+            return self.weights.module
+        from searchspace.nn import untrained
+
+        return untrained(self.spec)
+
+    @cached_property
+    def by_dimension(self) -> dict[str, PricedNetwork]:
+        """What each dimension does alone to the base, where one network was grown."""
+        (member,) = self.grown
+        alone = by_dimension(self.template, Grown(member.phi or 0.0, member.factors, member.spec))
+        return {name: PricedNetwork(one.spec, self.latencies) for name, one in alone.items()}
+
+    def table(self) -> str:
+        """One line a network, at most 100 columns wide: factors, parameters, MACs, activations and latency."""
+        from scaling.family import family_text
+
+        return family_text(self)
+
+    def measure(self, *, by: "Callable[[list[NetworkSpec]], list[Measurement]] | None" = None) -> None:
+        """Time all networks: interleaved on this machine, by the table's runtime or in eager torch, or `by` a function.
+
+        Raises InvalidTable for a table of another device, whose predictions a measurement here says nothing of.
+        """
+        networks = [self.base, *(member.network for member in self.members)]
+        for network, measured in zip(networks, (by or self._measure_here)([one.spec for one in networks]), strict=True):
+            network.measured = measured
+
+    def _measure_here(self, specs: list[NetworkSpec]) -> "list[Measurement]":
+        from search.latency.measurement import measure_specs, measure_without_table
+
+        seconds = 3.0 * len(specs)
+        if self.latencies is not None:
+            return measure_specs(specs, table=self.latencies, seconds=seconds, progress=show_progress)
+        return measure_without_table(specs, seconds=seconds, progress=show_progress)[0]
+
+    def save(self, out: str | Path | None = None, *, onnx: str | Path | None = None) -> None:
+        """Write the spec to `out`, weights beside it where there are any, and an ONNX model with random weights.
+
+        Raises InvalidArgument for several networks, StorageError.
+        """
+        if onnx is not None:
+            from searchspace.nn import untrained
+            from searchspace.nn.onnx_model import to_onnx
+
+            write_atomic(Path(onnx), to_onnx(untrained(self.spec)).SerializeToString())
+        if out is not None:
+            write_atomic(Path(out), self.spec.to_json() + "\n")
+            if self.weights is not None:
+                self.weights.save(weights_file(out))
+
+
+def weights_file(out: str | Path) -> Path:
+    """Where the weights of the network whose spec is written to `out` stand."""
+    return Path(out).with_suffix(".safetensors")

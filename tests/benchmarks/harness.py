@@ -174,7 +174,8 @@ def device_rounds(
     from search.latency.interleave import Interleaver
     from search.latency.reference import REFERENCE
 
-    interleaver, rounds = Interleaver(runtime.network(REFERENCE), seed=0), list[tuple[float, list[Reading]]]()
+    interleaver = Interleaver(runtime.network(REFERENCE), seed=0)
+    rounds: list[tuple[float, list[Reading]]] = []
     with runtime.quiet():
         interleaver.warm(timers)
         began = time.monotonic()

@@ -8,18 +8,19 @@ order, the median of three sweeps.
 """
 
 import hashlib
-import json
 import random
 import statistics
 import sys
 import time
+from argparse import Namespace
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from searchspace.command import CommandParser, guarded, integer, number, show, show_progress
-from searchspace.errors import InvalidArgument
-from searchspace.files import read_json, write_atomic
+from searchspace.command import show_progress
+from searchspace.report import ms_text, percent_text, signed_percent_text, table
+from tests.benchmarks.harness import BenchmarkParser, Kept, Row, run_benchmark
 
 SWEEPS = 3  # over all winners at the end: what one of them takes in seconds is one mood of the machine
 
@@ -31,22 +32,20 @@ if TYPE_CHECKING:
     from searchspace.spec import NetworkSpec
 
 
-def parser() -> CommandParser:
+def parser() -> BenchmarkParser:
     """The command line."""
-    cli = CommandParser(
-        "python -m tests.benchmarks.latency_budget_searches",
-        description=__doc__ or "",
-        epilog="asked: at least 38 of 40 winners within their budget, and the median winner at 93 % of it or more. "
-        "About 45 minutes on a quiet machine.",
+    note = (
+        "asked: at least 38 of 40 winners within their budget, and the median winner at 93 % of it or more. "
+        "About 45 minutes on a quiet machine."
     )
-    add = cli.add_argument
-    add("--searches", type=integer, default=40, metavar="N", help="default: %(default)s")
-    add("--trials", type=integer, default=80, metavar="N", help="networks of each search (default: %(default)s)")
-    add("--runtime", default="eager", metavar="NAME", help="default: %(default)s")
-    add("--resolution", type=integer, default=224, metavar="PX", help="default: %(default)s")
-    add("--seconds", type=number, default=3.0, metavar="S", help="for a winner at the end (default: %(default)g)")
-    add("--cache-dir", type=Path, metavar="DIR", help="where the latency table lies")
-    add("--json", type=Path, metavar="FILE", help="keep every search there as it ends; the same command goes on")
+    cli = BenchmarkParser("latency_budget_searches", __doc__, note=note)
+    cli.count("--searches", 40, "budgets, with a search for each")
+    cli.count("--trials", 80, "networks of each search")
+    cli.flag("--runtime", "eager", "which times", metavar="NAME")
+    cli.count("--resolution", 224, "of the images", metavar="PX")
+    cli.number("--seconds", 3.0, "for a winner at the end", metavar="S")
+    cli.flag("--cache-dir", None, "where the latency table lies", type=Path, metavar="DIR")
+    cli.json("keep every search there as it ends; the same command goes on")
     return cli
 
 
@@ -133,8 +132,9 @@ def search(
     )
 
 
-def run(args: Any) -> list[dict[str, Any]]:
+def measured(args: Namespace) -> list[Row]:
     """All searches that are missing, and the last measurement."""
+    from search.budget import LatencyBudget
     from search.latency import table_for
     from search.latency.runtimes import runtime
     from searchspace.spaces.mnasnet import mnasnet_space
@@ -144,28 +144,23 @@ def run(args: Any) -> list[dict[str, Any]]:
     table = table_for(space, cache_dir=args.cache_dir, progress=show_progress, runtime=runtime(args.runtime))
     about = {name: getattr(args, name) for name in ("searches", "trials", "runtime", "resolution")}
     about["table"] = hashlib.sha256(table.to_json().encode()).hexdigest()[:16]
-    kept: dict[str, Any] = read_json(args.json) if args.json and args.json.exists() else {"about": about, "rows": []}
-    if kept["about"] != about:
-        raise InvalidArgument(f"{args.json} is of other flags or another table: name another file with --json")
-    rows: list[dict[str, Any]] = kept["rows"]
-    began = time.monotonic()
+    kept, began = Kept(args.json, about), time.monotonic()
+    rows: list[Row] = []
     for place, budget_ms in enumerate(budgets_over(space, table, args.searches)):
-        if place >= len(rows):
-            found = search(space, table, budget_ms, trials=args.trials, seed=place)
-            rows.append(asdict(found))
-            if args.json:
-                write_atomic(args.json, json.dumps(kept, indent=1))
+        run = partial(_searched, space, table, budget_ms, trials=args.trials, seed=place)
+        rows.append(kept.once(str(place), run))
         show_progress((place + 1) / args.searches, f"{place + 1} searches, {time.monotonic() - began:.0f} s")
-    specs: list[NetworkSpec] = [NetworkSpec.from_json(row["spec"]) for row in rows]
+    specs = [NetworkSpec.from_json(row["spec"]) for row in rows]
     sweeps = [_swept(LatencyBudget(1.0, table), specs, args.seconds / SWEEPS, number) for number in range(SWEEPS)]
-    for row, *found in zip(rows, *sweeps, strict=True):
-        row |= {
-            "again_ms": statistics.median(one.latency_ms for one in found),
-            "noisy": any(one.noisy for one in found),
-        }
-    if args.json:
-        write_atomic(args.json, json.dumps(kept, indent=1))
+    for place, (row, *found) in enumerate(zip(rows, *sweeps, strict=True)):
+        again_ms = statistics.median(one.latency_ms for one in found)
+        row |= {"again_ms": again_ms, "noisy": any(one.noisy for one in found)}
+        kept.put(str(place), row)
     return rows
+
+
+def _searched(*args: Any, **options: Any) -> Row:
+    return asdict(search(*args, **options))
 
 
 def _swept(budget: "LatencyBudget", specs: list["NetworkSpec"], seconds: float, number: int) -> list["Measurement"]:
@@ -178,35 +173,31 @@ def _swept(budget: "LatencyBudget", specs: list["NetworkSpec"], seconds: float, 
     return [found[place] for place in range(len(specs))]
 
 
-def report(rows: list[dict[str, Any]]) -> str:
+def report(rows: list[Row]) -> str:
     """The figures."""
-    lines = [f"{'budget':>8}{'predicted':>11}{'measured':>10}{'again':>8}{'used':>7}{'learnt':>8}  passed over"]
-    lines += [
-        f"{row['budget_ms']:8.2f}{row['predicted_ms']:11.2f}{row['measured_ms']:10.2f}{row['again_ms']:8.2f}"
-        f"{row['again_ms'] / row['budget_ms']:7.1%}{row['correction'] - 1:+8.1%}  {row['passed_over'] or ''}"
+    cells = [
+        [
+            *(ms_text(row[name]) for name in ("budget_ms", "predicted_ms", "measured_ms", "again_ms")),
+            percent_text(row["again_ms"] / row["budget_ms"]),
+            signed_percent_text(row["correction"] - 1),
+            str(row["passed_over"] or ""),
+        ]
         for row in rows
     ]
-    for name in ("measured_ms", "again_ms"):
+    lines = [table(["budget ms", "predicted", "measured", "again", "used", "learnt", "passed over"], cells)]
+    for name, when in (("measured_ms", "as the search measured them"), ("again_ms", "measured once more at the end")):
         used = [row[name] / row["budget_ms"] for row in rows]
-        when = "as the search measured them" if name == "measured_ms" else "measured once more at the end"
         lines.append(
             f"{sum(share <= 1 for share in used)} of {len(rows)} winners within their budget, the median at "
-            f"{statistics.median(used):.1%} of it, {when}"
+            f"{percent_text(statistics.median(used))} of it, {when}"
         )
     return "\n".join(lines)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; the exit code."""
-
-    def job() -> int:
-        args = parser().parse_args(argv)
-        for flag in ("searches", "trials"):
-            if getattr(args, flag) < 1:
-                raise InvalidArgument(f"--{flag} must be at least 1, got {getattr(args, flag)}")
-        return show(report(run(args)))
-
-    return guarded("latency_budget_searches", job, stopped="stopped; every search that ended is kept where --json says")
+    stopped = "stopped; every search that ended is kept where --json says"
+    return run_benchmark(parser(), argv, lambda args: report(measured(args)), stopped=stopped)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ are less what those take.
 
 import itertools
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from searchspace.command import CommandParser, guarded, integer, number, show
 from searchspace.errors import InvalidArgument
+from searchspace.report import percent_text, table
+from tests.benchmarks.harness import BenchmarkParser, in_reference_units, run_benchmark
 
 if TYPE_CHECKING:
     from search.latency.onnx_models import OnnxModels
@@ -61,19 +63,14 @@ class Pair(NamedTuple):
         return min(self.shares) == 0.0
 
 
-def parser() -> CommandParser:
+def parser() -> BenchmarkParser:
     """The command line."""
-    cli = CommandParser(
-        "python -m tests.benchmarks.latency_fusion",
-        description=__doc__ or "",
-        epilog="about a minute on a quiet machine",
-    )
-    add = cli.add_argument
-    add("--runtime", default="onnxruntime", metavar="NAME", help="of ONNX models (default: %(default)s)")
-    add("--threads", type=integer, metavar="N", help="default: as torch has here")
-    add("--channels", type=integer, default=40, metavar="N", help="of the block (default: %(default)s)")
-    add("--pixels", type=integer, default=28, metavar="PX", help="of the block's maps (default: %(default)s)")
-    add("--seconds", type=number, default=30.0, metavar="S", help="of timing (default: %(default)g)")
+    cli = BenchmarkParser("latency_fusion", __doc__, note="about a minute on a quiet machine")
+    cli.flag("--runtime", "onnxruntime", "of ONNX models", metavar="NAME")
+    cli.count("--threads", None, "default: as torch has here")
+    cli.count("--channels", 40, "of the block")
+    cli.count("--pixels", 28, "of the block's maps", metavar="PX")
+    cli.number("--seconds", 30.0, "of timing", metavar="S")
     return cli
 
 
@@ -150,11 +147,10 @@ def model_of(operators: Sequence[tuple[str, Operator]], takes: Shape) -> tuple[b
     return model.proto("pair").SerializeToString(), feeds
 
 
-def run(args: Any) -> list[Pair]:
+def measured(args: Namespace) -> list[Pair]:
     """All pairs, timed in one run."""
     from search.latency.onnx_models import OnnxModels
     from search.latency.runtimes import runtime
-    from tests.benchmarks.latency_kernel_timing import timed
 
     device = runtime(args.runtime, threads=args.threads)
     if not isinstance(device, OnnxModels):
@@ -171,7 +167,8 @@ def run(args: Any) -> list[Pair]:
             ([(FIRST, first), (SECOND, second)], first.takes),
         )
     ]
-    times = [parts[0] for parts in timed([_timer(device, *model) for model in models], device, args.seconds)]
+    timers = [_timer(device, *model) for model in models]
+    times = [parts[0] for parts in in_reference_units(timers, device, args.seconds)]
     return [
         Pair(
             f"{first.name} + {second.name}",
@@ -204,34 +201,29 @@ def _shares(device: "OnnxModels", model: bytes, feeds: dict[str, Any]) -> tuple[
 
 def report(found: Sequence[Pair]) -> str:
     """The figures."""
-    lines = [f"{'pair':22}{'first':>8}{'second':>8}{'together':>10}{'saved':>8}   by pairs   by the profile"]
     words = {True: "one kernel", False: "two"}
-    lines += [
-        f"{pair.name:22}{pair.first:8.3f}{pair.second:8.3f}{pair.together:10.3f}{pair.saved:8.0%}   "
-        f"{words[pair.fused]:11}{words[pair.fused_by_profile]}"
+    rows = [
+        [
+            pair.name,
+            *(f"{time:.3f}" for time in (pair.first, pair.second, pair.together)),
+            percent_text(pair.saved, 0),
+            words[pair.fused],
+            words[pair.fused_by_profile],
+        ]
         for pair in found
     ]
+    headers = ["pair", "first", "second", "together", "saved", "by pairs", "by the profile"]
     agreed = sum(pair.fused == pair.fused_by_profile for pair in found)
-    lines += [
-        "times in units of the reference network; saved: of the faster operator's time",
-        f"pairs and profile agree on {agreed} of {len(found)}",
-    ]
-    return "\n".join(lines)
+    return (
+        f"{table(headers, rows, text_columns=(0, 5, 6))}\n"
+        "times in units of the reference network; saved: of the faster operator's time\n"
+        f"pairs and profile agree on {agreed} of {len(found)}"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; the exit code."""
-
-    def job() -> int:
-        args = parser().parse_args(argv)
-        if min(args.channels, args.pixels) < 1 or args.seconds <= 0:
-            raise InvalidArgument(
-                f"--channels and --pixels must be at least 1 and --seconds above 0, got {args.channels}, "
-                f"{args.pixels}, {args.seconds:g}"
-            )
-        return show(report(run(args)))
-
-    return guarded("latency_fusion", job, stopped="stopped; nothing is kept")
+    return run_benchmark(parser(), argv, lambda args: report(measured(args)))
 
 
 if __name__ == "__main__":

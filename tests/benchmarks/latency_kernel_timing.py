@@ -1,8 +1,8 @@
 """python -m tests.benchmarks.latency_kernel_timing: how should kernels be timed, so that their sum is the network?
 
 Five designs on a few networks, beside the reference, in one run, as the sum of kernels over the whole network: each
-layer in a loop of its own; each block in one; each once, in the network's order, behind the one before it; in bags of
-blocks of all networks, fed by what was just written (as tables are measured); and these fitted to other networks (as
+layer in a loop of its own; each block in one; each once, in the network's order, behind the one before it; in batches
+of blocks of all networks, fed by what was just written (as tables are measured); and these fitted to other networks (as
 tables are). Kernels are timed within their blocks in all but the first.
 """
 
@@ -10,60 +10,39 @@ import random
 import statistics
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from searchspace.command import CommandParser, guarded, integer, number, show, show_progress
-from searchspace.errors import InvalidArgument
+from searchspace.report import percent_text, table
+from tests.benchmarks.harness import BenchmarkParser, in_reference_units, run_benchmark
 
 if TYPE_CHECKING:
-    from search.latency.interleave import Reading, Runtime
     from search.latency.kernels import PlacedBlock
     from searchspace.graph import Signature
     from searchspace.spec import NetworkSpec
 
 LOOP = 5  # calls of a block or layer in its loop, the last of which counts
-DESIGNS = ("layers in loops", "blocks in loops", "in order", "in bags", "bags, fitted")
+DESIGNS = ("layers in loops", "blocks in loops", "in order", "in block batches", "block batches, fitted")
 Kernels = dict["Signature", float]
 
 
-def parser() -> CommandParser:
+def parser() -> BenchmarkParser:
     """The command line."""
-    cli = CommandParser(
-        "python -m tests.benchmarks.latency_kernel_timing",
-        description=__doc__ or "",
-        epilog="about 2 minutes on a quiet machine; eager torch, which tells kernels apart in place",
-    )
-    add = cli.add_argument
-    add("--networks", type=integer, default=7, metavar="N", help="to be told (default: %(default)s)")
-    add("--fitted", type=integer, default=10, metavar="N", help="others, to fit to (default: %(default)s)")
-    add("--resolution", type=integer, default=224, metavar="PX", help="default: %(default)s")
-    add("--threads", type=integer, metavar="N", help="default: as torch has here")
-    add("--seconds", type=number, default=60.0, metavar="S", help="of timing (default: %(default)g)")
-    add("--seed", type=integer, default=0, metavar="N", help="which networks (default: %(default)s)")
+    from search.latency.adapt import FEWEST
+
+    note = "about 2 minutes on a quiet machine; eager torch, which tells kernels apart in place"
+    cli = BenchmarkParser("latency_kernel_timing", __doc__, note=note)
+    cli.count("--networks", 7, "networks whose latency the designs predict")
+    cli.count("--fitted", 10, "others, to fit to", least=FEWEST)
+    cli.count("--resolution", 224, "of the images", metavar="PX")
+    cli.count("--threads", None, "default: as torch has here")
+    cli.number("--seconds", 60.0, "of timing", metavar="S")
+    cli.count("--seed", 0, "which networks", least=0)
     return cli
 
 
-def timed(timers: "Sequence[Callable[[], Sequence[int]]]", runtime: "Runtime", seconds: float) -> list[list[float]]:
-    """The parts of each timer in units of the reference, all interleaved."""
-    from search.latency.interleave import Interleaver
-    from search.latency.reference import REFERENCE
-    from search.latency.robust import weighted_median
-
-    interleaver, began = Interleaver(runtime.network(REFERENCE), seed=0), time.monotonic()
-    rounds: list[list[Reading]] = []
-    with runtime.quiet():
-        interleaver.warm(timers)
-        while len(rounds) < 5 or time.monotonic() - began < seconds:
-            rounds.append(interleaver.round(timers))
-            show_progress(min(1.0, (time.monotonic() - began) / seconds), f"round {len(rounds)}")
-    return [
-        [weighted_median([(one.ratios[part], one.weight) for one in own]) for part in range(len(own[0].ratios))]
-        for own in (list(readings) for readings in zip(*rounds, strict=True))
-    ]
-
-
-def run(args: Any) -> dict[str, list[float]]:
+def measured(args: Namespace) -> dict[str, list[float]]:
     """Sum of kernels over the network, of each design, for each network that was not fitted to."""
     from search.latency.build import BLOCKS_A_BATCH
     from search.latency.fit import fit
@@ -82,7 +61,7 @@ def run(args: Any) -> dict[str, list[float]]:
     in_order = [device.kernels(blocks_of(spec)) for spec in specs]
     alone = [_layers_in_loops(block) for block in needed]
     timers = [*map(device.network, specs), *in_order, *map(device.kernels, together), *loops, *alone]
-    found = timed(timers, device, args.seconds)
+    found = in_reference_units(timers, device, args.seconds)
     whole, rest = [parts[0] for parts in found[: len(specs)]], found[len(specs) :]
     order, rest = rest[: len(specs)], rest[len(specs) :]
     bag = _kernels(together, rest[: len(together)])
@@ -93,14 +72,14 @@ def run(args: Any) -> dict[str, list[float]]:
     def of(kernels: Kernels, spec: "NetworkSpec") -> float:
         return sum(kernels[layer.signature] for layer in lower(spec).layers)
 
-    told: dict[str, list[float]] = {design: [] for design in DESIGNS}
+    shares: dict[str, list[float]] = {design: [] for design in DESIGNS}
     for place, spec in enumerate(specs[: args.networks]):
         own = _kernels([blocks_of(spec)], [order[place]])
         constant = fitted.correction.network_ms + fitted.correction.scale * of(fitted.kernels, spec)
         sums = (of(layer_loop, spec), of(loop, spec), of(own, spec), of(bag, spec), constant)
         for design, total in zip(DESIGNS, sums, strict=True):
-            told[design].append(total / whole[place])
-    return told
+            shares[design].append(total / whole[place])
+    return shares
 
 
 def _in_a_loop(timer: "Callable[[], Sequence[int]]") -> "Callable[[], Sequence[int]]":
@@ -154,14 +133,18 @@ def _kernels(subjects: Sequence[Sequence[Any]], times: Sequence[Sequence[float]]
     return {signature: statistics.fmean(parts) for signature, parts in seen.items()}
 
 
-def report(told: dict[str, list[float]]) -> str:
+def report(found: dict[str, list[float]]) -> str:
     """The figures."""
-    lines = [f"{'sum of kernels / network':26}{'least':>8}{'median':>8}{'most':>8}{'error about the median':>24}"]
-    for design, shares in told.items():
-        middle = statistics.median(shares)
-        spread = _about_the_median(shares)
-        lines.append(f"{design:26}{min(shares):8.2f}{middle:8.2f}{max(shares):8.2f}{spread:24.1%}")
-    return "\n".join([*lines, _winner(told)])
+    rows = [
+        [
+            design,
+            *(f"{value:.2f}" for value in (min(shares), statistics.median(shares), max(shares))),
+            percent_text(_about_the_median(shares)),
+        ]
+        for design, shares in found.items()
+    ]
+    headers = ["sum of kernels / network", "least", "median", "most", "error about the median"]
+    return f"{table(headers, rows, text_columns=(0,))}\n{_winner(found)}"
 
 
 def _about_the_median(shares: Sequence[float]) -> float:
@@ -170,35 +153,22 @@ def _about_the_median(shares: Sequence[float]) -> float:
     return statistics.fmean(abs(share / middle - 1) for share in shares)
 
 
-def _winner(told: dict[str, list[float]]) -> str:
-    """Which design is nearest to the networks as it is, by its mean error, and by how much; and which one is, where
-    one factor for all networks is allowed."""
-    as_they_are = {design: statistics.fmean(abs(share - 1) for share in shares) for design, shares in told.items()}
-    scaled = {design: _about_the_median(shares) for design, shares in told.items()}
+def _winner(found: dict[str, list[float]]) -> str:
+    """The design with the least mean error, as it is and where one factor for all networks is allowed."""
+    as_they_are = {design: statistics.fmean(abs(share - 1) for share in shares) for design, shares in found.items()}
+    scaled = {design: _about_the_median(shares) for design, shares in found.items()}
     return f"winner: {_least(as_they_are)}; up to one factor for all networks: {_least(scaled)}"
 
 
 def _least(errors: dict[str, float]) -> str:
     (best, error), *rest = sorted(errors.items(), key=lambda item: item[1])
     second = f", before {rest[0][0]} by {100 * (rest[0][1] - error):.1f} points" if rest else ""
-    return f"{best}, off by {error:.1%}{second}"
+    return f"{best}, off by {percent_text(error)}{second}"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; the exit code."""
-
-    def job() -> int:
-        from search.latency.adapt import FEWEST
-
-        args = parser().parse_args(argv)
-        if args.networks < 1 or args.fitted < FEWEST or args.seconds <= 0:
-            raise InvalidArgument(
-                f"--networks must be at least 1, --fitted at least {FEWEST} and --seconds above 0, got "
-                f"{args.networks}, {args.fitted} and {args.seconds:g}"
-            )
-        return show(report(run(args)))
-
-    return guarded("latency_kernel_timing", job, stopped="stopped; nothing is kept")
+    return run_benchmark(parser(), argv, lambda args: report(measured(args)))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searchspace.command import CommandParser, guarded, integer, show
-from searchspace.errors import InvalidArgument, InvalidTable
+from searchspace.errors import InvalidTable
+from searchspace.report import interval_text, ms_text, signed_percent_text
+from tests.benchmarks.harness import BenchmarkParser, run_benchmark
 
 if TYPE_CHECKING:
     from searchspace.latency.table import LatencyTable
@@ -21,24 +22,26 @@ if TYPE_CHECKING:
 SHARES = (0.05, 0.5, 0.95)
 
 
-def parser() -> CommandParser:
+def parser() -> BenchmarkParser:
     """The command line."""
-    cli = CommandParser(
-        "python -m tests.benchmarks.latency_table_repeat",
-        description=__doc__ or "",
-        epilog="asked: a median difference of at most 3 % an hour apart (python -m search.latency build --again --out "
+    cli = BenchmarkParser(
+        "latency_table_repeat",
+        __doc__,
+        note="asked: a median difference of at most 3 % an hour apart (python -m search.latency build --again --out "
         "SECOND.json measures anew). A second.",
     )
     cli.add_argument("first", type=Path, metavar="FIRST.json")
     cli.add_argument("second", type=Path, metavar="SECOND.json")
-    cli.add_argument("--networks", type=integer, default=200, metavar="N", help="default: %(default)s")
+    cli.count("--networks", 200, "random networks")
     cli.add_argument("--json", action="store_true", help="print JSON")
     return cli
 
 
 def compared(first: "LatencyTable", second: "LatencyTable", networks: int) -> dict[str, list[float]]:
-    """The second table's predictions over the first's, less 1: the quantiles of SHARES, in ms and in units of the
-    reference."""
+    """The second table's predictions over the first's, less 1, at the quantiles of SHARES.
+
+    In ms and in units of the reference.
+    """
     from searchspace.graph import lower
     from searchspace.spaces.mnasnet import mnasnet_space
 
@@ -55,8 +58,6 @@ def run(args: Namespace) -> str:
     """The report. Raises InvalidTable for tables that cannot be compared."""
     from searchspace.latency.table import describe, read_table
 
-    if args.networks < 1:
-        raise InvalidArgument(f"--networks must be at least 1, got {args.networks}")
     first, second = read_table(args.first), read_table(args.second)
     if first.identity != second.identity:
         raise InvalidTable(
@@ -67,19 +68,18 @@ def run(args: Namespace) -> str:
     if args.json:
         return json.dumps({"reference_ms": [first.reference_ms, second.reference_ms], **found}, indent=1)
     lines = [
-        f"in {name}: {middle:+.1%}, 90 % of the networks between {low:+.1%} and {high:+.1%}"
+        f"in {name}: {signed_percent_text(middle)}, 90 % of the networks "
+        f"{interval_text(low, high, signed_percent_text)}"
         for name, (low, middle, high) in found.items()
     ]
     head = f"the second table against the first, {args.networks} networks"
-    quiet = f"the reference takes {first.reference_ms:.2f} and {second.reference_ms:.2f} ms in them"
+    quiet = f"the reference takes {ms_text(first.reference_ms)} and {ms_text(second.reference_ms)} ms in them"
     return "\n".join([head, *lines, quiet])
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; the exit code."""
-    return guarded(
-        "latency_table_repeat", lambda: show(run(parser().parse_args(argv))), stopped="stopped; nothing is kept"
-    )
+    return run_benchmark(parser(), argv, run)
 
 
 if __name__ == "__main__":

@@ -78,4 +78,4 @@ def test_winners_are_within_the_budget_and_use_it_though_the_table_is_off(bias: 
 def test_counts_below_one_are_refused_before_anything_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     for flag in ("--searches", "--trials"):
         assert main([flag, "0"]) == 2
-        assert f"{flag} must be at least 1, got 0" in capsys.readouterr().err
+        assert f"{flag}: must be at least 1, got 0" in capsys.readouterr().err

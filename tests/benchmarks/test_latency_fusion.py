@@ -39,7 +39,7 @@ def test_two_that_take_as_long_as_one_are_one_kernel() -> None:
     ("flags", "told"),
     [
         (["--runtime", "eager"], "must run ONNX models"),
-        (["--seconds", "0"], "--seconds above 0"),
+        (["--seconds", "0"], "--seconds: must be above 0"),
         (["--pixels", "0"], "at least 1"),
     ],
 )

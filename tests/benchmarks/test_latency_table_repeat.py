@@ -30,7 +30,7 @@ def tables(tmp_path: Path) -> list[str]:
 def test_the_second_table_is_told_against_the_first(tables: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*tables[:2], "--networks", "5"]) == 0
     told = capsys.readouterr().out
-    assert "in ms: +3.0%, 90 % of the networks between +3.0% and +3.0%" in told
+    assert "in ms: +3.0%, 90 % of the networks +3.0% to +3.0%" in told
     assert "in units of the reference: -1.9%" in told
     assert main([*tables[:2], "--networks", "5", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -17,4 +17,4 @@ def test_it_says_what_it_needs_or_tells_both_ways(capsys: pytest.CaptureFixture[
 
 def test_bad_numbers_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--steps", "0"]) == 2
-    assert "--steps must be at least 1, got 0" in capsys.readouterr().err
+    assert "--steps: must be at least 1, got 0" in capsys.readouterr().err

@@ -44,15 +44,18 @@ class Sections(NamedTuple):
 class Family(NamedTuple):
     """One naming scheme of an implementation.
 
-    `title` is what messages call it, `fits` says whether a network is of this family by its structure, `names` gives
-    its modules in the implementation's order, `norm` the implementation's batch-norm (eps, momentum) for a padding.
-    `version` is what the implementation's own loader asks a state dict's metadata for, None for nothing.
+    Attributes:
+        title: what messages call it.
+        fits: whether a network is of this family, by its structure.
+        names: its modules in the implementation's order.
+        norm: the implementation's batch-norm (eps, momentum) for a padding.
+        version: what the implementation's own loader asks a state dict's metadata for, None for nothing.
     """
 
     title: str
     fits: Callable[[Sections], bool]
     names: Callable[[Sections], Iterator[Named]]
-    norm: Callable[[Sections, str], tuple[float, float]]
+    norm: Callable[[Sections, str], tuple[float, float]] = lambda net, padding: (1e-5, 0.1)
     version: int | None = None
 
 

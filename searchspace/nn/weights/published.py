@@ -1,7 +1,7 @@
 """Weights of published implementations in and out: the same network under torchvision's or timm's names."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
@@ -73,23 +73,19 @@ def load_weights(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> Network
 
     The conventions are the spec's.
     """
-
-    return _load(spec, state_dict, _own, source="weights")
+    return _load(spec, state_dict, _our_entries, source="weights")
 
 
 def weights_classes(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> int:
-    """How many classes weights under our own names tell apart; the spec's number where they differ in more than that
-    (`load_weights` then says in what)."""
-    for candidate in chain((spec,), siblings(spec)):
-        _, entries = _own(candidate)
-        missing, left, wrong = _faults(state_dict, entries)
-        classes = None if missing or left else _other_classes(state_dict, entries, set(wrong))
-        if classes:
-            return classes
-    return spec.classes
+    """How many classes weights under our own names tell apart.
+
+    The spec's number where they differ in more than that; `load_weights` then says in what.
+    """
+    misfits = (_misfit(state_dict, _our_entries(candidate)[1]) for candidate in chain((spec,), siblings(spec)))
+    return next((misfit.classes for misfit in misfits if misfit.classes), spec.classes)
 
 
-def _own(spec: NetworkSpec) -> tuple[Network, Entries]:
+def _our_entries(spec: NetworkSpec) -> tuple[Network, Entries]:
     network = _skeleton(spec)
     return network, {key: _Entry(key, tuple(tensor.shape)) for key, tensor in network.state_dict().items()}
 
@@ -170,38 +166,41 @@ def _load(
             f"a state dict must map names to tensors, got {type(state).__name__}: "
             "take model.state_dict(), or read a file with searchspace.nn.read_weights"
         )
-    reason = ""
+    reasons = []
     for candidate in chain((spec,), siblings(spec)):
         network, entries = form(candidate)
         misfit = _misfit(state, entries)
-        if not misfit:
+        if not any(misfit):
             return _filled(network, entries, state)
-        reason = reason or misfit
-    raise InvalidArgument(f"these are not {source} of {spec.name!r} with {spec.classes} classes: {reason}")
+        reasons.append(str(misfit))
+    raise InvalidArgument(f"these are not {source} of {spec.name!r} with {spec.classes} classes: {reasons[0]}")
 
 
-def _misfit(state: Mapping[str, Tensor], entries: Entries) -> str:
-    """What keeps `state` from being `entries` and what to do about it; nothing for a perfect fit."""
-    missing, left, wrong = _faults(state, entries)
-    if not (missing or left or wrong):
-        return ""
-    found = (("missing", missing), ("wrong", list(wrong.values())), ("left over", left))
-    classes = None if missing or left else _other_classes(state, entries, set(wrong))
-    return "; ".join(f"{what}: {_first(items)}" for what, items in found if items) + (
-        f". Give the file's number of classes: spec.with_classes({classes}) (--classes {classes})"
-        if classes
-        else ". Give the very network that was saved (name, width, depth, classes) and the implementation that saved it"
-    )
+class _Misfit(NamedTuple):
+    """What keeps a state dict from being a network's; `classes`: its own number where that is all that differs."""
+
+    missing: list[str]
+    wrong: list[str]
+    left_over: list[str]
+    classes: int | None
+
+    def __str__(self) -> str:
+        found = {"missing": self.missing, "wrong": self.wrong, "left over": self.left_over}
+        if self.classes:
+            step = f"Give the file's number of classes: spec.with_classes({self.classes}) (--classes {self.classes})"
+        else:
+            step = "Give the very network that was saved (name, width, depth, classes) and the implementation that "
+            step += "saved it"
+        return "; ".join(f"{what}: {_first(items)}" for what, items in found.items() if items) + f". {step}"
 
 
-def _faults(state: Mapping[str, Tensor], entries: Entries) -> tuple[list[str], list[str], dict[str, str]]:
-    """(entries that are missing, keys that are left over, what is wrong with which entry)."""
+def _misfit(state: Mapping[str, Tensor], entries: Entries) -> _Misfit:
     missing = [key for key in entries if key not in state and not key.endswith(_COUNTER)]
-    left = [key for key in state if key not in entries]
-    wrong = {
-        key: said for key, entry in entries.items() if key in state and (said := _mistake(key, state[key], entry.shape))
-    }
-    return missing, left, wrong
+    left_over = [key for key in state if key not in entries]
+    mistakes = {key: _mistake(key, state[key], entry.shape) for key, entry in entries.items() if key in state}
+    wrong = {key: mistake for key, mistake in mistakes.items() if mistake}
+    classes = None if missing or left_over else _other_classes(state, entries, wrong.keys())
+    return _Misfit(missing, list(wrong.values()), left_over, classes)
 
 
 def _mistake(key: str, value: object, shape: tuple[int, ...]) -> str:
@@ -209,35 +208,31 @@ def _mistake(key: str, value: object, shape: tuple[int, ...]) -> str:
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
         return f"{key} is a {type(value).__name__} and no dense tensor"
     if value.shape != shape:
-        return f"{key} is {_size(value.shape)}, the network needs {_size(shape)}"
+        sizes = (" x ".join(map(str, each)) or "a single number" for each in (value.shape, shape))
+        return "{} is {}, the network needs {}".format(key, *sizes)
     if not (value.is_floating_point() or key.endswith(_COUNTER)):
         return f"{key} is {value.dtype}, not floating-point"
     return ""
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "a single number"
-
-
 def _first(items: list[str]) -> str:
     more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
-    return ", ".join(map(str, items[:_NAMED])) + more
+    return ", ".join(items[:_NAMED]) + more
 
 
-def _other_classes(state: Mapping[str, Tensor], entries: Entries, wrong: set[str]) -> int | None:
+def _other_classes(state: Mapping[str, Tensor], entries: Entries, wrong: Set[str]) -> int | None:
     """The classes of `state` if nothing but their number is wrong; every implementation ends in its classifier."""
     *_, weight, bias = entries
     if wrong != {weight, bias} or not all(isinstance(state[key], Tensor) and state[key].ndim for key in wrong):
         return None
-    scores, inputs = state[bias].shape[0], state[weight].shape[1:]
-    return scores if tuple(inputs) == entries[weight].shape[1:] else None
+    return state[bias].shape[0] if state[weight].shape[1:] == entries[weight].shape[1:] else None
 
 
 def _filled(network: Network, entries: Entries, state: Mapping[str, Tensor]) -> Network:
     """The network with memory, and in it the tensors of `state`."""
-    own = network.state_dict()
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     tensors = {
-        ours: state[key].reshape(own[ours].shape) if key in state else torch.tensor(0)
+        ours: state[key].reshape(shapes[ours]) if key in state else torch.tensor(0)
         for key, (ours, _) in entries.items()
     }
     network.to_empty(device="cpu")

@@ -1,7 +1,7 @@
 """torchvision's names: a scheme and a batch norm of its own for every network."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Set
+from functools import partial
 
 from searchspace.blocks import (
     Classifier,
@@ -16,141 +16,103 @@ from searchspace.blocks import (
 )
 from searchspace.nn.weights.names import Family, Named, Row, Sections, conv_bn, parts, squeeze_excite
 
-
-class _Traits(NamedTuple):
-    """What tells torchvision's networks of inverted residuals apart."""
-
-    hidden: bool
-    activations: set[str]
-    kernels: set[int]
-    squeezes: set[tuple[str, ...]]
+InvertedResidual = MBConv | SeparableConv
 
 
-def _traits(net: Sections) -> _Traits | None:
-    """None for a network that is not stem, inverted residuals, last convolution, linear classifier."""
-    blocks = [row.block for row in net.body if isinstance(row.block, MBConv | SeparableConv)]
+def _inverted_residuals(
+    net: Sections,
+    *,
+    hidden: bool,
+    activations: Set[str],
+    squeezes: Set[tuple[str, ...]],
+    kernels: Set[int] | None = None,
+    free_stacks: int = 0,
+) -> bool:
+    """Whether the network is stem, inverted residuals, last convolution and linear classifier with these traits.
+
+    `squeezes` are (activation, gate) of the SE blocks, () for none. Blocks behind the first `free_stacks` stacks have
+    a skip wherever it fits, and no expansion to as many channels as they read.
+    """
+    blocks = [row.block for row in net.body if isinstance(row.block, InvertedResidual)]
     stem, head, last = net.stem.block, net.head.block, net.last and net.last.block
     if not blocks or len(blocks) < len(net.body) or not isinstance(head, Classifier):
-        return None
+        return False
     if not isinstance(stem, ConvBN) or not isinstance(last, ConvBN) or stem.groups * last.groups > 1:
-        return None
+        return False
     if any(isinstance(block, SeparableConv) and block.project_activation != "identity" for block in blocks):
-        return None
-    return _Traits(
-        head.hidden_features > 0,
-        {block.activation for block in (stem, *blocks, last)},
-        {block.kernel for block in blocks},
-        {(block.squeeze_activation, block.gate) if block.squeeze_channels else () for block in blocks},
-    )
-
-
-def _as_built(rows: list[Row]) -> bool:
-    """A skip wherever it fits, and no expansion to the block's own input."""
-    for _, in_channels, block in rows:
-        assert isinstance(block, MBConv | SeparableConv)
-        if block.skip != (block.stride == 1 and block.out_channels == in_channels):
-            return False
-        if isinstance(block, MBConv) and block.expand_channels == in_channels:
-            return False
-    return True
-
-
-def _flat_or_staged(net: Sections, *, staged: bool) -> Iterator[tuple[str, Row]]:
-    """(name, row) of stem, blocks and last convolution under `features`, numbered through or stack by stack."""
-    stacks: list[list[tuple[str, Row]]]
-    if staged:
-        stacks = [[(f"{n}.{i}", row) for i, row in enumerate(stack)] for n, stack in enumerate(net.stacks, 1)]
-    else:
-        stacks = [[(f"{n}", row)] for n, row in enumerate(net.body, 1)]
-    yield "features.0", net.stem
-    for stack in stacks:
-        yield from ((f"features.{number}", row) for number, row in stack)
-    assert net.last
-    yield f"features.{len(stacks) + 1}", net.last
-
-
-def _is_mobilenet_v2(net: Sections) -> bool:
-    has = _traits(net)
+        return False
     return (
-        has is not None
-        and not has.hidden
-        and has.activations == {"relu6"}
-        and has.squeezes == {()}
-        and has.kernels == {3}
-        and _as_built(net.body)
+        hidden == (head.hidden_features > 0)
+        and activations >= {block.activation for block in (stem, *blocks, last)}
+        and squeezes >= {(each.squeeze_activation, each.gate) if each.squeeze_channels else () for each in blocks}
+        and (kernels is None or kernels >= {block.kernel for block in blocks})
+        and all(_as_built(row) for stack in net.stacks[free_stacks:] for row in stack)
     )
+
+
+def _as_built(row: Row) -> bool:
+    _, in_channels, block = row
+    assert isinstance(block, InvertedResidual)
+    skip_fits = block.stride == 1 and block.out_channels == in_channels
+    return block.skip == skip_fits and not (isinstance(block, MBConv) and block.expand_channels == in_channels)
+
+
+def _features(
+    net: Sections, names_of: Callable[[str, Row], Iterator[Named]], *, staged: bool = False
+) -> Iterator[Named]:
+    """Stem, blocks and last convolution under `features`, numbered through or (`staged`) stack by stack."""
+    yield from conv_bn("features.0.0", "features.0.1", net.stem.where)
+    stacks = net.stacks if staged else [(row,) for row in net.body]
+    for number, stack in enumerate(stacks, 1):
+        for index, row in enumerate(stack):
+            yield from names_of(f"features.{number}.{index}" if staged else f"features.{number}", row)
+    assert net.last
+    end = f"features.{len(stacks) + 1}"
+    yield from conv_bn(f"{end}.0", f"{end}.1", net.last.where)
+
+
+def _v2_block(theirs: str, row: Row) -> Iterator[Named]:
+    for index, part in enumerate(parts(row.block)):
+        inner = f"{theirs}.conv.{index}"
+        names = (inner, f"{theirs}.conv.{index + 1}") if part == "project" else (f"{inner}.0", f"{inner}.1")
+        yield from conv_bn(*names, f"{row.where}.{part}")
+
+
+def _se_block(theirs: str, row: Row) -> Iterator[Named]:
+    for index, part in enumerate(parts(row.block)):
+        inner, ours = f"{theirs}.block.{index}", f"{row.where}.{part}"
+        if part == "squeeze":
+            yield from squeeze_excite(f"{inner}.fc1", f"{inner}.fc2", ours)
+        else:
+            yield from conv_bn(f"{inner}.0", f"{inner}.1", ours)
 
 
 def _mobilenet_v2(net: Sections) -> Iterator[Named]:
-    for theirs, row in _flat_or_staged(net, staged=False):
-        if isinstance(row.block, ConvBN):
-            yield from conv_bn(f"{theirs}.0", f"{theirs}.1", row.where)
-            continue
-        for index, part in enumerate(parts(row.block)):
-            inner = f"{theirs}.conv.{index}"
-            names = (inner, f"{theirs}.conv.{index + 1}") if part == "project" else (f"{inner}.0", f"{inner}.1")
-            yield from conv_bn(*names, f"{row.where}.{part}")
+    yield from _features(net, _v2_block)
     yield Named("classifier.1", f"{net.head.where}.linear")
 
 
-def _is_mobilenet_v3(net: Sections) -> bool:
-    has = _traits(net)
-    return (
-        has is not None
-        and has.hidden
-        and has.activations <= {"relu", "h_swish"}
-        and has.squeezes <= {(), ("relu", "hard_sigmoid")}
-        and _as_built(net.body)
-    )
-
-
-def _is_efficientnet(net: Sections) -> bool:
-    has = _traits(net)
-    return (
-        has is not None
-        and not has.hidden
-        and has.activations == {"swish"}
-        and has.squeezes == {("swish", "sigmoid")}
-        and _as_built(net.body)
-    )
-
-
 def _mobilenet_v3(net: Sections) -> Iterator[Named]:
-    yield from _block_features(net, staged=False)
+    yield from _features(net, _se_block)
     yield Named("classifier.0", f"{net.head.where}.hidden")
     yield Named("classifier.3", f"{net.head.where}.linear")
 
 
 def _efficientnet(net: Sections) -> Iterator[Named]:
-    yield from _block_features(net, staged=True)
+    yield from _features(net, _se_block, staged=True)
     yield Named("classifier.1", f"{net.head.where}.linear")
 
 
-def _block_features(net: Sections, *, staged: bool) -> Iterator[Named]:
-    for theirs, row in _flat_or_staged(net, staged=staged):
-        if isinstance(row.block, ConvBN):
-            yield from conv_bn(f"{theirs}.0", f"{theirs}.1", row.where)
-            continue
-        for index, part in enumerate(parts(row.block)):
-            inner, ours = f"{theirs}.block.{index}", f"{row.where}.{part}"
-            if part == "squeeze":
-                yield from squeeze_excite(f"{inner}.fc1", f"{inner}.fc2", ours)
-            else:
-                yield from conv_bn(f"{inner}.0", f"{inner}.1", ours)
-
-
 def _is_mnasnet(net: Sections) -> bool:
-    has = _traits(net)
-    if has is None or has.hidden or has.activations != {"relu"} or has.squeezes != {()}:
+    if not _inverted_residuals(net, hidden=False, activations={"relu"}, squeezes={()}, free_stacks=1):
         return False
-    first, *stacks = net.stacks
+    (first, *more), *stacks = net.stacks
     return (
-        len(first) == 1
-        and isinstance(first[0].block, SeparableConv)
-        and not first[0].block.skip
+        not more
+        and isinstance(first.block, SeparableConv)
+        and not first.block.skip
         and all(isinstance(row.block, MBConv) for stack in stacks for row in stack)
         and all(len({getattr(row.block, "kernel", 0) for row in stack}) == 1 for stack in stacks)
-        and _as_built([row for stack in stacks for row in stack])
     )
 
 
@@ -236,28 +198,38 @@ def _squeezenet(net: Sections) -> Iterator[Named]:
     yield Named("classifier.1", f"{net.head.where}.conv.conv")
 
 
-def _default_norm(_: Sections, padding: str) -> tuple[float, float]:
-    return 1e-5, 0.1
-
-
-def _efficientnet_norm(net: Sections, padding: str) -> tuple[float, float]:
+def _efficientnet_norm(net: Sections) -> tuple[float, float]:
     """B5 to B7, those with 2048 channels or more before the classifier, have TensorFlow's eps."""
     wide = net.last and isinstance(net.last.block, ConvBN) and net.last.block.out_channels >= 2048
     return (1e-3, 0.01) if wide else (1e-5, 0.1)
 
 
 FAMILIES = (
-    Family("MobileNetV2 (ReLU6, 3x3, no SE)", _is_mobilenet_v2, _mobilenet_v2, _default_norm),
+    Family(
+        "MobileNetV2 (ReLU6, 3x3, no SE)",
+        partial(_inverted_residuals, hidden=False, activations={"relu6"}, squeezes={()}, kernels={3}),
+        _mobilenet_v2,
+    ),
     Family(
         "MobileNetV3 (ReLU and h-swish, hard-sigmoid SE, hidden layer in the head)",
-        _is_mobilenet_v3,
+        partial(
+            _inverted_residuals,
+            hidden=True,
+            activations={"relu", "h_swish"},
+            squeezes={(), ("relu", "hard_sigmoid")},
+        ),
         _mobilenet_v3,
         lambda net, padding: (1e-3, 0.01),
     ),
     Family(
         "MnasNet (ReLU, no SE, one kernel a stage)", _is_mnasnet, _mnasnet, lambda net, padding: (1e-5, 3e-4), version=2
     ),
-    Family("EfficientNet (swish, SE in every block)", _is_efficientnet, _efficientnet, _efficientnet_norm),
-    Family("ShuffleNetV2", _is_shufflenet_v2, _shufflenet_v2, _default_norm),
-    Family("SqueezeNet", _is_squeezenet, _squeezenet, _default_norm),
+    Family(
+        "EfficientNet (swish, SE in every block)",
+        partial(_inverted_residuals, hidden=False, activations={"swish"}, squeezes={("swish", "sigmoid")}),
+        _efficientnet,
+        lambda net, padding: _efficientnet_norm(net),
+    ),
+    Family("ShuffleNetV2", _is_shufflenet_v2, _shufflenet_v2),
+    Family("SqueezeNet", _is_squeezenet, _squeezenet),
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from searchspace.channels.coupling import ChannelGroup
+from searchspace.channels.groups import ChannelGroup
 from searchspace.channels.steps import narrowed_layers
 from searchspace.cost import costs, layer_params_macs
 from searchspace.errors import InfeasibleBudget, InvalidArgument

@@ -27,7 +27,8 @@ from search.training.augmentation import weights_metadata
 from search.training.evaluate import Accuracy
 from search.training.recipe import Recipe
 from search.training.trainer import Trainer
-from searchspace.channels.coupling import coupling, in_the_way
+from searchspace.channels.coupling import coupling
+from searchspace.channels.groups import in_the_way
 from searchspace.cost import costs
 from searchspace.errors import InfeasibleBudget, InvalidArgument
 from searchspace.files import read_json, write_atomic

@@ -17,7 +17,7 @@ from search.netadapt.short_training import first, short_recipe
 from search.netadapt.timing import DeviceTimer, Timing
 from search.training.trainer import Recipe, TrainingDiverged, evaluate
 from search.training.trainer import train as fit
-from searchspace.channels.coupling import ChannelGroup, in_the_way
+from searchspace.channels.groups import ChannelGroup, in_the_way
 from searchspace.channels.steps import kept_units
 from searchspace.errors import InfeasibleBudget, InvalidArgument, UnsupportedModule
 from searchspace.nn.tracing.trace import TracedNetwork, trace

@@ -5,8 +5,10 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from search.budget import CostModel
-from searchspace.channels.coupling import ChannelGroup, accepted_counts, coupling, narrow
-from searchspace.channels.steps import Scores, Step, cut, remove_block, replace_blocks, smaller_kernels, without_se
+from searchspace.channels.coupling import accepted_counts, coupling, narrow
+from searchspace.channels.groups import ChannelGroup
+from searchspace.channels.maps import Scores
+from searchspace.channels.steps import Step, prune_group, remove_block, replace_blocks, smaller_kernels, without_se
 from searchspace.errors import InvalidArgument, MissingLatency
 from searchspace.graph import Graph, lower
 from searchspace.spec import NetworkSpec
@@ -167,7 +169,7 @@ def _fewest(spec: NetworkSpec, group: ChannelGroup, counts: range) -> NetworkSpe
 
 def _narrower(spec: NetworkSpec, group: ChannelGroup, channels: int, cost: float) -> Proposal:
     def make(score: Score) -> Step:
-        return cut(spec, group, channels, score(group))
+        return prune_group(spec, group, channels, score(group))
 
     return Proposal("channels", group.name, channels, cost, make)
 

@@ -27,8 +27,9 @@ from search.netadapt.short_training import Tuner, first
 from search.netadapt.timing import PairedTimer, Timing, key
 from search.training.augmentation import normalise
 from search.training.trainer import evaluate
-from searchspace.channels.coupling import ChannelGroup
-from searchspace.channels.steps import Scores, Step
+from searchspace.channels.groups import ChannelGroup
+from searchspace.channels.maps import Scores
+from searchspace.channels.steps import Step
 from searchspace.cost import costs
 from searchspace.errors import InfeasibleBudget
 from searchspace.graph import lower

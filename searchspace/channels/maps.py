@@ -1,58 +1,75 @@
 """Where the channels of a network stand in a wider one of the same layers, so that weights can move between the two."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from searchspace.channels.coupling import ChannelGroup, coupling
+from searchspace.channels.coupling import coupling
+from searchspace.channels.groups import Cell, ChannelGroup, Place
 from searchspace.graph import lower
 from searchspace.spec import NetworkSpec
 
 Side = Literal["out", "in", "inside"]
 Maps = dict[tuple[int, Side], list[int]]
+"""{(layer, side): for each channel of the narrower network there, the wider one's}; "inside" are squeezed channels."""
+Scores = Sequence[float]
 
 
-def unit_maps(wide: NetworkSpec, slim: NetworkSpec, *, hosts: Mapping[str, Sequence[int]] | None = None) -> Maps | None:
-    """{(layer, "out" | "in" | "inside"): for each channel of the slim network there, the wide network's}; "inside" are
-    an SE block's squeezed channels.
+def unit_maps(
+    wider: NetworkSpec, narrower: NetworkSpec, *, origins: Mapping[str, Sequence[int]] | None = None
+) -> Maps | None:
+    """Where each channel of the narrower network stands in the wider one.
 
-    Every channel keeps its company: what is summed, shuffled or grouped together with it in the slim network is so in
-    the wide one (`coupling`). `hosts` says, by group, which unit of the wide network each unit of the slim one is; left
-    out, it is the first free one of the same cell. None where the two have other layers, or other channels of the slim
-    network meet in a shuffle or a grouped convolution than could meet in the wide one.
+    Channels that are summed, shuffled or grouped together in the narrower network are so in the wider one. `origins`
+    says, by group, which unit of the wider network each unit of the narrower one is; left out, it is the first free one
+    of the same cell. None where the two have other layers, or where other channels of the narrower network meet in a
+    shuffle or a grouped convolution than could meet in the wider one.
     """
-    layers, others = lower(slim).layers, lower(wide).layers
+    layers, others = lower(narrower).layers, lower(wider).layers
     if [(a.name, a.op, a.inputs) for a in layers] != [(b.name, b.op, b.inputs) for b in others]:
         return None
-    groups, wider = ({group.name: group for group in coupling(spec)} for spec in (slim, wide))
-    if groups.keys() != wider.keys():
+    narrow_groups, wide_groups = ({group.name: group for group in coupling(spec)} for spec in (narrower, wider))
+    if narrow_groups.keys() != wide_groups.keys():
         return None
     found: dict[tuple[int, Side], dict[int, int]] = defaultdict(dict)
-    for name, group in groups.items():
-        kept = hosts[name] if hosts is not None else _hosts(wider[name], group)
+    for name, group in narrow_groups.items():
+        wide_group = wide_groups[name]
+        kept = origins[name] if origins is not None else unit_origins(wide_group, group)
         if kept is None:
             return None
         inside = any(layers[place.layer].op == "se" for place in group.producers)
-        roles: tuple[tuple[Literal["producers", "pass_through", "consumers"], Side], ...] = (
-            ("producers", "out"),
-            ("pass_through", "out"),
-            ("consumers", "in"),
-        )
-        for role, side in roles:
-            for place, wide_place in zip(getattr(group, role), getattr(wider[name], role), strict=True):
-                at = dict(zip(wide_place.units, wide_place.positions, strict=True))
-                to = found[place.layer, "inside" if inside else side]
-                for unit, position in zip(place.units, place.positions, strict=True):
-                    if kept[unit] not in at:
-                        return None
-                    to[position] = at[kept[unit]]
+        for (side, place), (_, wide_place) in zip(sides(group), sides(wide_group), strict=True):
+            at = dict(zip(wide_place.units, wide_place.positions, strict=True))
+            to = found[place.layer, "inside" if inside else side]
+            for unit, position in zip(place.units, place.positions, strict=True):
+                if kept[unit] not in at:
+                    return None
+                to[position] = at[kept[unit]]
     return {key: [channels[at] for at in range(len(channels))] for key, channels in found.items()}
 
 
-def _hosts(wide: ChannelGroup, slim: ChannelGroup) -> list[int] | None:
-    """For each unit of the slim group one of the wide group's in the same cell, the first ones first."""
-    pools: dict[object, list[int]] = defaultdict(list)
-    for unit in reversed(range(len(wide.cells))):
-        pools[wide.cells[unit]].append(unit)
-    hosts = [pools[cell].pop() if pools[cell] else None for cell in slim.cells]
-    return None if None in hosts else [host for host in hosts if host is not None]
+def sides(group: ChannelGroup) -> list[tuple[Side, Place]]:
+    """The group's places, each with the side of its layer that has the channels."""
+    return [*(("out", place) for place in group.outputs), *(("in", place) for place in group.consumers)]
+
+
+def unit_origins(wider: ChannelGroup, narrower: ChannelGroup, scores: Scores | None = None) -> list[int] | None:
+    """For each unit of the narrower group one of the wider group's in the same cell, in their order.
+
+    The first ones are taken, or those that score highest. None where a cell has too few.
+    """
+    pools: dict[Cell, list[int]] = {cell: [] for cell in wider.cells}
+    for unit, cell in enumerate(wider.cells):
+        pools[cell].append(unit)
+    needed = Counter(narrower.cells)
+    if any(len(pools.get(cell, ())) < count for cell, count in needed.items()):
+        return None
+    if scores is not None:
+        pools = {cell: sorted(best(pools[cell], scores)[:count]) for cell, count in needed.items()}
+    rest = {cell: iter(pool) for cell, pool in pools.items()}
+    return [next(rest[cell]) for cell in narrower.cells]
+
+
+def best(units: Sequence[int], scores: Scores) -> list[int]:
+    """The units, highest score first."""
+    return sorted(units, key=lambda unit: -scores[unit])

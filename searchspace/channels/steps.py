@@ -1,34 +1,36 @@
-"""Steps down: a network with less in it, and where each of its layers and channels stands in the network it came from.
+"""Pruning steps: a smaller network, and where each of its layers and channels stands in the network it came from.
 
-A step is on paper: it says which network comes next and which weights it takes over. `searchspace.nn.weights.prune`
-moves
-the weights, `searchspace.nn.execute` evaluates many steps from one network at once.
+A step is without weights: it says which network comes next and which weights it takes over.
+`searchspace.nn.weights.prune` moves them, `searchspace.nn.execute` evaluates many steps from one network at once.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 from searchspace.blocks.protocol import Block
-from searchspace.channels.coupling import Cell, ChannelGroup, Place, coupling, is_order_dependent, narrow
-from searchspace.channels.maps import Maps, Side, unit_maps
+from searchspace.channels.coupling import coupling, narrow
+from searchspace.channels.groups import Cell, ChannelGroup, is_order_dependent
+from searchspace.channels.maps import Maps, Scores, Side, best, sides, unit_maps, unit_origins
 from searchspace.errors import InvalidArgument
 from searchspace.graph import Graph, Layer, lower
 from searchspace.spec import NetworkSpec
 
 CRITERIA = ("l2", "bn", "taylor")  # which channels stay: searchspace.nn.weights.importance.scores
-Scores = Sequence[float]
 
 
 @dataclass(frozen=True)
 class Step:
     """From a network to a smaller one.
 
-    origins: for each layer of the smaller graph, the larger graph's layer it comes from. maps: {(layer, side): for each
-    channel of the smaller network's layer there, the larger one's}; a pair that is absent keeps all its channels. A
-    kernel that is smaller than its origin is its middle; an SE block that is gone had a mean gate, which the
-    layer behind it takes into its weights.
+    A kernel that is smaller than its origin is its middle. An SE block that is gone had a mean gate, which the layer
+    behind it takes into its weights.
+
+    Attributes:
+        spec, graph: The smaller network.
+        origins: For each of its layers, the larger graph's layer it comes from.
+        maps: Where the channels of its layers come from; a pair that is absent keeps all its channels.
     """
 
     spec: NetworkSpec
@@ -38,9 +40,12 @@ class Step:
 
 
 def narrowed_layers(graph: Graph, group: ChannelGroup, channels: int) -> dict[int, Layer]:
-    """The layers that change, by index, when `group` has `channels` channels: what prices a cut without making it."""
+    """The layers that change, by index, when `group` has `channels` channels.
+
+    They price the narrower network without making it.
+    """
     changed: dict[int, Layer] = {}
-    for place in (*group.producers, *group.pass_through):
+    for place in group.outputs:
         layer = changed.get(place.layer, graph.layers[place.layer])
         share = len(place.units)
         kept, gone = share * channels // group.channels, share - share * channels // group.channels
@@ -59,21 +64,21 @@ def narrowed_layers(graph: Graph, group: ChannelGroup, channels: int) -> dict[in
     return changed
 
 
-def cut(spec: NetworkSpec, group: ChannelGroup, channels: int, scores: Scores) -> Step:
+def prune_group(spec: NetworkSpec, group: ChannelGroup, channels: int, scores: Scores) -> Step:
     """`group`, one of `coupling(spec)`, at `channels` channels: those units stay that score highest, in their order.
 
-    scores: one number for each of the group's units, `len(group.cells)`. Where cells differ (grouped convolutions,
+    `scores` has one number for each of the group's units, `len(group.cells)`. Where cells differ (grouped convolutions,
     shuffles) each keeps its own best. Raises InvalidArgument where `narrow` does, and for other scores.
     """
     if len(scores) != len(group.cells):
         raise InvalidArgument(f"{group.name} has {len(group.cells)} units, one score each is needed, got {len(scores)}")
-    graph, slim = lower(spec), narrow(spec, group, channels)
-    slim_graph = lower(slim)
+    graph, narrower = lower(spec), narrow(spec, group, channels)
     origins = tuple(range(len(graph.layers)))
     if is_order_dependent(graph, group):
-        return Step(slim, slim_graph, origins, _dealt_maps(spec, slim, group, scores))
-    kept = kept_units(group, channels, scores)
-    return Step(slim, slim_graph, origins, dict(kept_maps(graph, group, kept)))
+        maps = _order_dependent_maps(spec, narrower, group, scores)
+    else:
+        maps = dict(kept_maps(graph, group, kept_units(group, channels, scores)))
+    return Step(narrower, lower(narrower), origins, maps)
 
 
 def kept_units(group: ChannelGroup, channels: int, scores: Scores) -> set[int]:
@@ -81,55 +86,33 @@ def kept_units(group: ChannelGroup, channels: int, scores: Scores) -> set[int]:
     pools: dict[Cell, list[int]] = defaultdict(list)
     for unit, cell in enumerate(group.cells):
         pools[cell].append(unit)
-    return {
-        unit
-        for pool in pools.values()
-        for unit in sorted(pool, key=lambda unit: -scores[unit])[: len(pool) * channels // group.channels]
-    }
+    return {unit for pool in pools.values() for unit in best(pool, scores)[: len(pool) * channels // group.channels]}
 
 
 def kept_maps(graph: Graph, group: ChannelGroup, kept: set[int]) -> Iterator[tuple[tuple[int, Side], list[int]]]:
     """(layer, side) and the channels that stay there: all but the group's units that are not kept."""
     inside = any(graph.layers[place.layer].op == "se" for place in group.producers)
     gone: dict[tuple[int, Side], set[int]] = defaultdict(set)
-    sides: tuple[tuple[Side, tuple[Place, ...]], ...] = (
-        ("out", (*group.producers, *group.pass_through)),
-        ("in", group.consumers),
-    )
-    for side, places in sides:
-        for place in places:
-            lost = {at for unit, at in zip(place.units, place.positions, strict=True) if unit not in kept}
-            gone[place.layer, "inside" if inside else side] |= lost
+    for side, place in sides(group):
+        lost = {at for unit, at in zip(place.units, place.positions, strict=True) if unit not in kept}
+        gone[place.layer, "inside" if inside else side] |= lost
     for (index, side), lost in gone.items():
         layer = graph.layers[index]
         width = layer.squeeze_channels if inside else (layer.out_shape if side == "out" else layer.in_shape)[0]
         yield (index, side), [channel for channel in range(width) if channel not in lost]
 
 
-def _dealt_maps(spec: NetworkSpec, slim: NetworkSpec, group: ChannelGroup, scores: Scores) -> Maps:
-    """What is dealt out by position: the slim network's own units say who keeps whose company."""
+def _order_dependent_maps(spec: NetworkSpec, narrower: NetworkSpec, group: ChannelGroup, scores: Scores) -> Maps:
+    """Where channels are taken by position, the narrower network's own groups say which of them stay together."""
     wider = {each.name: each for each in coupling(spec)}
-    hosts = {
-        each.name: _hosts(wider[each.name], each, scores if each.name == group.name else None)
-        for each in coupling(slim)
-    }
-    maps = unit_maps(spec, slim, hosts=hosts)
-    assert maps is not None  # narrow would have refused
+    origins = {}
+    for each in coupling(narrower):
+        found = unit_origins(wider[each.name], each, scores if each.name == group.name else None)
+        assert found is not None  # narrow would have refused
+        origins[each.name] = found
+    maps = unit_maps(spec, narrower, origins=origins)
+    assert maps is not None
     return maps
-
-
-def _hosts(wide: ChannelGroup, slim: ChannelGroup, scores: Scores | None) -> list[int]:
-    """For each unit of the slim group one of the wide group's in the same cell: the best ones, in their order."""
-    pools: dict[Cell, list[int]] = defaultdict(list)
-    for unit, cell in enumerate(wide.cells):
-        pools[cell].append(unit)
-    if scores is not None:
-        needed = Counter(slim.cells)
-        pools = {
-            cell: sorted(sorted(pool, key=lambda unit: -scores[unit])[: needed[cell]]) for cell, pool in pools.items()
-        }
-    places = {cell: iter(pool) for cell, pool in pools.items()}
-    return [next(places[cell]) for cell in slim.cells]
 
 
 def without_se(spec: NetworkSpec) -> dict[str, Block]:
@@ -172,11 +155,11 @@ def replace_blocks(spec: NetworkSpec, blocks: Mapping[str, Block | None]) -> Ste
                 names[f"{stage.name}.{len(kept)}"] = f"{stage.name}.{number}"
                 kept.append(new)
         stages.append(replace(stage, blocks=tuple(kept)))
-    slim = replace(spec, stages=tuple(stages))
-    graph, slim_graph = lower(spec), lower(slim)
+    smaller = replace(spec, stages=tuple(stages))
+    graph, smaller_graph = lower(spec), lower(smaller)
     by_name = {layer.name: index for index, layer in enumerate(graph.layers)}
     origins = []
-    for layer in slim_graph.layers:
+    for layer in smaller_graph.layers:
         stage_name, place, *rest = layer.name.split(".", 2)
         origins.append(by_name[".".join((names[f"{stage_name}.{place}"], *rest))])
-    return Step(slim, slim_graph, tuple(origins), {})
+    return Step(smaller, smaller_graph, tuple(origins), {})

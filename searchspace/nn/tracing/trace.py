@@ -6,15 +6,9 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from searchspace.channels.coupling import (
-    ChannelGroup,
-    Place,
-    Roles,
-    check_count,
-    graph_groups,
-    is_order_dependent,
-    named,
-)
+from searchspace.channels.follow import Roles
+from searchspace.channels.grouping import graph_groups
+from searchspace.channels.groups import ChannelGroup, Place, check_count, is_order_dependent, named
 from searchspace.channels.steps import kept_maps, narrowed_layers
 from searchspace.errors import InvalidArgument, UnsupportedModule
 from searchspace.graph import Graph, Layer

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from searchspace.channels.coupling import ChannelGroup
+from searchspace.channels.groups import ChannelGroup
 from searchspace.channels.steps import CRITERIA
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower

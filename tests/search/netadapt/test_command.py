@@ -28,7 +28,7 @@ from search.netadapt.variants import variants
 from search.training.trainer import Recipe
 from searchspace import zoo
 from searchspace.blocks import Classifier, ConvBN, MBConv
-from searchspace.channels.coupling import ChannelGroup
+from searchspace.channels.groups import ChannelGroup
 from searchspace.cost import layer_params_macs, macs, params
 from searchspace.errors import InfeasibleBudget, InvalidArgument, PhinasError
 from searchspace.files import write_atomic

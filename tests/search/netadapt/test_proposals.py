@@ -11,7 +11,8 @@ from search.netadapt.proposals import MOVES, most_channels, propose
 from search.netadapt.variants import shrunk
 from searchspace import zoo
 from searchspace.blocks import Block, ConvBN
-from searchspace.channels.coupling import ChannelGroup, coupling
+from searchspace.channels.coupling import coupling
+from searchspace.channels.groups import ChannelGroup
 from searchspace.channels.steps import replace_blocks, smaller_kernels, without_se
 from searchspace.cost import layer_params_macs, macs
 from searchspace.graph import Graph, Layer, lower

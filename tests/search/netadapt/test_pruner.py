@@ -26,7 +26,7 @@ from search.training.augmentation import normalise
 from search.training.trainer import Recipe, evaluate
 from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv
 from searchspace.channels.coupling import coupling
-from searchspace.channels.steps import cut
+from searchspace.channels.steps import prune_group
 from searchspace.cost import macs
 from searchspace.errors import InfeasibleBudget, StudyMismatch
 from searchspace.graph import lower
@@ -143,7 +143,7 @@ def test_offers_are_screened_as_each_network_alone_would_be(images: Dataset) -> 
     network = start()
     group = next(group for group in coupling(network.spec) if group.counts)
     rng = random.Random(0)
-    steps = [cut(network.spec, group, count, [rng.random() for _ in group.cells]) for count in (2, 5)]
+    steps = [prune_group(network.spec, group, count, [rng.random() for _ in group.cells]) for count in (2, 5)]
     found = screen(network, steps, images.validation, gates={})
     for step, look in zip(steps, found, strict=True):
         assert look.before == pytest.approx(evaluate(network, images.validation), abs=2e-3)
@@ -155,7 +155,7 @@ def test_offers_are_screened_as_each_network_alone_would_be(images: Dataset) -> 
 def test_only_the_better_half_of_many_offers_sees_all_images(images: Dataset) -> None:
     network = start()
     steps = [
-        cut(network.spec, group, count, [1.0 * unit for unit in range(len(group.cells))])
+        prune_group(network.spec, group, count, [1.0 * unit for unit in range(len(group.cells))])
         for group in coupling(network.spec)
         for count in [*group.counts][-5:]
     ]

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from torch import Tensor, nn
 
 from searchspace.blocks import Classifier, Conv, ConvBN, Fire, MBConv, ShuffleUnit, ShuffleUnitV2
-from searchspace.channels.coupling import ChannelGroup, Place, coupling, narrow
+from searchspace.channels.coupling import coupling, narrow
+from searchspace.channels.groups import ChannelGroup
 from searchspace.channels.maps import unit_maps
 from searchspace.errors import InvalidArgument, InvalidSpec
 from searchspace.graph import NETWORK_INPUT, Layer, lower
@@ -36,10 +37,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def by_name(spec: NetworkSpec) -> Groups:
     return {group.name: group for group in coupling(spec)}
-
-
-def places(group: ChannelGroup) -> tuple[Place, ...]:
-    return (*group.producers, *group.pass_through, *group.consumers)
 
 
 def is_squeezed(group: ChannelGroup, layers: tuple[Layer, ...]) -> bool:
@@ -69,7 +66,7 @@ def check_cover(spec: NetworkSpec) -> None:
         if is_squeezed(group, layers):
             squeezed[group.name] += group.channels
         else:
-            for place in (*group.producers, *group.pass_through):
+            for place in group.outputs:
                 outputs[place.layer] += place.positions
     assert [sorted(outputs[index]) for index in range(len(layers))] == [
         list(range(layer.out_shape[0])) for layer in layers
@@ -93,12 +90,12 @@ def test_the_zoo_is_covered(name: str, options: dict[str, float]) -> None:
 @settings(max_examples=50)
 def test_the_members_of_a_group_agree(spec: NetworkSpec) -> None:
     for group in coupling(spec):
-        for place in places(group):
+        for place in group.places:
             assert len(place.positions) == len(place.units) == len(set(place.units))
             assert set(place.units) <= set(range(len(group.cells)))
             if len(group.cells) == group.channels and not group.fixed and len({cell[0] for cell in group.cells}) == 1:
                 assert place.units == tuple(range(group.channels))
-        assert max(len(place.units) for place in places(group)) == group.channels
+        assert max(len(place.units) for place in group.places) == group.channels
         assert bool(group.fixed) == (not group.counts)
         assert all(count < group.channels for count in group.counts[-1:])
 
@@ -110,7 +107,7 @@ def test_a_reader_finds_every_unit_where_its_source_puts_it(spec: NetworkSpec) -
     for group in coupling(spec):
         if is_squeezed(group, layers):
             continue
-        put = {place.layer: place for place in (*group.producers, *group.pass_through)}
+        put = {place.layer: place for place in group.outputs}
         for place in group.consumers:
             (source,) = layers[place.layer].inputs
             if source != NETWORK_INPUT:
@@ -141,7 +138,7 @@ def check_narrow(spec: NetworkSpec, group: ChannelGroup, rng: random.Random) -> 
     count, narrower = fitting(spec, group, rng)
     before, after = lower(spec).layers, lower(narrower).layers
     changed = {index for index, (old, new) in enumerate(zip(before, after, strict=True)) if old != new}
-    assert changed == {place.layer for place in places(group)}
+    assert changed == {place.layer for place in group.places}
     return count, narrower
 
 
@@ -221,7 +218,7 @@ def rows_of(network: nn.Module, layer: Layer, *, squeezed: bool) -> list[Tensor]
 @torch.no_grad()
 def zero(network: nn.Module, layers: tuple[Layer, ...], group: ChannelGroup, units: set[int]) -> None:
     """Removes what the producers and the depthwise pass_through put out for `units`."""
-    for place in (*group.producers, *group.pass_through):
+    for place in group.outputs:
         at = [position for unit, position in zip(*place[1:], strict=True) if unit in units]
         for values in rows_of(network, layers[place.layer], squeezed=place in group.producers):
             values[at] = 0.0
@@ -254,7 +251,7 @@ def check_zero(spec: NetworkSpec, seed: int) -> None:
         zero(network, layers, group, {unit})
     after, _ = run(network, spec)
     for group, unit in chosen.items():
-        for place in (*group.producers, *group.pass_through):
+        for place in group.outputs:
             name = layers[place.layer].name + ".act" * is_squeezed(group, layers)
             at = [position for member, position in zip(*place[1:], strict=True) if member == unit]
             assert not at or before[name][:, at].any(), (group.name, name)
@@ -342,7 +339,7 @@ def check_cut(spec: NetworkSpec, seed: int) -> None:
             _, slim_spec = fitting(slim_spec, group, rng)
     slim = by_name(slim_spec)
     kept = {name: kept_units(wide[name], slim[name], rng) for name in wide}
-    maps = unit_maps(spec, slim_spec, hosts=kept)
+    maps = unit_maps(spec, slim_spec, origins=kept)
     assert maps is not None
     network, cut = filled(spec, seed, scale=0.3), build(slim_spec).double().eval()
     for name, group in wide.items():

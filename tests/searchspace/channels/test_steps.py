@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from searchspace import zoo
 from searchspace.blocks import Conv, ConvBN
-from searchspace.channels.coupling import ChannelGroup, coupling, narrow
+from searchspace.channels.coupling import coupling, narrow
+from searchspace.channels.groups import ChannelGroup
 from searchspace.channels.steps import (
     CRITERIA,
     Step,
-    cut,
     narrowed_layers,
+    prune_group,
     remove_block,
     replace_blocks,
     smaller_kernels,
@@ -80,7 +81,7 @@ def some_cuts(spec: NetworkSpec, count: int, seed: int = 0) -> list[tuple[Channe
     for group in rng.sample(free(spec), min(count, len(free(spec)))):
         for channels in rng.sample(group.counts, min(4, len(group.counts))):
             try:
-                found.append((group, cut(spec, group, channels, [rng.random() for _ in group.cells])))
+                found.append((group, prune_group(spec, group, channels, [rng.random() for _ in group.cells])))
                 break
             except InvalidArgument:
                 continue  # dealt out in a way that this count does not allow
@@ -160,7 +161,7 @@ def test_what_a_step_leaves_as_it_is_runs_once() -> None:
     spec = small("mobilenet_v1")
     network = lively(spec)
     group = next(group for group in free(spec) if group.name.endswith("project"))
-    step = cut(spec, group, group.channels // 2, [1.0] * group.channels)
+    step = prune_group(spec, group, group.channels // 2, [1.0] * group.channels)
     ready = branch(lower(spec), folded_weights(network), step)
     first = next(index for index, source in enumerate(ready.sources) if source is None)
     assert first == group.consumers[0].layer  # producers and pass_through only lose channels

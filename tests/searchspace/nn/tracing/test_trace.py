@@ -12,7 +12,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from searchspace import costs, lower, zoo
-from searchspace.channels.coupling import ChannelGroup, coupling
+from searchspace.channels.coupling import coupling
+from searchspace.channels.groups import ChannelGroup
 from searchspace.errors import InvalidArgument, UnsupportedModule
 from searchspace.nn import TracedNetwork, build, trace
 from searchspace.spec import NetworkSpec

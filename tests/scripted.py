@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from search.accuracy import Estimate, EstimatorSettings
+from search.accuracy import Estimate
 from search.data import Dataset, Split
+from search.training.evaluate import binomial_deviation
 from search.training.trainer import Outcome, Trainer
 from searchspace.cost import params
 from searchspace.spec import NetworkSpec
@@ -125,8 +126,7 @@ class ScriptedEstimator:
             if seconds is not None and self._seconds_each * epoch / self.epochs >= seconds:
                 break
         spent = self._seconds_each * len(history) / self.epochs
-        deviation = ((history[-1] * self._images + 1) / (self._images + 2) / self._images) ** 0.5
-        return Estimate(history[-1], deviation, spent, tuple(history))
+        return Estimate(history[-1], binomial_deviation(history[-1], self._images), spent, tuple(history))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,9 +164,4 @@ class ScriptedTrainer(Trainer):
             if deadline is not None and deadline():
                 break
         module.eval()
-        return Outcome(accuracy=history[-1], history=tuple(history), seconds=self.seconds_each, epochs=len(history))
-
-
-def settings_for(recipe: Any, **changes: Any) -> EstimatorSettings:
-    """Settings of estimators on the CPU."""
-    return replace(EstimatorSettings(recipe=recipe, device="cpu"), **changes)
+        return Outcome(tuple(history), self.seconds_each)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 from weakref import WeakKeyDictionary
 
 import torch
@@ -49,21 +49,27 @@ OnStep = Callable[[int, int], None]
 LOSS_CHECK_STEPS = 16  # from one look at the loss to the next on a GPU, which has to be waited for each time
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a training came to.
 
     Attributes:
-        accuracy: Of the averaged weights on the whole validation split, a fraction.
-        history: The same after each epoch, on the first `epoch_validation` images; the last is `accuracy`.
+        history: Validation accuracy of the averaged weights after each epoch, a fraction: of the first
+            `epoch_validation` images, at the end of all.
         seconds: Of all runs of this training.
-        epochs: Done.
     """
 
-    accuracy: float
     history: tuple[float, ...]
     seconds: float
-    epochs: int
+
+    @property
+    def accuracy(self) -> float:
+        """On the whole validation split."""
+        return self.history[-1]
+
+    @property
+    def epochs(self) -> int:
+        """Done."""
+        return len(self.history)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +158,7 @@ class Trainer:
                 break
         state.use_average(pixels)
         module.to("cpu").eval()
-        history = tuple(state.history)
-        return Outcome(accuracy=history[-1], history=history, seconds=state.seconds, epochs=len(history))
+        return Outcome(tuple(state.history), state.seconds)
 
     def _key(self, module: nn.Module) -> str:
         """What tells this training from every other."""

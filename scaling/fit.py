@@ -127,12 +127,17 @@ def fit(
             template, lambda spec: model.cost(lower(spec)), divisions=divisions, rebase=cost == "latency"
         )
         recipe = Recipe.for_data(data, epochs=epochs)
+
+        def judges(seed: int) -> AccuracyEstimator:
+            return estimator(accuracy, EstimatorSettings(recipe=recipe, seed=seed))
+
         about = {
             "network": template.expand().fingerprint(),
             "cost": cost,
             "data_fingerprint": base_images.fingerprint,
             "proxy_resolution": proxy_resolution,
-            "recipe": asdict(recipe),
+            "accuracy": accuracy,
+            **judges(0).identity(),
             "device": dict(table.identity) if table and cost == "latency" else None,
         }
         name = study or _study_name(template, data, cost)
@@ -141,7 +146,7 @@ def fit(
                 study=opened,
                 candidates=found,
                 seeds=seeds,
-                estimator=lambda seed: estimator(accuracy, EstimatorSettings(recipe=recipe, seed=seed)),
+                estimator=judges,
                 latencies=table,
                 progress=progress,
                 clock=clock,

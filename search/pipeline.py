@@ -118,7 +118,7 @@ class Pipeline:
         progress.line(f"search space: {space.name}, {space.size():.3g} networks at {space.resolution} px")
         table = self._table(space)
         progress.line(f"latency table: {len(table.kernels)} kernels, error {table.relative_error:.1%}")
-        judge = estimator(settings.estimator, EstimatorSettings(recipe=self._recipe, seed=settings.seed))
+        judge = estimator(settings.accuracy, EstimatorSettings(recipe=self._recipe, seed=settings.seed))
         self._bind(images, space, table, judge.identity())
         judge.prepare(images, on_progress=lambda share: progress.update(share, "preparing the estimator"))
         known, cut_off = recover(self.study)

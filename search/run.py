@@ -62,7 +62,7 @@ def find(
     overshoot: float = Settings.overshoot,
     proxy_resolution: int = Settings.proxy_resolution,
     epochs: int | None = None,
-    estimator: str = Settings.estimator,
+    accuracy: str = Settings.accuracy,
     space: str | Path | None = None,
     sampler: str = Settings.sampler,
     reward: str = Settings.reward,
@@ -101,7 +101,7 @@ def find(
         overshoot=overshoot,
         proxy_resolution=proxy_resolution,
         epochs=epochs,
-        estimator=estimator,
+        accuracy=accuracy,
         space_file=None if space is None else str(space),
         sampler=sampler,
         reward=reward,
@@ -191,8 +191,8 @@ def _add_search_flags(cli: CommandParser) -> None:
     add("--sampler", default=Settings.sampler, metavar="NAME", help=kinds)
     rewards = f"what is maximised: {', '.join(REWARDS)} (default: %(default)s)"
     add("--reward", default=Settings.reward, metavar="NAME", help=rewards)
-    judges = f"who tells a candidate's accuracy: {', '.join(estimators())} (default: %(default)s)"
-    add("--estimator", default=Settings.estimator, metavar="NAME", help=judges)
+    judges = f"estimator that judges candidates: {', '.join(estimators())} (default: %(default)s)"
+    add("--accuracy", default=Settings.accuracy, metavar="NAME", help=judges)
     pixels = "pixels that networks are trained and tested at (default: %(default)s)"
     add("--proxy-resolution", type=integer, default=Settings.proxy_resolution, metavar="PX", help=pixels)
     add("--epochs", type=integer, metavar="N", help="epochs of a candidate's short training (default: the recipe's)")

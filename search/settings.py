@@ -48,7 +48,7 @@ class Settings:
     resolution: int = DEFAULT_RESOLUTION
     proxy_resolution: int = 48
     reward: str = "feasible"
-    estimator: str = "training"
+    accuracy: str = "training"
     sampler: str = "gp"
     confidence: float = DEFAULT_CONFIDENCE
     runtime: str = "eager"
@@ -69,7 +69,7 @@ class Settings:
             _check(flag, value, 32 <= value <= MAX_RESOLUTION, f"32 to {MAX_RESOLUTION} px (total stride is 32)")
         _check("--seed", self.seed, 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
         _check("--sampler", self.sampler, self.sampler in KINDS, f"one of {', '.join(KINDS)}")
-        _check("--estimator", self.estimator, self.estimator in estimators(), f"one of {', '.join(estimators())}")
+        _check("--accuracy", self.accuracy, self.accuracy in estimators(), f"one of {', '.join(estimators())}")
         _check("--confidence", self.confidence, 0.5 <= self.confidence < 1, "a probability from 0.5 to less than 1")
         _check("--overshoot", self.overshoot, 1 <= self.overshoot <= MAX_OVERSHOOT, f"from 1 to {MAX_OVERSHOOT:g}")
         _check("--runtime", self.runtime, self.runtime in names(), f"one of {', '.join(names())}")

@@ -17,6 +17,7 @@ from scaling.growth import Grown
 from search.accuracy import EstimatorSettings, register
 from searchspace import zoo
 from searchspace.cost import macs
+from searchspace.errors import StudyMismatch
 from searchspace.graph import lower
 from searchspace.latency.table import LatencyTable
 from searchspace.spaces.mnasnet import mnasnet_space
@@ -104,6 +105,7 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+JUDGES: list[ScriptedEstimator] = []
 FLAGS = ["fit", "--network", "best.json", "--divisions", "1", "--proxy-resolution", "20", "--data", "digits:20"]
 
 
@@ -122,16 +124,15 @@ def run(*, epochs: int = 1, minutes: float | None = None, study: str | None = No
     )
 
 
+@register("scripted by parameters")
+def by_parameters(settings: EstimatorSettings) -> ScriptedEstimator:
+    JUDGES.append(ScriptedEstimator(by_params))
+    return JUDGES[-1]
+
+
 def test_a_fit_stops_and_goes_on_and_its_answer_grows_a_network(
     network: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    judges: list[ScriptedEstimator] = []
-
-    @register("scripted by parameters")
-    def make(settings: EstimatorSettings) -> ScriptedEstimator:
-        judges.append(ScriptedEstimator(by_params))
-        return judges[-1]
-
     first = run(minutes=1e-9)
     assert first["coefficients"] is None
     assert first["missing"] >= 5
@@ -146,25 +147,27 @@ def test_a_fit_stops_and_goes_on_and_its_answer_grows_a_network(
     assert len(frame) == len(found["candidates"])
     assert frame["accuracy"].max() == accuracies[0]
     assert {"rule", "alpha", "beta", "gamma"} <= set(frame.columns)
-    trained = len(judges)
+    trained = sum(judge.calls for judge in JUDGES)
     assert run()["candidates"] == found["candidates"]
-    assert len(judges) == trained  # nothing is trained again
+    assert sum(judge.calls for judge in JUDGES) == trained  # nothing is trained again
     own = read_coefficients(Path("coefficients.json"))
     assert own == Coefficients(**found["coefficients"])
     assert compound(["--network", "best.json", "--coefficients", "coefficients.json", "--phi", "1"]) == 0
-    capsys.readouterr()
-    assert main([*FLAGS, "--epochs", "1", "--seeds", "1"]) == 0
-    out = capsys.readouterr().out
-    assert "NOT sure" in out
-    assert "--coefficients coefficients.json --phi 1" in out
-    assert main([*FLAGS, "--epochs", "2", "--study", found["study"]]) == 2
-    assert "made with other settings" in capsys.readouterr().err
 
 
 def test_fit_trains_by_the_estimator_of_the_search(network: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*FLAGS, "--epochs", "1", "--seeds", "1", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["candidates"]
     assert all(0 <= row["accuracy"] <= 1 for row in rows)
+    assert main([*FLAGS, "--epochs", "1", "--seeds", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "NOT sure" in out
+    assert "--coefficients coefficients.json --phi 1" in out
+    (study,) = studies.names()
+    assert main([*FLAGS, "--epochs", "2", "--study", study]) == 2
+    assert "made with other settings" in capsys.readouterr().err
+    with pytest.raises(StudyMismatch, match="accuracy is 'scripted by parameters' and was 'training'"):
+        run(study=study)
 
 
 MISTAKES = {

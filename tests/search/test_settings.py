@@ -58,7 +58,7 @@ def test_every_flag_reaches_the_settings(monkeypatch: pytest.MonkeyPatch) -> Non
     flags = (
         "--budget-ms 7 --data a --minutes 3 --trials 4 --study s --seed 5 --resolution 96 --proxy-resolution 64 "
         "--reward mnas-soft --sampler random --space f.toml --epochs 6 --images 7 --confidence 0.8 --overshoot 1.5 "
-        "--runtime onnxruntime --threads 3 --estimator training"
+        "--runtime onnxruntime --threads 3 --accuracy training"
     )
     assert settings_of(monkeypatch, flags.split()) == Settings(
         budget_ms=7,
@@ -78,7 +78,7 @@ def test_every_flag_reaches_the_settings(monkeypatch: pytest.MonkeyPatch) -> Non
         overshoot=1.5,
         runtime="onnxruntime",
         threads=3,
-        estimator="training",
+        accuracy="training",
     )
 
 

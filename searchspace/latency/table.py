@@ -24,8 +24,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
-from searchspace.errors import InvalidTable, MissingLatency
-from searchspace.files import storage_error
+from searchspace.errors import InvalidTable, MissingLatency, StorageError
 from searchspace.graph import OPS, Graph, Layer, Signature, lower
 from searchspace.latency.estimate import Estimate, Estimator, coarse_group_of, group_of, layer_of
 from searchspace.spec import NetworkSpec
@@ -274,7 +273,10 @@ def read_table(path: Path) -> LatencyTable:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise storage_error("read the latency table", path, error) from error
+        raise StorageError(
+            f"cannot read the latency table {path}: {error.strerror or error}; python -m search.latency build --zoo "
+            "makes one (latency-....json in $PHINAS_CACHE, else in ~/.cache/phinas)"
+        ) from error
     except UnicodeDecodeError:
         raise InvalidTable(
             f"a latency table is a text file, {path} is not: write one with search.latency build --out"

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from searchspace.command import CommandParser, integer, number, run_command
-from searchspace.errors import InvalidArgument, InvalidTable, StorageError
+from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
-from searchspace.latency.table import LatencyTable
+from searchspace.latency.table import read_table
 from searchspace.zoo.catalogue import entry, names
 from searchspace.zoo.report import list_dict, list_text, one_dict, one_text, price
 
@@ -68,42 +68,23 @@ def run(args: argparse.Namespace) -> str:
             raise InvalidArgument(f"--{option} must be at most {_MOST}, got {options[option]:g}")
     latencies = None if args.latency is None else read_table(args.latency)
     if args.name is None:
-        _needs_name(args)
+        _check_for_all(args)
         rows = [price(name, options, latencies) for name in names()]
         return json.dumps(list_dict(rows, latencies), indent=1) if args.json else list_text(rows, options, latencies)
     row = price(args.name, options, latencies)
-    if args.json:
-        text = json.dumps(one_dict(row, latencies, written=args.out), indent=1)
-    else:
-        text = one_text(row, options, latencies, written=args.out)
     if args.out is not None:
         write_atomic(args.out, row.spec.to_json() + "\n")
-    return text
+    if args.json:
+        return json.dumps(one_dict(row, latencies, written=args.out), indent=1)
+    return one_text(row, options, latencies, written=args.out)
 
 
-def _needs_name(args: argparse.Namespace) -> None:
+def _check_for_all(args: argparse.Namespace) -> None:
     for option in (*_OF_SOME, "out"):
         if getattr(args, option) is not None:
             flag = "--" + option.replace("_", "-")
-            raise InvalidArgument(f"{flag} is for one network: give its NAME, such as {_taker(option)} {flag}")
-
-
-def _taker(option: str) -> str:
-    return next((name for name in names() if option in entry(name).options), names()[0])
-
-
-def read_table(path: Path) -> LatencyTable:
-    """A file that search.latency wrote. Raises StorageError or InvalidTable, naming the file."""
-    try:
-        return LatencyTable.from_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StorageError(
-            f"cannot read the latency table {path}: {error.strerror or error}; python -m search.latency build --zoo "
-            "makes one (latency-....json in $PHINAS_CACHE, else in ~/.cache/phinas)"
-        ) from None
-    except (UnicodeDecodeError, InvalidTable) as error:
-        reason = "it is no text" if isinstance(error, UnicodeDecodeError) else error
-        raise InvalidTable(f"{path}: {reason}") from None
+            example = next((name for name in names() if option in entry(name).options), names()[0])
+            raise InvalidArgument(f"{flag} is for one network: give its NAME, such as {example} {flag}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from searchspace.errors import InvalidArgument
 from searchspace.spec import NetworkSpec
-from searchspace.template import ClassifierRow, ConvRow, MBConvRow, StageTemplate, Template
-from searchspace.zoo.entry import Entry, Published
+from searchspace.template import ConvRow, MBConvRow
+from searchspace.zoo.entry import Entry, Published, paper_table
 
 
-def _stage(name: str, expand: int, kernel: int, stride: int, width: int, repeats: int) -> StageTemplate:
+def _row(*, expand: int, kernel: int, stride: int, width: int, repeats: int) -> list[MBConvRow]:
     row = MBConvRow(
         expand_ratio=expand,
         kernel=kernel,
@@ -24,24 +24,22 @@ def _stage(name: str, expand: int, kernel: int, stride: int, width: int, repeats
         activation="swish",
         squeeze_activation="swish",
     )
-    return StageTemplate(name, (row,))
+    return [row]
 
 
-B0 = Template(
+B0 = paper_table(
     "efficientnet_b0",
-    (
-        StageTemplate("stem", (ConvRow(width=32, kernel=3, stride=2, activation="swish"),)),
-        #      name     expand kernel stride width repeats
-        _stage("stage1", 1, 3, 1, 16, 1),
-        _stage("stage2", 6, 3, 2, 24, 2),
-        _stage("stage3", 6, 5, 2, 40, 2),
-        _stage("stage4", 6, 3, 2, 80, 3),
-        _stage("stage5", 6, 5, 1, 112, 3),
-        _stage("stage6", 6, 5, 2, 192, 4),
-        _stage("stage7", 6, 3, 1, 320, 1),
-        StageTemplate("head", (ConvRow(width=1280, activation="swish"),)),
-        StageTemplate("classifier", (ClassifierRow(dropout_percent=20),)),
-    ),
+    stem=[ConvRow(width=32, kernel=3, stride=2, activation="swish")],
+    stages=[
+        _row(expand=1, kernel=3, stride=1, width=16, repeats=1),
+        _row(expand=6, kernel=3, stride=2, width=24, repeats=2),
+        _row(expand=6, kernel=5, stride=2, width=40, repeats=2),
+        _row(expand=6, kernel=3, stride=2, width=80, repeats=3),
+        _row(expand=6, kernel=5, stride=1, width=112, repeats=3),
+        _row(expand=6, kernel=5, stride=2, width=192, repeats=4),
+        _row(expand=6, kernel=3, stride=1, width=320, repeats=1),
+    ],
+    head=[ConvRow(width=1280, activation="swish")],
 )
 
 

@@ -1,10 +1,12 @@
 """What the zoo knows of one published network: its table, its options, its source and its published figures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from searchspace.template import MBConvRow, StageTemplate, Template
+from searchspace.template import ClassifierRow, Row, StageTemplate, Template
+
+DROPOUT_20 = ClassifierRow(dropout_percent=20)
 
 
 class Published(NamedTuple):
@@ -19,10 +21,12 @@ class Published(NamedTuple):
 class Entry:
     """One name of the zoo.
 
-    `template` gives the paper's table for the given `options` (those beyond width, depth, resolution, classes and
-    padding). With `reads_width` it takes the width multiplier too, since the released networks do more than multiply;
-    with `multiplies_width` false it has then done all of it. `width` and `depth` are the name's own
-    (EfficientNet-B1 to B7).
+    Attributes:
+        template: the paper's table for the given `options`.
+        options: those beyond width, depth, resolution, classes and padding.
+        reads_width: `template` takes the width multiplier too, since the released networks do more than multiply.
+        multiplies_width: false where `template` has then done all of it.
+        width: the name's own multiplier (EfficientNet-B1 to B7), as `depth` and `resolution`.
     """
 
     name: str
@@ -39,6 +43,16 @@ class Entry:
     note: str = ""
 
 
-def mobile(name: str, *rows: MBConvRow) -> StageTemplate:
-    """A stage of inverted residuals."""
-    return StageTemplate(name, rows)
+def paper_table(
+    name: str,
+    *,
+    stem: Sequence[Row],
+    stages: Sequence[Sequence[Row]],
+    head: Sequence[Row] = (),
+    classifier: Row = DROPOUT_20,
+    first_stage: int = 1,
+) -> Template:
+    """A Template of stem, numbered stages, head (the last convolution, where there is one) and classifier."""
+    numbered = [(f"stage{number}", rows) for number, rows in enumerate(stages, first_stage)]
+    named = [("stem", stem), *numbered, ("head", head), ("classifier", (classifier,))]
+    return Template(name, tuple(StageTemplate(stage, tuple(rows)) for stage, rows in named if rows))

@@ -4,8 +4,8 @@ The rows are those that timm's fbnetc_100 and the authors' release agree on; a b
 1x1 expansion.
 """
 
-from searchspace.template import ClassifierRow, ConvRow, MBConvRow, StageTemplate, Template
-from searchspace.zoo.entry import Entry, Published, mobile
+from searchspace.template import ConvRow, MBConvRow
+from searchspace.zoo.entry import Entry, Published, paper_table
 
 
 def _row(expand: int, kernel: int, width: int, stride: int = 1, repeats: int = 1) -> MBConvRow:
@@ -14,20 +14,28 @@ def _row(expand: int, kernel: int, width: int, stride: int = 1, repeats: int = 1
     )
 
 
-FBNET_C = Template(
+FBNET_C = paper_table(
     "fbnet_c",
-    (
-        StageTemplate("stem", (ConvRow(width=16, kernel=3, stride=2),)),
-        mobile("stage1", _row(1, 3, 16)),
-        mobile("stage2", _row(6, 3, 24, 2), _row(1, 3, 24, repeats=2)),
-        mobile("stage3", _row(6, 5, 32, 2), _row(3, 5, 32), _row(6, 5, 32), _row(6, 3, 32)),
-        mobile("stage4", _row(6, 5, 64, 2), _row(3, 5, 64), _row(6, 5, 64, repeats=2)),
-        mobile("stage5", _row(6, 5, 112, repeats=3), _row(3, 5, 112)),
-        mobile("stage6", _row(6, 5, 184, 2, repeats=4)),
-        mobile("stage7", _row(6, 3, 352)),
-        StageTemplate("head", (ConvRow(width=1984, scaling="fixed"),)),
-        StageTemplate("classifier", (ClassifierRow(dropout_percent=20),)),
-    ),
+    stem=[ConvRow(width=16, kernel=3, stride=2)],
+    stages=[
+        [_row(expand=1, kernel=3, width=16)],
+        [_row(expand=6, kernel=3, width=24, stride=2), _row(expand=1, kernel=3, width=24, repeats=2)],
+        [
+            _row(expand=6, kernel=5, width=32, stride=2),
+            _row(expand=3, kernel=5, width=32),
+            _row(expand=6, kernel=5, width=32),
+            _row(expand=6, kernel=3, width=32),
+        ],
+        [
+            _row(expand=6, kernel=5, width=64, stride=2),
+            _row(expand=3, kernel=5, width=64),
+            _row(expand=6, kernel=5, width=64, repeats=2),
+        ],
+        [_row(expand=6, kernel=5, width=112, repeats=3), _row(expand=3, kernel=5, width=112)],
+        [_row(expand=6, kernel=5, width=184, stride=2, repeats=4)],
+        [_row(expand=6, kernel=3, width=352)],
+    ],
+    head=[ConvRow(width=1984, scaling="fixed")],
 )
 
 ENTRIES = (

@@ -4,61 +4,64 @@ A1 is Figure 7(a); B1 is the same search without SE; small is the released `mnas
 width multiplier, the last convolution does not (released code, torchvision and timm alike).
 """
 
-from searchspace.template import ClassifierRow, ConvRow, MBConvRow, StageTemplate, Template
-from searchspace.zoo.entry import Entry, Published, mobile
+from collections.abc import Sequence
+
+from searchspace.template import ConvRow, MBConvRow, Template
+from searchspace.zoo.entry import Entry, Published, paper_table
 
 
-def _row(expand: int, kernel: int, width: int, repeats: int, stride: int, *, se: float = 0.0) -> MBConvRow:
-    return MBConvRow(expand_ratio=expand, kernel=kernel, width=width, repeats=repeats, stride=stride, se_ratio=se)
+def _row(*, expand: int, kernel: int, width: int, repeats: int, stride: int, se_ratio: float = 0.0) -> MBConvRow:
+    return MBConvRow(expand_ratio=expand, kernel=kernel, width=width, repeats=repeats, stride=stride, se_ratio=se_ratio)
 
 
-def _table(name: str, stem: int, first: MBConvRow, *rows: MBConvRow) -> Template:
-    return Template(
+def _table(name: str, *, stem: int, stages: Sequence[MBConvRow]) -> Template:
+    return paper_table(
         name,
-        (
-            StageTemplate("stem", (ConvRow(width=stem, kernel=3, stride=2),)),
-            mobile("stage1", first),
-            *(mobile(f"stage{number}", row) for number, row in enumerate(rows, 2)),
-            StageTemplate("head", (ConvRow(width=1280, scaling="fixed"),)),
-            StageTemplate("classifier", (ClassifierRow(dropout_percent=20),)),
-        ),
+        stem=[ConvRow(width=stem, kernel=3, stride=2)],
+        stages=[[row] for row in stages],
+        head=[ConvRow(width=1280, scaling="fixed")],
     )
 
 
 SEP_CONV = MBConvRow(expand_ratio=1, width=16, skip=False)
 A1 = _table(
     "mnasnet_a1",
-    32,
-    SEP_CONV,
-    # expand kernel width repeats stride
-    _row(6, 3, 24, 2, 2),
-    _row(3, 5, 40, 3, 2, se=0.25),
-    _row(6, 3, 80, 4, 2),
-    _row(6, 3, 112, 2, 1, se=0.25),
-    _row(6, 5, 160, 3, 2, se=0.25),
-    _row(6, 3, 320, 1, 1),
+    stem=32,
+    stages=[
+        SEP_CONV,
+        _row(expand=6, kernel=3, width=24, repeats=2, stride=2),
+        _row(expand=3, kernel=5, width=40, repeats=3, stride=2, se_ratio=0.25),
+        _row(expand=6, kernel=3, width=80, repeats=4, stride=2),
+        _row(expand=6, kernel=3, width=112, repeats=2, stride=1, se_ratio=0.25),
+        _row(expand=6, kernel=5, width=160, repeats=3, stride=2, se_ratio=0.25),
+        _row(expand=6, kernel=3, width=320, repeats=1, stride=1),
+    ],
 )
 B1 = _table(
     "mnasnet_b1",
-    32,
-    SEP_CONV,
-    _row(3, 3, 24, 3, 2),
-    _row(3, 5, 40, 3, 2),
-    _row(6, 5, 80, 3, 2),
-    _row(6, 3, 96, 2, 1),
-    _row(6, 5, 192, 4, 2),
-    _row(6, 3, 320, 1, 1),
+    stem=32,
+    stages=[
+        SEP_CONV,
+        _row(expand=3, kernel=3, width=24, repeats=3, stride=2),
+        _row(expand=3, kernel=5, width=40, repeats=3, stride=2),
+        _row(expand=6, kernel=5, width=80, repeats=3, stride=2),
+        _row(expand=6, kernel=3, width=96, repeats=2, stride=1),
+        _row(expand=6, kernel=5, width=192, repeats=4, stride=2),
+        _row(expand=6, kernel=3, width=320, repeats=1, stride=1),
+    ],
 )
 SMALL = _table(
     "mnasnet_small",
-    8,
-    MBConvRow(expand_ratio=1, width=8),
-    _row(3, 3, 16, 1, 2),
-    _row(6, 3, 16, 2, 2),
-    _row(6, 5, 32, 4, 2, se=0.25),
-    _row(6, 3, 32, 3, 1, se=0.25),
-    _row(6, 5, 88, 3, 2, se=0.25),
-    _row(6, 3, 144, 1, 1),
+    stem=8,
+    stages=[
+        MBConvRow(expand_ratio=1, width=8),
+        _row(expand=3, kernel=3, width=16, repeats=1, stride=2),
+        _row(expand=6, kernel=3, width=16, repeats=2, stride=2),
+        _row(expand=6, kernel=5, width=32, repeats=4, stride=2, se_ratio=0.25),
+        _row(expand=6, kernel=3, width=32, repeats=3, stride=1, se_ratio=0.25),
+        _row(expand=6, kernel=5, width=88, repeats=3, stride=2, se_ratio=0.25),
+        _row(expand=6, kernel=3, width=144, repeats=1, stride=1),
+    ],
 )
 
 ENTRIES = (

@@ -3,11 +3,11 @@
 `TABLE` is Table 1. The paper says ReLU; its released code and timm use ReLU6, and so does this.
 """
 
-from searchspace.template import ClassifierRow, ConvRow, MBConvRow, StageTemplate, Template
-from searchspace.zoo.entry import Entry, Published, mobile
+from searchspace.template import ClassifierRow, ConvRow, MBConvRow
+from searchspace.zoo.entry import Entry, Published, paper_table
 
 
-def _row(width: int, stride: int, repeats: int = 1) -> MBConvRow:
+def _row(*, width: int, stride: int, repeats: int = 1) -> MBConvRow:
     return MBConvRow(
         expand_ratio=1,
         width=width,
@@ -19,18 +19,17 @@ def _row(width: int, stride: int, repeats: int = 1) -> MBConvRow:
     )
 
 
-TABLE = Template(
+TABLE = paper_table(
     "mobilenet_v1",
-    (
-        StageTemplate("stem", (ConvRow(width=32, kernel=3, stride=2, activation="relu6"),)),
-        #                    width stride repeats
-        mobile("stage1", _row(64, 1)),
-        mobile("stage2", _row(128, 2, 2)),
-        mobile("stage3", _row(256, 2, 2)),
-        mobile("stage4", _row(512, 2, 6)),
-        mobile("stage5", _row(1024, 2, 2)),
-        StageTemplate("classifier", (ClassifierRow(),)),
-    ),
+    stem=[ConvRow(width=32, kernel=3, stride=2, activation="relu6")],
+    stages=[
+        [_row(width=64, stride=1)],
+        [_row(width=128, stride=2, repeats=2)],
+        [_row(width=256, stride=2, repeats=2)],
+        [_row(width=512, stride=2, repeats=6)],
+        [_row(width=1024, stride=2, repeats=2)],
+    ],
+    classifier=ClassifierRow(),
 )
 
 ENTRIES = (

@@ -5,29 +5,27 @@
 
 from dataclasses import replace
 
-from searchspace.template import ClassifierRow, ConvRow, MBConvRow, StageTemplate, Template
-from searchspace.zoo.entry import Entry, Published, mobile
+from searchspace.template import ConvRow, MBConvRow, Template
+from searchspace.zoo.entry import Entry, Published, paper_table
 
 
-def _row(t: int, c: int, n: int, s: int) -> MBConvRow:
+def _row(*, t: int, c: int, n: int, s: int) -> MBConvRow:
     return MBConvRow(expand_ratio=t, width=c, repeats=n, stride=s, activation="relu6")
 
 
-TABLE = Template(
+TABLE = paper_table(
     "mobilenet_v2",
-    (
-        StageTemplate("stem", (ConvRow(width=32, kernel=3, stride=2, activation="relu6"),)),
-        #                     t   c   n  s
-        mobile("stage1", _row(1, 16, 1, 1)),
-        mobile("stage2", _row(6, 24, 2, 2)),
-        mobile("stage3", _row(6, 32, 3, 2)),
-        mobile("stage4", _row(6, 64, 4, 2)),
-        mobile("stage5", _row(6, 96, 3, 1)),
-        mobile("stage6", _row(6, 160, 3, 2)),
-        mobile("stage7", _row(6, 320, 1, 1)),
-        StageTemplate("head", (ConvRow(width=1280, activation="relu6", scaling="wider"),)),
-        StageTemplate("classifier", (ClassifierRow(dropout_percent=20),)),
-    ),
+    stem=[ConvRow(width=32, kernel=3, stride=2, activation="relu6")],
+    stages=[
+        [_row(t=1, c=16, n=1, s=1)],
+        [_row(t=6, c=24, n=2, s=2)],
+        [_row(t=6, c=32, n=3, s=2)],
+        [_row(t=6, c=64, n=4, s=2)],
+        [_row(t=6, c=96, n=3, s=1)],
+        [_row(t=6, c=160, n=3, s=2)],
+        [_row(t=6, c=320, n=1, s=1)],
+    ],
+    head=[ConvRow(width=1280, activation="relu6", scaling="wider")],
 )
 
 

@@ -8,75 +8,108 @@ The rows are Tables 1 and 2. They agree for every implementation at width 1; at 
   last convolution has 6 x its input's channels.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from searchspace.errors import InvalidArgument
-from searchspace.template import ClassifierRow, ConvRow, MBConvRow, StageTemplate, Template
-from searchspace.zoo.entry import Entry, Published, mobile
+from searchspace.template import ClassifierRow, ConvRow, MBConvRow, Template
+from searchspace.zoo.entry import Entry, Published, paper_table
 
 ROUNDINGS = ("paper", "torchvision")
-# (kernel, expansion size, its ratio, output channels, SE, activation, stride) as the tables print them, by stage; the
-# ratio is the released code's.
-Rows = tuple[tuple[int, int, float, int, bool, str, int], ...]
 RE, HS = "relu", "h_swish"
-LARGE: tuple[Rows, ...] = (
-    ((3, 16, 1, 16, False, RE, 1),),
-    ((3, 64, 4, 24, False, RE, 2), (3, 72, 3, 24, False, RE, 1)),
-    ((5, 72, 3, 40, True, RE, 2), (5, 120, 3, 40, True, RE, 1), (5, 120, 3, 40, True, RE, 1)),
-    (
-        (3, 240, 6, 80, False, HS, 2),
-        (3, 200, 2.5, 80, False, HS, 1),
-        (3, 184, 2.3, 80, False, HS, 1),
-        (3, 184, 2.3, 80, False, HS, 1),
-    ),
-    ((3, 480, 6, 112, True, HS, 1), (3, 672, 6, 112, True, HS, 1)),
-    ((5, 672, 6, 160, True, HS, 2), (5, 960, 6, 160, True, HS, 1), (5, 960, 6, 160, True, HS, 1)),
-)
-SMALL: tuple[Rows, ...] = (
-    ((3, 16, 1, 16, True, RE, 2),),
-    ((3, 72, 4.5, 24, False, RE, 2), (3, 88, 3.67, 24, False, RE, 1)),
-    ((5, 96, 4, 40, True, HS, 2), (5, 240, 6, 40, True, HS, 1), (5, 240, 6, 40, True, HS, 1)),
-    ((5, 120, 3, 48, True, HS, 1), (5, 144, 3, 48, True, HS, 1)),
-    ((5, 288, 6, 96, True, HS, 2), (5, 576, 6, 96, True, HS, 1), (5, 576, 6, 96, True, HS, 1)),
-)
 
 
-def _table(name: str, stages: tuple[Rows, ...], *, last: int, hidden: int, width: float, rounding: str) -> Template:
+class _Bneck(NamedTuple):
+    """A row as the tables print it; `ratio` is the released code's for the expansion size `exp`."""
+
+    kernel: int
+    exp: int
+    ratio: float
+    out: int
+    se: bool
+    nl: str
+    s: int
+
+
+LARGE = [
+    [_Bneck(kernel=3, exp=16, ratio=1, out=16, se=False, nl=RE, s=1)],
+    [
+        _Bneck(kernel=3, exp=64, ratio=4, out=24, se=False, nl=RE, s=2),
+        _Bneck(kernel=3, exp=72, ratio=3, out=24, se=False, nl=RE, s=1),
+    ],
+    [
+        _Bneck(kernel=5, exp=72, ratio=3, out=40, se=True, nl=RE, s=2),
+        _Bneck(kernel=5, exp=120, ratio=3, out=40, se=True, nl=RE, s=1),
+        _Bneck(kernel=5, exp=120, ratio=3, out=40, se=True, nl=RE, s=1),
+    ],
+    [
+        _Bneck(kernel=3, exp=240, ratio=6, out=80, se=False, nl=HS, s=2),
+        _Bneck(kernel=3, exp=200, ratio=2.5, out=80, se=False, nl=HS, s=1),
+        _Bneck(kernel=3, exp=184, ratio=2.3, out=80, se=False, nl=HS, s=1),
+        _Bneck(kernel=3, exp=184, ratio=2.3, out=80, se=False, nl=HS, s=1),
+    ],
+    [
+        _Bneck(kernel=3, exp=480, ratio=6, out=112, se=True, nl=HS, s=1),
+        _Bneck(kernel=3, exp=672, ratio=6, out=112, se=True, nl=HS, s=1),
+    ],
+    [
+        _Bneck(kernel=5, exp=672, ratio=6, out=160, se=True, nl=HS, s=2),
+        _Bneck(kernel=5, exp=960, ratio=6, out=160, se=True, nl=HS, s=1),
+        _Bneck(kernel=5, exp=960, ratio=6, out=160, se=True, nl=HS, s=1),
+    ],
+]
+SMALL = [
+    [_Bneck(kernel=3, exp=16, ratio=1, out=16, se=True, nl=RE, s=2)],
+    [
+        _Bneck(kernel=3, exp=72, ratio=4.5, out=24, se=False, nl=RE, s=2),
+        _Bneck(kernel=3, exp=88, ratio=3.67, out=24, se=False, nl=RE, s=1),
+    ],
+    [
+        _Bneck(kernel=5, exp=96, ratio=4, out=40, se=True, nl=HS, s=2),
+        _Bneck(kernel=5, exp=240, ratio=6, out=40, se=True, nl=HS, s=1),
+        _Bneck(kernel=5, exp=240, ratio=6, out=40, se=True, nl=HS, s=1),
+    ],
+    [
+        _Bneck(kernel=5, exp=120, ratio=3, out=48, se=True, nl=HS, s=1),
+        _Bneck(kernel=5, exp=144, ratio=3, out=48, se=True, nl=HS, s=1),
+    ],
+    [
+        _Bneck(kernel=5, exp=288, ratio=6, out=96, se=True, nl=HS, s=2),
+        _Bneck(kernel=5, exp=576, ratio=6, out=96, se=True, nl=HS, s=1),
+        _Bneck(kernel=5, exp=576, ratio=6, out=96, se=True, nl=HS, s=1),
+    ],
+]
+
+
+def _row(bneck: _Bneck, *, rounding: str) -> MBConvRow:
+    return MBConvRow(
+        kernel=bneck.kernel,
+        expand_ratio=bneck.ratio,
+        expand_width=bneck.exp if rounding == "torchvision" else 0,
+        expand_divisor=8,
+        width=bneck.out,
+        stride=bneck.s,
+        se_ratio=0.25 if bneck.se else 0,
+        se_of_expanded=True,
+        se_divisor=8,
+        activation=bneck.nl,
+        gate="hard_sigmoid",
+    )
+
+
+def _table(
+    name: str, stages: Sequence[Sequence[_Bneck]], *, last: int, hidden: int, width: float, rounding: str
+) -> Template:
     """A table and its head: the last 1x1 convolution to `last` channels, the hidden layer of `hidden` features."""
     if rounding not in ROUNDINGS:
         raise InvalidArgument(f"rounding must be one of {', '.join(ROUNDINGS)}, got {rounding!r}")
-    own = rounding == "torchvision"
-    rows = [
-        [
-            MBConvRow(
-                kernel=k,
-                expand_ratio=ratio,
-                expand_width=exp if own else 0,
-                expand_divisor=8,
-                width=out,
-                stride=s,
-                se_ratio=0.25 if se else 0,
-                se_of_expanded=True,
-                se_divisor=8,
-                activation=nl,
-                gate="hard_sigmoid",
-            )
-            for k, exp, ratio, out, se, nl, s in stage
-        ]
-        for stage in stages
-    ]
-    stem_scaling = "width" if own or width >= 0.75 else "fixed"
-    stem = ConvRow(width=16, kernel=3, stride=2, activation=HS, scaling=stem_scaling)
-    head = ConvRow(width=last, activation=HS, input_ratio=6.0 if own else 0.0)
-    classifier = ClassifierRow(
-        hidden_width=hidden, hidden_activation=HS, hidden_scaling="width" if own else "fixed", dropout_percent=20
-    )
-    return Template(
+    scaling = "width" if rounding == "torchvision" else "fixed"
+    return paper_table(
         name,
-        (
-            StageTemplate("stem", (stem,)),
-            *(mobile(f"stage{number}", *each) for number, each in enumerate(rows, 1)),
-            StageTemplate("head", (head,)),
-            StageTemplate("classifier", (classifier,)),
-        ),
+        stem=[ConvRow(width=16, kernel=3, stride=2, activation=HS, scaling="width" if width >= 0.75 else scaling)],
+        stages=[[_row(bneck, rounding=rounding) for bneck in stage] for stage in stages],
+        head=[ConvRow(width=last, activation=HS, input_ratio=6.0 if rounding == "torchvision" else 0.0)],
+        classifier=ClassifierRow(hidden_width=hidden, hidden_activation=HS, hidden_scaling=scaling, dropout_percent=20),
     )
 
 

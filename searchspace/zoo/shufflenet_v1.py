@@ -9,8 +9,8 @@ reproduces the printed complexities (Table 2 and 5).
 import math
 
 from searchspace.errors import InvalidArgument
-from searchspace.template import ClassifierRow, ConvRow, MaxPoolRow, ShuffleRow, StageTemplate, Template
-from searchspace.zoo.entry import Entry, Published
+from searchspace.template import ClassifierRow, ConvRow, MaxPoolRow, ShuffleRow, Template
+from searchspace.zoo.entry import Entry, Published, paper_table
 
 WIDTHS = {
     1: (144, 288, 576),
@@ -41,24 +41,16 @@ def template(*, width: float = 1.0, groups: int = GROUPS) -> Template:
             f"channels), got {groups}"
         )
     stages = [
-        ShuffleRow(
-            width=channels,
-            groups=groups,
-            divisor=4 * groups,
-            reduce_groups=1 if number == 0 else 0,
-            stride=2,
-            repeats=repeats,
-        )
-        for number, (channels, repeats) in enumerate(zip(WIDTHS[groups], REPEATS, strict=True))
+        ShuffleRow(width=channels, groups=groups, divisor=4 * groups, reduce_groups=grouped, stride=2, repeats=repeats)
+        for channels, repeats, grouped in zip(WIDTHS[groups], REPEATS, (1, 0, 0), strict=True)
     ]
     stem = ConvRow(width=stem_width(width, groups), kernel=3, stride=2, scaling="fixed")
-    return Template(
+    return paper_table(
         "shufflenet_v1",
-        (
-            StageTemplate("stem", (stem, MaxPoolRow())),
-            *(StageTemplate(f"stage{number}", (row,)) for number, row in enumerate(stages, 2)),
-            StageTemplate("classifier", (ClassifierRow(),)),
-        ),
+        stem=[stem, MaxPoolRow()],
+        stages=[[row] for row in stages],
+        classifier=ClassifierRow(),
+        first_stage=2,
     )
 
 

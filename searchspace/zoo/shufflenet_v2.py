@@ -4,8 +4,8 @@
 numbers.
 """
 
-from searchspace.template import ClassifierRow, ConvRow, MaxPoolRow, ShuffleV2Row, StageTemplate, Template
-from searchspace.zoo.entry import Entry, Published
+from searchspace.template import ClassifierRow, ConvRow, MaxPoolRow, ShuffleV2Row, Template
+from searchspace.zoo.entry import Entry, Published, paper_table
 
 # width: (stage2, stage3, stage4, conv5)
 WIDTHS = {
@@ -20,15 +20,14 @@ REPEATS = (4, 8, 4)
 def template(*, width: float = 1.0) -> Template:
     """Table 5's column for `width`; for a width that has none, the 1x column scaled to it."""
     *channels, last = WIDTHS.get(width) or (*(2 * round(c * width / 2) for c in WIDTHS[1.0][:3]), 1024)
-    stages = [ShuffleV2Row(width=c, repeats=n, stride=2) for c, n in zip(channels, REPEATS, strict=True)]
-    return Template(
+    rows = [ShuffleV2Row(width=c, repeats=n, stride=2) for c, n in zip(channels, REPEATS, strict=True)]
+    return paper_table(
         "shufflenet_v2",
-        (
-            StageTemplate("stem", (ConvRow(width=24, kernel=3, stride=2, scaling="fixed"), MaxPoolRow())),
-            *(StageTemplate(f"stage{number}", (row,)) for number, row in enumerate(stages, 2)),
-            StageTemplate("head", (ConvRow(width=last, scaling="fixed"),)),
-            StageTemplate("classifier", (ClassifierRow(),)),
-        ),
+        stem=[ConvRow(width=24, kernel=3, stride=2, scaling="fixed"), MaxPoolRow()],
+        stages=[[row] for row in rows],
+        head=[ConvRow(width=last, scaling="fixed")],
+        classifier=ClassifierRow(),
+        first_stage=2,
     )
 
 

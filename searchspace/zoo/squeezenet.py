@@ -3,45 +3,45 @@
 Stem and pooling have no padding; pooling keeps the last, incomplete window (Caffe's ceil mode).
 """
 
-from searchspace.template import ConvClassifierRow, ConvRow, FireRow, MaxPoolRow, Row, StageTemplate, Template
-from searchspace.zoo.entry import Entry, Published
+from searchspace.template import ConvClassifierRow, ConvRow, FireRow, MaxPoolRow
+from searchspace.zoo.entry import Entry, Published, paper_table
 
 POOL = MaxPoolRow(padding="ceil")
-CLASSIFIER = StageTemplate("classifier", (ConvClassifierRow(dropout_percent=50),))
+CLASSIFIER = ConvClassifierRow(dropout_percent=50)
 
 
-def _fire(squeeze: int, expand: int, repeats: int = 1) -> FireRow:
+def _fire(*, squeeze: int, expand: int, repeats: int = 1) -> FireRow:
     return FireRow(squeeze_width=squeeze, expand1x1_width=expand, expand3x3_width=expand, repeats=repeats)
 
 
-def _stem(width: int, kernel: int) -> StageTemplate:
-    return StageTemplate("stem", (ConvRow(width=width, kernel=kernel, stride=2, bias=True, padding="valid"), POOL))
+def _conv1(*, width: int, kernel: int) -> ConvRow:
+    return ConvRow(width=width, kernel=kernel, stride=2, bias=True, padding="valid")
 
 
-def _stage(name: str, *rows: Row) -> StageTemplate:
-    return StageTemplate(name, rows)
-
-
-V1_0 = Template(
+V1_0 = paper_table(
     "squeezenet1_0",
-    (
-        _stem(96, 7),
-        #               squeeze expand repeats: fire2 to fire9
-        _stage("stage1", _fire(16, 64, 2), _fire(32, 128), POOL),
-        _stage("stage2", _fire(32, 128), _fire(48, 192, 2), _fire(64, 256), POOL),
-        _stage("stage3", _fire(64, 256)),
-        CLASSIFIER,
-    ),
+    stem=[_conv1(width=96, kernel=7), POOL],
+    stages=[  # fire2 to fire9
+        [_fire(squeeze=16, expand=64, repeats=2), _fire(squeeze=32, expand=128), POOL],
+        [
+            _fire(squeeze=32, expand=128),
+            _fire(squeeze=48, expand=192, repeats=2),
+            _fire(squeeze=64, expand=256),
+            POOL,
+        ],
+        [_fire(squeeze=64, expand=256)],
+    ],
+    classifier=CLASSIFIER,
 )
-V1_1 = Template(
+V1_1 = paper_table(
     "squeezenet1_1",
-    (
-        _stem(64, 3),
-        _stage("stage1", _fire(16, 64, 2), POOL),
-        _stage("stage2", _fire(32, 128, 2), POOL),
-        _stage("stage3", _fire(48, 192, 2), _fire(64, 256, 2)),
-        CLASSIFIER,
-    ),
+    stem=[_conv1(width=64, kernel=3), POOL],
+    stages=[
+        [_fire(squeeze=16, expand=64, repeats=2), POOL],
+        [_fire(squeeze=32, expand=128, repeats=2), POOL],
+        [_fire(squeeze=48, expand=192, repeats=2), _fire(squeeze=64, expand=256, repeats=2)],
+    ],
+    classifier=CLASSIFIER,
 )
 
 ENTRIES = (

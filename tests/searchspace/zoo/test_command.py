@@ -258,7 +258,7 @@ def test_out_does_not_replace_a_folder_or_a_device(tmp_path: Path, capsys: pytes
         (["--out", "all.json"], "--out is for one network: give its NAME"),
         (["--latency", "no-such-table.json"], "python -m search.latency build --zoo makes one"),
         (["--latency", __file__], "a latency table must be the JSON that LatencyTable.to_json writes"),
-        (["--latency", sys.executable], "it is no text"),
+        (["--latency", sys.executable], "a latency table is a text file, "),
         (["--wdith=2"], "unrecognized arguments: --wdith=2; see python -m searchspace.zoo --help"),
     ],
 )

@@ -73,7 +73,8 @@ def prepared(name: str, *, train: Split = TRAIN, validation: Split = TRAIN, **ch
     return found
 
 
-@pytest.fixture(params=names())
+# Stand-ins of other tests, which know nothing of images, are registered as "scripted ...".
+@pytest.fixture(params=[name for name in names() if not name.startswith("scripted")])
 def name(request: pytest.FixtureRequest) -> str:
     found: str = request.param
     return found
@@ -150,7 +151,7 @@ def test_what_an_estimator_is_can_be_stored_and_is_the_same_for_every_seed(name:
 
 
 def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(InvalidArgument, match=r"one of nearest_mean, training, got 'crystal_ball'"):
+    with pytest.raises(InvalidArgument, match=r"one of .*nearest_mean, .*training, got 'crystal_ball'"):
         estimator("crystal_ball", settings())
 
 

@@ -19,7 +19,7 @@ class OutOfMemory(TrainingFailed):
 
 
 @contextmanager
-def out_of_memory_told() -> Iterator[None]:
+def translated_out_of_memory() -> Iterator[None]:
     """Turns Python's and torch's errors of memory that ran out into OutOfMemory."""
     try:
         yield

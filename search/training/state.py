@@ -64,7 +64,7 @@ class TrainingState:
         fresh = {name: value.clone() for name, value in self.module.state_dict().items()}
         try:
             content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-            # before 2026-11-29 the recipe's field was called so
+            # state files of before 2026-11-29 have another name for one of the recipe's fields
             if content["key"].replace("'calm_residuals'", "'zero_init_residual'") == key:
                 self._load(content)
                 return self

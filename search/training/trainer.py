@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from search.training.augmentation import augmented
 from search.training.cuda_graph import GraphedStep, Step
-from search.training.errors import TrainingDiverged, out_of_memory_told
+from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import device_for, evaluate, wilson_interval
 from search.training.recipe import Recipe, learning_rate
 from search.training.state import TrainingState
@@ -104,7 +104,7 @@ class Trainer:
         """The same but for the recipe."""
         return replace(self, recipe=recipe)
 
-    @out_of_memory_told()
+    @translated_out_of_memory()
     def fit(
         self,
         module: nn.Module,

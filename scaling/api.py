@@ -7,7 +7,7 @@ from pathlib import Path
 from scaling.base import Base, base_template, is_file, latency_table, separate_files
 from scaling.formula import RULES, Coefficients, Factors, read_coefficients
 from scaling.growth import RESOLUTION_STEP, Grown, grow, grow_to
-from scaling.result import Member, PricedNetwork, Result, Target, weights_file
+from scaling.result import Member, Result, Target, weights_file
 from search.budget import CostModel
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
@@ -55,10 +55,8 @@ def compound(
     phis = [] if phi is None else [float(one) for one in (phi if isinstance(phi, Sequence) else [phi])]
     target = _target(phis, {"target_ms": target_ms, "target_macs": target_macs, "target_params": target_params})
     rules = _rules(compare, rule, coefficients, {"alpha": alpha, "beta": beta, "gamma": gamma})
-    if resolution_step is not None and resolution_step < 1:
-        raise InvalidArgument(f"--resolution-step must be at least 1 px, got {resolution_step}")
-    _check_count(phis, rules, {"--out": out, "--onnx": onnx, "--inherit": inherit, "--epochs": epochs})
-    _check_training(epochs, {"--data": data, "--proxy-resolution": proxy_resolution}, proxy_resolution)
+    _check_one_network(phis, rules, {"--out": out, "--onnx": onnx, "--inherit": inherit, "--epochs": epochs})
+    _check_numbers(epochs=epochs, data=data, proxy_resolution=proxy_resolution, resolution_step=resolution_step)
     weights = weights_file(out) if out and (inherit or epochs) else None
     separate_files(
         {"--out": out, "--onnx": onnx, "the weights' file beside --out": weights},
@@ -80,20 +78,25 @@ def compound(
     return with_weights(result, inherit, schedule, out=out, onnx=onnx, quiet=quiet)
 
 
-def published(name: str, *, latency: LatencyTable | str | Path | None = None) -> Result:
+def published(name: str, *, latency: LatencyTable | str | Path | None = None, measure: bool = False) -> Result:
     """The EfficientNet that was released as `name`, "b0" to "b7", as a result. Raises PhinasError."""
-    table = latency_table(latency, needed=False)
-    base = PricedNetwork(efficientnet.B0.expand(), table)
-    return Result(
-        base=base, template=efficientnet.B0, published=_published(name.lower(), table), latencies=table, from_b0=True
+    table, template = latency_table(latency, needed=False), efficientnet.B0
+    result = Result(
+        base=_base(template, table), template=template, published=_published(name.lower(), table), from_b0=True
     )
+    if measure:
+        result.measure()
+    return result
 
 
 def _published(name: str, table: LatencyTable | None) -> Member:
     spec = efficientnet.preset(name)
     row = efficientnet.PRESETS[name]
-    factors = Factors(row.depth, row.width, row.resolution)
-    return Member(name, factors, PricedNetwork(spec, table))
+    return Member(spec, Factors(row.depth, row.width, row.resolution), table, name)
+
+
+def _base(template: Template, table: LatencyTable | None) -> Member:
+    return Member(template.expand(), Factors(1.0, 1.0, template.resolution), table)
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class _Growth:
     def result(self, *, beside_published: bool = False, measure: bool = False) -> Result:
         """Every rule at every phi or to the target, beside the EfficientNet of that phi where it is wanted."""
         grown = [
-            Member(rule, one.factors, PricedNetwork(one.spec, self.table), one.phi, coefficients)
+            Member(one.spec, one.factors, self.table, rule, one.phi, coefficients)
             for rule, coefficients in self.rules.items()
             for one in self._grown(coefficients)
         ]
@@ -127,13 +130,12 @@ class _Growth:
             and preset in efficientnet.PRESETS
         )
         result = Result(
-            base=PricedNetwork(self.template.expand(), self.table),
+            base=_base(self.template, self.table),
             template=self.template,
             grown=tuple(grown),
             published=_published(preset, self.table) if beside and preset in efficientnet.PRESETS else None,
             by_rule=len(self.rules) > 1,
             from_b0=self.from_b0,
-            latencies=self.table,
             target=self.target,
         )
         if measure:
@@ -198,20 +200,22 @@ def _rules(
     return {"own": coefficients or Coefficients(**own)}
 
 
-def _check_count(phis: Sequence[float], rules: Mapping[str, Coefficients], single: Mapping[str, object]) -> None:
+def _check_one_network(phis: Sequence[float], rules: Mapping[str, Coefficients], flags: Mapping[str, object]) -> None:
     if len(rules) > 1 and len(phis) > 1:
         raise InvalidArgument(f"--compare takes one phi, got {len(phis)}: --phi {phis[0]:g}")
     count = max(len(rules), len(phis))
-    for flag, value in single.items():
+    for flag, value in flags.items():
         if value and count > 1:
             raise InvalidArgument(f"{flag} writes one network, got {count}: give one --phi and no --compare with it")
 
 
-def _check_training(epochs: int | None, flags: Mapping[str, object], proxy_resolution: int | None) -> None:
-    if epochs is not None and epochs < 1:
-        raise InvalidArgument(f"--epochs must be at least 1, got {epochs}")
-    for flag, value in flags.items():
-        if value is not None and not epochs:
+def _check_numbers(
+    *, epochs: int | None, data: str | None, proxy_resolution: int | None, resolution_step: int | None
+) -> None:
+    for flag, value in (("--data", data), ("--proxy-resolution", proxy_resolution)):
+        if value is not None and epochs is None:
             raise InvalidArgument(f"{flag} belongs to training, got no --epochs: give both or none")
-    if proxy_resolution is not None and proxy_resolution < 1:
-        raise InvalidArgument(f"--proxy-resolution must be at least 1 px, got {proxy_resolution}")
+    pixels = {"--proxy-resolution": proxy_resolution, "--resolution-step": resolution_step}
+    for flag, number in ({"--epochs": epochs} | pixels).items():
+        if number is not None and number < 1:
+            raise InvalidArgument(f"{flag} must be at least 1{' px' if flag in pixels else ''}, got {number}")

@@ -7,11 +7,12 @@ import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+from scaling import family, report
 from scaling.api import UNITS, compound, published
 from scaling.formula import BASES, RULES, Coefficients
 from scaling.growth import RESOLUTION_STEP
-from scaling.result import Result
 from searchspace.command import CommandParser, integer, number, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.report import next_steps
@@ -49,99 +50,84 @@ exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (the epochs done
 
 _STOPPED = "stopped; epochs that were trained are kept: the same command goes on"
 _SHAPING = ("phi", *UNITS, "network", "rule", *BASES, "coefficients", "resolution_step")
+_NOT_OF_THE_FUNCTION = ("preset", "table", "plot", "json")
 _WITH_PRESET = ("preset", "latency", "measure", "out", "onnx", "seed", "json")
+
+
+def _phis(text: str) -> list[float]:
+    return [number(part) + 0.0 for part in text.split(",")]  # -0 is 0
+
+
+def _per_step(name: str, what: str) -> tuple[str, Any, str, str]:
+    return f"--{name}", number, "X", f"{what} per step of phi (default: {getattr(Coefficients(), name):g})"
+
+
+# By the title of a group: flag, type (None: a switch), name of the value, help.
+_FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
+    "what grows, and how far": [
+        (
+            "--network",
+            Path,
+            "NAME",
+            "a spec file, or a name of python -m searchspace.zoo (default: EfficientNet-B0)",
+        ),
+        ("--phi", _phis, "X[,X...]", "about 2^phi times the MACs (default: 1); several make a family, in one table"),
+        ("--target-ms", number, "MS", "grow (or shrink) to this predicted latency"),
+        ("--target-macs", number, "N", "to so many multiply-accumulates, such as 600e6"),
+        ("--target-params", number, "N", "to so many parameters"),
+        (
+            "--resolution-step",
+            integer,
+            "PX",
+            f"pixels are a multiple of this (default: 1, for a target {RESOLUTION_STEP})",
+        ),
+        ("--preset", str, "NAME", "the published network alone: b0 to b7"),
+    ],
+    "how the growth is shared": [
+        _per_step("alpha", "layers"),
+        _per_step("beta", "channels"),
+        _per_step("gamma", "pixels"),
+        (
+            "--coefficients",
+            Path,
+            "FILE.json",
+            "alpha, beta and gamma, from python -m scaling.coefficients fit",
+        ),
+        ("--rule", str, "NAME", "; ".join(f"{name}: {rule.about} ({rule.source})" for name, rule in RULES.items())),
+        ("--compare", None, "", "all rules side by side, at the same phi or to the same target"),
+    ],
+    "latency and output": [
+        ("--latency", Path, "FILE", "the latency table of your device (default: with --target-ms this machine's own)"),
+        ("--measure", None, "", "time the networks on this machine, beside the prediction"),
+        ("--table", None, "", "one line a network, as for several phis"),
+        ("--plot", Path, "FILE", "several phis: MACs, parameters and latency, as .png, .svg or .pdf"),
+        ("--out", Path, "FILE.json", "write the grown network (with --preset: the preset) as a spec"),
+        ("--onnx", Path, "FILE.onnx", "write it as an ONNX model with random weights, to time it anywhere"),
+        ("--json", None, "", "print the same as one JSON document"),
+    ],
+    "weights, which are written beside --out": [
+        ("--inherit", Path, "FILE", "start from the small network's weights: the grown one computes the same at first"),
+        ("--epochs", integer, "N", "train so long, from the inherited weights or from scratch, and test"),
+        ("--data", str, "SOURCE", "images, as python -m search.run takes them (default: digits)"),
+        ("--proxy-resolution", integer, "PX", "pixels to train at (default: those of the small one's, grown likewise)"),
+        ("--seed", integer, "N", "of splits, new weights and order (default: 0)"),
+    ],
+}
 
 
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser("python -m scaling.compound", description=_DESCRIPTION, epilog=_EPILOG)
     cli._negative_number_matcher = re.compile(r"-[\d.][\d.,eE+-]*$")  # argparse's own takes -1,0,1 for a flag
-    _growth_flags(cli)
-    rules = "; ".join(f"{name}, {rule.about} ({rule.source})" for name, rule in RULES.items())
-    add = cli.add_argument_group("how the growth is shared").add_argument
-    for name, what in zip(BASES, ("layers", "channels", "pixels"), strict=True):
-        default = getattr(Coefficients(), name)
-        add(f"--{name}", type=number, metavar="X", help=f"{what} per step of phi (default: {default:g})")
-    add(
-        "--coefficients",
-        type=Path,
-        metavar="FILE.json",
-        help="alpha, beta and gamma from a file, as python -m scaling.coefficients fit writes it",
-    )
-    add("--rule", choices=RULES, help=f"alpha, beta and gamma by name: {rules}")
-    add("--compare", action="store_true", help="all rules side by side, at the same phi or to the same target")
-    add = cli.add_argument_group("latency and output").add_argument
-    add(
-        "--latency",
-        type=Path,
-        metavar="FILE",
-        help="the latency table of your device (default: with --target-ms this machine's own, else none)",
-    )
-    add("--measure", action="store_true", help="time the networks on this machine, beside the prediction")
-    add("--table", action="store_true", help="one line a network, as for several phis")
-    add("--plot", type=Path, metavar="FILE", help="several phis: MACs, parameters and latency, as .png, .svg or .pdf")
-    add("--out", type=Path, metavar="FILE.json", help="write the grown network (with --preset: the preset) as a spec")
-    add(
-        "--onnx",
-        type=Path,
-        metavar="FILE.onnx",
-        help="write it as an ONNX model with random weights, to time it anywhere",
-    )
-    add("--json", action="store_true", help="print the same as one JSON document")
-    _weights_flags(cli)
+    for title, flags in _FLAGS.items():
+        group = cli.add_argument_group(title)
+        for flag, kind, metavar, text in flags:
+            if kind is None:
+                group.add_argument(flag, action="store_true", help=text)
+            else:
+                group.add_argument(flag, type=kind, metavar=metavar, help=text)
+    cli.set_defaults(seed=0)
     return cli
-
-
-def _growth_flags(cli: CommandParser) -> None:
-    add = cli.add_argument_group("what grows, and how far").add_argument
-    add(
-        "--network",
-        type=Path,
-        metavar="NAME",
-        help="grow this network: a spec file (.json) or a name of python -m searchspace.zoo (default: EfficientNet-B0)",
-    )
-    add(
-        "--phi",
-        type=lambda text: [number(part) + 0.0 for part in text.split(",")],  # -0 is 0
-        metavar="X[,X...]",
-        help="how far to grow: about 2^phi times the MACs (default: 1); several make a family, in one table",
-    )
-    add("--target-ms", type=number, metavar="MS", help="grow (or shrink) to this predicted latency")
-    add("--target-macs", type=number, metavar="N", help="to so many multiply-accumulates, such as 600e6")
-    add("--target-params", type=number, metavar="N", help="to so many parameters")
-    add(
-        "--resolution-step",
-        type=integer,
-        metavar="PX",
-        help=f"round pixels to multiples of this (default: {RESOLUTION_STEP} for a target, else 1)",
-    )
-    add("--preset", metavar="NAME", help="the published network alone: b0 to b7")
-
-
-def _weights_flags(cli: CommandParser) -> None:
-    add = cli.add_argument_group("weights").add_argument
-    add(
-        "--inherit",
-        type=Path,
-        metavar="FILE",
-        help="start from the small network's weights (best.safetensors): the grown one computes the same, with more to "
-        "learn with; written beside --out",
-    )
-    add(
-        "--epochs",
-        type=integer,
-        metavar="N",
-        help="train the grown network so long, from the inherited weights or from scratch, and test it; weights are "
-        "written beside --out",
-    )
-    add("--data", metavar="SOURCE", help="with --epochs: images, as python -m search.run takes them (default: digits)")
-    add(
-        "--proxy-resolution",
-        type=integer,
-        metavar="PX",
-        help="with --epochs: pixels to train at (default: those of the small network's training, grown likewise)",
-    )
-    add("--seed", type=integer, default=0, help="with --epochs: splits, new weights, order (default: %(default)s)")
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -165,13 +151,12 @@ def _check(args: argparse.Namespace) -> None:
 
 def _check_preset(args: argparse.Namespace) -> None:
     for name, value in vars(args).items():
-        if name in _WITH_PRESET or value in (None, False):
-            continue
-        flag, text = name.replace("_", "-"), "" if value is True else f" {_value_text(value)}"
-        raise InvalidArgument(
-            f"--preset shows a published network as it is and goes without --{flag}, got --preset {args.preset} "
-            f"and --{flag}{text}: leave one of them out"
-        )
+        if name not in _WITH_PRESET and value not in (None, False):
+            flag, text = name.replace("_", "-"), "" if value is True else f" {_value_text(value)}"
+            raise InvalidArgument(
+                f"--preset shows a published network as it is and goes without --{flag}, got --preset {args.preset} "
+                f"and --{flag}{text}: leave one of them out"
+            )
 
 
 def _value_text(value: object) -> str:
@@ -193,36 +178,26 @@ def _again(args: argparse.Namespace, **instead: object) -> str:
 def run(args: argparse.Namespace) -> str:
     """Do what the flags ask for; what to print. Raises PhinasError."""
     _check(args)
+    figure = None
     if args.preset is not None:
         _check_preset(args)
-        result = published(args.preset, latency=args.latency)
-        if args.measure:
-            result.measure()
+        result = published(args.preset, latency=args.latency, measure=args.measure)
         result.save(args.out, onnx=args.onnx)
-        return _report(args, result)
-    figure = None
-    if args.plot:
-        from studies.figure import new_figure
+    else:
+        if args.plot:
+            from studies.figure import new_figure
 
-        figure = new_figure(args.plot)
-    flags = {name: value for name, value in vars(args).items() if name not in ("preset", "table", "plot", "json")}
-    result = compound(**flags, quiet=args.json)
+            figure = new_figure(args.plot)
+        flags = {name: value for name, value in vars(args).items() if name not in _NOT_OF_THE_FUNCTION}
+        result = compound(**flags, quiet=args.json)
     if figure is not None:
-        from scaling.family import plot
-
-        plot(result, figure, args.plot)
+        family.plot(result, figure, args.plot)
     warnings = [one.coefficients.warning() for one in result.grown if one.coefficients]
     if warning := next(filter(None, warnings), None):
         print("scaling.compound: warning:", warning, file=sys.stderr)
-    return _report(args, result)
-
-
-def _report(args: argparse.Namespace, result: Result) -> str:
-    from scaling import family, report
-
     is_table = args.table or len(result.grown) > 1
     if args.json:
-        return json.dumps((family.family_dict if is_table else report.as_dict)(result, written=args.out), indent=1)
+        return json.dumps((family.as_dict if is_table else report.as_dict)(result, written=args.out), indent=1)
     if not is_table:
         return report.as_text(result, written=args.out, again=_again(args))
     if args.out:

@@ -21,7 +21,8 @@ import optuna
 from scaling.base import Base, base_template, latency_table, separate_files
 from scaling.formula import RULES, Coefficients, exponents
 from scaling.growth import Cost, Grown, grow_to
-from search.accuracy import AccuracyEstimator, EstimatorSettings, estimator
+from search.accuracy import Estimate, EstimatorSettings, estimator
+from search.accuracy.protocol import OnProgress
 from search.budget import CostModel
 from search.console import Progress, TimeLeft
 from search.data import Dataset, load
@@ -128,7 +129,7 @@ def fit(
         )
         recipe = Recipe.for_data(data, epochs=epochs)
 
-        def judges(seed: int) -> AccuracyEstimator:
+        def judge_of(seed: int) -> AccuracyEstimator:
             return estimator(accuracy, EstimatorSettings(recipe=recipe, seed=seed))
 
         about = {
@@ -137,22 +138,18 @@ def fit(
             "data_fingerprint": base_images.fingerprint,
             "proxy_resolution": proxy_resolution,
             "accuracy": accuracy,
-            **judges(0).identity(),
+            **judge_of(0).identity(),
             "device": dict(table.identity) if table and cost == "latency" else None,
         }
+
+        def score(grown: Grown, seed: int, on_progress: OnProgress) -> Estimate:
+            judge = judge_of(seed)
+            judge.prepare(images(round(proxy_resolution * grown.factors.resolution / template.resolution)))
+            return judge.score(grown.spec, on_progress=on_progress)
+
         name = study or _study_name(template, data, cost)
         with opened_study(name, about) as opened:
-            job = Fit(
-                study=opened,
-                candidates=found,
-                seeds=seeds,
-                estimator=judges,
-                latencies=table,
-                progress=progress,
-                clock=clock,
-                images=images,
-                pixels=lambda grown: round(proxy_resolution * grown.factors.resolution / template.resolution),
-            )
+            job = Fit(opened, found, seeds, score, table, progress, clock)
             missing = sum(1 for _ in job.missing())
             progress.line(f"{len(found)} candidates, {missing} trainings missing in the study {name!r}")
             job.run()
@@ -186,28 +183,18 @@ def candidates(template: Template, cost: Cost, *, divisions: int, rebase: bool) 
     return list(found.values())
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Fit:
     """The trainings of a fit, each kept in the study.
 
-    Attributes:
-        study: Holds a trial for each candidate and seed that was trained.
-        candidates: What is compared.
-        seeds: Trainings of each candidate.
-        estimator: By the seed.
-        images: By their resolution in pixels.
-        pixels: To train a candidate at.
-        latencies: Prices the networks in the study, where there is a table.
-        progress: Where it is told.
-        clock: With the limit after which no training begins.
+    `score(grown, seed, on_progress)` trains one network; `latencies` prices the networks where there is a table; no
+    training begins after the clock's limit.
     """
 
     study: optuna.Study
     candidates: list[Candidate]
     seeds: int
-    estimator: Callable[[int], AccuracyEstimator]
-    images: Callable[[int], Dataset]
-    pixels: Callable[[Grown], int]
+    score: Callable[[Grown, int, OnProgress], Estimate]
     latencies: LatencyTable | None
     progress: Progress
     clock: TimeLeft
@@ -233,15 +220,15 @@ class Fit:
 
     def _train(self, candidate: Candidate, seed: int, number: int, count: int) -> None:
         """The training `number` (from 0) of the `count` of this run, kept in the study."""
-        spec, pixels = candidate.grown.spec, self.pixels(candidate.grown)
+        spec = candidate.grown.spec
         graph = lower(spec)
         own = costs(graph)
-        what = f"{candidate.name}, seed {seed}: {own.macs / 1e6:.0f} M MACs, {pixels} px"
-        judge = self.estimator(seed)
-        judge.prepare(self.images(pixels))
-        found = judge.score(
-            spec, on_progress=lambda share: self.progress.update(self.clock.at((number + share) / count), what)
-        )
+        what = f"{candidate.name}, seed {seed}: {own.macs / 1e6:.0f} M MACs, made for {spec.resolution} px"
+
+        def on_progress(share: float) -> None:
+            self.progress.update(self.clock.at((number + share) / count), what)
+
+        found = self.score(candidate.grown, seed, on_progress)
         attrs = {
             "status": Status.TRAINED,
             "choices": {"rule": candidate.name, **asdict(candidate.coefficients)},

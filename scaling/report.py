@@ -9,7 +9,7 @@ from typing import Any
 from scaling.family import device_text, latency_interval_text, predicted_text
 from scaling.formula import Coefficients
 from scaling.growth import BAND
-from scaling.result import Member, PricedNetwork, Result, Weights
+from scaling.result import Member, Result, Weights
 from searchspace.cost import Costs
 from searchspace.describe import StageRow, stage_names, stage_rows, stage_table
 from searchspace.report import (
@@ -71,21 +71,16 @@ def as_dict(result: Result, *, written: str | Path | None = None) -> dict[str, A
 
 
 def _member_dict(member: Member) -> dict[str, Any]:
-    return {"title": _title_of(member), **member.factors._asdict(), **_network_dict(member.network)}
+    return {"title": member.title, **member.factors._asdict(), **_network_dict(member)}
 
 
-def _network_dict(network: PricedNetwork) -> dict[str, Any]:
-    spec = network.spec
+def _network_dict(member: Member) -> dict[str, Any]:
     return {
-        **network.as_dict(),
-        "dropout_percent": spec.head.dropout_percent,
-        "stages": [row._asdict() for row in stage_rows(spec)],
-        "spec": spec_to_dict(spec),
+        **member.as_dict(),
+        "dropout_percent": member.spec.head.dropout_percent,
+        "stages": [row._asdict() for row in stage_rows(member.spec)],
+        "spec": spec_to_dict(member.spec),
     }
-
-
-def _title_of(member: Member) -> str:
-    return f"published {member.name.upper()}" if member.phi is None else f"formula, phi = {member.phi:.4g}"
 
 
 def as_text(result: Result, *, written: str | Path | None = None, again: str = "") -> str:
@@ -140,7 +135,7 @@ def _two_networks(members: list[Member]) -> str:
     columns = ["\n\n" + table(headers, shared, text_columns=(0, 1), gap=1, total=["total", "", "", ""])]
     for member, rows in zip(members, sides, strict=True):
         depth, width, resolution = member.factors
-        title = f"{_title_of(member).upper()}, {resolution} px\ndepth x{depth:.4g}, width x{width:.4g}\n"
+        title = f"{member.title.upper()}, {resolution} px\ndepth x{depth:.4g}, width x{width:.4g}\n"
         columns.append(title + _side(rows))
     legend = "chan: output channels; n: layers; px: output height and width; SE: squeezed share of the input"
     return f"{beside(columns)}\n{legend}"
@@ -165,7 +160,7 @@ def _side(rows: list[StageRow]) -> str:
 def _totals(result: Result) -> str:
     """Exact figures of each network, and their multiples of the base's."""
     base, members = result.base, result.members
-    networks = [*(member.network for member in members), base]
+    networks = [*members, base]
 
     def row(what: str, texts: Sequence[str], values: Sequence[float] | None = None) -> list[str]:
         cells = [what]
@@ -187,20 +182,13 @@ def _totals(result: Result) -> str:
         rows.append(row("measured ms", texts, [one.latency_ms for one in measured]))
     rows.append(row("dropout", [f"{one.spec.head.dropout_percent} %" for one in networks]))
     rows.append(row("fingerprint", [one.spec.fingerprint() for one in networks]))
-    titles = [cell for member in members for cell in (_title_of(member), "x base")]
+    titles = [cell for member in members for cell in (member.title, "x base")]
     lines = table(["total", *titles, f"base {shortened(base.spec.name, 20)}"], rows, text_columns=(0,))
-    return (
-        lines
-        + "\n"
-        + notes(
-            "Memory: batch 1, float32; peak is weights and the activations alive at once, as inference needs.",
-            (
-                result.latencies
-                and f"Latency: {device_text(result.latencies)}; ~ where kernels that the table lacks were estimated."
-            )
-            or "",
-        )
+    latency = (
+        result.latencies and f"Latency: {device_text(result.latencies)}; ~ where kernels that the table lacks were "
     )
+    memory = "Memory: batch 1, float32; peak is weights and the activations alive at once, as inference needs."
+    return f"{lines}\n{notes(memory, f'{latency}estimated.' if latency else '')}"
 
 
 def _by_dimension(result: Result) -> str:
@@ -209,7 +197,7 @@ def _by_dimension(result: Result) -> str:
         return ""
     depth, width, resolution = result.grown[0].factors
     titles = [f"layers x{depth:.4g}", f"channels x{width:.4g}", f"{resolution} px", "all three"]
-    columns, base = [*result.by_dimension.values(), result.grown[0].network], result.base
+    columns, base = [*result.by_dimension.values(), result.grown[0]], result.base
     rows = [
         [what, *(multiple_text(figure(own.costs), figure(base.costs)) for own in columns)]
         for what, figure, _ in _FIGURES
@@ -267,27 +255,27 @@ def _distance(result: Result) -> str:
     """How close a network that was grown to a target comes to it."""
     assert result.target is not None
     flag, value, unit = result.target
-    own = result.grown[0].network
+    own = result.grown[0]
     if unit == "ms":
         assert own.latency is not None
         cost, text = own.latency.latency_ms, f"{own.latency.latency_ms:.4g} ms predicted"
     else:
         cost = own.costs.macs if unit == "macs" else own.costs.params
         text = f"{cost:,.0f} {'MACs' if unit == 'macs' else 'parameters'}"
-    more = (
-        ""
-        if cost >= (1 - BAND) * value
-        else " No nearer network was found: layers come whole and channels by eights; try another --resolution-step or "
-        "--rule."
+    found = f"Target: {flag} {value:.12g}: {text}, {signed_percent_text(cost / value - 1)} from it."
+    if cost >= (1 - BAND) * value:
+        return found
+    return (
+        f"{found} No nearer network was found: layers come whole and channels by eights; try another --resolution-step "
+        "or --rule."
     )
-    return f"Target: {flag} {value:.12g}: {text}, {signed_percent_text(cost / value - 1)} from it.{more}"
 
 
 def _written(member: Member, path: str | Path | None) -> str:
     if path is None:
         return ""
     return (
-        f"Written to {path}: {_title_of(member)}. As a torch module:\n"
+        f"Written to {path}: {member.title}. As a torch module:\n"
         f"  from pathlib import Path; from searchspace.nn import build; from searchspace.serialize import read_spec\n"
         f"  network = build(read_spec(Path({str(path)!r})))"
     )
@@ -300,20 +288,14 @@ def _weights(weights: Weights | None) -> str:
     pairs = []
     if weights.difference is not None:
         equal = "the same outputs" if weights.difference <= 1e-4 else "NOT the same outputs"
-        pairs.append(("inherited", f"from {weights.inherited_from}:"))
-        pairs.append(
-            (
-                "",
-                f"{equal} at the small network's resolution (logits differ by {weights.difference:.1e} of the largest)",
-            )
-        )
-        pairs += [("", reason) for reason in weights.reasons]
+        difference = f"(logits differ by {weights.difference:.1e} of the largest)"
+        lines = (f"from {weights.inherited_from}:", f"{equal} at the small network's resolution {difference}")
+        pairs = [("inherited", lines[0]), *(("", line) for line in (lines[1], *weights.reasons))]
     if weights.trained:
         own = weights.trained
         accuracies = f"validation accuracy {own['before']:.1%} before, {own['after']:.1%} after"
-        pairs.append(
-            ("trained", f"{own['epochs']} epochs at {own['pixels']} px in {own['seconds']:.0f} s: {accuracies}")
-        )
+        how = f"{own['epochs']} epochs at {own['pixels']} px in {own['seconds']:.0f} s"
+        pairs.append(("trained", f"{how}: {accuracies}"))
         interval = interval_text(own["low"], own["high"], percent_text)
         pairs.append(("tested", f"{own['test']:.1%} (95 % interval {interval}, {own['test_images']} images)"))
     return fields([*pairs, ("weights", str(weights.path))])

@@ -1,6 +1,6 @@
 """What a growth gives: the base and what was made of it, each network with its costs, weights where asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,13 +22,26 @@ if TYPE_CHECKING:
     from searchspace.nn import Network
 
 
-class PricedNetwork:
-    """A network with what it costs; each figure is computed when it is first asked for."""
+@dataclass(eq=False)
+class Member:
+    """One network of a result with what it costs; each figure is computed when it is first asked for.
 
-    def __init__(self, spec: NetworkSpec, latencies: LatencyTable | None = None) -> None:
-        self.spec = spec
-        self.measured: Measurement | None = None
-        self._latencies = latencies
+    `factors` made it from the base. `name` is the rule's ("own" for coefficients of one's own), or "b3" of a published
+    network, whose `phi` and `coefficients` are None.
+    """
+
+    spec: NetworkSpec
+    factors: Factors
+    latencies: LatencyTable | None
+    name: str = "base"
+    phi: float | None = None
+    coefficients: Coefficients | None = None
+    measured: "Measurement | None" = None
+
+    @property
+    def title(self) -> str:
+        """The name in a report."""
+        return f"published {self.name.upper()}" if self.phi is None else f"formula, phi = {self.phi:.4g}"
 
     @cached_property
     def graph(self) -> Graph:
@@ -43,41 +56,21 @@ class PricedNetwork:
     @cached_property
     def latency(self) -> Prediction | None:
         """What the latency table says; None without one. Raises MissingLatency."""
-        return None if self._latencies is None else self._latencies.predict(self.graph)
+        return None if self.latencies is None else self.latencies.predict(self.graph)
 
     def as_dict(self) -> dict[str, Any]:
         """All figures as JSON types; bytes are for batch 1 and float32."""
-        own = self.costs
         return {
             "name": self.spec.name,
             "resolution": self.spec.resolution,
-            "params": own.params,
-            "macs": own.macs,
-            "activation_bytes": own.activation_bytes,
-            "peak_memory_bytes": own.peak_memory_bytes,
+            "params": self.costs.params,
+            "macs": self.costs.macs,
+            "activation_bytes": self.costs.activation_bytes,
+            "peak_memory_bytes": self.costs.peak_memory_bytes,
             "latency": self.latency and self.latency._asdict(),
             "measured": self.measured and asdict(self.measured),
             "fingerprint": self.spec.fingerprint(),
         }
-
-
-class Member(NamedTuple):
-    """One network that was made of the base.
-
-    `name`: of the rule ("own" for coefficients of one's own), or "b3" of a published network, whose `phi` and
-    `coefficients` are None.
-    """
-
-    name: str
-    factors: Factors
-    network: PricedNetwork
-    phi: float | None = None
-    coefficients: Coefficients | None = None
-
-    @property
-    def spec(self) -> NetworkSpec:
-        """The network."""
-        return self.network.spec
 
 
 class Target(NamedTuple):
@@ -103,19 +96,24 @@ class Weights:
     """
 
     module: "Network"
-    about: dict[str, Any]
+    about: Mapping[str, Any]
     inherited_from: Path | None = None
     difference: float | None = None
     reasons: tuple[str, ...] = ()
     trained: dict[str, Any] | None = None
     path: Path | None = None
 
-    def save(self, path: Path) -> None:
-        """Write them as safetensors. Raises StorageError."""
+    def save(self, out: Path) -> None:
+        """Write them as safetensors beside `out`, the file of the spec. Raises StorageError."""
         from searchspace.nn import network_bytes
 
-        write_atomic(path, network_bytes(self.module, self.about))
-        self.path = path
+        self.path = weights_file(out)
+        write_atomic(self.path, network_bytes(self.module, self.about))
+
+
+def weights_file(out: str | Path) -> Path:
+    """Where the weights of the network whose spec is written to `out` stand."""
+    return Path(out).with_suffix(".safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,18 +127,16 @@ class Result:
         published: The EfficientNet that was released for this phi, where there is one.
         by_rule: Whether the networks differ by rule, not by phi.
         from_b0: Whether the base is EfficientNet-B0 because no other was named.
-        latencies: The table that predicts latencies.
         target: What the network was grown to, if it was not by phi.
         weights: What became of weights, if there are any.
     """
 
-    base: PricedNetwork
+    base: Member
     template: Template
     grown: tuple[Member, ...] = ()
     published: Member | None = None
     by_rule: bool = False
     from_b0: bool = False
-    latencies: LatencyTable | None = None
     target: Target | None = None
     weights: Weights | None = None
 
@@ -148,6 +144,11 @@ class Result:
     def members(self) -> list[Member]:
         """All networks that were made of the base, the formula's first."""
         return [*self.grown, *([self.published] if self.published else [])]
+
+    @property
+    def latencies(self) -> LatencyTable | None:
+        """The table that predicts latencies."""
+        return self.base.latencies
 
     @property
     def specs(self) -> list[NetworkSpec]:
@@ -171,26 +172,26 @@ class Result:
         return untrained(self.spec)
 
     @cached_property
-    def by_dimension(self) -> dict[str, PricedNetwork]:
+    def by_dimension(self) -> dict[str, Member]:
         """What each dimension does alone to the base, where one network was grown."""
         (member,) = self.grown
         alone = by_dimension(self.template, Grown(member.phi or 0.0, member.factors, member.spec))
-        return {name: PricedNetwork(one.spec, self.latencies) for name, one in alone.items()}
+        return {name: Member(one.spec, one.factors, self.latencies) for name, one in alone.items()}
 
     def table(self) -> str:
         """One line a network, at most 100 columns wide: factors, parameters, MACs, activations and latency."""
-        from scaling.family import family_text
+        from scaling.family import as_text
 
-        return family_text(self)
+        return as_text(self)
 
     def measure(self, *, by: "Callable[[list[NetworkSpec]], list[Measurement]] | None" = None) -> None:
         """Time all networks: interleaved on this machine, by the table's runtime or in eager torch, or `by` a function.
 
         Raises InvalidTable for a table of another device, whose predictions a measurement here says nothing of.
         """
-        networks = [self.base, *(member.network for member in self.members)]
-        for network, measured in zip(networks, (by or self._measure_here)([one.spec for one in networks]), strict=True):
-            network.measured = measured
+        members = [self.base, *self.members]
+        for member, measured in zip(members, (by or self._measure_here)([one.spec for one in members]), strict=True):
+            member.measured = measured
 
     def _measure_here(self, specs: list[NetworkSpec]) -> "list[Measurement]":
         from search.latency.measurement import measure_specs, measure_without_table
@@ -213,9 +214,4 @@ class Result:
         if out is not None:
             write_atomic(Path(out), self.spec.to_json() + "\n")
             if self.weights is not None:
-                self.weights.save(weights_file(out))
-
-
-def weights_file(out: str | Path) -> Path:
-    """Where the weights of the network whose spec is written to `out` stand."""
-    return Path(out).with_suffix(".safetensors")
+                self.weights.save(Path(out))

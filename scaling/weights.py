@@ -1,6 +1,7 @@
 """Weights of a grown network: those of the network it grew from, and training from there on."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +35,7 @@ class Schedule(NamedTuple):
     pixels: int | None
     seed: int
 
-    def images(self, template: Template, grown: Member, about: dict[str, Any]) -> Dataset:
+    def images(self, template: Template, grown: Member, about: Mapping[str, Any]) -> Dataset:
         """The images, where `about` is what is known of the small network's weights. Raises PhinasError."""
         before = about.get("trained_at_px")
         before = before if isinstance(before, int) else Settings.proxy_resolution
@@ -68,7 +69,7 @@ def with_weights(
         train_on(weights, images, schedule, out=None if out is None else Path(out), quiet=quiet)
     result = replace(result, weights=weights)
     if out is not None and images is None:
-        weights.save(weights_file(out))
+        weights.save(Path(out))
     return result
 
 
@@ -166,5 +167,5 @@ def train_on(
     }
     weights.about = weights_metadata(images, seed=schedule.seed) | {"fingerprint": network.spec.fingerprint()}
     if out is not None and state_file is not None:
-        weights.save(weights_file(out))
+        weights.save(Path(out))
         state_file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""python -m searchspace.convert FILE --network mobilenet_v2 --from torchvision --out weights.safetensors"""
+"""python -m searchspace.convert: weights of a published implementation as this project's, and back."""
 
 import argparse
 import os
@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 from searchspace import zoo
 from searchspace.command import CommandParser, integer, number, run_command
-from searchspace.cost import costs
+from searchspace.cost import params
 from searchspace.errors import InvalidArgument
 from searchspace.files import atomic_path, storage_error
-from searchspace.graph import lower
-from searchspace.serialize import read_spec
+from searchspace.report import fields, paragraphs
 from searchspace.spec import NetworkSpec
 
 _DESCRIPTION = """\
@@ -42,12 +41,11 @@ SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 class Converted(NamedTuple):
-    """The network that fitted, what a person should know of it, and the contents of the files to write."""
+    """The network that fitted, how many tensors it has, and what a person should know of it."""
 
     spec: NetworkSpec
     entries: int
     notes: list[str]
-    files: dict[Path, bytes]
 
 
 def parser() -> CommandParser:
@@ -68,60 +66,58 @@ def parser() -> CommandParser:
     return cli
 
 
-def network(args: argparse.Namespace) -> NetworkSpec:
+def network(
+    name: str, *, width: float, depth: float, padding: str, resolution: int | None, classes: int | None
+) -> NetworkSpec:
     """The network that the flags describe. Raises PhinasError."""
-    if not args.network.endswith(".json"):
-        return zoo.get(
-            args.network,
-            width=args.width,
-            depth=args.depth,
-            resolution=args.resolution,
-            padding=args.padding,
-            classes=1000 if args.classes is None else args.classes,
-        )
-    if (args.width, args.depth, args.padding) != (1.0, 1.0, "half"):
+    if not name.endswith(".json"):
+        count = 1000 if classes is None else classes
+        return zoo.get(name, width=width, depth=depth, resolution=resolution, padding=padding, classes=count)
+    if (width, depth, padding) != (1.0, 1.0, "half"):
         raise InvalidArgument(
-            f"--width, --depth and --padding belong to the zoo's networks; {args.network} says its own: leave them out"
+            f"--width, --depth and --padding belong to the zoo's networks; {name} says its own: leave them out"
         )
-    spec = read_spec(Path(args.network))
-    spec = spec if args.resolution is None else spec.with_resolution(args.resolution)
-    return spec if args.classes is None else spec.with_classes(args.classes)
+    return zoo.load(name, resolution=resolution, classes=classes)
 
 
-def convert(args: argparse.Namespace) -> Converted:
-    """What the flags ask for; nothing is written yet. Raises PhinasError."""
-    _check_paths(args)
-    asked = network(args)
+def convert(
+    file: Path, spec: NetworkSpec, *, source: str = OURS, target: str = OURS, out: Path, spec_out: Path | None = None
+) -> Converted:
+    """Write the weights of `file`, those of `spec` by `source`, under `target`'s names. Raises PhinasError."""
     from searchspace import nn  # torch is slow to import: --help and mistakes do without
 
-    weights = nn.read_weights(args.file)
-    published = args.source != OURS
-    module = nn.load_published(asked, weights, args.source) if published else nn.load_weights(asked, weights)
-    spec, notes = module.spec, []
-    if spec.blocks != asked.blocks and not args.spec_out:
+    weights = nn.read_weights(file)
+    module = nn.load_weights(spec, weights) if source == OURS else nn.load_published(spec, weights, source)
+    found, notes = module.spec, []
+    if found.blocks != spec.blocks and not spec_out:
         notes.append("the file fits a variant of this network, not the zoo's default: keep its spec with --spec-out")
     tensors = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
-    if args.target != OURS:
-        tensors = nn.to_published(module, args.target)
-        eps = nn.published_conventions(spec, args.target).norm_eps
-        notes += _cautions(spec, eps, needs_pth=hasattr(tensors, "_metadata"), args=args)
-    files = {args.out: nn.weights_bytes(tensors, suffix=args.out.suffix)}
-    if args.spec_out:
-        files[args.spec_out] = f"{spec.to_json()}\n".encode()
-    return Converted(spec, len(tensors), notes, files)
+    if target != OURS:
+        tensors = nn.to_published(module, target)
+        eps = nn.published_conventions(found, target).norm_eps
+        if eps != found.conventions.norm_eps:
+            notes.append(
+                f"{target} gives this network a batch-norm eps of {eps:g}: set it there to "
+                f"{found.conventions.norm_eps:g}, or the outputs differ a little"
+            )
+        if hasattr(tensors, "_metadata") and out.suffix == ".safetensors":
+            notes.append(f"{target} loads this network only with its version, which .pth keeps: use --out NAME.pth")
+    contents = {out: nn.weights_bytes(tensors, suffix=out.suffix)}
+    if spec_out:
+        contents[spec_out] = f"{found.to_json()}\n".encode()
+    _write(contents)
+    return Converted(found, len(tensors), notes)
 
 
-def _cautions(spec: NetworkSpec, eps: float, *, needs_pth: bool, args: argparse.Namespace) -> list[str]:
-    """What a reader of published weights has to mind; `eps` is the implementation's own."""
-    cautions = []
-    if eps != spec.conventions.norm_eps:
-        cautions.append(
-            f"{args.target} gives this network a batch-norm eps of {eps:g}: set it there to "
-            f"{spec.conventions.norm_eps:g}, or the outputs differ a little"
-        )
-    if needs_pth and args.out.suffix == ".safetensors":
-        cautions.append(f"{args.target} loads this network only with its version, which .pth keeps: use --out NAME.pth")
-    return cautions
+def _write(contents: dict[Path, bytes]) -> None:
+    """All files or none: each is written beside its target first, then all are renamed. Raises StorageError."""
+    with ExitStack() as stack:
+        temps = [stack.enter_context(atomic_path(path)) for path in contents]
+        for path, temp, content in zip(contents, temps, contents.values(), strict=True):
+            try:
+                temp.write_bytes(content)
+            except OSError as error:
+                raise storage_error("write", path, error) from error
 
 
 def _check_paths(args: argparse.Namespace) -> None:
@@ -140,53 +136,41 @@ def _check_paths(args: argparse.Namespace) -> None:
             raise InvalidArgument(f"{flag} must not replace a file that is read, got {path}: choose another")
 
 
-def write(files: dict[Path, bytes]) -> None:
-    """All files or none: each is written beside its target first, then all are renamed. Raises StorageError."""
-    with ExitStack() as stack:
-        temps = [stack.enter_context(atomic_path(path)) for path in files]
-        for path, temp, content in zip(files, temps, files.values(), strict=True):
-            try:
-                temp.write_bytes(content)
-            except OSError as error:
-                raise storage_error("write", path, error) from error
-
-
-def as_text(done: Converted, args: argparse.Namespace) -> str:
-    """What was done, and what to do next."""
-    spec, conventions = done.spec, done.spec.conventions
-    lines = [
-        f"network    {spec.name}, {spec.classes} classes: {costs(lower(spec)).params:,} parameters, "
-        f"{done.entries} entries",
-        f"batch norm eps {conventions.norm_eps:g}, momentum {conventions.norm_momentum:g}; padding "
-        f"{conventions.padding}",
-        f"converted  {args.file} ({args.source}) to {args.out} ({args.target})",
-        *(f"note       {note}" for note in done.notes),
+def run(args: argparse.Namespace) -> str:
+    """Convert as the flags ask; the text to print. Raises PhinasError."""
+    _check_paths(args)
+    options = {name: getattr(args, name) for name in ("width", "depth", "padding", "resolution", "classes")}
+    spec = network(args.network, **options)
+    done = convert(args.file, spec, source=args.source, target=args.target, out=args.out, spec_out=args.spec_out)
+    found, conventions = done.spec, done.spec.conventions
+    pairs = [
+        (
+            "network",
+            f"{found.name}, {found.classes} classes: {params(found):,} parameters, {done.entries} entries",
+        ),
+        (
+            "batch norm",
+            f"eps {conventions.norm_eps:g}, momentum {conventions.norm_momentum:g}; padding {conventions.padding}",
+        ),
+        ("converted", f"{args.file} ({args.source}) to {args.out} ({args.target})"),
+        *(("note", note) for note in done.notes),
+        *([("written", f"{args.spec_out}, the network's description")] if args.spec_out else []),
     ]
-    if args.spec_out:
-        lines.append(f"written    {args.spec_out}, the network's description")
-    return "\n".join([*lines, "", "next, in Python:", *_next_step(args)])
+    return paragraphs(fields(pairs), "\n".join(["next, in Python:", *_next_step(args)]))
 
 
 def _next_step(args: argparse.Namespace) -> list[str]:
+    out = repr(str(args.out))
     if args.target == OURS:
-        spec = f"read_spec(Path({str(args.spec_out or 'net.json')!r}))"
         return [
             *([] if args.spec_out else ["  # net.json: what --spec-out writes, the network with its batch norm"]),
-            "  from pathlib import Path",
+            "  from searchspace import zoo",
             "  from searchspace.nn import load_weights, read_weights",
-            "  from searchspace.serialize import read_spec",
-            f"  network = load_weights({spec}, read_weights({str(args.out)!r}))",
+            f"  network = load_weights(zoo.load({str(args.spec_out or 'net.json')!r}), read_weights({out}))",
         ]
     if args.out.suffix == ".safetensors":
-        return ["  from safetensors.torch import load_file", f"  model.load_state_dict(load_file({str(args.out)!r}))"]
-    return ["  import torch", f"  model.load_state_dict(torch.load({str(args.out)!r}))"]
-
-
-def run(args: argparse.Namespace) -> str:
-    """Convert and write what the flags ask for; the text to print. Raises PhinasError."""
-    done = convert(args)
-    write(done.files)
-    return as_text(done, args)
+        return ["  from safetensors.torch import load_file", f"  model.load_state_dict(load_file({out}))"]
+    return ["  import torch", f"  model.load_state_dict(torch.load({out}))"]
 
 
 def main(argv: list[str] | None = None) -> int:

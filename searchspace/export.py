@@ -1,6 +1,5 @@
 """python -m searchspace.export studies/NAME/best.json: a network and its weights as an ONNX file, checked."""
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from searchspace import zoo
 from searchspace.command import CommandParser, integer, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
-from searchspace.serialize import read_spec
+from searchspace.report import fields, megabytes_text, paragraphs
 from searchspace.spec import NetworkSpec
 
 _DESCRIPTION = """\
@@ -55,30 +54,34 @@ def parser() -> CommandParser:
 
 
 def _batch(text: str) -> int | None:
-    count: int | None = None if text == "any" else integer(text)
-    return count
+    return None if text == "any" else integer(text)
 
 
-def export(args: argparse.Namespace) -> Exported:
-    """What the flags ask for, checked and written. Raises PhinasError."""
-    is_file = args.network.endswith(".json")
-    out = args.out or Path(args.network).with_suffix(".onnx")
+def export(
+    network: str,
+    *,
+    weights: Path | None = None,
+    untrained: bool = False,
+    out: Path | None = None,
+    resolution: int | None = None,
+    batch: int | None = 1,
+) -> Exported:
+    """Write a network as an ONNX model that ONNX Runtime has checked; arguments are the flags. Raises PhinasError."""
+    out = out or Path(network).with_suffix(".onnx")
     if out.suffix != ".onnx":
         raise InvalidArgument(f"--out must end in .onnx, got {out}: name the file so")
-    spec = read_spec(Path(args.network)) if is_file else zoo.get(args.network)
-    if args.resolution is not None:
-        spec = spec.with_resolution(args.resolution)
-    weights = _weights_path(args, is_file=is_file)
+    spec = zoo.load(network, resolution=resolution)
+    weights = _weights_path(network, weights, untrained=untrained)
     from searchspace import nn  # torch is slow to import: --help and mistakes do without
     from searchspace.nn.onnx_model import logits_difference, to_onnx
 
-    network = nn.untrained(spec) if weights is None else nn.load_weights(spec, nn.read_weights(weights))
+    module = nn.untrained(spec) if weights is None else nn.load_weights(spec, nn.read_weights(weights))
     about = nn.read_about(weights) if weights else {}
-    model = to_onnx(network, batch=args.batch)
+    model = to_onnx(module, batch=batch)
     for key, value in about.items():
         model.metadata_props.add(key=key, value=json.dumps(value))
     content = model.SerializeToString()
-    difference = logits_difference(network, content, images=args.batch or 1)
+    difference = logits_difference(module, content, images=batch or 1)
     if not difference <= TOLERANCE:
         raise InvalidArgument(
             f"ONNX Runtime must give the torch network's logits within {TOLERANCE:.1%} of the largest one, got "
@@ -86,61 +89,61 @@ def export(args: argparse.Namespace) -> Exported:
             "report it with the network's file"
         )
     write_atomic(out, content)
-    return Exported(network.spec, out, len(content), difference, about)
+    return Exported(module.spec, out, len(content), difference, about)
 
 
-def _weights_path(args: argparse.Namespace, *, is_file: bool) -> Path | None:
+def _weights_path(network: str, weights: Path | None, *, untrained: bool) -> Path | None:
     """The file of weights; None for random ones."""
-    if args.untrained:
-        if args.weights:
-            raise InvalidArgument(f"--untrained means random weights, got --weights {args.weights} too: give one")
-        return None
-    beside = Path(args.network).with_suffix(".safetensors")
-    if args.weights is None and not (is_file and beside.exists()):
-        where = f"{beside} does not exist" if is_file else f"{args.network} is a name"
-        raise InvalidArgument(
-            f"the weights must be given, got none ({where}): name them with --weights FILE, or give --untrained for "
-            "random ones, to time the network on a device"
-        )
-    weights: Path = args.weights or beside
-    return weights
+    if untrained and weights:
+        raise InvalidArgument(f"--untrained means random weights, got --weights {weights} too: give one")
+    if weights or untrained:
+        return weights
+    is_file, beside = network.endswith(".json"), Path(network).with_suffix(".safetensors")
+    if is_file and beside.exists():
+        return beside
+    where = f"{beside} does not exist" if is_file else f"{network} is a name"
+    raise InvalidArgument(
+        f"the weights must be given, got none ({where}): name them with --weights FILE, or give --untrained for "
+        "random ones, to time the network on a device"
+    )
 
 
 def as_text(done: Exported) -> str:
     """What was written, and what to do next."""
     spec, about = done.spec, done.about
-    lines = [
-        f"written    {done.path}, {done.size / 1e6:.1f} MB: {spec.name}, {spec.classes} classes, "
-        f"{spec.in_channels} x {spec.resolution} x {spec.resolution} pixels",
-        f"checked    ONNX Runtime gives the torch network's logits, largest difference {done.difference:.1e} of the "
-        "largest one",
+    shape = f"{spec.in_channels} x {spec.resolution} x {spec.resolution} pixels"
+    pairs = [
+        ("written", f"{done.path}, {megabytes_text(done.size)}: {spec.name}, {spec.classes} classes, {shape}"),
+        (
+            "checked",
+            f"ONNX Runtime gives the torch network's logits, largest difference {done.difference:.1e} of the "
+            "largest one",
+        ),
     ]
     if "pixel_centre" in about:
-        lines.append(
-            f"images     RGB, float32, (pixel - {about['pixel_centre']:g}) / {about['pixel_scale']:g} with pixels from "
-            "0 to 255"
-        )
+        pixel = f"(pixel - {about['pixel_centre']:g}) / {about['pixel_scale']:g}"
+        pairs.append(("images", f"RGB, float32, {pixel} with pixels from 0 to 255"))
     pixels = about.get("trained_at_px")
     if pixels and pixels != spec.resolution:
-        lines.append(
-            f"note       the weights were trained at {pixels} px, where their accuracy was measured; the model takes "
+        note = (
+            f"the weights were trained at {pixels} px, where their accuracy was measured; the model takes "
             f"{spec.resolution} px, where its latency was: --resolution {pixels} writes one for {pixels} px"
         )
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "next, in Python:",
-            "  import onnxruntime",
-            f"  session = onnxruntime.InferenceSession({str(done.path)!r})",
-            '  (logits,) = session.run(None, {"image": images})',
-        ]
-    )
+        pairs.append(("note", note))
+    steps = [
+        "next, in Python:",
+        "  import onnxruntime",
+        f"  session = onnxruntime.InferenceSession({str(done.path)!r})",
+        '  (logits,) = session.run(None, {"image": images})',
+    ]
+    return paragraphs(fields(pairs), "\n".join(steps))
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(parser(), argv, run=lambda args: as_text(export(args)), stopped="stopped; nothing is written")
+    return run_command(
+        parser(), argv, run=lambda args: as_text(export(**vars(args))), stopped="stopped; nothing is written"
+    )
 
 
 if __name__ == "__main__":

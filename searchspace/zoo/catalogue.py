@@ -2,11 +2,13 @@
 
 import difflib
 import math
+from pathlib import Path
 
 from searchspace.cost import costs
 from searchspace.describe import short
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
+from searchspace.serialize import read_spec
 from searchspace.spec import Conventions, NetworkSpec
 from searchspace.template import Template
 from searchspace.zoo import (
@@ -118,6 +120,17 @@ def get(
     if padding != "same":
         raise InvalidArgument(f'padding must be "half" or "same" (TensorFlow), got {padding!r}')
     return scaled.with_conventions(TENSORFLOW)
+
+
+def load(network: str, *, resolution: int | None = None, classes: int | None = None) -> NetworkSpec:
+    """The network of a spec file, a path that ends in ".json", or of a name of the zoo.
+
+    `resolution` and `classes` replace its own. Raises InvalidArgument for an unknown name, and for a file what
+    `searchspace.serialize.read_spec` raises.
+    """
+    spec = read_spec(Path(network)) if network.endswith(".json") else get(network)
+    spec = spec if resolution is None else spec.with_resolution(resolution)
+    return spec if classes is None else spec.with_classes(classes)
 
 
 def _check_width(table: Template, width: float, own: float) -> None:

@@ -43,7 +43,7 @@ def test_a_file_goes_in_with_its_spec_and_comes_back_the_same(
     out = capsys.readouterr().out
     assert "mobilenet_v3_small_w0.35, 4 classes: " in out
     assert "eps 0.001, momentum 0.1; padding same" in out
-    assert f"read_spec(Path('{net}')), read_weights('{ours}'))" in out
+    assert f"zoo.load('{net}'), read_weights('{ours}'))" in out
     spec = read_spec(net)
     assert spec.conventions == published_conventions(spec, "timm")
     load_weights(spec, read_weights(ours))

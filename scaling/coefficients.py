@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling.formula import BASES
+from search.accuracy import names as estimators
 from searchspace.command import CommandParser, integer, number, run_command
 from searchspace.report import next_steps, notes, paragraphs, percent_text, table
 
@@ -55,6 +56,12 @@ def parser() -> CommandParser:
         default=3,
         metavar="N",
         help="share the cost in steps of 1/N (default: %(default)s); the named rules are always among the candidates",
+    )
+    add(
+        "--accuracy",
+        default="training",
+        metavar="NAME",
+        help=f"what scores the candidates: {', '.join(estimators())} (default: %(default)s)",
     )
     add("--seeds", type=integer, default=2, metavar="N", help="trainings of each candidate (default: %(default)s)")
     add("--epochs", type=integer, metavar="N", help="epochs of a training (default: the search's)")

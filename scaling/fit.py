@@ -21,7 +21,7 @@ import optuna
 from scaling.base import Base, base_template, latency_table, separate_files
 from scaling.formula import RULES, Coefficients, exponents
 from scaling.growth import Cost, Grown, grow_to
-from search.accuracy import Estimate, EstimatorSettings, estimator
+from search.accuracy import AccuracyEstimator, Estimate, EstimatorSettings, estimator
 from search.accuracy.protocol import OnProgress
 from search.budget import CostModel
 from search.console import Progress, TimeLeft

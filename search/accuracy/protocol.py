@@ -1,7 +1,7 @@
 """What every accuracy estimator answers, and how one is found by its name.
 
-An estimator is one module of this package that registers its class under the module's name; no list of them stands
-anywhere else. Nothing here imports torch.
+Every other module of this package is an estimator: it registers its class under the module's name. No list of them
+stands anywhere else. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class EstimatorSettings:
         clock: Gives seconds, from any start.
     """
 
-    recipe: Recipe
+    recipe: Recipe = Recipe()
     seed: int = 0
     device: str | None = None
     clock: Callable[[], float] = time.perf_counter

@@ -1,19 +1,30 @@
-"""The real machine, small and quick: the deployed form runs, its parts make a whole, a table can be built."""
+"""Eager torch and torch.compile: the deployed form that is timed, clocks of GPUs, threads, refusals."""
 
-import subprocess
-import sys
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from search.latency import measure_modules, table_for
+from search.latency.adapt import adapt, networks_to_measure
+from search.latency.check import check
+from search.latency.clock import EventClock
 from search.latency.kernels import placed_blocks
-from search.latency.measurement import measure_specs
+from search.latency.measurement import measure_specs, measure_without_table
+from search.latency.runtimes import is_this_machine, runtime, setting_of
+from search.latency.runtimes.compile import Compiled
 from search.latency.runtimes.eager import Eager
+from searchspace import zoo
+from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.graph import lower
+from searchspace.latency import LatencyTable
 from searchspace.nn import build
 from searchspace.spaces.mnasnet import mnasnet_space
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SPACE = mnasnet_space(resolution=32, classes=3).with_choices(
     {
@@ -30,39 +41,46 @@ SPACE = mnasnet_space(resolution=32, classes=3).with_choices(
 )
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> LatencyTable:
+    """Eager torch's own, of one thread."""
+    return table_for(SPACE, cache_dir=tmp_path_factory.mktemp("cache"), budget_s=0.0, runtime=Eager(threads=1))
 
 
-def test_every_layer_of_every_block_gets_one_positive_time_in_each_call() -> None:
-    blocks = placed_blocks(SPACE)
-    runtime = Eager()
-    timer = runtime.kernels(blocks)
-    with runtime.quiet():
-        for _ in range(2):
-            times = timer()
-            assert len(times) == sum(len(block.layers) for block in blocks)
-            assert min(times) > 0
+SEEN: list[tuple[bool, bool, int]] = []
 
 
-def test_a_table_of_a_small_space_is_built_and_near_what_its_networks_measure(tmp_path: Path) -> None:
-    table = table_for(SPACE, cache_dir=tmp_path, budget_s=0.0)
-    spec = SPACE.spec(SPACE.corner("largest"))
-    (fresh,) = measure_specs([spec], table=table, seconds=0.5)
-    (trained,) = measure_modules([build(spec)], [spec], table=table, seconds=0.5)
-    predicted = table.latency_ms(lower(spec))
-    assert 0.3 < predicted / fresh.latency_ms < 3
-    assert 0.3 < trained.latency_ms / fresh.latency_ms < 3
-    assert fresh.low_ms <= fresh.latency_ms <= fresh.high_ms
+class Recording(nn.Module):
+    """Notes of each call whether autograd and training are off, and how many batch norms there are."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        norms = sum(isinstance(part, nn.BatchNorm2d) for part in self.modules())
+        SEEN.append((torch.is_inference_mode_enabled(), self.training, norms))
+        logits: torch.Tensor = self.inner(image)
+        return logits
 
 
-def test_measuring_leaves_a_module_in_training_mode_with_its_batch_norms(tmp_path: Path) -> None:
+def test_eager_torch_times_folded_networks_without_autograd() -> None:
     spec = SPACE.spec(SPACE.corner("smallest"))
-    module = build(spec)
-    before = {name: value.clone() for name, value in module.state_dict().items()}
-    timer = Eager().module(module, spec)
-    timer()
-    assert module.training
-    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+    device = Eager(threads=1)
+    timer = device.module(Recording(build(spec)), spec)
+    SEEN.clear()
+    with device.quiet():
+        timer()
+    assert SEEN == [(True, False, 0)]
+
+
+def test_a_trained_module_measures_as_its_network_does(table: LatencyTable) -> None:
+    spec = SPACE.spec(SPACE.corner("largest"))
+    (untrained,) = measure_specs([spec], table=table, seconds=0.3)
+    (trained,) = measure_modules([build(spec)], [spec], table=table, seconds=0.3)
+    assert 0.3 < table.latency_ms(lower(spec)) / untrained.latency_ms < 3
+    assert 0.3 < trained.latency_ms / untrained.latency_ms < 3
+    assert untrained.low_ms <= untrained.latency_ms <= untrained.high_ms
 
 
 class UnsteadyClock:
@@ -83,11 +101,10 @@ class UnsteadyClock:
         return [step + place for place in range(self.marks - 1)]
 
 
-def test_a_reading_on_a_gpu_is_each_part_s_median_of_five_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reading_on_a_gpu_is_each_part_s_median_of_five_calls() -> None:
     clock = UnsteadyClock()
-    monkeypatch.setattr("search.latency.runtimes.eager.clock_of", lambda _: clock)
     spec = SPACE.spec(SPACE.corner("smallest"))
-    device, blocks = Eager("cpu:0"), placed_blocks(SPACE)[:3]  # not "cpu" to it: as on a GPU
+    device, blocks = Eager("cpu:0", clock=clock), placed_blocks(SPACE)[:3]  # not "cpu" to it: as on a GPU
     network, kernels = device.network(spec), device.kernels(blocks)
     with device.quiet():
         assert (network(), clock.calls) == ([10], 5)
@@ -98,9 +115,103 @@ def test_a_reading_on_a_gpu_is_each_part_s_median_of_five_calls(monkeypatch: pyt
     assert max(parts) < 100
 
 
-def test_help_of_the_command_does_not_import_torch() -> None:
-    code = (
-        "import sys; from search.latency.__main__ import parser; parser().format_help(); "
-        "sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_a_layer_that_torch_has_no_operator_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise RuntimeError("\"hardswish\" not implemented for 'Half'")
+
+    monkeypatch.setattr("torch.nn.functional.hardswish", missing)
+    with pytest.raises(
+        InvalidArgument, match=r"float16 on cpu cannot run layer stem\.0.* of mobilenet_v3_small.*'Half'"
+    ):
+        Eager("cpu", "float16").network(zoo.get("mobilenet_v3_small", resolution=32))
+
+
+def test_a_table_of_a_gpu_is_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    here, gpu = Eager().identity(64), Eager("cuda").identity(64)
+    assert gpu == {**here, "machine": f"a GPU in {here['machine']}", "runtime": "eager torch on cuda"}
+    assert (setting_of(here), setting_of(gpu)) == (("eager", "cpu", "fp32"), ("eager", "cuda", "fp32"))
+    with pytest.raises(InvalidTable, match="the table is of 'tvm'"):
+        setting_of({**here, "runtime": "tvm"})
+
+
+def test_a_gpu_s_clock_waits_for_what_was_asked_before_and_during_a_call() -> None:
+    told: list[str] = []
+
+    class Event:
+        def record(self) -> None:
+            told.append("mark")
+            self.ns = 5 * told.count("mark") + 1000 * told.count("work")  # an event takes 5 ns itself
+
+        def elapsed_time(self, end: "Event") -> float:
+            return (end.ns - self.ns) / 1e6
+
+    clock = EventClock(Event, lambda: told.append("wait"))
+    for _ in range(2):
+        clock.start()
+        told.clear()
+        clock.mark()
+        for work in (["work"], ["work", "work"]):
+            told += work
+            clock.mark()
+        assert clock.stop() == [1000, 2000]
+        assert told == ["mark", "work", "mark", "work", "work", "mark", "wait"]
+    clock.start()
+    assert told[-1] == "wait"
+
+
+def test_eager_runs_with_the_threads_asked_for_and_leaves_the_process_its_own() -> None:
+    before = torch.get_num_threads()
+    one = runtime("eager", threads=before + 1)
+    assert one.identity(32)["threads"] == before + 1
+    assert runtime("eager").identity(32)["threads"] == before
+    with one.quiet():
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+    assert is_this_machine(one.identity(32))
+    assert not is_this_machine({**one.identity(32), "machine": "a phone"})
+    assert not is_this_machine({**one.identity(32), "runtime": "TFLite"})
+
+
+def test_torch_compile_names_the_layer_that_it_cannot_compile() -> None:
+    def refusing(what: type[nn.Module]) -> Callable[[nn.Module], nn.Module]:
+        def compiled(module: nn.Module) -> nn.Module:
+            if any(isinstance(part, what) for part in module.modules()):
+                raise RuntimeError("no such operator")
+            return module
+
+        return compiled
+
+    spec = SPACE.spec(SPACE.corner("smallest"))
+    with pytest.raises(InvalidArgument, match=r"torch.compile cannot compile layer \S*classifier\S*: no such operator"):
+        Compiled(threads=1, compiler=refusing(nn.Linear)).network(spec)
+    with pytest.raises(InvalidArgument, match=r"cannot compile a network here \(no such operator\): .* such as g\+\+"):
+        Compiled(threads=1, compiler=refusing(nn.Conv2d)).network(spec)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="needs a C++ compiler")
+def test_torch_compile_runs_a_network_as_its_own_compiler_makes_it() -> None:
+    device = runtime("compile", threads=1)
+    timer = device.network(SPACE.spec(SPACE.corner("smallest")))
+    with device.quiet():
+        assert len(timer()) == 1
+        assert timer()[0] > 0
+
+
+def test_torch_compile_times_networks_and_has_a_table_by_adapting_that_of_eager_torch(
+    table: LatencyTable, tmp_path: Path
+) -> None:
+    device = Compiled(threads=1, compiler=lambda module: module)
+    assert device.identity(32)["runtime"] == "torch.compile"
+    assert setting_of(device.identity(32)) == ("compile", "cpu", "fp32")
+    assert is_this_machine(device.identity(32))
+    with pytest.raises(InvalidArgument, match=r"search\.latency adapt .*--runtime compile"):
+        table_for(SPACE, cache_dir=tmp_path, runtime=device)
+    specs = networks_to_measure(SPACE, count=4)
+    found, time_base = measure_without_table(specs, cache_dir=tmp_path, seconds=0.3, runtime=device)
+    times = [one.latency_ms for one in found]
+    new = adapt(table, specs, times, identity=device.identity(32), time_base=time_base)
+    checked = check(new, specs[:1], seconds=0.2, explained=1, runtime=device)
+    assert 0.3 < checked.predicted[0].latency_ms / checked.measured[0].latency_ms < 3
+    assert checked.worst == {0: ()}  # it does not time single layers

@@ -1,0 +1,162 @@
+"""What every runtime must do (search.latency.interleave.Runtime). A new runtime's file is tested here as it is."""
+
+import gc
+import random
+from functools import partial
+from pathlib import Path
+from time import perf_counter_ns
+
+import pytest
+import torch
+
+from search.latency import table_for
+from search.latency.clock import EventClock
+from search.latency.interleave import Runtime
+from search.latency.kernels import blocks_of
+from search.latency.measurement import measure_specs
+from search.latency.runtimes import names, runtime, runtime_info, setting_of
+from search.latency.runtimes.compile import Compiled
+from search.latency.runtimes.eager import Eager
+from searchspace import zoo
+from searchspace.errors import InvalidArgument
+from searchspace.graph import lower
+from searchspace.nn import build
+from searchspace.spaces.mnasnet import mnasnet_space
+from tests.scripted_runtime import ScriptedRuntime
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SPACE = mnasnet_space(resolution=32, classes=3).with_choices(
+    {
+        "*.expand_ratio": (3,),
+        "*.kernel": (3,),
+        "*.se": (False, True),
+        "*.activation": ("relu",),
+        "*.layers": (1,),
+        "*.width_mult": (0.75,),
+        "stage1.expand_ratio": (1,),
+        "stage7.layers": (0,),
+    }
+)
+FAMILIES = ("mobilenet_v1", "mobilenet_v3_small", "shufflenet_v1", "shufflenet_v2", "squeezenet1_1", "efficientnet_b0")
+
+
+class Event:
+    """A GPU's event, on the processor."""
+
+    def record(self) -> None:
+        self.ns = perf_counter_ns()
+
+    def elapsed_time(self, end: "Event") -> float:
+        return (end.ns - self.ns) / 1e6
+
+
+def made(name: str) -> Runtime:
+    """The runtime, if it is installed."""
+    if name == "scripted":
+        return ScriptedRuntime(threads=1, identity={"versions": {"abacus": "1"}})
+    if name == "as on a GPU":
+        return Eager("cpu:0", clock=EventClock(Event, lambda: None), calls=1)
+    if name == "compile":
+        return Compiled(threads=1, compiler=partial(torch.compile, backend="eager"))  # which needs no C++ compiler
+    try:
+        return runtime("eager" if name == "cuda" else name, threads=1, device="cuda" if name == "cuda" else "cpu")
+    except InvalidArgument as error:
+        pytest.skip(str(error))
+
+
+EVERY = [*names(), "as on a GPU", "scripted", *(["cuda"] if torch.cuda.is_available() else [])]
+PROFILING = [name for name in EVERY if name not in names() or runtime_info(name).profiles_layers]
+
+
+@pytest.fixture(scope="module", params=EVERY)
+def any_device(request: pytest.FixtureRequest) -> Runtime:
+    """Every runtime."""
+    return made(request.param)
+
+
+@pytest.fixture(scope="module", params=PROFILING)
+def device(request: pytest.FixtureRequest) -> Runtime:
+    """Every runtime that times single layers."""
+    return made(request.param)
+
+
+def test_it_says_what_it_is(any_device: Runtime) -> None:
+    own, other = any_device.identity(64), any_device.identity(96)
+    assert own["threads"] == 1
+    assert own["versions"]
+    assert own != other
+    assert {**own, "resolution": 96} == other
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_layer_of_every_block_gets_one_positive_time_in_each_call(device: Runtime, family: str) -> None:
+    blocks = blocks_of(zoo.get(family, width=0.25 if family == "mobilenet_v1" else 1.0, resolution=32, classes=5))
+    if family == "efficientnet_b0":
+        blocks = blocks[:6]  # the rest is alike, and large
+    timer = device.kernels(blocks)
+    with device.quiet():
+        for _ in range(2):
+            times = timer()
+            assert len(times) == sum(len(block.layers) for block in blocks)
+            assert min(times) > 0
+
+
+def test_a_network_is_one_part(any_device: Runtime) -> None:
+    timer = any_device.network(SPACE.spec(SPACE.corner("smallest")))
+    with any_device.quiet():
+        assert len(timer()) == 1
+        assert timer()[0] > 0
+
+
+def test_a_trained_module_is_one_part_and_stays_as_it_is(any_device: Runtime) -> None:
+    spec = SPACE.spec(SPACE.corner("smallest"))
+    module = build(spec, generator=torch.Generator().manual_seed(0))
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with any_device.quiet():
+        assert any_device.module(module, spec)()[0] > 0
+        assert isinstance(any_device, ScriptedRuntime) or not gc.isenabled()
+    assert module.training
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_the_kernels_of_a_network_make_about_the_network(device: Runtime) -> None:
+    spec = SPACE.spec(SPACE.corner("largest")).with_resolution(96)
+    blocks = blocks_of(spec)
+    kernels, network = device.kernels(blocks), device.network(spec)
+    with device.quiet():
+        parts = min((kernels() for _ in range(15)), key=sum)
+        whole = min(network()[0] for _ in range(15))
+    places = iter(parts)
+    ns = {layer.signature: next(places) for block in blocks for layer in block.layers}
+    assert 0.4 < sum(ns[layer.signature] for layer in lower(spec).layers) / whole < 2.5
+
+
+@pytest.mark.parametrize("name", [name for name in PROFILING if name != "as on a GPU"])
+def test_a_table_of_a_small_space_is_built_and_near_what_its_networks_measure(name: str, tmp_path: Path) -> None:
+    device = made(name)
+    table = table_for(SPACE, cache_dir=tmp_path, budget_s=0.0, runtime=device)
+    assert table.identity == device.identity(32)
+    spec = SPACE.spec(SPACE.sample(random.Random(1)))
+    (one,) = measure_specs([spec], table=table, seconds=0.5, runtime=device)
+    assert 0.3 < table.latency_ms(lower(spec)) / one.latency_ms < 3
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_dtype_of_a_runtime_runs_and_is_of_its_own(name: str) -> None:
+    made(name)
+    spec = SPACE.spec(SPACE.corner("smallest"))
+    for dtype in runtime_info(name).dtypes:
+        try:
+            device = runtime(name, threads=1, dtype=dtype)
+        except InvalidArgument:
+            assert (name, dtype) in {("openvino", "bf16"), ("openvino", "fp16")}  # not on every processor
+            continue
+        assert setting_of(device.identity(32)) == (name, "cpu", dtype)
+        if isinstance(device, Compiled):
+            continue  # runs as eager torch, and takes long to compile
+        with device.quiet():
+            assert device.network(spec)()[0] > 0
+            assert min(device.kernels(blocks_of(spec))()) > 0
+    with pytest.raises(InvalidArgument, match=f"dtypes of the runtime {name} are fp32.*, got 'fp8'"):
+        runtime(name, dtype="fp8")

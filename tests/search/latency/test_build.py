@@ -33,8 +33,8 @@ from tests.scripted_runtime import (
 )
 
 
-def test_on_a_steady_machine_every_prediction_is_the_truth(tmp_path: Path) -> None:
-    table = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
+def test_on_a_steady_machine_every_prediction_is_the_truth(built: LatencyTable) -> None:
+    table = built
     for spec in some_networks(SPACE):
         assert table.latency_ms(lower(spec)) == pytest.approx(true_ms(spec), rel=1e-3)
     for layer in lower(some_networks(SPACE)[0]).layers:
@@ -75,8 +75,8 @@ def test_what_is_slow_beside_a_slow_reference_by_less_is_stated_as_on_the_quiet_
     assert wider.latency_ms(lower(new)) == pytest.approx(true_ms(new) * unit, rel=0.02)
 
 
-def test_a_wrong_kernel_is_blamed_for_the_network_that_it_spoils(tmp_path: Path) -> None:
-    table = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
+def test_a_wrong_kernel_is_blamed_for_the_network_that_it_spoils(built: LatencyTable) -> None:
+    table = built
     specs = networks_to_check(SPACE, count=8)
     victim = max(lower(specs[5]).layers, key=true_ns)
     elsewhere = {layer.signature for spec in specs[:5] + specs[6:] for layer in lower(spec).layers}
@@ -91,8 +91,8 @@ def test_a_wrong_kernel_is_blamed_for_the_network_that_it_spoils(tmp_path: Path)
     assert blamed.predicted_ms == pytest.approx(3 * blamed.measured_ms, rel=0.1)
 
 
-def test_networks_that_grew_are_estimated_between_measured_kernels(tmp_path: Path) -> None:
-    table = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
+def test_networks_that_grew_are_estimated_between_measured_kernels(built: LatencyTable) -> None:
+    table = built
     largest = max(layer_params_macs(layer)[1] for spec in some_networks(SPACE) for layer in lower(spec).layers)
     assert max(layer_params_macs(layer_of(signature))[1] for signature in table.kernels) > 2 * largest
     spec = SPACE.decode(SPACE.sample(random.Random(5))).expand(width=1.3, resolution=104)
@@ -110,8 +110,8 @@ def test_a_measurement_tells_its_progress_from_the_start(tmp_path: Path) -> None
     assert [what for _, what in told][:2] == ["preparing to measure this machine"] * 2
 
 
-def test_a_finished_table_is_read_and_nothing_is_timed(tmp_path: Path) -> None:
-    first = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
+def test_a_finished_table_is_read_and_nothing_is_timed(tmp_path: Path, built: LatencyTable) -> None:
+    first = built
     again = ScriptedRuntime()
     assert table_for(SPACE, cache_dir=tmp_path, runtime=again) == first
     assert again.calls == 0
@@ -167,8 +167,8 @@ def test_an_interrupted_build_of_limited_time_goes_on_with_the_time_that_is_left
     assert 2000 <= first.calls + second.calls < 2600
 
 
-def test_a_wider_space_has_only_its_new_kernels_timed_and_keeps_the_rest(tmp_path: Path) -> None:
-    table = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
+def test_a_wider_space_has_only_its_new_kernels_timed_and_keeps_the_rest(tmp_path: Path, built: LatencyTable) -> None:
+    table = built
     new = next(spec for spec in some_networks(WIDER_SPACE, 200) if table.missing(lower(spec)))
     with pytest.raises(MissingLatency):
         table.latency_ms(lower(new))
@@ -202,9 +202,9 @@ def test_a_table_made_anew_times_everything_and_leaves_the_old_one_until_it_is_d
 
 @pytest.mark.parametrize("damage", [lambda text: text[:300], lambda text: "", lambda text: text.replace("abacus", "x")])
 def test_a_damaged_or_foreign_cache_file_is_told_of_and_measured_again(
-    tmp_path: Path, damage: Callable[[str], str]
+    tmp_path: Path, damage: Callable[[str], str], built: LatencyTable
 ) -> None:
-    first = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
+    first = built
     (path,) = tmp_path.glob("latency-*.json")
     path.write_text(damage(path.read_text()))
     notes: list[str] = []
@@ -236,8 +236,8 @@ def test_a_table_that_was_measured_while_other_work_ran_is_told_of(tmp_path: Pat
     assert "build --again" in note
 
 
+@pytest.mark.usefixtures("built")
 def test_another_number_of_threads_or_resolution_has_a_file_of_its_own(tmp_path: Path) -> None:
-    table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
     table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime(threads=1))
     other = mnasnet_space(resolution=32, classes=5).with_choices({"*.layers": (1,), "*.kernel": (3,), "*.se": (False,)})
     table_for(other, cache_dir=tmp_path, runtime=ScriptedRuntime())
@@ -261,10 +261,12 @@ def test_a_cache_that_cannot_be_written_is_told_before_anything_is_timed(tmp_pat
     assert machine.calls == 0
 
 
-def test_a_table_of_a_space_is_extended_by_the_kernels_of_published_networks(tmp_path: Path) -> None:
+def test_a_table_of_a_space_is_extended_by_the_kernels_of_published_networks(
+    tmp_path: Path, built: LatencyTable
+) -> None:
     own = [name for name in zoo.names() if not zoo.is_grown(name)]
     published = [zoo.get(name, resolution=64, classes=5) for name in own]
-    before = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
+    before = built
     table = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime(), networks=published)
     assert before.kernels.items() <= table.kernels.items()
     for spec in published:
@@ -283,9 +285,9 @@ def test_a_rough_table_says_how_to_measure_again(tmp_path: Path) -> None:
     assert "python -m search.latency build --again" in notes[0]
 
 
+@pytest.mark.usefixtures("built")
 def test_a_damaged_reference_file_is_told_of(tmp_path: Path) -> None:
     notes: list[str] = []
-    table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
     (path,) = tmp_path.glob("reference-*.json")
     path.write_text("{")
     for table in tmp_path.glob("latency-*.json"):

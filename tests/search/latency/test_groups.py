@@ -12,7 +12,7 @@ from search.latency.measurement import measure_without_table
 from searchspace.graph import lower
 from tests.scripted_runtime import SPACE, ScriptedRuntime, some_networks, true_ms
 
-FEW_KERNELS = 30  # so that there are several groups
+FEW_KERNELS = 100  # so that there are several groups
 WARM_CALLS = 3  # of a timer of a steady machine, in each turn
 
 

@@ -12,12 +12,13 @@ from search.latency.time_base import USUAL
 from searchspace import zoo
 from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.graph import lower
+from searchspace.latency import LatencyTable
 from searchspace.spec import NetworkSpec
 from tests.scripted_runtime import SPACE, ScriptedRuntime, some_networks, true_ms
 
 
-def test_the_interval_of_a_measurement_leaves_room_for_another_session(tmp_path: Path) -> None:
-    table = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
+def test_the_interval_of_a_measurement_leaves_room_for_another_session(built: LatencyTable) -> None:
+    table = built
     (one,) = measure_specs(some_networks(SPACE, 1), table=table, runtime=ScriptedRuntime())  # which never varies
     assert one.high_ms / one.latency_ms - 1 == pytest.approx(1.96 * SESSION_DEVIATION, rel=1e-3)
     assert one.standard_error == pytest.approx(0.0, abs=1e-4)
@@ -33,14 +34,14 @@ def test_a_device_without_a_table_learns_the_drift_from_what_it_measures(tmp_pat
             assert time_base.drift == pytest.approx(drift, abs=0.02)
 
 
-def test_a_measurement_at_the_speed_of_another_devices_table_is_refused(tmp_path: Path) -> None:
-    table = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
+def test_a_measurement_at_the_speed_of_another_devices_table_is_refused(built: LatencyTable) -> None:
+    table = built
     with pytest.raises(InvalidTable, match="1 threads"):
         measure_specs(some_networks(SPACE)[:1], table=table, runtime=ScriptedRuntime(threads=1))
 
 
-def test_measured_networks_are_stated_at_the_quiet_speed_with_an_interval_around(tmp_path: Path) -> None:
-    table = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
+def test_measured_networks_are_stated_at_the_quiet_speed_with_an_interval_around(built: LatencyTable) -> None:
+    table = built
     specs = some_networks(SPACE, 3)
     for spec, one in zip(specs, measure_specs(specs, table=table, runtime=ScriptedRuntime(drift=0.1)), strict=True):
         assert one.latency_ms == pytest.approx(true_ms(spec), rel=0.05)
@@ -68,8 +69,10 @@ def test_networks_are_measured_without_a_table_at_the_speed_that_tables_are_stat
         assert one.raw_median_ms >= 0.99 * true_ms(spec)
 
 
-def test_a_machine_that_is_faster_when_it_measures_than_when_it_built_states_the_same_ms(tmp_path: Path) -> None:
-    table = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
+def test_a_machine_that_is_faster_when_it_measures_than_when_it_built_states_the_same_ms(
+    tmp_path: Path, built: LatencyTable
+) -> None:
+    table = built
     (known,) = tmp_path.glob("reference-*.json")
     known.write_text(json.dumps({**json.loads(known.read_text()), "drift": 0.0}))  # one speed told none
     (spec,) = some_networks(SPACE, 1)
@@ -82,8 +85,8 @@ def test_a_machine_that_is_faster_when_it_measures_than_when_it_built_states_the
         assert one.raw_median_ms == pytest.approx(true_ms(spec) / 1.5, rel=1e-3)
 
 
+@pytest.mark.usefixtures("built")
 def test_a_network_that_slips_between_other_work_is_called_noisy(tmp_path: Path) -> None:
-    table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
     (spec,) = some_networks(SPACE, 1)
 
     def busy(other: NetworkSpec) -> float:
@@ -98,8 +101,8 @@ def test_a_network_that_slips_between_other_work_is_called_noisy(tmp_path: Path)
     assert not steady.noisy
 
 
+@pytest.mark.usefixtures("built")
 def test_a_look_at_another_resolution_leaves_a_device_s_speed_and_probe_networks_alone(tmp_path: Path) -> None:
-    table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
     (kept,) = tmp_path.glob("reference-*.json")
     before = kept.read_bytes()
     for specs in ([zoo.get("squeezenet1_1", resolution=96)], [*some_networks(SPACE, 1), zoo.get("squeezenet1_1")]):

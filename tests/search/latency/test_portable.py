@@ -33,6 +33,19 @@ def small_space() -> SearchSpace:
     return space.with_choices({"*.width_mult": (0.75,), "*.kernel": (3, 5), "*.activation": ("relu", "swish")})
 
 
+def tiny_space() -> SearchSpace:
+    """For what is about files alone."""
+    choices = {"*.layers": (1,), "*.expand_ratio": (3,), "*.se": (False,), "*.activation": ("relu",)}
+    return small_space().with_choices({**choices, "stage1.expand_ratio": (1,)})
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A small exported folder, nothing filled in."""
+    export(tiny_space(), tmp_path / "tiny", kernels=0, networks=4)
+    return tmp_path / "tiny"
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phone")
@@ -74,14 +87,14 @@ def test_a_filled_folder_becomes_a_table_that_predicts_networks_it_has_not_seen(
     assert close >= 18
 
 
-def test_what_a_person_filled_in_is_not_written_over(exported: Path) -> None:
-    fill(exported)
-    before = (exported / TIMES).read_text()
-    export(small_space(), exported, kernels=0, networks=6)
-    assert (exported / TIMES).read_text() == before
+def test_what_a_person_filled_in_is_not_written_over(tiny: Path) -> None:
+    fill(tiny)
+    before = (tiny / TIMES).read_text()
+    export(tiny_space(), tiny, kernels=0, networks=4)
+    assert (tiny / TIMES).read_text() == before
     with pytest.raises(InvalidArgument, match="times of other kernels and networks"):
-        export(small_space(), exported, kernels=0, networks=6, seed=1)
-    assert (exported / TIMES).read_text() == before
+        export(tiny_space(), tiny, kernels=0, networks=4, seed=1)
+    assert (tiny / TIMES).read_text() == before
 
 
 def test_the_folder_says_how_to_time_it_and_what_comes_next(exported: Path) -> None:
@@ -180,7 +193,8 @@ def test_a_line_of_the_folder_s_readme_writes_the_milliseconds_that_a_program_pr
 def test_an_imported_table_says_what_it_makes_of_a_network_and_the_command_that_it_names_works(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    export(mnasnet_space(classes=5, resolution=32), tmp_path / "phone", kernels=0, networks=6)
+    space = mnasnet_space(classes=5, resolution=32).with_choices({"*.layers": (1, 2)})
+    export(space, tmp_path / "phone", kernels=0, networks=6)
     fill(tmp_path / "phone")
     flags = ["import", "--folder", str(tmp_path / "phone"), "--device", "my phone", "--threads", "4"]
     assert main([*flags, "--dtype", "fp16", "--out", str(tmp_path / "phone.json")]) == 0
@@ -274,35 +288,33 @@ def test_a_damaged_manifest_is_told(exported: Path, tmp_path: Path, change: dict
         import_(tmp_path / "copy", device="phone", runtime="onnx", threads=1)
 
 
-def test_a_folder_nobody_filled_in_is_exported_anew(tmp_path: Path) -> None:
-    export(small_space(), tmp_path, kernels=0, networks=4)
-    export(small_space(), tmp_path, kernels=0, networks=5, seed=1)
-    there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*.onnx")}
-    named = [row.partition(",")[0] for row in (tmp_path / TIMES).read_text().splitlines()[1:]]
-    manifest = json.loads((tmp_path / MANIFEST).read_text())
+def test_a_folder_nobody_filled_in_is_exported_anew(tiny: Path) -> None:
+    export(tiny_space(), tiny, kernels=0, networks=5, seed=1)
+    there = {path.relative_to(tiny).as_posix() for path in tiny.glob("*/*.onnx")}
+    named = [row.partition(",")[0] for row in (tiny / TIMES).read_text().splitlines()[1:]]
+    manifest = json.loads((tiny / MANIFEST).read_text())
     assert named == [*manifest["kernels"], *manifest["networks"]]
     assert there == {*named}
 
 
 def test_a_folder_exported_with_less_keeps_no_models_of_before(tmp_path: Path) -> None:
-    export(small_space(), tmp_path, kernels=200, networks=5)
+    export(tiny_space(), tmp_path, kernels=100, networks=5)
     more = len(list(tmp_path.glob("*/*.onnx")))
-    export(small_space(), tmp_path, kernels=0, networks=4)
+    export(tiny_space(), tmp_path, kernels=0, networks=4)
     manifest = json.loads((tmp_path / MANIFEST).read_text())
     there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*.onnx")}
     assert there == {*manifest["kernels"], *manifest["networks"]}
     assert len(there) < more
 
 
-def test_times_that_a_spreadsheet_kept_as_utf_16_are_not_written_over(exported: Path, tmp_path: Path) -> None:
-    shutil.copytree(exported, tmp_path / "copy")
-    fill(tmp_path / "copy")
-    (tmp_path / "copy" / TIMES).write_text((tmp_path / "copy" / TIMES).read_text(), encoding="utf-16")
-    before = (tmp_path / "copy" / TIMES).read_bytes()
-    export(small_space(), tmp_path / "copy", kernels=0, networks=6)
-    assert (tmp_path / "copy" / TIMES).read_bytes() == before
+def test_times_that_a_spreadsheet_kept_as_utf_16_are_not_written_over(tiny: Path) -> None:
+    fill(tiny)
+    (tiny / TIMES).write_text((tiny / TIMES).read_text(), encoding="utf-16")
+    before = (tiny / TIMES).read_bytes()
+    export(tiny_space(), tiny, kernels=0, networks=4)
+    assert (tiny / TIMES).read_bytes() == before
     with pytest.raises(InvalidTable, match="must be a text file"):
-        import_(tmp_path / "copy", device="phone", runtime="onnx", threads=1)
+        import_(tiny, device="phone", runtime="onnx", threads=1)
 
 
 def test_every_kind_of_kernel_runs_as_a_model_of_its_own() -> None:
@@ -359,8 +371,8 @@ def test_a_wrong_row_is_named(exported: Path, change: Callable[[str, float], str
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("export", "export needs --folder"),
-        ("import --folder x", "import needs --device NAME, --threads N and --out"),
+        ("export", "required: --folder"),
+        ("import --folder x", "required: --device, --threads, --out"),
         ("build --folder x", "--folder belongs to adapt, export and import"),
         ("export --folder x --networks 3", "export needs at least 4 networks, for import to fit the kernels to, got 3"),
         ("adapt --latency t.json --out u.json --folder x --threads 1", "adapt --folder needs --device NAME and"),

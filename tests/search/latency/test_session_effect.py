@@ -31,8 +31,10 @@ def test_networks_measure_the_same_in_a_session_that_is_hard_on_all_of_them(effe
         assert other.raw_median_ms == pytest.approx(one.raw_median_ms * effect, rel=1e-3)  # by the clock it was so
 
 
-def test_tables_of_two_sessions_agree_and_a_table_keeps_its_probe_networks_in_its_file(tmp_path: Path) -> None:
-    first = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
+def test_tables_of_two_sessions_agree_and_a_table_keeps_its_probe_networks_in_its_file(
+    tmp_path: Path, built: LatencyTable
+) -> None:
+    first = built
     second = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime(session_effect=1.08), anew=True)
     assert first.probe_networks_ms == second.probe_networks_ms
     for spec in some_networks(SPACE):
@@ -46,14 +48,14 @@ def test_tables_of_two_sessions_agree_and_a_table_keeps_its_probe_networks_in_it
 
 
 @pytest.mark.parametrize("probes", [{"mobilenet_v2": 0.0}, {"mobilenet_v2": -1.0}, {"mobilenet_v2": "1"}, [1.0]])
-def test_a_table_with_probe_networks_that_take_no_time_is_damaged(probes: object, tmp_path: Path) -> None:
-    data = json.loads(table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime()).to_json())
+def test_a_table_with_probe_networks_that_take_no_time_is_damaged(probes: object, built: LatencyTable) -> None:
+    data = json.loads(built.to_json())
     with pytest.raises(InvalidTable, match="damaged"):
         LatencyTable.from_json(json.dumps({**data, "probe_networks_ms": probes}))
 
 
-def test_a_table_without_probe_networks_is_used_and_extended_as_before(tmp_path: Path) -> None:
-    first = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
+def test_a_table_without_probe_networks_is_used_and_extended_as_before(tmp_path: Path, built: LatencyTable) -> None:
+    first = built
     plain = replace(first, probe_networks_ms={})
     (path,) = tmp_path.glob("latency-*.json")
     path.write_text(plain.to_json())

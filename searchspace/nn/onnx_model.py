@@ -25,10 +25,11 @@ INPUT, OUTPUT = "image", "logits"
 
 
 def to_onnx(network: Network, *, batch: int | None = 1) -> "onnx.ModelProto":
-    """The network with its weights, in eval mode: input "image" (batch, channels, resolution, resolution) float32,
-    output "logits" (batch, classes). `batch` None leaves the batch free.
+    """The network with its weights, in eval mode.
 
-    Raises InvalidArgument where the extra `onnx` is not installed or `batch` is below 1.
+    The input is "image" (batch, channels, resolution, resolution) float32, the output "logits" (batch, classes).
+    `batch` None leaves the batch free. Raises InvalidArgument for a `batch` below 1, and where the extra `onnx` is not
+    installed.
     """
     if batch is not None and batch < 1:
         raise InvalidArgument(f"batch must be at least 1, or None for any, got {batch}")
@@ -44,8 +45,9 @@ def to_onnx(network: Network, *, batch: int | None = 1) -> "onnx.ModelProto":
 
 
 def logits_difference(network: Network, model: bytes, *, images: int = 1) -> float:
-    """Largest difference between the logits of ONNX Runtime and of torch (eval mode) on noise, as a share of the
-    largest logit; nan for infinite logits. Raises InvalidArgument where onnxruntime is not installed.
+    """Largest difference of ONNX Runtime's logits from torch's (eval mode) on noise, as a share of the largest logit.
+
+    nan for infinite logits. Raises InvalidArgument where onnxruntime is not installed.
     """
     try:
         import onnxruntime
@@ -78,12 +80,12 @@ class OnnxGraph:
             raise _not_installed("onnx") from None
         self._onnx = onnx
         self._nodes: list[Any] = []
-        self._weights: dict[str, Any] = {}
+        self._constants: dict[str, Any] = {}
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
 
     def input(self, name: str, shape: tuple[int | str, ...]) -> str:
-        """A float32 input of the model; its name."""
+        """Add a float32 input of the model; its name."""
         self._inputs.append(self._onnx.helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, shape))
         return name
 
@@ -92,41 +94,35 @@ class OnnxGraph:
         self._outputs.append(self._onnx.helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, shape))
 
     def node(self, op: str, inputs: list[str], output: str, *, name: str = "", **attributes: Any) -> str:
-        """One operator; the name of its output."""
+        """Add one operator; the name of its output."""
         self._nodes.append(self._onnx.helper.make_node(op, inputs, [output], name=name or output, **attributes))
         return output
 
     def weight(self, name: str, tensor: Tensor) -> str:
-        """A float32 constant; equal names are the same one."""
-        if name not in self._weights:
+        """Add a float32 constant; equal names are the same one."""
+        if name not in self._constants:
             raw = tensor.detach().contiguous().numpy().tobytes()
             kind = self._onnx.TensorProto.FLOAT
-            self._weights[name] = self._onnx.helper.make_tensor(name, kind, tuple(tensor.shape), raw, raw=True)
+            self._constants[name] = self._onnx.helper.make_tensor(name, kind, tuple(tensor.shape), raw, raw=True)
         return name
 
     def integers(self, name: str, values: list[int]) -> str:
-        """A constant of whole numbers: a shape, starts, ends."""
+        """Add a constant of whole numbers: a shape, starts, ends."""
         kind = self._onnx.TensorProto.INT64
-        self._weights[name] = self._onnx.helper.make_tensor(name, kind, (len(values),), values)
+        self._constants[name] = self._onnx.helper.make_tensor(name, kind, (len(values),), values)
         return name
 
     def layer(self, layer: Layer, inputs: list[str], tensors: Mapping[str, Tensor], name: str) -> str:
-        """A layer as nodes NAME/...; `tensors` holds its weights by the layer's own name. The name of its output."""
+        """Add a layer as nodes NAME/...; the name of its output. `tensors` holds its weights by the layer's name."""
         key = f"{layer.name}." if layer.name else ""
-        kernel = [layer.kernel] * 2
-        strides = [layer.stride] * 2
+        window: dict[str, Any] = {
+            "kernel_shape": [layer.kernel] * 2,
+            "strides": [layer.stride] * 2,
+            "pads": _pads(layer),
+        }
         match layer.op:
             case "conv":
-                out = self._conv(
-                    f"{name}/conv",
-                    inputs[0],
-                    tensors,
-                    f"{key}conv",
-                    kernel_shape=kernel,
-                    strides=strides,
-                    group=layer.groups,
-                    **_padding(layer),
-                )
+                out = self._conv(f"{name}/conv", inputs[0], tensors, f"{key}conv", group=layer.groups, **window)
             case "se":
                 return self._squeeze_excite(layer, inputs[0], tensors, key, name)
             case "add":
@@ -140,26 +136,14 @@ class OnnxGraph:
             case "shuffle":
                 return self._shuffle(layer, inputs[0], name)
             case "maxpool":
-                ceil = int(layer.padding == "ceil")
-                pads = [(layer.kernel - 1) // 2 if layer.padding == "half" else 0] * 4
-                out = self.node(
-                    "MaxPool", inputs, f"{name}/pool", kernel_shape=kernel, strides=strides, pads=pads, ceil_mode=ceil
-                )
+                out = self.node("MaxPool", inputs, f"{name}/pool", ceil_mode=int(layer.padding == "ceil"), **window)
             case "avgpool":
-                out = self.node(
-                    "AveragePool",
-                    inputs,
-                    f"{name}/pool",
-                    kernel_shape=kernel,
-                    strides=strides,
-                    pads=[layer.kernel // 2] * 4,
-                    count_include_pad=1,
-                )
+                out = self.node("AveragePool", inputs, f"{name}/pool", count_include_pad=1, **window)
             case "pool":
                 out = self.node("GlobalAveragePool", inputs, f"{name}/pool")
             case "linear":
                 flat = self.node("Flatten", inputs, f"{name}/flat")
-                weights = [self.weight(f"{key}{part}", tensors[f"{key}{part}"]) for part in ("weight", "bias")]
+                weights = self._weights(tensors, key)
                 out = self.node("Gemm", [flat, *weights], f"{name}/gemm", transB=1)
             case _:
                 raise AssertionError(f"no ONNX operator for {layer.op!r}")
@@ -168,26 +152,23 @@ class OnnxGraph:
     def proto(self, name: str) -> "onnx.ModelProto":
         """The model, checked."""
         helper = self._onnx.helper
-        graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, list(self._weights.values()))
+        graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, list(self._constants.values()))
         model: onnx.ModelProto = helper.make_model(
             graph, producer_name="phinas", opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
         )
         self._onnx.checker.check_model(model)
         return model
 
+    def _weights(self, tensors: Mapping[str, Tensor], key: str) -> list[str]:
+        names = [f"{key}{part}" for part in ("weight", "bias")]
+        return [self.weight(name, tensors[name]) for name in names if name in tensors]
+
     def _conv(self, name: str, source: str, tensors: Mapping[str, Tensor], key: str, **attributes: Any) -> str:
-        weights = [
-            self.weight(f"{key}.{part}", tensors[f"{key}.{part}"])
-            for part in ("weight", "bias")
-            if f"{key}.{part}" in tensors
-        ]
-        return self.node("Conv", [source, *weights], name, **attributes)
+        return self.node("Conv", [source, *self._weights(tensors, f"{key}.")], name, **attributes)
 
     def _activation(self, kind: str, source: str, name: str) -> str:
-        if kind == "identity":
-            return source
-        nodes = TORCH[kind].onnx
         value = source
+        nodes = TORCH[kind].onnx if kind != "identity" else ()
         for node in nodes:
             scalars = [self._scalar(f"scalar_{scalar:g}", scalar) for scalar in node.scalars]
             first = [source] if node.twice else []
@@ -196,7 +177,7 @@ class OnnxGraph:
         return value
 
     def _scalar(self, name: str, value: float) -> str:
-        self._weights[name] = self._onnx.helper.make_tensor(name, self._onnx.TensorProto.FLOAT, (), [value])
+        self._constants[name] = self._onnx.helper.make_tensor(name, self._onnx.TensorProto.FLOAT, (), [value])
         return name
 
     def _squeeze_excite(self, layer: Layer, source: str, tensors: Mapping[str, Tensor], key: str, name: str) -> str:
@@ -209,21 +190,19 @@ class OnnxGraph:
 
     def _shuffle(self, layer: Layer, source: str, name: str) -> str:
         channels, height, width = layer.in_shape
-        dealt = self.integers(f"{name}/dealt", [0, layer.groups, channels // layer.groups, height, width])
+        by_group = self.integers(f"{name}/by_group", [0, layer.groups, channels // layer.groups, height, width])
         whole = self.integers(f"{name}/whole", [0, channels, height, width])
-        value = self.node("Reshape", [source, dealt], f"{name}/deal")
+        value = self.node("Reshape", [source, by_group], f"{name}/split")
         value = self.node("Transpose", [value], f"{name}/transpose", perm=[0, 2, 1, 3, 4])
         return self.node("Reshape", [value, whole], f"{name}/shuffle")
 
 
-def _padding(layer: Layer) -> dict[str, object]:
-    """A convolution's padding: explicit pixels, whatever the rule was that gave them."""
-    if layer.padding == "half":
-        return {"pads": [(layer.kernel - 1) // 2] * 4}
-    if layer.padding == "valid":
-        return {"pads": [0] * 4}
+def _pads(layer: Layer) -> list[int]:
+    """Explicit pixels [top, left, bottom, right], whatever the rule was that gave them."""
+    if layer.padding != "same":
+        return [(layer.kernel - 1) // 2 if layer.padding == "half" else 0] * 4
     height, width = (
         max((out - 1) * layer.stride + layer.kernel - size, 0)
         for size, out in zip(layer.in_shape[1:], layer.out_shape[1:], strict=True)
     )
-    return {"pads": [height // 2, width // 2, height - height // 2, width - width // 2]}
+    return [height // 2, width // 2, height - height // 2, width - width // 2]

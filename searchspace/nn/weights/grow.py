@@ -25,8 +25,13 @@ _OPEN = 5.0  # a sigmoid gate's bias that lets 99.3 % through
 
 
 class Inherited(NamedTuple):
-    """The grown network in eval mode; how far its logits are from the small network's at the small one's resolution,
-    as a share of the largest logit; what stands in the way of equality."""
+    """The grown network in eval mode, and how nearly it computes what the small one does.
+
+    Attributes:
+        network: the grown network.
+        difference: of its logits from the small network's at the small one's resolution, as a share of the largest.
+        reasons: what stands in the way of equality.
+    """
 
     network: Network
     difference: float
@@ -95,12 +100,7 @@ def _pass_on(part: ConvBNAct) -> None:
     """Channel i becomes channel i, as far as groups allow; batch norm changes nothing in eval mode."""
     conv = part.conv
     assert isinstance(conv, Conv2d)
-    conv.weight.zero_()
-    rows, share = conv.out_channels // conv.groups, conv.weight.shape[1]
-    middle = conv.kernel_size[0] // 2
-    for group in range(conv.groups):
-        for at in range(min(rows, share)):
-            conv.weight[group * rows + at, at, middle, middle] = 1.0
+    nn.init.dirac_(conv.weight, groups=conv.groups)
     if conv.bias is not None:
         conv.bias.zero_()
     if hasattr(part, "norm"):

@@ -9,8 +9,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from search.device import Device
 from searchspace.channels.groups import ChannelGroup
 from searchspace.channels.steps import narrowed_layers
 from searchspace.cost import costs, layer_params_macs
@@ -87,52 +88,6 @@ class CostModel:
         return f"{value / 1e6:.4g} M {'MACs' if self.unit == 'macs' else 'parameters'}"
 
 
-class Device(Protocol):
-    """What measures networks. `ThisDevice` is the one; tests script others."""
-
-    def is_of(self, table: LatencyTable) -> bool:
-        """Whether it is the device, with the setting, that the table was measured on."""
-
-    def measure(
-        self, specs: Sequence[NetworkSpec], *, table: LatencyTable, seconds: float, progress: "Progress | None"
-    ) -> "list[Measurement]":
-        """Networks with random weights, in one interleaved run."""
-
-    def measure_modules(
-        self, modules: "Sequence[nn.Module]", specs: Sequence[NetworkSpec], *, table: LatencyTable
-    ) -> "list[Measurement]":
-        """Trained modules of `specs`."""
-
-
-class ThisDevice:
-    """The machine that this process runs on."""
-
-    def is_of(self, table: LatencyTable) -> bool:
-        """See Device."""
-        from search.latency.runtimes import is_here
-
-        return is_here(table.identity)
-
-    def measure(
-        self, specs: Sequence[NetworkSpec], *, table: LatencyTable, seconds: float, progress: "Progress | None"
-    ) -> "list[Measurement]":
-        """See Device."""
-        from search.latency.measurement import measure_specs
-
-        return measure_specs(specs, table=table, seconds=seconds, progress=progress)
-
-    def measure_modules(
-        self, modules: "Sequence[nn.Module]", specs: Sequence[NetworkSpec], *, table: LatencyTable
-    ) -> "list[Measurement]":
-        """See Device."""
-        from search.latency import measure_modules
-
-        return measure_modules(modules, specs, table=table)
-
-
-THIS_DEVICE = ThisDevice()
-
-
 class LatencyBudget:
     """A limit in ms, what predictions of `table` must be so that networks are within it, and the verdict on a network.
 
@@ -150,11 +105,11 @@ class LatencyBudget:
         overshoot: float = 1.0,
         fastest_ms: float = 0.0,
         measured: Sequence[tuple[float, float]] = (),
-        device: Device = THIS_DEVICE,
+        device: Device | None = None,
     ) -> None:
         """`fastest_ms`: the prediction of the space's fastest network. `measured`: pairs to `learn` from at once."""
         self.limit_ms, self.table, self.confidence, self.overshoot = limit_ms, table, confidence, overshoot
-        self.device = device
+        self.device = device or Device()
         self.measures = self.device.is_of(table)
         self._fastest_ms = fastest_ms
         self._pairs = [*measured]

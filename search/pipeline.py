@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -16,13 +15,12 @@ import optuna
 from search import data
 from search.accuracy import EstimatorSettings, estimator
 from search.baselines import run_baselines
-from search.budget import THIS_DEVICE, CostModel, Device, LatencyBudget
+from search.budget import CostModel, LatencyBudget
 from search.candidates import PricedSpace
-from search.console import Now, Progress
-from search.latency import table_for
+from search.console import Progress
 from search.latency.runtimes import runtime
 from search.loop import Search, measured_before, recover
-from search.netadapt.timing import DeviceTimer, PairedTimer
+from search.machinery import Machinery
 from search.results import write_results
 from search.session import StudyClock, bind, given_table, opened_study, stored_settings
 from search.settings import Settings, check_same
@@ -38,16 +36,6 @@ from searchspace.spaces.space import Choices, SearchSpace
 from studies.frame import read_summary, write_trials_csv
 from studies.storage import BEST, SUMMARY
 from studies.storage import folder as study_folder
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machinery:
-    """What a search works with, for tests to script: what measures, times pruned networks, trains, tells the time."""
-
-    device: Device = THIS_DEVICE
-    timer: Callable[..., PairedTimer] = DeviceTimer
-    trainer: Callable[..., Trainer] = Trainer
-    now: Now = time.monotonic
 
 
 def run_search(
@@ -188,7 +176,7 @@ class Pipeline:
                     f"nothing is measured: the table is of another device or setting ({describe(table.identity)})"
                 )
             return table
-        return table_for(
+        return self.machinery.device.table_for(
             space,
             seed=settings.seed,
             progress=self.progress.update,

@@ -7,7 +7,6 @@ from typing import Any
 from search.budget import CostModel, LatencyBudget
 from search.console import Progress, TimeLeft
 from search.data import Dataset
-from search.latency import table_for
 from search.latency.measurement import Measurement
 from search.latency.runtimes import runtime_of
 from search.netadapt.inputs import Given
@@ -63,7 +62,7 @@ def refine_winner(
     )
     table = budget.table
     if not fixed:
-        table = table_for(
+        table = budget.device.table_for(
             space,
             networks=variants(network.spec, VARIANTS),
             progress=progress.update,

@@ -25,7 +25,8 @@ from tests.benchmarks.harness import BenchmarkParser, Kept, Row, run_benchmark
 SWEEPS = 3  # over all winners at the end: what one of them takes in seconds is one mood of the machine
 
 if TYPE_CHECKING:
-    from search.budget import Device, LatencyBudget
+    from search.budget import LatencyBudget
+    from search.device import Device
     from search.latency.measurement import Measurement
     from searchspace.latency.table import LatencyTable
     from searchspace.spaces.space import SearchSpace
@@ -84,7 +85,7 @@ def search(
     """One search, with parameters for accuracy."""
     import optuna
 
-    from search.budget import THIS_DEVICE, CostModel, LatencyBudget
+    from search.budget import CostModel, LatencyBudget
     from search.candidates import PricedSpace
     from search.console import Progress
     from search.finalists import Finalist, finalists_within
@@ -105,7 +106,7 @@ def search(
         table,
         confidence=settings.confidence,
         fastest_ms=priced.fastest_within(budget_ms).latency_ms,
-        device=device or THIS_DEVICE,
+        device=device,
     )
     judge = ScriptedEstimator(lambda spec: params(spec) / most, epochs=1, seconds_each=0.0)
     study = optuna.create_study(direction="maximize")

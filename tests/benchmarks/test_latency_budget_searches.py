@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from search.device import Device
 from search.latency import Measurement
 from search.latency.kernels import placed_blocks, rough_cost
 from searchspace.graph import lower
@@ -34,7 +35,7 @@ KERNELS = {layer.signature: rough_cost(layer) for block in placed_blocks(SPACE) 
 TABLE = LatencyTable(IDENTITY, 1.0, KERNELS, Correction(1.0, 0.2, 0.03))
 
 
-class BiasedDevice:
+class BiasedDevice(Device):
     """Takes `bias` times what its table says, and a network more or less of its own."""
 
     def __init__(self, bias: float) -> None:
@@ -45,9 +46,6 @@ class BiasedDevice:
 
     def measure(self, specs: Sequence[NetworkSpec], **_: Any) -> list[Measurement]:
         return [self.one(spec) for spec in specs]
-
-    def measure_modules(self, modules: Any, specs: Sequence[NetworkSpec], **_: Any) -> list[Measurement]:
-        return self.measure(specs)
 
     def one(self, spec: NetworkSpec) -> Measurement:
         own = random.Random(spec.fingerprint()).gauss(0, 0.01)

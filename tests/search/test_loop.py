@@ -12,9 +12,10 @@ import optuna
 import pytest
 
 import studies
-from search.budget import THIS_DEVICE, CostModel, Device, LatencyBudget
+from search.budget import CostModel, LatencyBudget
 from search.candidates import PricedSpace
 from search.console import Progress
+from search.device import Device
 from search.latency import Measurement
 from search.loop import Search, measured_before, recover
 from search.samplers.budget_sampler import distributions
@@ -83,7 +84,7 @@ def make_search(
     estimator: ScriptedEstimator,
     *,
     table: LatencyTable = TABLE,
-    device: Device = THIS_DEVICE,
+    device: Device | None = None,
     learnt: Sequence[tuple[float, float]] = (),
     clock: StudyClock | None = None,
     starts: Sequence[Choices] = (),
@@ -111,7 +112,7 @@ def test_no_trial_is_over_the_budget_and_none_is_trained_twice() -> None:
     assert len(set(estimator.scored)) == len(estimator.scored)
 
 
-class SlowerDevice:
+class SlowerDevice(Device):
     """A device on which every network takes `factor` times what the table says."""
 
     def __init__(self, factor: float, *, noisy: bool = False) -> None:
@@ -119,9 +120,6 @@ class SlowerDevice:
 
     def is_of(self, table: LatencyTable) -> bool:
         return True
-
-    def measure_modules(self, modules: Any, specs: Sequence[NetworkSpec], **_: Any) -> list[Measurement]:
-        return self.measure(specs)
 
     def measure(self, specs: Sequence[NetworkSpec], **_: Any) -> list[Measurement]:
         found = [self.factor * latency(lower(spec)) for spec in specs]

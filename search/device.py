@@ -1,0 +1,65 @@
+"""What measures networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from searchspace.latency.table import LatencyTable
+from searchspace.spaces.space import SearchSpace
+from searchspace.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from search.latency.interleave import Runtime
+    from search.latency.measurement import Measurement, Progress
+
+
+class Device:
+    """The machine that this process runs on. Another one (a phone over a cable, one that a test scripts) overrides all.
+
+    `progress` is called with the share done and what is done.
+    """
+
+    def is_of(self, table: LatencyTable) -> bool:
+        """Whether it is the device, with the setting, that the table was measured on."""
+        from search.latency.runtimes import is_this_machine
+
+        return is_this_machine(table.identity)
+
+    def table_for(
+        self,
+        space: SearchSpace,
+        *,
+        runtime: Runtime,
+        networks: Sequence[NetworkSpec] = (),
+        seed: int = 0,
+        progress: Progress,
+        note: Callable[[str], None],
+    ) -> LatencyTable:
+        """The table of a space's kernels and those of `networks`, measured where they are missing."""
+        from search.latency import table_for
+
+        return table_for(space, runtime=runtime, networks=networks, seed=seed, progress=progress, note=note)
+
+    def measure(
+        self,
+        specs: Sequence[NetworkSpec],
+        *,
+        table: LatencyTable,
+        seconds: float = 6.0,
+        progress: Progress | None = None,
+    ) -> list[Measurement]:
+        """Networks with random weights, measured in one interleaved run."""
+        from search.latency.measurement import measure_specs
+
+        return measure_specs(specs, table=table, seconds=seconds, progress=progress)
+
+    def measure_modules(
+        self, modules: Sequence[nn.Module], specs: Sequence[NetworkSpec], *, table: LatencyTable
+    ) -> list[Measurement]:
+        """Trained modules of `specs`, measured."""
+        from search.latency import measure_modules
+
+        return measure_modules(modules, specs, table=table)

@@ -1,0 +1,97 @@
+"""The smallest search: four networks, a few digits at 32 px, a latency table that nobody measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from search.device import Device
+from search.latency import Measurement
+from search.latency.kernels import placed_blocks, rough_cost
+from search.netadapt.timing import Timing
+from searchspace.graph import lower
+from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
+from searchspace.spaces.space import SearchSpace
+from searchspace.spaces.toml import space_from_toml
+from searchspace.spec import NetworkSpec
+
+TOML = """\
+[choices]
+"*.activation" = ["relu"]
+"*.se" = [false]
+"*.kernel" = [3]
+"*.layers" = [1]
+"*.expand_ratio" = [3]
+"*.width_mult" = [0.75]
+"stage1.expand_ratio" = [1]
+"stage2.kernel" = [3, 5]
+"stage3.layers" = [1, 2]
+"""
+RESOLUTION = 64
+PHONE = Identity(
+    schema=SCHEMA,
+    machine="a phone",
+    runtime="TFLite",
+    threads=1,
+    dtype="float32",
+    batch=1,
+    memory_format="channels_last",
+    resolution=RESOLUTION,
+    versions={},
+)
+FLAGS = ("--budget-ms", "1000", *["--data", "digits:60", "--proxy-resolution", "32", "--epochs", "1"])
+
+
+def space_in(folder: Path, toml: str = TOML) -> SearchSpace:
+    """The space, whose file is written to the folder."""
+    (folder / "space.toml").write_text(toml)
+    return space_from_toml(folder / "space.toml", classes=10, resolution=RESOLUTION)
+
+
+def table_of(space: SearchSpace, identity: Identity = PHONE) -> LatencyTable:
+    """A table of about what kernels of the space take."""
+    kernels = {layer.signature: rough_cost(layer) for block in placed_blocks(space) for layer in block.layers}
+    return LatencyTable(identity, 1.0, kernels, Correction(1.0, 0.1, 0.03))
+
+
+def flags(folder: Path, *more: str, identity: Identity = PHONE) -> list[str]:
+    """The command line of a search in the folder, by a table of the device `identity`."""
+    table, path = table_of(space_in(folder), identity), folder / f"{identity['runtime'].replace(' ', '-')}.json"
+    path.write_text(table.to_json())
+    return [*FLAGS, "--space", str(folder / "space.toml"), "--latency", str(path), *more]
+
+
+class TableDevice(Device):
+    """Networks measure what the table predicts, with random weights `factor` times that."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor = factor
+
+    def is_of(self, table: LatencyTable) -> bool:
+        return True
+
+    def measure(self, specs: Sequence[NetworkSpec], *, table: LatencyTable, **_: Any) -> list[Measurement]:
+        return [measurement(self.factor * table.predict(spec).latency_ms) for spec in specs]
+
+    def measure_modules(self, modules: Any, specs: Sequence[NetworkSpec], *, table: LatencyTable) -> list[Measurement]:
+        return [measurement(table.predict(spec).latency_ms) for spec in specs]
+
+
+def measurement(ms: float) -> Measurement:
+    """A sure one."""
+    return Measurement(latency_ms=ms, low_ms=ms, high_ms=ms, rounds=9, raw_median_ms=ms, noisy=False)
+
+
+class TableTimer:
+    """A PairedTimer of a device on which every network takes what the table says."""
+
+    def __init__(self, table: LatencyTable, *, seed: int) -> None:
+        self.table = table
+
+    def alone(self, spec: NetworkSpec) -> Measurement:
+        return measurement(self.table.predict(lower(spec)).latency_ms)
+
+    def pair(self, before: NetworkSpec, after: NetworkSpec) -> Timing:
+        first, second = self.alone(before).latency_ms, self.alone(after).latency_ms
+        return Timing(first, second, second / first, second / first, second / first, 12)

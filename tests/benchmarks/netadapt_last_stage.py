@@ -16,52 +16,33 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from searchspace.command import CommandParser, guarded, integer, number, show
 from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.report import ms_text, percent_text, table
+from tests.benchmarks.harness import BenchmarkParser, Row, run_benchmark
 
 ARMS = {"with": "1.15", "without": "1"}
 
 
-def parser() -> CommandParser:
+def parser() -> BenchmarkParser:
     """The command line."""
-    cli = CommandParser(
-        "python -m tests.benchmarks.netadapt_last_stage",
-        description=__doc__ or "",
-        epilog="asked: report. With its defaults 54 minutes of a quiet machine.",
-    )
-    add = cli.add_argument
-    add("--budget-ms", type=number, default=20.0, metavar="MS", help="default: %(default)g")
-    add("--minutes", type=number, default=9.0, metavar="M", help="of each search (default: %(default)g)")
-    add("--seeds", type=integer, default=3, help="default: %(default)s")
-    add("--together", action="store_true", help="both searches of a seed at the same time, with one thread each")
-    add("--data", metavar="SOURCE", help="as search.run's (default: the embedded task)")
-    add(
-        "--more",
-        nargs="*",
-        default=[],
-        metavar="FLAG",
-        help="further flags of search.run, without their dashes, as resolution=64",
-    )
-    add("--json", action="store_true", help="print JSON")
+    note = "asked: report. With its defaults 54 minutes of a quiet machine."
+    cli = BenchmarkParser("netadapt_last_stage", __doc__, note=note)
+    cli.number("--budget-ms", 20.0, "latency budget", metavar="MS")
+    cli.number("--minutes", 9.0, "of each search", metavar="M")
+    cli.count("--seeds", 3, "pairs of searches")
+    cli.add_argument("--together", action="store_true", help="both searches of a seed at once, with one thread each")
+    cli.flag("--data", None, "as search.run's (default: the embedded task)", metavar="SOURCE")
+    more = "further flags of search.run, without their dashes, as resolution=64"
+    cli.add_argument("--more", nargs="*", default=[], metavar="FLAG", help=more)
+    cli.add_argument("--json", action="store_true", help="print JSON")
     return cli
 
 
 def searched(args: Namespace, seed: int, arm: str) -> dict[str, Any]:
     """The summary of one search. Raises PhinasError with what the search said."""
-    words = [
-        sys.executable,
-        "-m",
-        "search.run",
-        "--json",
-        "--budget-ms",
-        f"{args.budget_ms:g}",
-        "--seed",
-        str(seed),
-        "--overshoot",
-        ARMS[arm],
-        "--study",
-        f"stage-{args.budget_ms:g}ms-{seed}-{arm}" + "-together" * args.together,
-    ]
+    name = f"stage-{args.budget_ms:g}ms-{seed}-{arm}" + "-together" * args.together
+    flags = f"--json --budget-ms {args.budget_ms:g} --seed {seed} --overshoot {ARMS[arm]} --study {name}"
+    words = [sys.executable, "-m", "search.run", *flags.split()]
     given = more_of(args)
     words += [] if "trials" in given else ["--minutes", f"{args.minutes:g}"]
     words += ["--data", args.data] if args.data else []
@@ -87,7 +68,7 @@ def _environment(args: Namespace) -> dict[str, str]:
     return {**os.environ, **({"OMP_NUM_THREADS": "1"} if args.together else {})}
 
 
-def pair(args: Namespace, seed: int) -> list[dict[str, Any]]:
+def pair(args: Namespace, seed: int) -> list[Row]:
     """The rows of a seed. Raises PhinasError."""
     if not args.together:
         arms = [*ARMS][:: 1 if seed % 2 == 0 else -1]
@@ -102,7 +83,7 @@ def pair(args: Namespace, seed: int) -> list[dict[str, Any]]:
         return [row_of(summary, seed, arm) for arm, summary in zip(ARMS, found, strict=True)]
 
 
-def row_of(summary: dict[str, Any], seed: int, arm: str) -> dict[str, Any]:
+def row_of(summary: dict[str, Any], seed: int, arm: str) -> Row:
     """What is compared of a search."""
     winner = summary["winner"]
     ms = winner["measured_latency_ms"] or winner["predicted_latency_ms"]
@@ -120,36 +101,45 @@ def row_of(summary: dict[str, Any], seed: int, arm: str) -> dict[str, Any]:
     }
 
 
-def report(rows: list[dict[str, Any]]) -> str:
+def report(rows: list[Row]) -> str:
     """The comparison for people."""
-    lines = [f"{'seed':>4}  {'stage':8}{'test':>7}{'validation':>12}{'ms':>8}{'used':>7}{'trained':>9}{'minutes':>9}"]
-    lines += [
-        f"{row['seed']:>4}  {row['arm']:8}{row['test_accuracy']:7.1%}{row['validation_accuracy']:12.1%}"
-        f"{row['measured_ms']:8.2f}{row['used']:7.1%}{row['trained']:>9}{row['minutes']:9.1f}"
-        f"{'  pruned' if row['pruned'] else ''}{'' if row['within'] else '  NOT within the budget'}"
+    cells = [
+        [
+            str(row["seed"]),
+            row["arm"],
+            percent_text(row["test_accuracy"]),
+            percent_text(row["validation_accuracy"]),
+            ms_text(row["measured_ms"]),
+            percent_text(row["used"]),
+            str(row["trained"]),
+            f"{row['minutes']:.1f}",
+            "pruned" * row["pruned"],
+            "" if row["within"] else "NOT within the budget",
+        ]
         for row in rows
     ]
+    headers = ["seed", "stage", "test", "validation", "ms", "used", "trained", "minutes", "", ""]
     means = {arm: 100 * statistics.mean(row["test_accuracy"] for row in rows if row["arm"] == arm) for arm in ARMS}
-    lines.append(f"mean test accuracy: {means['with']:.2f} % with the stage, {means['without']:.2f} % without")
-    return "\n".join(lines)
+    return (
+        f"{table(headers, cells, text_columns=(1, 8, 9))}\n"
+        f"mean test accuracy: {means['with']:.2f} % with the stage, {means['without']:.2f} % without"
+    )
+
+
+def run(args: Namespace) -> str:
+    """All searches. Raises PhinasError."""
+    more_of(args)  # a mistake is told before minutes of measuring
+    rows: list[Row] = []
+    for seed in range(args.seeds):
+        rows += pair(args, seed)
+        found = ", ".join(f"{row['arm']} the stage {percent_text(row['test_accuracy'])}" for row in rows[-len(ARMS) :])
+        print(f"seed {seed}: {found}", file=sys.stderr, flush=True)
+    return json.dumps(rows, indent=1) if args.json else report(rows)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; the exit code."""
-
-    def job() -> int:
-        args = parser().parse_args(argv)
-        more_of(args)  # a mistake is told before minutes of measuring
-        if args.seeds < 1:
-            raise InvalidArgument(f"--seeds must be at least 1, got {args.seeds}")
-        rows: list[dict[str, Any]] = []
-        for seed in range(args.seeds):
-            rows += pair(args, seed)
-            told = ", ".join(f"{row['arm']} the stage {row['test_accuracy']:.1%}" for row in rows[-len(ARMS) :])
-            print(f"seed {seed}: {told}", file=sys.stderr, flush=True)
-        return show(json.dumps(rows, indent=1) if args.json else report(rows))
-
-    return guarded("netadapt_last_stage", job, stopped="stopped; what was searched is kept, the same command goes on")
+    return run_benchmark(parser(), argv, run, stopped="stopped; what was searched is kept, the same command goes on")
 
 
 if __name__ == "__main__":

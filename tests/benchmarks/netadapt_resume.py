@@ -1,7 +1,7 @@
-"""Does a refinement survive being killed? The same command is killed at random moments and started again.
+"""python -m tests.benchmarks.netadapt_resume: does a pruning survive being killed (SIGKILL)?
 
 A small network is pruned once without disturbance. Then again, with the outcomes of its timing tests replayed, killed
-(SIGKILL) at random moments of the time that it takes, and started again each time; a run that ends before its moment
+at random moments of the time that it takes, and started again each time; a run that ends before its moment
 is compared, set aside and begun anew until so many were killed. Every file of an iteration that was on disk must stay
 as it is, byte for byte, and each end must be the undisturbed run's: the same history (but for the seconds that
 trainings took) and the same weights. Everything happens in a folder of its own.
@@ -15,27 +15,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from searchspace.command import CommandParser, guarded, integer, number, show
 from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.report import fields
+from tests.benchmarks.harness import BenchmarkParser, Row, Verdict, run_benchmark
 
 
-def parser() -> CommandParser:
+def parser() -> BenchmarkParser:
     """The command line."""
-    cli = CommandParser(
-        "python -m tests.benchmarks.netadapt_resume",
-        description=__doc__ or "",
-        epilog="asked: 20 kills, nothing lost, the same history. About 8 minutes on a quiet machine.",
-    )
-    add = cli.add_argument
-    add("--kills", type=integer, default=20, metavar="N", help="default: %(default)s")
-    add("--share", type=number, default=0.7, help="of the start's cost: the budget (default: %(default)g)")
-    add("--unit", default="ms", choices=("ms", "macs"), help="of the budget; macs times nothing (default: %(default)s)")
-    add("--latency", type=Path, metavar="TABLE.json", help="this machine's table, for ms: search.latency build --out")
-    add("--seed", type=integer, default=0, help="of the moments (default: %(default)s)")
-    add("--json", action="store_true", help="print JSON")
+    note = "asked: 20 kills, nothing lost, the same history. About 8 minutes on a quiet machine."
+    cli = BenchmarkParser("netadapt_resume", __doc__, note=note)
+    cli.count("--kills", 20, "how often a run is killed")
+    cli.number("--share", 0.7, "of the start's cost: the budget")
+    units = ("ms", "macs")
+    cli.add_argument("--unit", default="ms", choices=units, help="of the budget; macs times nothing (default: ms)")
+    table = "this machine's table, for ms: search.latency build --out"
+    cli.flag("--latency", None, table, type=Path, metavar="TABLE.json")
+    cli.count("--seed", 0, "of the moments", least=0)
+    cli.add_argument("--json", action="store_true", help="print JSON")
     return cli
 
 
@@ -55,7 +55,7 @@ def make_network(folder: Path) -> Path:
     return path
 
 
-def command(args: Any, network: Path, study: str, *more: str) -> list[str]:
+def command(args: Namespace, network: Path, study: str, *more: str) -> list[str]:
     """The command line of one run."""
     from search.budget import CostModel
     from searchspace.graph import lower
@@ -102,8 +102,8 @@ def plain(folder: Path) -> list[Any]:
     return rows
 
 
-def run(args: Any, place: Path) -> dict[str, Any]:
-    """The whole study in `place`. Raises PhinasError where a run fails by itself."""
+def kill_and_resume(args: Namespace, place: Path) -> Row:
+    """The whole benchmark in `place`. Raises PhinasError where a run fails by itself."""
     environment = {**os.environ, "PHINAS_STUDIES": str(place / "studies")}
     network = make_network(place)
     began = time.monotonic()
@@ -152,26 +152,21 @@ def _killed(line: list[str], environment: dict[str, str], moment: float | None) 
     return False
 
 
+def run(args: Namespace) -> Verdict:
+    """The figures, and whether nothing was lost."""
+    if not args.share < 1:
+        raise InvalidArgument(f"--share must be between 0 and 1, got {args.share}")
+    if args.unit == "ms" and args.latency is None:
+        raise InvalidArgument("a budget in ms needs --latency TABLE.json of this machine, or give --unit macs")
+    with tempfile.TemporaryDirectory() as place:
+        found = kill_and_resume(args, Path(place))
+    text = json.dumps(found, indent=1) if args.json else fields((key, str(value)) for key, value in found.items())
+    return Verdict(text, not found["files_that_changed"] and not found["runs_that_ended_otherwise"])
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; the exit code: 1 where something was lost."""
-
-    def job() -> int:
-        args = parser().parse_args(argv)
-        if args.kills < 1 or not 0 < args.share < 1:
-            raise InvalidArgument(
-                f"--kills must be at least 1 and --share between 0 and 1, got {args.kills}, {args.share}"
-            )
-        if args.unit == "ms" and args.latency is None:
-            raise InvalidArgument("a budget in ms needs --latency TABLE.json of this machine, or give --unit macs")
-        with tempfile.TemporaryDirectory() as place:
-            found = run(args, Path(place))
-        good = not found["files_that_changed"] and not found["runs_that_ended_otherwise"]
-        text = (
-            json.dumps(found, indent=1) if args.json else "\n".join(f"{key}: {value}" for key, value in found.items())
-        )
-        return show(text) or int(not good)
-
-    return guarded("netadapt_resume", job, stopped="stopped; nothing is kept")
+    """Run the benchmark; the exit code: 1 where something was lost."""
+    return run_benchmark(parser(), argv, run)
 
 
 if __name__ == "__main__":

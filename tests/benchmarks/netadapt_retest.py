@@ -12,8 +12,10 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from searchspace.command import CommandParser, guarded, integer, show, show_progress
+from searchspace.command import show_progress
 from searchspace.errors import InvalidArgument, InvalidTable
+from searchspace.report import interval_text, percent_text, table
+from tests.benchmarks.harness import BenchmarkParser, run_benchmark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
 
 
 class Step(NamedTuple):
-    """An accepted step: the ratio of times after / before that it was accepted by and that of now, with its 95 %
-    interval."""
+    """An accepted step: the ratio of times after / before that it was accepted by, and that of now.
+
+    `low` and `high` are the ends of the 95 % interval of `ratio`.
+    """
 
     name: str
     accepted: float
@@ -33,16 +37,13 @@ class Step(NamedTuple):
     high: float
 
 
-def parser() -> CommandParser:
+def parser() -> BenchmarkParser:
     """The command line."""
-    cli = CommandParser(
-        "python -m tests.benchmarks.netadapt_retest",
-        description=__doc__ or "",
-        epilog="asked: 100 % of the accepted cuts not slower. A few seconds a step.",
-    )
-    cli.add_argument("study", nargs="+", metavar="STUDY", help="refinements: python -m studies lists them")
+    note = "asked: 100 % of the accepted cuts not slower. A few seconds a step."
+    cli = BenchmarkParser("netadapt_retest", __doc__, note=note)
+    cli.add_argument("study", nargs="+", metavar="STUDY", help="prunings: python -m studies lists them")
     cli.add_argument("--latency", type=Path, required=True, metavar="TABLE.json", help="this machine's table")
-    cli.add_argument("--seed", type=integer, default=1, metavar="N", help="of the order (default: %(default)s)")
+    cli.count("--seed", 1, "of the order", least=0)
     cli.add_argument("--json", action="store_true", help="print JSON")
     return cli
 
@@ -66,49 +67,44 @@ def retested(histories: "Sequence[History]", timer: "PairedTimer", *, seed: int)
 
 def report(steps: list[Step]) -> str:
     """Each step and the shares."""
-    lines = [f"{'accepted':>9}{'again':>8}   interval          step"]
-    lines += [f"{one.accepted:9.3f}{one.ratio:8.3f}   {one.low:.3f} to {one.high:.3f}   {one.name}" for one in steps]
+
+    def ratio(value: float) -> str:
+        return f"{value:.3f}"
+
+    rows = [[ratio(one.accepted), ratio(one.ratio), interval_text(one.low, one.high, ratio), one.name] for one in steps]
     faster = sum(one.ratio <= 1 for one in steps)
     slower = sum(one.low > 1 for one in steps)
-    return "\n".join(
-        [
-            *lines,
-            f"{faster} of {len(steps)} accepted steps ({faster / len(steps):.0%}) are not slower when timed again, "
-            f"{slower} surely slower",
-        ]
+    return (
+        f"{table(['accepted', 'again', 'interval', 'step'], rows, text_columns=(2, 3))}\n"
+        f"{faster} of {len(steps)} accepted steps ({percent_text(faster / len(steps), 0)}) are not slower when timed "
+        f"again, {slower} surely slower"
     )
 
 
-def run(args: Namespace) -> list[Step]:
-    """Raises PhinasError."""
+def run(args: Namespace) -> str:
+    """The report. Raises PhinasError."""
     from search.latency.runtimes import is_here
     from search.netadapt.history import History
     from search.netadapt.timing import DeviceTimer
     from searchspace.latency.table import describe, read_table
     from studies.storage import existing
 
-    table = read_table(args.latency)
-    if not is_here(table.identity):
-        raise InvalidTable(f"--latency must be a table of this machine and setting, got {describe(table.identity)}")
+    latencies = read_table(args.latency)
+    if not is_here(latencies.identity):
+        raise InvalidTable(f"--latency must be a table of this machine and setting, got {describe(latencies.identity)}")
     histories = [History(existing(name), keep_all=True) for name in args.study]
-    steps = retested(histories, DeviceTimer(table, seed=args.seed), seed=args.seed)
+    steps = retested(histories, DeviceTimer(latencies, seed=args.seed), seed=args.seed)
     if not steps:
         raise InvalidArgument(
             f"STUDY must be refinements whose cuts were timed, got {' '.join(args.study)}: python -m search.netadapt "
             "--budget-ms makes one"
         )
-    return steps
+    return json.dumps([one._asdict() for one in steps], indent=1) if args.json else report(steps)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; the exit code."""
-
-    def job() -> int:
-        args = parser().parse_args(argv)
-        steps = run(args)
-        return show(json.dumps([one._asdict() for one in steps], indent=1) if args.json else report(steps))
-
-    return guarded("netadapt_retest", job, stopped="stopped; nothing is kept")
+    return run_benchmark(parser(), argv, run)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How much cheaper is it to evaluate an iteration's proposals together than each alone?
+"""python -m tests.benchmarks.netadapt_screening: are proposals cheaper to evaluate together than each alone?
 
 Together: what `search.netadapt` does with all proposals before any training (`search.netadapt.screen`): one pass of the
 network over the images, of each proposal only what it computes anew, and of most images only for the better half of
@@ -8,35 +8,30 @@ they saw the same images, and the proposals that would be trained are compared.
 Embedded images (digits), random weights: they decide no time.
 """
 
-import argparse
 import json
 import sys
-import time
+from argparse import Namespace
 from statistics import median
 from typing import Any
 
 from searchspace import zoo
-from searchspace.command import CommandParser, guarded, integer, show
-from searchspace.errors import InvalidArgument
+from searchspace.report import table
+from tests.benchmarks.harness import BenchmarkParser, Row, run_benchmark, turns
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> BenchmarkParser:
     """The command line."""
-    cli = CommandParser(
-        "python -m tests.benchmarks.netadapt_screening",
-        description=__doc__ or "",
-        epilog="asked: MobileNetV1 at least 3 times faster. About a minute on a quiet machine.",
-    )
-    add = cli.add_argument
-    add("--network", default="mobilenet_v1", metavar="NAME", help="a published network (default: %(default)s)")
-    add("--pixels", type=integer, default=48, metavar="PX", help="of the images (default: %(default)s)")
-    add("--images", type=integer, default=1000, metavar="N", help="validation images (default: %(default)s)")
-    add("--repeats", type=integer, default=3, metavar="N", help="turns of each (default: %(default)s)")
-    add("--json", action="store_true", help="print JSON")
+    note = "asked: MobileNetV1 at least 3 times faster. About a minute on a quiet machine."
+    cli = BenchmarkParser("netadapt_screening", __doc__, note=note)
+    cli.flag("--network", "mobilenet_v1", "a published network", metavar="NAME")
+    cli.count("--pixels", 48, "of the images", metavar="PX")
+    cli.count("--images", 1000, "validation images")
+    cli.count("--repeats", 3, "turns of each")
+    cli.add_argument("--json", action="store_true", help="print JSON")
     return cli
 
 
-def compare(name: str, *, pixels: int, images: int, repeats: int) -> dict[str, Any]:
+def compare(name: str, *, pixels: int, images: int, repeats: int) -> Row:
     """Seconds of each turn, their medians' ratio, and how far the accuracies are apart."""
     import torch
 
@@ -58,40 +53,37 @@ def compare(name: str, *, pixels: int, images: int, repeats: int) -> dict[str, A
     cost_model = CostModel("macs")
     cost = cost_model.cost(lower(spec))
 
-    def offers() -> list[Any]:
+    def proposals() -> list[Any]:
         found = propose(spec, cost_model, target=0.975 * cost, floor=0.0, moves=("channels",))
-        return [offer.make(lambda group: scores(network, group, "l2")) for offer in found]
+        return [proposal.make(lambda group: scores(network, group, "l2")) for proposal in found]
 
-    together: list[float] = []
-    without: list[float] = []
-    alone: list[float] = []
-    gap = 0.0
-    for turn in range(repeats + 1):  # the first warms up
-        began = time.perf_counter()
-        halved = screen(network, offers(), split, gates={}, rank=lambda _, look: (look.loss,))
-        first_done = time.perf_counter()
-        found = screen(network, offers(), split, gates={})
-        middle = time.perf_counter()
-        one_by_one = [evaluate(prune_network(network, step), split) for step in offers()]
-        ended = time.perf_counter()
-        gap = max(gap, *(abs(look.accuracy - other) for look, other in zip(found, one_by_one, strict=True)))
-        if turn:
-            together.append(first_done - began)
-            without.append(middle - first_done)
-            alone.append(ended - middle)
+    looks: dict[str, list[Any]] = {}
+
+    def halved() -> None:
+        looks["halved"] = screen(network, proposals(), split, gates={}, rank=lambda _, look: (look.loss,))
+
+    def whole() -> None:
+        looks["whole"] = screen(network, proposals(), split, gates={})
+
+    def alone() -> None:
+        looks["alone"] = [evaluate(prune_network(network, step), split) for step in proposals()]
+
+    turns([halved, whole, alone], fewest=1)  # warms up
+    together, without, one_by_one = zip(*turns([halved, whole, alone], fewest=repeats), strict=True)
+    gaps = [abs(look.accuracy - other) for look, other in zip(looks["whole"], looks["alone"], strict=True)]
     return {
         "network": name,
         "pixels": pixels,
         "images": len(split),
-        "proposals": len(one_by_one),
+        "proposals": len(gaps),
         "threads": torch.get_num_threads(),
-        "together_s": together,
-        "without_halves_s": without,
-        "alone_s": alone,
-        "times_faster": median(alone) / median(together),
-        "times_faster_without_halves": median(alone) / median(without),
-        "largest_gap_of_accuracies": gap,
-        "best_4_in_common": len(_best(halved) & _best(found)),
+        "together_ms": together,
+        "without_halves_ms": without,
+        "alone_ms": one_by_one,
+        "times_faster": median(one_by_one) / median(together),
+        "times_faster_without_halves": median(one_by_one) / median(without),
+        "largest_gap_of_accuracies": max(gaps),
+        "best_4_in_common": len(_best(looks["halved"]) & _best(looks["whole"])),
     }
 
 
@@ -100,33 +92,36 @@ def _best(looks: list[Any]) -> set[int]:
     return set(sorted(range(len(looks)), key=lambda place: (-looks[place].images, looks[place].loss))[:4])
 
 
-def _span(seconds: list[float]) -> str:
-    return f"{median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})"
+def report(row: Row) -> str:
+    """The figures."""
+    cells = [
+        [way, *(f"{figure(row[key]) / 1e3:.2f}" for figure in (median, min, max)), faster and f"{row[faster]:.2f}"]
+        for way, key, faster in (
+            ("together", "together_ms", "times_faster"),
+            ("without halves", "without_halves_ms", "times_faster_without_halves"),
+            ("alone", "alone_ms", ""),
+        )
+    ]
+    title = (
+        f"{row['network']}, {row['proposals']} proposals, {row['images']} images of {row['pixels']} px, "
+        f"{row['threads']} threads"
+    )
+    return (
+        f"{table(['evaluated', 'seconds', 'least', 'most', 'times faster'], cells, text_columns=(0,), title=title)}\n"
+        f"accuracies {row['largest_gap_of_accuracies']:.4f} apart at most; of the four best proposals "
+        f"{row['best_4_in_common']} are the same with halves"
+    )
+
+
+def run(args: Namespace) -> str:
+    """The comparison."""
+    row = compare(args.network, pixels=args.pixels, images=args.images, repeats=args.repeats)
+    return json.dumps(row, indent=1) if args.json else report(row)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; the exit code."""
-
-    def job() -> int:
-        args = parser().parse_args(argv)
-        zoo.get(args.network)
-        for flag in ("pixels", "images", "repeats"):
-            if getattr(args, flag) < 1:
-                raise InvalidArgument(f"--{flag} must be at least 1, got {getattr(args, flag)}")
-        row = compare(args.network, pixels=args.pixels, images=args.images, repeats=args.repeats)
-        if args.json:
-            return show(json.dumps(row, indent=1))
-        return show(
-            f"{row['network']}, {row['proposals']} proposals, {row['images']} images of {row['pixels']} px, "
-            f"{row['threads']} threads\n"
-            f"together       {_span(row['together_s'])}: {row['times_faster']:.2f} times faster\n"
-            f"without halves {_span(row['without_halves_s'])}: {row['times_faster_without_halves']:.2f} times faster\n"
-            f"alone          {_span(row['alone_s'])}\n"
-            f"accuracies {row['largest_gap_of_accuracies']:.4f} apart at most; of the four best proposals "
-            f"{row['best_4_in_common']} are the same with halves"
-        )
-
-    return guarded("netadapt_screening", job, stopped="stopped; nothing is kept")
+    """Run the benchmark; the exit code."""
+    return run_benchmark(parser(), argv, run)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """python -m tests.benchmarks.sampler_comparison: which sampler finds the best network in a dozen noisy trainings?
 
-Every method searches the same landscapes through Optuna, with an instant, noisy stand-in for training, and crowns the
-network of the highest noisy value after 12 and after 40 trials, as a search does. Compared is the crowned network's
+Every method searches the same landscapes through Optuna, with an instant, noisy stand-in for training, and selects the
+network of the highest noisy value after 12 and after 40 trials, as a search does. Compared is the selected network's
 noiseless accuracy, each seed against honest random search with the same seed.
 
 Landscapes, both scaled so that random networks spread by 2.5 points (standard deviation); training adds 0.7:
@@ -11,24 +11,25 @@ Landscapes, both scaled so that random networks spread by 2.5 points (standard d
              many layers hurt
 The price is a sum over kernels. Budgets are given as the share of random networks that fit.
 
-Results go to --out as they come; the same command again computes what is missing.
+Results go to --json as they come; the same command again computes what is missing.
 """
 
-import argparse
-import json
 import os
 import random
 import statistics
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from search.candidates import Candidate
-from searchspace.command import CommandParser, integer, number
-from searchspace.errors import InfeasibleBudget, InvalidArgument, PhinasError
+from searchspace.command import number
+from searchspace.errors import InfeasibleBudget, InvalidArgument
+from searchspace.report import paragraphs, table
+from tests.benchmarks.harness import BenchmarkParser, Kept, run_benchmark
 from tests.benchmarks.sampler_landscapes import accel_spearman, landscape
 
 CSV = Path("../shared/data/accel-nasbench-dev.csv")
@@ -44,7 +45,7 @@ METHODS = {  # name: (kind, with starting points)
 COUNTS = (12, 40)
 NOISE = 0.7  # points
 Job = tuple[str, float, int, str]  # landscape, budget share, seed, method
-Results = dict[Job, dict[str, float]]
+Scores = dict[str, float]
 
 
 def propose(kind: str, sampler: Any, history: list[tuple[Candidate, float]], rng: random.Random) -> Candidate:
@@ -66,8 +67,8 @@ def propose(kind: str, sampler: Any, history: list[tuple[Candidate, float]], rng
     raise InfeasibleBudget(f"{kind} found nothing new within {budget_ms:g} ms; give a larger --budgets share")
 
 
-def run_job(job: Job, csv: Path) -> dict[str, float]:
-    """One search; the crowned network's noiseless accuracy after each of COUNTS trials, and seconds per proposal."""
+def run_job(job: Job, csv: Path) -> Scores:
+    """One search; the selected network's noiseless accuracy after each of COUNTS trials, and seconds per proposal."""
     import optuna
 
     from search.samplers import KINDS as OPTUNA_KINDS
@@ -110,124 +111,119 @@ def run_job(job: Job, csv: Path) -> dict[str, float]:
     return {**scores, "ask_s": seconds / len(history)}
 
 
-def parser() -> CommandParser:
+def parser() -> BenchmarkParser:
     """The command line."""
-    cli = CommandParser("python -m tests.benchmarks.sampler_comparison", description=__doc__ or "")
-    out = Path(tempfile.gettempdir()) / "sampler_comparison.jsonl"
-    cli.add_argument("--landscapes", default="accel,synthetic", help="default: %(default)s")
-    cli.add_argument("--methods", default=",".join(METHODS), help="default: %(default)s")
-    cli.add_argument("--budgets", default="0.02,0.2", help="shares of random networks that fit (default: %(default)s)")
-    cli.add_argument("--seeds", type=integer, default=30, metavar="N", help="default: %(default)s")
-    cli.add_argument("--minutes", type=number, default=3.5, help="stop then, to go on later (default: %(default)g)")
-    cli.add_argument("--csv", type=Path, default=CSV, help="Accel-NASBench's networks (default: %(default)s)")
-    cli.add_argument("--out", type=Path, default=out, help="results, one line each (default: %(default)s)")
+    cli = BenchmarkParser("sampler_comparison", __doc__)
+    out = Path(tempfile.gettempdir()) / "sampler_comparison.json"
+    cli.flag("--landscapes", "accel,synthetic", "which")
+    cli.flag("--methods", ",".join(METHODS), "which")
+    cli.flag("--budgets", "0.02,0.2", "shares of random networks that fit")
+    cli.count("--seeds", 30, "searches of each")
+    cli.number("--minutes", 3.5, "stop then, to go on later", metavar="M")
+    cli.flag("--csv", CSV, "Accel-NASBench's networks", type=Path, metavar="FILE")
+    cli.flag("--json", out, "results", type=Path, metavar="FILE")
     cli.add_argument("--short", action="store_true", help="2 seeds, one budget, random and gp, synthetic only")
     return cli
 
 
-def read(path: Path) -> Results:
-    """The results in the file so far; a line that a kill cut off is left out."""
-    results: Results = {}
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            (landscape, share, seed, method), scores = json.loads(line)
-        except ValueError:
-            continue
-        results[landscape, share, seed, method] = scores
-    return results
+def key_of(job: Job) -> str:
+    """A job as the key of its row."""
+    return " ".join(map(str, job))
 
 
-def compute(jobs: list[Job], args: argparse.Namespace, results: Results) -> None:
+def compute(jobs: list[Job], args: Namespace, kept: Kept) -> None:
     """Run jobs on all cores until the time is up; every result is written when it is there."""
     ends = time.monotonic() + 60 * args.minutes
-    waiting, running = iter(jobs), dict[Future[dict[str, float]], Job]()
+    waiting, running = iter(jobs), dict[Future[Scores], Job]()
     cores = os.cpu_count() or 1
-    with ProcessPoolExecutor(cores) as pool, open(args.out, "a", encoding="utf-8") as file:
+    with ProcessPoolExecutor(cores) as pool:
         while True:
             while len(running) <= cores and time.monotonic() < ends and (job := next(waiting, None)):
                 running[pool.submit(run_job, job, args.csv)] = job
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                job = running.pop(future)
-                results[job] = future.result()
-                file.write(json.dumps([job, results[job]]) + "\n")
-                file.flush()
+                kept.put(key_of(running.pop(future)), future.result())
 
 
-def table(args: argparse.Namespace, landscapes: list[str], shares: list[float], results: Results) -> str:
+def report(args: Namespace, landscapes: list[str], shares: list[float], results: dict[str, Scores]) -> str:
     """Points over random search, mean +- standard error, by landscape, budget and number of trials."""
-    cells = [(landscape, share, count) for landscape in landscapes for share in shares for count in COUNTS]
-    head = " ".join(f"{f'{name[:5]} {share:g}/{count}':>14}" for name, share, count in cells)
-    lines = [f"{'method':14} {head} {'mean/12':>13} {'mean/40':>13} {'s/ask':>6} {'runs':>5}"]
+    cells = [(name, share, count) for name in landscapes for share in shares for count in COUNTS]
+    headers = ["method", *(f"{name[:5]} {share:g}/{count}" for name, share, count in cells)]
+    headers += [*(f"mean/{count}" for count in COUNTS), "s/ask", "runs"]
+    rows = []
     for method in args.methods.split(","):
-        texts, means, errors, seconds = [], dict[int, list[float]](), dict[int, list[float]](), list[float]()
+        found: dict[tuple[str, float, int], tuple[float, float]] = {}
+        seconds: list[float] = []
         for name, share, count in cells:
-            points = []
-            for seed in range(args.seeds):
-                own = results.get((name, share, seed, method))
-                base = results.get((name, share, seed, "random"))
-                if own and base:
-                    points.append(own[str(count)] - (base[str(count)] if method != "random" else 0.0))
-                    seconds.append(own["ask_s"])
-            if len(points) < 2:
-                texts.append(f"{'-':>14}")
-                continue
-            error = statistics.stdev(points) / len(points) ** 0.5
-            texts.append(f"{statistics.mean(points):8.2f} +-{error:.2f}")
-            means.setdefault(count, []).append(statistics.mean(points))
-            errors.setdefault(count, []).append(error)
+            jobs = [(name, share, seed) for seed in range(args.seeds)]
+            pairs = [(results.get(key_of((*job, method))), results.get(key_of((*job, "random")))) for job in jobs]
+            both = [(own, base) for own, base in pairs if own and base]
+            key = str(count)
+            points = [own[key] - (base[key] if method != "random" else 0.0) for own, base in both]
+            seconds += [own["ask_s"] for own, _ in both]
+            if len(points) > 1:
+                found[name, share, count] = statistics.mean(points), statistics.stdev(points) / len(points) ** 0.5
+        texts = [_points(found.get(cell)) for cell in cells]
         for count in COUNTS:
-            if len(means.get(count, [])) == len(cells) // len(COUNTS):
-                error = sum(e * e for e in errors[count]) ** 0.5 / len(errors[count])
-                texts.append(f"{statistics.mean(means[count]):7.2f} +-{error:.2f}")
-            else:
-                texts.append(f"{'-':>13}")
-        ask = f"{statistics.mean(seconds):6.3f}" if seconds else f"{'-':>6}"
-        lines.append(f"{method:14} {' '.join(texts)} {ask} {len(seconds) // len(COUNTS):5}")
-    return "\n".join(lines)
+            own = [value for (_, _, trials), value in found.items() if trials == count]
+            complete = len(own) == len(cells) // len(COUNTS)
+            texts.append(_points(_mean(own) if complete else None))
+        ask = f"{statistics.mean(seconds):.3f}" if seconds else "-"
+        rows.append([method, *texts, ask, str(len(seconds) // len(COUNTS))])
+    return table(headers, rows, text_columns=(0,))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the bake-off; the exit code."""
-    try:
-        args = parser().parse_args(argv)
-        _run(args)
-    except PhinasError as error:
-        print(f"sampler_comparison: {error}", file=sys.stderr)
-        return 2
-    return 0
+def _mean(found: list[tuple[float, float]]) -> tuple[float, float]:
+    """The mean of means, with its standard error."""
+    means, errors = zip(*found, strict=True)
+    return statistics.mean(means), sum(error * error for error in errors) ** 0.5 / len(errors)
 
 
-def _run(args: argparse.Namespace) -> None:
+def _points(found: tuple[float, float] | None) -> str:
+    return "-" if found is None else f"{found[0]:.2f} +-{found[1]:.2f}"
+
+
+def _checked(flag: str, text: str, known: Any) -> list[str]:
+    for name in text.split(","):
+        if name not in known:
+            raise InvalidArgument(f"{flag} must be some of {', '.join(known)}; got {name!r}")
+    return text.split(",")
+
+
+def run(args: Namespace) -> str:
+    """Every search that is missing, as far as the time goes, and the comparison."""
     if args.short:
         args.landscapes, args.methods, args.budgets, args.seeds = "synthetic", "random,gp", "0.2", 2
-    landscapes, methods = args.landscapes.split(","), args.methods.split(",")
-    for name in methods:
-        if name not in METHODS:
-            raise InvalidArgument(f"--methods must be some of {', '.join(METHODS)}; got {name!r}")
-    for name in landscapes:
-        if name not in ("accel", "synthetic"):
-            raise InvalidArgument(f"--landscapes must be some of accel, synthetic; got {name!r}")
+    methods = _checked("--methods", args.methods, METHODS)
+    landscapes = _checked("--landscapes", args.landscapes, ("accel", "synthetic"))
     shares = [number(share) for share in args.budgets.split(",")]
+    lines = []
     if "accel" in landscapes and not args.csv.exists():
-        print(f"accel is skipped: it needs {args.csv}, which is not on this machine (--csv names another place)")
+        lines.append(f"accel is skipped: it needs {args.csv}, which is not on this machine (--csv names another place)")
         landscapes.remove("accel")
-    results = read(args.out)
+    kept = Kept(args.json, {})
     if "accel" in landscapes:
-        print(f"accel: cross-validated Spearman {accel_spearman(args.csv):.3f} on {args.csv.name}", flush=True)
+        lines.append(f"accel: cross-validated Spearman {accel_spearman(args.csv):.3f} on {args.csv.name}")
     order = [*dict.fromkeys(["random", *methods])]
     cells = [(name, share, seed) for seed in range(args.seeds) for name in landscapes for share in shares]
     jobs = [(*cell, method) for cell in cells for method in order]
-    missing = [job for job in jobs if job not in results]
+    missing = [job for job in jobs if key_of(job) not in kept.rows()]
     random.Random(0).shuffle(missing)
-    compute(sorted(missing, key=lambda job: job[2]), args, results)
-    left = sum(job not in results for job in jobs)
-    print("noiseless accuracy of the crowned network: points over the mean of random networks for random, for others")
-    print("points over random search with the same seed; mean +- standard error")
-    print(table(args, landscapes, shares, results))
-    if left:
-        print(f"{left} of {len(jobs)} runs are missing; the same command again computes them")
+    compute(sorted(missing, key=lambda job: job[2]), args, kept)
+    results = kept.rows()
+    left = sum(key_of(job) not in results for job in jobs)
+    lines.append(
+        "noiseless accuracy of the selected network: points over the mean of random networks for random, for others\n"
+        "points over random search with the same seed; mean +- standard error"
+    )
+    again = f"{left} of {len(jobs)} runs are missing; the same command again computes them" if left else ""
+    return paragraphs(*lines, report(args, landscapes, shares, results), again)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark; the exit code."""
+    return run_benchmark(parser(), argv, run, stopped="stopped; every search that ended is kept where --json says")
 
 
 if __name__ == "__main__":

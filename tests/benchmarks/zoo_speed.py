@@ -6,13 +6,11 @@ construction. For every network of the zoo, construction is compared with that o
 nn.Sequential. A ratio is ours / plain, the median over the turns with its 95 % interval.
 """
 
-import argparse
 import gc
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
-from time import perf_counter
 from typing import NamedTuple
 
 import torch
@@ -20,11 +18,12 @@ from torch import Tensor, nn
 
 from search.latency.robust import median_interval, quantile, weight_of, weighted_median
 from searchspace import zoo
-from searchspace.describe import table
 from searchspace.graph import Layer, lower
 from searchspace.nn import build
 from searchspace.nn.activations import activation
+from searchspace.report import interval_text, ms_text, table
 from searchspace.spec import NetworkSpec
+from tests.benchmarks.harness import BenchmarkParser, Verdict, run_benchmark, turns
 
 SPEED_LIMIT = 1.0
 BUILD_LIMIT = 1.5
@@ -196,26 +195,18 @@ class Figure(NamedTuple):
 def compare(
     what: str, network: str, ours: Callable[[], object], plain: Callable[[], object], *, seconds: float, limit: float
 ) -> Figure:
-    """Turns of ours, plain, plain, ours for `seconds`, at least 5 of them (1 in less than a second), after one call of
-    each.
+    """Turns of ours, plain, plain, ours for `seconds`, after one call of each.
 
-    Drift cancels within a turn; a turn in which plain's own speed changed counts less.
+    At least 5 turns, 1 in less than a second. Drift cancels within a turn; a turn in which plain's own speed changed
+    counts less.
     """
     ours()
     plain()
-    turns: list[list[float]] = []
-    began = perf_counter()
-    fewest = FEWEST_TURNS if seconds >= 1 else 1
-    while len(turns) < fewest or perf_counter() - began < seconds:
-        marks = [perf_counter()]
-        for call in (ours, plain, plain, ours):
-            call()
-            marks.append(perf_counter())
-        turns.append([1e3 * (end - start) for start, end in pairwise(marks)])
-    ratios = [((a + d) / (b + c), weight_of(b, c)) for a, b, c, d in turns]
+    found = turns((ours, plain, plain, ours), fewest=FEWEST_TURNS if seconds >= 1 else 1, seconds=seconds)
+    ratios = [((a + d) / (b + c), weight_of(b, c)) for a, b, c, d in found]
     low, high = median_interval(ratios)
-    ours_ms, plain_ms = (quantile([turn[i] for turn in turns for i in where], 0.5) for where in ((0, 3), (1, 2)))
-    return Figure(what, network, ours_ms, plain_ms, weighted_median(ratios), low, high, len(turns), limit)
+    ours_ms, plain_ms = (quantile([turn[i] for turn in found for i in where], 0.5) for where in ((0, 3), (1, 2)))
+    return Figure(what, network, ours_ms, plain_ms, weighted_median(ratios), low, high, len(found), limit)
 
 
 @contextmanager
@@ -230,8 +221,10 @@ def quiet() -> Iterator[None]:
 
 
 def inference(name: str, *, seconds: float, pixels: int = INFERENCE_PIXELS, pairs: int = PAIRS) -> Figure:
-    """One image through both, eager, eval, channels-last: the middle of so many fresh pairs, in an interval that holds
-    all of theirs, since where weights come to lie in memory moves a ratio by 2 %."""
+    """One image through both, eager, eval, channels-last: the middle of so many fresh pairs.
+
+    Its interval holds those of all pairs, since where weights come to lie in memory moves a ratio by 2 %.
+    """
     figures = sorted((_pair(name, seconds=seconds / pairs, pixels=pixels) for _ in range(pairs)), key=lambda f: f.ratio)
     return figures[pairs // 2]._replace(
         low=min(figure.low for figure in figures),
@@ -334,15 +327,15 @@ def building_bare(name: str, *, seconds: float) -> Figure:
 
 
 def report(figures: Sequence[Figure]) -> str:
-    """The figures as an aligned table."""
+    """The figures as a table."""
     rows = [
         [
             f.what,
             f.network,
-            f"{f.ours_ms:.2f}",
-            f"{f.plain_ms:.2f}",
+            ms_text(f.ours_ms),
+            ms_text(f.plain_ms),
             f"{f.ratio:.3f}",
-            f"{f.low:.3f} to {f.high:.3f}",
+            interval_text(f.low, f.high, lambda ratio: f"{ratio:.3f}"),
             str(f.turns),
             f"{f.limit:.2f}",
             f.verdict,
@@ -353,21 +346,16 @@ def report(figures: Sequence[Figure]) -> str:
     return table(headers, rows, text_columns=(0, 1, 8))
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> BenchmarkParser:
     """The command line."""
-    cli = argparse.ArgumentParser(
-        "python -m tests.benchmarks.zoo_speed",
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    cli.add_argument("--seconds", type=float, default=20.0, help="of each comparison (default: %(default)g)")
-    cli.add_argument("--pixels", type=int, default=96, help="of the training steps' images (default: %(default)s)")
+    cli = BenchmarkParser("zoo_speed", __doc__)
+    cli.number("--seconds", 20.0, "of each comparison", metavar="S")
+    cli.count("--pixels", 96, "of the training steps' images", metavar="PX")
     cli.add_argument("--quick", action="store_true", help="a fraction of a second each, small images: does it run?")
     return cli
 
 
-def measure(args: argparse.Namespace) -> Iterator[Figure]:
+def measure(args: Namespace) -> Iterator[Figure]:
     """All comparisons, one after the other."""
     seconds, pixels = (0.1, 32) if args.quick else (args.seconds, args.pixels)
     for name in PLAIN:
@@ -383,15 +371,18 @@ def measure(args: argparse.Namespace) -> Iterator[Figure]:
         yield building_bare(name, seconds=seconds / 5)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the study; the exit code: 0 no target is missed, 1 one is."""
-    args = parser().parse_args(argv)
+def run(args: Namespace) -> Verdict:
+    """All figures, and whether none is missed."""
     figures = []
     for figure in measure(args):
         figures.append(figure)
         print(f"{figure.what}, {figure.network}: {figure.ratio:.3f}", file=sys.stderr, flush=True)
-    print(report(figures))
-    return 0 if args.quick or all(figure.verdict != "MISSED" for figure in figures) else 1
+    return Verdict(report(figures), args.quick or all(figure.verdict != "MISSED" for figure in figures))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark; the exit code."""
+    return run_benchmark(parser(), argv, run)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
 from searchspace.report import table
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spec import NetworkSpec
-from tests.benchmarks.harness import BenchmarkParser, Verdict, run_benchmark, turns
+from tests.benchmarks.harness import BenchmarkParser, Verdict, benchmark, turns
 
 COMMANDS = (
     "search.run",
@@ -166,9 +166,7 @@ def run(args: Namespace) -> Verdict:
     return report(figures + in_fresh_processes(repeats=3 if args.short else 12))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    return run_benchmark(parser(), argv, run)
+main = benchmark(parser, run)
 
 
 if __name__ == "__main__":

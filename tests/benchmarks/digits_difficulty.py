@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from searchspace.report import count_text, paragraphs, percent_text, table
-from tests.benchmarks.harness import BenchmarkParser, Kept, Verdict, run_benchmark
+from tests.benchmarks.harness import BenchmarkParser, Kept, Verdict, benchmark
 
 if TYPE_CHECKING:
     from search.data import Dataset
@@ -119,9 +119,7 @@ def run(args: Namespace) -> Verdict:
     return Verdict(f"{images}\n\n{found.text}", args.quick or found.reached)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    return run_benchmark(parser(), argv, run, stopped="stopped; every training that ended is kept where --json says")
+main = benchmark(parser, run, stopped="stopped; every training that ended is kept where --json says")
 
 
 if __name__ == "__main__":

@@ -71,28 +71,31 @@ def _at_least(convert: Callable[[str], Any], least: float) -> Callable[[str], An
     return parse
 
 
-def run_benchmark(
-    cli: CommandParser,
-    argv: list[str] | None,
+def benchmark(
+    parser: Callable[[], CommandParser],
     run: Callable[[Namespace], str | Verdict],
     *,
     stopped: str = "stopped; nothing is kept",
-) -> int:
-    """Run a benchmark and print what it returns; the exit code."""
-    reached = True
+) -> Callable[..., int]:
+    """The `main(argv)` of a benchmark: it parses, prints what `run(args)` returns, and gives the exit code."""
 
-    def text(args: Namespace) -> str:
-        nonlocal reached
-        try:
-            found = run(args)
-        except Skipped as why:
-            return f"skipped: {why}"
-        if isinstance(found, str):
-            return found
-        reached = found.reached
-        return found.text
+    def main(argv: list[str] | None = None) -> int:
+        reached = True
 
-    return run_command(cli, argv, run=text, stopped=stopped) or int(not reached)
+        def text(args: Namespace) -> str:
+            nonlocal reached
+            try:
+                found = run(args)
+            except Skipped as why:
+                return f"skipped: {why}"
+            if isinstance(found, str):
+                return found
+            reached = found.reached
+            return found.text
+
+        return run_command(parser(), argv, run=text, stopped=stopped) or int(not reached)
+
+    return main
 
 
 def needed(data: str) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from searchspace.command import show_progress
 from searchspace.report import ms_text, percent_text, signed_percent_text, table
-from tests.benchmarks.harness import BenchmarkParser, Kept, Row, run_benchmark
+from tests.benchmarks.harness import BenchmarkParser, Kept, Row, benchmark
 
 SWEEPS = 3  # over all winners at the end: what one of them takes in seconds is one mood of the machine
 
@@ -195,10 +195,9 @@ def report(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    stopped = "stopped; every search that ended is kept where --json says"
-    return run_benchmark(parser(), argv, lambda args: report(measured(args)), stopped=stopped)
+main = benchmark(
+    parser, lambda args: report(measured(args)), stopped="stopped; every search that ended is kept where --json says"
+)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from searchspace.errors import InvalidArgument
 from searchspace.report import percent_text, table
-from tests.benchmarks.harness import BenchmarkParser, in_reference_units, run_benchmark
+from tests.benchmarks.harness import BenchmarkParser, benchmark, in_reference_units
 
 if TYPE_CHECKING:
     from search.latency.onnx_models import OnnxModels
@@ -221,9 +221,7 @@ def report(found: Sequence[Pair]) -> str:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    return run_benchmark(parser(), argv, lambda args: report(measured(args)))
+main = benchmark(parser, lambda args: report(measured(args)))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from searchspace.report import percent_text, table
-from tests.benchmarks.harness import BenchmarkParser, in_reference_units, run_benchmark
+from tests.benchmarks.harness import BenchmarkParser, benchmark, in_reference_units
 
 if TYPE_CHECKING:
     from search.latency.kernels import PlacedBlock
@@ -166,9 +166,7 @@ def _least(errors: dict[str, float]) -> str:
     return f"{best}, off by {percent_text(error)}{second}"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    return run_benchmark(parser(), argv, lambda args: report(measured(args)))
+main = benchmark(parser, lambda args: report(measured(args)))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from searchspace.files import write_atomic
 from searchspace.latency.table import LatencyTable
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
-from tests.benchmarks.harness import BenchmarkParser, run_benchmark
+from tests.benchmarks.harness import BenchmarkParser, benchmark
 
 
 def parser() -> BenchmarkParser:
@@ -64,9 +64,7 @@ def _built(space: SearchSpace, cache_dir: Path, quick: bool) -> LatencyTable:
     return table
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    return run_benchmark(parser(), argv, run)
+main = benchmark(parser, run)
 
 
 if __name__ == "__main__":

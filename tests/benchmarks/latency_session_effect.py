@@ -19,7 +19,7 @@ from statistics import fmean, median, pstdev
 from search.latency.time_base import USUAL
 from searchspace.files import write_atomic
 from searchspace.report import interval_text, percent_text, table
-from tests.benchmarks.harness import BenchmarkParser, device_rounds, run_benchmark
+from tests.benchmarks.harness import BenchmarkParser, benchmark, device_rounds
 
 ZOO = ("mobilenet_v1", "mnasnet_a1", "mobilenet_v3_small", "shufflenet_v1")
 WINDOWS = (5.0, 20.0, 60.0)
@@ -120,9 +120,7 @@ def report(rounds: Sequence[Round], *, probes: int) -> str:
     return table(["window", "latency stated", "shared", "each"], rows, text_columns=(1,), title=title)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    return run_benchmark(parser(), argv, run)
+main = benchmark(parser, run)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from searchspace.errors import InvalidTable
 from searchspace.report import interval_text, ms_text, signed_percent_text
-from tests.benchmarks.harness import BenchmarkParser, run_benchmark
+from tests.benchmarks.harness import BenchmarkParser, benchmark
 
 if TYPE_CHECKING:
     from searchspace.latency.table import LatencyTable
@@ -77,9 +77,7 @@ def run(args: Namespace) -> str:
     return "\n".join([head, *lines, quiet])
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    return run_benchmark(parser(), argv, run)
+main = benchmark(parser, run)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 
 from searchspace.errors import InvalidArgument, PhinasError
 from searchspace.report import ms_text, percent_text, table
-from tests.benchmarks.harness import BenchmarkParser, Row, run_benchmark
+from tests.benchmarks.harness import BenchmarkParser, Row, benchmark
 
 ARMS = {"with": "1.15", "without": "1"}
 
@@ -137,9 +137,7 @@ def run(args: Namespace) -> str:
     return json.dumps(rows, indent=1) if args.json else report(rows)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    return run_benchmark(parser(), argv, run, stopped="stopped; what was searched is kept, the same command goes on")
+main = benchmark(parser, run, stopped="stopped; what was searched is kept, the same command goes on")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Any
 
 from searchspace.errors import InvalidArgument, PhinasError
 from searchspace.report import fields
-from tests.benchmarks.harness import BenchmarkParser, Row, Verdict, run_benchmark
+from tests.benchmarks.harness import BenchmarkParser, Row, Verdict, benchmark
 
 
 def parser() -> BenchmarkParser:
@@ -164,9 +164,7 @@ def run(args: Namespace) -> Verdict:
     return Verdict(text, not found["files_that_changed"] and not found["runs_that_ended_otherwise"])
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code: 1 where something was lost."""
-    return run_benchmark(parser(), argv, run)
+main = benchmark(parser, run)
 
 
 if __name__ == "__main__":

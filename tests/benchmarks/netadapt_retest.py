@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from searchspace.command import show_progress
 from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.report import interval_text, percent_text, table
-from tests.benchmarks.harness import BenchmarkParser, run_benchmark
+from tests.benchmarks.harness import BenchmarkParser, benchmark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,9 +102,7 @@ def run(args: Namespace) -> str:
     return json.dumps([one._asdict() for one in steps], indent=1) if args.json else report(steps)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    return run_benchmark(parser(), argv, run)
+main = benchmark(parser, run)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 
 from searchspace import zoo
 from searchspace.report import table
-from tests.benchmarks.harness import BenchmarkParser, Row, run_benchmark, turns
+from tests.benchmarks.harness import BenchmarkParser, Row, benchmark, turns
 
 
 def parser() -> BenchmarkParser:
@@ -119,9 +119,7 @@ def run(args: Namespace) -> str:
     return json.dumps(row, indent=1) if args.json else report(row)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    return run_benchmark(parser(), argv, run)
+main = benchmark(parser, run)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from search.candidates import Candidate
 from searchspace.command import number
 from searchspace.errors import InfeasibleBudget, InvalidArgument
 from searchspace.report import paragraphs, table
-from tests.benchmarks.harness import BenchmarkParser, Kept, run_benchmark
+from tests.benchmarks.harness import BenchmarkParser, Kept, benchmark
 from tests.benchmarks.sampler_landscapes import accel_spearman, landscape
 
 CSV = Path("../shared/data/accel-nasbench-dev.csv")
@@ -221,9 +221,7 @@ def run(args: Namespace) -> str:
     return paragraphs(*lines, report(args, landscapes, shares, results), again)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    return run_benchmark(parser(), argv, run, stopped="stopped; every search that ended is kept where --json says")
+main = benchmark(parser, run, stopped="stopped; every search that ended is kept where --json says")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from searchspace.command import number
 from searchspace.report import percent_text, table
-from tests.benchmarks.harness import CIFAR, BenchmarkParser, Kept, needed, run_benchmark, spread_text
+from tests.benchmarks.harness import CIFAR, BenchmarkParser, Kept, benchmark, needed, spread_text
 
 if TYPE_CHECKING:
     from scaling.growth import Grown
@@ -148,9 +148,7 @@ def run(args: Namespace) -> str:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    return run_benchmark(parser(), argv, run, stopped="stopped; every training that ended is kept where --json says")
+main = benchmark(parser, run, stopped="stopped; every training that ended is kept where --json says")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from search.latency.runtimes import names
 from searchspace.latency.table import LatencyTable
 from searchspace.report import interval_text, ms_text, percent_text, signed_percent_text, table
-from tests.benchmarks.harness import BenchmarkParser, run_benchmark
+from tests.benchmarks.harness import BenchmarkParser, benchmark
 
 if TYPE_CHECKING:
     from scaling.growth import Grown
@@ -145,9 +145,7 @@ def run(args: Namespace) -> str:
     return report(targets(args.targets, latencies), latencies, device, args.seconds)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    return run_benchmark(parser(), argv, run)
+main = benchmark(parser, run)
 
 
 if __name__ == "__main__":

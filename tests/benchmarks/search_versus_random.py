@@ -17,7 +17,7 @@ from searchspace.errors import PhinasError
 from searchspace.files import read_json
 from searchspace.report import ms_text, percent_text, table
 from studies.storage import SUMMARY, folder
-from tests.benchmarks.harness import CIFAR, BenchmarkParser, needed, run_benchmark, spread_text
+from tests.benchmarks.harness import CIFAR, BenchmarkParser, benchmark, needed, spread_text
 
 
 def parser() -> BenchmarkParser:
@@ -110,9 +110,7 @@ def run(args: Namespace) -> str:
     return report(args, samplers)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    return run_benchmark(parser(), argv, run, stopped="stopped; finished runs are kept, the same command goes on")
+main = benchmark(parser, run, stopped="stopped; finished runs are kept, the same command goes on")
 
 
 if __name__ == "__main__":

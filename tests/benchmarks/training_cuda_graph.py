@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 
 from searchspace.report import interval_text, ms_text, table
-from tests.benchmarks.harness import BenchmarkParser, Skipped, run_benchmark
+from tests.benchmarks.harness import BenchmarkParser, Skipped, benchmark
 
 WAYS = {"kernel by kernel": sys.maxsize, "one graph": 1}  # steps of a training from which on it is one
 NETWORKS = ("mobilenet_v1", "mnasnet_a1")
@@ -73,9 +73,7 @@ def run(args: Namespace) -> str:
     return report(found)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    return run_benchmark(parser(), argv, run)
+main = benchmark(parser, run)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from searchspace.nn import build
 from searchspace.nn.activations import activation
 from searchspace.report import interval_text, ms_text, table
 from searchspace.spec import NetworkSpec
-from tests.benchmarks.harness import BenchmarkParser, Verdict, run_benchmark, turns
+from tests.benchmarks.harness import BenchmarkParser, Verdict, benchmark, turns
 
 SPEED_LIMIT = 1.0
 BUILD_LIMIT = 1.5
@@ -380,9 +380,7 @@ def run(args: Namespace) -> Verdict:
     return Verdict(report(figures), args.quick or all(figure.verdict != "MISSED" for figure in figures))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    return run_benchmark(parser(), argv, run)
+main = benchmark(parser, run)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """ShuffleNetV1's ShuffleUnit and its template row ShuffleRow."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,7 +18,7 @@ class ShuffleRow(Row):
 
     The bottleneck has `bottleneck_ratio` x the output channels. `reduce_groups`, where it is not 0, are the groups of
     the first unit's first 1x1 (1 in the paper's stage 2). Output channels round to multiples of `divisor`, the
-    bottleneck to those of `groups`, so that every width can be grouped. With stride 1 the channels stay the input's.
+    bottleneck to those of both groups, so that every width can be grouped. With stride 1 the channels stay the input's.
     """
 
     width: int
@@ -31,7 +32,7 @@ class ShuffleRow(Row):
     def blocks(self, in_channels: int, width_mult: float, repeats: int) -> list[Block]:
         """`repeats` ShuffleUnit rows; the first has the stride, the change of width and its own first groups."""
         channels = in_channels if self.stride == 1 else scaled_width(self.width, width_mult, divisor=self.divisor)
-        inner = max(1, round(channels * self.bottleneck_ratio / self.groups)) * self.groups
+        inner = max(1, round(channels * self.bottleneck_ratio / self._parts)) * self._parts
         return [
             ShuffleUnit(
                 bottleneck_channels=inner,
@@ -44,6 +45,11 @@ class ShuffleRow(Row):
             )
             for index in range(repeats)
         ]
+
+    @property
+    def _parts(self) -> int:
+        """What both grouped convolutions divide."""
+        return math.lcm(self.groups, self.reduce_groups or 1)
 
     @classmethod
     def from_blocks(cls, in_channels: int, run: "Sequence[ShuffleUnit]") -> "ShuffleRow":
@@ -63,7 +69,7 @@ class ShuffleRow(Row):
 
     def input_divisor(self, output_divisor: int) -> int:
         """The groups: a unit with stride appends its input to what its groups make."""
-        return self.groups
+        return self._parts
 
 
 @register(row=ShuffleRow)

@@ -1,11 +1,20 @@
 """The torch side of every kind of block: one file each, called as its file in `searchspace.blocks`."""
 
 from searchspace.nn.blocks import classifier, conv, fire, maxpool, mbconv, shuffle, shuffle_v2
-from searchspace.nn.blocks.protocol import MODULES, BlockModule, initialise, make_block, module_of, residual_norms
+from searchspace.nn.blocks.protocol import (
+    MODULES,
+    BlockModule,
+    MakeConv,
+    initialise,
+    make_block,
+    module_of,
+    residual_norms,
+)
 
 __all__ = [
     "MODULES",
     "BlockModule",
+    "MakeConv",
     "classifier",
     "conv",
     "fire",

@@ -112,7 +112,7 @@ def _is_begun(study: optuna.Study) -> bool:
     return bool(study.get_trials(deepcopy=False)) or (folder(study.study_name) / ITERATIONS).exists()
 
 
-def given_table(latency: Path | str | None, table: LatencyTable | None) -> dict[str, str]:
+def given_table(latency: Path | str | LatencyTable | None, table: LatencyTable | None) -> dict[str, str]:
     """What tells the table of --latency from others of its device; nothing where the device's own was taken."""
     if latency is None or table is None:
         return {}

@@ -15,7 +15,7 @@ from search.data import Dataset
 from search.finalists import Finalist, finalists_within, record
 from search.latency import Measurement
 from search.loop import LONGER, Search
-from search.netadapt.last_stage import refine_winner
+from search.netadapt.last_stage import prune_winner
 from search.netadapt.settings import pruning_time_s
 from search.netadapt.timing import DeviceTimer, PairedTimer
 from search.training.evaluate import Accuracy
@@ -200,10 +200,10 @@ class WinnerSelection:
         module, _ = self._train(finalist, plan.first)
         search.study.set_user_attr("spent_s", search.clock.elapsed_s())
         try:
-            result, network, measured, table = refine_winner(
+            found = prune_winner(
                 module,
                 budget=search.budget,
-                fixed=search.settings.latency is not None,
+                fixed_table=search.settings.latency is not None,
                 images=self.data,
                 recipe=self.trainer.recipe,
                 epochs=plan.last,
@@ -218,9 +218,10 @@ class WinnerSelection:
         except InfeasibleBudget as error:
             search.progress.line(str(error))
             return None
+        result, network = found.result, found.network
         test = Accuracy(*(result[f"test_{name}"] for name in ("accuracy", "low", "high", "images")))
         epochs, accuracy = plan.first + result["epochs"], result["validation_accuracy"]
-        return Winner(trial, network.spec, network, measured, accuracy, test, epochs, result["refined"], table)
+        return Winner(trial, network.spec, network, found.measured, accuracy, test, epochs, found.pruning, found.table)
 
     def _is_late(self) -> bool:
         left_s = self.search.clock.left_s()

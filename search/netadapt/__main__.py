@@ -1,28 +1,31 @@
 """python -m search.netadapt: bring a trained network down to a budget, by what the device takes for it."""
 
-import argparse
 import json
 import shlex
 import sys
+from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from search.latency.runtimes import names
 from search.netadapt.proposals import MOVES
 from search.netadapt.settings import ALGORITHMS, Settings
 from searchspace.channels.steps import CRITERIA
-from searchspace.command import CommandParser, guarded, integer, number, show
-from searchspace.errors import InfeasibleBudget, InvalidArgument
+from searchspace.command import CommandParser, integer, number, run_command, show
+from searchspace.errors import InfeasibleBudget
 from searchspace.files import check_writable
+
+if TYPE_CHECKING:
+    from search.netadapt.api import Pruned
 
 _DESCRIPTION = """\
 Prune a trained network step by step down to a budget (NetAdapt, arXiv:1804.03230).
 
-Each iteration asks for a small reduction. Every group of channels that can be cut offers to meet it, and so do dropped
-SE blocks, smaller kernels (of as many blocks as it takes) and removed blocks; the best offers are trained for a moment
-and the most accurate one is taken (where they go further down than asked for, that counts too), if this device really
-runs it faster. At the budget the network is trained on and tested once. Everything is kept in studies/NAME/: the same
-command again goes on where it stopped."""
+Each iteration asks for a small reduction. For every group of channels that can be cut a proposal is made that meets it,
+and so for dropped SE blocks, smaller kernels (of as many blocks as it takes) and removed blocks. The best proposals are
+trained for a moment, and the most accurate one is accepted (where they go further down than asked for, that counts
+too), if this device really runs it faster. At the budget the network is trained on and tested once. Everything is kept
+in studies/NAME/: the same command again goes on where it stopped."""
 
 _EPILOG = """\
 examples:
@@ -36,35 +39,44 @@ examples:
 afterwards:
   python -m studies NAME                    all iterations and proposals
   python -m scaling.compound --phi 1 --network studies/NAME/best.json
+in Python: search.prune(...), also for a torch module of your own
 exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (everything is kept)."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The command line of search.netadapt."""
     cli = CommandParser("python -m search.netadapt", description=_DESCRIPTION, epilog=_EPILOG)
-    add = cli.add_argument
+    add = cli.add_argument_group("the network and its images").add_argument
     add(
         "--network",
-        type=Path,
         required=True,
         metavar="FILE.json",
         help="a spec file, such as the best.json of a search, or the name of a published network",
     )
-    add("--weights", type=Path, metavar="FILE", help="its weights (default: the .safetensors file beside the spec)")
+    add("--weights", metavar="FILE", help="its weights (default: the .safetensors file beside the spec)")
     add("--data", metavar="SOURCE", help="the images that it was trained on, as for search.run (default: 'digits')")
-    goal = cli.add_argument_group("budget (one of them)")
-    goal.add_argument("--budget-ms", type=number, metavar="MS", help="latency of one image")
-    goal.add_argument("--budget-macs", type=number, metavar="N", help="multiply-adds, such as 150e6")
-    goal.add_argument("--budget-params", type=number, metavar="N", help="parameters, such as 1.5e6")
-    goal.add_argument(
+    add(
+        "--proxy-resolution",
+        type=integer,
+        metavar="PX",
+        help="pixels that the network is trained and tested at (default: those of the weights' own training)",
+    )
+    add("--seed", type=integer, metavar="N", help="splits and trainings (default: the weights' own, else 0)")
+
+    add = cli.add_argument_group("budget (one of them)").add_argument
+    add("--budget-ms", type=number, metavar="MS", help="latency of one image")
+    add("--budget-macs", type=number, metavar="N", help="multiply-adds, such as 150e6")
+    add("--budget-params", type=number, metavar="N", help="parameters, such as 1.5e6")
+    add(
         "--budgets",
         type=_numbers,
         metavar="MS,MS,...",
-        help="several latencies, such as 20,15,10: one descent gives a trained network for each",
+        help="several latencies, such as 20,15,10: one pruning gives a trained network for each",
     )
+
+    add = cli.add_argument_group("the device of a budget in ms").add_argument
     add(
         "--latency",
-        type=Path,
         metavar="TABLE.json",
         help="latency table of the device (default: this machine's, measured first where kernels are missing)",
     )
@@ -75,6 +87,37 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--threads", type=integer, metavar="N", help="threads that it runs with there (default: as many as torch has)")
     add(
+        "--replay",
+        metavar="STUDY",
+        help="take the outcomes of timing tests from that study where it has them: the same seed then gives the same "
+        "history",
+    )
+
+    _add_algorithm(cli)
+
+    add = cli.add_argument_group("the training at the end").add_argument
+    add("--epochs", type=integer, default=Settings.epochs, metavar="N", help="0 for none (default: %(default)s)")
+    add(
+        "--epoch-images",
+        type=integer,
+        metavar="N",
+        help="training images of an epoch; give as many as you have where they are many (default: 1280, as in "
+        "search.run)",
+    )
+
+    add = cli.add_argument_group("what is kept and printed").add_argument
+    add("--study", metavar="NAME", help="name of the study (default: made of the network and the budget)")
+    add("--fresh", action="store_true", help="set an existing study of this name aside and start anew")
+    add("--family", action="store_true", help="keep the network of every iteration, in studies/NAME/iterations/")
+    add("--plot", type=Path, metavar="FILE.png", help="draw accuracy against cost, with every proposal")
+    add("--json", action="store_true", help="print the result as JSON, and no progress")
+    return cli
+
+
+def _add_algorithm(cli: CommandParser) -> None:
+    add = cli.add_argument_group("the algorithm").add_argument
+    steps, decays = (", ".join(f"{pair[at]:g} with {name}" for name, pair in ALGORITHMS.items()) for at in (0, 1))
+    add(
         "--moves",
         type=_names,
         default=MOVES,
@@ -83,92 +126,54 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--criterion",
-        default="l2",
+        default=Settings.criterion,
         metavar="NAME",
-        help="which channels stay: l2 (norm of their filters), bn (scale "
-        f"of their batch norm) or taylor (first-order change of the loss): {', '.join(CRITERIA)} "
-        "(default: %(default)s)",
+        help="which channels stay: l2 (norm of their filters), bn (scale of their batch norm) or taylor (first-order "
+        f"change of the loss): {', '.join(CRITERIA)} (default: %(default)s)",
     )
     add(
         "--algorithm",
-        default="netadapt",
+        default=Settings.algorithm,
         metavar="NAME",
-        help="netadapt: large steps that shrink, the most accurate "
-        "offer is taken; mobilenetv3: many small ones, the least accuracy lost for its reduction (default: "
-        "%(default)s)",
+        help="netadapt: large steps that shrink, the most accurate proposal is accepted; mobilenetv3: many small ones, "
+        "the least accuracy lost for its reduction (default: %(default)s)",
     )
-    steps = ", ".join(f"{step:g} with {name}" for name, (step, _) in ALGORITHMS.items())
     add("--step", type=number, metavar="SHARE", help=f"the first reduction, of the start's cost (default: {steps})")
     add(
         "--decay",
         type=number,
         metavar="F",
-        help="what it is multiplied by from one iteration to the next (default: "
-        f"{', '.join(f'{decay:g} with {name}' for name, (_, decay) in ALGORITHMS.items())})",
+        help=f"what it is multiplied by from one iteration to the next (default: {decays})",
     )
     add(
         "--short-steps",
         type=integer,
         default=Settings.short_steps,
         metavar="N",
-        help="steps of an offer's short training; 0 for none (default: %(default)s)",
+        help="steps of a proposal's short training; 0 for none (default: %(default)s)",
     )
     add(
         "--shortlist",
         type=integer,
         default=Settings.shortlist,
         metavar="N",
-        help="offers of an iteration that are "
-        "trained: the most accurate before any training, and of three or more one without a block that has no residual "
-        "sum, which looks worse before than it is (default: %(default)s)",
+        help="proposals of an iteration that are trained: the most accurate before any training, and of three or more "
+        "one without a block that has no residual sum, which looks worse before than it is (default: %(default)s)",
     )
     add(
         "--validation-images",
         type=integer,
         default=Settings.validation_images,
         metavar="N",
-        help="validation images that offers are compared on (default: %(default)s)",
-    )
-    add(
-        "--epochs",
-        type=integer,
-        default=Settings.epochs,
-        metavar="N",
-        help="epochs of the long training at the end; 0 for none (default: %(default)s)",
-    )
-    add(
-        "--epoch-images",
-        type=integer,
-        metavar="N",
-        help="training images that an epoch of it looks at; give as many "
-        "as you have where they are many (default: 1280, as in search.run)",
-    )
-    add(
-        "--proxy-resolution",
-        type=integer,
-        metavar="PX",
-        help="pixels to train and test at (default: those of the weights' own training)",
+        help="validation images that proposals are compared on (default: %(default)s)",
     )
     add(
         "--workers",
         type=integer,
-        default=1,
+        default=Settings.workers,
         metavar="N",
-        help="processes that train offers side by side, each with its share of the threads (default: %(default)s)",
+        help="processes that train proposals side by side, each with its share of the threads (default: %(default)s)",
     )
-    add("--seed", type=integer, metavar="N", help="splits and trainings (default: the weights' own, else 0)")
-    add("--family", action="store_true", help="keep the network of every iteration, in studies/NAME/iterations/")
-    add("--study", metavar="NAME", help="name of the study (default: made of the network and the budget)")
-    add("--fresh", action="store_true", help="set an existing study of this name aside and start anew")
-    add(
-        "--replay",
-        metavar="STUDY",
-        help="take the outcomes of timing tests from that study where it has them: the "
-        "same seed then gives the same history",
-    )
-    add("--plot", type=Path, metavar="FILE.png", help="draw accuracy against cost, with every proposal")
-    add("--json", action="store_true", help="print the result as JSON, and no progress")
-    return cli
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -179,73 +184,40 @@ def _numbers(text: str) -> tuple[float, ...]:
     return tuple(number(part) for part in text.split(","))
 
 
-def settings_from(args: argparse.Namespace) -> Settings:
-    """The settings that the flags mean. Raises InvalidArgument."""
-    flags = dict(vars(args))
-    given = {unit: flags.pop(f"budget_{unit}") for unit in ("ms", "macs", "params")}
-    several = flags.pop("budgets")
-    units = [unit for unit, value in given.items() if value is not None]
-    if len(units) + (several is not None) != 1:
-        raise InvalidArgument(
-            "give one budget: --budget-ms, --budget-macs, --budget-params, or --budgets 20,15,10 for several latencies"
-        )
-    unit = units[0] if units else "ms"
-    budgets = several or (given[unit],)
-    if unit != "ms" and args.latency:
-        raise InvalidArgument(f"--latency belongs to a budget in ms, got --budget-{unit}: leave one out")
-    for flag, value, why in (
-        ("--runtime", args.runtime, "times a network for a budget in ms by this machine's own table"),
-        ("--threads", args.threads, "times a network for a budget in ms by this machine's own table"),
-        ("--replay", args.replay, "gives the outcomes of timing tests, for a budget in ms"),
-    ):
-        if value and (unit != "ms" or (flag != "--replay" and args.latency)):
-            raise InvalidArgument(
-                f"{flag} {why}, got --budget-{unit}{' and --latency' * bool(args.latency)}: leave it out"
-            )
-    flags["runtime"] = args.runtime or Settings.runtime
-    for flag in ("fresh", "replay", "plot", "json"):
-        del flags[flag]
-    if not args.network.name:
-        raise InvalidArgument(f"--network must be a spec file or the name of a published network, got {args.network}")
-    flags["weights"] = args.weights or args.network.with_suffix(".safetensors")
-    if args.weights is None and args.network.suffix != ".json":
-        raise InvalidArgument(
-            f"a network is pruned with its trained weights, got --network {args.network} and no --weights: name them"
-        )
-    return Settings(unit=unit, budgets=tuple(sorted(set(budgets), reverse=True)), **flags)
+def run(args: Namespace) -> str:
+    """The command's text. Raises PhinasError."""
+    flags = vars(args)
+    path, as_json = flags.pop("plot"), flags.pop("json")
+    if path:
+        from studies.figure import new_figure
+
+        new_figure(path)  # a mistake is told before the work
+        check_writable(path)
+    from search.netadapt.api import prune
+    from search.netadapt.report import plot
+
+    found = prune(**flags, quiet=as_json)
+    if path and found.summary.get("nothing_to_do"):
+        print(f"{path} is not drawn: there is no step to show", file=sys.stderr)
+    elif path:
+        plot(found.summary, path)
+    return text_of(found, as_json=as_json)
+
+
+def text_of(found: "Pruned", *, as_json: bool) -> str:
+    """What is printed. Raises InfeasibleBudget, once it is printed, where the smallest budget was missed."""
+    text = json.dumps(found.summary, indent=1) if as_json else found.report()
+    if missed := found.summary.get("missed"):
+        show(text)
+        raise InfeasibleBudget(missed["why"])
+    return text
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code."""
-
-    def job() -> int:
-        args = parser().parse_args(argv)
-        settings = settings_from(args)
-        if args.plot:
-            from studies.figure import new_figure
-
-            new_figure(args.plot)  # a mistake is told before the work
-            check_writable(args.plot)
-        from search.netadapt.job import netadapt
-        from search.netadapt.report import plot, report
-
-        summary: dict[str, Any] = netadapt(settings, fresh=args.fresh, quiet=args.json, replay=args.replay)
-        if args.plot and not summary.get("nothing_to_do"):
-            plot(summary, args.plot)
-        text = json.dumps(summary, indent=1) if args.json else report(summary, data=settings.data)
-        if args.plot and summary.get("nothing_to_do"):
-            print(f"{args.plot} is not drawn: there is no step to show", file=sys.stderr)
-        code = show(text)
-        if missed := summary.get("missed"):
-            raise InfeasibleBudget(missed["why"])
-        return code
-
     again = " ".join(shlex.quote(word) for word in (argv or sys.argv[1:]) if word != "--fresh")
-    return guarded(
-        "search.netadapt",
-        job,
-        stopped=f"stopped; every iteration is kept, the same command goes on: python -m search.netadapt {again}",
-    )
+    stopped = f"stopped; every iteration is kept, the same command goes on: python -m search.netadapt {again}"
+    return run_command(parser(), argv, run=run, stopped=stopped)
 
 
 if __name__ == "__main__":

@@ -1,86 +1,146 @@
-"""What a refinement did, on disk: spec, weights and record of each iteration, written before the next begins.
+"""The iterations of a pruning: in memory, or in a study's folder, where each is written before the next begins.
 
-An iteration counts once its record is there, which is written last. What was trained and timed within an iteration
-that was cut off is kept too, so that it is not done again.
+On disk an iteration counts once its record is there, which is written last. What was trained and timed within an
+iteration that was cut off is kept too, so that it is not done again.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from search.latency.measurement import Measurement
-from search.netadapt.timing import Timing, key
+from search.netadapt.prunable import Prunable, Timeable
+from search.netadapt.records import SCHEMA, Iteration, Part
+from search.netadapt.specs import PrunableSpec
+from search.netadapt.timing import PairedTimer, Timing, key
 from searchspace.errors import PhinasError, StudyMismatch
 from searchspace.files import read_json, write_atomic
-from searchspace.nn import Network, load_weights, network_bytes, read_weights
-from searchspace.spec import NetworkSpec
+from searchspace.nn import load_weights, network_bytes, read_weights
 from studies.storage import ITERATIONS
 
 _RECORD = "iteration.json"
 _PART = "part.json"
+_UNREADABLE = (PhinasError, KeyError, TypeError, ValueError, AttributeError)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tried:
-    """A proposal and what was found out about it. `cost` is predicted, in the budget's unit; accuracies are fractions
-    of validation images, `screened` before any training, `accuracy` after the short one (None: not trained; 0 where it
-    `diverged`, and such a proposal is never accepted)."""
+class History:
+    """The iterations of a pruning, in memory. Networks stay for as long as they are needed."""
 
-    move: str
-    where: str
-    channels: int | None
-    name: str
-    spec: str
-    fingerprint: str
-    params: int
-    macs: int
-    cost: float
-    screened: float
-    accuracy: float | None = None
-    seconds: float | None = None
-    diverged: bool = False
-    timing: Timing | None = None
-    accepted: bool = False
+    folder: Path | None = None
+
+    def __init__(self) -> None:
+        self.iterations: list[Iteration] = []
+        self._networks: dict[int, Prunable] = {}
+        self._part = Part(0)
+
+    def network(self, number: int) -> Prunable:
+        """The network after an iteration."""
+        return self._networks[number]
+
+    def commit(self, iteration: Iteration, network: Prunable) -> None:
+        """Keep an iteration; what was kept while it was under way, and networks that nobody needs, go."""
+        self._networks[iteration.number] = network
+        self.iterations.append(iteration)
+        self._part = Part(len(self.iterations))
+        if len(self.iterations) > 1 and not self.iterations[-2].reached:
+            del self._networks[iteration.number - 1]
+
+    def part(self) -> Part:
+        """What is kept of the iteration under way."""
+        return self._part
+
+    def keep(self, part: Part) -> None:
+        """Keep what was found out in the iteration under way."""
+        self._part = part
+
+    def snapshot(self, budget: float) -> Iteration:
+        """The iteration whose network is the first within a budget."""
+        return next(one for one in self.iterations if budget in one.reached)
+
+
+class StoredHistory(History):
+    """The iterations in a study's folder.
+
+    keep_all: the weights of all iterations stay, not only those that are still needed. about: what is written beside
+    all weights. Raises StudyMismatch for a file that is damaged or of a later version.
+    """
+
+    def __init__(self, folder: Path, *, keep_all: bool, about: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.folder: Path = folder / ITERATIONS
+        self._keep_all, self._about = keep_all, about or {}
+        while (path := self._path(len(self.iterations), _RECORD)).exists():
+            self.iterations.append(_read(path))
+
+    def _path(self, number: int, suffix: str) -> Path:
+        return self.folder / f"{number:03d}.{suffix}"
+
+    def network(self, number: int) -> PrunableSpec:
+        """See History. Raises StudyMismatch where its weights are gone."""
+        path, spec = self._path(number, "safetensors"), self.iterations[number].spec
+        assert spec is not None
+        try:
+            return PrunableSpec(load_weights(spec, read_weights(path)).eval())
+        except PhinasError as error:
+            raise _damaged(path, error) from None
 
     @property
-    def last_accuracy(self) -> float:
-        """After the short training, else before."""
-        return self.screened if self.accuracy is None else self.accuracy
+    def lost(self) -> bool:
+        """Whether weights of an iteration are gone."""
+        return not all(self._path(one.number, "safetensors").exists() for one in self.iterations)
+
+    def commit(self, iteration: Iteration, network: Prunable) -> None:
+        """See History: spec and weights, which every command takes, then the record."""
+        assert isinstance(network, PrunableSpec)
+        about = {**self._about, "fingerprint": network.fingerprint}
+        write_atomic(self._path(iteration.number, "safetensors"), network_bytes(network.module, about))
+        write_atomic(self._path(iteration.number, "json"), network.spec.to_json())
+        write_atomic(self._path(iteration.number, _RECORD), iteration.to_json())
+        self.iterations.append(iteration)
+        (self.folder / _PART).unlink(missing_ok=True)
+        if not self._keep_all and len(self.iterations) > 1 and not self.iterations[-2].reached:
+            self._path(self.iterations[-2].number, "safetensors").unlink(missing_ok=True)
+
+    def part(self) -> Part:
+        """See History. Of another iteration, or where it cannot be read, it is empty: it is found out again."""
+        number = len(self.iterations)
+        try:
+            found = Part.from_dict(read_json(self.folder / _PART))
+        except _UNREADABLE:
+            return Part(number)
+        return found if found.number == number else Part(number)
+
+    def keep(self, part: Part) -> None:
+        """See History."""
+        write_atomic(self.folder / _PART, part.to_json())
+
+    def timings(self) -> dict[str, Timing]:
+        """The outcomes of all timing tests by pair of fingerprints (`search.netadapt.timing.key`)."""
+        return {
+            key(before.spec.fingerprint(), one.fingerprint): one.timing
+            for before, after in zip(self.iterations, self.iterations[1:], strict=False)
+            for one in after.proposals
+            if one.timing is not None and before.spec is not None
+        }
+
+    def measurements(self) -> dict[str, Measurement]:
+        """The networks that were measured by themselves, by fingerprint."""
+        return {one.spec.fingerprint(): one.measured for one in self.iterations if one.spec and one.measured}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Iteration:
-    """The network after an iteration; number 0 is the start. `cost`: measured where there is a device, else predicted;
-    `reached`: the budgets that it meets and the one before did not."""
-
-    number: int
-    spec: NetworkSpec
-    cost: float
-    accuracy: float
-    target: float
-    measured: Measurement | None = None
-    reached: tuple[float, ...] = ()
-    tried: tuple[Tried, ...] = ()
-
-    @property
-    def accepted(self) -> Tried | None:
-        """The proposal that was taken."""
-        return next((one for one in self.tried if one.accepted), None)
-
-    def to_json(self) -> str:
-        """JSON text."""
-        return json.dumps({**asdict(self), "spec": json.loads(self.spec.to_json())}, indent=1)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Iteration":
-        """What `to_json` wrote."""
-        tried = tuple(Tried(**{**row, "timing": row["timing"] and Timing(*row["timing"])}) for row in data["tried"])
-        measured = data["measured"] and Measurement(**data["measured"])
-        spec = NetworkSpec.from_json(json.dumps(data["spec"]))
-        cost, reached = float(data["cost"]), tuple(data["reached"])
-        return cls(**{**data, "spec": spec, "tried": tried, "measured": measured, "cost": cost, "reached": reached})
+def _read(path: Path) -> Iteration:
+    try:
+        data = read_json(path)
+        if (schema := data.get("schema", 1)) not in range(1, SCHEMA + 1):
+            raise StudyMismatch(
+                f"{path} was written by a later version of this program (schema {schema}, this one reads up to "
+                f"{SCHEMA}): go on with that version, or begin anew with --fresh"
+            )
+        return Iteration.from_dict(data)
+    except StudyMismatch:
+        raise
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from None
 
 
 def _damaged(path: Path, error: Exception) -> StudyMismatch:
@@ -90,97 +150,36 @@ def _damaged(path: Path, error: Exception) -> StudyMismatch:
     )
 
 
-@dataclass(frozen=True)
-class Part:
-    """What an iteration under way has found out: short trainings by target and proposal, outcomes of timing tests by
-    pair (`search.netadapt.timing.key`), networks measured by themselves by fingerprint."""
+class RecordedTimer:
+    """Times each pair and each network once in an iteration: the outcome is in the history before the next test.
 
-    number: int
-    tuned: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
-    timings: dict[str, Timing] = field(default_factory=dict)
-    measured: dict[str, Measurement] = field(default_factory=dict)
+    Without a timer, all outcomes are None.
+    """
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Part":
-        """What `History.keep` wrote."""
-        timings = {name: Timing(*row) for name, row in data["timings"].items()}
-        measured = {name: Measurement(**row) for name, row in data["measured"].items()}
-        return cls(int(data["number"]), dict(data["tuned"]), timings, measured)
-
-
-class History:
-    """The iterations in a study's folder. `keep_all`: weights of all iterations stay, not only those still needed."""
-
-    def __init__(self, folder: Path, *, keep_all: bool, about: Mapping[str, Any] | None = None) -> None:
-        """about: what is written beside all weights."""
-        self.folder = folder / ITERATIONS
-        self._keep_all, self._about = keep_all, about or {}
-        self.iterations = self._read()
-
-    def _read(self) -> list[Iteration]:
-        found: list[Iteration] = []
-        while (path := self._path(len(found), _RECORD)).exists():
-            try:
-                found.append(Iteration.from_dict(read_json(path)))
-            except (PhinasError, KeyError, TypeError, ValueError, AttributeError) as error:
-                raise _damaged(path, error) from None
-        return found
-
-    def _path(self, number: int, suffix: str) -> Path:
-        return self.folder / f"{number:03d}.{suffix}"
-
-    def network(self, number: int) -> Network:
-        """The network after an iteration, in eval mode. Raises StudyMismatch where its weights are gone."""
-        path = self._path(number, "safetensors")
-        try:
-            return load_weights(self.iterations[number].spec, read_weights(path)).eval()
-        except PhinasError as error:
-            raise _damaged(path, error) from None
+    def __init__(self, timer: PairedTimer | None, history: History) -> None:
+        self._timer, self._history = timer, history
 
     @property
-    def lost(self) -> bool:
-        """Whether weights of an iteration are gone."""
-        return not all(self._path(one.number, "safetensors").exists() for one in self.iterations)
+    def measures(self) -> bool:
+        """Whether networks are timed."""
+        return self._timer is not None
 
-    def commit(self, iteration: Iteration, network: Network) -> None:
-        """Keep an iteration: spec and weights, which every command takes, then its record. What was kept of it while it
-        was under way, and the weights before it where nobody needs them, go."""
-        about = {**self._about, "fingerprint": iteration.spec.fingerprint()}
-        write_atomic(self._path(iteration.number, "safetensors"), network_bytes(network, about))
-        write_atomic(self._path(iteration.number, "json"), iteration.spec.to_json())
-        write_atomic(self._path(iteration.number, _RECORD), iteration.to_json())
-        self.iterations.append(iteration)
-        (self.folder / _PART).unlink(missing_ok=True)
-        if not self._keep_all and len(self.iterations) > 1 and not self.iterations[-2].reached:
-            self._path(self.iterations[-2].number, "safetensors").unlink(missing_ok=True)
+    def pair(self, before: Timeable, after: Timeable) -> Timing | None:
+        """The outcome of the test of two networks."""
+        if self._timer is None:
+            return None
+        part, pair = self._history.part(), key(before.fingerprint, after.fingerprint)
+        if pair not in part.timings:
+            part.timings[pair] = self._timer.pair(before.timed, after.timed)
+            self._history.keep(part)
+        return part.timings[pair]
 
-    def part(self) -> Part:
-        """What is kept of the iteration under way. Of another one, or in a form that cannot be read, it counts as
-        nothing: it is found out again."""
-        number = len(self.iterations)
-        try:
-            found = Part.from_dict(read_json(self.folder / _PART))
-        except (PhinasError, KeyError, TypeError, ValueError, AttributeError):
-            return Part(number)
-        return found if found.number == number else Part(number)
-
-    def keep(self, part: Part) -> None:
-        """Keep it."""
-        write_atomic(self.folder / _PART, json.dumps(asdict(part)))
-
-    def snapshot(self, budget: float) -> Iteration:
-        """The iteration that first met a budget."""
-        return next(one for one in self.iterations if budget in one.reached)
-
-    def timings(self) -> dict[str, Timing]:
-        """The outcomes of all timing tests by pair of fingerprints (`search.netadapt.timing.key`)."""
-        return {
-            key(before.spec.fingerprint(), one.fingerprint): one.timing
-            for before, after in zip(self.iterations, self.iterations[1:], strict=False)
-            for one in after.tried
-            if one.timing is not None
-        }
-
-    def measurements(self) -> dict[str, Measurement]:
-        """The networks that were measured by themselves, by fingerprint."""
-        return {one.spec.fingerprint(): one.measured for one in self.iterations if one.measured is not None}
+    def alone(self, network: Timeable) -> Measurement | None:
+        """One network by itself."""
+        if self._timer is None:
+            return None
+        part, name = self._history.part(), network.fingerprint
+        if name not in part.measured:
+            part.measured[name] = self._timer.alone(network.timed)
+            self._history.keep(part)
+        return part.measured[name]

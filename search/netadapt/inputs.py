@@ -1,24 +1,29 @@
-"""What a refinement begins with: the network and its images, the table that counts its budget, what times it."""
+"""What a pruning begins with: the network and its images, the table that counts its budget, what times it."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from search.console import Progress
 from search.data import Dataset, load
 from search.latency import table_for
 from search.latency.cache import Cache, default_dir
 from search.latency.runtimes import is_here, runtime
+from search.netadapt.modules import PrunableModule
+from search.netadapt.prunable import Prunable
 from search.netadapt.settings import Settings
+from search.netadapt.specs import PrunableSpec
 from search.netadapt.timing import DeviceTimer, PairedTimer
 from search.netadapt.variants import shrunk, variants
 from searchspace import zoo
 from searchspace.errors import InvalidArgument, InvalidSpec
 from searchspace.latency.table import LatencyTable, describe, read_table
-from searchspace.nn import Network, load_weights, read_about, read_weights, weights_classes
+from searchspace.nn import Network, load_weights, read_about, read_weights, trace, weights_classes
 from searchspace.serialize import read_spec
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
@@ -26,49 +31,55 @@ from searchspace.spec import NetworkSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
-    """What the files say: the network in eval mode, what was written about its weights, its images."""
+class Inputs:
+    """The network in eval mode, its images, the seed of their splits and of all trainings."""
 
-    network: Network
-    about: dict[str, Any]
+    network: Prunable
     images: Dataset
     seed: int
 
 
-def read_given(settings: Settings, progress: Progress) -> Given:
-    """The network with its weights, and the images. Raises PhinasError."""
-    published = _is_zoo(settings.network)
-    spec = zoo.get(str(settings.network)) if published else read_spec(settings.network)
+def read_inputs(
+    settings: Settings,
+    progress: Progress,
+    *,
+    network: NetworkSpec | Network | None = None,
+    images: Dataset | None = None,
+) -> Inputs:
+    """The network with its weights, and the images. Raises PhinasError.
+
+    network: instead of the spec's file; a Network brings its own weights. images: instead of those of --data.
+    """
+    is_published = network is None and _is_published(settings.network)
+    spec = network.spec if isinstance(network, Network) else network or _read_spec(settings.network)
     if spec.in_channels != 3:
         raise InvalidArgument(
             f"--network must be one for images of 3 channels, which all data here have; {spec.name} takes "
             f"{spec.in_channels}: give another network"
         )
-    about = read_about(settings.weights)
+    path, about, state = settings.weights, dict[str, Any](), dict[str, Any]()
+    if path is not None:
+        about, state = read_about(path), read_weights(path)
+    elif isinstance(network, Network):
+        state = network.state_dict()
     pixels = settings.proxy_resolution or about.get("trained_at_px") or spec.resolution
     _check_pixels(spec, pixels)
-    state = read_weights(settings.weights)
-    classes = len(about["classes"]) if "classes" in about else weights_classes(spec, state) if published else None
+    classes = len(about["classes"]) if "classes" in about else weights_classes(spec, state) if is_published else None
     if classes not in (None, spec.classes):
         spec = spec.with_classes(classes)
     if about.get("fingerprint") not in (None, spec.fingerprint()):
         raise InvalidArgument(
-            f"--weights must be those of the network {spec.name} ({spec.fingerprint()}), got {settings.weights} of "
+            f"--weights must be those of the network {spec.name} ({spec.fingerprint()}), got {path} of "
             f"{about['fingerprint']}: give the files that belong together"
         )
-    network = load_weights(spec, state).eval()
-    broken = [name for name, tensor in network.state_dict().items() if not torch.isfinite(tensor).all()]
+    module = load_weights(spec, state).eval()
+    broken = [name for name, tensor in module.state_dict().items() if not torch.isfinite(tensor).all()]
     if broken:
         raise InvalidArgument(
-            f"weights must be finite, those of {broken[0]} in {settings.weights} are not: train the network anew"
+            f"weights must be finite, those of {broken[0]} in {path or spec.name} are not: train the network anew"
         )
     seed = _seed_of(settings, about)
-    images = load(
-        settings.data,
-        resolution=pixels,
-        seed=seed,
-        progress=lambda done, total: progress.update(done / max(1, total), "reading images"),
-    )
+    images = images or _load(settings, pixels, seed, progress)
     if len(images.classes) != spec.classes:
         raise InvalidArgument(
             f"the network tells {spec.classes} classes apart and the data have {len(images.classes)}: give the data "
@@ -87,11 +98,35 @@ def read_given(settings: Settings, progress: Progress) -> Given:
         )
     for note in images.notes:
         progress.line(note)
-    return Given(network=network, about=about, images=images, seed=seed)
+    return Inputs(network=PrunableSpec(module), images=images, seed=seed)
+
+
+def module_inputs(
+    module: nn.Module, settings: Settings, progress: Progress, *, resolution: int, images: Dataset | None = None
+) -> Inputs:
+    """A copy of a user's module, traced at `resolution` px, and the images. Raises PhinasError."""
+    traced = trace(copy.deepcopy(module).cpu().eval(), resolution=resolution)
+    seed = settings.seed or 0
+    images = images or _load(settings, settings.proxy_resolution or resolution, seed, progress)
+    classes = traced.graph.layers[-1].out_shape[0]
+    if classes < len(images.classes):
+        raise InvalidArgument(
+            f"the images have {len(images.classes)} classes and the module tells {classes} apart: give the data that "
+            "it was trained on"
+        )
+    for note in images.notes:
+        progress.line(note)
+    return Inputs(network=PrunableModule(traced, note=progress.line), images=images, seed=seed)
+
+
+def _load(settings: Settings, pixels: int, seed: int, progress: Progress) -> Dataset:
+    def update(done: int, total: int) -> None:
+        progress.update(done / max(1, total), "reading images")
+
+    return load(settings.data, resolution=pixels, seed=seed, progress=update)
 
 
 def _seed_of(settings: Settings, about: dict[str, Any]) -> int:
-    """That of the splits. Raises InvalidArgument."""
     seed = int(about.get("split_seed", 0) if settings.seed is None else settings.seed)
     if seed != about.get("split_seed", seed):
         raise InvalidArgument(
@@ -114,46 +149,52 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _is_zoo(path: Path) -> bool:
+def _is_published(path: Path) -> bool:
     return path.suffix != ".json" and not path.exists() and str(path) in zoo.names()
 
 
-def table_of(settings: Settings, spec: NetworkSpec, progress: Progress) -> LatencyTable | None:
-    """The table that the budget is counted by: --latency, or this machine's with kernels of lighter networks; None for
-    a budget in MACs or parameters."""
+def _read_spec(path: Path) -> NetworkSpec:
+    return zoo.get(str(path)) if _is_published(path) else read_spec(path)
+
+
+def table_of(
+    settings: Settings, network: Prunable, progress: Progress, *, build: Callable[..., LatencyTable] = table_for
+) -> LatencyTable | None:
+    """The table that the budget is counted by; None for a budget in MACs or parameters.
+
+    It is --latency, or this machine's, in which the kernels of lighter forms of a spec are measured first.
+    """
     if settings.unit != "ms":
         return None
-    if settings.latency:
-        table = read_table(settings.latency)
-        if (pixels := table.identity["resolution"]) != spec.resolution:
-            progress.line(
-                f"the table is of {pixels} px: kernels of the network, at {spec.resolution} px, are estimated"
-            )
+    pixels, spec = network.graph.in_shape[1], network.spec
+    if settings.latency is not None:
+        table = read_table(settings.latency) if isinstance(settings.latency, Path) else settings.latency
+        if (of_table := table.identity["resolution"]) != pixels:
+            progress.line(f"the table is of {of_table} px: kernels of the network, at {pixels} px, are estimated")
         return table
-    return table_for(
-        _space_of(settings, spec),
-        networks=[spec, *shrunk(spec), *variants(spec)],
+    return build(
+        _space_of(settings, pixels),
+        networks=[] if spec is None else [spec, *shrunk(spec), *variants(spec)],
         progress=progress.update,
         note=progress.line,
-        runtime=runtime(settings.runtime, threads=settings.threads),
+        runtime=runtime(settings.runtime or "eager", threads=settings.threads),
     )
 
 
-def _space_of(settings: Settings, spec: NetworkSpec) -> SearchSpace:
-    """The space of the table that is taken: that of the network's own resolution if there is one, such as a search at
-    it leaves behind, else of the usual one."""
-    own = runtime(settings.runtime, threads=settings.threads).identity(spec.resolution)
-    has = Cache(default_dir(), own, note=lambda _: None).table() is not None
-    return mnasnet_space(resolution=spec.resolution) if has else mnasnet_space()
+def _space_of(settings: Settings, pixels: int) -> SearchSpace:
+    """The space whose table is taken: at the network's own resolution if this machine has one, else the usual one."""
+    identity = runtime(settings.runtime or "eager", threads=settings.threads).identity(pixels)
+    is_there = Cache(default_dir(), identity, note=lambda _: None).table() is not None
+    return mnasnet_space(resolution=pixels) if is_there else mnasnet_space()
 
 
-def timer_of(table: LatencyTable | None, seed: int, progress: Progress) -> PairedTimer | None:
+def timer_of(table: LatencyTable | None, inputs: Inputs, progress: Progress) -> PairedTimer | None:
     """What times networks, if the table is of this machine as this process has it."""
     if table is None:
         progress.line("no cut is timed: this budget says nothing of a device; --budget-ms has each cut measured here")
         return None
     if is_here(table.identity):
-        return DeviceTimer(table, seed=seed)
+        return DeviceTimer(table, seed=inputs.seed, resolution=inputs.network.graph.in_shape[1])
     progress.line(
         f"no cut is timed: the table is of another device or setting ({describe(table.identity)}); run this command "
         "there to have each cut measured"

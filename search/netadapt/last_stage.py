@@ -1,17 +1,20 @@
 """Pruning as the last stage of a search: its winner, a little over the budget, comes down to it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from search.budget import CostModel, LatencyBudget
-from search.console import Progress, TimeLeft
+from search.console import Progress
 from search.data import Dataset
 from search.latency.measurement import Measurement
 from search.latency.runtimes import runtime_of
-from search.netadapt.inputs import Given
+from search.netadapt.finish import finish
+from search.netadapt.inputs import Inputs
 from search.netadapt.job import Job, definition
-from search.netadapt.settings import STAGE, Settings
+from search.netadapt.settings import LAST_STAGE, Settings
+from search.netadapt.specs import PrunableSpec
 from search.netadapt.timing import DeviceTimer, PairedTimer
 from search.netadapt.variants import variants
 from search.session import opened_study
@@ -26,11 +29,28 @@ from studies.storage import folder
 VARIANTS = 2
 
 
-def refine_winner(
+@dataclass(frozen=True, kw_only=True)
+class PrunedWinner:
+    """A search's winner after pruning.
+
+    Attributes:
+        result: What `search.netadapt.finish` says of it.
+        pruning: How it came there: the study, the start's ms, iterations, proposals, whether they were timed.
+        table: What it was pruned by.
+    """
+
+    result: dict[str, Any]
+    pruning: dict[str, Any]
+    network: Network
+    measured: Measurement
+    table: LatencyTable
+
+
+def prune_winner(
     network: Network,
     *,
     budget: LatencyBudget,
-    fixed: bool,
+    fixed_table: bool,
     images: Dataset,
     recipe: Recipe,
     epochs: int,
@@ -41,80 +61,60 @@ def refine_winner(
     progress: Progress,
     late: Callable[[], bool] | None = None,
     timer: Callable[..., PairedTimer] = DeviceTimer,
-) -> tuple[dict[str, Any], Network, Measurement, LatencyTable]:
-    """A search's trained winner pruned to the budget and trained on: (what `Job.finish` says of it and how it was
-    `refined`, the network, its measurement, the table that it was pruned by).
+) -> PrunedWinner:
+    """A search's trained winner pruned to the budget, trained on and tested, as the study `name`.
 
-    `fixed`: the budget's table is taken as it is; else kernels of odd channel counts, which no network of the space
-    has, are measured and added. `late` ends the last training with its epoch. It is the study `name`; one of other
-    weights, or one that is damaged, is set aside. Raises InfeasibleBudget.
+    fixed_table: The budget's table is taken as it is; else kernels of odd channel counts, which no network of the space
+        has, are measured and added.
+    late: Ends the last training with its epoch.
+    timer: `timer(table, seed=...)` makes what times cuts.
+
+    A study of this name that is of other weights, or damaged, is set aside. Raises InfeasibleBudget.
     """
     settings = Settings(
-        network=Path(name),
-        weights=Path(name),
-        unit="ms",
-        budgets=(budget.limit_ms,),
-        data=data,
-        epochs=epochs,
-        seed=seed,
-        study=name,
-        **STAGE,
+        network=Path(name), budget_ms=budget.limit_ms, data=data, epochs=epochs, seed=seed, study=name, **LAST_STAGE
     )
-    table = budget.table
-    if not fixed:
+    if not fixed_table:
         table = budget.device.table_for(
             space,
             networks=variants(network.spec, VARIANTS),
             progress=progress.update,
             note=progress.line,
-            runtime=runtime_of(table.identity),
+            runtime=runtime_of(budget.table.identity),
         )
-    given = Given(network=network, about={}, images=images, seed=seed)
-    define = definition(settings, given, table)
-    own = budget.with_table(table)
+        budget = budget.with_table(table)
+    inputs = Inputs(network=PrunableSpec(network), images=images, seed=seed)
+    job = Job(
+        settings,
+        inputs,
+        CostModel("ms", budget.table),
+        timer(budget.table, seed=seed) if budget.measures else None,
+        progress,
+        recipe,
+        confidence=budget.confidence,
+        late=late,
+    )
     try:
-        return *_run(settings, given, define, own, recipe, progress, fresh=False, late=late, timer=timer), table
+        return _run(job, budget, fresh=False)
     except StudyMismatch:
-        return *_run(settings, given, define, own, recipe, progress, fresh=True, late=late, timer=timer), table
+        return _run(job, budget, fresh=True)
 
 
-def _run(
-    settings: Settings,
-    given: Given,
-    define: dict[str, Any],
-    budget: LatencyBudget,
-    recipe: Recipe,
-    progress: Progress,
-    *,
-    fresh: bool,
-    late: Callable[[], bool] | None,
-    timer: Callable[..., PairedTimer],
-) -> tuple[dict[str, Any], Network, Measurement]:
-    with opened_study(settings.study_name, define, fresh=fresh) as study:
-        cost_model = CostModel("ms", budget.table)
-        job = Job(
-            settings,
-            given,
-            cost_model,
-            timer(budget.table, seed=given.seed) if budget.measures else None,
-            study,
-            progress,
-            TimeLeft(),
-            recipe,
-            confidence=budget.confidence,
-            late=late,
-        )
-        job.descend()
-        summary = job.finish(always=True)  # a second measurement may find the winner within the budget
+def _run(job: Job, budget: LatencyBudget, *, fresh: bool) -> PrunedWinner:
+    name, about = job.settings.study_name, definition(job.settings, job.inputs, budget.table)
+    with opened_study(name, about, fresh=fresh) as study:
+        job = replace(job, study=study)
+        job.prune()
+        summary = finish(job, always=True)  # a second measurement may find the winner within the budget
     winner = summary["winner"]
-    path = folder(settings.study_name) / "best.json"
+    path = folder(name) / "best.json"
     network = load_weights(read_spec(path), read_weights(path.with_suffix(".safetensors"))).eval()
-    refined = {
-        "study": settings.study_name,
+    pruning = {
+        "study": name,
         "start_ms": summary["start"]["cost"],
         "iterations": winner["iteration"],
         "proposals": summary["proposals"],
         "timed": budget.measures,
     }
-    measured = job.history.snapshot(settings.budgets[-1]).measured or budget.networks([network.spec])[0]
-    return winner | {"refined": refined}, network, measured
+    measured = job.history.snapshot(budget.limit_ms).measured or budget.networks([network.spec])[0]
+    return PrunedWinner(result=winner, pruning=pruning, network=network, measured=measured, table=budget.table)

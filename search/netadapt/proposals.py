@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from search.budget import CostModel
 from searchspace.channels.coupling import accepted_counts, coupling, narrow
@@ -21,16 +21,25 @@ _LOOK_ABOVE = 16  # counts above the one found by halving that may be as fast: r
 Score = Callable[[ChannelGroup], Scores]
 
 
-class Proposal(NamedTuple):
-    """One way down. `where`: a channel group, a block, or the first and the last of several; `channels`: what is left
-    of a group (None for other moves); `cost`: of the network after it, by the table's own scale. `make(score)` is the
-    step."""
+S = TypeVar("S")
+
+
+class Proposal(NamedTuple, Generic[S]):
+    """One way to make a network cheaper.
+
+    Attributes:
+        where: A channel group, a block, or the first and the last of several blocks.
+        channels: What is left of a group; None for other moves.
+        cost: Of the network after it.
+        make: Gives, with scores of the channels of a group, what the network that it is proposed for makes the next
+            one of: a Step for a spec.
+    """
 
     move: str
     where: str
     channels: int | None
     cost: float
-    make: Callable[[Score], Step]
+    make: Callable[[Score], S]
 
     @property
     def name(self) -> str:
@@ -42,9 +51,10 @@ class Proposal(NamedTuple):
 
 def propose(
     spec: NetworkSpec, cost_model: CostModel, *, target: float, floor: float, moves: Sequence[str]
-) -> list[Proposal]:
-    """A proposal for each free channel group, with as many channels as meet `target`, and for each other move of
-    `moves` that meets it. None costs less than `floor`, so that a budget is used. Costs are in the cost model's unit.
+) -> list[Proposal[Step]]:
+    """A proposal for each free channel group, and for each other move of `moves`, that comes to `target` or less.
+
+    A group keeps as many channels as it can. None costs less than `floor`, so that a budget is used.
     """
     graph = lower(spec)
     cost = cost_model.cost(graph)
@@ -95,7 +105,7 @@ def most_channels(graph: Graph, group: ChannelGroup, cost_model: CostModel, savi
     Costs need not fall with every channel: from the count that halving finds, some above it are looked at too. So
     counts that the table shows to be fast are taken, and those that are no faster than more channels are not.
     """
-    counts = _priced(graph, group, cost_model)
+    counts = priced_counts(graph, group, cost_model)
     if not counts or cost_model.narrowed(graph, group, counts[0]) < saving:
         return None
     low, high = 0, len(counts)  # counts[low] saves enough; counts[high] does not, or is all channels
@@ -115,12 +125,12 @@ def _most_accepted(spec: NetworkSpec, group: ChannelGroup, cost_model: CostModel
     most = most_channels(graph, group, cost_model, saving)
     if most is None:
         return None
-    priced = _priced(graph, group, cost_model)
+    priced = priced_counts(graph, group, cost_model)
     found = (count for count in accepted_counts(spec, group, most) if count in priced)
     return next((count for count in found if cost_model.narrowed(graph, group, count) >= saving), None)
 
 
-def _priced(graph: Graph, group: ChannelGroup, cost_model: CostModel) -> range:
+def priced_counts(graph: Graph, group: ChannelGroup, cost_model: CostModel) -> range:
     """The counts of a group that the table has prices for: a depthwise kernel of 1 channel is of another kind."""
     counts = group.counts
     while counts:
@@ -145,7 +155,7 @@ def smallest(spec: NetworkSpec, cost_model: CostModel, moves: Sequence[str]) -> 
     graph = lower(spec)
     if "channels" in moves:
         for group in coupling(spec):  # they are cut one by one, whatever became of the others
-            spec = _fewest(spec, group, _priced(graph, group, cost_model))
+            spec = _fewest(spec, group, priced_counts(graph, group, cost_model))
     return cost_model.cost(lower(spec))
 
 
@@ -167,7 +177,7 @@ def _fewest(spec: NetworkSpec, group: ChannelGroup, counts: range) -> NetworkSpe
     return spec
 
 
-def _narrower(spec: NetworkSpec, group: ChannelGroup, channels: int, cost: float) -> Proposal:
+def _narrower(spec: NetworkSpec, group: ChannelGroup, channels: int, cost: float) -> Proposal[Step]:
     def make(score: Score) -> Step:
         return prune_group(spec, group, channels, score(group))
 

@@ -1,29 +1,47 @@
 """Accuracy of all proposals of an iteration before any training, in one pass over the images.
 
-All proposals share the network's own forward pass, and the better half of them alone sees most of the images: a round
-of successive halving (arXiv:1502.07943).
+The better half of the proposals alone sees most of the images: a round of successive halving (arXiv:1502.07943).
+Proposals for a spec also share the network's own forward pass.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 
 from search.data import Split
 from search.training.augmentation import normalise
 from searchspace.channels.steps import Step
-from searchspace.graph import Graph, lower
+from searchspace.graph import lower
 from searchspace.nn import Network
-from searchspace.nn.execute import Branch, Weights, branch, folded_weights, forward, logits
+from searchspace.nn.execute import branch, folded_weights, forward, logits
 from searchspace.nn.weights.prune import Gates
 
-SCREEN_IMAGES = 1000  # that offers are looked at before any training
-FIRST_LOOK = 0.3  # of the images; the better half of the offers sees the others too
-FEWEST = 6  # offers that see them all
+SCREEN_IMAGES = 1000  # that proposals are screened on
+FIRST_SHARE = 0.3  # of the images; the better half of the proposals sees the others too
+FEWEST = 6  # proposals that see them all
 ACTIVATION_BYTES = 1 << 28  # outputs of all layers that are held at once
 LARGEST_BATCH = 250
 
 Rank = tuple[float, ...]  # the lower the better
+Logits = Callable[[Tensor, Sequence[int]], Iterable[Tensor]]
+"""Of a batch (images, 3, height, width): the logits of the network itself, then of each proposal at these places."""
+
+
+class Screened(NamedTuple):
+    """What a network comes to on the first `images` images without training.
+
+    Attributes:
+        accuracy: Top-1, a fraction.
+        loss: Mean cross-entropy.
+        before: The accuracy of the network before it on the same images.
+    """
+
+    accuracy: float
+    loss: float
+    before: float
+    images: int
 
 
 def batch_for(network: Network, pixels: int) -> int:
@@ -33,89 +51,99 @@ def batch_for(network: Network, pixels: int) -> int:
     return max(1, min(LARGEST_BATCH, ACTIVATION_BYTES // each))
 
 
-class Look(NamedTuple):
-    """What a step's network, with the weights that it takes over, comes to on the first `images` images: top-1
-    accuracy, mean cross-entropy, and the accuracy of the network before it on the same images."""
-
-    accuracy: float
-    loss: float
-    before: float
-    images: int
-
-
 def screen(
     network: Network,
     steps: Sequence[Step],
     images: Split,
     *,
     gates: Gates,
-    rank: Callable[[int, Look], Rank] | None = None,
+    rank: Callable[[int, Screened], Rank] | None = None,
     device: str = "cpu",
-) -> list[Look]:
-    """A look at each step. With `rank` (of a step by its place and a first look at FIRST_LOOK of the images) the better
-    half, and at least FEWEST, see all images. The network is on the CPU afterwards."""
+) -> list[Screened]:
+    """The networks of steps from `network`, see `screen_all`. The network is on the CPU afterwards."""
     network.to(device)  # not in inference mode, in which it would come back as one that cannot be trained
-    found = _screened(network, steps, images, gates, rank, device)
+    with torch.inference_mode():
+        graph, weights = lower(network.spec), folded_weights(network)
+        branches = [branch(graph, weights, step, gates=gates) for step in steps]
+
+        def by_branch(batch: Tensor, places: Sequence[int]) -> Iterable[Tensor]:
+            base = forward(graph, weights, batch)
+            yield base[-1]
+            for place in places:
+                yield logits(branches[place], base, batch)
+
+        size = batch_for(network, images.pixels.shape[1])
+        found = screen_all(by_branch, len(steps), images, size=size, rank=rank, device=device)
     network.cpu()
     return found
 
 
-@torch.inference_mode()
-def _screened(
-    network: Network,
-    steps: Sequence[Step],
+def screen_modules(
+    module: nn.Module,
+    others: Sequence[nn.Module],
     images: Split,
-    gates: Gates,
-    rank: Callable[[int, Look], Rank] | None,
-    device: str,
-) -> list[Look]:
-    graph, weights = lower(network.spec), folded_weights(network)
-    ready = _Ready(graph, weights, [branch(graph, weights, step, gates=gates) for step in steps], device)
-    size = batch_for(network, images.pixels.shape[1])
-    few = round(FIRST_LOOK * len(images))
-    everyone = range(len(steps))
-    if rank is None or few == 0 or len(steps) <= FEWEST:
-        return list(ready.look(everyone, images, size).values())
-    looks = ready.look(everyone, Split(images.pixels[:few], images.labels[:few]), size)
-    better = sorted(everyone, key=lambda place: rank(place, looks[place]))
-    better = better[: max(FEWEST, -(-len(steps) // 2))]
-    more = ready.look(better, Split(images.pixels[few:], images.labels[few:]), size)
-    return [_both(look, more.get(place)) for place, look in looks.items()]
+    *,
+    rank: Callable[[int, Screened], Rank] | None = None,
+    device: str = "cpu",
+) -> list[Screened]:
+    """Any modules beside `module`, see `screen_all`. They are in eval mode on the CPU afterwards."""
+    for one in (module, *others):
+        one.to(device).eval()
+
+    def by_module(batch: Tensor, places: Sequence[int]) -> Iterable[Tensor]:
+        yield module(batch)
+        for place in places:
+            yield others[place](batch)
+
+    with torch.inference_mode():
+        found = screen_all(by_module, len(others), images, rank=rank, device=device)
+    for one in (module, *others):
+        one.cpu()
+    return found
 
 
-def _both(one: Look, other: Look | None) -> Look:
-    """Two looks at different images as one."""
+def screen_all(
+    logits_of: Logits,
+    count: int,
+    images: Split,
+    *,
+    size: int = LARGEST_BATCH,
+    rank: Callable[[int, Screened], Rank] | None = None,
+    device: str = "cpu",
+) -> list[Screened]:
+    """Screen `count` proposals on `images`, `size` of them at a time.
+
+    With `rank` (of a proposal by its place and what FIRST_SHARE of the images say) only the better half, and at least
+    FEWEST, see all images.
+    """
+    everyone, few = range(count), round(FIRST_SHARE * len(images))
+    if rank is None or few == 0 or count <= FEWEST:
+        return list(_round(logits_of, everyone, images, size, device).values())
+    begun = Split(images.pixels[:few], images.labels[:few]), Split(images.pixels[few:], images.labels[few:])
+    found = _round(logits_of, everyone, begun[0], size, device)
+    better = sorted(everyone, key=lambda place: rank(place, found[place]))[: max(FEWEST, -(-count // 2))]
+    more = _round(logits_of, better, begun[1], size, device)
+    return [_both(one, more.get(place)) for place, one in found.items()]
+
+
+def _round(logits_of: Logits, places: Sequence[int], images: Split, size: int, device: str) -> dict[int, Screened]:
+    right, loss, right_before = dict.fromkeys(places, 0), dict.fromkeys(places, 0.0), 0
+    for start in range(0, len(images), size):
+        batch = normalise(torch.tensor(images.pixels[start : start + size]).to(device))
+        labels = torch.tensor(images.labels[start : start + size]).to(device)
+        own, *others = logits_of(batch, places)
+        right_before += int((own.argmax(1) == labels).sum())
+        for place, found in zip(places, others, strict=True):
+            right[place] += int((found.argmax(1) == labels).sum())
+            loss[place] += float(nn.functional.cross_entropy(found.float(), labels, reduction="sum"))
+    count = len(images)
+    return {place: Screened(right[place] / count, loss[place] / count, right_before / count, count) for place in places}
+
+
+def _both(one: Screened, other: Screened | None) -> Screened:
     if other is None:
         return one
     images = one.images + other.images
     share = one.images / images
-
-    def mean(first: float, second: float) -> float:
-        return share * first + (1 - share) * second
-
-    return Look(mean(one.accuracy, other.accuracy), mean(one.loss, other.loss), mean(one.before, other.before), images)
-
-
-class _Ready(NamedTuple):
-    """A network and the steps from it, to be looked at."""
-
-    graph: Graph
-    weights: Weights
-    branches: list[Branch]
-    device: str
-
-    def look(self, places: Sequence[int], images: Split, size: int) -> dict[int, Look]:
-        """The steps at `places` on all `images`, `size` at a time."""
-        right, loss, own = dict.fromkeys(places, 0), dict.fromkeys(places, 0.0), 0
-        for start in range(0, len(images), size):
-            pixels = torch.tensor(images.pixels[start : start + size]).to(self.device)
-            labels = torch.tensor(images.labels[start : start + size]).to(self.device)
-            batch = normalise(pixels)
-            base = forward(self.graph, self.weights, batch)
-            own += int((base[-1].argmax(1) == labels).sum())
-            for place in places:
-                found = logits(self.branches[place], base, batch).float()
-                right[place] += int((found.argmax(1) == labels).sum())
-                loss[place] += float(torch.nn.functional.cross_entropy(found, labels, reduction="sum"))
-        count = len(images)
-        return {place: Look(right[place] / count, loss[place] / count, own / count, count) for place in places}
+    accuracy, loss, before = (share * mine + (1 - share) * its for mine, its in zip(one[:3], other[:3], strict=True))
+    return Screened(accuracy, loss, before, images)

@@ -1,8 +1,8 @@
-"""What a refinement was asked to do, checked once; what defines it is stored with its study."""
+"""What a pruning was asked to do, checked once; what defines it is stored with its study."""
 
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +11,34 @@ from search.netadapt.proposals import MOVES
 from search.settings import resolved_source
 from searchspace.channels.steps import CRITERIA
 from searchspace.errors import InvalidArgument
+from searchspace.latency.table import LatencyTable
 
 # The last stage of a search: a short way down, in little time.
-STAGE: dict[str, Any] = {"step": 0.06, "decay": 1.0, "short_steps": 20, "shortlist": 2, "validation_images": 1000}
+LAST_STAGE: dict[str, Any] = {"step": 0.06, "decay": 1.0, "short_steps": 20, "shortlist": 2, "validation_images": 1000}
 _TABLE_S = 8.0  # kernels of odd channel counts
-_TIMING_S = 6.0  # an iteration's timing test and its offers before training
+_TIMING_S = 6.0  # an iteration's timing test and its proposals before training
 ALGORITHMS = {"netadapt": (0.05, 0.98), "mobilenetv3": (0.01, 1.0)}  # --step and --decay where they are not given
+_LEAST = {"short_steps": 0, "shortlist": 1, "validation_images": 1, "epochs": 0, "workers": 1, "epoch_images": 1}
+_SAME = ("threads", "proxy_resolution", "criterion", "algorithm", "short_steps", "shortlist", "validation_images")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The flags of `search.netadapt`. `unit` and `budgets` (falling) are those of --budget-ms, --budget-macs or
-    --budget-params, and --budgets. Raises InvalidArgument naming rule, value and next step."""
+    """The flags of `search.netadapt`, which are also the keyword arguments of `search.prune`.
+
+    network: the spec's file, or a name for a network that has none. Raises InvalidArgument naming the flag, its rule,
+    the value and the next step.
+    """
 
     network: Path
-    weights: Path
-    unit: str
-    budgets: tuple[float, ...]
+    weights: Path | None = None
     data: str | None = None
-    latency: Path | None = None
-    runtime: str = "eager"
+    budget_ms: float | None = None
+    budget_macs: float | None = None
+    budget_params: float | None = None
+    budgets: tuple[float, ...] | None = None
+    latency: Path | LatencyTable | None = None
+    runtime: str | None = None
     threads: int | None = None
     proxy_resolution: int | None = None
     moves: tuple[str, ...] = MOVES
@@ -47,38 +55,69 @@ class Settings:
     seed: int | None = None
     family: bool = False
     study: str | None = None
+    replay: str | None = None
 
     def __post_init__(self) -> None:
-        for budget in self.budgets:
-            _check(f"--budget-{self.unit}", budget, 0 < budget < math.inf, "a number above 0")
+        self._check_budget()
         unknown = [move for move in self.moves if move not in MOVES]
         _check("--moves", ",".join(self.moves), self.moves and not unknown, f"one or more of {', '.join(MOVES)}")
-        _check("--criterion", self.criterion, self.criterion in CRITERIA, f"one of {', '.join(CRITERIA)}")
-        _check("--algorithm", self.algorithm, self.algorithm in ALGORITHMS, f"one of {', '.join(ALGORITHMS)}")
+        for flag, value, known in (
+            ("--criterion", self.criterion, CRITERIA),
+            ("--algorithm", self.algorithm, ALGORITHMS),
+            ("--runtime", self.runtime or "eager", names()),
+        ):
+            _check(flag, value, value in known, f"one of {', '.join(known)}")
         _check("--step", self.step, self.step is None or 0 < self.step < 1, "a share above 0 and below 1")
         _check("--decay", self.decay, self.decay is None or 0 < self.decay <= 1, "a factor above 0, at most 1")
-        _check("--short-steps", self.short_steps, self.short_steps >= 0, "an integer of at least 0")
-        _check("--runtime", self.runtime, self.runtime in names(), f"one of {', '.join(names())}")
-        for flag, least in (
-            ("shortlist", 1),
-            ("validation_images", 1),
-            ("epochs", 0),
-            ("workers", 1),
-            ("epoch_images", 1),
-        ):
-            value = getattr(self, flag)
-            value = least if value is None else value
-            _check(f"--{flag.replace('_', '-')}", value, value >= least, f"an integer of at least {least}")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            _check(
+                f"--{name.replace('_', '-')}", value, value is None or value >= least, f"an integer of at least {least}"
+            )
         px = self.proxy_resolution
         _check("--proxy-resolution", px, px is None or px >= 1, "at least 1 px")
         if self.latency is None and self.unit == "ms":
-            check_kernels(self.runtime)
+            check_kernels(self.runtime or "eager")
         _check("--threads", self.threads, self.threads is None or self.threads >= 1, "an integer of at least 1")
         _check("--seed", self.seed, self.seed is None or 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
 
+    def _check_budget(self) -> None:
+        given = [self.budget_ms, self.budget_macs, self.budget_params, self.budgets]
+        if sum(value is not None for value in given) != 1:
+            raise InvalidArgument(
+                "give one budget: --budget-ms, --budget-macs, --budget-params, or --budgets 20,15,10 for several "
+                "latencies"
+            )
+        for budget in self.limits:
+            _check(f"--budget-{self.unit}", budget, 0 < budget < math.inf, "a number above 0")
+        if self.unit != "ms" and self.latency is not None:
+            raise InvalidArgument(f"--latency belongs to a budget in ms, got --budget-{self.unit}: leave one out")
+        of_this_machine = "times a network for a budget in ms by this machine's own table"
+        for flag, value, why in (
+            ("--runtime", self.runtime, of_this_machine),
+            ("--threads", self.threads, of_this_machine),
+            ("--replay", self.replay, "gives the outcomes of timing tests, for a budget in ms"),
+        ):
+            by_table = self.latency is not None and flag != "--replay"
+            if value and (self.unit != "ms" or by_table):
+                raise InvalidArgument(
+                    f"{flag} {why}, got --budget-{self.unit}{' and --latency' * by_table}: leave it out"
+                )
+
+    @property
+    def unit(self) -> str:
+        """Of the budgets: "ms", "macs" or "params"."""
+        return "macs" if self.budget_macs is not None else "params" if self.budget_params is not None else "ms"
+
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """The budgets, falling."""
+        one = next((each for each in (self.budget_ms, self.budget_macs, self.budget_params) if each is not None), None)
+        return tuple(sorted(set(self.budgets or ()), reverse=True)) if one is None else (one,)
+
     @property
     def reduction(self) -> tuple[float, float]:
-        """(first reduction as a share of the start's cost, what it is multiplied by from one iteration to the next)."""
+        """The first reduction as a share of the start's cost, and its factor from one iteration to the next."""
         step, decay = ALGORITHMS[self.algorithm]
         return self.step or step, self.decay or decay
 
@@ -89,27 +128,30 @@ class Settings:
             return self.study
         stem = self.network.parent.name if self.network.stem == "best" else self.network.stem
         plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.")[:60] or "network"
-        return f"{plain}-to-{budget_text(self.budgets[-1])}{'' if self.unit == 'ms' else '-'}{self.unit}"
+        return f"{plain}-to-{budget_text(self.limits[-1])}{'' if self.unit == 'ms' else '-'}{self.unit}"
 
     def identity(self) -> dict[str, Any]:
-        """The settings that must agree for a refinement to go on, as JSON."""
-        own = asdict(self)
-        for free in ("network", "weights", "latency", "study", "workers", "epochs", "epoch_images", "family"):
-            del own[free]
-        own["step"], own["decay"] = self.reduction
+        """The settings that must agree for a pruning to go on, as JSON."""
+        step, decay = self.reduction
         return {
-            **own,
+            **{name: getattr(self, name) for name in _SAME},
+            "unit": self.unit,
+            "budgets": list(self.limits),
+            "runtime": self.runtime or "eager",
             "moves": list(self.moves),
-            "budgets": list(self.budgets),
+            "step": step,
+            "decay": decay,
             "data": resolved_source(self.data) if self.data else "digits",
         }
 
 
 def pruning_time_s(over: float, epoch_s: float) -> float:
-    """About what the stage takes on 2 cores to come down from `over` times the budget; an epoch of the recipe's 1,280
-    images takes `epoch_s`."""
-    iterations = math.ceil((1 - 1 / over) / STAGE["step"])
-    return float(_TABLE_S + iterations * (STAGE["shortlist"] * 0.9 * epoch_s + _TIMING_S))
+    """About what the last stage of a search takes on 2 cores to come down from `over` times the budget.
+
+    An epoch of the recipe's 1,280 images takes `epoch_s`.
+    """
+    iterations = math.ceil((1 - 1 / over) / LAST_STAGE["step"])
+    return float(_TABLE_S + iterations * (LAST_STAGE["shortlist"] * 0.9 * epoch_s + _TIMING_S))
 
 
 def budget_text(budget: float) -> str:

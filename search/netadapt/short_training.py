@@ -6,17 +6,20 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
+from torch import nn
 
 from search.data import Dataset, Split, load
-from search.training.trainer import Recipe, TrainingDiverged, train
-from searchspace.errors import PhinasError
+from search.training.errors import TrainingDiverged
+from search.training.recipe import Recipe
+from search.training.trainer import Trainer
+from searchspace.errors import InvalidArgument, PhinasError
 from searchspace.nn import Network, load_weights
 from searchspace.spec import NetworkSpec
 
@@ -24,27 +27,27 @@ RATE_SHARE = 0.2  # of the peak rate of a training from scratch
 WARMUP = 0.1
 
 
-class Tuned(NamedTuple):
-    """A network after its short training, in eval mode on the CPU; accuracy on the validation images given. One whose
-    training diverged is worth nothing: its accuracy is 0."""
+class Trained(NamedTuple):
+    """The outcome of the short training of module number `place`; where it diverged, the accuracy is 0."""
 
     place: int
-    network: Network
     accuracy: float
     seconds: float
     diverged: bool = False
 
 
-class Tuner(Protocol):
-    """Trains several networks alike."""
+class ShortTraining(Protocol):
+    """Trains several modules alike, in place."""
 
-    def __call__(self, networks: Sequence[Network], *, seed: int) -> Iterator[Tuned]:
-        """Each as soon as it is done."""
+    def __call__(self, modules: Sequence[nn.Module], *, seed: int) -> Iterator[Trained]:
+        """Each as soon as it is done, in eval mode on the CPU."""
 
 
 def short_recipe(recipe: Recipe, steps: int, images: int) -> Recipe:
-    """`steps` steps from trained weights on, with so many training images; where these are fewer than the steps take,
-    in several epochs alike, which may be up to one step each more."""
+    """The recipe of `steps` steps from trained weights on, with so many training images.
+
+    Where these are fewer than the steps take, it has several epochs alike, which may be up to one step each more.
+    """
     size = min(recipe.batch_size, images)
     epochs = -(-steps // (images // size))
     return replace(
@@ -63,65 +66,83 @@ def first(split: Split, images: int) -> Split:
 
 
 class Serial:
-    """One after the other in this process, with all its threads."""
+    """One after the other in this process, with all its threads, by a Trainer whose seed is replaced."""
 
-    def __init__(self, images: Dataset, recipe: Recipe, validation_images: int) -> None:
-        self._train, self._validation = images.train, first(images.validation, validation_images)
-        self._recipe = recipe
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
 
-    def __call__(self, networks: Sequence[Network], *, seed: int) -> Iterator[Tuned]:
-        """See Tuner; in the order given."""
-        for place, network in enumerate(networks):
+    @classmethod
+    def on(cls, images: Dataset, *, recipe: Recipe, validation_images: int) -> "Serial":
+        """With the training images of a data set and its first `validation_images` validation images."""
+        validation = first(images.validation, validation_images)
+        return cls(Trainer(train=images.train, validation=validation, recipe=recipe, seed=0))
+
+    def __call__(self, modules: Sequence[nn.Module], *, seed: int) -> Iterator[Trained]:
+        """See ShortTraining; in the order given."""
+        trainer = replace(self._trainer, seed=seed)
+        for place, module in enumerate(modules):
             try:
-                outcome = train(network, train=self._train, validation=self._validation, recipe=self._recipe, seed=seed)
+                outcome = trainer.fit(module)
             except TrainingDiverged:
-                yield Tuned(place, network.cpu().eval(), 0.0, 0.0, diverged=True)
-                continue
-            yield Tuned(place, network, outcome.accuracy, outcome.seconds)
+                module.cpu().eval()
+                yield Trained(place, 0.0, 0.0, diverged=True)
+            else:
+                yield Trained(place, outcome.accuracy, outcome.seconds)
 
 
 class Workers(AbstractContextManager["Workers"]):
-    """Several at a time, each in a process of its own with its share of this process's threads.
+    """Several specs' networks at a time, each in a process of its own with its share of this process's threads.
 
     Which worker trains a network changes nothing; how many there are does, as the number of threads changes rounding.
+    `pool` replaces the processes in tests.
     """
 
     def __init__(
-        self, count: int, *, source: str | None, resolution: int, seed: int, recipe: Recipe, validation_images: int
+        self,
+        count: int,
+        *,
+        source: str | None,
+        resolution: int,
+        seed: int,
+        recipe: Recipe,
+        validation_images: int,
+        pool: Executor | None = None,
     ) -> None:
         threads = max(1, torch.get_num_threads() // count)
-        self._pool = ProcessPoolExecutor(
+        self._pool = pool or ProcessPoolExecutor(
             count,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_begin,
             initargs=(os.getpid(), threads, source, resolution, seed, recipe, validation_images),
         )
 
-    def __call__(self, networks: Sequence[Network], *, seed: int) -> Iterator[Tuned]:
-        """See Tuner. Raises PhinasError where a worker was killed."""
+    def __call__(self, modules: Sequence[nn.Module], *, seed: int) -> Iterator[Trained]:
+        """See ShortTraining. Raises PhinasError where a worker was killed."""
         try:
-            yield from self._tuned(networks, seed)
+            yield from self._train(modules, seed)
         except BrokenProcessPool:
             raise PhinasError(
                 "a worker process ended unexpectedly, most likely for lack of memory: run the same command again "
                 "with fewer --workers; every iteration is kept"
             ) from None
 
-    def _tuned(self, networks: Sequence[Network], seed: int) -> Iterator[Tuned]:
-        jobs = {
-            self._pool.submit(_tune, network.spec.to_json(), network.state_dict(), seed): index
-            for index, network in enumerate(networks)
-        }
+    def _train(self, modules: Sequence[nn.Module], seed: int) -> Iterator[Trained]:
+        jobs = {}
+        for place, module in enumerate(modules):
+            if not isinstance(module, Network):
+                raise InvalidArgument("--workers train networks of a spec; a module of your own is trained by one")
+            jobs[self._pool.submit(_train, module.spec.to_json(), module.state_dict(), seed)] = place
         for job in as_completed(jobs):
-            place = jobs[job]
-            state, accuracy, seconds, diverged = job.result()
-            yield Tuned(place, load_weights(networks[place].spec, state).eval(), accuracy, seconds, diverged)
+            state, trained = job.result()
+            modules[jobs[job]].load_state_dict(state)
+            modules[jobs[job]].eval()
+            yield trained._replace(place=jobs[job])
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
 
-_HERE: dict[str, Serial] = {}
+_TRAINING: dict[str, Serial] = {}  # of this worker
 
 
 def _begin(
@@ -130,7 +151,8 @@ def _begin(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     end_with(parent)
     torch.set_num_threads(threads)
-    _HERE["tuner"] = Serial(load(source, resolution=resolution, seed=seed), recipe, validation_images)
+    images = load(source, resolution=resolution, seed=seed)
+    _TRAINING["serial"] = Serial.on(images, recipe=recipe, validation_images=validation_images)
 
 
 def end_with(parent: int) -> None:
@@ -144,7 +166,7 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _tune(spec: str, state: dict[str, Any], seed: int) -> tuple[dict[str, Any], float, float, bool]:
+def _train(spec: str, state: dict[str, Any], seed: int) -> tuple[dict[str, Any], Trained]:
     network = load_weights(NetworkSpec.from_json(spec), state)
-    tuned = next(iter(_HERE["tuner"]([network], seed=seed)))
-    return network.state_dict(), tuned.accuracy, tuned.seconds, tuned.diverged
+    trained = next(iter(_TRAINING["serial"]([network], seed=seed)))
+    return network.state_dict(), trained

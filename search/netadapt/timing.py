@@ -1,11 +1,11 @@
-"""The paired test: is the smaller network really not slower? And the networks' latencies, from the same rounds."""
+"""The paired test: is the cheaper network really not slower than the one before it, on this device?"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
-from search.latency.interleave import Interleaver, Reading, Timer
+from search.latency.interleave import Interleaver, Reading, Runtime, Timer
 from search.latency.measurement import Measurement, measure_modules, measure_specs
 from search.latency.reference import REFERENCE
 from search.latency.robust import median_interval, weighted_median
@@ -21,9 +21,17 @@ FEWEST_ROUNDS = 12
 MOST_ROUNDS = 60
 
 
+Subject: TypeAlias = "NetworkSpec | nn.Module"
+
+
 class Timing(NamedTuple):
-    """ms at the reference's quiet speed, whatever the moment does to both networks; `ratio` is after / before, the
-    weighted median over rounds with its 95 % interval."""
+    """The outcome of a paired test.
+
+    Attributes:
+        before_ms: At the reference's quiet speed, whatever the session does to both networks; so is after_ms.
+        ratio: after / before, the weighted median over rounds.
+        low: The lower end of the ratio's 95 % interval; `high` is the upper one.
+    """
 
     before_ms: float
     after_ms: float
@@ -39,49 +47,52 @@ class Timing(NamedTuple):
 
 
 class PairedTimer(Protocol):
-    """Times networks on a device."""
+    """Times networks on a device: those of specs with fresh weights, or modules."""
 
-    def pair(self, before: NetworkSpec, after: NetworkSpec) -> Timing:
+    def pair(self, before: Subject, after: Subject) -> Timing:
         """Two against each other."""
 
-    def alone(self, spec: NetworkSpec) -> Measurement:
+    def alone(self, subject: Subject) -> Measurement:
         """One, as carefully as a search measures its finalists."""
 
 
 class DeviceTimer:
-    """Times on this machine, with fresh networks: weights decide no time. `table` is of this device."""
+    """Times on this machine. `table` is of this machine, and `runtime` the table's own where none is given.
 
-    def __init__(self, table: LatencyTable, *, seed: int) -> None:
+    Weights decide no time: a spec stands for a fresh network. Modules take images of 3 channels of `resolution` px,
+    by default those of the table.
+    """
+
+    def __init__(
+        self, table: LatencyTable, *, seed: int, resolution: int | None = None, runtime: Runtime | None = None
+    ) -> None:
         self._table, self._seed = table, seed
-        self._runtime = runtime_of(table.identity)
-        self._pace = time_base_of(table)
+        self._runtime = runtime or runtime_of(table.identity)
+        self._time_base = time_base_of(table)
+        self._image = REFERENCE.with_resolution(resolution or table.identity["resolution"])  # only its input counts
         self._reference: Timer | None = None
-        self._last: tuple[str, Timer] | None = None
+        self._before: tuple[Subject, Timer] | None = None
 
-    def alone(self, spec: NetworkSpec) -> Measurement:
-        """See PairedTimer."""
-        return measure_specs([spec], table=self._table, runtime=self._runtime)[0]
+    def alone(self, subject: Subject) -> Measurement:
+        """See PairedTimer. Raises InvalidArgument for a module that the table's runtime cannot run."""
+        if isinstance(subject, NetworkSpec):
+            return measure_specs([subject], table=self._table, runtime=self._runtime)[0]
+        return measure_modules([subject], [self._image], table=self._table, runtime=self._runtime)[0]
 
-    def pair(self, before: NetworkSpec, after: NetworkSpec) -> Timing:
-        """Both in one round, in random order, beside the reference, until the interval of their ratio lies on one side
-        of 1 or MOST_ROUNDS are done."""
-        if self._last is None or self._last[0] != before.fingerprint():
-            self._last = before.fingerprint(), self._runtime.network(before)
-        return self._time([self._last[1], self._runtime.network(after)])
+    def pair(self, before: Subject, after: Subject) -> Timing:
+        """See PairedTimer.
 
-    def check(self, module: nn.Module, resolution: int) -> None:
-        """Raises InvalidArgument for a module that the table's runtime cannot run."""
-        self._runtime.module(module, REFERENCE.with_resolution(resolution))
+        Both run in each round, in random order, beside the reference, until the interval of their ratio lies on one
+        side of 1 or MOST_ROUNDS are done.
+        """
+        if self._before is None or self._before[0] != before:
+            self._before = before, self._timer(before)
+        return self._time([self._before[1], self._timer(after)])
 
-    def module(self, module: nn.Module, resolution: int) -> Measurement:
-        """Any module of images of 3 channels by itself."""
-        image = REFERENCE.with_resolution(resolution)  # only its input counts
-        return measure_modules([module], [image], table=self._table)[0]
-
-    def modules(self, before: nn.Module, after: nn.Module, resolution: int) -> Timing:
-        """The same for any modules of images of 3 channels."""
-        image = REFERENCE.with_resolution(resolution)  # only its input counts
-        return self._time([self._runtime.module(before, image), self._runtime.module(after, image)])
+    def _timer(self, subject: Subject) -> Timer:
+        if isinstance(subject, NetworkSpec):
+            return self._runtime.network(subject)
+        return self._runtime.module(subject, self._image)
 
     def _time(self, timers: Sequence[Timer]) -> Timing:
         self._reference = self._reference or self._runtime.network(REFERENCE)
@@ -99,7 +110,8 @@ class DeviceTimer:
 
     def _timing(self, rounds: list[tuple[Reading, Reading]]) -> Timing:
         before, after = (
-            weighted_median([(self._pace.ms(pair[side])[0], pair[side].weight) for pair in rounds]) for side in (0, 1)
+            weighted_median([(self._time_base.ms(pair[side])[0], pair[side].weight) for pair in rounds])
+            for side in (0, 1)
         )
         ratios = _ratios(rounds)
         return Timing(before, after, weighted_median(ratios), *median_interval(ratios), len(rounds))
@@ -117,22 +129,27 @@ def _decided(rounds: list[tuple[Reading, Reading]]) -> bool:
 
 
 class Replayed:
-    """Outcomes of an earlier run where it has them; what it has not is timed now."""
+    """Outcomes of an earlier run where it has them; what it has not is timed now. Networks are specs."""
 
     def __init__(
         self, pairs: Mapping[str, Timing], measurements: Mapping[str, Measurement], timer: PairedTimer
     ) -> None:
         self._pairs, self._measurements, self._timer = pairs, measurements, timer
 
-    def pair(self, before: NetworkSpec, after: NetworkSpec) -> Timing:
+    def pair(self, before: Subject, after: Subject) -> Timing:
         """See PairedTimer."""
-        return self._pairs.get(key(before.fingerprint(), after.fingerprint())) or self._timer.pair(before, after)
+        known = self._pairs.get(key(_name(before), _name(after)))
+        return known or self._timer.pair(before, after)
 
-    def alone(self, spec: NetworkSpec) -> Measurement:
+    def alone(self, subject: Subject) -> Measurement:
         """See PairedTimer."""
-        return self._measurements.get(spec.fingerprint()) or self._timer.alone(spec)
+        return self._measurements.get(_name(subject)) or self._timer.alone(subject)
+
+
+def _name(subject: Subject) -> str:
+    return subject.fingerprint() if isinstance(subject, NetworkSpec) else ""
 
 
 def key(before: str, after: str) -> str:
-    """What names a test of two networks, by their fingerprints."""
+    """The name of a test of two networks, by their fingerprints."""
     return f"{before} {after}"

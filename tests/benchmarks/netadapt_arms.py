@@ -269,10 +269,12 @@ class Pair:
 
     def _netadapt(self, base: "Network") -> float:
         """Epochs that the short trainings came to."""
-        from search.netadapt.history import History
-        from search.netadapt.pruner import Plan, Refiner
+        from search.netadapt.history import StoredHistory
+        from search.netadapt.plan import Plan
+        from search.netadapt.pruner import Pruner
         from search.netadapt.screen import SCREEN_IMAGES
         from search.netadapt.short_training import Serial, short_recipe
+        from search.netadapt.specs import PrunableSpec
 
         found = self._begin("netadapt")
         if found is not None:
@@ -293,26 +295,23 @@ class Pair:
             seed=self.seed,
             confidence=AS_PREDICTED,
         )
-        history = History(self.folder, keep_all=False)
-        tuner = Serial(
-            self.images, short_recipe(self._recipe(1), max(1, args.short_steps), len(self.images.train)), args.images
-        )
+        history = StoredHistory(self.folder, keep_all=False)
+        recipe = short_recipe(self._recipe(1), max(1, args.short_steps), len(self.images.train))
+        train = Serial.on(self.images, recipe=recipe, validation_images=args.images)
 
-        def kept(_: object) -> None:
+        def committed(_: object) -> None:
             if self.late():
                 raise _Late
 
-        refiner = Refiner(
-            plan, self.images, self.timer, history, tuner, progress=lambda share, what: None, line=self._tell, kept=kept
-        )
-        refiner.run(base)
+        pruner = Pruner(plan, self.images, history, timer=self.timer, train=train, line=self._tell, committed=committed)
+        pruner.run(PrunableSpec(base))
         last = history.iterations[-1]
-        trained = sum(tried.accuracy is not None for one in history.iterations for tried in one.tried)
+        trained = sum(row.accuracy is not None for one in history.iterations for row in one.proposals)
         short: float = trained * args.short_steps * args.batch / len(self.images.train)
         steps = [one.accepted.name for one in history.iterations if one.accepted]
         self._train(
             "netadapt",
-            history.network(last.number),
+            history.network(last.number).module,
             self._recipe(args.fine, rate=args.fine_rate),
             before=args.epochs + short,
             began=began,

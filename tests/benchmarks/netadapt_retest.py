@@ -20,7 +20,7 @@ from tests.benchmarks.harness import BenchmarkParser, benchmark
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from search.netadapt.history import History
+    from search.netadapt.history import StoredHistory
     from search.netadapt.timing import PairedTimer
 
 
@@ -48,13 +48,13 @@ def parser() -> BenchmarkParser:
     return cli
 
 
-def retested(histories: "Sequence[History]", timer: "PairedTimer", *, seed: int) -> list[Step]:
+def retested(histories: "Sequence[StoredHistory]", timer: "PairedTimer", *, seed: int) -> list[Step]:
     """Every timed and accepted step of the histories."""
     pairs = [
         (before.spec, after.spec, after.accepted.name, after.accepted.timing.ratio)
         for history in histories
         for before, after in zip(history.iterations, history.iterations[1:], strict=False)
-        if after.accepted and after.accepted.timing
+        if before.spec and after.spec and after.accepted and after.accepted.timing
     ]
     found: dict[int, Step] = {}
     for done, place in enumerate(random.Random(seed).sample(range(len(pairs)), len(pairs))):
@@ -84,7 +84,7 @@ def report(steps: list[Step]) -> str:
 def run(args: Namespace) -> str:
     """The report. Raises PhinasError."""
     from search.latency.runtimes import is_here
-    from search.netadapt.history import History
+    from search.netadapt.history import StoredHistory
     from search.netadapt.timing import DeviceTimer
     from searchspace.latency.table import describe, read_table
     from studies.storage import existing
@@ -92,7 +92,7 @@ def run(args: Namespace) -> str:
     latencies = read_table(args.latency)
     if not is_here(latencies.identity):
         raise InvalidTable(f"--latency must be a table of this machine and setting, got {describe(latencies.identity)}")
-    histories = [History(existing(name), keep_all=True) for name in args.study]
+    histories = [StoredHistory(existing(name), keep_all=True) for name in args.study]
     steps = retested(histories, DeviceTimer(latencies, seed=args.seed), seed=args.seed)
     if not steps:
         raise InvalidArgument(

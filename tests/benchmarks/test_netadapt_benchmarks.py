@@ -9,13 +9,14 @@ import torch
 
 from search.latency.measurement import Measurement
 from search.latency.runtimes.eager import Eager
-from search.netadapt.history import History, Iteration, Tried
-from search.netadapt.timing import Timing
+from search.netadapt.history import StoredHistory
+from search.netadapt.records import Iteration, ProposalRecord
+from search.netadapt.specs import PrunableSpec
+from search.netadapt.timing import Subject, Timing
 from search.run import parser as search_parser
 from searchspace import zoo
 from searchspace.latency.table import Correction, LatencyTable
 from searchspace.nn import build
-from searchspace.spec import NetworkSpec
 from tests.benchmarks import netadapt_last_stage, netadapt_resume, netadapt_retest, netadapt_screening
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -108,9 +109,9 @@ def test_accepted_cuts_are_timed_again(
         return Timing(2.0, 2.0 * ratio, ratio, ratio - 0.02, ratio + 0.02, 20)
 
     monkeypatch.setenv("PHINAS_STUDIES", str(tmp_path))
-    history = History(tmp_path / "one", keep_all=True)
+    history = StoredHistory(tmp_path / "one", keep_all=True)
     for number, spec in enumerate(specs):
-        row = Tried(
+        row = ProposalRecord(
             move="channels",
             where="x",
             channels=8,
@@ -124,15 +125,16 @@ def test_accepted_cuts_are_timed_again(
             timing=timing(0.9),
             accepted=True,
         )
-        network = build(spec, generator=torch.Generator().manual_seed(0))
-        tried = (row,) if number else ()
-        history.commit(Iteration(number=number, spec=spec, cost=1.0, accuracy=0.5, target=1.0, tried=tried), network)
+        network = PrunableSpec(build(spec, generator=torch.Generator().manual_seed(0)))
+        rows = (row,) if number else ()
+        one = Iteration(number=number, spec=spec, cost=1.0, accuracy=0.5, target=1.0, proposals=rows)
+        history.commit(one, network)
 
     class Device:
-        def pair(self, before: NetworkSpec, after: NetworkSpec) -> Timing:
+        def pair(self, before: Subject, after: Subject) -> Timing:
             return timing(1.05 if after == specs[2] else 0.8)
 
-        def alone(self, spec: NetworkSpec) -> Measurement:
+        def alone(self, subject: Subject) -> Measurement:
             raise NotImplementedError
 
     steps = netadapt_retest.retested([history], Device(), seed=0)

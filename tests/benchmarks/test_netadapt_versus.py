@@ -11,7 +11,7 @@ from search.budget import CostModel
 from search.data import Dataset, Split
 from search.latency.measurement import Measurement
 from search.latency.runtimes.eager import Eager
-from search.netadapt.timing import Timing
+from search.netadapt.timing import Subject, Timing
 from searchspace import zoo
 from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv
 from searchspace.cost import macs
@@ -121,12 +121,15 @@ class Slow:
     def __init__(self, factor: float) -> None:
         self.factor, self.timed = factor, list[float]()
 
-    def alone(self, spec: NetworkSpec) -> Measurement:
+    def alone(self, spec: Subject) -> Measurement:
+        assert isinstance(spec, NetworkSpec)
         self.timed.append(self.factor * macs(spec))
         ms = self.timed[-1]
         return Measurement(latency_ms=ms, low_ms=ms, high_ms=ms, rounds=9, raw_median_ms=ms, noisy=False)
 
-    def pair(self, before: NetworkSpec, after: NetworkSpec) -> Timing:
+    def pair(self, before: Subject, after: Subject) -> Timing:
+        assert isinstance(before, NetworkSpec)
+        assert isinstance(after, NetworkSpec)
         ratio = macs(after) / macs(before)
         return Timing(1.0, ratio, ratio, ratio, ratio, 12)
 

@@ -26,7 +26,7 @@ from search.latency.kernels import placed_blocks, rough_cost
 from search.latency.measurement import Measurement
 from search.latency.runtimes.eager import Eager
 from search.netadapt.__main__ import main as netadapt
-from search.netadapt.last_stage import refine_winner
+from search.netadapt.last_stage import prune_winner
 from search.netadapt.timing import Timing
 from search.run import main
 from search.training.trainer import Outcome, Recipe, train
@@ -250,14 +250,14 @@ def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_o
     finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.data.digits.DEFAULT_COUNTS", {"train": 500, "validation": 600, "test": 300})
-    monkeypatch.setattr("search.netadapt.last_stage.DeviceTimer", TableTimer)
     space = mnasnet_space(classes=10, resolution=64).with_choices({"*.kernel": (3,), "*.layers": (1,)})
     network = build(space.spec(space.corner("smallest")), generator=torch.Generator().manual_seed(0)).eval()
     table = table_for(space_from_toml(place / "space.toml", classes=10, resolution=64), networks=[network.spec])
-    result, after, measured, by = refine_winner(
+    found = prune_winner(
         network,
         budget=LatencyBudget(1e3, table),
-        fixed=False,
+        fixed_table=False,
+        timer=TableTimer,
         images=load(None, resolution=16),
         recipe=Recipe(),
         epochs=1,
@@ -267,16 +267,18 @@ def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_o
         space=space_from_toml(place / "space.toml", classes=10, resolution=64),
         progress=Progress(lambda: None, quiet=True),
     )
+    result, after = found.result, found.network
     assert after.spec == network.spec
-    assert not by.missing(lower(after.spec))
-    assert measured.latency_ms <= 1e3
+    assert not found.table.missing(lower(after.spec))
+    assert found.measured.latency_ms <= 1e3
     assert (result["epochs"], result["iteration"], result["test_images"]) == (1, 0, 300)
-    found = studies.best("near")  # the start, which is no trial
-    assert (found.trial, found.spec, found.accuracy) == (-1, network.spec, result["validation_accuracy"])
-    result, *_ = refine_winner(
+    best = studies.best("near")  # the start, which is no trial
+    assert (best.trial, best.spec, best.accuracy) == (-1, network.spec, result["validation_accuracy"])
+    result = prune_winner(
         network,
         budget=LatencyBudget(1e3, table),
-        fixed=True,
+        fixed_table=True,
+        timer=TableTimer,
         images=load(None, resolution=16),
         recipe=Recipe(),
         epochs=3,
@@ -286,7 +288,7 @@ def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_o
         space=space,
         progress=Progress(lambda: None, quiet=True),
         late=lambda: True,
-    )
+    ).result
     assert result["epochs"] == 1  # the time of the search was over when the first one ended
 
 

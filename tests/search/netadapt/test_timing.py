@@ -67,15 +67,14 @@ class Machine:
 BIG, SMALL, TINY = (zoo.get("mobilenet_v1", width=width, resolution=64) for width in (1.0, 0.9, 0.25))
 
 
-def timer_on(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> DeviceTimer:
-    monkeypatch.setattr("search.netadapt.timing.runtime_of", lambda _: machine)
+def timer_on(machine: Machine) -> DeviceTimer:
     table = LatencyTable(machine.identity(64), macs(REFERENCE) / 1e6, {}, Correction(1.0, 0.0, 0.02))
-    return DeviceTimer(table, seed=0)
+    return DeviceTimer(table, seed=0, runtime=machine)
 
 
-def test_a_smaller_network_is_found_faster_on_a_machine_that_wanders(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_smaller_network_is_found_faster_on_a_machine_that_wanders() -> None:
     machine = Machine()
-    found = timer_on(machine, monkeypatch).pair(BIG, SMALL)
+    found = timer_on(machine).pair(BIG, SMALL)
     true = macs(SMALL) / macs(BIG)
     assert found.faster
     assert found.ratio == pytest.approx(true, rel=0.02)
@@ -86,23 +85,23 @@ def test_a_smaller_network_is_found_faster_on_a_machine_that_wanders(monkeypatch
     assert FEWEST_ROUNDS <= found.rounds < MOST_ROUNDS  # it is decided long before
 
 
-def test_a_network_that_is_smaller_on_paper_and_slower_here_is_found_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_is_smaller_on_paper_and_slower_here_is_found_slower() -> None:
     paper = zoo.get("mobilenet_v1", width=0.98, resolution=64)
-    found = timer_on(Machine(slow=[paper.fingerprint()]), monkeypatch).pair(BIG, paper)
+    found = timer_on(Machine(slow=[paper.fingerprint()])).pair(BIG, paper)
     assert macs(paper) <= macs(BIG)
     assert not found.faster
     assert found.low > 1
 
 
-def test_what_cannot_be_told_apart_is_timed_to_the_last_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = timer_on(Machine(noise=0.05), monkeypatch).pair(BIG, BIG.with_resolution(64))
+def test_what_cannot_be_told_apart_is_timed_to_the_last_round() -> None:
+    found = timer_on(Machine(noise=0.05)).pair(BIG, BIG.with_resolution(64))
     assert found.rounds == MOST_ROUNDS or found.low > 1 or found.high < 1
     assert found.ratio == pytest.approx(1.0, abs=0.03)
 
 
-def test_the_network_before_is_made_once_for_all_that_come_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_network_before_is_made_once_for_all_that_come_after_it() -> None:
     machine = Machine()
-    timer = timer_on(machine, monkeypatch)
+    timer = timer_on(machine)
     for after in (SMALL, TINY):
         timer.pair(BIG, after)
     assert machine.made.count(BIG.fingerprint()) == 1
@@ -111,8 +110,8 @@ def test_the_network_before_is_made_once_for_all_that_come_after_it(monkeypatch:
     assert machine.made.count(SMALL.fingerprint()) == 2
 
 
-def test_one_network_alone_is_measured_as_finalists_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = timer_on(Machine(), monkeypatch).alone(SMALL)
+def test_one_network_alone_is_measured_as_finalists_are() -> None:
+    found = timer_on(Machine()).alone(SMALL)
     assert found.latency_ms == pytest.approx(macs(SMALL) / 1e6, rel=0.02)
     assert found.rounds > 1
 

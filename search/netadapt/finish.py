@@ -1,0 +1,208 @@
+"""The end of a pruning: what met each budget is trained on, tested once, and written."""
+
+import hashlib
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from search.netadapt.job import PRUNING_SHARE, Job
+from search.netadapt.prunable import Prunable
+from search.netadapt.records import Iteration
+from search.netadapt.settings import budget_text
+from search.netadapt.trials import trial_of
+from search.training.evaluate import Accuracy
+from search.training.recipe import Recipe
+from search.training.trainer import Trainer
+from searchspace.cost import costs
+from searchspace.errors import InfeasibleBudget
+from searchspace.files import read_json, write_atomic
+from searchspace.graph import lower
+from searchspace.nn import module_macs, network_bytes
+from studies.frame import write_trials_csv
+from studies.storage import SUMMARY
+
+
+def prune_and_finish(job: Job) -> dict[str, Any]:
+    """Prune, then finish what was reached: the summary.
+
+    Where some budgets were reached and the smallest cannot be, "missed" says which and why. Raises InfeasibleBudget
+    where there is nothing to finish.
+    """
+    try:
+        job.prune()
+    except InfeasibleBudget as error:
+        summary = finish(job, missed=str(error))
+        if summary.get("nothing_to_do"):
+            raise
+        return summary
+    return finish(job)
+
+
+def finish(job: Job, *, always: bool = False, missed: str = "") -> dict[str, Any]:
+    """Train on what met each budget, test it once, write everything: the summary.
+
+    A budget that the start met already is left out, but for `always`. `missed`: why the budgets that were not reached
+    were not.
+    """
+    start = job.history.iterations[0] if job.history.iterations else None
+    begun = set(start.reached if start else ())
+    met = {budget for one in job.history.iterations for budget in one.reached}
+    budgets = [budget for budget in job.settings.limits if budget in met and (always or budget not in begun)]
+    for budget in begun - set(budgets):
+        job.progress.line(f"{job.cost_model.text(budget)}: nothing to do, the network is within it already")
+    summary: dict[str, Any] = {
+        "study": job.study.study_name if job.study else None,
+        "folder": str(job.folder) if job.folder else None,
+        "unit": job.settings.unit,
+        "budget": budgets[-1] if budgets else job.settings.limits[-1],
+    }
+    if not budgets or start is None:
+        return summary | {"nothing_to_do": True, "cost": start.cost if start else None}
+    stems = [f"{budget_text(budget)}{job.settings.unit}" for budget in budgets[:-1]] + ["best"]
+    results = [
+        _final(job, budget, stem, number, len(budgets))
+        for number, (budget, stem) in enumerate(zip(budgets, stems, strict=True))
+    ]
+    summary |= {
+        "within_budget": True,
+        "held": results[-1]["held"],
+        "start": _start(job, start),
+        "winner": results[-1],
+        "budgets": results,
+        "iterations": [_row(one) for one in job.history.iterations],
+        "proposals": sum(len(one.proposals) for one in job.history.iterations),
+        "timed": job.timer is not None,
+        "fixed": job.fixed(),
+        "proxy_resolution": job.inputs.images.resolution,
+        "resolution": job.inputs.network.graph.in_shape[1],
+        "classes": list(job.inputs.images.classes),
+        "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "settings": job.study.user_attrs["settings"] if job.study else job.settings.identity(),
+    }
+    summary |= {"budget_ms": budgets[-1]} if job.settings.unit == "ms" else {}
+    if missed:
+        out_of_reach = [budget for budget in job.settings.limits if budget not in met]
+        summary["missed"] = {"budgets": out_of_reach, "why": missed}
+    if job.study is not None and job.folder is not None:
+        write_atomic(job.folder / SUMMARY, json.dumps(summary, indent=1))
+        write_trials_csv(job.study.study_name)
+    return summary
+
+
+def _final(job: Job, budget: float, stem: str, number: int, count: int) -> dict[str, Any]:
+    """The result for one budget, number `number` of `count`. What an earlier run finished is read from its files."""
+    found, recipe = job.history.snapshot(budget), _long_recipe(job)
+    path = job.folder / f"{stem}.safetensors" if job.folder else None
+    key = {
+        "budget": budget,
+        "iteration": found.number,
+        "epochs": job.settings.epochs,
+        "epoch_images": recipe.epoch_images,
+        "fingerprint": found.spec.fingerprint() if found.spec else "",
+    }
+    result = _result(job, budget, found, path)
+    known = _finished(path, key, job.recipe) if path else None
+    if path is None or known is None:
+        network = job.history.network(found.number)
+        validation, epochs = found.accuracy, 0
+        if job.settings.epochs:
+            validation, epochs = _train_on(job, network, recipe, path, number, count)
+        known = {"validation_accuracy": validation, "epochs": epochs}
+        known |= Accuracy.of(network.module, job.inputs.images.open_test()).as_test()
+        network.module.cpu()
+        if path is None:
+            return result | known | {"fvcore": str(module_macs(network.module, resolution=network.graph.in_shape[1]))}
+        about = {**job.about_weights(), "fingerprint": network.fingerprint}
+        write_atomic(path, network_bytes(network.module, about))
+        write_atomic(path.with_suffix(".json"), network.spec.to_json() if network.spec else "")
+        write_atomic(path.with_suffix(".done.json"), json.dumps({"key": key, "result": result | known}, indent=1))
+    for checkpoint in path.parent.glob(f"{stem}-*.ckpt"):  # they go once the result is on disk
+        checkpoint.unlink(missing_ok=True)
+    return result | known
+
+
+def _finished(path: Path, key: dict[str, Any], recipe: Recipe) -> dict[str, Any] | None:
+    """What an earlier run wrote of the same end; None for nothing."""
+    done = path.with_suffix(".done.json")
+    kept = read_json(done) if done.exists() and path.exists() else {}
+    known: dict[str, Any] | None = kept.get("result")
+    return known if {"epoch_images": recipe.epoch_images, **kept.get("key", {})} == key else None  # older keys lack it
+
+
+def _long_recipe(job: Job) -> Recipe:
+    recipe = job.recipe.onward(epochs=job.settings.epochs)
+    return replace(recipe, epoch_images=job.settings.epoch_images or recipe.epoch_images)
+
+
+def _train_on(
+    job: Job, network: Prunable, recipe: Recipe, path: Path | None, number: int, count: int
+) -> tuple[float, int]:
+    """Train on in place: the validation accuracy, and the epochs that were done."""
+    images = min(recipe.epoch_images, len(job.inputs.images.train))
+    what = f"training on for {recipe.epochs} epochs of {images} images"
+    job.progress.line(what)
+    state_file = None
+    if path is not None:
+        begun = hashlib.sha256(network_bytes(network.module, {})).hexdigest()[:12]
+        state_file = path.with_name(f"{path.stem}-{begun}-{recipe.epochs}x{images}.ckpt")
+
+    def on_step(step: int, steps: int) -> None:
+        share = PRUNING_SHARE + (1 - PRUNING_SHARE) * (number + step / steps) / count
+        job.progress.update(job.clock.at(share), what)
+
+    trainer = Trainer.on(job.inputs.images, recipe=recipe, seed=job.inputs.seed)
+    outcome = trainer.fit(network.module, state_file=state_file, on_step=on_step, deadline=job.late)
+    return outcome.accuracy, outcome.epochs
+
+
+def _result(job: Job, budget: float, found: Iteration, path: Path | None) -> dict[str, Any]:
+    graph = lower(found.spec) if found.spec else job.history.network(found.number).graph
+    total, table, measured = costs(graph), job.cost_model.table, found.measured
+    predicted = table.predict(graph) if table else None
+    return {
+        "budget": budget,
+        "cost": found.cost,
+        "used": found.cost / budget,
+        "iteration": found.number,
+        "trial": trial_of(job.history, found),
+        "fingerprint": found.spec.fingerprint() if found.spec else None,
+        "params": total.params,
+        "macs": total.macs,
+        "network": str(path.with_suffix(".json")) if path else None,
+        "predicted_latency_ms": predicted and predicted.latency_ms,
+        "predicted_low_ms": predicted and predicted.low_ms,
+        "predicted_high_ms": predicted and predicted.high_ms,
+        "estimated_layers": list(predicted.estimated) if predicted else [],
+        "held": "measured" if measured else "predicted" if job.settings.unit == "ms" else "counted",
+        "measured_latency_ms": measured and measured.latency_ms,
+        "measured_low_ms": measured and measured.low_ms,
+        "measured_high_ms": measured and measured.high_ms,
+        "noisy": bool(measured and measured.noisy),
+    }
+
+
+def _start(job: Job, start: Iteration) -> dict[str, Any]:
+    total = costs(job.inputs.network.graph)
+    images = min(job.settings.validation_images, len(job.inputs.images.validation))
+    return {
+        "cost": start.cost,
+        "accuracy": start.accuracy,
+        "images": images,
+        "params": total.params,
+        "macs": total.macs,
+    }
+
+
+def _row(one: Iteration) -> dict[str, Any]:
+    accepted = one.accepted
+    return {
+        "number": one.number,
+        "step": accepted.name if accepted else "start",
+        "cost": one.cost,
+        "accuracy": one.accuracy,
+        "tried": len(one.proposals),
+        "ratio": accepted.timing.ratio if accepted and accepted.timing else None,
+        "refused": sum(record.timing is not None and not record.timing.faster for record in one.proposals),
+    }

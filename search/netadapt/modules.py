@@ -1,0 +1,125 @@
+"""A user's own torch module, as the pruner takes it: traced by torch.fx, narrowed by its channel groups."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from torch import Tensor, nn
+
+from search.budget import CostModel
+from search.data import Dataset
+from search.netadapt.proposals import Proposal, most_channels, priced_counts
+from search.netadapt.prunable import Candidate, new_record
+from search.netadapt.screen import Rank, Screened, screen_modules
+from search.netadapt.short_training import first
+from searchspace.channels.groups import ChannelGroup
+from searchspace.channels.steps import kept_units, narrowed_layers
+from searchspace.errors import UnsupportedModule
+from searchspace.graph import Graph
+from searchspace.nn import TracedNetwork
+from searchspace.nn.weights.importance import filter_norms, group_scores
+
+
+@dataclass(frozen=True, eq=False)
+class PrunableModule:
+    """See `search.netadapt.prunable.Prunable`. Channels are all that goes; those with the largest L2 norm stay.
+
+    `note` is told of channel groups whose cut the module's own code does not allow.
+    """
+
+    traced: TracedNetwork
+    note: Callable[[str], None] = field(default=lambda text: None, repr=False)
+
+    @property
+    def module(self) -> nn.Module:
+        """See Prunable."""
+        return self.traced.module
+
+    @property
+    def spec(self) -> None:
+        """See Prunable."""
+        return None
+
+    @property
+    def graph(self) -> Graph:
+        """See Prunable."""
+        return self.traced.graph
+
+    @property
+    def timed(self) -> nn.Module:
+        """See Timeable."""
+        return self.traced.module
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See Timeable: of the layers and their shapes."""
+        return hashlib.sha256(repr(self.graph.layers).encode()).hexdigest()[:16]
+
+    def groups(self) -> tuple[ChannelGroup, ...]:
+        """See Prunable."""
+        return self.traced.groups()
+
+    def propose(
+        self, cost_model: CostModel, *, target: float, floor: float, moves: Sequence[str]
+    ) -> "list[Proposal[PrunableModule]]":
+        """See Prunable. A group that the module's code does not allow to be cut is left out."""
+        cost = cost_model.cost(self.graph)
+        found = []
+        for group in self.groups() if "channels" in moves else ():
+            channels = most_channels(self.graph, group, cost_model, cost - target)
+            if channels is None or (after := cost - cost_model.narrowed(self.graph, group, channels)) < floor:
+                continue
+            narrower = self._narrowed(group, channels)
+            if narrower is not None:
+                found.append(Proposal("channels", group.name, channels, after, _constant(narrower)))
+        return found
+
+    def _narrowed(self, group: ChannelGroup, channels: int) -> "PrunableModule | None":
+        def norms(layer: int) -> Tensor:
+            return filter_norms(self.module.get_submodule(self.traced.modules_of(layer)[0]))
+
+        kept = kept_units(group, channels, group_scores(group, norms))
+        try:
+            return PrunableModule(self.traced.cut(group.name, sorted(kept)), self.note)
+        except UnsupportedModule as error:
+            self.note(f"{group.name} is left as it is: {error}")
+            return None
+
+    def smallest(self, cost_model: CostModel, moves: Sequence[str]) -> float:
+        """See Prunable."""
+        graph = self.graph
+        for group in self.groups() if "channels" in moves else ():
+            for channels in priced_counts(graph, group, cost_model)[:1]:
+                changed = narrowed_layers(graph, group, channels)
+                graph = graph._replace(layers=tuple(changed.get(at, layer) for at, layer in enumerate(graph.layers)))
+        return cost_model.cost(graph)
+
+    def screen(
+        self,
+        proposals: "Sequence[Proposal[PrunableModule]]",
+        images: Dataset,
+        *,
+        count: int,
+        criterion: str,
+        rank: Callable[[int, Screened], Rank],
+        device: str,
+    ) -> list[Candidate]:
+        """See Prunable. The channels that stay were chosen by their L2 norm when they were proposed."""
+        networks = [proposal.make(lambda group: ()) for proposal in proposals]
+        split = first(images.validation, count)
+        found = screen_modules(self.module, [each.module for each in networks], split, rank=rank, device=device)
+        return [
+            Candidate(
+                proposal,
+                new_record(proposal, network.graph, screened, fingerprint=network.fingerprint),
+                timed=network.timed,
+                make=_constant(network),
+                screened=screened,
+            )
+            for proposal, network, screened in zip(proposals, networks, found, strict=True)
+        ]
+
+
+def _constant(network: PrunableModule) -> Callable[..., PrunableModule]:
+    return lambda *_: network

@@ -1,0 +1,124 @@
+"""A NetworkSpec with its weights, as the pruner takes it: every move, all proposals screened in one pass."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from search.budget import CostModel
+from search.data import Dataset, Split
+from search.netadapt.proposals import Proposal, propose, smallest
+from search.netadapt.prunable import Candidate, new_record
+from search.netadapt.removals import is_unbridged
+from search.netadapt.screen import Rank, Screened, batch_for, screen
+from search.netadapt.short_training import first
+from search.training.augmentation import normalise
+from searchspace.channels.coupling import coupling
+from searchspace.channels.groups import ChannelGroup
+from searchspace.channels.maps import Scores
+from searchspace.channels.steps import Step
+from searchspace.graph import Graph, lower
+from searchspace.nn import Network
+from searchspace.nn.weights.importance import mean_gates, scores
+from searchspace.nn.weights.prune import Gates, prune_network
+from searchspace.spec import NetworkSpec
+
+GATE_IMAGES = 256
+TAYLOR_BATCHES = 8
+TAYLOR_BATCH_SIZE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class PrunableSpec:
+    """See `search.netadapt.prunable.Prunable`."""
+
+    module: Network
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """See Prunable."""
+        return self.module.spec
+
+    @property
+    def graph(self) -> Graph:
+        """See Prunable."""
+        return lower(self.spec)
+
+    @property
+    def timed(self) -> NetworkSpec:
+        """See Timeable: times are those of fresh networks, as weights decide no time."""
+        return self.module.spec
+
+    @property
+    def fingerprint(self) -> str:
+        """See Timeable."""
+        return self.spec.fingerprint()
+
+    def groups(self) -> tuple[ChannelGroup, ...]:
+        """See Prunable."""
+        return coupling(self.spec)
+
+    def propose(
+        self, cost_model: CostModel, *, target: float, floor: float, moves: Sequence[str]
+    ) -> list[Proposal[Step]]:
+        """See Prunable."""
+        return propose(self.spec, cost_model, target=target, floor=floor, moves=moves)
+
+    def smallest(self, cost_model: CostModel, moves: Sequence[str]) -> float:
+        """See Prunable."""
+        return smallest(self.spec, cost_model, moves)
+
+    def screen(
+        self,
+        proposals: Sequence[Proposal[Step]],
+        images: Dataset,
+        *,
+        count: int,
+        criterion: str,
+        rank: Callable[[int, Screened], Rank],
+        device: str,
+    ) -> list[Candidate]:
+        """See Prunable. Where an SE block goes, the mean of its gates stays in the weights of the layer behind it."""
+        network = self.module.cpu().eval()
+        if criterion == "taylor":
+            _add_gradients(network, images.train)
+        known: dict[str, Scores] = {}
+
+        def score(group: ChannelGroup) -> Scores:
+            return known.setdefault(group.name, scores(network, group, criterion))
+
+        steps = [proposal.make(score) for proposal in proposals]
+        network.zero_grad()
+        gates = gates_of(network, images.train) if any(proposal.move == "se" for proposal in proposals) else {}
+        found = screen(network, steps, first(images.validation, count), gates=gates, rank=rank, device=device)
+        return [self._candidate(*each, gates) for each in zip(proposals, steps, found, strict=True)]
+
+    def _candidate(self, proposal: Proposal[Step], step: Step, screened: Screened, gates: Gates) -> Candidate:
+        spec = step.spec
+        return Candidate(
+            proposal,
+            new_record(proposal, step.graph, screened, fingerprint=spec.fingerprint(), spec=spec.to_json()),
+            timed=spec,
+            make=lambda: PrunableSpec(prune_network(self.module, step, gates=gates)),
+            screened=screened,
+            loses_block=is_unbridged(self.graph, step),
+        )
+
+
+def gates_of(network: Network, images: Split, *, batch_size: int | None = None) -> Gates:
+    """The mean gates of each SE layer over the first GATE_IMAGES images, in batches that fit into memory."""
+    pixels = images.pixels[:GATE_IMAGES]
+    size = batch_size or batch_for(network, pixels.shape[1])
+    batches = [torch.tensor(pixels[at : at + size]) for at in range(0, len(pixels), size)]
+    found = [(mean_gates(network, normalise(batch)), len(batch) / len(pixels)) for batch in batches]
+    return {layer: torch.stack([gates[layer] * share for gates, share in found]).sum(0) for layer in found[0][0]}
+
+
+def _add_gradients(network: Network, images: Split) -> None:
+    """Of the loss over some training images, with batch norm as it is used later."""
+    network.zero_grad()
+    size = TAYLOR_BATCH_SIZE
+    for start in range(0, min(len(images), size * TAYLOR_BATCHES), size):
+        batch = normalise(torch.tensor(images.pixels[start : start + size]))
+        labels = torch.tensor(images.labels[start : start + size])
+        torch.nn.functional.cross_entropy(network(batch), labels).backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,91 @@
+"""What a pruning begins with, from the flags."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.budget import CostModel
+from search.console import Progress
+from search.latency.cache import Cache
+from search.latency.runtimes.eager import Eager
+from search.netadapt.inputs import read_inputs, table_of
+from search.netadapt.job import Job
+from search.netadapt.settings import Settings
+from search.netadapt.specs import PrunableSpec
+from search.training.recipe import Recipe
+from searchspace.nn import Network, build
+from tests.search.netadapt.scripted import phone_table, start, tiny
+
+pytestmark = pytest.mark.usefixtures("one_thread", "place")
+QUIET = Progress(lambda: None, quiet=True)
+
+
+@pytest.mark.parametrize(("pixels", "has"), [(32, True), (96, False)])
+def test_the_table_is_that_of_the_networks_own_resolution_if_there_is_one(
+    pixels: int, has: bool, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a search at that resolution leaves it behind; else of 224 px."""
+    monkeypatch.setenv("PHINAS_CACHE", str(place / "tables"))
+    identity = Eager().identity(32)
+    Cache(place / "tables", identity, note=lambda _: None).save(replace(phone_table(tiny()), identity=identity))
+    resolutions: list[int] = []
+
+    def build_table(space: Any, **_: Any) -> Any:
+        resolutions.append(space.resolution)
+
+    network = PrunableSpec(Network(tiny().with_resolution(pixels)))
+    table_of(Settings(network=Path("tiny.json"), budget_ms=3.0), network, QUIET, build=build_table)
+    assert resolutions == [32 if has else 224]
+
+
+def test_the_plan_is_what_the_flags_ask_for(best: Path) -> None:
+    settings = Settings(
+        network=best,
+        weights=best.with_suffix(".safetensors"),
+        data="digits:200",
+        budget_macs=1e5,
+        criterion="taylor",
+        algorithm="mobilenetv3",
+        decay=0.9,
+        short_steps=0,
+        validation_images=50,
+        moves=("se",),
+    )
+    inputs = read_inputs(settings, QUIET)
+    plan = Job(settings, inputs, CostModel("macs"), None, QUIET, Recipe()).plan()
+    assert (plan.criterion, plan.by_ratio, plan.step, plan.decay, plan.trains) == ("taylor", True, 0.01, 0.9, False)
+    assert (plan.budgets, plan.moves, plan.images, plan.screen_images, plan.seed) == ((1e5,), ("se",), 50, 50, 0)
+    assert inputs.network.spec == tiny()
+    assert inputs.images.resolution == 16  # as the weights were trained
+
+
+def test_settings_that_identify_a_pruning_are_those_of_the_version_before() -> None:
+    """Else its studies would not go on."""
+    settings = Settings(network=Path("x.json"), budgets=(10.0, 20.0), runtime="eager", workers=3, epochs=7)
+    assert settings.identity() == {
+        "unit": "ms",
+        "budgets": [20.0, 10.0],
+        "data": "digits",
+        "runtime": "eager",
+        "threads": None,
+        "proxy_resolution": None,
+        "moves": ["channels", "se", "kernel", "block"],
+        "criterion": "l2",
+        "algorithm": "netadapt",
+        "step": 0.05,
+        "decay": 0.98,
+        "short_steps": 40,
+        "shortlist": 4,
+        "validation_images": 2000,
+    }
+    assert settings.study_name == "x-to-10ms"
+
+
+def test_a_network_that_is_given_stays_as_it_is(best: Path) -> None:
+    network = build(tiny())
+    settings = Settings(network=Path("tiny"), data="digits:200", budget_macs=1e5, proxy_resolution=16)
+    inputs = read_inputs(settings, QUIET, network=network)
+    assert inputs.network.module is not network
+    assert inputs.network.fingerprint == start().fingerprint

@@ -1,19 +1,19 @@
 """The arms of the comparison in netadapt_versus: one network and seed, brought to one budget in several ways."""
 
-import fcntl
 import json
 import math
 import shutil
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searchspace.errors import InfeasibleBudget, InvalidArgument, InvalidSpec
+from searchspace.report import ms_text, percent_text
+from tests.benchmarks.harness import Kept, Row
 
 if TYPE_CHECKING:
     from search.budget import CostModel
@@ -28,7 +28,6 @@ WIDTHS = [step / 200 for step in range(20, 201)]
 LOOKS = 6  # at most so many networks of a rival's are timed, for one that uses the budget
 ENOUGH = 0.99  # of the budget
 AS_PREDICTED = 0.5  # confidence: the other arms are held to the prediction itself, too
-Row = dict[str, Any]
 
 
 def networks_of(args: Namespace) -> dict[str, str]:
@@ -42,47 +41,17 @@ def networks_of(args: Namespace) -> dict[str, str]:
     return found
 
 
-class Results:
-    """The rows in a file, each with its network, seed and arm; several processes write them."""
+class Results(Kept):
+    """The rows of a comparison, each of a network, a seed and an arm."""
 
-    def __init__(self, path: Path, about: dict[str, Any]) -> None:
-        """Raises InvalidArgument for a file of other settings."""
-        from searchspace.files import read_json
-
-        self.path, self._about = path, about
-        if path.exists() and read_json(path)["about"] != about:
-            raise InvalidArgument(f"{path} is of other settings or data: name another file with --json")
-
-    @contextmanager
-    def changed(self) -> Iterator[dict[str, Any]]:
-        """The whole content, written back afterwards; one process at a time."""
-        from searchspace.files import read_json, write_atomic
-
-        with open(self.path.with_suffix(".lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            content = read_json(self.path) if self.path.exists() else {"about": self._about, "epochs": None, "rows": []}
-            yield content
-            write_atomic(self.path, json.dumps(content, indent=1))
-
-    def rows(self) -> list[Row]:
-        """All of them, as they stand in the file."""
-        from searchspace.files import read_json
-
-        found: list[Row] = read_json(self.path)["rows"] if self.path.exists() else []
-        return found
-
-    def put(self, row: Row) -> None:
+    def add(self, row: Row) -> None:
         """Keep a row, in the place of an earlier one of the same arm."""
-        with self.changed() as content:
-            content["rows"] = [one for one in content["rows"] if key_of(one) != key_of(row)] + [row]
+        self.put(f"{row['network']} {row['seed']} {row['arm']}", row)
 
     def get(self, network: str, seed: int, arm: str) -> Row | None:
         """A row whose training came to its end."""
-        return next((row for row in self.rows() if key_of(row) == (network, seed, arm) and not row["cut"]), None)
-
-
-def key_of(row: Row) -> tuple[str, int, str]:
-    return row["network"], row["seed"], row["arm"]
+        row: Row | None = self.rows().get(f"{network} {seed} {arm}")
+        return row if row and not row["cut"] else None
 
 
 def template_of(args: Namespace, name: str, classes: int) -> "Template":
@@ -124,11 +93,13 @@ class Pair:
     results: Results
     work: Path
     end: float
+    clock: Callable[[], float] = time.time
+    prune: "Callable[..., Network] | None" = None  # torch-pruning's stand-in
 
     def __post_init__(self) -> None:
         self.template = template_of(self.args, self.name, len(self.images.classes))
         self.timer = self._timer()
-        self.budget = self._budget()
+        self.budget = self.measured_budget()
         self.folder = self.work / f"{self.name}-{self.seed}"
 
     def _timer(self) -> "PairedTimer | None":
@@ -137,7 +108,7 @@ class Pair:
         table = self.cost_model.table
         return DeviceTimer(table, seed=self.seed) if self.args.timed and table is not None else None
 
-    def _budget(self) -> float:
+    def measured_budget(self) -> float:
         """Of the base's latency; where networks are timed it is measured once."""
         spec = self.template.expand()
         base = self.results.get(self.name, self.seed, "base")
@@ -146,9 +117,12 @@ class Pair:
         whole = self.timer.alone(spec).latency_ms if self.timer else self.cost(spec)
         return float(self.args.share * whole)
 
-    def _within(self, make: "Callable[[float], Network]") -> "Network":
-        """`make(predicted ms)` at the budget; where networks are timed, of those that measure within it the slowest:
-        what is asked for is corrected by what the last one measured. Raises InfeasibleBudget."""
+    def within(self, make: "Callable[[float], Network]") -> "Network":
+        """`make(predicted ms)` at the budget.
+
+        Where networks are timed, the slowest of those that measure within it: what is asked for is corrected by what
+        the last one measured. Raises InfeasibleBudget.
+        """
         if self.timer is None:
             return make(self.budget)
         asked, best, most = self.budget, None, 0.0
@@ -178,7 +152,7 @@ class Pair:
 
     def late(self) -> bool:
         """Whether the time is over."""
-        return time.time() > self.end
+        return self.clock() > self.end
 
     def run(self) -> None:
         """All arms that are missing, until the time is over."""
@@ -235,15 +209,15 @@ class Pair:
             "epochs": before + outcome.epochs,
             "cut": outcome.epochs < recipe.epochs,
             "train_s": outcome.seconds,
-            "seconds": time.time() - began,
+            "seconds": self.clock() - began,
             **more,
             "spec": json.loads(network.spec.to_json()),
         }
         network.cpu()
-        self.results.put(row)
+        self.results.add(row)
         self._tell(
-            f"{arm}: test {row['test_accuracy']:.2%}, {predicted:.2f} ms predicted, {row['epochs']:.1f} epochs, "
-            f"{row['seconds']:.0f} s{', cut off' if row['cut'] else ''}"
+            f"{arm}: test {percent_text(row['test_accuracy'], 2)}, {ms_text(predicted)} ms predicted, "
+            f"{row['epochs']:.1f} epochs, {row['seconds']:.0f} s{', cut off' if row['cut'] else ''}"
         )
         return row
 
@@ -261,7 +235,7 @@ class Pair:
         shutil.rmtree(self.folder, ignore_errors=True)  # a descent from other weights
         network = build(self.template.expand(), generator=torch.Generator().manual_seed(self.seed))
         recipe = self._recipe(self.args.epochs, fresh=True)
-        row = self._train("base", network, recipe, before=0.0, began=time.time())
+        row = self._train("base", network, recipe, before=0.0, began=self.clock())
         if row["cut"]:
             raise _Late
         write_atomic(path, network_bytes(network, {}))
@@ -279,7 +253,7 @@ class Pair:
         found = self._begin("netadapt")
         if found is not None:
             return float(found["short_epochs"])
-        args, began = self.args, time.time()
+        args, began = self.args, self.clock()
         plan = Plan(
             cost_model=self.cost_model,
             budgets=(self.budget,),
@@ -316,7 +290,7 @@ class Pair:
             before=args.epochs + short,
             began=began,
             short_epochs=short,
-            descent_s=time.time() - began,
+            descent_s=self.clock() - began,
             steps=steps,
             descent=[[one.cost, one.accuracy] for one in history.iterations],
         )
@@ -329,12 +303,13 @@ class Pair:
             return
 
         def pruned(round_to: int, ms: float) -> "Network":
-            return pruned_to(base, budget=ms, cost=self.cost, pixels=self.images.resolution, round_to=round_to)
+            prune = self.prune or pruned_to
+            return prune(base, budget=ms, cost=self.cost, pixels=self.images.resolution, round_to=round_to)
 
-        began = time.time()
+        began = self.clock()
         for round_to in dict.fromkeys((self.args.round_to, 1)):
             try:
-                network = self._within(partial(pruned, round_to))
+                network = self.within(partial(pruned, round_to))
                 break
             except InfeasibleBudget as error:
                 self._tell(f"{arm}: {error}")
@@ -356,12 +331,12 @@ class Pair:
             return build(spec, generator=torch.Generator().manual_seed(self.seed))
 
         try:
-            network = self._within(narrower)
+            network = self.within(narrower)
         except InfeasibleBudget as error:
             self._tell(f"width: {error}")
             return
         epochs = self.args.epochs + self.args.fine + more
-        self._train("width", network, self._recipe(epochs, fresh=True), before=0.0, began=time.time())
+        self._train("width", network, self._recipe(epochs, fresh=True), before=0.0, began=self.clock())
 
 
 def recipe_of(args: Namespace, train_images: int) -> "Recipe":

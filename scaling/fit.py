@@ -281,10 +281,10 @@ def stand(scores: list[tuple[Candidate, tuple[float, ...]]]) -> list[Standing]:
 
 
 def _t_quantile(freedom: int) -> float:
-    """The quantile of Student's t that a difference must pass."""
-    from scipy.stats import t
+    """What a difference must pass: Student's t."""
+    from scipy.special import stdtrit
 
-    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def _study_name(template: Template, data: str | None, cost: str) -> str:

@@ -1,6 +1,5 @@
 """Fitting alpha, beta and gamma: equal costs, what is called sure, a study that resumes, the answer's file."""
 
-import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +7,9 @@ from typing import Any
 
 import pytest
 
+import scaling
 import studies
 from scaling.coefficients import main
-from scaling.compound import main as compound
 from scaling.fit import COST_FACTOR, Candidate, candidates, fit, stand
 from scaling.formula import Coefficients, read_coefficients
 from scaling.growth import Grown
@@ -106,7 +105,6 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 JUDGES: list[ScriptedEstimator] = []
-FLAGS = ["fit", "--network", "best.json", "--divisions", "1", "--proxy-resolution", "20", "--data", "digits:20"]
 
 
 def run(*, epochs: int = 1, minutes: float | None = None, study: str | None = None) -> dict[str, Any]:
@@ -130,9 +128,7 @@ def by_parameters(settings: EstimatorSettings) -> ScriptedEstimator:
     return JUDGES[-1]
 
 
-def test_a_fit_stops_and_goes_on_and_its_answer_grows_a_network(
-    network: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_fit_stops_and_goes_on_and_its_answer_grows_a_network(network: Path) -> None:
     first = run(minutes=1e-9)
     assert first["coefficients"] is None
     assert first["missing"] >= 5
@@ -152,19 +148,21 @@ def test_a_fit_stops_and_goes_on_and_its_answer_grows_a_network(
     assert sum(judge.calls for judge in JUDGES) == trained  # nothing is trained again
     own = read_coefficients(Path("coefficients.json"))
     assert own == Coefficients(**found["coefficients"])
-    assert compound(["--network", "best.json", "--coefficients", "coefficients.json", "--phi", "1"]) == 0
+    grown = scaling.compound("best.json", coefficients="coefficients.json", phi=1)
+    assert grown.grown[0].coefficients == own
 
 
-def test_fit_trains_by_the_estimator_of_the_search(network: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*FLAGS, "--epochs", "1", "--seeds", "1", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["candidates"]
-    assert all(0 <= row["accuracy"] <= 1 for row in rows)
-    assert main([*FLAGS, "--epochs", "1", "--seeds", "1"]) == 0
+def test_the_command_trains_says_how_sure_it_is_and_goes_on_only_with_its_own_settings(
+    network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["fit", "--network", "best.json", "--divisions", "1", "--proxy-resolution", "20", "--data", "digits:20"]
+    assert main([*flags, "--epochs", "1", "--seeds", "1"]) == 0
     out = capsys.readouterr().out
     assert "NOT sure" in out
     assert "--coefficients coefficients.json --phi 1" in out
     (study,) = studies.names()
-    assert main([*FLAGS, "--epochs", "2", "--study", study]) == 2
+    assert all(0 <= accuracy <= 1 for accuracy in studies.load(study)["accuracy"])
+    assert main([*flags, "--epochs", "2", "--study", study]) == 2
     assert "made with other settings" in capsys.readouterr().err
     with pytest.raises(StudyMismatch, match="accuracy is 'scripted by parameters' and was 'training'"):
         run(study=study)

@@ -124,9 +124,9 @@ def test_a_family_is_drawn(tmp_path: Path, table_file: Path, capsys: pytest.Capt
 def test_onnx_is_written_for_a_device(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     path = tmp_path / "small.onnx"
-    assert main(["--phi", "-6", "--onnx", str(path)]) == 0
+    assert main(["--network", "squeezenet1_1", "--phi", "-5", "--onnx", str(path)]) == 0
     (image,) = onnx.load(path).graph.input
-    assert [one.dim_value for one in image.type.tensor_type.shape.dim] == [1, 3, 97, 97]
+    assert [one.dim_value for one in image.type.tensor_type.shape.dim] == [1, 3, 111, 111]
 
 
 def test_coefficients_come_from_a_file_or_a_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ def template(name: str) -> Template:
     return zoo.template(name)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(name=st.sampled_from(BASES), rule=st.sampled_from(sorted(RULES)), factor=st.floats(0.4, 12))
 def test_a_target_is_never_passed_and_the_factors_give_the_network(name: str, rule: str, factor: float) -> None:
     base = template(name)
@@ -60,14 +60,14 @@ def test_targets_are_met_within_2_percent_below(name: str, cost: Callable[[Netwo
     base = template(name)
     own = cost(base.expand())
     shares = []
-    for number in range(8):
-        target = own * 0.5 * 16 ** (number / 7)
+    for number in range(4):
+        target = own * 0.5 * 16 ** (number / 3)
         grown = grow_to(base, cost=cost, target=target, coefficients=Coefficients())
         shares.append(cost(grown.spec) / target)
         assert grown.spec.resolution % 8 == 0
     assert max(shares) <= 1
     # Pixels cost no parameters, so those come in steps of layers and channels only.
-    assert sum(share >= 1 - BAND for share in shares) >= (8 if cost is macs else 5), shares
+    assert sum(share >= 1 - BAND for share in shares) >= (4 if cost is macs else 3), shares
     assert min(shares) > 0.95
 
 

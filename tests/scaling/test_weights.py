@@ -13,7 +13,7 @@ from scaling.compound import main
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
 from searchspace.serialize import read_spec
 
-FEW = ("--data", "digits:500")
+FEW = ("--data", "digits:50")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -54,7 +54,7 @@ def test_the_grown_network_trains_on_and_says_how_good_it_is(
     weights = best.with_suffix(".safetensors")
     found = run(capsys, best, "--phi", "1", "--inherit", str(weights), "--epochs", "1", *FEW)["weights"]["trained"]
     assert found["pixels"] == 18  # 16 px, grown like the resolution
-    assert (found["epochs"], found["test_images"]) == (1, 300)
+    assert (found["epochs"], found["test_images"]) == (1, 30)
     assert found["low"] < found["test"] < found["high"]
     about = read_about(best.with_name("grown.safetensors"))
     assert about["trained_at_px"] == 18

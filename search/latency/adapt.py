@@ -1,6 +1,6 @@
-"""`adapt`: a table for another device from one of this and some whole networks measured there.
+"""`adapt`: the table of another device, made of a table and some whole networks measured on that device.
 
-Its kernels are taken as those of isolated blocks of the other device, which are fitted to its networks.
+The kernels of the table are taken as kernels of isolated blocks there, and fitted to the networks.
 """
 
 import random
@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from search.latency.build import shallow
 from search.latency.fit import fit, informative
+from search.latency.published import is_priced
 from search.latency.time_base import TimeBase
-from searchspace.errors import InvalidArgument, MissingLatency
+from searchspace.errors import InvalidArgument
 from searchspace.graph import Signature, lower
 from searchspace.latency.table import Identity, LatencyTable
 from searchspace.spaces.space import SearchSpace
@@ -23,26 +24,21 @@ POOL = 300  # random networks of which the most informative are measured
 def networks_to_measure(
     space: SearchSpace, *, count: int = NETWORKS, seed: int = 0, table: LatencyTable | None = None
 ) -> list[NetworkSpec]:
-    """Random networks of a space, every third one shallow, so that small and large ones are among them; with the
-    `table` that is to be adapted, those of POOL that tell the most. Raises MissingLatency where it prices too few."""
+    """Random networks of a space, every third one shallow, so that small and large ones are among them.
+
+    With the `table` that is to be adapted they are those of POOL random ones that tell the most (search.latency.fit).
+    Raises MissingLatency if it prices too few.
+    """
     rng = random.Random(f"networks to adapt to {seed}")
     spaces = [shallow(space) if index % 3 == 2 else space for index in range(count + POOL if table else count)]
     specs = [one.spec(one.sample(rng)) for one in spaces]
     if table is None:
         return specs
     specs = list({spec.fingerprint(): spec for spec in specs}.values())  # a second one tells nothing more
-    priced = [spec for spec in specs if _is_priced(table, spec)]
+    priced = [spec for spec in specs if is_priced(table, spec)]
     pool = priced if len(priced) >= count else specs
     graphs = [lower(spec) for spec in pool]
     return [pool[place] for place in informative(_kernels(table, pool), graphs, count)]
-
-
-def _is_priced(table: LatencyTable, spec: NetworkSpec) -> bool:
-    try:
-        table.predict(lower(spec))
-    except MissingLatency:
-        return False
-    return True
 
 
 def check_networks(table: LatencyTable, specs: Sequence[NetworkSpec]) -> None:
@@ -53,7 +49,7 @@ def check_networks(table: LatencyTable, specs: Sequence[NetworkSpec]) -> None:
 
 
 def _kernels(table: LatencyTable, specs: Sequence[NetworkSpec]) -> dict[Signature, float]:
-    """Those of the table, and those that it lacks of `specs` as it estimates them."""
+    """The table's kernels, and its estimates of those that it lacks of `specs`."""
     layers = {layer.signature: layer for spec in specs for layer in lower(spec).layers}
     return {**{signature: table.kernel_ms(layer) for signature, layer in layers.items()}, **table.kernels}
 
@@ -68,9 +64,8 @@ def adapt(
 ) -> LatencyTable:
     """The table of the device `identity`, on which `specs` take `measured_ms`, stated at `time_base`.
 
-    Every kernel of `table` gets a time there; those that it lacks are estimated for the fit. `relative_error` is that
-    of networks left out in turn. Raises InvalidArgument for fewer than 4 networks or times that are not above 0,
-    MissingLatency for a network of a kind of kernels that `table` has none of.
+    Every kernel of `table` gets a time there; those that it lacks are estimated for the fit. Raises InvalidArgument for
+    fewer than 4 networks or times that are not above 0, MissingLatency for a kind of kernels that `table` has none of.
     """
     check_networks(table, specs)
     if len(specs) != len(measured_ms):

@@ -62,7 +62,7 @@ class Check:
 
     @property
     def errors(self) -> list[float]:
-        """predicted / measured - 1 of each network."""
+        """The relative error predicted / measured - 1 of each network."""
         return _errors([one.latency_ms for one in self.predicted], [one.latency_ms for one in self.measured])
 
 

@@ -7,17 +7,17 @@ from typing import Any, Protocol
 
 import torch
 
-EVENTS = 101  # of which the median tells what one takes
+EVENTS = 101  # whose median is the time of one
 
 
 class Clock(Protocol):
     """Marks session_effects between `start` and `stop`."""
 
     def start(self) -> None:
-        """Forget all marks; nothing is at work any more."""
+        """Forget all marks, and wait until all work is done."""
 
     def mark(self) -> None:
-        """The moment when everything asked for so far is done."""
+        """Mark when all work that was queued so far is done."""
 
     def stop(self) -> list[int]:
         """The ns from each mark to the next, all at least 1."""
@@ -43,11 +43,11 @@ class HostClock:
 
 
 class EventClock:
-    """A GPU's clock: events in its queue, read once it has come to the last one.
+    """A GPU's clock: events in its queue, read when the queue is empty.
 
-    The queue is empty at `start`, so that what the processor takes to fill it counts too, as it does for one image;
-    what an event itself takes, seen where one follows another, does not. `event` makes a torch.cuda.Event or
-    torch.mps.Event with timing; `synchronize` waits for the queue.
+    The queue is empty at `start`, so the processor's time to fill it counts, as it does for one image. The time of an
+    event itself is subtracted. `event` makes a torch.cuda.Event or torch.mps.Event with timing; `synchronize` waits for
+    the queue.
     """
 
     def __init__(self, event: Callable[[], Any], synchronize: Callable[[], None]) -> None:

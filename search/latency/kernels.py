@@ -15,7 +15,7 @@ from searchspace.template import StageTemplate, Template
 
 
 class PlacedBlock(NamedTuple):
-    """A block with what it is given: `in_channels` channels at `resolution` pixels; and the layers it becomes.
+    """A block with its input, `in_channels` channels at `resolution` pixels, and the layers that it becomes.
 
     Layer names are those of the block's submodules ("expand", "depthwise", ...), "" for the block itself.
     """
@@ -54,7 +54,7 @@ def blocks_of(spec: NetworkSpec) -> list[PlacedBlock]:
 
 
 class _Places:
-    """Every placed block once, by what it is given and what it is."""
+    """Every placed block once, by its input and itself."""
 
     def __init__(self) -> None:
         self.blocks: dict[tuple[int, int, Block], PlacedBlock] = {}
@@ -98,8 +98,7 @@ def _ends(templates: Sequence[Template], position: int) -> list[StageTemplate]:
 
 
 def _once(parts: Iterable[StageTemplate]) -> list[StageTemplate]:
-    """Each once, in their order: that of a set is another one in the next process, which would not go on with an
-    interrupted measurement."""
+    # Not a set: its order differs from process to process, so that none would go on with an interrupted measurement.
     return list(dict.fromkeys(parts))
 
 
@@ -118,9 +117,9 @@ def _walk(places: _Places, state: tuple[int, int], part: StageTemplate) -> set[t
 
 
 def _templates(space: SearchSpace, stage: StageChoices) -> Iterator[Template]:
-    """Every row of one stage, in a network with all other stages and in one with those only that must be there.
+    """Every row of one stage, in a network with all other stages and in one with the mandatory ones only.
 
-    So the stage is the first or the last one wherever it can be, which decides the stem's and the head's activation.
+    So the stage is first or last wherever it can be, which decides the activation of the stem and the head.
     """
     if set(stage.layers) == {0}:
         return
@@ -147,7 +146,7 @@ def signatures(blocks: Iterable[PlacedBlock]) -> set[Signature]:
 
 
 def rough_cost(layer: Layer) -> float:
-    """Dispatch, arithmetic and memory of a kernel, in about ms; only for choosing between blocks."""
+    """A rough estimate of a kernel's ms (dispatch, arithmetic, memory), for choosing between blocks."""
     _, macs = layer_params_macs(layer)
     values = sum(c * h * w for c, h, w in (layer.in_shape, layer.out_shape))
     return 0.03 + macs / (3e7 if layer.groups == 1 else 1e7) + values / 1e7
@@ -176,7 +175,7 @@ def cover(blocks: Sequence[PlacedBlock], wanted: set[Signature]) -> list[PlacedB
 
 
 def block_batches(blocks: Sequence[PlacedBlock], *, size: int, seed: int) -> list[tuple[PlacedBlock, ...]]:
-    """The blocks in random order, `size` at a time: what is timed between two calls of the reference."""
+    """The blocks in random order, in batches of `size` that are timed between two calls of the reference."""
     order = list(blocks)
     random.Random(seed).shuffle(order)
     return [tuple(order[start : start + size]) for start in range(0, len(order), size)]

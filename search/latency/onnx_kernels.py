@@ -1,4 +1,4 @@
-"""KernelCorrection kernels and blocks as ONNX models."""
+"""Kernels and isolated blocks as ONNX models."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -63,10 +63,10 @@ def noise(channels: int, resolution: int) -> Tensor:
 
 
 def block_batch(blocks: Sequence[PlacedBlock]) -> tuple[bytes, dict[str, Any]]:
-    """KernelCorrection blocks as one model, and its inputs by name.
+    """Isolated blocks as one model, and its inputs by name.
 
-    A block that takes an image gets one; another a convolution's output, in the layout that convolutions leave. Its
-    own output is pooled, so that nothing large is copied out.
+    A block of 3 input channels gets an image; another gets a convolution's output, in the layout that convolutions
+    leave. The outputs are pooled, so that nothing large is copied out.
     """
     model = OnnxGraph()
     feeds: dict[str, Any] = {}

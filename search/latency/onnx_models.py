@@ -1,6 +1,6 @@
 """What runtimes of ONNX models share: a new one is a file with a class that loads a model and profiles it.
 
-What fuses is not assumed: kernels are those that the runtime itself runs, by its own profile of isolated blocks.
+Nothing is assumed of what a runtime fuses: its own profile of isolated blocks says which layer's kernels take the time.
 """
 
 from __future__ import annotations
@@ -62,11 +62,13 @@ class OnnxModels(ABC):
 
     @abstractmethod
     def profile(self, model: bytes, feeds: Feeds) -> list[Run]:
-        """Each run's nodes in order: (name, time), the time in any unit, the names "Reorder..." for changes of layout.
-        The first runs are left out."""
+        """The nodes of each run in order, as (name, time in any unit), without the first runs.
+
+        Changes of layout are named "Reorder...".
+        """
 
     def identity(self, resolution: int) -> Identity:
-        """This machine and process, for tables at `resolution`."""
+        """See Runtime."""
         return Identity(
             schema=SCHEMA,
             machine=machine(),
@@ -80,12 +82,14 @@ class OnnxModels(ABC):
         )
 
     def network(self, spec: NetworkSpec) -> Timer:
-        """A fresh network with random weights."""
+        """See Runtime."""
         return self.module(untrained(spec), spec)
 
     def module(self, module: nn.Module, spec: NetworkSpec) -> Timer:
-        """A network that searchspace.nn built, in its deployed form. Raises InvalidArgument for another module, and
-        for a network that the runtime does not take, naming the layer."""
+        """A network that searchspace.nn built, in its deployed form.
+
+        Raises InvalidArgument for another module, and naming the layer for a network that the runtime cannot run.
+        """
         if not isinstance(module, Network):
             raise InvalidArgument(
                 f"{self.title} measures networks that searchspace.nn built, got a {type(module).__name__}: load its "
@@ -101,10 +105,10 @@ class OnnxModels(ABC):
         return lambda: (timed(run, feeds),)
 
     def kernels(self, blocks: Sequence[PlacedBlock]) -> Timer:
-        """Blocks one after the other in one model, each fed by a 1x1 convolution, as in a network.
+        """Isolated blocks one after the other in one model, each behind a 1x1 convolution, as in a network.
 
-        Each layer has that share of a call's time that the runtime's profile of this model gives to its nodes. A
-        change of memory layout counts for the layer that needs it; a layer that was fused into another takes 1 ns.
+        A layer has the share of a call's time that the runtime's profile of this model gives to its nodes. A change of
+        memory layout counts for the layer that needs it; a layer that was fused into another takes 1 ns.
         """
         model, feeds = block_batch(blocks)
         try:
@@ -127,7 +131,7 @@ class OnnxModels(ABC):
         return without_garbage_collection()
 
     def _refusal(self, layers: Iterable[Layer], name: str, error: Exception) -> InvalidArgument:
-        """What is told of layers that could not be loaded or run: the first that cannot alone either."""
+        """The error for layers that could not be loaded or run; it names the first that fails alone, too."""
         for layer in layers:
             try:
                 self.load(self.prepared(kernel(layer)))(kernel_feeds(layer))
@@ -145,23 +149,17 @@ def timed(run: Callable[[Feeds], object], feeds: Feeds) -> int:
 
 def shares(runs: Sequence[Run], layers: Sequence[int]) -> list[float]:
     """Each layer's share of a run, block by block: the mean over the runs without the slowest quarter of its own."""
-    places = {
-        (block, layer): place
-        for place, (block, layer) in enumerate((b, i) for b, count in enumerate(layers) for i in range(count))
-    }
-    seen: list[list[float]] = [[] for _ in places]
+    places = dict.fromkeys(((block, i) for block, count in enumerate(layers) for i in range(count)), 0.0)
+    seen: list[list[float]] = []
     for run in runs:
-        total = sum(microseconds for _, microseconds in run)
-        parts = [0.0] * len(places)
-        waiting = 0
-        for name, microseconds in run:
-            waiting += microseconds
+        total, parts, waiting = sum(time for _, time in run), dict(places), 0
+        for name, time in run:
+            waiting += time
             if name.startswith("Reorder"):
                 continue  # for the next node, which needs the other layout
             if found := _LAYER.match(name):
-                parts[places[int(found[1]), int(found[2])]] += waiting / total
+                parts[int(found[1]), int(found[2])] += waiting / total
             waiting = 0
-        for values, part in zip(seen, parts, strict=True):
-            values.append(part)
+        seen.append([*parts.values()])
     keep = max(1, len(runs) * 3 // 4)
-    return [sum(sorted(values)[:keep]) / keep for values in seen]
+    return [sum(sorted(values)[:keep]) / keep for values in zip(*seen, strict=True)]

@@ -1,8 +1,8 @@
-"""Tables for devices that run no Python: `export` writes kernels and networks as ONNX files and a CSV to fill,
-`import_` makes the table of what was filled in, `adapt_to` of the networks' times alone and another device's table.
+"""Tables for devices that run no Python.
 
-A kernel alone in a loop takes less than inside a network (0.47 to 0.64 of it was seen), so whole networks are timed as
-well: `adapt` finds a factor for each group of kernels from them.
+`export` writes kernels and networks as ONNX files and a CSV to fill. `import_` makes the table of what was filled in,
+`adapt_to` makes it of the networks' times alone and the table of another device. A kernel alone in a loop takes 0.47 to
+0.64 of its time inside a network, so whole networks are timed as well: they give a factor for each group of kernels.
 """
 
 import csv
@@ -33,64 +33,10 @@ from searchspace.spec import NetworkSpec
 
 KERNELS = 500
 MANIFEST, TIMES, README = "manifest.json", "times.csv", "README.md"
+_README = Path(__file__).with_name("export_readme.txt")  # FOLDER stands for the exported folder
 DIGIT = "[0-9]"
 _FAR = 100.0  # times what the rest says: a row in another unit, not a slow kernel
 _OTHER_UNIT = 200.0  # times what a core of a CPU takes: no device that runs such networks is as slow, or as fast
-
-_HOW = r"""# A latency table of this device
-
-Time every .onnx file in kernels/ and networks/ on the device: one image (batch 1), the threads you will deploy with,
-nothing else running, in float32 (or all of them in another dtype: --dtype says which). Put the milliseconds into
-times.csv behind the file's name. Then, on a machine with phinas:
-
-    python -m search.latency import --folder {folder} --device "NAME" --threads N --out device.json
-
-For some usual benchmark programs, a line of a shell in this folder writes all of times.csv (N: the threads).
-
-ONNX Runtime (its average; the P50 that it prints too is in seconds):
-
-    for f in kernels/*.onnx networks/*.onnx; do echo "$f,$(onnxruntime_perf_test -I -m times -r 100 -x N "$f" |
-      awk '/Average inference time cost/ {{print $(NF-1)}}')"; done > times.csv
-
-the same on an Android phone, with the program and its libraries (built for Android) in this folder:
-
-    adb push onnxruntime_perf_test *.so kernels networks /data/local/tmp/
-    for f in kernels/*.onnx networks/*.onnx; do echo "$f,$(adb shell "cd /data/local/tmp; LD_LIBRARY_PATH=. \
-      ./onnxruntime_perf_test -I -m times -r 100 -x N $f" < /dev/null |
-      awk '/Average inference time cost/ {{print $(NF-1)}}')"; done > times.csv
-
-TFLite on an Android phone, after onnx2tf (pip install onnx2tf); benchmark_model prints microseconds:
-
-    for f in kernels/*.onnx networks/*.onnx; do onnx2tf -i "$f" -o "tflite/$f"; done
-    adb push benchmark_model tflite /data/local/tmp/
-    for f in kernels/*.onnx networks/*.onnx; do echo "$f,$(adb shell "cd /data/local/tmp; ./benchmark_model \
-      --graph=\$(ls tflite/$f/*_float32.tflite) --num_threads=N --num_runs=100" < /dev/null 2>&1 |
-      awk -F 'Inference .avg.: ' '/Inference .avg.: / {{print $2 / 1000; exit}}')"; done > times.csv
-
-OpenVINO (its median, in milliseconds or microseconds as it says):
-
-    for f in kernels/*.onnx networks/*.onnx; do echo "$f,$(benchmark_app -m "$f" -hint none -nstreams 1 -nthreads N \
-      -api sync -niter 100 | awk '/Median:/ {{print $(NF-1) / ($NF == "us" ? 1000 : 1)}}')"; done > times.csv
-
-TensorRT (the median of what the GPU computes):
-
-    for f in kernels/*.onnx networks/*.onnx; do echo "$f,$(trtexec --onnx="$f" --iterations=100 |
-      sed -n 's/.*GPU Compute Time:.* median = \([0-9.]*\) ms.*/\1/p')"; done > times.csv
-
-Any other program that reads ONNX, or what you convert it to: the same files, the same input shapes, and MEASURE for
-whatever prints a file's milliseconds:
-
-    for f in kernels/*.onnx networks/*.onnx; do echo "$f,$(MEASURE "$f")"; done > times.csv
-
-The networks matter most: kernels alone in a loop are faster than in a network, and these tell by how much. Rows may
-stand in any order; the header line may stay or go.
-
-The networks alone are enough where there is a table of another device (python -m search.latency build --out here.json
-on one that runs Python): leave the rows of kernels/ empty, and adapt that table instead of importing. It is quicker,
-and less accurate the more the devices differ:
-
-    python -m search.latency adapt --latency here.json --folder {folder} --device "NAME" --threads N --out device.json
-"""
 
 
 def export(
@@ -102,10 +48,10 @@ def export(
     seed: int = 0,
     progress: Progress = lambda *_: None,
 ) -> tuple[int, int]:
-    """Write the folder; (kernels, networks) in it. All kernels of the networks are among them, and others of the space
-    up to `kernels`, evenly of every kind; the rest is estimated later.
+    """Write the folder; (kernels, networks) in it.
 
-    Raises InvalidArgument for fewer networks than `import_` needs and where onnx is not installed, StorageError.
+    All kernels of the networks are among them, and others of the space up to `kernels`, evenly of every kind. Raises
+    InvalidArgument for fewer networks than `import_` needs or if onnx is not installed, StorageError.
     """
     if networks < FEWEST:
         raise InvalidArgument(
@@ -128,7 +74,7 @@ def export(
     for number, (name, spec) in enumerate(zip(models, specs, strict=True)):
         write_atomic(folder / name, to_onnx(untrained(spec)).SerializeToString())
         progress((len(chosen) + 4 * number) / (len(chosen) + 4 * len(specs)), "writing networks")
-    write_atomic(folder / README, _HOW.format(folder=shlex.quote(str(folder))))
+    write_atomic(folder / README, _README.read_text(encoding="utf-8").replace("FOLDER", shlex.quote(str(folder))))
     if not filled_in:  # never over what a person filled in
         write_atomic(folder / TIMES, f"file,ms\n{rows}")
     write_atomic(folder / MANIFEST, manifest)
@@ -136,7 +82,7 @@ def export(
 
 
 def _filled_in(folder: Path, manifest: str) -> bool:
-    """Whether somebody has put times into the folder. Raises InvalidArgument if they are those of other networks."""
+    """Whether the folder holds times. Raises InvalidArgument if they are those of other networks."""
     try:
         times = (folder / TIMES).read_text(encoding="utf-8", errors="replace")
         before = (folder / MANIFEST).read_text(encoding="utf-8", errors="replace")
@@ -170,22 +116,22 @@ class _Exported(NamedTuple):
     specs: dict[str, NetworkSpec]
     resolution: int
 
-    def identity(self, device: str, runtime: str, threads: int, dtype: str) -> Identity:
-        return Identity(
-            schema=SCHEMA,
-            machine=device,
-            runtime=runtime,
-            threads=threads,
-            dtype=dtype,
-            batch=1,
-            memory_format="runtime's own",
-            resolution=self.resolution,
-            versions={},
-        )
+
+def _identity(device: str, runtime: str, threads: int, dtype: str, resolution: int) -> Identity:
+    return Identity(
+        schema=SCHEMA,
+        machine=device,
+        runtime=runtime,
+        threads=threads,
+        dtype=dtype,
+        batch=1,
+        memory_format="runtime's own",
+        resolution=resolution,
+        versions={},
+    )
 
 
 def _exported(folder: Path) -> _Exported:
-    """The folder's manifest. Raises StorageError, InvalidTable for a damaged one."""
     manifest = read_json(folder / MANIFEST)
     try:
         resolution, sound = int(manifest["resolution"]), manifest["schema"] == SCHEMA
@@ -201,10 +147,10 @@ def _exported(folder: Path) -> _Exported:
 def adapt_to(
     table: LatencyTable, folder: Path, *, device: str, runtime: str, threads: int, dtype: str = "float32"
 ) -> LatencyTable:
-    """`table`, of another device, adapted to the times of the folder's networks; those of kernels may be missing.
+    """The `table` of another device, adapted to the times of the folder's networks; those of kernels may be missing.
 
-    Raises StorageError for files that cannot be read, InvalidTable as `import_` does and for a table of another
-    resolution, MissingLatency for a table that lacks a kernel of the networks.
+    Raises StorageError, InvalidTable as `import_` does and for a table of another resolution, MissingLatency for a
+    table that lacks a kernel of the networks.
     """
     exported = _exported(folder)
     if exported.resolution != table.identity["resolution"]:
@@ -220,13 +166,16 @@ def adapt_to(
     _same_unit(folder / TIMES, layers, times, what="networks")
     measured = [times[name] for name in exported.specs]
     return adapt(
-        table, specs, measured, identity=exported.identity(device, runtime, threads, dtype), time_base=TimeBase(1.0)
+        table,
+        specs,
+        measured,
+        identity=_identity(device, runtime, threads, dtype, exported.resolution),
+        time_base=TimeBase(1.0),
     )
 
 
 def import_(folder: Path, *, device: str, runtime: str, threads: int, dtype: str = "float32") -> LatencyTable:
-    """The table of the filled-in folder. Its ms are the device's own: no reference was timed beside, so its
-    `reference_ms` is 1.
+    """The table of the filled-in folder; its `reference_ms` is 1, since no reference was timed with it.
 
     Raises StorageError for files that cannot be read, InvalidTable for a CSV with rows that are missing, unknown, given
     twice, not above 0, or in another unit than the others.
@@ -236,7 +185,7 @@ def import_(folder: Path, *, device: str, runtime: str, threads: int, dtype: str
     times = _times(folder / TIMES, {*kernels, *specs}, needed={*kernels, *specs})
     layers = {name: (layer_of(signature),) for name, signature in kernels.items()}
     _same_unit(folder / TIMES, layers, times, what="kernels")
-    identity = exported.identity(device, runtime, threads, dtype)
+    identity = _identity(device, runtime, threads, dtype, exported.resolution)
     alone = {signature: times[name] for name, signature in kernels.items()}
     table = LatencyTable(identity, 1.0, alone, Correction(1.0, 0.0, 0.0))
     measured = [times[name] for name in specs]
@@ -251,8 +200,7 @@ def import_(folder: Path, *, device: str, runtime: str, threads: int, dtype: str
 
 
 def _times(path: Path, wanted: set[str], *, needed: set[str]) -> dict[str, float]:
-    """ms by file, of `wanted` ones. Raises InvalidTable naming the first row that is wrong, and how many of the
-    `needed` are missing."""
+    """The ms of `wanted` files. Raises InvalidTable naming the first wrong row, or what is missing of the `needed`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -273,7 +221,7 @@ def _times(path: Path, wanted: set[str], *, needed: set[str]) -> dict[str, float
         if name in times:
             raise InvalidTable(f"{where}: {name} stands there a second time: keep one of its rows")
         if len(cells) < 2 or not cells[1]:
-            continue  # told together below
+            continue  # reported together below
         try:
             ms = float(cells[1])
         except ValueError:
@@ -292,8 +240,7 @@ def _times(path: Path, wanted: set[str], *, needed: set[str]) -> dict[str, float
 
 
 def _same_unit(path: Path, layers: Mapping[str, Sequence[Layer]], times: dict[str, float], *, what: str) -> None:
-    """A row that takes 100 times more or less than its size says, by what all others take, is in another unit; all
-    are, if they take 200 times more or less than on a CPU."""
+    """Raises InvalidTable for times in another unit: of all rows by what a CPU takes, of one row by the others."""
     ratios = {name: times[name] / sum(map(rough_cost, own)) for name, own in layers.items()}
     middle = sorted(ratios.values())[len(ratios) // 2]
     if not 1 / _OTHER_UNIT < middle < _OTHER_UNIT:

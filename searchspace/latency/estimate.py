@@ -1,10 +1,12 @@
-"""What a kernel takes that a table does not hold: a model fitted to the kernels of its kind, with its own error.
+"""Estimates of kernels that were not measured, from the measured kernels of their kind, with an error.
 
-A kernel's time is taken as a constant and terms of its MACs, their square root (small kernels do fewer MACs a second),
-input values, weights and (for each activation by itself) output values, none below 0, with the least squares of errors
-over the square root of the time: between relative errors, which let the largest kernels slip, and absolute ones. Then
-it is multiplied by what the nearest measured kernels take over their own model. nn-Meter's kernel predictors take such
-features too (MobiSys 2021, random forests); a forest cannot go beyond the shapes it saw, this can.
+    ms = (sum of factor_i * feature_i) * exp(correction),  factor_i >= 0
+
+The features are 1, MACs, sqrt(MACs) (small kernels do fewer MACs a second), input values, weights, and output values
+(for each activation by itself). The factors minimise the squares of errors / sqrt(ms), a compromise between relative
+errors, by which the largest kernels slip, and absolute ones. The correction is the mean log residual of the nearest
+measured kernels. nn-Meter's kernel predictors take such features too (MobiSys 2021, random forests); a forest cannot
+go beyond the shapes that it saw, this model can.
 """
 
 import math
@@ -17,22 +19,24 @@ from searchspace.graph import Layer, Signature
 Kind = tuple[object, ...]
 NEIGHBOURS = 4
 STEP = 8
-FEWEST = 6  # kernels of a kind from which it has factors of its own
+FEWEST = 6  # kernels of a kind that has factors of its own
 _SWEEPS = 200
-_LEFT_OUT = 150  # kernels of a kind, about, that its error is taken from
-_NEAR = 0.15  # distance (of logarithms of the shapes) from which on a neighbour counts half
+_LEFT_OUT = 150  # the kernels of a kind, about, that its error is estimated from
+_NEAR = 0.15  # the distance (of logarithms of the shapes) at which a neighbour counts half
 
 
 class Estimate(NamedTuple):
-    """ms of a kernel and the root mean square of the kind's relative errors, each kernel left out in turn."""
+    """A kernel's ms, and the root mean square of the leave-one-out relative errors of its kind."""
 
     ms: float
     relative_error: float
 
 
 def kind_of(layer: Layer) -> Kind:
-    """What kernels must share to be told from each other by their shapes alone. From one channel to one a convolution
-    is a depthwise one, also where nothing says so: a network pruned that far has no other kernel like it."""
+    """What kernels must share to differ by their shapes alone.
+
+    A convolution from one channel to one counts as depthwise: a network pruned that far has no other kernel like it.
+    """
     groups: object = layer.groups
     single = layer.out_shape[0] == 1 and layer.kernel > 1
     if layer.op == "conv" and layer.groups == layer.in_shape[0] and (layer.groups > 1 or single):
@@ -41,9 +45,11 @@ def kind_of(layer: Layer) -> Kind:
 
 
 def group_of(layer: Layer) -> str:
-    """Kernels that another device, or a network around them, makes faster or slower together. Sums and SE blocks are
-    told apart by the size of their maps (with it ONNX Runtime's tables err by 3.7 % and not by 4.2), convolutions by
-    their activations (eager torch: 2.5 and not 2.8)."""
+    """The group of kernels that another device, or the network around them, makes faster or slower together.
+
+    Sums and SE blocks are grouped by the size of their maps (ONNX Runtime's tables are off by 3.7 % so, else by 4.2),
+    convolutions by their activations (eager torch: 2.5 %, else 2.8).
+    """
     if layer.op in ("add", "se"):
         return (
             f"{layer.op} {'large' if layer.out_shape[1] >= 56 else 'middle' if layer.out_shape[1] >= 14 else 'small'}"
@@ -56,8 +62,10 @@ def group_of(layer: Layer) -> str:
 
 
 def coarse_group_of(layer: Layer) -> str:
-    """The same whatever their activations and sizes, but for projections: pointwise convolutions without an activation,
-    which ONNX Runtime runs in 0.3 of eager torch's time, others in 0.6."""
+    """The group without activations and sizes, but with projections: pointwise convolutions without an activation.
+
+    ONNX Runtime runs those in 0.3 of eager torch's time, others in 0.6.
+    """
     if group_of(layer) == "pointwise identity":
         return "projection"
     return group_of(layer).partition(" ")[0]
@@ -87,9 +95,9 @@ class Estimator:
 
 
 def _in_step(layer: Layer) -> bool:
-    """Whether the channels come in the steps that vector units and blocked layouts take. Kernels that do and that do
-    not have models of their own: for the same work eager torch on AVX-512 takes about 7 % longer for a depthwise kernel
-    whose channels are no multiple of STEP, and 10 to 20 % for a pointwise one."""
+    # Kernels whose channels fill vector units and blocked layouts, and others, have models of their own: eager torch on
+    # AVX-512 takes about 7 % longer for the same work of a depthwise kernel whose channels are no multiple of STEP, and
+    # 10 to 20 % for a pointwise one.
     return layer.in_shape[0] % STEP == 0 == layer.out_shape[0] % STEP
 
 
@@ -100,7 +108,7 @@ def layer_of(signature: Signature) -> Layer:
 
 
 class _Model:
-    """The kernels of one kind. With fewer than FEWEST kernels, all kinds' common factors are scaled to fit them."""
+    """The model of one kind; with fewer than FEWEST kernels it has the common factors of all kinds, scaled to fit."""
 
     def __init__(self, rows: Sequence[tuple[Layer, float]], common: list[float]) -> None:
         self._activations = sorted({layer.activation for layer, _ in rows})
@@ -126,7 +134,7 @@ class _Model:
         return _features(layer, () if self._few else self._activations)
 
     def _place(self, layer: Layer) -> list[float]:
-        """Where a kernel stands among its kind: logarithms of channels, pixels and what is squeezed."""
+        # a kernel's position among its kind: logarithms of channels, pixels and squeezed channels
         (channels, height, width), (out, _, _) = layer.in_shape, layer.out_shape
         sizes = (channels, out, height * width, layer.squeeze_channels + 1)
         other = [4.0 * (layer.activation == name) for name in self._activations]
@@ -136,8 +144,10 @@ class _Model:
         return max(1e-9, math.fsum(map(float.__mul__, self._factors, features)))
 
     def _correction(self, place: Sequence[float], *, without: int = -1) -> float:
-        """Mean log residual of the nearest kernels, weighted by nearness, and held to 0 the farther they are (of all
-        kernels, where they are few)."""
+        """Mean log residual of the nearest kernels, weighted by nearness and drawn to 0 the farther they are.
+
+        Of a kind with few kernels it is the mean over all.
+        """
         if self._few:
             return math.fsum(self._residuals) / len(self._residuals)
         distances = sorted(
@@ -149,7 +159,6 @@ class _Model:
 
 
 def _features(layer: Layer, activations: Sequence[str]) -> list[float]:
-    """A constant, MACs and their root, input values, weights; output values, by activation where some are given."""
     params, macs = layer_params_macs(layer)
     size_in, size_out = (float(c * h * w) for c, h, w in (layer.in_shape, layer.out_shape))
     own = [size_out * (layer.activation == name) for name in activations]

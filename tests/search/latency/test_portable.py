@@ -372,7 +372,7 @@ def test_a_wrong_row_is_named(exported: Path, change: Callable[[str, float], str
     ("flags", "message"),
     [
         ("export", "required: --folder"),
-        ("import --folder x", "required: --device, --threads, --out"),
+        ("import --folder x", "required: --out, --device, --threads"),
         ("build --folder x", "--folder belongs to adapt, export and import"),
         ("export --folder x --networks 3", "export needs at least 4 networks, for import to fit the kernels to, got 3"),
         ("adapt --latency t.json --out u.json --folder x --threads 1", "adapt --folder needs --device NAME and"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.latency.__main__ import parser
+from search.latency.__main__ import main
 from search.latency.runtimes import check_profiles_layers, names, runtime, runtime_info, setting_of, uses_onnx
 from search.latency.runtimes.eager import Eager
 from searchspace.errors import InvalidArgument
@@ -44,7 +44,7 @@ def test_a_runtime_is_known_everywhere_by_its_file(
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
     assert type(runtime("abacus", threads=3, dtype="bf16")).__name__ == "Abacus"
     with pytest.raises(SystemExit):
-        parser().parse_args(["build", "--help"])
+        main(["build", "--help"])
     assert "abacus" in capsys.readouterr().out
     assert uses_onnx("abacus")
     assert not uses_onnx("eager")

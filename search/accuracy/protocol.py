@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -51,7 +51,7 @@ class EstimatorSettings:
         clock: Gives seconds, from any start.
     """
 
-    recipe: Recipe = Recipe()
+    recipe: Recipe = field(default_factory=Recipe)
     seed: int = 0
     device: str | None = None
     clock: Callable[[], float] = time.perf_counter

@@ -1,8 +1,10 @@
 """Training: the same result from the same seed, also across a cut; clear errors; honest accuracies."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -217,12 +219,23 @@ def test_seconds_are_the_clocks_and_those_of_all_runs(tmp_path: Path) -> None:
     assert trainer.fit(make(), state_file=tmp_path / "a", on_step=lambda *_: clock.pass_s(1)).seconds == 10 + 1 + 8
 
 
-def test_a_state_file_of_the_version_before_is_gone_on_with(tmp_path: Path) -> None:
+def of_version_before(content: dict[str, Any]) -> None:
+    content["key"] = content["key"].replace("zero_init_residual", "calm_residuals")
+
+
+def of_a_cuda_graph(content: dict[str, Any]) -> None:
+    for group in content["optimizer"]["param_groups"]:
+        group["lr"] = torch.tensor(0.01)
+
+
+@pytest.mark.parametrize("change", [of_version_before, of_a_cuda_graph])
+def test_a_state_file_is_gone_on_with(change: Callable[[dict[str, Any]], None], tmp_path: Path) -> None:
     path, expected, module = tmp_path / "a.ckpt", make(), make()
     fit(expected)
     fit(make(), state_file=path, deadline=lambda: True)
     content = torch.load(path, weights_only=True)
-    torch.save(content | {"key": content["key"].replace("zero_init_residual", "calm_residuals")}, path)
+    change(content)
+    torch.save(content, path)
     epochs: list[int] = []
     fit(module, state_file=path, on_epoch=lambda epoch, _: epochs.append(epoch))
     assert epochs == [2, 3]

@@ -1,4 +1,4 @@
-"""Clocks: the session_effects of one call, on the processor or where a GPU works."""
+"""Clocks that time the parts of one call, on the processor or on a GPU."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,7 +11,7 @@ EVENTS = 101  # whose median is the time of one
 
 
 class Clock(Protocol):
-    """Marks session_effects between `start` and `stop`."""
+    """Marks points of time between `start` and `stop`."""
 
     def start(self) -> None:
         """Forget all marks, and wait until all work is done."""

@@ -1,5 +1,6 @@
 """Probe networks: what a session does to networks and not to the reference is removed from what is measured."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import geometric_mean
@@ -117,10 +118,19 @@ def test_probe_networks_that_prove_to_be_much_faster_are_taken_anew_and_told_of(
     assert "networks are 30% faster beside the reference" in told[0]
 
 
-def test_an_anchor_that_was_not_known_joins_those_that_were(tmp_path: Path) -> None:
+def test_a_probe_network_that_was_not_known_joins_those_that_were(tmp_path: Path) -> None:
     cache = Cache(tmp_path, IDENTITY, note=lambda _: None)
     cache.time_base([[[Reading(4e6, 1.0, (1.0,))]]], probes={"mobilenet_v2": [Reading(4e6, 1.0, (1.5,))]})
     found = cache.time_base([[[Reading(4e6, 1.0, (1.0,))]]], probes=in_sessions([1.05]))
     assert found.probe_networks_ms == pytest.approx(
         {**{name: 1.05 * ms for name, ms in USUAL.items()}, "mobilenet_v2": 6.0}
     )
+
+
+def test_what_the_version_before_kept_of_a_device_is_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parent / "files" / "reference_schema_2.json").read_text()
+    data, notes = json.loads(text), list[str]()
+    cache = Cache(tmp_path, {**data["identity"], "resolution": 32}, note=notes.append)
+    cache.reference_path.write_text(text)
+    assert cache.stored_time_base() == TimeBase(data["reference_ms"], data["drift"], data["anchors"]["32"])
+    assert not notes

@@ -49,11 +49,22 @@ class Result:
         return load_weights(self.spec, read_weights((self.folder / BEST).with_suffix(".safetensors"))).eval()
 
     @property
-    def study(self) -> pd.DataFrame:
-        """All trials, one row each: `studies.load` of the study, whose name is `study.attrs["name"]`."""
+    def study(self) -> str:
+        """The name of the study, for `studies.load` and `python -m studies NAME`."""
+        return str(self.summary["study"])
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """All trials, one row each; see `studies.load`."""
         import studies
 
-        return studies.load(self.summary["study"])
+        return studies.load(self.study)
+
+    def report(self) -> str:
+        """What the command prints."""
+        from search.report import report
+
+        return report(self.summary)
 
     def save(self, folder: str | Path) -> Path:
         """Copy best.json, best.safetensors, summary.json and trials.csv to `folder`, which is made if it is missing.

@@ -213,10 +213,8 @@ def main(argv: list[str] | None = None) -> int:
     def run(args: argparse.Namespace) -> str:
         flags = dict(vars(args))
         as_json = flags.pop("json")
-        summary = find(**flags, quiet=as_json).summary
-        from search.report import report
-
-        return json.dumps(summary, indent=1) if as_json else report(summary)
+        found = find(**flags, quiet=as_json)
+        return json.dumps(found.summary, indent=1) if as_json else found.report()
 
     stopped = "stopped; everything done so far is kept. The same command goes on where it stopped."
     return run_command(parser(), argv, run=run, stopped=stopped)

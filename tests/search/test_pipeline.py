@@ -9,14 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import studies
 from search.accuracy import register
+from search.budget import LatencyBudget
+from search.console import Progress
+from search.data import load
+from search.latency.kernels import rough_cost
+from search.latency.runtimes import runtime
 from search.machinery import Machinery
+from search.netadapt.last_stage import prune_winner
 from search.pipeline import run_search
 from search.run import main
 from search.settings import Settings
+from search.training.recipe import Recipe
 from searchspace.cost import macs
 from searchspace.errors import InfeasibleBudget, InvalidTable, StudyMismatch
 from searchspace.graph import lower
@@ -79,7 +87,7 @@ def test_a_winner_above_the_budget_is_pruned_to_it(
     tmp_path: Path, space: SearchSpace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table, budget_ms = with_table(tmp_path, space), 0.97 * largest_ms(space)
-    machinery = Machinery(device=TableDevice(), timer=TableTimer)
+    machinery = Machinery(device=TableDevice(), timer=TableTimer, trainer=ScriptedTrainer)
     found = run_search(settings(tmp_path, budget_ms, trials=4), quiet=True, machinery=machinery)
     folder = Path(found["folder"])
     spec = read_spec(folder / "best.json")
@@ -129,7 +137,9 @@ class ExtendedTable(TableDevice):
     ) -> LatencyTable:
         identity = runtime.identity(space.resolution)
         self.asked.append((identity["runtime"], identity["threads"], space.resolution, len(networks)))
-        return table_of(space, identity)
+        table = table_of(space, identity)
+        more_kernels = {layer.signature: rough_cost(layer) for spec in networks for layer in lower(spec).layers}
+        return replace(table, kernels={**more_kernels, **table.kernels})
 
 
 def test_without_a_given_table_that_of_this_device_is_measured_by_the_runtime_and_threads_that_were_asked_for(
@@ -139,6 +149,32 @@ def test_without_a_given_table_that_of_this_device_is_measured_by_the_runtime_an
     asked = settings(tmp_path, 1e3, latency=None, threads=1)
     run_search(asked, quiet=True, machinery=Machinery(device=device, timer=TableTimer, trainer=ScriptedTrainer))
     assert device.asked == [("eager torch", 1, RESOLUTION, 0)]
+
+
+def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_on(space: SearchSpace) -> None:
+    network = build(space.spec(space.corner("smallest")), generator=torch.Generator().manual_seed(0)).eval()
+    device = ExtendedTable()
+    identity = runtime(threads=1).identity(RESOLUTION)
+    given: dict[str, Any] = {
+        "budget": LatencyBudget(1e3, table_of(space, identity), device=device),
+        "timer": TableTimer,
+        "images": load("digits:60", resolution=16),
+        "recipe": Recipe(),
+        "data": "digits:60",
+        "seed": 0,
+        "space": space,
+        "progress": Progress(lambda: None, quiet=True),
+    }
+    found = prune_winner(network, fixed_table=False, epochs=1, name="near", **given)
+    assert found.network.spec == network.spec
+    assert device.asked == [("eager torch", 1, RESOLUTION, 2)]  # two networks of fewer channels
+    assert not found.table.missing(lower(found.network.spec))
+    assert found.measured.latency_ms <= 1e3
+    assert (found.result["epochs"], found.result["iteration"], found.result["test_images"]) == (1, 0, 36)
+    best = studies.best("near")  # the start, which is no trial
+    assert (best.trial, best.spec, best.accuracy) == (-1, network.spec, found.result["validation_accuracy"])
+    late = prune_winner(network, fixed_table=True, epochs=3, name="late", late=lambda: True, **given)
+    assert late.result["epochs"] == 1  # the time of the search was over when the first one ended
 
 
 def test_a_search_for_another_device_goes_by_its_table_and_measures_nothing(

@@ -9,7 +9,7 @@ from typing import Any
 from search.accuracy import names as estimators
 from search.budget import DEFAULT_CONFIDENCE
 from search.latency.kernels import placed_blocks
-from search.latency.runtimes import check_kernels, names
+from search.latency.runtimes import check_profiles_layers, names
 from search.reward import by_name
 from search.samplers import KINDS
 from searchspace.errors import InvalidArgument, InvalidTable, MissingLatency, StudyMismatch
@@ -74,7 +74,7 @@ class Settings:
         _check("--overshoot", self.overshoot, 1 <= self.overshoot <= MAX_OVERSHOOT, f"from 1 to {MAX_OVERSHOOT:g}")
         _check("--runtime", self.runtime, self.runtime in names(), f"one of {', '.join(names())}")
         if self.latency is None:
-            check_kernels(self.runtime)
+            check_profiles_layers(self.runtime)
         for flag, count in (
             ("--epochs", self.epochs),
             ("--images", self.images),

@@ -33,7 +33,6 @@ NOISY = 0.1
 # 13 networks beside the probe networks from one 20 seconds to another (eager torch; 1.6 to 2.1 % without them).
 SESSION_DEVIATION = 0.015
 TARGET_SHARE = 0.985  # of a budget: a network pruned to it keeps the budget when it is measured again
-AIM = TARGET_SHARE  # until every room has the new name
 Progress = Callable[[float, str], None]
 Clock = Callable[[], float]  # seconds
 
@@ -61,8 +60,6 @@ class Measurement:
         It counts as latency_ms / TARGET_SHARE at most.
         """
         return min(self.high_ms, self.latency_ms / TARGET_SHARE)
-
-    surely_ms = latency_upper_ms  # until every room has the new name
 
     @property
     def standard_error(self) -> float:

@@ -13,7 +13,7 @@ from search.console import Progress
 from search.data import Dataset, load
 from search.latency import table_for
 from search.latency.cache import Cache, default_dir
-from search.latency.runtimes import is_here, runtime
+from search.latency.runtimes import is_this_machine, runtime
 from search.netadapt.modules import PrunableModule
 from search.netadapt.prunable import Prunable
 from search.netadapt.settings import Settings
@@ -193,7 +193,7 @@ def timer_of(table: LatencyTable | None, inputs: Inputs, progress: Progress) -> 
     if table is None:
         progress.line("no cut is timed: this budget says nothing of a device; --budget-ms has each cut measured here")
         return None
-    if is_here(table.identity):
+    if is_this_machine(table.identity):
         return DeviceTimer(table, seed=inputs.seed, resolution=inputs.network.graph.in_shape[1])
     progress.line(
         f"no cut is timed: the table is of another device or setting ({describe(table.identity)}); run this command "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.budget import DEFAULT_CONFIDENCE, CostModel
-from search.latency.measurement import AIM, Measurement
+from search.latency.measurement import TARGET_SHARE, Measurement
 from search.netadapt.history import History
 from searchspace.graph import Graph
 
@@ -73,7 +73,7 @@ class Targets:
 
     def goal(self, graph: Graph) -> float:
         """What a network is to come to for the next budget."""
-        return self.limit(self.left[0], graph) * (AIM if self._measures else 1)
+        return self.limit(self.left[0], graph) * (TARGET_SHARE if self._measures else 1)
 
     def met(
         self, budgets: Sequence[float], cost: float, measured: Measurement | None, graph: Graph
@@ -81,4 +81,4 @@ class Targets:
         """Those of `budgets` that the network of `graph` surely meets."""
         if measured is None:
             return tuple(budget for budget in budgets if cost <= self.limit(budget, graph))
-        return tuple(budget for budget in budgets if measured.surely_ms <= budget)
+        return tuple(budget for budget in budgets if measured.latency_upper_ms <= budget)

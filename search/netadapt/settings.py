@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.latency.runtimes import check_kernels, names
+from search.latency.runtimes import check_profiles_layers, names
 from search.netadapt.proposals import MOVES
 from search.settings import resolved_source
 from searchspace.channels.steps import CRITERIA
@@ -77,7 +77,7 @@ class Settings:
         px = self.proxy_resolution
         _check("--proxy-resolution", px, px is None or px >= 1, "at least 1 px")
         if self.latency is None and self.unit == "ms":
-            check_kernels(self.runtime or "eager")
+            check_profiles_layers(self.runtime or "eager")
         _check("--threads", self.threads, self.threads is None or self.threads >= 1, "an integer of at least 1")
         _check("--seed", self.seed, self.seed is None or 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
 

@@ -83,14 +83,14 @@ def report(steps: list[Step]) -> str:
 
 def run(args: Namespace) -> str:
     """The report. Raises PhinasError."""
-    from search.latency.runtimes import is_here
+    from search.latency.runtimes import is_this_machine
     from search.netadapt.history import StoredHistory
     from search.netadapt.timing import DeviceTimer
     from searchspace.latency.table import describe, read_table
     from studies.storage import existing
 
     latencies = read_table(args.latency)
-    if not is_here(latencies.identity):
+    if not is_this_machine(latencies.identity):
         raise InvalidTable(f"--latency must be a table of this machine and setting, got {describe(latencies.identity)}")
     histories = [StoredHistory(existing(name), keep_all=True) for name in args.study]
     steps = retested(histories, DeviceTimer(latencies, seed=args.seed), seed=args.seed)

@@ -161,7 +161,7 @@ def about_of(args: Namespace, images: "Dataset") -> dict[str, Any]:
 
 def train_all(args: Namespace) -> None:
     """Every arm of every network and seed. Raises PhinasError."""
-    from search.latency.runtimes import is_here
+    from search.latency.runtimes import is_this_machine
     from searchspace.latency.table import describe, read_table
     from tests.benchmarks.torch_pruned import torch_pruning
 
@@ -169,7 +169,7 @@ def train_all(args: Namespace) -> None:
     if args.timed and args.jobs > 1:
         raise InvalidArgument(f"--timed needs --jobs 1, as what runs beside disturbs it, got {args.jobs}")
     table = read_table(args.latency)
-    if args.timed and not is_here(table.identity):
+    if args.timed and not is_this_machine(table.identity):
         raise InvalidArgument(
             f"--timed needs a table of this machine, got one of {describe(table.identity)}: leave --timed out, or make "
             "one with python -m search.latency build --out"

@@ -127,7 +127,3 @@ def is_this_machine(identity: Identity) -> bool:
         return runtime_of(identity).identity(identity["resolution"]) == identity
     except PhinasError:
         return False
-
-
-# Names of before, until every room has the new ones.
-is_here, known, check_kernels = is_this_machine, runtime_info, check_profiles_layers

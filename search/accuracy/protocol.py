@@ -25,13 +25,10 @@ OnProgress = Callable[[float], None]
 
 
 class Estimate(NamedTuple):
-    """How good a network is.
+    """How good a network is: the top-1 accuracy to expect on the validation images, a fraction.
 
-    Attributes:
-        mean: Expected top-1 accuracy on the validation images, a fraction.
-        deviation: The standard deviation of that, above 0: at least what the number of validation images leaves open.
-        seconds: Spent on it.
-        history: Partial results, the last of them `mean`; one for each `epochs` of the estimator that was reached.
+    `deviation` is its standard deviation, above 0: at least what the number of images leaves open. `history` holds the
+    partial results, the last of them `mean`.
     """
 
     mean: float
@@ -42,23 +39,16 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class EstimatorSettings:
-    """What estimators are made from; each takes what it needs.
-
-    Attributes:
-        recipe: Of the trainings.
-        seed: Of all randomness, a fresh network's weights included.
-        device: "cpu", "cuda", ...; None for CUDA if there is one.
-        clock: Gives seconds, from any start.
-    """
+    """What estimators are made from; each takes what it needs."""
 
     recipe: Recipe = field(default_factory=Recipe)
-    seed: int = 0
-    device: str | None = None
+    seed: int = 0  # of all randomness, a fresh network's weights included
+    device: str | None = None  # None: CUDA if there is one
     clock: Callable[[], float] = time.perf_counter
 
 
 class AccuracyEstimator(Protocol):
-    """Scores networks on the images that it was prepared with."""
+    """Scores networks on the validation images of the data that it was prepared with."""
 
     @property
     def epochs(self) -> int:
@@ -68,7 +58,7 @@ class AccuracyEstimator(Protocol):
         """All that scores depend on beside the data and the seed, as JSON values; stored with a study."""
 
     def prepare(self, data: Dataset, *, on_progress: OnProgress | None = None) -> None:
-        """Do once what all scores need: they are on `data.validation`, and know only `data.train` beside it."""
+        """Do once what all scores need."""
 
     def score(
         self,
@@ -78,17 +68,11 @@ class AccuracyEstimator(Protocol):
         on_epoch: OnEpoch | None = None,
         on_progress: OnProgress | None = None,
     ) -> Estimate:
-        """Estimate the accuracy of one network.
+        """Estimate the accuracy of one network; its input size need not be that of the images.
 
-        Args:
-            spec: The network; its input size need not be that of the images.
-            seconds: Stop at the first partial result after so many seconds, and give that.
-            on_epoch: Called with the number of a partial result, from 1, and its accuracy. What it raises stops the
-                score and passes through: `optuna.TrialPruned`, say.
-            on_progress: Called with the share that is done, from 0 to 1.
-
-        Raises:
-            TrainingFailed: This network cannot be scored (its training diverged, memory ran out); others may.
+        on_epoch(number from 1, accuracy) hears each partial result, and what it raises (`optuna.TrialPruned`, say)
+        stops the score and passes through. After `seconds` the next partial result is the estimate. on_progress hears
+        the share that is done, from 0 to 1. Raises TrainingFailed where this network cannot be scored and others may.
         """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -39,15 +39,8 @@ class ShortTraining:
 
     def prepare(self, data: Dataset, *, on_progress: OnProgress | None = None) -> None:
         """Takes the images; nothing is computed."""
-        own = self._settings
-        self._trainer = Trainer(
-            train=data.train,
-            validation=data.validation,
-            recipe=own.recipe,
-            seed=own.seed,
-            device=own.device,
-            clock=own.clock,
-        )
+        trainer = Trainer.on(data, recipe=self._settings.recipe, seed=self._settings.seed)
+        self._trainer = replace(trainer, device=self._settings.device, clock=self._settings.clock)
 
     def score(
         self,

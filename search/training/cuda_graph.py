@@ -43,9 +43,9 @@ class CudaStream:
 class GraphedStep:
     """Calls `step(images, target) -> loss` as it is a few times, then as one graph that was captured from it.
 
-    All batches have one shape. The loss is overwritten by the next call. Whatever the step reads that changes (a
-    learning rate, say) must be a tensor on the GPU. A step that cannot be captured (a module that asks the GPU for a
-    number, say) is called as it is, after a warning.
+    All batches have one shape, and the loss is overwritten by the next call. What the step reads that changes (a
+    learning rate, say) must be a tensor on the GPU. A step that cannot be captured (it asks the GPU for a number, say)
+    is called as it is, after a warning.
     """
 
     def __init__(self, step: Step, stream: CudaStream | None = None) -> None:

@@ -12,45 +12,26 @@ ONWARD_RATE = 0.5  # of the peak rate of a training from scratch: what was learn
 class Recipe:
     """The schedule of one training. The defaults are tuned for 160 steps from scratch, and hold for more.
 
-    Attributes:
-        epochs: How often the rates below are followed by a look at the validation images.
-        epoch_images: Training images of one epoch, or all of them where there are fewer. The next epoch goes on with
-            images that were not seen yet, so a large data set makes no trial longer.
-        epoch_validation: Validation images that are looked at after each epoch but the last, which takes all.
-        batch_size: Images of one step of SGD.
-        learning_rate: At its peak.
-        momentum: Nesterov's.
-        weight_decay: Of matrices and kernels only, not of biases and batch norms.
-        warmup_fraction: Of all steps. The rate rises linearly from 0, then falls to 0 by a cosine.
-        label_smoothing: Share of the target that is spread over all classes.
-        ema_fraction: The moving average of the weights looks back over this share of all steps, at first over all
-            steps there are.
-        zero_init_residual: Residual branches start at 0: the scale of their last batch norm (arXiv:1706.02677).
-        flip: Mirror left and right with probability 1/2: wrong for digits, right for photographs.
-        shift: Largest move in each direction as a share of the image's side; edges are mirrored.
-        brightness: Largest relative change of the mean.
-        contrast: Largest relative change of the spread about grey.
-        colour: Largest relative change of one channel.
-        cutout: Side of a grey square at a random place as a share of the image's side, 0 for none.
+    Fractions are of all steps, or of the image's side. A move mirrors the edges.
     """
 
-    epochs: int = 4
-    epoch_images: int = 1280
-    epoch_validation: int = 1000
+    epochs: int = 4  # after each one validation images are looked at
+    epoch_images: int = 1280  # or all there are; the next epoch goes on with those not seen yet
+    epoch_validation: int = 1000  # images looked at after each epoch; after the last one all are
     batch_size: int = 32
-    learning_rate: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup_fraction: float = 0.2
+    learning_rate: float = 0.05  # at its peak
+    momentum: float = 0.9  # Nesterov's
+    weight_decay: float = 5e-4  # of matrices and kernels only, not of biases and batch norms
+    warmup_fraction: float = 0.2  # the rate rises linearly from 0, then falls to 0 by a cosine
     label_smoothing: float = 0.1
-    ema_fraction: float = 0.1
-    zero_init_residual: bool = True
-    flip: bool = False
-    shift: float = 0.06
-    brightness: float = 0.0
-    contrast: float = 0.0
-    colour: float = 0.0
-    cutout: float = 0.0
+    ema_fraction: float = 0.1  # what the moving average of the weights looks back over; at first all steps there are
+    zero_init_residual: bool = True  # the last batch norm of residual branches starts at 0 (arXiv:1706.02677)
+    flip: bool = False  # left and right with probability 1/2: wrong for digits, right for photographs
+    shift: float = 0.06  # the largest move in each direction
+    brightness: float = 0.0  # the largest relative change of the mean
+    contrast: float = 0.0  # the same of the spread about grey
+    colour: float = 0.0  # the same of each channel
+    cutout: float = 0.0  # the side of a grey square at a random place
 
     @classmethod
     def for_data(cls, data: str | None, *, epochs: int | None = None) -> Recipe:

@@ -22,14 +22,9 @@ STATISTICS_IMAGES = 512  # training images that the averaged weights' batch-norm
 
 
 class TrainingState:
-    """A module under training. Randomness is a function of seed and epoch, so it is no part of this.
+    """A module under training; randomness is a function of seed and epoch, so it is no part of this.
 
-    Attributes:
-        module: The network, on the device it is trained on.
-        average: The exponential moving average (EMA) of its parameters.
-        optimizer: SGD by the recipe; the learning rate is set at each step.
-        history: Validation accuracy after each epoch.
-        seconds: Spent by all runs of this training.
+    `average` is the moving average (EMA) of the parameters, `history` the validation accuracy after each epoch.
     """
 
     def __init__(self, module: nn.Module, recipe: Recipe) -> None:
@@ -47,14 +42,8 @@ class TrainingState:
 
     def save(self, path: Path, key: str) -> None:
         """Write a state file of the training that `key` tells from others. Raises StorageError."""
-        content = {
-            "key": key,
-            "module": self.module.state_dict(),
-            "ema": self.average,
-            "optimizer": self.optimizer.state_dict(),
-            "history": self.history,
-            "seconds": self.seconds,
-        }
+        content = {"key": key, "module": self.module.state_dict(), "ema": self.average}
+        content |= {"optimizer": self.optimizer.state_dict(), "history": self.history, "seconds": self.seconds}
         buffer = io.BytesIO()  # torch's own writer fails on a full disk with an error of its own
         torch.save(content, buffer)
         write_atomic(path, buffer.getvalue())
@@ -134,11 +123,9 @@ class TrainingState:
         self.module.eval()
 
     @contextmanager
-    def with_average(self, pixels: Tensor) -> Iterator[nn.Module]:
-        """The module, with the averaged weights within the context."""
+    def with_average(self, pixels: Tensor) -> Iterator[None]:
+        """The module has the averaged weights within the context."""
         present = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
         self.use_average(pixels)
-        try:
-            yield self.module
-        finally:
-            self.module.load_state_dict(present)
+        yield
+        self.module.load_state_dict(present)

@@ -25,23 +25,12 @@ from torch import Tensor, nn
 from search.training.augmentation import augmented
 from search.training.cuda_graph import GraphedStep, Step
 from search.training.errors import TrainingDiverged, translated_out_of_memory
-from search.training.evaluate import device_for, evaluate, wilson_interval
+from search.training.evaluate import device_for, evaluate
 from search.training.recipe import Recipe, learning_rate
 from search.training.state import TrainingState
 
 if TYPE_CHECKING:
     from search.data import Dataset, Split
-
-__all__ = [  # until all callers import these from their own modules
-    "Outcome",
-    "Recipe",
-    "Trainer",
-    "TrainingDiverged",
-    "evaluate",
-    "learning_rate",
-    "train",
-    "wilson_interval",
-]
 
 OnEpoch = Callable[[int, float], None]
 OnStep = Callable[[int, int], None]
@@ -50,20 +39,14 @@ LOSS_CHECK_STEPS = 16  # from one look at the loss to the next on a GPU, which h
 
 
 class Outcome(NamedTuple):
-    """What a training came to.
-
-    Attributes:
-        history: Validation accuracy of the averaged weights after each epoch, a fraction: of the first
-            `epoch_validation` images, at the end of all.
-        seconds: Of all runs of this training.
-    """
+    """Validation accuracy after each epoch, a fraction, the last on the whole split; seconds of all runs."""
 
     history: tuple[float, ...]
     seconds: float
 
     @property
     def accuracy(self) -> float:
-        """On the whole validation split."""
+        """At the end."""
         return self.history[-1]
 
     @property
@@ -74,25 +57,14 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """Trains modules alike: on the same images, by one recipe, from one seed.
-
-    Attributes:
-        train: Images to train with.
-        validation: Images that the accuracies are of.
-        recipe: The schedule.
-        seed: Of the images' order, their augmentation and dropout.
-        device: "cpu", "cuda", ...; None for CUDA if there is one.
-        graph_steps: On a GPU, trainings of at least so many steps are one CUDA graph: of fewer, capturing it takes
-            what it saves.
-        clock: Gives seconds, from any start.
-    """
+    """Trains modules alike: on the same images, by one recipe, from one seed."""
 
     train: Split
     validation: Split
     recipe: Recipe
-    seed: int
-    device: str | None = None
-    graph_steps: int = 100
+    seed: int  # of the images' order, their augmentation and dropout
+    device: str | None = None  # None: CUDA if there is one
+    graph_steps: int = 100  # trainings on a GPU of so many steps are one CUDA graph; capturing it costs some steps
     clock: Callable[[], float] = time.perf_counter
 
     @classmethod
@@ -116,19 +88,12 @@ class Trainer:
     ) -> Outcome:
         """Train `module` in place; it ends with the averaged weights, in eval mode, on the CPU.
 
-        Args:
-            module: Takes float32 (batch, 3, height, width) as `search.training.augmentation.normalise` gives it, and
-                returns logits (batch, classes).
-            state_file: Each epoch is in this file before the next begins, and the same call goes on after its last
-                epoch, to the same result. A file that is damaged or of another training is left out with a warning.
-            on_epoch: Called with the epoch, from 1, and its accuracy. What it raises stops the training.
-            on_step: Called with the step, from 1, and the number of all steps.
-            deadline: Asked after each epoch; the training ends there if it says True.
-
-        Raises:
-            TrainingDiverged: The loss became NaN or infinite.
-            OutOfMemory: Memory ran out.
-            StorageError: The state file cannot be written.
+        The module takes float32 (batch, 3, height, width) as `augmentation.normalise` gives it, and returns logits
+        (batch, classes). on_epoch(epoch from 1, accuracy) may raise to stop, on_step(step from 1, all steps) is for
+        progress; deadline() is asked after each epoch and ends the training there if true. With a `state_file` each
+        epoch is on disk before the next, and the same call goes on after its last epoch, to the same result; a file
+        that is damaged or of another training is left out with a warning. Raises TrainingDiverged, OutOfMemory,
+        StorageError.
         """
         recipe, device = self.recipe, device_for(self.device)
         began = self.clock()
@@ -204,18 +169,15 @@ _ON_GPU: WeakKeyDictionary[Split, tuple[Tensor, Tensor]] = WeakKeyDictionary()
 
 
 def _resident(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
-    """A split's pixels and labels as tensors on the device, whole.
-
-    On a GPU they stay for as long as the split does: many short trainings copy them once.
-    """
+    """Pixels and labels on the device. On a GPU they stay as long as the split: many short trainings copy them once."""
     import numpy as np
 
-    if device.type == "cuda" and split in _ON_GPU:
-        return _ON_GPU[split]
-    pixels, labels = (torch.from_numpy(np.array(part)).to(device) for part in (split.pixels, split.labels))
-    if device.type == "cuda":
-        _ON_GPU[split] = pixels, labels
-    return pixels, labels
+    found = _ON_GPU.get(split) if device.type == "cuda" else None
+    if found is None:
+        found = torch.from_numpy(np.array(split.pixels)).to(device), torch.from_numpy(np.array(split.labels)).to(device)
+        if device.type == "cuda":
+            _ON_GPU[split] = found
+    return found
 
 
 def _seed(*parts: object) -> int:
@@ -242,21 +204,3 @@ def _batch(images: int, size: int, step: int, seed: int) -> Tensor:
 @lru_cache(maxsize=1)
 def _order(images: int, seed: int, number: int) -> Tensor:
     return torch.randperm(images, generator=torch.Generator().manual_seed(_seed(seed, "order", number)))
-
-
-def train(
-    module: nn.Module,
-    *,
-    train: Split,
-    validation: Split,
-    recipe: Recipe,
-    seed: int,
-    device: str | None = None,
-    on_epoch: OnEpoch | None = None,
-    on_step: OnStep | None = None,
-    checkpoint: Path | None = None,
-    deadline: Callable[[], bool] | None = None,
-) -> Outcome:
-    """Goes when its callers use a `Trainer`."""
-    trainer = Trainer(train=train, validation=validation, recipe=recipe, seed=seed, device=device)
-    return trainer.fit(module, state_file=checkpoint, on_epoch=on_epoch, on_step=on_step, deadline=deadline)

@@ -42,7 +42,7 @@ class TrainingState:
 
     def save(self, path: Path, key: str) -> None:
         """Write a state file of the training that `key` tells from others. Raises StorageError."""
-        content = {"key": key, "module": self.module.state_dict(), "ema": self.average}
+        content: dict[str, Any] = {"key": key, "module": self.module.state_dict(), "ema": self.average}
         content |= {"optimizer": self.optimizer.state_dict(), "history": self.history, "seconds": self.seconds}
         buffer = io.BytesIO()  # torch's own writer fails on a full disk with an error of its own
         torch.save(content, buffer)

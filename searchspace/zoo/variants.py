@@ -4,7 +4,10 @@ MobileNetV3's inner widths (`rounding`) and MobileNetV2's ends (`fixed_ends`) di
 that a person calls by one name, width and depth.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
+from itertools import product
 from typing import Any
 
 from searchspace.blocks import Block
@@ -16,6 +19,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {"rounding": ROUNDINGS, "fixed_ends": (Fal
 # The widths and depths that are looked through, 1 first.
 MULTIPLIERS = (1.0, *(hundredths / 100 for hundredths in range(10, 301)))
 Outline = tuple[tuple[object, ...], ...]
+Layers = tuple[int | Block, ...]
 
 
 def siblings(spec: NetworkSpec) -> Iterator[NetworkSpec]:
@@ -36,27 +40,32 @@ def siblings(spec: NetworkSpec) -> Iterator[NetworkSpec]:
 
 
 def _under_other_choices(spec: NetworkSpec, name: str, option: str) -> Iterator[NetworkSpec]:
-    for depth, choice in _depths(spec, name, option):
-        for width in MULTIPLIERS:
-            if _layers(get(name, width=width, depth=depth, **{option: choice})) == _layers(spec):
-                for other in CHOICES[option]:
-                    sibling = get(name, width=width, depth=depth, classes=spec.classes, **{option: other})
-                    sibling = sibling.with_resolution(spec.resolution).with_conventions(spec.conventions)
-                    yield sibling.with_name(spec.name)
+    for outlines, depth in _depths(name, option).items():
+        for choice, outline in zip(CHOICES[option], outlines, strict=True):
+            widths = _widths(name, depth, option, choice) if outline == _outline(spec) else {}
+            for width, other in product(widths.get(_layers(spec), ()), CHOICES[option]):
+                sibling = get(name, width=width, depth=depth, classes=spec.classes, **{option: other})
+                sibling = sibling.with_resolution(spec.resolution).with_conventions(spec.conventions)
+                yield sibling.with_name(spec.name)
 
 
-def _depths(spec: NetworkSpec, name: str, option: str) -> list[tuple[float, Any]]:
-    """(depth, choice) with as many layers as the spec: one depth of those that are as many under every choice."""
+@cache
+def _depths(name: str, option: str) -> dict[tuple[Outline, ...], float]:
+    """{the network's outline under each choice: the first depth that gives them}."""
     found: dict[tuple[Outline, ...], float] = {}
     for depth in MULTIPLIERS:
         outlines = tuple(_outline(get(name, depth=depth, **{option: choice})) for choice in CHOICES[option])
         found.setdefault(outlines, depth)
-    return [
-        (depth, choice)
-        for outlines, depth in found.items()
-        for choice, outline in zip(CHOICES[option], outlines, strict=True)
-        if outline == _outline(spec)
-    ]
+    return found
+
+
+@cache
+def _widths(name: str, depth: float, option: str, choice: Any) -> dict[Layers, list[float]]:
+    """{the network's layers: the widths that give them}."""
+    found: dict[Layers, list[float]] = defaultdict(list)
+    for width in MULTIPLIERS:
+        found[_layers(get(name, width=width, depth=depth, **{option: choice}))].append(width)
+    return found
 
 
 def _outline(spec: NetworkSpec) -> Outline:
@@ -65,5 +74,5 @@ def _outline(spec: NetworkSpec) -> Outline:
     return tuple((type(block), *(getattr(block, field, None) for field in fields)) for block in spec.blocks)
 
 
-def _layers(spec: NetworkSpec) -> tuple[int | Block, ...]:
+def _layers(spec: NetworkSpec) -> Layers:
     return (spec.in_channels, *spec.with_classes(1).blocks)

@@ -19,7 +19,7 @@ ABOUT = {"classes": ["a", "b", "c"], "trained_at_px": 32, "pixel_centre": 127.5,
 @pytest.fixture
 def best(tmp_path: Path) -> Path:
     """A study's best.json with best.safetensors beside it."""
-    spec = zoo.get("mobilenet_v3_small", width=0.35, classes=3, resolution=64)
+    spec = zoo.get("mobilenet_v3_small", width=0.25, depth=0.5, classes=3, resolution=64)
     network = build(spec, generator=torch.Generator().manual_seed(3))
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     (tmp_path / "best.json").write_text(spec.to_json())
@@ -74,7 +74,7 @@ def test_mistakes_are_one_line_and_write_nothing(
 
 
 def test_weights_that_overflow_are_not_exported(best: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    network = build(zoo.get("mobilenet_v3_small", width=0.35, classes=3, resolution=64))
+    network = build(zoo.get("mobilenet_v3_small", width=0.25, depth=0.5, classes=3, resolution=64))
     state = network.state_dict()
     for name, tensor in state.items():
         if tensor.is_floating_point():

@@ -39,19 +39,19 @@ def check_outputs(trained: Trained, spec: NetworkSpec, *, images: int = 1, batch
 
 
 @given(spec=..., images=st.integers(1, 3))
-@settings(max_examples=30)
+@settings(max_examples=12)
 def test_any_network_gives_the_outputs_of_its_module(trained: Trained, spec: NetworkSpec, images: int) -> None:
     check_outputs(trained, spec, images=images, batch=None)
 
 
 @pytest.mark.parametrize("name", [name for name in zoo.names() if not zoo.is_grown(name)])
 def test_published_networks_give_the_outputs_of_their_modules(trained: Trained, name: str) -> None:
-    check_outputs(trained, zoo.get(name, resolution=65, classes=10))
+    check_outputs(trained, zoo.get(name, width=0.25, resolution=65, classes=10))
 
 
 @pytest.mark.parametrize("resolution", [64, 65, 66])
 def test_same_padding_is_that_of_the_module(trained: Trained, resolution: int) -> None:
-    check_outputs(trained, zoo.get("mobilenet_v3_small", resolution=resolution, classes=10, padding="same"))
+    check_outputs(trained, zoo.get("mobilenet_v3_small", width=0.5, resolution=resolution, classes=10, padding="same"))
 
 
 def test_every_layer_is_found_again_by_its_name() -> None:

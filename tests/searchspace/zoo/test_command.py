@@ -274,7 +274,7 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("flags", [[], ["efficientnet_b7"], ["shufflenet_v1", "--json"]])
+@pytest.mark.parametrize("flags", [[], ["shufflenet_v1", "--json"]])
 def test_the_command_answers_at_once_and_without_torch(flags: list[str]) -> None:
     script = "import runpy, sys; runpy.run_module('searchspace.zoo', run_name='__main__', alter_sys=True)"
     watch = f"import atexit, sys; atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr)); {script}"
@@ -284,6 +284,8 @@ def test_the_command_answers_at_once_and_without_torch(flags: list[str]) -> None
         done = subprocess.run([sys.executable, "-c", watch, *flags], capture_output=True, text=True, timeout=60)
         fastest = min(fastest, time.perf_counter() - start)
         assert (done.returncode, done.stderr) == (0, "False\n")
+        if fastest < 0.3:
+            break
     assert fastest < 1.0
 
 

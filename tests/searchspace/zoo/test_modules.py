@@ -1,6 +1,6 @@
 """Every zoo network as a module: copies, files, export, folding, other resolutions and memory formats, training.
 
-Small on purpose: a quarter of the width, 64 px or less, and of the EfficientNets, which are one table, three.
+Small on purpose: a quarter of the width, 57 px or less, and of the EfficientNets, which are one table, three.
 """
 
 import copy
@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 
 from search.data.digits import generate
@@ -21,6 +20,8 @@ from searchspace.graph import lower
 from searchspace.nn import Network, build, fold_batch_norm
 from searchspace.spec import NetworkSpec
 
+# One network for each kind of block and of activation; the others are slow tests.
+FAMILIES = ("mobilenet_v1", "mobilenet_v3_small", "efficientnet_b0", "shufflenet_v1", "shufflenet_v2", "squeezenet1_1")
 NAMES = tuple(name for name in zoo.names() if not zoo.is_grown(name) or name in ("efficientnet_b1", "efficientnet_b7"))
 # Beside every name once, variants whose layers are of another make.
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -30,10 +31,16 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("efficientnet_b0", {"padding": "same"}),
     ("mobilenet_v3_small", {"padding": "same", "rounding": "torchvision"}),
 )
-PIXELS = 64
-every_network = pytest.mark.parametrize(
-    ("name", "options"), CASES, ids=[" ".join([name, *map(str, options.values())]) for name, options in CASES]
-)
+
+
+def case(name: str, options: dict[str, Any]) -> Any:
+    is_slow = name not in FAMILIES or (options and "padding" not in options)
+    marks = [pytest.mark.slow] if is_slow else []
+    return pytest.param(name, options, marks=marks, id=" ".join([name, *map(str, options.values())]))
+
+
+PIXELS = 48
+every_network = pytest.mark.parametrize(("name", "options"), [case(*each) for each in CASES])
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -79,7 +86,7 @@ def outputs(network: nn.Module, x: Tensor) -> Tensor:
     return y
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_a_built_network_has_the_parameters_of_its_graph(name: str) -> None:
     spec = zoo.get(name)
     with torch.device("meta"):
@@ -119,8 +126,8 @@ def test_folding_batch_norm_keeps_the_outputs_and_leaves_none_behind(name: str, 
 @every_network
 def test_memory_format_and_resolution_are_free(name: str, options: dict[str, Any]) -> None:
     network = trained(name, options)
-    # 97 px: odd, and no multiple of any stride.
-    for x in (image(), image(97, batch=1), image(network.spec.total_stride + 5)):
+    # 57 px: odd, and no multiple of any stride.
+    for x in (image(), image(57, batch=1), image(network.spec.total_stride + 5)):
         plain = outputs(network, x)
         last = outputs(network, x.to(memory_format=torch.channels_last))
         torch.testing.assert_close(last, plain, rtol=1e-3, atol=1e-4 * float(plain.abs().max()))
@@ -137,17 +144,9 @@ def test_a_network_stays_channels_last_from_stem_to_head(name: str, options: dic
 
 
 @every_network
-def test_macs_are_those_that_fvcore_counts(name: str, options: dict[str, Any]) -> None:
-    network = trained(name, {"depth": 0.5, **options})
-    analysis = FlopCountAnalysis(network, image(batch=1))
-    counted = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
-    assert counted["conv"] + counted.get("linear", 0) == costs(lower(network.spec)).macs
-
-
-@every_network
 def test_the_exported_program_gives_the_same_outputs(name: str, options: dict[str, Any]) -> None:
     # Export's time is by the operator: a network of fewer layers has all of its kinds.
-    network, x = trained(name, {"depth": 0.3, **options}), image()
+    network, x = trained(name, {"depth": 0.2, **options}), image()
     program = torch.export.export(network, (x,)).module()
     torch.testing.assert_close(outputs(program, x), outputs(network, x), rtol=1e-4, atol=1e-5)
     assert torch.equal(outputs(program, x), outputs(program, x)), "no dropout is left in it"
@@ -158,8 +157,8 @@ FAST = {"learning_rate": 0.05, "steps": 20}
 SLOW = {"learning_rate": 0.001, "steps": 80}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "efficientnet_b7"])
-def test_the_loss_falls_on_digits(name: str) -> None:
+@pytest.mark.parametrize(("name", "options"), [case(name, {}) for name in NAMES if name != "efficientnet_b7"])
+def test_the_loss_falls_on_digits(name: str, options: dict[str, Any]) -> None:
     pixels, labels = generate(split="train", count=20, resolution=32, seed=0)
     x, y = normalise(torch.from_numpy(pixels)), torch.from_numpy(labels)
     slow = name.startswith("squeezenet")

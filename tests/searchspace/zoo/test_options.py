@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searchspace import zoo
@@ -40,6 +40,7 @@ def requests(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
+@settings(max_examples=40)
 @given(request=requests())
 def test_every_request_gives_a_network_that_json_and_lifting_keep(request: tuple[str, dict[str, Any]]) -> None:
     name, options = request

@@ -30,13 +30,10 @@ With a target in place of --phi it finds the phi whose network costs just that, 
 
 _EPILOG = """\
 examples:
-  python -m scaling.compound                            B0 grown by phi = 1, beside the published B1
   python -m scaling.compound --phi 3                    phi = 3, beside the published B3
   python -m scaling.compound --preset b3 --out b3.json  the published B3 alone, with its dropout
   python -m scaling.compound --phi 1 --network studies/NAME/best.json --out grown.json
-  python -m scaling.compound --phi 2 --network mobilenet_v3_large
-  python -m scaling.compound --phi -1                   smaller than B0: a negative phi shrinks
-  python -m scaling.compound --phi 2 --alpha 1.1 --beta 1.15 --gamma 1.15
+  python -m scaling.compound --phi -1 --network mobilenet_v3_large        a negative phi shrinks
   python -m scaling.compound --phi 0,1,2,3 --measure --plot family.png    a family, timed here
   python -m scaling.compound --target-ms 60 --latency my.json --out grown.json
   python -m scaling.compound --target-macs 600e6 --compare                every rule, to the same MACs

@@ -157,10 +157,7 @@ def train_on(
     weights.trained = {
         "before": before,
         "after": outcome.accuracy,
-        "test": tested.value,
-        "low": tested.low,
-        "high": tested.high,
-        "test_images": tested.images,
+        **dict(zip(("test", "low", "high", "test_images"), tested, strict=True)),
         "pixels": images.resolution,
         "epochs": outcome.epochs,
         "seconds": outcome.seconds,

@@ -92,7 +92,12 @@ def load(
         cached = None
     if cached is None:
         write_record(path, source.prepare(path, request, progress or _silent), signature=signature)
-        cached = _read_back(path, signature)
+        try:
+            cached = read(path, signature=signature)
+        except UnusableCache as error:
+            raise StorageError(f"{path} was written and cannot be read back ({error}): look at the disk") from error
+        if cached is None:
+            raise StorageError(f"{path} was written and is gone: look at what else writes to that folder")
     record, pixels = cached
     splits = {part: _split(record, pixels, part) for part in PARTS}
     return Dataset(
@@ -112,16 +117,6 @@ def _stem(source: Source, request: Request) -> str:
     """The cache file's name: the same for the same images, resolution, seed and count, whatever their content."""
     plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in source.name)[:40].strip("-")
     return f"{plain or 'images'}-{request.resolution}px-{digest_of(source.key, *request)}"
-
-
-def _read_back(path: Path, signature: str) -> tuple[Record, NDArray[np.uint8]]:
-    try:
-        cached = read(path, signature=signature)
-    except UnusableCache as error:
-        raise StorageError(f"{path} was written and cannot be read back ({error}): look at the disk") from error
-    if cached is None:
-        raise StorageError(f"{path} was written and is gone: look at what else writes to that folder")
-    return cached
 
 
 def _split(record: Record, pixels: NDArray[np.uint8], part: Part) -> Split:

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search.data.cache import PixelFile
 from search.data.source import Content, one_line
 
 if TYPE_CHECKING:
@@ -29,13 +30,6 @@ _ORIENTATION = 0x0112  # EXIF
 _BATCH_IMAGES = 64
 _BATCH_BYTES = 16 * 2**20
 _MAX_WORKERS = 16
-
-
-class Rows(Protocol):
-    """Where decoded images go."""
-
-    def put(self, row: int, pixels: NDArray[np.uint8]) -> None:
-        """Keep the image (resolution, resolution, 3) of a row; called from several threads."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +70,7 @@ def decode_all(
     contents: Iterable[Content],
     rows: Mapping[str, int],
     resolution: int,
-    pixels: Rows,
+    pixels: PixelFile,
     *,
     stop_above: int,
     progress: Callable[[int], None],
@@ -84,31 +78,38 @@ def decode_all(
     """Decode every image into its row of `pixels`, on all cores; stops early above `stop_above` corrupt ones."""
     digests: dict[str, str] = {}
     corrupt: dict[str, str] = {}
-    workers = _workers()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(_MAX_WORKERS, cores)
     _formats()  # once, before threads could do it at the same time
+    from PIL import UnidentifiedImageError
 
-    def decode(batch: Sequence[Content]) -> list[tuple[str, str | None, str]]:
-        return [(item.name, *_one(data, rows[item.name], resolution, pixels)) for item, data in batch]
-
-    def collect(future: Future[list[tuple[str, str | None, str]]]) -> None:
-        for name, digest, reason in future.result():
-            if digest is None:
-                corrupt[name] = reason
+    def decode(batch: Sequence[Content]) -> None:
+        for item, data in batch:
+            try:
+                square, digest = _decoded(data, resolution)
+            except UnidentifiedImageError:
+                corrupt[item.name] = "no image of a known format"
+            except Exception as error:  # Pillow's readers raise almost any type on a corrupt file
+                corrupt[item.name] = one_line(error)
             else:
-                digests[name] = digest
+                pixels.put(rows[item.name], square)
+                digests[item.name] = digest
+
+    def wait(decoded: Future[None]) -> None:
+        decoded.result()
         progress(len(digests) + len(corrupt))
 
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, one for each image
-        waiting: deque[Future[list[tuple[str, str | None, str]]]] = deque()
+        waiting: deque[Future[None]] = deque()
         for batch in _batches(contents):
             waiting.append(pool.submit(decode, batch))
             if len(waiting) > 2 * workers:
-                collect(waiting.popleft())
+                wait(waiting.popleft())
             if len(corrupt) > stop_above:
                 break
         while waiting:
-            collect(waiting.popleft())
+            wait(waiting.popleft())
     return Outcome(digests, corrupt)
 
 
@@ -121,11 +122,6 @@ def has_image_header(data: bytes) -> bool:
             return True
     except Exception:  # Pillow's readers raise almost any type on a corrupt file
         return False
-
-
-def _workers() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MAX_WORKERS, cores)
 
 
 @cache
@@ -142,26 +138,12 @@ def content_digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _one(data: bytes | Exception, row: int, resolution: int, pixels: Rows) -> tuple[str | None, str]:
-    """The digest, or None and the reason why the image cannot be used."""
+def _decoded(data: bytes | Exception, resolution: int) -> tuple[NDArray[np.uint8], str]:
     if isinstance(data, Exception):
-        return None, one_line(data)
+        raise data
     if not data:
-        return None, "an empty file"
-    try:
-        square = decode_square(data, resolution)
-    except Exception as error:  # Pillow's readers raise almost any type on a corrupt file
-        return None, _reason(error)
-    pixels.put(row, square)
-    return content_digest(data), ""
-
-
-def _reason(error: Exception) -> str:
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, UnidentifiedImageError):
-        return "no image of a known format"
-    return one_line(error)
+        raise OSError("an empty file")
+    return decode_square(data, resolution), content_digest(data)
 
 
 def _batches(contents: Iterable[Content]) -> Iterator[list[Content]]:

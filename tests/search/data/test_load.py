@@ -350,6 +350,8 @@ def test_the_embedded_task_is_drawn_once_and_cached(read: Read, tmp_path: Path) 
     assert first.classes == tuple("0123456789")
     assert len(first.train) == 50
     np.testing.assert_array_equal(first.train.pixels, again.train.pixels)
+    assert first.fingerprint == "bac84d9db86e64ed"  # as studies keep it since the first version: the task is the same
+    assert int(first.train.pixels.sum()) == pytest.approx(3_197_552, rel=1e-4)  # so its pixels must be, too
     assert first.fingerprint == again.fingerprint != read(None, resolution=16, images=50, seed=1).fingerprint
 
 

@@ -18,6 +18,7 @@ from searchspace.report import percent_text, table
 from tests.benchmarks.harness import BenchmarkParser, benchmark, in_reference_units
 
 if TYPE_CHECKING:
+    from search.latency.interleave import Runtime, Timer
     from search.latency.kernels import PlacedBlock
     from searchspace.graph import Signature
     from searchspace.spec import NetworkSpec
@@ -42,24 +43,48 @@ def parser() -> BenchmarkParser:
     return cli
 
 
-def measured(args: Namespace) -> dict[str, list[float]]:
+def layers_in_loops(placed: "PlacedBlock") -> "Timer":
+    """A timer of a block's layers as benchmarks of operators time them: each alone, its input and weights hot."""
+    import torch
+
+    from search.latency.machine import isolated_block
+
+    block = isolated_block(placed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    image = torch.randn(1, placed.in_channels, placed.resolution, placed.resolution)
+    seen: list[tuple[Any, tuple[Any, ...]]] = []
+    with torch.inference_mode():
+        hooks = [
+            block.get_submodule(layer.name).register_forward_pre_hook(lambda own, given: seen.append((own, given)))
+            for layer in placed.layers
+        ]
+        block(image.to(memory_format=torch.channels_last))
+    for hook in hooks:
+        hook.remove()
+
+    def call() -> Sequence[int]:
+        return [_last_of_a_loop(module, given) for module, given in seen]
+
+    return call
+
+
+def measured(
+    args: Namespace, device: "Runtime", layers_alone: "Callable[[PlacedBlock], Timer]" = layers_in_loops
+) -> dict[str, list[float]]:
     """Sum of kernels over the network, of each design, for each network that was not fitted to."""
     from search.latency.build import BLOCKS_A_BATCH
     from search.latency.fit import fit
     from search.latency.kernels import block_batches, blocks_of, cover, signatures
-    from search.latency.runtimes import runtime
     from searchspace.graph import lower
     from searchspace.spaces.mnasnet import mnasnet_space
 
     space, rng = mnasnet_space(resolution=args.resolution), random.Random(args.seed)
     specs = [space.spec(space.sample(rng)) for _ in range(args.networks + args.fitted)]
-    device = runtime("eager", threads=args.threads)
     placed = {block: None for spec in specs for block in blocks_of(spec)}
     needed = cover(list(placed), signatures(placed))
     together = block_batches(needed, size=BLOCKS_A_BATCH, seed=args.seed)
     loops = [_in_a_loop(device.kernels([block])) for block in needed]
     in_order = [device.kernels(blocks_of(spec)) for spec in specs]
-    alone = [_layers_in_loops(block) for block in needed]
+    alone = [layers_alone(block) for block in needed]
     timers = [*map(device.network, specs), *in_order, *map(device.kernels, together), *loops, *alone]
     found = in_reference_units(timers, device, args.seconds)
     whole, rest = [parts[0] for parts in found[: len(specs)]], found[len(specs) :]
@@ -82,35 +107,11 @@ def measured(args: Namespace) -> dict[str, list[float]]:
     return shares
 
 
-def _in_a_loop(timer: "Callable[[], Sequence[int]]") -> "Callable[[], Sequence[int]]":
+def _in_a_loop(timer: "Timer") -> "Timer":
     def call() -> Sequence[int]:
         for _ in range(LOOP - 1):
             timer()
         return timer()
-
-    return call
-
-
-def _layers_in_loops(placed: "PlacedBlock") -> "Callable[[], Sequence[int]]":
-    """A timer of a block's layers as benchmarks of operators time them: each alone, its input and weights hot."""
-    import torch
-
-    from search.latency.machine import isolated_block
-
-    block = isolated_block(placed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    image = torch.randn(1, placed.in_channels, placed.resolution, placed.resolution)
-    seen: list[tuple[Any, tuple[Any, ...]]] = []
-    with torch.inference_mode():
-        hooks = [
-            block.get_submodule(layer.name).register_forward_pre_hook(lambda own, given: seen.append((own, given)))
-            for layer in placed.layers
-        ]
-        block(image.to(memory_format=torch.channels_last))
-    for hook in hooks:
-        hook.remove()
-
-    def call() -> Sequence[int]:
-        return [_last_of_a_loop(module, given) for module, given in seen]
 
     return call
 
@@ -166,7 +167,14 @@ def _least(errors: dict[str, float]) -> str:
     return f"{best}, off by {percent_text(error)}{second}"
 
 
-main = benchmark(parser, lambda args: report(measured(args)))
+def run(args: Namespace) -> str:
+    """Time on eager torch, which tells kernels apart in place."""
+    from search.latency.runtimes import runtime
+
+    return report(measured(args, runtime("eager", threads=args.threads)))
+
+
+main = benchmark(parser, run)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@ trainings took) and the same weights. Everything happens in a folder of its own.
 """
 
 import json
+import multiprocessing
 import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from argparse import Namespace
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def make_network(folder: Path) -> Path:
 
 
 def command(args: Namespace, network: Path, study: str, *more: str) -> list[str]:
-    """The command line of one run."""
+    """The flags of search.netadapt, of one run."""
     from search.budget import CostModel
     from searchspace.graph import lower
     from searchspace.latency.table import read_table
@@ -68,21 +68,9 @@ def command(args: Namespace, network: Path, study: str, *more: str) -> list[str]
         budget = args.share * CostModel("macs").cost(graph)
     else:
         budget = args.share * (CostModel("ms", read_table(args.latency)).cost(graph) if args.latency else 1.0)
-    quick = "--short-steps 2 --shortlist 2 --validation-images 200 --epochs 1 --step 0.1 --family"
-    return [
-        sys.executable,
-        "-m",
-        "search.netadapt",
-        "--network",
-        str(network),
-        f"--budget-{args.unit}",
-        f"{budget:.6g}",
-        *quick.split(),
-        *table,
-        "--study",
-        study,
-        *more,
-    ]
+    quick = "--short-steps 2 --shortlist 2 --data digits:600 --validation-images 60 --epochs 1 --step 0.1 --family"
+    given = ["--network", str(network), f"--budget-{args.unit}", f"{budget:.6g}", "--study", study]
+    return [*given, *quick.split(), *table, *more]
 
 
 def committed(folder: Path) -> dict[str, bytes]:
@@ -104,10 +92,9 @@ def plain(folder: Path) -> list[Any]:
 
 def kill_and_resume(args: Namespace, place: Path) -> Row:
     """The whole benchmark in `place`. Raises PhinasError where a run fails by itself."""
-    environment = {**os.environ, "PHINAS_STUDIES": str(place / "studies")}
     network = make_network(place)
     began = time.monotonic()
-    _killed(command(args, network, "whole"), environment, None)
+    _killed(command(args, network, "whole"), place / "studies", None)
     whole_s = time.monotonic() - began
     rng = random.Random(args.seed)
     replay = ("--replay", "whole") if args.unit == "ms" else ()
@@ -116,7 +103,9 @@ def kill_and_resume(args: Namespace, place: Path) -> Row:
         folder, ended, kept = place / "studies" / f"killed{runs}", False, dict[str, bytes]()
         again = command(args, network, folder.name, *replay)
         while not ended:
-            ended = not _killed(again, environment, rng.uniform(0.05, 0.6) * whole_s if kills < args.kills else None)
+            ended = not _killed(
+                again, place / "studies", rng.uniform(0.05, 0.6) * whole_s if kills < args.kills else None
+            )
             kills += not ended
             now = committed(folder)
             changed += sum(now.get(name) != content for name, content in kept.items())
@@ -139,17 +128,32 @@ def _same(folder: Path, other: Path) -> bool:
     return plain(folder) == plain(other) and ends[0] == ends[1]
 
 
-def _killed(line: list[str], environment: dict[str, str], moment: float | None) -> bool:
-    """Run a command, killed at that moment; False if it ended before. Raises PhinasError where it failed."""
-    with subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
-        try:
-            _, told = run.communicate(timeout=moment)
-        except subprocess.TimeoutExpired:
-            run.send_signal(signal.SIGKILL)
-            return True
-    if run.returncode:
-        raise PhinasError(f"{' '.join(line)} ended with {run.returncode}: {told.strip().splitlines()[-1:]}")
+def _killed(argv: list[str], studies: Path, moment: float | None) -> bool:
+    """Run search.netadapt, killed at that moment; False if it ended before. Raises PhinasError where it failed.
+
+    In a process forked from one that has imported torch and done nothing else: it starts at once.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "sklearn.datasets", "optuna", "search.netadapt.api"])
+    run = context.Process(target=_netadapt, args=(argv, studies))
+    run.start()
+    run.join(moment)
+    if run.exitcode is None:
+        run.kill()
+        run.join()
+        return True
+    if run.exitcode:
+        raise PhinasError(f"search.netadapt {' '.join(argv)} ended with {run.exitcode}; see above")
     return False
+
+
+def _netadapt(argv: list[str], studies: Path) -> None:
+    from search.netadapt.__main__ import main
+
+    os.environ["PHINAS_STUDIES"] = str(studies)
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        code = main(argv)
+    sys.exit(code)
 
 
 def run(args: Namespace) -> Verdict:

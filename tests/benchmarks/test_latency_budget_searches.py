@@ -55,7 +55,7 @@ class BiasedDevice(Device):
         )
 
 
-@pytest.mark.parametrize("bias", [0.95, 1.0, 1.05])
+@pytest.mark.parametrize("bias", [0.95, 1.05])
 def test_winners_are_within_the_budget_and_use_it_though_the_table_is_off(bias: float) -> None:
     device = BiasedDevice(bias)
     found = [

@@ -4,8 +4,6 @@ import pytest
 
 from tests.benchmarks.latency_fusion import Pair, main, report
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_every_pair_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     for package in ("onnx", "onnxruntime"):

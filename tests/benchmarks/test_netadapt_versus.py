@@ -28,7 +28,6 @@ from tests.benchmarks.harness import Row
 from tests.benchmarks.netadapt_arms import Pair, Results, width_for
 from tests.benchmarks.netadapt_versus import parser, report
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = NetworkSpec(
     "small",
     32,

@@ -181,8 +181,8 @@ def _rules(
     compare: bool, rule: str | None, coefficients: Coefficients | str | Path | None, bases: Mapping[str, float | None]
 ) -> dict[str, Coefficients]:
     """By name, the coefficients to grow by. Raises InvalidArgument where they come from several places."""
-    own = {name: value for name, value in bases.items() if value is not None}
-    places = [f"--{name}" for name in own]
+    chosen = {name: value for name, value in bases.items() if value is not None}
+    places = [f"--{name}" for name in chosen]
     places += [flag for flag, value in (("--rule", rule), ("--coefficients", coefficients)) if value]
     if ((rule or coefficients) and len(places) > 1) or (compare and places):
         extra = " (--compare shows every rule)" if compare else ""
@@ -197,7 +197,7 @@ def _rules(
         return {rule: RULES[rule].coefficients}
     if isinstance(coefficients, str | Path):
         coefficients = read_coefficients(Path(coefficients))
-    return {"own": coefficients or Coefficients(**own)}
+    return {"own": coefficients or Coefficients(**chosen)}
 
 
 def _check_one_network(phis: Sequence[float], rules: Mapping[str, Coefficients], flags: Mapping[str, object]) -> None:

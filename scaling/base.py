@@ -65,10 +65,10 @@ def separate_files(written: Mapping[str, str | Path | None], read: Mapping[str, 
     for flag, path in written.items():
         if path is None:
             continue
-        own = os.path.realpath(path)
-        if own in uses:
-            raise InvalidArgument(f"{flag} must not replace the file that {uses[own]}, got {path}: choose another")
-        uses[own] = f"{flag} writes"
+        real = os.path.realpath(path)
+        if real in uses:
+            raise InvalidArgument(f"{flag} must not replace the file that {uses[real]}, got {path}: choose another")
+        uses[real] = f"{flag} writes"
 
 
 def _read(network: Path) -> NetworkSpec:

@@ -124,12 +124,12 @@ def as_text(result: dict[str, Any], network: Path | None) -> str:
     )
     bases = ", ".join(f"{name} {result['coefficients'][name]:.4g}" for name in BASES)
     source = f"--network {shlex.quote(str(network))} " if network else ""
-    own = f"--coefficients {shlex.quote(result['written'])}"
+    file = f"--coefficients {shlex.quote(result['written'])}"
     return paragraphs(
         shown,
         missing,
         f"best: {bases} ({candidates[0]['rule']}). {sure}\nwritten to {result['written']}",
-        next_steps([f"python -m scaling.compound {source}{own} --phi 1", f"python -m studies {result['study']}"]),
+        next_steps([f"python -m scaling.compound {source}{file} --phi 1", f"python -m studies {result['study']}"]),
     )
 
 

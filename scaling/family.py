@@ -57,24 +57,24 @@ def as_text(result: Result) -> str:
         return table([name for name, _ in filled], [*rows], text_columns=(0,))
 
     factors: list[Column] = [
-        ("depth", lambda own: f"{own.factors.depth:.3f}"),
-        ("width", lambda own: f"{own.factors.width:.3f}"),
-        ("px", lambda own: str(own.factors.resolution)),
+        ("depth", lambda member: f"{member.factors.depth:.3f}"),
+        ("width", lambda member: f"{member.factors.width:.3f}"),
+        ("px", lambda member: str(member.factors.resolution)),
     ]
     if result.by_rule:
-        phi: Column = ("phi", lambda own: "" if own.phi is None else f"{own.phi:.3g}")
+        phi: Column = ("phi", lambda member: "" if member.phi is None else f"{member.phi:.3g}")
         factors = [*map(_base_column, BASES), phi, *factors]
     costs: list[Column] = [
-        ("params", lambda own: count_text(own.costs.params)),
-        ("MACs", lambda own: count_text(own.costs.macs)),
-        ("x base", lambda own: f"{own.costs.macs / base.costs.macs:.2f}"),
-        ("activations", lambda own: megabytes_text(own.costs.activation_bytes)),
-        ("x base", lambda own: f"{own.costs.activation_bytes / base.costs.activation_bytes:.2f}"),
+        ("params", lambda member: count_text(member.costs.params)),
+        ("MACs", lambda member: count_text(member.costs.macs)),
+        ("x base", lambda member: f"{member.costs.macs / base.costs.macs:.2f}"),
+        ("activations", lambda member: megabytes_text(member.costs.activation_bytes)),
+        ("x base", lambda member: f"{member.costs.activation_bytes / base.costs.activation_bytes:.2f}"),
         ("ms", predicted_text),
         ("interval", latency_interval_text),
-        ("measured", lambda own: ms_text(own.measured.latency_ms) if own.measured else ""),
+        ("measured", lambda member: ms_text(member.measured.latency_ms) if member.measured else ""),
         ("off by", _off),
-        ("", lambda own: "noisy" if own.measured and own.measured.noisy else ""),
+        ("", lambda member: "noisy" if member.measured and member.measured.noisy else ""),
     ]
     text = lines([*factors, *costs])
     if max(map(len, text.splitlines())) > WIDTH:
@@ -90,28 +90,28 @@ def as_text(result: Result) -> str:
 def _titles(result: Result) -> Column:
     """What tells the networks apart."""
     if result.by_rule:
-        return "rule", lambda own: own.name
-    return "phi", lambda own: own.name if own.phi is None else f"{own.phi:.4g}"
+        return "rule", lambda member: member.name
+    return "phi", lambda member: member.name if member.phi is None else f"{member.phi:.4g}"
 
 
 def _base_column(name: str) -> Column:
-    return name, lambda own: f"{getattr(own.coefficients, name):.3f}" if own.coefficients else ""
+    return name, lambda member: f"{getattr(member.coefficients, name):.3f}" if member.coefficients else ""
 
 
-def predicted_text(own: Member) -> str:
+def predicted_text(member: Member) -> str:
     """The predicted ms; a ~ where kernels were estimated."""
-    return f"{'~' if own.latency.estimated else ''}{ms_text(own.latency.latency_ms)}" if own.latency else ""
+    return f"{'~' if member.latency.estimated else ''}{ms_text(member.latency.latency_ms)}" if member.latency else ""
 
 
-def latency_interval_text(own: Member) -> str:
+def latency_interval_text(member: Member) -> str:
     """The ends of the 90 % interval, ms."""
-    return interval_text(own.latency.low_ms, own.latency.high_ms) if own.latency else ""
+    return interval_text(member.latency.low_ms, member.latency.high_ms) if member.latency else ""
 
 
-def _off(own: Member) -> str:
-    if own.latency is None or own.measured is None:
+def _off(member: Member) -> str:
+    if member.latency is None or member.measured is None:
         return ""
-    return signed_percent_text(own.latency.latency_ms / own.measured.latency_ms - 1)
+    return signed_percent_text(member.latency.latency_ms / member.measured.latency_ms - 1)
 
 
 def device_text(latencies: LatencyTable) -> str:
@@ -128,14 +128,14 @@ def plot(result: Result, figure: Any, path: Path) -> None:
     base = result.base
     members = sorted(result.grown, key=lambda member: member.phi or 0.0)
     curves: dict[str, Callable[[Member], float]] = {
-        "MACs": lambda own: own.costs.macs,
-        "parameters": lambda own: own.costs.params,
-        "activations": lambda own: own.costs.activation_bytes,
+        "MACs": lambda member: member.costs.macs,
+        "parameters": lambda member: member.costs.params,
+        "activations": lambda member: member.costs.activation_bytes,
     }
     if base.latency:
-        curves["predicted latency"] = lambda own: own.latency.latency_ms if own.latency else 0.0
+        curves["predicted latency"] = lambda member: member.latency.latency_ms if member.latency else 0.0
     if base.measured:
-        curves["measured latency"] = lambda own: own.measured.latency_ms if own.measured else 0.0
+        curves["measured latency"] = lambda member: member.measured.latency_ms if member.measured else 0.0
     for name, value in curves.items():
         multiples = [value(member) / value(base) for member in members]
         axes.plot([member.phi for member in members], multiples, marker="o", label=name)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
+from scipy.special import stdtrit
 
 from scaling.base import Base, base_template, latency_table, separate_files
 from scaling.formula import RULES, Coefficients, exponents
@@ -102,11 +103,10 @@ def fit(
     spec, a template, a spec file or a name of the zoo (None: EfficientNet-B0). `accuracy` is the name of an estimator
     of `search.accuracy`. Returns what --json prints. Raises PhinasError.
     """
-    for name, value in (("seeds", seeds), ("epochs", epochs), ("proxy-resolution", proxy_resolution)):
+    numbers = {"seeds": seeds, "epochs": epochs, "proxy-resolution": proxy_resolution, "minutes": minutes}
+    for name, value in numbers.items():
         if value is not None and value <= 0:
             raise InvalidArgument(f"--{name} must be above 0, got {value:g}")
-    if minutes is not None and minutes <= 0:
-        raise InvalidArgument(f"--minutes must be above 0, got {minutes:g}")
     separate_files({"--out": out}, {"--network": network, "--latency": latency})
     check_writable(Path(out))
     template = base_template(network)
@@ -178,8 +178,8 @@ def candidates(template: Template, cost: Cost, *, divisions: int, rebase: bool) 
     for name, bases in named + splits:
         grown = grow_to(template, cost=cost, target=target, coefficients=bases, one_way=True)
         phi = grown.phi if rebase else 1.0
-        own = Coefficients(*(round(max(1.0, base**phi), 6) for base in (bases.alpha, bases.beta, bases.gamma)))
-        found.setdefault(grown.spec.fingerprint(), Candidate(name, own, grown, cost(grown.spec) / target))
+        coefficients = Coefficients(*(round(max(1.0, base**phi), 6) for base in (bases.alpha, bases.beta, bases.gamma)))
+        found.setdefault(grown.spec.fingerprint(), Candidate(name, coefficients, grown, cost(grown.spec) / target))
     return list(found.values())
 
 
@@ -222,8 +222,8 @@ class Fit:
         """The training `number` (from 0) of the `count` of this run, kept in the study."""
         spec = candidate.grown.spec
         graph = lower(spec)
-        own = costs(graph)
-        what = f"{candidate.name}, seed {seed}: {own.macs / 1e6:.0f} M MACs, made for {spec.resolution} px"
+        total = costs(graph)
+        what = f"{candidate.name}, seed {seed}: {total.macs / 1e6:.0f} M MACs, made for {spec.resolution} px"
 
         def on_progress(share: float) -> None:
             self.progress.update(self.clock.at((number + share) / count), what)
@@ -234,8 +234,8 @@ class Fit:
             "choices": {"rule": candidate.name, **asdict(candidate.coefficients)},
             "spec": spec.to_json(),
             "fingerprint": spec.fingerprint(),
-            "params": own.params,
-            "macs": own.macs,
+            "params": total.params,
+            "macs": total.macs,
             "accuracy": found.mean,
             "history": list(found.history),
             "train_s": found.seconds,
@@ -270,7 +270,7 @@ def stand(scores: list[tuple[Candidate, tuple[float, ...]]]) -> list[Standing]:
     ranked = sorted(scores, key=lambda score: -statistics.fmean(score[1]))
     if not ranked:
         return []
-    best, reach = ranked[0][1], _t_quantile(freedom) if freedom else math.inf
+    best, reach = ranked[0][1], float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) if freedom else math.inf
     rows = []
     for candidate, values in ranked:
         behind = statistics.fmean(best) - statistics.fmean(values)
@@ -278,13 +278,6 @@ def stand(scores: list[tuple[Candidate, tuple[float, ...]]]) -> list[Standing]:
         error = deviation / len(values) ** 0.5
         rows.append(Standing(candidate, values, statistics.fmean(values), error, values is best or behind <= doubt))
     return rows
-
-
-def _t_quantile(freedom: int) -> float:
-    """What a difference must pass: Student's t."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def _study_name(template: Template, data: str | None, cost: str) -> str:

@@ -101,7 +101,7 @@ def by_dimension(template: Template, grown: Grown) -> dict[str, Grown]:
         "width": Factors(1.0, width, template.resolution),
         "resolution": Factors(1.0, 1.0, resolution),
     }
-    return {name: Grown(grown.phi, own, _expand(template, own, grown.phi)) for name, own in alone.items()}
+    return {name: Grown(grown.phi, factors, _expand(template, factors, grown.phi)) for name, factors in alone.items()}
 
 
 class _Option(NamedTuple):
@@ -244,8 +244,8 @@ class _Grower:
         """Layers at a depth multiplier as a multiple of the base's, in the stages that grow deeper."""
         growing = [index for index, stage in enumerate(self.template.stages) if stage.rows[-1].grows_deeper]
         deep = self.template.expand(depth=depth)
-        own, base = (sum(len(one.stages[index].blocks) for index in growing) for one in (deep, self.base))
-        return own / base if base else 1.0
+        layers, base = (sum(len(one.stages[index].blocks) for index in growing) for one in (deep, self.base))
+        return layers / base if base else 1.0
 
     def pixels(self, phis: list[float]) -> list[_Option]:
         """Resolutions between the formula's at the least and the greatest phi, in steps, and the base's own."""

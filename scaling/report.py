@@ -34,10 +34,10 @@ from searchspace.serialize import spec_to_dict
 
 COMMAND = "python -m scaling.compound"
 _FIGURES: tuple[tuple[str, Callable[[Costs], int], Callable[[int], str]], ...] = (
-    ("parameters", lambda own: own.params, "{:,}".format),
-    ("MACs", lambda own: own.macs, "{:,}".format),
-    ("activations", lambda own: own.activation_bytes, megabytes_text),
-    ("peak memory", lambda own: own.peak_memory_bytes, megabytes_text),
+    ("parameters", lambda costs: costs.params, "{:,}".format),
+    ("MACs", lambda costs: costs.macs, "{:,}".format),
+    ("activations", lambda costs: costs.activation_bytes, megabytes_text),
+    ("peak memory", lambda costs: costs.peak_memory_bytes, megabytes_text),
 )
 
 
@@ -125,7 +125,7 @@ def _title(result: Result) -> str:
 
 
 def _two_networks(members: list[Member]) -> str:
-    """Two networks grown from one table, stage by stage; what they share stands once, on the left."""
+    """Stage by stage; what the two share stands once, on the left."""
     sides = [stage_rows(member.spec) for member in members]
     shared = [
         [name, _block(row), ratio_text(row.se_ratio), str(row.stride or "-")]
@@ -158,7 +158,6 @@ def _side(rows: list[StageRow]) -> str:
 
 
 def _totals(result: Result) -> str:
-    """Exact figures of each network, and their multiples of the base's."""
     base, members = result.base, result.members
     networks = [*members, base]
 
@@ -192,18 +191,17 @@ def _totals(result: Result) -> str:
 
 
 def _by_dimension(result: Result) -> str:
-    """Multiples of the base with one dimension grown, and with all three."""
     if not result.grown:
         return ""
     depth, width, resolution = result.grown[0].factors
     titles = [f"layers x{depth:.4g}", f"channels x{width:.4g}", f"{resolution} px", "all three"]
     columns, base = [*result.by_dimension.values(), result.grown[0]], result.base
     rows = [
-        [what, *(multiple_text(figure(own.costs), figure(base.costs)) for own in columns)]
+        [what, *(multiple_text(figure(member.costs), figure(base.costs)) for member in columns)]
         for what, figure, _ in _FIGURES
     ]
     if base.latency:
-        ms = [own.latency.latency_ms for own in columns if own.latency]
+        ms = [member.latency.latency_ms for member in columns if member.latency]
         rows.append(["predicted ms", *(multiple_text(each, base.latency.latency_ms) for each in ms)])
     return table(["by dimension, x base", *titles], rows, text_columns=(0,))
 
@@ -240,10 +238,10 @@ def _comparison(result: Result, phi: float) -> str:
         return f"Only the formula is shown: phi = {phi:g} has no published member (B0 to B7 are phi 0 to 7)."
     if not phi:
         return "phi = 0 is EfficientNet-B0 itself: the formula and the published B0 are the same network."
-    own, released = Coefficients(), result.published.factors
-    depth = math.log(released.depth, own.alpha)
-    width = math.log(released.width, own.beta)
-    pixels = math.log(released.resolution / result.base.spec.resolution, own.gamma)
+    paper, released = Coefficients(), result.published.factors
+    depth = math.log(released.depth, paper.alpha)
+    width = math.log(released.width, paper.beta)
+    pixels = math.log(released.resolution / result.base.spec.resolution, paper.gamma)
     return (
         "Why they differ: the formula is equation 3 of arXiv:1905.11946; B1 to B7 were released with factors of their "
         f"own. B{phi:g}'s depth, width and pixels are the formula's (with the paper's alpha, beta and gamma) at "
@@ -252,15 +250,14 @@ def _comparison(result: Result, phi: float) -> str:
 
 
 def _distance(result: Result) -> str:
-    """How close a network that was grown to a target comes to it."""
     assert result.target is not None
     flag, value, unit = result.target
-    own = result.grown[0]
+    network = result.grown[0]
     if unit == "ms":
-        assert own.latency is not None
-        cost, text = own.latency.latency_ms, f"{own.latency.latency_ms:.4g} ms predicted"
+        assert network.latency is not None
+        cost, text = network.latency.latency_ms, f"{network.latency.latency_ms:.4g} ms predicted"
     else:
-        cost = own.costs.macs if unit == "macs" else own.costs.params
+        cost = network.costs.macs if unit == "macs" else network.costs.params
         text = f"{cost:,.0f} {'MACs' if unit == 'macs' else 'parameters'}"
     found = f"Target: {flag} {value:.12g}: {text}, {signed_percent_text(cost / value - 1)} from it."
     if cost >= (1 - BAND) * value:
@@ -282,7 +279,6 @@ def _written(member: Member, path: str | Path | None) -> str:
 
 
 def _weights(weights: Weights | None) -> str:
-    """What the weights are, and how good."""
     if weights is None:
         return ""
     pairs = []
@@ -292,12 +288,12 @@ def _weights(weights: Weights | None) -> str:
         lines = (f"from {weights.inherited_from}:", f"{equal} at the small network's resolution {difference}")
         pairs = [("inherited", lines[0]), *(("", line) for line in (lines[1], *weights.reasons))]
     if weights.trained:
-        own = weights.trained
-        accuracies = f"validation accuracy {own['before']:.1%} before, {own['after']:.1%} after"
-        how = f"{own['epochs']} epochs at {own['pixels']} px in {own['seconds']:.0f} s"
+        figures = weights.trained
+        accuracies = f"validation accuracy {figures['before']:.1%} before, {figures['after']:.1%} after"
+        how = f"{figures['epochs']} epochs at {figures['pixels']} px in {figures['seconds']:.0f} s"
         pairs.append(("trained", f"{how}: {accuracies}"))
-        interval = interval_text(own["low"], own["high"], percent_text)
-        pairs.append(("tested", f"{own['test']:.1%} (95 % interval {interval}, {own['test_images']} images)"))
+        interval = interval_text(figures["low"], figures["high"], percent_text)
+        pairs.append(("tested", f"{figures['test']:.1%} (95 % interval {interval}, {figures['test_images']} images)"))
     return fields([*pairs, ("weights", str(weights.path))])
 
 

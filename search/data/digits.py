@@ -1,11 +1,9 @@
-"""`digits`: the embedded default task, real handwriting in clutter, at any resolution and as many images as asked.
+"""`digits`: the embedded task, real handwriting in clutter, at any resolution and as many images as asked.
 
 Each image shows one whole digit of scikit-learn's `load_digits` (1,797 digits of 8 x 8 pixels by 13 writers, UCI
 optdigits) at a random place, scale, rotation, slant and colour, among fragments of other digits, on a textured
-canvas. The label is the whole digit. Train, validation and test draw on digits of their own.
-
-Everything about image i is a function of (seed, split, i, resolution): asking for more images leaves the first
-ones as they are.
+canvas. The label is the whole digit. Train, validation and test draw on digits of their own. Everything about image i
+is a function of (seed, split, i, resolution), so the first images do not depend on how many there are.
 """
 
 import math
@@ -87,9 +85,9 @@ def source_digits() -> dict[Split, tuple[NDArray[np.int64], ...]]:
     rng = np.random.default_rng(20181)
     rows: dict[Split, list[NDArray[np.int64]]] = {split: [] for split in get_args(Split)}
     for label in range(len(CLASSES)):
-        own = rng.permutation(np.flatnonzero(labels == label))
-        ends = np.cumsum([round(share * len(own)) for share in _SHARES.values()])[:-1]
-        for split, part in zip(rows, np.split(own, ends), strict=True):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        ends = np.cumsum([round(share * len(members)) for share in _SHARES.values()])[:-1]
+        for split, part in zip(rows, np.split(members, ends), strict=True):
             rows[split].append(part)
     return {split: tuple(parts) for split, parts in rows.items()}
 
@@ -133,7 +131,7 @@ def _uniform(rng: np.random.Generator, low: float, high: float, *shape: int) -> 
 
 
 def _enlarging(coarse: int, fine: int) -> Floats:
-    """The matrix (fine, coarse) that enlarges a row of `coarse` cells to `fine` pixels, linear between centres."""
+    """The matrix (fine, coarse) that enlarges `coarse` cells to `fine` pixels, linear between centres."""
     at = (np.arange(fine, dtype=np.float32) + 0.5) * coarse / fine - 0.5
     weights = 1 - np.abs(at[:, None] - np.arange(coarse, dtype=np.float32))
     matrix: Floats = np.clip(weights, 0, None).astype(np.float32)

@@ -85,7 +85,7 @@ class EncodedSource(ABC):
         by_size: dict[int, list[Item]] = defaultdict(list)
         for item in items:
             by_size[item.size_bytes].append(item)
-        same_size = [item for own in by_size.values() if len(own) > 1 for item in own]
+        same_size = [item for alike in by_size.values() if len(alike) > 1 for item in alike]
         digests: dict[str, str] = {}
         is_image: dict[str, bool | None] = {}  # by digest; None until it is seen twice
         for item, data in self.read(same_size):
@@ -144,5 +144,7 @@ def _fingerprint(
     kept: Mapping[Part, Sequence[Item]], digests: Mapping[str, str], classes: Sequence[str], resolution: int
 ) -> str:
     """Of every image's name, content, label and split, not of where they stand."""
-    images = {part: sorted([item.name, item.label, digests[item.name]] for item in own) for part, own in kept.items()}
+    images = {
+        part: sorted([item.name, item.label, digests[item.name]] for item in items) for part, items in kept.items()
+    }
     return digest_of(images, list(classes), resolution)

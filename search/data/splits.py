@@ -48,8 +48,8 @@ def split(
         else:
             pool[group[0].label].append(group)
     _check_enough(pool, 1 + len(missing), where)
-    for own in pool.values():
-        for part, chosen in _carve(own, missing, seed).items():
+    for groups_of_class in pool.values():
+        for part, chosen in _carve(groups_of_class, missing, seed).items():
             parts[part] += chosen
     notes.append(_split_note(bool(given), missing, seed))
     ordered = {part: stratified_order(chosen, seed=seed) for part, chosen in parts.items()}
@@ -65,9 +65,9 @@ def stratified_order(items: Iterable[Item], *, seed: int) -> tuple[Item, ...]:
     for item in items:
         by_label[item.label].append(item)
     placed: list[tuple[float, bytes, Item]] = []
-    for own in by_label.values():
-        own.sort(key=lambda item: _rank(seed, item.name))
-        placed += [((at + 0.5) / len(own) if at else 0.0, _rank(seed, item.name), item) for at, item in enumerate(own)]
+    for of_class in by_label.values():
+        ranked = sorted(((_rank(seed, item.name), item) for item in of_class), key=lambda pair: pair[0])
+        placed += [((at + 0.5) / len(ranked) if at else 0.0, rank, item) for at, (rank, item) in enumerate(ranked)]
     placed.sort(key=lambda entry: entry[:2])
     return tuple(item for _, _, item in placed)
 
@@ -83,7 +83,6 @@ def _rank(seed: int, name: str) -> bytes:
 
 
 def _groups(items: Sequence[Item], content: Mapping[str, str]) -> list[tuple[Item, ...]]:
-    """Byte-identical images together, each group in the order of names."""
     groups: dict[str, list[Item]] = defaultdict(list)
     for item in sorted(items, key=lambda item: item.name):
         groups[content.get(item.name, f"name:{item.name}")].append(item)
@@ -121,7 +120,6 @@ def _check_enough(pool: Mapping[str, Sequence[tuple[Item, ...]]], least: int, wh
 
 
 def _carve(groups: Sequence[tuple[Item, ...]], missing: Sequence[Part], seed: int) -> dict[Part, list[Item]]:
-    """One class's groups into train and the missing splits: counts as `shares_of` says, up to the largest group."""
     parts: tuple[Part, ...] = ("train", *missing)
     room = shares_of(sum(len(group) for group in groups), missing)
     chosen: dict[Part, list[Item]] = {part: [] for part in parts}

@@ -55,12 +55,12 @@ class DigitsSource:
         progress(0, total)
         with new_pixels(path, rows=total, resolution=request.resolution) as pixels:
             for part in PARTS:
-                drawn, own = digits.generate(
+                drawn, drawn_labels = digits.generate(
                     split=part, count=counts[part], resolution=request.resolution, seed=request.seed
                 )
                 pixels.put(done, drawn)
-                starts[part], labels[part] = done, own.tolist()
-                done += len(own)
+                starts[part], labels[part] = done, drawn_labels.tolist()
+                done += len(drawn_labels)
                 progress(done, total)
         fingerprint = digest_of("embedded:digits", digest_of(1, _SIGNATURE), list(request), counts)
         notes = ("real handwriting in clutter; each split draws on writing of its own",)

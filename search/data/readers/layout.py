@@ -153,7 +153,6 @@ def _loose_notes(loose: Sequence[str]) -> list[str]:
 
 
 def _empty_notes(folders: set[tuple[str, ...]], used: set[tuple[str, ...]], level: int) -> list[str]:
-    """Class folders without an image: left out, and said so."""
     filled = {path[:level] for path in used}
     empty = sorted("/".join(path) for path in folders if len(path) == level and path not in filled)
     return [f"folders without images are left out: {printable(some(empty))}"] if empty else []

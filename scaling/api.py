@@ -7,7 +7,8 @@ from pathlib import Path
 from scaling.base import Base, base_template, is_file, latency_table, separate_files
 from scaling.formula import RULES, Coefficients, Factors, read_coefficients
 from scaling.growth import RESOLUTION_STEP, Grown, grow, grow_to
-from scaling.result import Member, Result, Target, weights_file
+from scaling.member import Member
+from scaling.result import Result, Target, weights_file
 from search.budget import CostModel
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower

@@ -188,13 +188,16 @@ def run(args: argparse.Namespace) -> str:
         flags = {name: value for name, value in vars(args).items() if name not in _NOT_OF_THE_FUNCTION}
         result = compound(**flags, quiet=args.json)
     if figure is not None:
-        family.plot(result, figure, args.plot)
+        family.plot(result.base, result.grown, figure, args.plot)
     warnings = [one.coefficients.warning() for one in result.grown if one.coefficients]
     if warning := next(filter(None, warnings), None):
         print("scaling.compound: warning:", warning, file=sys.stderr)
     is_table = args.table or len(result.grown) > 1
+    if args.json and is_table:
+        content = family.as_dict(result.base, result.grown, by_rule=result.by_rule, written=args.out)
+        return json.dumps(content, indent=1)
     if args.json:
-        return json.dumps((family.as_dict if is_table else report.as_dict)(result, written=args.out), indent=1)
+        return json.dumps(report.as_dict(result, written=args.out), indent=1)
     if not is_table:
         return report.as_text(result, written=args.out, again=_again(args))
     if args.out:

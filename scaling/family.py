@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling.formula import BASES
-from scaling.result import Member, Result
+from scaling.member import Member
 from searchspace.latency.table import LatencyTable
 from searchspace.report import (
     WIDTH,
@@ -24,11 +24,13 @@ from searchspace.serialize import spec_to_dict
 Column = tuple[str, Callable[[Member], str]]
 
 
-def as_dict(result: Result, *, written: str | Path | None = None) -> dict[str, Any]:
+def as_dict(
+    base: Member, members: Sequence[Member], *, by_rule: bool, written: str | Path | None = None
+) -> dict[str, Any]:
     """The networks of several phis or rules as JSON types."""
-    heading, title = _titles(result)
+    heading, title = _titles(by_rule)
     return {
-        "base": result.base.as_dict(),
+        "base": base.as_dict(),
         heading: [
             {
                 heading: title(member),
@@ -38,20 +40,19 @@ def as_dict(result: Result, *, written: str | Path | None = None) -> dict[str, A
                 **member.as_dict(),
                 "spec": spec_to_dict(member.spec),
             }
-            for member in result.grown
+            for member in members
         ],
-        "latency_table": result.latencies and result.latencies.to_dict(),
+        "latency_table": base.latencies and base.latencies.to_dict(),
         "written": str(written) if written else None,
     }
 
 
-def as_text(result: Result) -> str:
+def as_text(base: Member, members: Sequence[Member], *, by_rule: bool) -> str:
     """One line a network, with what the columns mean; at most 100 columns wide."""
-    base = result.base
-    members = [base, *(result.grown or result.members)]
+    members = [base, *members]
 
     def lines(columns: Sequence[Column]) -> str:
-        cells = [(name, [cell(member) for member in members]) for name, cell in [_titles(result), *columns]]
+        cells = [(name, [cell(member) for member in members]) for name, cell in [_titles(by_rule), *columns]]
         filled = [(name, column) for name, column in cells if any(column)]
         rows = zip(*(column for _, column in filled), strict=True)
         return table([name for name, _ in filled], [*rows], text_columns=(0,))
@@ -61,7 +62,7 @@ def as_text(result: Result) -> str:
         ("width", lambda member: f"{member.factors.width:.3f}"),
         ("px", lambda member: str(member.factors.resolution)),
     ]
-    if result.by_rule:
+    if by_rule:
         phi: Column = ("phi", lambda member: "" if member.phi is None else f"{member.phi:.3g}")
         factors = [*map(_base_column, BASES), phi, *factors]
     costs: list[Column] = [
@@ -80,16 +81,16 @@ def as_text(result: Result) -> str:
     if max(map(len, text.splitlines())) > WIDTH:
         text = paragraphs(lines(factors), lines(costs))
     legend = "Activations: what all layers write, batch 1, float32."
-    if result.latencies:
+    if base.latencies:
         is_estimated = any(member.latency is not None and member.latency.estimated for member in members)
-        legend += f" Latency: predicted for {device_text(result.latencies)}, with its 90 % interval"
+        legend += f" Latency: predicted for {device_text(base.latencies)}, with its 90 % interval"
         legend += "; ~ some kernels are not in the table and were estimated." if is_estimated else "."
     return f"{text}\n{notes(legend)}"
 
 
-def _titles(result: Result) -> Column:
+def _titles(by_rule: bool) -> Column:
     """What tells the networks apart."""
-    if result.by_rule:
+    if by_rule:
         return "rule", lambda member: member.name
     return "phi", lambda member: member.name if member.phi is None else f"{member.phi:.4g}"
 
@@ -120,13 +121,12 @@ def device_text(latencies: LatencyTable) -> str:
     return f"{identity['runtime']}, {identity['threads']} threads, {identity['machine']}"
 
 
-def plot(result: Result, figure: Any, path: Path) -> None:
+def plot(base: Member, members: Sequence[Member], figure: Any, path: Path) -> None:
     """MACs, parameters and latency against phi, as multiples of the base. Raises StorageError."""
     from studies.figure import save_figure
 
     axes = figure.subplots()
-    base = result.base
-    members = sorted(result.grown, key=lambda member: member.phi or 0.0)
+    members = sorted(members, key=lambda member: member.phi or 0.0)
     curves: dict[str, Callable[[Member], float]] = {
         "MACs": lambda member: member.costs.macs,
         "parameters": lambda member: member.costs.params,

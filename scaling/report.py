@@ -9,7 +9,8 @@ from typing import Any
 from scaling.family import device_text, latency_interval_text, predicted_text
 from scaling.formula import Coefficients
 from scaling.growth import BAND
-from scaling.result import Member, Result, Weights
+from scaling.member import Member
+from scaling.result import Result, Weights
 from searchspace.cost import Costs
 from searchspace.describe import StageRow, stage_names, stage_rows, stage_table
 from searchspace.report import (

@@ -1,76 +1,24 @@
 """What a growth gives: the base and what was made of it, each network with its costs, weights where asked for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scaling.formula import Coefficients, Factors
+from scaling import family
 from scaling.growth import Grown, by_dimension
+from scaling.member import Member
 from searchspace.command import show_progress
-from searchspace.cost import Costs, costs
 from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
-from searchspace.graph import Graph, lower
-from searchspace.latency.table import LatencyTable, Prediction
+from searchspace.latency.table import LatencyTable
 from searchspace.spec import NetworkSpec
 from searchspace.template import Template
 
 if TYPE_CHECKING:
     from search.latency import Measurement
     from searchspace.nn import Network
-
-
-@dataclass(eq=False)
-class Member:
-    """One network of a result with what it costs; each figure is computed when it is first asked for.
-
-    `factors` made it from the base. `name` is the rule's ("own" for coefficients of one's own), or "b3" of a published
-    network, whose `phi` and `coefficients` are None.
-    """
-
-    spec: NetworkSpec
-    factors: Factors
-    latencies: LatencyTable | None
-    name: str = "base"
-    phi: float | None = None
-    coefficients: Coefficients | None = None
-    measured: "Measurement | None" = None
-
-    @property
-    def title(self) -> str:
-        """The name in a report."""
-        return f"published {self.name.upper()}" if self.phi is None else f"formula, phi = {self.phi:.4g}"
-
-    @cached_property
-    def graph(self) -> Graph:
-        """The network's layers."""
-        return lower(self.spec)
-
-    @cached_property
-    def costs(self) -> Costs:
-        """Parameters, MACs and bytes, batch 1."""
-        return costs(self.graph)
-
-    @cached_property
-    def latency(self) -> Prediction | None:
-        """What the latency table says; None without one. Raises MissingLatency."""
-        return None if self.latencies is None else self.latencies.predict(self.graph)
-
-    def as_dict(self) -> dict[str, Any]:
-        """All figures as JSON types; bytes are for batch 1 and float32."""
-        return {
-            "name": self.spec.name,
-            "resolution": self.spec.resolution,
-            "params": self.costs.params,
-            "macs": self.costs.macs,
-            "activation_bytes": self.costs.activation_bytes,
-            "peak_memory_bytes": self.costs.peak_memory_bytes,
-            "latency": self.latency and self.latency._asdict(),
-            "measured": self.measured and asdict(self.measured),
-            "fingerprint": self.spec.fingerprint(),
-        }
 
 
 class Target(NamedTuple):
@@ -180,9 +128,7 @@ class Result:
 
     def table(self) -> str:
         """One line a network, at most 100 columns wide: factors, parameters, MACs, activations and latency."""
-        from scaling.family import as_text
-
-        return as_text(self)
+        return family.as_text(self.base, self.grown or self.members, by_rule=self.by_rule)
 
     def measure(self, *, by: "Callable[[list[NetworkSpec]], list[Measurement]] | None" = None) -> None:
         """Time all networks: interleaved on this machine, by the table's runtime or in eager torch, or `by` a function.

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from scaling.result import Member, Result, Weights, weights_file
+from scaling.member import Member
+from scaling.result import Result, Weights, weights_file
 from search.console import Progress, TimeLeft
 from search.data import Dataset, load
 from search.settings import Settings

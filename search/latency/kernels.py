@@ -6,11 +6,12 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from searchspace.blocks import Block, Classifier
+from searchspace.blocks import Block
 from searchspace.cost import layer_params_macs
-from searchspace.graph import Layer, Signature, lower
+from searchspace.graph import Layer, Signature
+from searchspace.layers import GraphBuilder
 from searchspace.spaces.space import SearchSpace, StageChoices
-from searchspace.spec import NetworkSpec, Stage
+from searchspace.spec import NetworkSpec
 from searchspace.template import StageTemplate, Template
 
 
@@ -33,15 +34,10 @@ class PlacedBlock(NamedTuple):
 
 def place(in_channels: int, resolution: int, block: Block) -> PlacedBlock:
     """`block` lowered behind `in_channels` channels at `resolution` pixels."""
-    stages = [Stage("block", (block,))]
-    if not block.is_head:
-        stages.append(Stage("classifier", (Classifier(classes=1),)))
-    graph = lower(NetworkSpec("block", resolution, tuple(stages), in_channels))
-    prefix = "block.0"
-    own = (layer for layer in graph.layers if layer.name.startswith(prefix))
-    return PlacedBlock(
-        in_channels, resolution, block, tuple(layer._replace(name=layer.name[len(prefix) + 1 :]) for layer in own)
-    )
+    graph, prefix = GraphBuilder((in_channels, resolution, resolution)), "block.0"
+    block.lower(graph, prefix)
+    layers = tuple(layer._replace(name=layer.name[len(prefix) + 1 :]) for layer in graph.layers)
+    return PlacedBlock(in_channels, resolution, block, layers)
 
 
 def blocks_of(spec: NetworkSpec) -> list[PlacedBlock]:

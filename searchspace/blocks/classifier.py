@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from searchspace.blocks.protocol import Block, CoupledChannels, Head, HeadRow, PrintedBlock, register
-from searchspace.blocks.rules import member, zero_or_positive
+from searchspace.blocks.protocol import Block, Head, HeadRow, PrintedBlock, register
 from searchspace.layers import GraphBuilder
 from searchspace.rounding import scaled_width
 
@@ -21,25 +20,12 @@ class ClassifierRow(HeadRow):
     def blocks(self, in_channels: int, width_mult: float, repeats: int) -> list[Block]:
         """The one Classifier row."""
         hidden = self.hidden_width and scaled_width(self.hidden_width, width_mult, scaling=self.hidden_scaling)
-        return [
-            Classifier(
-                classes=self.classes,
-                dropout_percent=self.dropout_percent,
-                hidden_features=hidden,
-                hidden_activation=self.hidden_activation,
-            )
-        ]
+        return [self.make(Classifier, hidden_features=hidden)]
 
     @classmethod
-    def from_blocks(cls, in_channels: int, run: "Sequence[Classifier]") -> "ClassifierRow":
+    def from_blocks(cls, in_channels: int, run: "Sequence[Classifier]") -> Self:
         """Its hidden layer follows the width multiplier."""
-        block = run[0]
-        return cls(
-            classes=block.classes,
-            dropout_percent=block.dropout_percent,
-            hidden_width=block.hidden_features,
-            hidden_activation=block.hidden_activation,
-        )
+        return cls.like(run, hidden_width=run[0].hidden_features)
 
 
 @register(row=ClassifierRow)
@@ -50,15 +36,11 @@ class Classifier(Head):
     `hidden_features` 0 means no hidden layer; MobileNetV3's head has one (arXiv:1905.02244, section 5.1).
     """
 
+    counts: ClassVar[Mapping[str, str]] = {"hidden_features": ".hidden", "classes": ".linear"}
     unused: ClassVar[Mapping[str, tuple[str, ...]]] = {"hidden_features": ("hidden_activation",)}
 
     hidden_features: int = 0
     hidden_activation: str = "h_swish"
-
-    def __post_init__(self) -> None:
-        Head.__post_init__(self)
-        zero_or_positive(self, "hidden_features", "no hidden layer")
-        member(self, "hidden_activation")
 
     def lower(self, graph: GraphBuilder, name: str) -> None:
         """pool, [hidden,] linear."""
@@ -67,12 +49,8 @@ class Classifier(Head):
             graph.linear(name + ".hidden", self.hidden_features, self.hidden_activation)
         graph.linear(name + ".linear", self.classes)
 
-    def channels(self, in_channels: int) -> CoupledChannels:
-        """Hidden features, and the classes, which stay."""
-        return CoupledChannels({"hidden_features": ".hidden", "classes": ".linear"})
-
     def printed(self) -> PrintedBlock:
-        """The number behind the stroke is of hidden features."""
+        """Hidden features behind a stroke, where there are some."""
         return PrintedBlock(f"linear/{self.hidden_features}" if self.hidden_features else "linear", None, None, None)
 
 
@@ -84,13 +62,7 @@ class ConvClassifierRow(HeadRow):
 
     def blocks(self, in_channels: int, width_mult: float, repeats: int) -> list[Block]:
         """The one ConvClassifier row."""
-        return [ConvClassifier(classes=self.classes, dropout_percent=self.dropout_percent, activation=self.activation)]
-
-    @classmethod
-    def from_blocks(cls, in_channels: int, run: "Sequence[ConvClassifier]") -> "ConvClassifierRow":
-        """Field by field."""
-        block = run[0]
-        return cls(classes=block.classes, dropout_percent=block.dropout_percent, activation=block.activation)
+        return [self.make(ConvClassifier)]
 
 
 @register(row=ConvClassifierRow)
@@ -101,21 +73,12 @@ class ConvClassifier(Head):
     Source: SqueezeNet (arXiv:1602.07360, Table 1).
     """
 
-    activation: str = "relu"
+    label: ClassVar[str] = "conv"
+    counts: ClassVar[Mapping[str, str]] = {"classes": ".conv"}
 
-    def __post_init__(self) -> None:
-        Head.__post_init__(self)
-        member(self, "activation")
+    activation: str = "relu"
 
     def lower(self, graph: GraphBuilder, name: str) -> None:
         """conv, pool."""
         graph.plain_conv(name + ".conv", self.classes, self.activation)
         graph.pool(name + ".pool")
-
-    def channels(self, in_channels: int) -> CoupledChannels:
-        """The classes, which stay."""
-        return CoupledChannels({"classes": ".conv"})
-
-    def printed(self) -> PrintedBlock:
-        """Named as other convolutions are."""
-        return PrintedBlock("conv", None, self.activation, None)

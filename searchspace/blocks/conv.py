@@ -1,15 +1,15 @@
 """Convolutions by themselves: ConvBN (stems and 1x1 heads), Conv (with bias), and their template row ConvRow."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from searchspace.blocks.protocol import Block, CoupledChannels, PrintedBlock, Row, register, smaller_kernel
-from searchspace.blocks.rules import divides, member, odd_kernel, positive
+from searchspace.blocks.protocol import Block, CoupledChannels, PrintedBlock, Row, register
+from searchspace.blocks.rules import check_groups
 from searchspace.errors import InvalidSpec
 from searchspace.layers import GraphBuilder
-from searchspace.rounding import SCALINGS, conv_out, expand_of, scaled_width
+from searchspace.rounding import SCALINGS, expand_of, scaled_width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,37 +51,20 @@ class ConvRow(Row):
 
     def _block(self, in_channels: int, channels: int, stride: int) -> Block:
         if self.bias:
-            return Conv(
-                out_channels=channels,
-                kernel=self.kernel,
-                stride=stride,
-                padding=self.padding,
-                activation=self.activation,
-            )
-        groups = (
-            math.gcd(in_channels, channels, max(1, round(in_channels / self.group_width))) if self.group_width else 1
-        )
-        return ConvBN(
-            out_channels=channels, kernel=self.kernel, stride=stride, groups=groups, activation=self.activation
-        )
+            return self.make(Conv, out_channels=channels, stride=stride)
+        groups = 1
+        if self.group_width:
+            groups = math.gcd(in_channels, channels, max(1, round(in_channels / self.group_width)))
+        return self.make(ConvBN, out_channels=channels, stride=stride, groups=groups)
 
     @classmethod
-    def from_blocks(cls, in_channels: int, run: "Sequence[ConvBN | Conv]") -> "ConvRow":
+    def from_blocks(cls, in_channels: int, run: "Sequence[ConvBN | Conv]") -> Self:
         """A lone convolution is a stem or a head: depth scaling leaves those alone."""
-        block = run[0]
-        row = cls(
-            width=block.out_channels,
-            kernel=block.kernel,
-            stride=block.stride,
-            activation=block.activation,
-            repeats=len(run),
-            grows_deeper=len(run) > 1,
-        )
-        if isinstance(block, Conv):
-            return replace(row, bias=True, padding=block.padding)
-        return replace(row, group_width=in_channels // block.groups) if block.groups > 1 else row
+        groups = getattr(run[0], "groups", 1)
+        group_width = in_channels // groups if groups > 1 else 0
+        return cls.like(run, bias=isinstance(run[0], Conv), group_width=group_width, grows_deeper=len(run) > 1)
 
-    def divisible_by(self, divisor: int) -> "ConvRow":
+    def divisible_by(self, divisor: int) -> Self:
         """Rounds to multiples of both divisors."""
         return replace(self, divisor=math.lcm(self.divisor, divisor))
 
@@ -92,6 +75,7 @@ class ConvBN(Block):
     """Convolution, batch norm, activation: the stem and the 1x1 head of every network here."""
 
     removable: ClassVar[bool] = True
+    kernel_shrinks: ClassVar[bool] = True
 
     out_channels: int
     kernel: int = 1
@@ -99,18 +83,9 @@ class ConvBN(Block):
     groups: int = 1
     activation: str = "relu"
 
-    def __post_init__(self) -> None:
-        odd_kernel(self)
-        positive(self, "out_channels", "groups")
-        member(self, "activation")
-
-    def channels_after(self, in_channels: int) -> int:
-        """`out_channels`."""
-        return self.out_channels
-
     def check(self, in_channels: int) -> None:
         """The groups divide both sides."""
-        divides(self.groups, in_channels, self.out_channels)
+        check_groups(self.groups, in_channels, self.out_channels)
 
     def lower(self, graph: GraphBuilder, name: str) -> None:
         """One convolution, called `name`."""
@@ -122,12 +97,8 @@ class ConvBN(Block):
             return CoupledChannels({"out_channels": "", "groups": ""}, depthwise=("",))
         return CoupledChannels({"out_channels": ""}, dense=("",))
 
-    def with_smaller_kernel(self) -> Block | None:
-        """The kernel 2 smaller, down to 3."""
-        return smaller_kernel(self)
-
     def printed(self) -> PrintedBlock:
-        """The number behind the stroke is of groups."""
+        """Groups behind a stroke, where there are several."""
         kind = "conv" if self.groups == 1 else f"conv/{self.groups}"
         return PrintedBlock(kind, self.kernel, self.activation, self.stride)
 
@@ -140,38 +111,17 @@ class Conv(Block):
     `padding`: "half" pads (kernel - 1) / 2 on every side, "valid" not at all.
     """
 
+    label: ClassVar[str] = "conv"
+    counts: ClassVar[Mapping[str, str]] = {"out_channels": ""}
+    kernel_shrinks: ClassVar[bool] = True
+    paddings: ClassVar[tuple[str, ...]] = ("half", "valid")
+
     out_channels: int
     kernel: int = 1
     stride: int = 1
     padding: str = "half"
     activation: str = "relu"
 
-    def __post_init__(self) -> None:
-        odd_kernel(self)
-        positive(self, "out_channels")
-        member(self, "padding", ("half", "valid"))
-        member(self, "activation")
-
-    def channels_after(self, in_channels: int) -> int:
-        """`out_channels`."""
-        return self.out_channels
-
-    def size_after(self, size: int) -> int:
-        """By the padding's rule."""
-        return conv_out(size, self.stride, kernel=self.kernel, padding=self.padding)
-
     def lower(self, graph: GraphBuilder, name: str) -> None:
         """One convolution, called `name`."""
         graph.plain_conv(name, self.out_channels, self.activation, self.kernel, self.stride, self.padding)
-
-    def channels(self, in_channels: int) -> CoupledChannels:
-        """`out_channels` counts what the convolution puts out."""
-        return CoupledChannels({"out_channels": ""})
-
-    def with_smaller_kernel(self) -> Block | None:
-        """The kernel 2 smaller, down to 3, where the padding follows it."""
-        return smaller_kernel(self) if self.padding == "half" else None
-
-    def printed(self) -> PrintedBlock:
-        """Named as other convolutions are."""
-        return PrintedBlock("conv", self.kernel, self.activation, self.stride)

@@ -1,11 +1,10 @@
 """SqueezeNet's Fire module and its template row FireRow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from searchspace.blocks.protocol import Block, CoupledChannels, PrintedBlock, Row, register
-from searchspace.blocks.rules import member, positive
+from searchspace.blocks.protocol import Block, PrintedBlock, Row, register
 from searchspace.layers import GraphBuilder
 from searchspace.rounding import scaled_width
 
@@ -26,22 +25,13 @@ class FireRow(Row):
             scaled_width(width, width_mult, divisor=self.divisor)
             for width in (self.squeeze_width, self.expand1x1_width, self.expand3x3_width)
         )
-        row = Fire(
-            squeeze_channels=squeeze, expand1x1_channels=small, expand3x3_channels=large, activation=self.activation
-        )
-        return [row] * repeats
+        return [self.make(Fire, squeeze_channels=squeeze, expand1x1_channels=small, expand3x3_channels=large)] * repeats
 
     @classmethod
-    def from_blocks(cls, in_channels: int, run: "Sequence[Fire]") -> "FireRow":
+    def from_blocks(cls, in_channels: int, run: "Sequence[Fire]") -> Self:
         """Equal modules in sequence are one row."""
-        block = run[0]
-        return cls(
-            squeeze_width=block.squeeze_channels,
-            expand1x1_width=block.expand1x1_channels,
-            expand3x3_width=block.expand3x3_channels,
-            activation=block.activation,
-            repeats=len(run),
-        )
+        squeeze, small, large = run[0].squeeze_channels, run[0].expand1x1_channels, run[0].expand3x3_channels
+        return cls.like(run, squeeze_width=squeeze, expand1x1_width=small, expand3x3_width=large)
 
 
 @register(row=FireRow)
@@ -53,24 +43,21 @@ class Fire(Block):
     """
 
     removable: ClassVar[bool] = True
+    counts: ClassVar[Mapping[str, str]] = {
+        "squeeze_channels": ".squeeze",
+        "expand1x1_channels": ".expand1x1",
+        "expand3x3_channels": ".expand3x3",
+    }
 
     squeeze_channels: int
     expand1x1_channels: int
     expand3x3_channels: int
     activation: str = "relu"
 
-    def __post_init__(self) -> None:
-        positive(self, "squeeze_channels", "expand1x1_channels", "expand3x3_channels")
-        member(self, "activation")
-
     @property
     def out_channels(self) -> int:
         """Both expansions."""
         return self.expand1x1_channels + self.expand3x3_channels
-
-    def channels_after(self, in_channels: int) -> int:
-        """Both expansions."""
-        return self.out_channels
 
     def lower(self, graph: GraphBuilder, name: str) -> None:
         """squeeze; expand1x1 and expand3x3 side by side; concat."""
@@ -82,11 +69,6 @@ class Fire(Block):
         graph.plain_conv(name + ".expand3x3", self.expand3x3_channels, self.activation, kernel=3)
         graph.concat(name + ".concat", first)
 
-    def channels(self, in_channels: int) -> CoupledChannels:
-        """Three counts, one for each convolution."""
-        counts = {"squeeze_channels": ".squeeze", "expand1x1_channels": ".expand1x1"}
-        return CoupledChannels({**counts, "expand3x3_channels": ".expand3x3"})
-
     def printed(self) -> PrintedBlock:
-        """The number behind the stroke is of squeezed channels."""
+        """Squeezed channels behind a stroke, and the larger kernel."""
         return PrintedBlock(f"Fire/{self.squeeze_channels}", 3, self.activation, 1)

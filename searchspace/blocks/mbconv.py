@@ -5,11 +5,10 @@ They share a file because they share a row: in the papers' tables an expansion r
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from searchspace.blocks.activations import GATES, SEARCHED
-from searchspace.blocks.protocol import Block, CoupledChannels, PrintedBlock, Row, Value, register, smaller_kernel
-from searchspace.blocks.rules import member, odd_kernel, positive, zero_or_positive
+from searchspace.blocks.activations import SEARCHED
+from searchspace.blocks.protocol import Block, Row, Value, register
 from searchspace.errors import InvalidSpec
 from searchspace.layers import GraphBuilder
 from searchspace.rounding import expand_of, scaled_width, squeeze_of
@@ -72,32 +71,11 @@ class MBConvRow(Row):
             squeezed = expanded if self.se_of_expanded else in_channels
             squeeze = squeeze_of(squeezed, self.se_ratio, divisor=self.se_divisor)
         skip = self.skip and stride == 1 and in_channels == channels
-        if bare:
-            return SeparableConv(
-                out_channels=channels,
-                kernel=self.kernel,
-                stride=stride,
-                activation=self.activation,
-                project_activation=self.project_activation,
-                squeeze_channels=squeeze,
-                squeeze_activation=self.squeeze_activation,
-                gate=self.gate,
-                skip=skip,
-            )
-        return MBConv(
-            expand_channels=expanded,
-            out_channels=channels,
-            kernel=self.kernel,
-            stride=stride,
-            activation=self.activation,
-            squeeze_channels=squeeze,
-            squeeze_activation=self.squeeze_activation,
-            gate=self.gate,
-            skip=skip,
-        )
+        changes = {"out_channels": channels, "stride": stride, "squeeze_channels": squeeze, "skip": skip}
+        return self.make(SeparableConv, **changes) if bare else self.make(MBConv, **changes, expand_channels=expanded)
 
     @classmethod
-    def from_blocks(cls, in_channels: int, run: "Sequence[Any]") -> "MBConvRow":
+    def from_blocks(cls, in_channels: int, run: Sequence[Any]) -> Self:
         """Ratios that explain every block of the run's kind."""
         block = run[0]
         inputs = (in_channels, *(each.channels_after(0) for each in run[:-1]))
@@ -106,18 +84,11 @@ class MBConvRow(Row):
         ratio = _expand_ratio([(c, b.expand_channels) for c, b in inside if expanded])
         # A block that could have no skip does not say whether its row has them; one that could and has none does.
         refused = any(b.stride == 1 and b.out_channels == c and not b.skip for c, b in inside)
-        return cls(
+        return cls.like(
+            run,
             expand_ratio=ratio,
             keep_expansion=ratio == 1 and expanded,
-            width=block.out_channels,
-            kernel=block.kernel,
-            stride=block.stride,
-            repeats=len(run),
             se_ratio=_se_ratio([(c, b.squeeze_channels) for c, b in inside]),
-            activation=block.activation,
-            project_activation="identity" if expanded else block.project_activation,
-            squeeze_activation=block.squeeze_activation,
-            gate=block.gate,
             skip=not refused,
         )
 
@@ -126,9 +97,7 @@ class MBConvRow(Row):
         return self.expand_ratio, self.se_ratio
 
     @classmethod
-    def from_choices(
-        cls, chosen: Mapping[str, Any], *, width: int, stride: int, repeats: int, se_ratio: float
-    ) -> "MBConvRow":
+    def from_choices(cls, chosen: Mapping[str, Any], *, width: int, stride: int, repeats: int, se_ratio: float) -> Self:
         """SE squeezes to `se_ratio` of the input, with the inner activation and gate that go with the activation."""
         squeeze_activation, gate = SEARCHED[chosen["activation"]]
         return cls(
@@ -176,6 +145,8 @@ class _InvertedResidual(Block):
 
     __slots__ = ()
     removable: ClassVar[bool] = True
+    kernel_shrinks: ClassVar[bool] = True
+    depthwise: ClassVar[tuple[str, ...]] = (".depthwise",)
     unused: ClassVar[Mapping[str, tuple[str, ...]]] = {"squeeze_channels": ("squeeze_activation", "gate")}
 
     out_channels: int
@@ -186,20 +157,6 @@ class _InvertedResidual(Block):
     squeeze_activation: str
     gate: str
     skip: bool
-
-    def __post_init__(self) -> None:
-        odd_kernel(self)
-        positive(self, "out_channels")
-        member(self, "activation")
-        zero_or_positive(self, "squeeze_channels", "no SE")
-        member(self, "squeeze_activation")
-        member(self, "gate", GATES)
-        if type(self.skip) is not bool:
-            raise InvalidSpec(f"{type(self).__name__}.skip must be true or false, got {self.skip!r}")
-
-    def channels_after(self, in_channels: int) -> int:
-        """`out_channels`."""
-        return self.out_channels
 
     def check(self, in_channels: int) -> None:
         """A skip sums equal shapes."""
@@ -218,14 +175,10 @@ class _InvertedResidual(Block):
         if self.skip:
             graph.add(name + ".add", start)
 
-    def without_se(self) -> Block | None:
+    def without_se(self) -> Self | None:
         """`squeeze_channels` 0."""
         none: dict[str, Any] = {"squeeze_channels": 0}
         return replace(self, **none) if self.squeeze_channels else None
-
-    def with_smaller_kernel(self) -> Block | None:
-        """The depthwise kernel 2 smaller, down to 3."""
-        return smaller_kernel(self)
 
 
 @register(row=MBConvRow)
@@ -237,6 +190,12 @@ class MBConv(_InvertedResidual):
     `squeeze_channels` = 0 means no SE.
     """
 
+    counts: ClassVar[Mapping[str, str]] = {
+        "expand_channels": ".expand",
+        "squeeze_channels": ".squeeze",
+        "out_channels": ".project",
+    }
+
     expand_channels: int
     out_channels: int
     kernel: int = 3
@@ -247,20 +206,11 @@ class MBConv(_InvertedResidual):
     gate: str = "sigmoid"
     skip: bool = False
 
-    def __post_init__(self) -> None:
-        _InvertedResidual.__post_init__(self)
-        positive(self, "expand_channels")
-
     def lower(self, graph: GraphBuilder, name: str) -> None:
         """expand, depthwise, [squeeze], project, [add]."""
         start, channels = graph.index, self.expand_channels
         graph.conv(name + ".expand", channels, 1, 1, 1, self.activation)
         self._lower(graph, name, start, channels, "identity")
-
-    def channels(self, in_channels: int) -> CoupledChannels:
-        """Expanded, squeezed and output channels."""
-        counts = {"expand_channels": ".expand", "squeeze_channels": ".squeeze", "out_channels": ".project"}
-        return CoupledChannels(counts, depthwise=(".depthwise",))
 
 
 @register(row=MBConvRow)
@@ -270,6 +220,9 @@ class SeparableConv(_InvertedResidual):
 
     `project_activation` is "identity" there and an activation in MobileNetV1 (arXiv:1704.04861, Table 1).
     """
+
+    label: ClassVar[str] = "SepConv"
+    counts: ClassVar[Mapping[str, str]] = {"squeeze_channels": ".squeeze", "out_channels": ".project"}
 
     out_channels: int
     kernel: int = 3
@@ -281,18 +234,6 @@ class SeparableConv(_InvertedResidual):
     gate: str = "sigmoid"
     skip: bool = False
 
-    def __post_init__(self) -> None:
-        _InvertedResidual.__post_init__(self)
-        member(self, "project_activation")
-
     def lower(self, graph: GraphBuilder, name: str) -> None:
         """depthwise, [squeeze], project, [add]."""
         self._lower(graph, name, graph.index, graph.shape[0], self.project_activation)
-
-    def channels(self, in_channels: int) -> CoupledChannels:
-        """Squeezed and output channels; the depthwise convolution hands on the input's."""
-        return CoupledChannels({"squeeze_channels": ".squeeze", "out_channels": ".project"}, depthwise=(".depthwise",))
-
-    def printed(self) -> PrintedBlock:
-        """By the papers' short name."""
-        return PrintedBlock("SepConv", self.kernel, self.activation, self.stride)

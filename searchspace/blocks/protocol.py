@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from operator import attrgetter
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
-from searchspace.blocks.rules import positive
+from searchspace.blocks.rules import PADDINGS, check_fields
 from searchspace.errors import InvalidSpec
 from searchspace.layers import GraphBuilder
+from searchspace.rounding import conv_out
 from searchspace.strict_json import checked
 
 SMALLEST_KERNEL = 3
@@ -31,7 +32,7 @@ class CoupledChannels(NamedTuple):
         dense: Convolutions that are not depthwise, but would be with as many channels in and out as groups.
     """
 
-    counts: Mapping[str, str] = {}
+    counts: Mapping[str, str]
     depthwise: tuple[str, ...] = ()
     dense: tuple[str, ...] = ()
 
@@ -47,56 +48,75 @@ class PrintedBlock(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Block(ABC):
-    """A row of a NetworkSpec: absolute integers, checked where the row is made.
+    """A row of a NetworkSpec: absolute integers, checked by `rules` where the row is made.
 
     Its input channels are the output channels of the row before, so a row cannot disagree with its neighbour.
-    A subclass is a frozen dataclass with slots; in its methods `super()` does not work.
+    A kind is a frozen dataclass with slots (in its methods `super()` does not work). It states the class variables that
+    differ from these, writes `lower`, and overrides what else is not so for it.
     """
 
+    label: ClassVar[str] = ""
+    """Its name in the printed table, such as "Shuffle/{0.groups}"; "" for the kind's own."""
+    counts: ClassVar[Mapping[str, str]] = {}
+    """See `CoupledChannels`."""
+    depthwise: ClassVar[tuple[str, ...]] = ()
+    """See `CoupledChannels`."""
     is_head: ClassVar[bool] = False
-    """Whether the block gives the logits and ends a network."""
+    """Whether it gives the logits and ends a network."""
     removable: ClassVar[bool] = False
-    """Whether a network works without the block where its output has the shape of its input."""
+    """Whether a network works without it where its output has the shape of its input."""
+    kernel_shrinks: ClassVar[bool] = False
+    """Whether NetAdapt may make its kernel smaller."""
     unused: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """{field: the fields that mean nothing while it is 0}."""
+    paddings: ClassVar[tuple[str, ...]] = PADDINGS
+    """The words that its `padding` may be."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def reduction(self) -> int:
         """Input pixels per pixel of the output: the stride, 1 where there is none."""
         return int(getattr(self, "stride", 1))
 
-    @abstractmethod
     def channels_after(self, in_channels: int) -> int:
-        """Channels (of a head: classes) that the block hands on behind `in_channels` channels."""
+        """Channels that it hands on behind `in_channels` channels: its `out_channels`, or these if it has none."""
+        return int(getattr(self, "out_channels", in_channels))
 
     def size_after(self, size: int) -> int:
         """Height or width behind a map of `size` px; below 1 where an unpadded kernel does not fit."""
-        return -(-size // self.reduction)
+        padding = getattr(self, "padding", "half")
+        if padding == "half":
+            return -(-size // self.reduction)
+        return conv_out(size, self.reduction, kernel=getattr(self, "kernel", 1), padding=padding)
 
     def check(self, in_channels: int) -> None:
-        """Raises InvalidSpec if the block cannot follow `in_channels` channels. By default it can."""
+        """Raises InvalidSpec if it cannot follow `in_channels` channels. By default it can."""
         return
 
     @abstractmethod
     def lower(self, graph: GraphBuilder, name: str) -> None:
-        """Append the block's layers. Each is called as its module: `name`, or `name` and ".expand" for a submodule."""
+        """Append its layers. Each is called as its module: `name`, or `name` and ".expand" for a submodule."""
 
-    @abstractmethod
     def channels(self, in_channels: int) -> CoupledChannels:
-        """Which layers' channels the row's fields count, and which layers are depthwise."""
+        """Which layers' channels the fields count, and which layers are depthwise, behind `in_channels` channels."""
+        return CoupledChannels(self.counts, self.depthwise)
 
-    def without_se(self) -> "Block | None":
-        """The block without its SE block; None where it has none."""
+    def without_se(self) -> Self | None:
+        """The row without its SE block; None where it has none."""
         return None
 
-    def with_smaller_kernel(self) -> "Block | None":
-        """The block with the next smaller odd kernel; None where there is none."""
-        return None
+    def with_smaller_kernel(self) -> Self | None:
+        """The row with the next smaller odd kernel, at least 3; None where there is none or no padding to follow it."""
+        smaller: dict[str, Any] = {"kernel": getattr(self, "kernel", 0) - 2}
+        may = self.kernel_shrinks and getattr(self, "padding", "half") == "half"
+        return replace(self, **smaller) if may and smaller["kernel"] >= SMALLEST_KERNEL else None
 
     def printed(self) -> PrintedBlock:
-        """The block's cells in the printed table."""
+        """Its cells in the printed table."""
         kernel, activation = (getattr(self, field, None) for field in ("kernel", "activation"))
-        return PrintedBlock(type(self).__name__, kernel, activation, self.reduction)
+        return PrintedBlock(self.label.format(self) or type(self).__name__, kernel, activation, self.reduction)
 
     def identity(self) -> tuple[str, dict[str, Value]]:
         """The kind and the fields that are not at their defaults: two rows share it exactly when they are one layer.
@@ -104,7 +124,7 @@ class Block(ABC):
         `unused` fields are left out. A field that a later version adds with a default changes no identity; changing a
         default would.
         """
-        names, values, defaults = _identity_fields(type(self))
+        names, values, defaults = _fields(type(self))
         given = {
             name: value for name, value, default in zip(names, values(self), defaults, strict=True) if value != default
         }
@@ -119,18 +139,15 @@ class Block(ABC):
         return {"block": type(self).__name__} | {f.name: getattr(self, f.name) for f in fields(self)}
 
 
+def _getter(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """`attrgetter` that gives a tuple for one name and for none too."""
+    return attrgetter(*names) if len(names) > 1 else lambda row: tuple(getattr(row, name) for name in names)
+
+
 @cache
-def _identity_fields(kind: type[Block]) -> tuple[tuple[str, ...], Callable[[Block], tuple[Any, ...]], tuple[Any, ...]]:
+def _fields(kind: type[Block]) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], tuple[Any, ...]]:
     names = tuple(field.name for field in fields(kind))
-    several = len(names) > 1  # attrgetter of one name gives no tuple
-    values = attrgetter(*names) if several else lambda block: tuple(getattr(block, name) for name in names)
-    return names, values, tuple(field.default for field in fields(kind))
-
-
-def smaller_kernel(block: Block) -> Block | None:
-    """The block with its `kernel` 2 smaller, None at 3 and below. For `Block.with_smaller_kernel`."""
-    smaller: dict[str, Any] = {"kernel": getattr(block, "kernel", 0) - 2}
-    return replace(block, **smaller) if smaller["kernel"] >= SMALLEST_KERNEL else None
+    return names, _getter(names), tuple(field.default for field in fields(kind))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,22 +159,20 @@ class Head(Block):
     classes: int = 1000
     dropout_percent: int = 0
 
-    def __post_init__(self) -> None:
-        positive(self, "classes")
-        percent = self.dropout_percent
-        if type(percent) is not int or not 0 <= percent < 100:
-            raise InvalidSpec(f"{type(self).__name__}.dropout_percent must be 0 to 99, got {percent!r}")
-
     def channels_after(self, in_channels: int) -> int:
         """The classes."""
         return self.classes
+
+    def printed(self) -> PrintedBlock:
+        """Neither a kernel nor a stride."""
+        return PrintedBlock(self.label, None, getattr(self, "activation", None), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row(ABC):
     """A row of a Template: one kind's block before scaling, `repeats` times; only the first has the stride.
 
-    Depth scaling changes `repeats` where `grows_deeper`.
+    Depth scaling changes `repeats` where `grows_deeper`. Fields that are called as the block's mean the same.
     """
 
     is_head: ClassVar[bool] = False
@@ -173,19 +188,33 @@ class Row(ABC):
     def blocks(self, in_channels: int, width_mult: float, repeats: int) -> list[Block]:
         """`repeats` blocks behind `in_channels` channels, their widths multiplied and rounded by the paper's rule."""
 
+    def make(self, kind: type[Block], **changes: Any) -> Block:
+        """A block with the row's values for the fields that both have, and these changes."""
+        names, values = _shared(type(self), kind)
+        return kind(**dict(zip(names, values(self), strict=True)) | changes)
+
     @classmethod
-    @abstractmethod
-    def from_blocks(cls, in_channels: int, run: Sequence[Any]) -> "Row":
-        """The row for blocks that are alike after the first one, which is of this kind.
+    def from_blocks(cls, in_channels: int, run: Sequence[Any]) -> Self:
+        """The row for blocks behind `in_channels` channels that are alike after the first one, which is of this kind.
 
         Whether the row explains the run (`blocks` gives it back) is for the caller to see. It explains a run of one.
         """
+        return cls.like(run)
+
+    @classmethod
+    def like(cls, run: Sequence[Any], **more: Any) -> Self:
+        """A row with the first block's values for the fields that both have, its width, and `more`."""
+        names, values = _shared(cls, run[0].__class__)
+        given = dict(zip(names, values(run[0]), strict=True))
+        if "width" in cls.__dataclass_fields__:
+            given["width"] = run[0].out_channels
+        return cls(**{**given, "repeats": len(run), **more})
 
     def input_divisor(self, output_divisor: int) -> int:
         """What the row's input channels must be divisible by, where its output channels must be by `output_divisor`."""
         return 1
 
-    def divisible_by(self, divisor: int) -> "Row":
+    def divisible_by(self, divisor: int) -> Self:
         """The row with output channels that stay divisible by `divisor` however it is scaled, if that is its to say."""
         return self
 
@@ -194,9 +223,7 @@ class Row(ABC):
         return None, None
 
     @classmethod
-    def from_choices(
-        cls, chosen: Mapping[str, Any], *, width: int, stride: int, repeats: int, se_ratio: float
-    ) -> "Row":
+    def from_choices(cls, chosen: Mapping[str, Any], *, width: int, stride: int, repeats: int, se_ratio: float) -> Self:
         """The row that a search space's choices mean; by default each choice is a field, and so is `width`.
 
         `chosen` has a value for each of `choices`; `se_ratio` is the space's own, for kinds with an SE block.
@@ -208,6 +235,12 @@ class Row(ABC):
     def choices_of(cls, block: Any) -> dict[str, Value]:
         """The choices that can be read off a block of this kind; `encode` tries all values of the others."""
         return {name: getattr(block, name) for name in cls.choices or () if hasattr(block, name)}
+
+
+@cache
+def _shared(row: Any, kind: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    names = tuple(field.name for field in fields(kind) if field.name in row.__dataclass_fields__)
+    return names, _getter(names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

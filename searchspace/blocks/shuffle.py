@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from searchspace.blocks.protocol import Block, CoupledChannels, PrintedBlock, Row, register, smaller_kernel
-from searchspace.blocks.rules import divides, member, odd_kernel, positive
+from searchspace.blocks.protocol import Block, CoupledChannels, Row, register
+from searchspace.blocks.rules import check_groups
 from searchspace.errors import InvalidSpec
 from searchspace.layers import GraphBuilder
 from searchspace.rounding import scaled_width
@@ -33,18 +33,10 @@ class ShuffleRow(Row):
         """`repeats` ShuffleUnit rows; the first has the stride, the change of width and its own first groups."""
         channels = in_channels if self.stride == 1 else scaled_width(self.width, width_mult, divisor=self.divisor)
         inner = max(1, round(channels * self.bottleneck_ratio / self._parts)) * self._parts
-        return [
-            ShuffleUnit(
-                bottleneck_channels=inner,
-                out_channels=channels,
-                groups=self.groups,
-                kernel=self.kernel,
-                reduce_groups=self.reduce_groups if self.reduce_groups and index == 0 else self.groups,
-                stride=self.stride if index == 0 else 1,
-                activation=self.activation,
-            )
-            for index in range(repeats)
-        ]
+        first = {"reduce_groups": self.reduce_groups or self.groups, "stride": self.stride}
+        rest = {"reduce_groups": self.groups, "stride": 1}
+        shared = {"bottleneck_channels": inner, "out_channels": channels}
+        return [self.make(ShuffleUnit, **shared, **(rest if index else first)) for index in range(repeats)]
 
     @property
     def _parts(self) -> int:
@@ -52,19 +44,14 @@ class ShuffleRow(Row):
         return math.lcm(self.groups, self.reduce_groups or 1)
 
     @classmethod
-    def from_blocks(cls, in_channels: int, run: "Sequence[ShuffleUnit]") -> "ShuffleRow":
+    def from_blocks(cls, in_channels: int, run: "Sequence[ShuffleUnit]") -> Self:
         """Widths of a scaled network must stay divisible: by the groups, and so that a quarter of them does."""
-        block = run[0]
-        return cls(
-            width=block.out_channels,
-            groups=block.groups,
-            divisor=4 * block.groups,
-            reduce_groups=0 if block.reduce_groups == block.groups else block.reduce_groups,
-            bottleneck_ratio=block.bottleneck_channels / block.out_channels,
-            kernel=block.kernel,
-            stride=block.stride,
-            activation=block.activation,
-            repeats=len(run),
+        unit = run[0]
+        return cls.like(
+            run,
+            divisor=4 * unit.groups,
+            reduce_groups=0 if unit.reduce_groups == unit.groups else unit.reduce_groups,
+            bottleneck_ratio=unit.bottleneck_channels / unit.out_channels,
         )
 
     def input_divisor(self, output_divisor: int) -> int:
@@ -83,7 +70,9 @@ class ShuffleUnit(Block):
     Source: arXiv:1707.01083, Figure 2 (b) and (c).
     """
 
+    label: ClassVar[str] = "Shuffle/{0.groups}"
     removable: ClassVar[bool] = True
+    kernel_shrinks: ClassVar[bool] = True
 
     bottleneck_channels: int
     out_channels: int
@@ -92,15 +81,6 @@ class ShuffleUnit(Block):
     kernel: int = 3
     stride: int = 1
     activation: str = "relu"
-
-    def __post_init__(self) -> None:
-        odd_kernel(self)
-        positive(self, "bottleneck_channels", "out_channels", "groups", "reduce_groups")
-        member(self, "activation")
-
-    def channels_after(self, in_channels: int) -> int:
-        """`out_channels`."""
-        return self.out_channels
 
     def check(self, in_channels: int) -> None:
         """The sum or the concatenation fits, and the groups divide."""
@@ -115,8 +95,8 @@ class ShuffleUnit(Block):
                 f"a ShuffleUnit of stride {self.stride} concatenates its input, so it must hand on more "
                 f"channels than it gets; got {in_channels} -> {self.out_channels}"
             )
-        divides(self.reduce_groups, in_channels, self.bottleneck_channels)
-        divides(self.groups, self.bottleneck_channels, branch)
+        check_groups(self.reduce_groups, in_channels, self.bottleneck_channels)
+        check_groups(self.groups, self.bottleneck_channels, branch)
 
     def lower(self, graph: GraphBuilder, name: str) -> None:
         """[shortcut]; reduce, [shuffle], depthwise, expand; add, or concat behind the shortcut."""
@@ -142,11 +122,3 @@ class ShuffleUnit(Block):
         """The bottleneck, and what the sum or the concatenation hands on."""
         last = ".concat" if self.stride > 1 else ".add"
         return CoupledChannels({"bottleneck_channels": ".reduce", "out_channels": last}, depthwise=(".depthwise",))
-
-    def with_smaller_kernel(self) -> Block | None:
-        """The depthwise kernel 2 smaller, down to 3."""
-        return smaller_kernel(self)
-
-    def printed(self) -> PrintedBlock:
-        """The number behind the stroke is of groups."""
-        return PrintedBlock(f"Shuffle/{self.groups}", self.kernel, self.activation, self.stride)

@@ -1,11 +1,10 @@
 """ShuffleNetV2's ShuffleUnitV2 and its template row ShuffleV2Row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from searchspace.blocks.protocol import Block, CoupledChannels, PrintedBlock, Row, register, smaller_kernel
-from searchspace.blocks.rules import member, odd_kernel, positive
+from searchspace.blocks.protocol import Block, Row, register
 from searchspace.errors import InvalidSpec
 from searchspace.layers import GraphBuilder
 from searchspace.rounding import scaled_width
@@ -31,28 +30,14 @@ class ShuffleV2Row(Row):
         channels = in_channels if self.stride == 1 else scaled_width(self.width, width_mult, divisor=self.divisor)
         inner = max(1, round(channels * self.mid_ratio))
         return [
-            ShuffleUnitV2(
-                mid_channels=inner,
-                out_channels=channels,
-                kernel=self.kernel,
-                stride=self.stride if index == 0 else 1,
-                activation=self.activation,
-            )
+            self.make(ShuffleUnitV2, mid_channels=inner, out_channels=channels, stride=1 if index else self.stride)
             for index in range(repeats)
         ]
 
     @classmethod
-    def from_blocks(cls, in_channels: int, run: "Sequence[ShuffleUnitV2]") -> "ShuffleV2Row":
+    def from_blocks(cls, in_channels: int, run: "Sequence[ShuffleUnitV2]") -> Self:
         """The ratio is the first unit's."""
-        block = run[0]
-        return cls(
-            width=block.out_channels,
-            mid_ratio=block.mid_channels / block.out_channels,
-            kernel=block.kernel,
-            stride=block.stride,
-            activation=block.activation,
-            repeats=len(run),
-        )
+        return cls.like(run, mid_ratio=run[0].mid_channels / run[0].out_channels)
 
 
 @register(row=ShuffleV2Row)
@@ -65,6 +50,11 @@ class ShuffleUnitV2(Block):
     other places. Source: arXiv:1807.11164, Figure 3 (c), (d).
     """
 
+    label: ClassVar[str] = "ShuffleV2"
+    counts: ClassVar[Mapping[str, str]] = {"mid_channels": ".expand", "out_channels": ".shuffle"}
+    depthwise: ClassVar[tuple[str, ...]] = (".depthwise", ".shortcut_depthwise")
+    kernel_shrinks: ClassVar[bool] = True
+
     mid_channels: int
     out_channels: int
     kernel: int = 3
@@ -72,15 +62,9 @@ class ShuffleUnitV2(Block):
     activation: str = "relu"
 
     def __post_init__(self) -> None:
-        odd_kernel(self)
-        positive(self, "mid_channels", "out_channels")
+        Block.__post_init__(self)
         if self.out_channels % 2:
             raise InvalidSpec(f"ShuffleUnitV2.out_channels must be even (two equal halves), got {self.out_channels}")
-        member(self, "activation")
-
-    def channels_after(self, in_channels: int) -> int:
-        """`out_channels`."""
-        return self.out_channels
 
     def check(self, in_channels: int) -> None:
         """With stride 1 the channels stay."""
@@ -108,16 +92,3 @@ class ShuffleUnitV2(Block):
         graph.conv(name + ".project", half, 1, 1, 1, self.activation)
         graph.concat(name + ".concat", kept)
         graph.shuffle(name + ".shuffle", 2)
-
-    def channels(self, in_channels: int) -> CoupledChannels:
-        """The branch's inside, and what the shuffle hands on."""
-        counts = {"mid_channels": ".expand", "out_channels": ".shuffle"}
-        return CoupledChannels(counts, depthwise=(".depthwise", ".shortcut_depthwise"))
-
-    def with_smaller_kernel(self) -> Block | None:
-        """The depthwise kernels 2 smaller, down to 3."""
-        return smaller_kernel(self)
-
-    def printed(self) -> PrintedBlock:
-        """By a short name."""
-        return PrintedBlock("ShuffleV2", self.kernel, self.activation, self.stride)

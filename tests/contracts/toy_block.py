@@ -4,15 +4,13 @@
 and the sum with the input where `skip` says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from searchspace.blocks import Block, CoupledChannels, PrintedBlock, Row, register
-from searchspace.blocks.protocol import smaller_kernel
-from searchspace.blocks.rules import member, odd_kernel, positive
+from searchspace.blocks import Block, Row, register
 from searchspace.errors import InvalidSpec
 from searchspace.layers import GraphBuilder
 from searchspace.nn.blocks import MakeConv, module_of
@@ -38,31 +36,17 @@ class ToyRow(Row):
         found: list[Block] = []
         for index in range(repeats):
             stride = self.stride if index == 0 else 1
-            found.append(
-                ToyBlock(
-                    mid_channels=expand_of(channels, self.mid_ratio),
-                    out_channels=channels,
-                    kernel=self.kernel,
-                    stride=stride,
-                    activation=self.activation,
-                    skip=self.skip and stride == 1 and channels == in_channels,
-                )
-            )
+            skip = self.skip and stride == 1 and channels == in_channels
+            inner = expand_of(channels, self.mid_ratio)
+            found.append(self.make(ToyBlock, mid_channels=inner, out_channels=channels, stride=stride, skip=skip))
             in_channels = channels
         return found
 
     @classmethod
     def from_blocks(cls, in_channels: int, run: "Sequence[ToyBlock]") -> "ToyRow":
         block = run[0]
-        return cls(
-            width=block.out_channels,
-            mid_ratio=block.mid_channels / block.out_channels,
-            kernel=block.kernel,
-            stride=block.stride,
-            activation=block.activation,
-            skip=block.skip or block.stride > 1 or block.out_channels != in_channels,
-            repeats=len(run),
-        )
+        refused = block.stride == 1 and block.out_channels == in_channels and not block.skip
+        return cls.like(run, mid_ratio=block.mid_channels / block.out_channels, skip=not refused)
 
 
 @register(row=ToyRow)
@@ -70,7 +54,10 @@ class ToyRow(Row):
 class ToyBlock(Block):
     """See the module."""
 
+    label: ClassVar[str] = "Toy/{0.mid_channels}"
+    counts: ClassVar[Mapping[str, str]] = {"mid_channels": ".first", "out_channels": ".second"}
     removable: ClassVar[bool] = True
+    kernel_shrinks: ClassVar[bool] = True
 
     mid_channels: int
     out_channels: int
@@ -78,14 +65,6 @@ class ToyBlock(Block):
     stride: int = 1
     activation: str = "relu"
     skip: bool = False
-
-    def __post_init__(self) -> None:
-        odd_kernel(self)
-        positive(self, "mid_channels", "out_channels")
-        member(self, "activation")
-
-    def channels_after(self, in_channels: int) -> int:
-        return self.out_channels
 
     def check(self, in_channels: int) -> None:
         if self.skip and (self.stride != 1 or self.out_channels != in_channels):
@@ -97,15 +76,6 @@ class ToyBlock(Block):
         graph.conv(name + ".second", self.out_channels, 1, 1, 1, "identity")
         if self.skip:
             graph.add(name + ".add", start)
-
-    def channels(self, in_channels: int) -> CoupledChannels:
-        return CoupledChannels({"mid_channels": ".first", "out_channels": ".second"})
-
-    def with_smaller_kernel(self) -> Block | None:
-        return smaller_kernel(self)
-
-    def printed(self) -> PrintedBlock:
-        return PrintedBlock(f"Toy/{self.mid_channels}", self.kernel, self.activation, self.stride)
 
 
 @module_of(ToyBlock)

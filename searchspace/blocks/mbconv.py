@@ -71,8 +71,20 @@ class MBConvRow(Row):
             squeezed = expanded if self.se_of_expanded else in_channels
             squeeze = squeeze_of(squeezed, self.se_ratio, divisor=self.se_divisor)
         skip = self.skip and stride == 1 and in_channels == channels
-        changes = {"out_channels": channels, "stride": stride, "squeeze_channels": squeeze, "skip": skip}
-        return self.make(SeparableConv, **changes) if bare else self.make(MBConv, **changes, expand_channels=expanded)
+        kind: type[Any] = SeparableConv if bare else MBConv
+        own = {"project_activation": self.project_activation} if bare else {"expand_channels": expanded}
+        block: Block = kind(  # in full: `make` takes twice as long, and decoding is little else
+            out_channels=channels,
+            kernel=self.kernel,
+            stride=stride,
+            activation=self.activation,
+            squeeze_channels=squeeze,
+            squeeze_activation=self.squeeze_activation,
+            gate=self.gate,
+            skip=skip,
+            **own,
+        )
+        return block
 
     @classmethod
     def from_blocks(cls, in_channels: int, run: Sequence[Any]) -> Self:

@@ -78,11 +78,13 @@ class Block(ABC):
     @property
     def reduction(self) -> int:
         """Input pixels per pixel of the output: the stride, 1 where there is none."""
-        return int(getattr(self, "stride", 1))
+        stride: int = getattr(self, "stride", 1)
+        return stride
 
     def channels_after(self, in_channels: int) -> int:
         """Channels that it hands on behind `in_channels` channels: its `out_channels`, or these if it has none."""
-        return int(getattr(self, "out_channels", in_channels))
+        channels: int = getattr(self, "out_channels", in_channels)
+        return channels
 
     def size_after(self, size: int) -> int:
         """Height or width behind a map of `size` px; below 1 where an unpadded kernel does not fit."""

@@ -3,9 +3,10 @@
 An integer is at least 1, or 0 where 0 is its default and means "none". A kernel is odd. A word is one of those known.
 """
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Container, Iterator
 from dataclasses import fields
-from functools import cache
+from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -17,17 +18,28 @@ _ABSENT = {"squeeze_channels": "no SE", "hidden_features": "no hidden layer"}
 
 
 class _Rule(NamedTuple):
+    """A value is of exactly this type, and one of those allowed; `text` says so in a message."""
+
+    type: type
+    allowed: Container[Any]
     field: str
     text: str
-    holds: Callable[[Any], bool]
 
 
 def check_fields(row: Any) -> None:
     """Raises InvalidSpec with the kind and field, the rule and the value, for the first field that breaks its rule."""
-    rules, values = _rules_and_values(row.__class__)
-    for (field, text, holds), value in zip(rules, values(row), strict=True):
-        if not holds(value):
-            raise InvalidSpec(f"{type(row).__name__}.{field} must be {text} got {value!r}")
+    _, values = _rules_and_values(row.__class__)
+    try:
+        _check(row.__class__, *values(row))
+    except TypeError:  # a value that cannot be hashed breaks its rule too
+        _check.__wrapped__(row.__class__, *values(row))
+
+
+@lru_cache(maxsize=4096, typed=True)  # a search makes the same rows again and again
+def _check(kind: Any, *values: Any) -> None:
+    for (expected, allowed, field, text), value in zip(_rules_and_values(kind)[0], values, strict=True):
+        if type(value) is not expected or value not in allowed:
+            raise InvalidSpec(f"{kind.__name__}.{field} must be {text} got {value!r}")
 
 
 @cache
@@ -41,20 +53,19 @@ def _rules_and_values(kind: Any) -> tuple[tuple[_Rule, ...], Callable[[Any], tup
 def _rules(kind: Any) -> Iterator[_Rule]:
     for field in fields(kind):
         name = field.name
-        if name == "dropout_percent":
-            yield _Rule(name, "0 to 99,", lambda value: type(value) is int and 0 <= value < 100)
+        if name == "kernel":
+            yield _Rule(int, range(1, sys.maxsize, 2), name, "an odd integer of at least 1 (symmetric padding),")
+        elif name == "dropout_percent":
+            yield _Rule(int, range(100), name, "0 to 99,")
         elif field.type is bool:
-            yield _Rule(name, "true or false,", lambda value: type(value) is bool)
+            yield _Rule(bool, (False, True), name, "true or false,")
         elif field.type is int and field.default == 0:
-            absent = _ABSENT.get(name, "none")
-            yield _Rule(name, f"0 ({absent}) or a positive integer,", lambda value: type(value) is int and value >= 0)
+            yield _Rule(int, range(sys.maxsize), name, f"0 ({_ABSENT.get(name, 'none')}) or a positive integer,")
         elif field.type is int:
-            yield _Rule(name, "an integer of at least 1,", lambda value: type(value) is int and value > 0)
+            yield _Rule(int, range(1, sys.maxsize), name, "an integer of at least 1,")
         elif field.type is str:
             words = {"gate": GATES, "padding": kind.paddings}.get(name, ACTIVATIONS)
-            yield _Rule(name, f"one of {', '.join(words)};", words.__contains__)
-        if name == "kernel":
-            yield _Rule(name, "odd (symmetric padding),", lambda value: value % 2 == 1)
+            yield _Rule(str, words, name, f"one of {', '.join(words)};")
 
 
 def check_groups(groups: int, in_channels: int, channels: int) -> None:

@@ -135,6 +135,11 @@ class SearchSpace:
     def _known(self) -> dict[str, tuple[Value, ...]]:
         return {f"{stage.name}.{kind}": stage.values(kind) for stage in self.stages for kind in stage.kinds}
 
+    @cached_property
+    def _names(self) -> list[tuple[StageChoices, str, list[str]]]:
+        """(stage, the name of its layers, the names of all its choices) of every stage."""
+        return [(each, f"{each.name}.layers", [f"{each.name}.{kind}" for kind in each.kinds]) for each in self.stages]
+
     def parameters(self) -> dict[str, tuple[Value, ...]]:
         """Every choice by name with its values, in stage order; choices with one value included."""
         return dict(self._known)
@@ -152,10 +157,9 @@ class SearchSpace:
                 hint = f"did you mean {near[0]!r}?" if near else f"stages: {', '.join(s.name for s in self.stages)}"
                 raise InvalidChoice(f"{name!r} is no choice of the space {self.name!r}; {hint}")
         result: Choices = {}
-        for stage in self.stages:
-            absent = choices.get(f"{stage.name}.layers", stage.layers[0]) == 0
-            for kind in ("layers",) if absent else stage.kinds:
-                name = f"{stage.name}.{kind}"
+        for stage, layers, names in self._names:
+            absent = choices.get(layers, stage.layers[0]) == 0
+            for name in (layers,) if absent else names:
                 result[name] = self._value(name, known[name], choices)
         return result
 

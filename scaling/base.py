@@ -9,8 +9,7 @@ from pathlib import Path
 from searchspace import zoo
 from searchspace.errors import InvalidArgument, InvalidSpec, StorageError
 from searchspace.latency.table import LatencyTable, read_table
-from searchspace.serialize import read_spec
-from searchspace.spec import NetworkSpec
+from searchspace.spec import NetworkSpec, read_spec
 from searchspace.template import Template
 from searchspace.to_template import to_template
 from searchspace.zoo import efficientnet

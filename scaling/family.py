@@ -19,7 +19,6 @@ from searchspace.report import (
     signed_percent_text,
     table,
 )
-from searchspace.serialize import spec_to_dict
 
 Column = tuple[str, Callable[[Member], str]]
 
@@ -38,7 +37,7 @@ def as_dict(
                 **member.factors._asdict(),
                 "coefficients": member.coefficients and asdict(member.coefficients),
                 **member.as_dict(),
-                "spec": spec_to_dict(member.spec),
+                "spec": member.spec.to_dict(),
             }
             for member in members
         ],

@@ -31,7 +31,6 @@ from searchspace.report import (
     signed_percent_text,
     table,
 )
-from searchspace.serialize import spec_to_dict
 
 COMMAND = "python -m scaling.compound"
 _FIGURES: tuple[tuple[str, Callable[[Costs], int], Callable[[int], str]], ...] = (
@@ -80,7 +79,7 @@ def _network_dict(member: Member) -> dict[str, Any]:
         **member.as_dict(),
         "dropout_percent": member.spec.head.dropout_percent,
         "stages": [row._asdict() for row in stage_rows(member.spec)],
-        "spec": spec_to_dict(member.spec),
+        "spec": member.spec.to_dict(),
     }
 
 
@@ -274,7 +273,7 @@ def _written(member: Member, path: str | Path | None) -> str:
         return ""
     return (
         f"Written to {path}: {member.title}. As a torch module:\n"
-        f"  from pathlib import Path; from searchspace.nn import build; from searchspace.serialize import read_spec\n"
+        f"  from pathlib import Path; from searchspace.nn import build; from searchspace.spec import read_spec\n"
         f"  network = build(read_spec(Path({str(path)!r})))"
     )
 

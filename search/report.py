@@ -10,7 +10,7 @@ from search.settings import Settings
 from searchspace.describe import stage_table
 from searchspace.report import count_text, interval_text, ms_text, next_steps, paragraphs, percent_text, table
 from searchspace.report import fields as labelled
-from searchspace.serialize import read_spec
+from searchspace.spec import read_spec
 from studies.storage import BEST
 
 

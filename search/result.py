@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searchspace.files import storage_error
-from searchspace.serialize import read_spec
-from searchspace.spec import NetworkSpec
+from searchspace.spec import NetworkSpec, read_spec
 from studies.storage import BEST, SUMMARY
 
 if TYPE_CHECKING:

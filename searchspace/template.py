@@ -6,36 +6,10 @@ have 9,189,860 parameters instead of 9,109,994). `expand` is the only way from a
 
 from dataclasses import dataclass, replace
 
-from searchspace.blocks import (
-    Block,
-    ClassifierRow,
-    ConvClassifierRow,
-    ConvRow,
-    FireRow,
-    HeadRow,
-    MaxPoolRow,
-    MBConvRow,
-    Row,
-    ShuffleRow,
-    ShuffleV2Row,
-)
+from searchspace.blocks.protocol import Block, HeadRow, Row
 from searchspace.errors import InvalidSpec
 from searchspace.rounding import round_repeats
 from searchspace.spec import DEFAULT_CONVENTIONS, Conventions, NetworkSpec, Stage
-
-__all__ = [
-    "ClassifierRow",
-    "ConvClassifierRow",
-    "ConvRow",
-    "FireRow",
-    "MBConvRow",
-    "MaxPoolRow",
-    "Row",
-    "ShuffleRow",
-    "ShuffleV2Row",
-    "StageTemplate",
-    "Template",
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from searchspace.template import StageTemplate, Template
 
 
 def to_template(spec: NetworkSpec) -> Template:
-    """The template whose `expand()` is `spec`: like blocks in sequence are one row with repeats, and each block
-    that differs from its neighbours is a row with its own ratios.
+    """The template whose `expand()` is `spec`.
 
-    The stored channel counts are the template's widths: the rounding that made them is not undone.
+    Like blocks in sequence are one row with repeats, and each block that differs from its neighbours is a row with its
+    own ratios. The stored channel counts are the template's widths: the rounding that made them is not undone.
     """
     channels = spec.in_channels
     stages = []

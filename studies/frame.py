@@ -14,8 +14,7 @@ import pandas as pd
 
 from searchspace.errors import InfeasibleBudget, StorageError
 from searchspace.files import read_json, write_atomic
-from searchspace.serialize import read_spec
-from searchspace.spec import NetworkSpec
+from searchspace.spec import NetworkSpec, read_spec
 from studies import storage
 from studies.schema import FIRST_COLUMNS, LAST_COLUMNS, MEASURED, SETTINGS, Status, TrialRecord, Value
 

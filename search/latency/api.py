@@ -18,11 +18,10 @@ from search.latency.runtimes import DEFAULT, check_profiles_layers, uses_onnx
 from search.latency.runtimes import runtime as named_runtime
 from searchspace import zoo
 from searchspace.latency.table import LatencyTable
-from searchspace.serialize import read_spec
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
 from searchspace.spaces.toml import space_from_toml
-from searchspace.spec import NetworkSpec
+from searchspace.spec import NetworkSpec, read_spec
 
 if TYPE_CHECKING:
     from torch import nn

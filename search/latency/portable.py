@@ -27,7 +27,6 @@ from searchspace.latency.estimate import kind_of, layer_of
 from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable, read_kernel
 from searchspace.nn import untrained
 from searchspace.nn.onnx_model import to_onnx
-from searchspace.serialize import spec_from_json, spec_to_dict
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec
 
@@ -61,7 +60,7 @@ def export(
     specs = networks_to_measure(space, count=networks, seed=seed)
     chosen = _choose(space, specs, kernels)
     files = {f"kernels/k{number:04}.onnx": list(signature) for number, signature in enumerate(chosen)}
-    models = {f"networks/n{number:02}.onnx": spec_to_dict(spec) for number, spec in enumerate(specs)}
+    models = {f"networks/n{number:02}.onnx": spec.to_dict() for number, spec in enumerate(specs)}
     content = {"schema": SCHEMA, "resolution": space.resolution, "kernels": files, "networks": models}
     manifest, rows = json.dumps(content) + "\n", "".join(f"{name},\n" for name in [*files, *models])
     filled_in = _filled_in(folder, manifest)
@@ -136,7 +135,7 @@ def _exported(folder: Path) -> _Exported:
     try:
         resolution, sound = int(manifest["resolution"]), manifest["schema"] == SCHEMA
         kernels = {name: read_kernel([*row, 1.0])[0] for name, row in manifest["kernels"].items()}
-        specs = {name: spec_from_json(json.dumps(row)) for name, row in manifest["networks"].items()}
+        specs = {name: NetworkSpec.from_json(json.dumps(row)) for name, row in manifest["networks"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidTable(f"{folder / MANIFEST} is damaged ({error}): export the folder again") from None
     if not sound:

@@ -27,8 +27,7 @@ from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
 from searchspace.latency.table import LatencyTable, read_table
 from searchspace.nn import Network, load_weights, network_bytes, read_weights
-from searchspace.serialize import read_spec
-from searchspace.spec import NetworkSpec
+from searchspace.spec import NetworkSpec, read_spec
 from studies.storage import existing, folder
 
 

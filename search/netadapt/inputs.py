@@ -24,10 +24,9 @@ from searchspace import zoo
 from searchspace.errors import InvalidArgument, InvalidSpec
 from searchspace.latency.table import LatencyTable, describe, read_table
 from searchspace.nn import Network, load_weights, read_about, read_weights, trace, weights_classes
-from searchspace.serialize import read_spec
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
-from searchspace.spec import NetworkSpec
+from searchspace.spec import NetworkSpec, read_spec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,8 @@ from search.training.recipe import Recipe
 from searchspace.errors import StudyMismatch
 from searchspace.latency.table import LatencyTable
 from searchspace.nn import Network, load_weights, read_weights
-from searchspace.serialize import read_spec
 from searchspace.spaces.space import SearchSpace
+from searchspace.spec import read_spec
 from studies.storage import folder
 
 VARIANTS = 2

@@ -9,7 +9,7 @@ from search.budget import CostModel
 from search.report import grow_command
 from searchspace.describe import stage_table
 from searchspace.report import count_text, interval_text, next_steps, paragraphs, percent_text, table
-from searchspace.serialize import read_spec
+from searchspace.spec import read_spec
 
 _UNITS = {"ms": "latency (ms)", "macs": "MACs", "params": "parameters"}
 

@@ -20,36 +20,3 @@ from searchspace.blocks.protocol import (
 from searchspace.blocks.rules import PADDINGS
 from searchspace.blocks.shuffle import ShuffleRow, ShuffleUnit
 from searchspace.blocks.shuffle_v2 import ShuffleUnitV2, ShuffleV2Row
-
-__all__ = [
-    "ACTIVATIONS",
-    "BLOCKS",
-    "GATES",
-    "PADDINGS",
-    "Block",
-    "Classifier",
-    "ClassifierRow",
-    "Conv",
-    "ConvBN",
-    "ConvClassifier",
-    "ConvClassifierRow",
-    "ConvRow",
-    "CoupledChannels",
-    "Fire",
-    "FireRow",
-    "Head",
-    "HeadRow",
-    "MBConv",
-    "MBConvRow",
-    "MaxPool",
-    "MaxPoolRow",
-    "PrintedBlock",
-    "Row",
-    "SeparableConv",
-    "ShuffleRow",
-    "ShuffleUnit",
-    "ShuffleUnitV2",
-    "ShuffleV2Row",
-    "block_from_dict",
-    "register",
-]

@@ -143,8 +143,7 @@ def _expand_ratio(pairs: Pairs) -> float:
 
 
 def _se_ratio(pairs: Pairs) -> float:
-    """The reciprocal of an integer, as papers write it, that explains all (input, squeezed) channels, or the
-    quotient; 0 for no SE."""
+    """The reciprocal of an integer that explains all (input, squeezed) channels, or the quotient; 0 for no SE."""
     channels, squeezed = max(pairs)
     if not 0 < squeezed <= channels:
         return squeezed / channels

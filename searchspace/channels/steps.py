@@ -131,8 +131,10 @@ def _changed(spec: NetworkSpec, change: Callable[[Block], Block | None]) -> dict
 
 
 def remove_block(spec: NetworkSpec) -> Iterator[tuple[str, Callable[[], Step]]]:
-    """(block's name, its step) for every removable block whose output has the shape of its input and that is not alone
-    in its stage: the network without it. Its input takes its place, as it does in a residual sum with nothing to add.
+    """(block's name, its step) for every block that can be left out: the network without it.
+
+    Its kind allows it, its output has the shape of its input, and it is not alone in its stage. Its input takes its
+    place, as it does in a residual sum with nothing to add.
     """
     alone = {f"{stage.name}.0" for stage in spec.stages if len(stage.blocks) == 1}
     for where, channels, block in spec.walk():

@@ -11,10 +11,10 @@ from searchspace.spec import NetworkSpec
 
 
 class Network(nn.Sequential):
-    """A built network: its stages in order, by name. Input (batch, in_channels, height, width) float, any height
-    and width from the total stride on; output logits (batch, classes).
+    """A built network: its stages in order, by name.
 
-    State-dict names read stage.block.layer: `stage3.1.depthwise.conv.weight`, `classifier.0.linear.bias`.
+    Input (batch, in_channels, height, width) float, any height and width from the total stride on; output logits
+    (batch, classes). State-dict names read stage.block.layer: `stage3.1.depthwise.conv.weight`.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:

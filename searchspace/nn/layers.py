@@ -85,8 +85,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 class SameConv2d(Conv2d):
-    """A convolution with TensorFlow's SAME padding: ceil(size / stride) outputs, an odd pixel of padding at the right
-    and the bottom."""
+    """A convolution with TensorFlow's SAME padding: ceil(size / stride) outputs, the odd pixel right and below."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in, height, width) -> (batch, out, ceil(height / stride), ceil(width / stride))."""
@@ -198,7 +197,7 @@ class Slice(nn.Module):
 
 
 class ChannelShuffle(nn.Module):
-    """Channels dealt out over `groups`: channel g * n + i becomes i * groups + g (arXiv:1707.01083, section 3.1)."""
+    """Channels shuffled over `groups`: channel g * n + i becomes i * groups + g (arXiv:1707.01083, section 3.1)."""
 
     def __init__(self, groups: int) -> None:
         super().__init__()
@@ -207,8 +206,8 @@ class ChannelShuffle(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as the input; one copy in channels-last memory."""
         batch, channels, height, width = x.shape
-        dealt = x.permute(0, 2, 3, 1).reshape(batch, height, width, self.groups, channels // self.groups)
-        return dealt.transpose(3, 4).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+        parts = x.permute(0, 2, 3, 1).reshape(batch, height, width, self.groups, channels // self.groups)
+        return parts.transpose(3, 4).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 class GlobalPool(nn.Module):

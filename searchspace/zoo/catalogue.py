@@ -8,8 +8,7 @@ from searchspace.cost import costs
 from searchspace.describe import short
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
-from searchspace.serialize import read_spec
-from searchspace.spec import Conventions, NetworkSpec
+from searchspace.spec import Conventions, NetworkSpec, read_spec
 from searchspace.template import Template
 from searchspace.zoo import (
     efficientnet,

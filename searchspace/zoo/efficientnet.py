@@ -7,9 +7,9 @@ depth 1.728, width 1.331 and 341 px, the published B3 has 1.4, 1.2 and 300 px.
 
 from typing import NamedTuple
 
+from searchspace.blocks import ConvRow, MBConvRow
 from searchspace.errors import InvalidArgument
 from searchspace.spec import NetworkSpec
-from searchspace.template import ConvRow, MBConvRow
 from searchspace.zoo.entry import Entry, Published, paper_table
 
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from searchspace.template import ClassifierRow, Row, StageTemplate, Template
+from searchspace.blocks import ClassifierRow, Row
+from searchspace.template import StageTemplate, Template
 
 DROPOUT_20 = ClassifierRow(dropout_percent=20)
 

@@ -4,7 +4,7 @@ The rows are those that timm's fbnetc_100 and the authors' release agree on; a b
 1x1 expansion.
 """
 
-from searchspace.template import ConvRow, MBConvRow
+from searchspace.blocks import ConvRow, MBConvRow
 from searchspace.zoo.entry import Entry, Published, paper_table
 
 

@@ -6,7 +6,8 @@ width multiplier, the last convolution does not (released code, torchvision and 
 
 from collections.abc import Sequence
 
-from searchspace.template import ConvRow, MBConvRow, Template
+from searchspace.blocks import ConvRow, MBConvRow
+from searchspace.template import Template
 from searchspace.zoo.entry import Entry, Published, paper_table
 
 

@@ -3,7 +3,7 @@
 `TABLE` is Table 1. The paper says ReLU; its released code and timm use ReLU6, and so does this.
 """
 
-from searchspace.template import ClassifierRow, ConvRow, MBConvRow
+from searchspace.blocks import ClassifierRow, ConvRow, MBConvRow
 from searchspace.zoo.entry import Entry, Published, paper_table
 
 

@@ -5,7 +5,8 @@
 
 from dataclasses import replace
 
-from searchspace.template import ConvRow, MBConvRow, Template
+from searchspace.blocks import ConvRow, MBConvRow
+from searchspace.template import Template
 from searchspace.zoo.entry import Entry, Published, paper_table
 
 

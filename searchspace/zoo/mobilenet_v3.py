@@ -11,8 +11,9 @@ The rows are Tables 1 and 2. They agree for every implementation at width 1; at 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from searchspace.blocks import ClassifierRow, ConvRow, MBConvRow
 from searchspace.errors import InvalidArgument
-from searchspace.template import ClassifierRow, ConvRow, MBConvRow, Template
+from searchspace.template import Template
 from searchspace.zoo.entry import Entry, Published, paper_table
 
 ROUNDINGS = ("paper", "torchvision")

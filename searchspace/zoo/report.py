@@ -12,7 +12,6 @@ from searchspace.graph import Graph, lower
 from searchspace.latency.table import LatencyTable, Prediction
 from searchspace.latency.table import describe as describe_identity
 from searchspace.report import count_text, ms_text, next_steps, paragraphs, table
-from searchspace.serialize import spec_to_dict
 from searchspace.spec import NetworkSpec
 from searchspace.zoo.catalogue import describe, entry, get, published
 from searchspace.zoo.entry import Published
@@ -80,7 +79,7 @@ def one_dict(row: Row, latencies: LatencyTable | None, *, written: Path | None) 
         "options": list(entry(row.name).options),
         "published": [each._asdict() for each in entry(row.name).published],
         "stages": [each._asdict() for each in stage_rows(row.spec)],
-        "spec": spec_to_dict(row.spec),
+        "spec": row.spec.to_dict(),
         "written": written and str(written),
     }
 

@@ -8,8 +8,9 @@ reproduces the printed complexities (Table 2 and 5).
 
 import math
 
+from searchspace.blocks import ClassifierRow, ConvRow, MaxPoolRow, ShuffleRow
 from searchspace.errors import InvalidArgument
-from searchspace.template import ClassifierRow, ConvRow, MaxPoolRow, ShuffleRow, Template
+from searchspace.template import Template
 from searchspace.zoo.entry import Entry, Published, paper_table
 
 WIDTHS = {

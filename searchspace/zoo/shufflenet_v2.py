@@ -4,7 +4,8 @@
 numbers.
 """
 
-from searchspace.template import ClassifierRow, ConvRow, MaxPoolRow, ShuffleV2Row, Template
+from searchspace.blocks import ClassifierRow, ConvRow, MaxPoolRow, ShuffleV2Row
+from searchspace.template import Template
 from searchspace.zoo.entry import Entry, Published, paper_table
 
 # width: (stage2, stage3, stage4, conv5)

@@ -1,6 +1,6 @@
 """Single-Path NAS (arXiv:1904.02877): a searched descendant of MnasNet's block, as timm's spnasnet_100 has it."""
 
-from searchspace.template import ConvRow, MBConvRow
+from searchspace.blocks import ConvRow, MBConvRow
 from searchspace.zoo.entry import Entry, Published, paper_table
 
 

@@ -3,7 +3,7 @@
 Stem and pooling have no padding; pooling keeps the last, incomplete window (Caffe's ceil mode).
 """
 
-from searchspace.template import ConvClassifierRow, ConvRow, FireRow, MaxPoolRow
+from searchspace.blocks import ConvClassifierRow, ConvRow, FireRow, MaxPoolRow
 from searchspace.zoo.entry import Entry, Published, paper_table
 
 POOL = MaxPoolRow(padding="ceil")

@@ -60,7 +60,7 @@ def command(args: Namespace, network: Path, study: str, *more: str) -> list[str]
     from search.budget import CostModel
     from searchspace.graph import lower
     from searchspace.latency.table import read_table
-    from searchspace.serialize import read_spec
+    from searchspace.spec import read_spec
 
     table = ["--latency", str(args.latency)] if args.latency and args.unit == "ms" else []
     graph = lower(read_spec(network))

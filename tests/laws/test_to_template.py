@@ -7,13 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searchspace.blocks import ACTIVATIONS, Block, Classifier, ConvBN, MBConv, SeparableConv
+from searchspace.blocks import (
+    ACTIVATIONS,
+    Block,
+    Classifier,
+    ClassifierRow,
+    ConvBN,
+    ConvRow,
+    MBConv,
+    MBConvRow,
+    SeparableConv,
+)
 from searchspace.cost import params
 from searchspace.describe import stage_rows, stage_table
 from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec, Stage
-from searchspace.template import ClassifierRow, ConvRow, MBConvRow, StageTemplate, Template
+from searchspace.template import StageTemplate, Template
 from searchspace.to_template import to_template
 from searchspace.zoo.efficientnet import B0, PRESETS, preset
 

@@ -10,7 +10,7 @@ import scaling
 from scaling.formula import Coefficients
 from searchspace import zoo
 from searchspace.errors import InvalidArgument
-from searchspace.serialize import read_spec
+from searchspace.spec import read_spec
 from searchspace.zoo.efficientnet import B0
 
 IMPORTS = (

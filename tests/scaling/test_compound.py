@@ -11,8 +11,8 @@ import pytest
 from scaling.compound import main
 from searchspace import zoo
 from searchspace.cost import macs, params
-from searchspace.serialize import read_spec, spec_from_json
 from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
+from searchspace.spec import NetworkSpec, read_spec
 from searchspace.zoo.efficientnet import B0, PRESETS, preset
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +93,7 @@ def test_json_tells_the_same_as_the_written_spec(tmp_path: Path, capsys: pytest.
     data = as_json(capsys, "--phi", "3", "--out", str(out))
     spec = read_spec(out)
     formula = data["formula"]
-    assert spec == spec_from_json(json.dumps(formula["spec"]))
+    assert spec == NetworkSpec.from_json(json.dumps(formula["spec"]))
     assert spec == B0.expand(width=1.331, depth=1.728, resolution=341, name="efficientnet_b0_phi3")
     assert (formula["params"], formula["macs"]) == (params(spec), macs(spec))
     assert sum(row["params"] for row in formula["stages"]) == formula["params"]

@@ -12,8 +12,7 @@ from scaling.formula import RULES
 from search.latency import Measurement
 from searchspace.cost import macs
 from searchspace.latency.table import LatencyTable
-from searchspace.serialize import read_spec, spec_from_json
-from searchspace.spec import NetworkSpec
+from searchspace.spec import NetworkSpec, read_spec
 from searchspace.zoo.efficientnet import B0
 
 
@@ -78,7 +77,7 @@ def test_a_target_is_met_and_written(
     formula = data["formula"]
     found = formula["latency"]["latency_ms"] if figure == "ms" else formula[figure]
     assert 0.98 * float(value) <= found <= float(value)
-    assert read_spec(out) == spec_from_json(json.dumps(formula["spec"]))
+    assert read_spec(out) == NetworkSpec.from_json(json.dumps(formula["spec"]))
     assert main(all_flags) == 0
     assert "% from it" in capsys.readouterr().out
 

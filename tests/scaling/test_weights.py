@@ -11,7 +11,7 @@ import torch
 from scaling.api import compound
 from scaling.compound import main
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
-from searchspace.serialize import read_spec
+from searchspace.spec import read_spec
 
 FEW = ("--data", "digits:50")
 pytestmark = pytest.mark.usefixtures("one_thread")

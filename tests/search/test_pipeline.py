@@ -31,9 +31,8 @@ from searchspace.graph import lower
 from searchspace.latency.estimate import layer_of
 from searchspace.latency.table import LatencyTable
 from searchspace.nn import build
-from searchspace.serialize import read_spec
 from searchspace.spaces.space import SearchSpace
-from searchspace.spec import NetworkSpec
+from searchspace.spec import NetworkSpec, read_spec
 from tests.scripted import ScriptedEstimator, ScriptedTrainer
 from tests.small_search import RESOLUTION, TableDevice, TableTimer, flags, space_in, table_of
 

@@ -24,7 +24,7 @@ from searchspace.cost import costs, macs
 from searchspace.export import main as export
 from searchspace.graph import lower
 from searchspace.nn import build
-from searchspace.serialize import read_spec
+from searchspace.spec import read_spec
 from tests.small_search import RESOLUTION, TOML, flags, space_in
 
 TEST_IMAGES = 36  # of digits:60

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from searchspace import zoo
 from searchspace.convert import main
 from searchspace.nn import build, load_weights, published_conventions, read_weights, to_published
-from searchspace.serialize import read_spec
+from searchspace.spec import read_spec
 
 NETWORK = ("--network", "mobilenet_v3_small", "--width", "0.35", "--classes", "4")
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv
+from searchspace.blocks import Classifier, ClassifierRow, ConvBN, ConvRow, MBConv, MBConvRow, SeparableConv
 from searchspace.cost import params
 from searchspace.errors import InvalidSpec
-from searchspace.template import ClassifierRow, ConvRow, MBConvRow, StageTemplate, Template
+from searchspace.template import StageTemplate, Template
 
 TEMPLATE = Template(
     "t",

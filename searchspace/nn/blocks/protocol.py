@@ -59,9 +59,12 @@ def residual_norms(module: nn.Module) -> Iterator[BatchNorm2d]:
 
 
 def initialise(module: nn.Module, generator: torch.Generator | None) -> None:
-    """Weights of a fresh network, in place: He normal by fan-out for convolutions (arXiv:1502.01852; depthwise
-    counts its own group), by fan-in where no batch norm follows to mend the scale; batch norm at the identity; linear
-    layers, and the convolution that gives the classes, normal with 0.01."""
+    """Weights of a fresh network, in place.
+
+    Convolutions: He normal by fan-out (arXiv:1502.01852; depthwise counts its own group), by fan-in where no batch norm
+    follows to mend the scale. Batch norm: the identity. Linear layers, and the convolution that gives the classes:
+    normal with 0.01.
+    """
     parts = list(module.modules())
     plain = {part.conv for part in parts if isinstance(part, ConvBNAct) and not hasattr(part, "norm")}
     last = {end.conv for part in parts if isinstance(end := getattr(part, "logits_conv", None), ConvBNAct)}

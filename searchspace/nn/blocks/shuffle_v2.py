@@ -9,8 +9,7 @@ from searchspace.nn.layers import ChannelShuffle, Concat, Slice
 
 @module_of(ShuffleUnitV2)
 class ShuffleUnitV2Module(nn.Module):
-    """ShuffleUnitV2 rows: keep (or shortcut_depthwise, shortcut_project); [work], expand, depthwise, project; concat;
-    shuffle."""
+    """ShuffleUnitV2 rows: a kept half or a shortcut, the working branch, concat, shuffle."""
 
     def __init__(self, in_channels: int, row: ShuffleUnitV2, conv: MakeConv) -> None:
         super().__init__()

@@ -34,7 +34,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    **{name: Kind((known.module,), known.calls) for name, known in TORCH.items()},
+    **{name: Kind((known.module,), (known.function, *known.calls)) for name, known in TORCH.items()},
     "conv": Kind(
         (nn.Conv2d,),
         (F.conv2d, torch.conv2d),

@@ -21,9 +21,9 @@ from searchspace.errors import InvalidArgument, InvalidTable, MissingLatency
 from searchspace.graph import Layer, lower
 from searchspace.latency.estimate import kind_of, layer_of
 from searchspace.latency.table import Correction, LatencyTable, read_table
-from searchspace.serialize import spec_from_json
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
+from searchspace.spec import NetworkSpec
 
 pytest.importorskip("onnx", reason="needs the extra 'onnx'")
 
@@ -68,7 +68,7 @@ def fill(folder: Path, change: Callable[[str, float], str] = lambda _, ms: f"{ms
     for name, (op, in_shape, out_shape, *rest) in manifest["kernels"].items():
         rows[name] = 0.6 * device(layer_of((op, tuple(in_shape), tuple(out_shape), *rest)))
     for name, row in manifest["networks"].items():
-        rows[name] = 0.3 + sum(map(device, lower(spec_from_json(json.dumps(row))).layers))
+        rows[name] = 0.3 + sum(map(device, lower(NetworkSpec.from_json(json.dumps(row))).layers))
     (folder / TIMES).write_text("file,ms\n" + "".join(f"{name},{change(name, ms)}\n" for name, ms in rows.items()))
 
 

@@ -16,8 +16,7 @@ from searchspace import zoo
 from searchspace.blocks import Classifier, ConvBN, MBConv
 from searchspace.cost import macs, params
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
-from searchspace.serialize import read_spec
-from searchspace.spec import NetworkSpec, Stage
+from searchspace.spec import NetworkSpec, Stage, read_spec
 from studies.__main__ import main as studies_main
 from tests.search.netadapt.scripted import start, tiny, write_network
 

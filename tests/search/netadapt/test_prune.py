@@ -26,7 +26,7 @@ from searchspace.errors import InfeasibleBudget, InvalidArgument, PhinasError, U
 from searchspace.graph import lower
 from searchspace.latency.table import Correction, LatencyTable
 from searchspace.nn import load_weights, read_about, read_weights, trace
-from searchspace.serialize import read_spec
+from searchspace.spec import read_spec
 from tests.scripted_runtime import true_ms
 from tests.search.netadapt.scripted import (
     MACS,

@@ -17,8 +17,7 @@ from searchspace.describe import stage_table
 from searchspace.errors import MissingLatency
 from searchspace.graph import lower
 from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
-from searchspace.serialize import read_spec, spec_from_json
-from searchspace.spec import NetworkSpec
+from searchspace.spec import NetworkSpec, read_spec
 from searchspace.zoo.__main__ import main
 
 IDENTITY: Identity = {
@@ -190,7 +189,7 @@ def test_options_change_the_network_shown_and_the_command_that_keeps_it(capsys: 
     ]
     spec = zoo.get("shufflenet_v1", groups=8, width=0.5, depth=1.5, resolution=160, classes=10, padding="same")
     data = as_json(capsys, *flags)
-    assert spec_from_json(json.dumps(data["spec"])) == spec
+    assert NetworkSpec.from_json(json.dumps(data["spec"])) == spec
     assert (data["params"], data["macs"], data["fingerprint"]) == (params(spec), macs(spec), spec.fingerprint())
     assert sum(row["params"] for row in data["stages"]) == data["params"]
     assert "--width 0.5 --depth 1.5 --resolution 160 --classes 10 --padding same --groups 8 --out" in run(

@@ -89,7 +89,10 @@ def _block(data: Data) -> Data:
         (lambda d: _block(d).pop("out_channels"), r"stages\[1\].blocks\[1\] lacks the field 'out_channels'"),
         (lambda d: _block(d).update(activation="gelu"), r"blocks\[1\]: MBConv.activation must be one of .* 'gelu'"),
         (lambda d: _block(d).update(activation=["relu"]), r"MBConv.activation must be one of .*got \['relu'\]"),
-        (lambda d: _block(d).update(kernel=float("nan")), "MBConv.kernel must be an odd integer of at least 1 .*got nan"),
+        (
+            lambda d: _block(d).update(kernel=float("nan")),
+            "MBConv.kernel must be an odd integer of at least 1 .*got nan",
+        ),
         (lambda d: _block(d).update(skip="false"), "MBConv.skip must be true or false, got 'false'"),
         (lambda d: _block(d).update(skip=True), "body.1: a skip needs stride 1 and equal channels"),
     ],

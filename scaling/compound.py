@@ -42,7 +42,7 @@ examples:
 next:
   python -m search.run --budget-ms 20                   search a network, then grow its best.json
 in Python: scaling.compound(network, phi=3), with the same keywords as these flags
-a spec file as a torch module: searchspace.nn.build(searchspace.serialize.read_spec(Path(FILE)))
+a spec file as a torch module: searchspace.nn.build(searchspace.spec.read_spec(Path(FILE)))
 exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (the epochs done are kept)."""
 
 _STOPPED = "stopped; epochs that were trained are kept: the same command goes on"

@@ -125,7 +125,7 @@ def load(network: str, *, resolution: int | None = None, classes: int | None = N
     """The network of a spec file, a path that ends in ".json", or of a name of the zoo.
 
     `resolution` and `classes` replace its own. Raises InvalidArgument for an unknown name, and for a file what
-    `searchspace.serialize.read_spec` raises.
+    `searchspace.spec.read_spec` raises.
     """
     spec = read_spec(Path(network)) if network.endswith(".json") else get(network)
     spec = spec if resolution is None else spec.with_resolution(resolution)

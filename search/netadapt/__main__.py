@@ -5,7 +5,7 @@ import shlex
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search.latency.runtimes import names
 from search.netadapt.proposals import MOVES
@@ -39,141 +39,8 @@ examples:
 afterwards:
   python -m studies NAME                    all iterations and proposals
   python -m scaling.compound --phi 1 --network studies/NAME/best.json
-in Python: search.prune(...), also for a torch module of your own
+in Python: search.prune(network, budget_ms=15), with the same keywords as these flags; also a torch module of your own
 exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (everything is kept)."""
-
-
-def parser() -> CommandParser:
-    """The command line of search.netadapt."""
-    cli = CommandParser("python -m search.netadapt", description=_DESCRIPTION, epilog=_EPILOG)
-    add = cli.add_argument_group("the network and its images").add_argument
-    add(
-        "--network",
-        required=True,
-        metavar="FILE.json",
-        help="a spec file, such as the best.json of a search, or the name of a published network",
-    )
-    add("--weights", metavar="FILE", help="its weights (default: the .safetensors file beside the spec)")
-    add("--data", metavar="SOURCE", help="the images that it was trained on, as for search.run (default: 'digits')")
-    add(
-        "--proxy-resolution",
-        type=integer,
-        metavar="PX",
-        help="pixels that the network is trained and tested at (default: those of the weights' own training)",
-    )
-    add("--seed", type=integer, metavar="N", help="splits and trainings (default: the weights' own, else 0)")
-
-    add = cli.add_argument_group("budget (one of them)").add_argument
-    add("--budget-ms", type=number, metavar="MS", help="latency of one image")
-    add("--budget-macs", type=number, metavar="N", help="multiply-adds, such as 150e6")
-    add("--budget-params", type=number, metavar="N", help="parameters, such as 1.5e6")
-    add(
-        "--budgets",
-        type=_numbers,
-        metavar="MS,MS,...",
-        help="several latencies, such as 20,15,10: one pruning gives a trained network for each",
-    )
-
-    add = cli.add_argument_group("the device of a budget in ms").add_argument
-    add(
-        "--latency",
-        metavar="TABLE.json",
-        help="latency table of the device (default: this machine's, measured first where kernels are missing)",
-    )
-    add(
-        "--runtime",
-        metavar="NAME",
-        help=f"what runs the network on this machine: {', '.join(names())} (default: eager torch)",
-    )
-    add("--threads", type=integer, metavar="N", help="threads that it runs with there (default: as many as torch has)")
-    add(
-        "--replay",
-        metavar="STUDY",
-        help="take the outcomes of timing tests from that study where it has them: the same seed then gives the same "
-        "history",
-    )
-
-    _add_algorithm(cli)
-
-    add = cli.add_argument_group("the training at the end").add_argument
-    add("--epochs", type=integer, default=Settings.epochs, metavar="N", help="0 for none (default: %(default)s)")
-    add(
-        "--epoch-images",
-        type=integer,
-        metavar="N",
-        help="training images of an epoch; give as many as you have where they are many (default: 1280, as in "
-        "search.run)",
-    )
-
-    add = cli.add_argument_group("what is kept and printed").add_argument
-    add("--study", metavar="NAME", help="name of the study (default: made of the network and the budget)")
-    add("--fresh", action="store_true", help="set an existing study of this name aside and start anew")
-    add("--family", action="store_true", help="keep the network of every iteration, in studies/NAME/iterations/")
-    add("--plot", type=Path, metavar="FILE.png", help="draw accuracy against cost, with every proposal")
-    add("--json", action="store_true", help="print the result as JSON, and no progress")
-    return cli
-
-
-def _add_algorithm(cli: CommandParser) -> None:
-    add = cli.add_argument_group("the algorithm").add_argument
-    steps, decays = (", ".join(f"{pair[at]:g} with {name}" for name, pair in ALGORITHMS.items()) for at in (0, 1))
-    add(
-        "--moves",
-        type=_names,
-        default=MOVES,
-        metavar="NAMES",
-        help=f"what may be cut, of {','.join(MOVES)}; kernels above 3 go from 7 to 5 to 3 (default: all)",
-    )
-    add(
-        "--criterion",
-        default=Settings.criterion,
-        metavar="NAME",
-        help="which channels stay: l2 (norm of their filters), bn (scale of their batch norm) or taylor (first-order "
-        f"change of the loss): {', '.join(CRITERIA)} (default: %(default)s)",
-    )
-    add(
-        "--algorithm",
-        default=Settings.algorithm,
-        metavar="NAME",
-        help="netadapt: large steps that shrink, the most accurate proposal is accepted; mobilenetv3: many small ones, "
-        "the least accuracy lost for its reduction (default: %(default)s)",
-    )
-    add("--step", type=number, metavar="SHARE", help=f"the first reduction, of the start's cost (default: {steps})")
-    add(
-        "--decay",
-        type=number,
-        metavar="F",
-        help=f"what it is multiplied by from one iteration to the next (default: {decays})",
-    )
-    add(
-        "--short-steps",
-        type=integer,
-        default=Settings.short_steps,
-        metavar="N",
-        help="steps of a proposal's short training; 0 for none (default: %(default)s)",
-    )
-    add(
-        "--shortlist",
-        type=integer,
-        default=Settings.shortlist,
-        metavar="N",
-        help="proposals of an iteration that are trained: the most accurate before any training, and of three or more "
-        "one without a block that has no residual sum, which looks worse before than it is (default: %(default)s)",
-    )
-    add(
-        "--validation-images",
-        type=integer,
-        default=Settings.validation_images,
-        metavar="N",
-        help="validation images that proposals are compared on (default: %(default)s)",
-    )
-    add(
-        "--workers",
-        type=integer,
-        default=Settings.workers,
-        metavar="N",
-        help="processes that train proposals side by side, each with its share of the threads (default: %(default)s)",
-    )
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -182,6 +49,104 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _numbers(text: str) -> tuple[float, ...]:
     return tuple(number(part) for part in text.split(","))
+
+
+def _by_algorithm(at: int) -> str:
+    return ", ".join(f"{pair[at]:g} with {name}" for name, pair in ALGORITHMS.items())
+
+
+# By the title of a group: flag, type (None: a switch), name of the value, help. Defaults are those of Settings.
+_FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
+    "the network and its images": [
+        ("--network", str, "FILE.json", "a spec file, as a search's best.json, or the name of a published network"),
+        ("--weights", str, "FILE", "its weights (default: the .safetensors file beside the spec)"),
+        ("--data", str, "SOURCE", "the images that it was trained on, as for search.run (default: 'digits')"),
+        ("--proxy-resolution", integer, "PX", "pixels it is trained and tested at (default: those of its weights)"),
+        ("--seed", integer, "N", "splits and trainings (default: the weights' own, else 0)"),
+    ],
+    "budget (one of them)": [
+        ("--budget-ms", number, "MS", "latency of one image"),
+        ("--budget-macs", number, "N", "multiply-adds, such as 150e6"),
+        ("--budget-params", number, "N", "parameters, such as 1.5e6"),
+        ("--budgets", _numbers, "MS,MS,...", "latencies, such as 20,15,10: one pruning gives a network for each"),
+    ],
+    "the device of a budget in ms": [
+        ("--latency", str, "TABLE.json", "its latency table (default: this machine's; what is missing is measured)"),
+        ("--runtime", str, "NAME", f"what runs the network here: {', '.join(names())} (default: eager torch)"),
+        ("--threads", integer, "N", "threads that it runs with there (default: as many as torch has)"),
+        ("--replay", str, "STUDY", "take the outcomes of timing tests from it: the same seed gives the same history"),
+    ],
+    "the algorithm": [
+        (
+            "--moves",
+            _names,
+            "NAMES",
+            f"what may be cut, of {','.join(MOVES)}; kernels go from 7 to 5 to 3 (default: all)",
+        ),
+        (
+            "--criterion",
+            str,
+            "NAME",
+            "which channels stay: l2 (norm of their filters), bn (scale of their batch norm) or taylor (first-order "
+            f"change of the loss): {', '.join(CRITERIA)} (default: %(default)s)",
+        ),
+        (
+            "--algorithm",
+            str,
+            "NAME",
+            "netadapt: large steps that shrink, the most accurate proposal is accepted; mobilenetv3: many small ones, "
+            "the least accuracy lost for its reduction (default: %(default)s)",
+        ),
+        ("--step", number, "SHARE", f"the first reduction, of the start's cost (default: {_by_algorithm(0)})"),
+        ("--decay", number, "F", f"its factor from one iteration to the next (default: {_by_algorithm(1)})"),
+        ("--short-steps", integer, "N", "steps of a proposal's short training; 0 for none (default: %(default)s)"),
+        (
+            "--shortlist",
+            integer,
+            "N",
+            "proposals of an iteration that are trained: the most accurate before any training, and of three or more "
+            "one without a block that has no residual sum, which looks worse before than it is (default: %(default)s)",
+        ),
+        (
+            "--validation-images",
+            integer,
+            "N",
+            "validation images that proposals are compared on (default: %(default)s)",
+        ),
+        (
+            "--workers",
+            integer,
+            "N",
+            "processes that train proposals side by side, each with its share of the threads (default: %(default)s)",
+        ),
+    ],
+    "the training at the end": [
+        ("--epochs", integer, "N", "0 for none (default: %(default)s)"),
+        ("--epoch-images", integer, "N", "training images of one: where there are many, give all (default: 1280)"),
+    ],
+    "what is kept and printed": [
+        ("--study", str, "NAME", "name of the study (default: made of the network and the budget)"),
+        ("--fresh", None, "", "set an existing study of this name aside and start anew"),
+        ("--family", None, "", "keep the network of every iteration, in studies/NAME/iterations/"),
+        ("--plot", Path, "FILE.png", "draw accuracy against cost, with every proposal"),
+        ("--json", None, "", "print the result as JSON, and no progress"),
+    ],
+}
+
+
+def parser() -> CommandParser:
+    """The command line of search.netadapt."""
+    cli = CommandParser("python -m search.netadapt", description=_DESCRIPTION, epilog=_EPILOG)
+    for title, flags in _FLAGS.items():
+        group = cli.add_argument_group(title)
+        for flag, kind, metavar, text in flags:
+            if kind is None:
+                group.add_argument(flag, action="store_true", help=text)
+                continue
+            default = getattr(Settings, flag.removeprefix("--").replace("-", "_"), None)
+            required = flag == "--network"
+            group.add_argument(flag, type=kind, metavar=metavar, help=text, default=default, required=required)
+    return cli
 
 
 def run(args: Namespace) -> str:

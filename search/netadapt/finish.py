@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from search.netadapt.job import PRUNING_SHARE, Job
+from search.netadapt.job import Job
 from search.netadapt.prunable import Prunable
+from search.netadapt.pruner import prune
 from search.netadapt.records import Iteration
+from search.netadapt.selection import PRUNING_SHARE
 from search.netadapt.settings import budget_text
 from search.netadapt.trials import trial_of
 from search.training.evaluate import Accuracy
 from search.training.recipe import Recipe
 from search.training.trainer import Trainer
+from searchspace.channels.groups import in_the_way
 from searchspace.cost import costs
 from searchspace.errors import InfeasibleBudget
 from searchspace.files import read_json, write_atomic
@@ -31,7 +34,7 @@ def prune_and_finish(job: Job) -> dict[str, Any]:
     where there is nothing to finish.
     """
     try:
-        job.prune()
+        prune(job)
     except InfeasibleBudget as error:
         summary = finish(job, missed=str(error))
         if summary.get("nothing_to_do"):
@@ -74,7 +77,7 @@ def finish(job: Job, *, always: bool = False, missed: str = "") -> dict[str, Any
         "iterations": [_row(one) for one in job.history.iterations],
         "proposals": sum(len(one.proposals) for one in job.history.iterations),
         "timed": job.timer is not None,
-        "fixed": job.fixed(),
+        "fixed": in_the_way(job.inputs.network.groups()),
         "proxy_resolution": job.inputs.images.resolution,
         "resolution": job.inputs.network.graph.in_shape[1],
         "classes": list(job.inputs.images.classes),

@@ -5,6 +5,7 @@ iteration that was cut off is kept too, so that it is not done again.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,7 @@ from searchspace.files import read_json, write_atomic
 from searchspace.nn import load_weights, network_bytes, read_weights
 from studies.storage import ITERATIONS
 
-_RECORD = "iteration.json"
-_PART = "part.json"
+_RECORD, _PART = "iteration.json", "part.json"
 _UNREADABLE = (PhinasError, KeyError, TypeError, ValueError, AttributeError)
 
 
@@ -118,7 +118,7 @@ class StoredHistory(History):
         """The outcomes of all timing tests by pair of fingerprints (`search.netadapt.timing.key`)."""
         return {
             key(before.spec.fingerprint(), one.fingerprint): one.timing
-            for before, after in zip(self.iterations, self.iterations[1:], strict=False)
+            for before, after in pairwise(self.iterations)
             for one in after.proposals
             if one.timing is not None and before.spec is not None
         }
@@ -131,16 +131,14 @@ class StoredHistory(History):
 def _read(path: Path) -> Iteration:
     try:
         data = read_json(path)
-        if (schema := data.get("schema", 1)) not in range(1, SCHEMA + 1):
-            raise StudyMismatch(
-                f"{path} was written by a later version of this program (schema {schema}, this one reads up to "
-                f"{SCHEMA}): go on with that version, or begin anew with --fresh"
-            )
-        return Iteration.from_dict(data)
-    except StudyMismatch:
-        raise
+        if data.get("schema", 1) <= SCHEMA:
+            return Iteration.from_dict(data)
     except _UNREADABLE as error:
         raise _damaged(path, error) from None
+    raise StudyMismatch(
+        f"{path} was written by a later version of this program (schema {data['schema']}, this one reads up to "
+        f"{SCHEMA}): go on with that version, or begin anew with --fresh"
+    )
 
 
 def _damaged(path: Path, error: Exception) -> StudyMismatch:
@@ -158,28 +156,20 @@ class RecordedTimer:
 
     def __init__(self, timer: PairedTimer | None, history: History) -> None:
         self._timer, self._history = timer, history
-
-    @property
-    def measures(self) -> bool:
-        """Whether networks are timed."""
-        return self._timer is not None
+        self.measures = timer is not None
 
     def pair(self, before: Timeable, after: Timeable) -> Timing | None:
         """The outcome of the test of two networks."""
-        if self._timer is None:
-            return None
         part, pair = self._history.part(), key(before.fingerprint, after.fingerprint)
-        if pair not in part.timings:
+        if self._timer is not None and pair not in part.timings:
             part.timings[pair] = self._timer.pair(before.timed, after.timed)
             self._history.keep(part)
-        return part.timings[pair]
+        return part.timings[pair] if self._timer else None
 
     def alone(self, network: Timeable) -> Measurement | None:
         """One network by itself."""
-        if self._timer is None:
-            return None
         part, name = self._history.part(), network.fingerprint
-        if name not in part.measured:
+        if self._timer is not None and name not in part.measured:
             part.measured[name] = self._timer.alone(network.timed)
             self._history.keep(part)
-        return part.measured[name]
+        return part.measured[name] if self._timer else None

@@ -1,7 +1,7 @@
-"""A pruning under way: from settings and inputs to a network within each budget."""
+"""What a pruning is about: settings, inputs, history, and which of its budgets are met."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +12,9 @@ import torch
 
 from search.budget import DEFAULT_CONFIDENCE, CostModel
 from search.console import Progress, TimeLeft
+from search.latency.measurement import TARGET_SHARE, Measurement
 from search.netadapt.history import History, StoredHistory
 from search.netadapt.inputs import Inputs
-from search.netadapt.plan import Plan
-from search.netadapt.pruner import Pruner
-from search.netadapt.screen import SCREEN_IMAGES
 from search.netadapt.settings import Settings
 from search.netadapt.short_training import Serial, ShortTraining, Workers, short_recipe
 from search.netadapt.timing import PairedTimer
@@ -24,12 +22,10 @@ from search.netadapt.trials import add_trials
 from search.session import given_table
 from search.training.augmentation import weights_metadata
 from search.training.recipe import Recipe
-from searchspace.channels.groups import in_the_way
+from searchspace.graph import Graph
 from searchspace.latency.table import LatencyTable
 from searchspace.nn import network_bytes
 from studies.storage import folder
-
-PRUNING_SHARE = 0.75  # of the progress bar
 
 
 def definition(settings: Settings, inputs: Inputs, table: LatencyTable | None) -> dict[str, Any]:
@@ -57,8 +53,11 @@ class Job:
     """A pruning under way.
 
     Attributes:
-        study: Where it is kept; None for a user's own module, of which nothing is kept.
-        confidence: See Plan.
+        timer: What times networks; None to time nothing.
+        recipe: Of a training from scratch; short and long trainings are derived from it.
+        study: Where all is kept; None to keep nothing, as of a user's own module.
+        confidence: With which a network that is only predicted must measure within a budget; 0.5 takes predictions as
+            they are.
         late: Whether the time is over. The long training ends with its epoch then.
     """
 
@@ -69,73 +68,33 @@ class Job:
     progress: Progress
     recipe: Recipe
     study: optuna.Study | None = None
+    history: History = field(default_factory=History)
     clock: TimeLeft = field(default_factory=TimeLeft)
     confidence: float = DEFAULT_CONFIDENCE
     late: Callable[[], bool] | None = None
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
-        self.history = History()
-        self.folder: Path | None = None
         if self.study is not None:
-            self.folder = folder(self.study.study_name)
-            self.history = StoredHistory(self.folder, keep_all=self.settings.family, about=self.about_weights())
-            if self.settings.family and self.history.lost:
+            self.folder, keep_all = folder(self.study.study_name), self.settings.family
+            self.history = StoredHistory(self.folder, keep_all=keep_all, about=self.about_weights())
+            if keep_all and self.history.lost:
                 self.progress.line(
                     "the study was begun without --family: the weights of its earlier iterations are gone"
                 )
-
-    def prune(self) -> None:
-        """Down to the smallest budget. Raises InfeasibleBudget."""
-        for name, why in self.fixed().items():
-            self.progress.line(f"{name} is not pruned: {why}")
-        with self._short_training() as train:
-            pruner = Pruner(
-                self.plan(),
-                self.inputs.images,
-                self.history,
-                timer=self.timer,
-                train=train,
-                progress=lambda share, what: self.progress.update(self.clock.at(PRUNING_SHARE * share), what),
-                line=self.progress.line,
-                committed=lambda _: self._add_trials(),
-            )
-            self._add_trials()
-            pruner.run(self.inputs.network)
-
-    def plan(self) -> Plan:
-        """What the settings ask for."""
-        settings = self.settings
-        step, decay = settings.reduction
-        return Plan(
-            cost_model=self.cost_model,
-            budgets=settings.limits,
-            moves=settings.moves,
-            criterion=settings.criterion,
-            by_ratio=settings.algorithm == "mobilenetv3",
-            step=step,
-            decay=decay,
-            shortlist=settings.shortlist,
-            trains=settings.short_steps > 0,
-            images=settings.validation_images,
-            screen_images=min(SCREEN_IMAGES, settings.validation_images),
-            seed=self.inputs.seed,
-            confidence=self.confidence,
-        )
-
-    def fixed(self) -> dict[str, str]:
-        """The channel groups that cannot be pruned, and why."""
-        return in_the_way(self.inputs.network.groups())
 
     def about_weights(self) -> dict[str, Any]:
         """What is written beside weights, the fingerprint apart."""
         return weights_metadata(self.inputs.images, seed=self.inputs.seed)
 
-    def _add_trials(self) -> None:
+    def add_trials(self) -> None:
+        """Bring the study's trials up to the history."""
         if self.study is not None:
             add_trials(self.study, self.history, self.cost_model)
 
     @contextmanager
-    def _short_training(self) -> Iterator[ShortTraining]:
+    def short_training(self) -> Iterator[ShortTraining]:
+        """What trains proposals."""
         settings, images = self.settings, self.inputs.images
         recipe = short_recipe(self.recipe, max(1, settings.short_steps), len(images.train))
         if settings.workers == 1:
@@ -150,3 +109,32 @@ class Job:
             validation_images=settings.validation_images,
         ) as workers:
             yield workers
+
+    @property
+    def budgets_left(self) -> list[float]:
+        """The budgets that are not met, the largest first."""
+        met = {budget for iteration in self.history.iterations for budget in iteration.reached}
+        return [budget for budget in self.settings.limits if budget not in met]
+
+    def limit(self, budget: float, graph: Graph) -> float:
+        """The largest cost within a budget: the budget itself, where networks are measured or counted.
+
+        Else it is the largest prediction whose network measures within the budget with the job's confidence. `graph`
+        says how sure predictions are, less so where more of its kernels are estimated.
+        """
+        if self.timer is not None or self.cost_model.table is None:
+            return budget
+        found = self.cost_model.table.predict(graph, 2 * self.confidence - 1)
+        return budget * found.latency_ms / found.high_ms
+
+    def goal(self, graph: Graph) -> float:
+        """What a network is to come to for the next budget."""
+        return self.limit(self.budgets_left[0], graph) * (TARGET_SHARE if self.timer else 1)
+
+    def met(
+        self, budgets: Sequence[float], cost: float, measured: Measurement | None, graph: Graph
+    ) -> tuple[float, ...]:
+        """Those of `budgets` that the network of `graph` surely meets."""
+        if measured is None:
+            return tuple(budget for budget in budgets if cost <= self.limit(budget, graph))
+        return tuple(budget for budget in budgets if measured.latency_upper_ms <= budget)

@@ -13,6 +13,7 @@ from search.latency.runtimes import runtime_of
 from search.netadapt.finish import finish
 from search.netadapt.inputs import Inputs
 from search.netadapt.job import Job, definition
+from search.netadapt.pruner import prune
 from search.netadapt.settings import LAST_STAGE, Settings
 from search.netadapt.specs import PrunableSpec
 from search.netadapt.timing import DeviceTimer, PairedTimer
@@ -104,7 +105,7 @@ def _run(job: Job, budget: LatencyBudget, *, fresh: bool) -> PrunedWinner:
     name, about = job.settings.study_name, definition(job.settings, job.inputs, budget.table)
     with opened_study(name, about, fresh=fresh) as study:
         job = replace(job, study=study)
-        job.prune()
+        prune(job)
         summary = finish(job, always=True)  # a second measurement may find the winner within the budget
     winner = summary["winner"]
     path = folder(name) / "best.json"

@@ -8,10 +8,9 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from search.budget import CostModel
-from search.data import Dataset
 from search.netadapt.proposals import Proposal, most_channels, priced_counts
-from search.netadapt.prunable import Candidate, new_record
-from search.netadapt.screen import Rank, Screened, screen_modules
+from search.netadapt.prunable import Candidate, Screening, new_record
+from search.netadapt.screen import screen_modules
 from search.netadapt.short_training import first
 from searchspace.channels.groups import ChannelGroup
 from searchspace.channels.steps import kept_units, narrowed_layers
@@ -95,20 +94,11 @@ class PrunableModule:
                 graph = graph._replace(layers=tuple(changed.get(at, layer) for at, layer in enumerate(graph.layers)))
         return cost_model.cost(graph)
 
-    def screen(
-        self,
-        proposals: "Sequence[Proposal[PrunableModule]]",
-        images: Dataset,
-        *,
-        count: int,
-        criterion: str,
-        rank: Callable[[int, Screened], Rank],
-        device: str,
-    ) -> list[Candidate]:
+    def screen(self, proposals: "Sequence[Proposal[PrunableModule]]", how: Screening) -> list[Candidate]:
         """See Prunable. The channels that stay were chosen by their L2 norm when they were proposed."""
         networks = [proposal.make(lambda group: ()) for proposal in proposals]
-        split = first(images.validation, count)
-        found = screen_modules(self.module, [each.module for each in networks], split, rank=rank, device=device)
+        modules, split = [each.module for each in networks], first(how.images.validation, how.image_count)
+        found = screen_modules(self.module, modules, split, rank=how.rank, device=how.device)
         return [
             Candidate(
                 proposal,

@@ -5,7 +5,7 @@ The contract of both is tests/contracts/test_prunables.py.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
@@ -19,6 +19,20 @@ from searchspace.channels.groups import ChannelGroup
 from searchspace.cost import costs
 from searchspace.graph import Graph
 from searchspace.spec import NetworkSpec
+
+
+class Screening(NamedTuple):
+    """How proposals are compared before any training.
+
+    On the first `image_count` validation images of `images`. Channels that stay are chosen by `criterion`. `rank` sorts
+    a proposal by its place and what was seen of it, see `search.netadapt.screen`.
+    """
+
+    images: Dataset
+    image_count: int
+    criterion: str
+    rank: Callable[[int, Screened], Rank]
+    device: str
 
 
 class Timeable(Protocol):
@@ -59,31 +73,16 @@ class Prunable(Timeable, Protocol):
     def smallest(self, cost_model: CostModel, moves: Sequence[str]) -> float:
         """The cost after every move is made as far as it goes: about the least that can be reached."""
 
-    def screen(
-        self,
-        proposals: Sequence[Proposal[Any]],
-        images: Dataset,
-        *,
-        count: int,
-        criterion: str,
-        rank: Callable[[int, Screened], Rank],
-        device: str,
-    ) -> "list[Candidate]":
-        """The proposals, made ready, with their accuracy before any training on `count` validation images.
-
-        Channels that stay are chosen by `criterion`, with training images where it needs some. `rank` sorts a proposal
-        by its place and what was seen of it: see `search.netadapt.screen`.
-        """
+    def screen(self, proposals: Sequence[Proposal[Any]], how: Screening) -> "list[Candidate]":
+        """The proposals made ready, in their order, with their accuracy before any training."""
 
 
 @dataclass(eq=False)
 class Candidate:
     """A proposal made ready. Its record, and its network once it is trained, are filled in as they are found out.
 
-    Attributes:
-        make: Gives the network, with the weights that it takes over.
-        screened: What was seen of it before training.
-        loses_block: Whether a block goes that no residual sum bridges: accuracy before training says nothing of it.
+    make: gives the network, with the weights that it takes over. is_unbridged: a block goes that no residual sum
+    bridges, so that accuracy before training says nothing of it.
     """
 
     proposal: Proposal[Any]
@@ -91,7 +90,7 @@ class Candidate:
     timed: Subject
     make: Callable[[], Prunable]
     screened: Screened
-    loses_block: bool = False
+    is_unbridged: bool = False
     network: Prunable | None = None
 
     @property
@@ -104,16 +103,8 @@ def new_record(
     proposal: Proposal[Any], graph: Graph, screened: Screened, *, fingerprint: str, spec: str = ""
 ) -> ProposalRecord:
     """The record of a proposal that leads to the network of `graph`, before it is trained or timed."""
+    named = {name: getattr(proposal, name) for name in ("move", "where", "channels", "name", "cost")}
     total = costs(graph)
     return ProposalRecord(
-        move=proposal.move,
-        where=proposal.where,
-        channels=proposal.channels,
-        name=proposal.name,
-        spec=spec,
-        fingerprint=fingerprint,
-        params=total.params,
-        macs=total.macs,
-        cost=proposal.cost,
-        screened=screened.accuracy,
+        **named, spec=spec, fingerprint=fingerprint, params=total.params, macs=total.macs, screened=screened.accuracy
     )

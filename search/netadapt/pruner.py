@@ -12,22 +12,20 @@ loses the least accuracy for its reduction. This one differs from both:
   measured ones, and the table says only how they change.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from search.data import Dataset
 from search.latency.measurement import Measurement
-from search.netadapt.history import History, RecordedTimer
-from search.netadapt.plan import Plan, Targets
+from search.netadapt.history import RecordedTimer
+from search.netadapt.job import Job
 from search.netadapt.proposals import HALVINGS, Proposal
-from search.netadapt.prunable import Candidate, Prunable
+from search.netadapt.prunable import Candidate, Prunable, Screening
 from search.netadapt.records import Iteration, ProposalRecord
-from search.netadapt.screen import Rank, Screened
+from search.netadapt.screen import SCREEN_IMAGES, Rank, Screened
 from search.netadapt.selection import Selection
 from search.netadapt.short_training import ShortTraining, first
-from search.netadapt.timing import PairedTimer
 from search.training.evaluate import evaluate
 from searchspace.channels.groups import in_the_way
 from searchspace.errors import InfeasibleBudget
@@ -38,55 +36,30 @@ REFUSALS = 4  # times that an iteration asks for twice the reduction because eve
 
 
 class Pruner:
-    """One pruning of a Prunable, going on where its history ends."""
+    """One pruning of a Prunable, going on where its job's history ends. `train` trains proposals."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        images: Dataset,
-        history: History,
-        *,
-        timer: PairedTimer | None,
-        train: ShortTraining,
-        progress: Callable[[float, str], None] = lambda share, what: None,
-        line: Callable[[str], None] = lambda text: None,
-        committed: Callable[[Iteration], None] = lambda iteration: None,
-    ) -> None:
-        """Nothing is timed without a `timer`.
-
-        progress: called with the share of the way that is done and what is done now. line: with what is worth reading.
-        committed: with each iteration once it is in the history.
-        """
-        self._plan, self._images, self._history = plan, images, history
-        self._line, self._committed = line, committed
-        self._timer = RecordedTimer(timer, history)
-        self.targets = Targets(plan, history, measures=self._timer.measures)
-        self.selection = Selection(
-            plan,
-            history,
-            self.targets,
-            self._timer,
-            train,
-            trained=lambda name: progress(self._share(), f"iteration {len(history.iterations)}: {name}"),
-            line=line,
-        )
+    def __init__(self, job: Job, train: ShortTraining) -> None:
+        self._job, self._settings, self._history = job, job.settings, job.history
+        self._timer = RecordedTimer(job.timer, job.history)
+        self.selection = Selection(job, self._timer, train)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
 
-    def run(self, start: Prunable) -> None:
+    def run(self) -> None:
         """Prune until the smallest budget is met. Raises InfeasibleBudget where it cannot be; the history stays."""
-        network = self._network = self.begin(start)
-        while self.targets.left:
+        network = self.begin()
+        while self._job.budgets_left:
             iteration, network = self._iterate(network)
             self._commit(iteration, network)
 
-    def begin(self, start: Prunable) -> Prunable:
-        """The network to go on with; the start as iteration 0 if there is none yet."""
+    def begin(self) -> Prunable:
+        """The network to go on with; the job's network becomes iteration 0 if there is none yet."""
         if self._history.iterations:
             return self._history.network(len(self._history.iterations) - 1)
+        start = self._job.inputs.network
         measured = self._timer.alone(start)
-        cost = measured.latency_ms if measured else self._plan.cost_model.cost(start.graph)
-        met = self.targets.met(self._plan.budgets, cost, measured, start.graph)
-        self._check_reachable(start, cost, [budget for budget in self._plan.budgets if budget not in met])
+        cost = measured.latency_ms if measured else self._job.cost_model.cost(start.graph)
+        met = self._job.met(self._settings.limits, cost, measured, start.graph)
+        self._check_reachable(start, cost, [budget for budget in self._settings.limits if budget not in met])
         accuracy = self._accuracy(start)
         zero = Iteration(
             number=0, spec=start.spec, cost=cost, accuracy=accuracy, target=cost, measured=measured, reached=met
@@ -96,14 +69,13 @@ class Pruner:
 
     def _commit(self, iteration: Iteration, network: Prunable) -> None:
         self._history.commit(iteration, network)
-        self._network = network
-        self._committed(iteration)
+        self._job.add_trials()
         what = iteration.accepted.name if iteration.accepted else "start"
-        cost = self._plan.cost_model.text(iteration.cost)
-        self._line(f"{iteration.number}: {what}: {cost}, {iteration.accuracy:.1%} validation accuracy")
+        cost = self._job.cost_model.text(iteration.cost)
+        self._job.progress.line(f"{iteration.number}: {what}: {cost}, {iteration.accuracy:.1%} validation accuracy")
 
     def _accuracy(self, network: Prunable) -> float:
-        split = first(self._images.validation, self._plan.images)
+        split = first(self._job.inputs.images.validation, self._settings.validation_images)
         found = evaluate(network.module, split, device=self._device)
         network.module.cpu()
         return found
@@ -111,9 +83,9 @@ class Pruner:
     def _check_reachable(self, start: Prunable, cost: float, budgets: Sequence[float]) -> None:
         if not budgets:
             return
-        model, moves, smallest = self._plan.cost_model, self._plan.moves, min(budgets)
+        model, moves, smallest = self._job.cost_model, self._settings.moves, min(budgets)
         least = start.smallest(model, moves) * cost / model.cost(start.graph)
-        limit = self.targets.limit(smallest, start.graph)
+        limit = self._job.limit(smallest, start.graph)
         if least > limit:
             surely = "" if limit == smallest else f" (by this table's error a prediction of {model.text(limit)})"
             raise InfeasibleBudget(
@@ -122,16 +94,11 @@ class Pruner:
                 f"raise the budget, allow more --moves, or begin with a smaller network{_obstacles(start)}"
             )
 
-    def _share(self) -> float:
-        """How far the pruning has come, from 0 to 1."""
-        start, now = self._history.iterations[0].cost, self._history.iterations[-1].cost
-        end = self.targets.limit(self._plan.budgets[-1], self._network.graph)
-        return 1.0 if start <= end else min(1.0, max(0.0, (start - now) / (start - end)))
-
     def _iterate(self, network: Prunable) -> tuple[Iteration, Prunable]:
         """One iteration: its record, and the network after it."""
         number, before = len(self._history.iterations), self._history.iterations[-1]
-        reduction = self._plan.step * self._history.iterations[0].cost * self._plan.decay ** (number - 1)
+        step, decay = self._settings.reduction
+        reduction = step * self._history.iterations[0].cost * decay ** (number - 1)
         records: list[ProposalRecord] = []
         for _ in range(REFUSALS):
             refused = {record.name for record in records if record.refused}
@@ -163,31 +130,30 @@ class Pruner:
         Where there are none, those for half the reduction, and so on; then those that go further below the budget than
         wanted.
         """
-        model = self._plan.cost_model
-        limit = self.targets.limit(self.targets.left[0], network.graph)
+        model, moves = self._job.cost_model, self._settings.moves
+        limit = self._job.limit(self._job.budgets_left[0], network.graph)
         factor = cost / model.cost(network.graph)
-        goal = min(self.targets.goal(network.graph), cost - reduction / 2**HALVINGS)
+        goal = min(self._job.goal(network.graph), cost - reduction / 2**HALVINGS)
         for floor in (limit * USED, 0.0):
             for halving in range(HALVINGS + 1):
                 target = max(goal, cost - reduction / 2**halving)
-                found = network.propose(model, target=target / factor, floor=floor / factor, moves=self._plan.moves)
+                found = network.propose(model, target=target / factor, floor=floor / factor, moves=moves)
                 found = [each._replace(cost=each.cost * factor) for each in found if each.name not in refused]
                 if found:
                     return target, found
         if refused:
             raise self._stuck(cost, len(refused))
         raise InfeasibleBudget(
-            f"nothing that --moves {','.join(self._plan.moves)} allows makes the network cheaper than "
-            f"{model.text(cost)}: raise the budget, or allow more --moves{_obstacles(network)}"
+            f"nothing that --moves {','.join(moves)} allows makes the network cheaper than {model.text(cost)}: raise "
+            f"the budget, or allow more --moves{_obstacles(network)}"
         )
 
     def _stuck(self, cost: float, refused: int) -> InfeasibleBudget:
         number, folder = len(self._history.iterations), self._history.folder
         take = f", or take that of the last iteration, {folder / f'{number - 1:03d}.json'}" if folder else ""
         return InfeasibleBudget(
-            f"all {refused} ways to make the network cheaper than {self._plan.cost_model.text(cost)} that were tried "
-            f"in iteration {number} measure slower on this device or cannot be trained: begin with "
-            f"another network{take}"
+            f"all {refused} ways to make the network cheaper than {self._job.cost_model.text(cost)} that were tried in "
+            f"iteration {number} measure slower on this device or cannot be trained: begin with another network{take}"
         )
 
     def screened(self, network: Prunable, proposals: Sequence[Proposal[Any]]) -> list[Candidate]:
@@ -197,15 +163,9 @@ class Pruner:
             worth = self.selection.worth(proposals[place].cost, found.accuracy, found.before)
             return -found.images, -worth, found.loss
 
-        plan = self._plan
-        candidates = network.screen(
-            proposals,
-            self._images,
-            count=plan.screen_images,
-            criterion=plan.criterion,
-            rank=rank,
-            device=self._device,
-        )
+        count = min(SCREEN_IMAGES, self._settings.validation_images)
+        how = Screening(self._job.inputs.images, count, self._settings.criterion, rank, self._device)
+        candidates = network.screen(proposals, how)
         order = sorted(range(len(candidates)), key=lambda place: rank(place, candidates[place].screened))
         return [candidates[place] for place in order]
 
@@ -213,15 +173,24 @@ class Pruner:
         self, before: float, accepted: ProposalRecord, after: Prunable
     ) -> tuple[float, Measurement | None, tuple[float, ...]]:
         """The cost after an iteration, its measurement by itself near a budget, the budgets that it meets."""
-        left = self.targets.left
+        left = self._job.budgets_left
         if accepted.timing is None:
-            return accepted.cost, None, self.targets.met(left, accepted.cost, None, after.graph)
+            return accepted.cost, None, self._job.met(left, accepted.cost, None, after.graph)
         cost = before * accepted.timing.ratio
         if cost > left[0] * SETTLED:
             return cost, None, ()
         measured = self._timer.alone(after)
         cost = measured.latency_ms if measured else cost
-        return cost, measured, self.targets.met(left, cost, measured, after.graph)
+        return cost, measured, self._job.met(left, cost, measured, after.graph)
+
+
+def prune(job: Job) -> None:
+    """Prune down to the smallest budget. Raises InfeasibleBudget."""
+    for name, why in in_the_way(job.inputs.network.groups()).items():
+        job.progress.line(f"{name} is not pruned: {why}")
+    job.add_trials()
+    with job.short_training() as train:
+        Pruner(job, train).run()
 
 
 def _obstacles(network: Prunable) -> str:

@@ -8,21 +8,17 @@ from search.latency.measurement import Measurement
 from search.netadapt.timing import Timing
 from searchspace.spec import NetworkSpec
 
-SCHEMA = 2  # schema 1, in files that name none, says "tried" for "proposals" and "tuned" for "trained"
+SCHEMA = 2  # files that name none are of schema 1
+_PROPOSALS, _TRAINED = {1: "tried", 2: "proposals"}, {1: "tuned", 2: "trained"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProposalRecord:
     """A proposal and what was found out about it.
 
-    Attributes:
-        spec: The network after it as JSON; "" for a user's own module.
-        cost: Predicted, in the budget's unit, scaled to what the network before it measures.
-        screened: Accuracy on validation images before any training, a fraction.
-        accuracy: The same after the short training; None where it was not trained, 0 where that diverged.
-        seconds: Of the short training.
-        diverged: Whether its training diverged. Such a proposal is never accepted.
-        timing: Its paired test against the network before it; None where it was not timed.
+    cost: predicted, in the budget's unit, scaled to what the network before it measures. screened, accuracy: fractions
+    of validation images, before and after the short training; `accuracy` is None where there was none, and 0 where it
+    diverged. spec: JSON of the network after it, "" for a user's own module.
     """
 
     move: str
@@ -42,13 +38,8 @@ class ProposalRecord:
     accepted: bool = False
 
     @property
-    def last_accuracy(self) -> float:
-        """After the short training, or before it where there was none."""
-        return self.screened if self.accuracy is None else self.accuracy
-
-    @property
     def refused(self) -> bool:
-        """Whether it was found slower or diverged; asked only where no proposal of the iteration was accepted."""
+        """Whether it was found slower or diverged; of iterations in which no proposal was accepted."""
         return self.timing is not None or self.diverged
 
 
@@ -56,13 +47,9 @@ class ProposalRecord:
 class Iteration:
     """The network after an iteration; number 0 is the start.
 
-    Attributes:
-        spec: None for a user's own module.
-        cost: Measured where networks are timed, else predicted or counted; in the budget's unit.
-        accuracy: On validation images after the short training, a fraction.
-        target: The cost that the iteration asked for.
-        measured: The network's own measurement, taken near a budget.
-        reached: The budgets that this network is within and the one before it was not.
+    cost: measured where networks are timed, else predicted or counted. target: the cost that was asked for. measured:
+    the network by itself, near a budget. reached: the budgets that it is the first within. spec: None for a user's own
+    module.
     """
 
     number: int
@@ -87,29 +74,26 @@ class Iteration:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Iteration":
         """What `to_json` wrote, in this schema or in schema 1."""
-        data = dict(data)
-        rows = data.pop("tried" if data.pop("schema", 1) == 1 else "proposals")
-        proposals = tuple(ProposalRecord(**{**row, "timing": row["timing"] and Timing(*row["timing"])}) for row in rows)
-        return cls(
-            **{
-                **data,
-                "spec": NetworkSpec.from_json(json.dumps(data["spec"])),
-                "proposals": proposals,
-                "measured": data["measured"] and Measurement(**data["measured"]),
-                "cost": float(data["cost"]),
-                "reached": tuple(data["reached"]),
-            }
-        )
+        rows = [
+            ProposalRecord(**row | {"timing": row["timing"] and Timing(*row["timing"])})
+            for row in data[_PROPOSALS[data.get("schema", 1)]]
+        ]
+        own = {name: value for name, value in data.items() if name not in ("schema", "tried")} | {
+            "spec": NetworkSpec.from_json(json.dumps(data["spec"])),
+            "proposals": tuple(rows),
+            "measured": data["measured"] and Measurement(**data["measured"]),
+            "cost": float(data["cost"]),
+            "reached": tuple(data["reached"]),
+        }
+        return cls(**own)
 
 
 @dataclass(frozen=True)
 class Part:
     """What was found out in the iteration under way.
 
-    Attributes:
-        trained: Outcomes of short trainings by the target's text and the proposal's name.
-        timings: Outcomes of timing tests by pair, see `search.netadapt.timing.key`.
-        measured: Networks measured by themselves, by fingerprint.
+    trained: outcomes of short trainings by the target's text and the proposal's name. timings: by pair, see
+    `search.netadapt.timing.key`. measured: networks by themselves, by fingerprint.
     """
 
     number: int
@@ -126,5 +110,4 @@ class Part:
         """What `to_json` wrote, in this schema or in schema 1."""
         timings = {name: Timing(*row) for name, row in data["timings"].items()}
         measured = {name: Measurement(**row) for name, row in data["measured"].items()}
-        trained = data["tuned" if data.get("schema", 1) == 1 else "trained"]
-        return cls(int(data["number"]), dict(trained), timings, measured)
+        return cls(data["number"], data[_TRAINED[data.get("schema", 1)]], timings, measured)

@@ -1,47 +1,37 @@
 """Which proposal of an iteration is accepted: short trainings, what a proposal is worth, paired timing tests."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
-from search.netadapt.history import History, RecordedTimer
-from search.netadapt.plan import Plan, Targets
+from search.netadapt.history import RecordedTimer
+from search.netadapt.job import Job
 from search.netadapt.prunable import Candidate, Prunable
-from search.netadapt.removals import removal_losses
+from search.netadapt.records import Iteration
 from search.netadapt.short_training import ShortTraining
 from search.netadapt.timing import Timing
 
 LEAST_USED = 0.95  # of a budget: proposals that measure below it are accepted only where no other will do
 TESTS = 6  # timing tests of an iteration before it asks for more
+PRUNING_SHARE = 0.75  # of the progress bar
 
 
 class Selection:
     """Accepts one of an iteration's candidates. What it finds out is in their records, and on disk at once."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        history: History,
-        targets: Targets,
-        timer: RecordedTimer,
-        train: ShortTraining,
-        *,
-        trained: Callable[[str], None],
-        line: Callable[[str], None],
-    ) -> None:
-        """`trained` is called with the name of each proposal that was trained, `line` with what is worth reading."""
-        self._plan, self._history, self._targets = plan, history, targets
-        self._timer, self._train_all, self._trained, self._line = timer, train, trained, line
+    def __init__(self, job: Job, timer: RecordedTimer, train: ShortTraining) -> None:
+        self._job, self._settings, self._history = job, job.settings, job.history
+        self._timer, self._train_all = timer, train
 
     def accept(self, network: Prunable, candidates: Sequence[Candidate], target: float) -> Prunable | None:
-        """The network of the best candidate that is not slower than `network`.
+        """The network of the best candidate that is not slower than `network`; None where there is none.
 
-        candidates: best first by what they are worth before training. None if all that were tested are slower, or
-        diverged.
+        candidates: best first by what they are worth before training. target: the cost that was asked for.
         """
-        shortlist = self.shortlist(candidates) if self._plan.trains else []
-        self._train(shortlist, target)
-        goal = self._targets.goal(network.graph)
+        shortlist = self.shortlist(candidates) if self._settings.short_steps else []
+        self._train(network, shortlist, target)
+        goal = self._job.goal(network.graph)
         ordered = sorted(shortlist, key=lambda candidate: -self.worth_trained(candidate, goal))
         ordered += [candidate for candidate in candidates if candidate not in shortlist]
         too_small: list[Candidate] = []
@@ -49,13 +39,13 @@ class Selection:
             name, timing = candidate.record.name, self._timer.pair(network, candidate)
             candidate.record = replace(candidate.record, timing=timing)
             if timing is not None and not timing.faster:
-                self._line(f"   {name} would be slower ({timing.ratio:.3f} x), the next is tested")
+                self._job.progress.line(f"   {name} would be slower ({timing.ratio:.3f} x), the next is tested")
             elif timing is not None and self._wastes(timing):
-                self._line(f"   {name} would leave more of the budget than wanted, the next is tested")
+                self._job.progress.line(f"   {name} would leave more of the budget than wanted, the next is tested")
                 too_small.append(candidate)
-            elif (after := self._accepted(candidate, target)) is not None:
+            elif (after := self._accepted(network, candidate, target)) is not None:
                 return after
-        found = (self._accepted(candidate, target) for candidate in too_small)
+        found = (self._accepted(network, candidate, target) for candidate in too_small)
         return next((after for after in found if after is not None), None)
 
     def shortlist(self, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -65,8 +55,8 @@ class Selection:
         Of three places or more one is for such a block. Each block is trained once, those first that save the most;
         then the one that lost the least when it was trained last.
         """
-        best = [*candidates[: self._plan.shortlist]]
-        unbridged = [candidate for candidate in candidates if candidate.loses_block]
+        best = [*candidates[: self._settings.shortlist]]
+        unbridged = [candidate for candidate in candidates if candidate.is_unbridged]
         if len(best) < 3 or not unbridged:
             return best
         lost = removal_losses(self._history.iterations)
@@ -75,7 +65,9 @@ class Selection:
 
     def worth(self, cost: float, accuracy: float, before: float) -> float:
         """What a proposal is compared by: its accuracy, or what it gains over `before` for its reduction."""
-        return (accuracy - before) / (self._history.iterations[-1].cost - cost) if self._plan.by_ratio else accuracy
+        if not self._settings.by_ratio:
+            return accuracy
+        return (accuracy - before) / (self._history.iterations[-1].cost - cost)
 
     def worth_trained(self, candidate: Candidate, goal: float) -> float:
         """The same after the short training.
@@ -84,25 +76,24 @@ class Selection:
         the way so far: accuracy lost for each unit of cost since the start, at least over a first step's reduction.
         """
         start, now = self._history.iterations[0], self._history.iterations[-1]
-        cost = candidate.record.cost
+        cost, first_step = candidate.record.cost, self._settings.reduction[0] * start.cost
         worth = self.worth(cost, candidate.record.accuracy or 0.0, now.accuracy)
-        price = max(0.0, start.accuracy - now.accuracy) / max(start.cost - now.cost, self._plan.step * start.cost)
-        return worth if self._plan.by_ratio else worth - price * max(cost, goal)
+        price = max(0.0, start.accuracy - now.accuracy) / max(start.cost - now.cost, first_step)
+        return worth if self._settings.by_ratio else worth - price * max(cost, goal)
 
     def _wastes(self, timing: Timing) -> bool:
-        """Whether a network that measures so leaves more of the budget unused than LEAST_USED allows."""
-        return self._history.iterations[-1].cost * timing.ratio < LEAST_USED * self._targets.left[0]
+        return self._history.iterations[-1].cost * timing.ratio < LEAST_USED * self._job.budgets_left[0]
 
-    def _accepted(self, candidate: Candidate, target: float) -> Prunable | None:
+    def _accepted(self, network: Prunable, candidate: Candidate, target: float) -> Prunable | None:
         """The candidate's network, trained if candidates are; None where that diverges."""
-        if self._plan.trains and candidate.network is None:
-            self._train([candidate], target, again=True)
+        if self._settings.short_steps and candidate.network is None:
+            self._train(network, [candidate], target, again=True)
         if candidate.record.diverged:
             return None
         candidate.record = replace(candidate.record, accepted=True)
         return candidate.network or candidate.make()
 
-    def _train(self, candidates: Sequence[Candidate], target: float, *, again: bool = False) -> None:
+    def _train(self, network: Prunable, candidates: Sequence[Candidate], target: float, *, again: bool = False) -> None:
         """Short trainings, each on disk before the next.
 
         What an earlier run trained is only noted, until its weights are needed (`again`).
@@ -110,21 +101,43 @@ class Selection:
         number, part = len(self._history.iterations), self._history.part()
         known = part.trained.setdefault(repr(target), {})
         for candidate in candidates:
-            kept = {} if again else known.get(candidate.record.name, {})
-            self._note(candidate, kept.get("accuracy"), kept.get("seconds"), bool(kept.get("diverged")))
+            found = {} if again else known.get(candidate.record.name, {})
+            accuracy, seconds, diverged = found.get("accuracy"), found.get("seconds"), bool(found.get("diverged"))
+            candidate.record = replace(candidate.record, accuracy=accuracy, seconds=seconds, diverged=diverged)
         waiting = [candidate for candidate in candidates if candidate.record.accuracy is None]
         networks = [candidate.make() for candidate in waiting]
-        modules = [network.module for network in networks]
-        for done in self._train_all(modules, seed=self._plan.seed + number):
+        for done in self._train_all([each.module for each in networks], seed=self._job.inputs.seed + number):
             candidate = waiting[done.place]
             candidate.network, name = networks[done.place], candidate.record.name
-            self._note(candidate, done.accuracy, done.seconds, done.diverged)
             known[name] = {"accuracy": done.accuracy, "seconds": done.seconds, "diverged": done.diverged}
+            candidate.record = replace(
+                candidate.record, accuracy=done.accuracy, seconds=done.seconds, diverged=done.diverged
+            )
             if done.diverged:
-                self._line(f"   the short training of {name} diverged, it is not accepted")
+                self._job.progress.line(f"   the short training of {name} diverged, it is not accepted")
             self._history.keep(part)
-            self._trained(name)
+            share = self._job.clock.at(PRUNING_SHARE * self._share(network))
+            self._job.progress.update(share, f"iteration {number}: {name}")
 
-    @staticmethod
-    def _note(candidate: Candidate, accuracy: float | None, seconds: float | None, diverged: bool) -> None:
-        candidate.record = replace(candidate.record, accuracy=accuracy, seconds=seconds, diverged=diverged)
+    def _share(self, network: Prunable) -> float:
+        """How far the pruning has come, from 0 to 1."""
+        start, now = self._history.iterations[0].cost, self._history.iterations[-1].cost
+        end = self._job.limit(self._settings.limits[-1], network.graph)
+        return 1.0 if start <= end else min(1.0, max(0.0, (start - now) / (start - end)))
+
+
+def removal_losses(iterations: Sequence[Iteration]) -> dict[str, float]:
+    """The accuracy that the removal of a block lost when it was trained last, by the name that the block has now."""
+    found: dict[str, float] = {}
+    for before, one in pairwise(iterations):
+        removals = [row for row in one.proposals if row.move == "block" and row.accuracy is not None]
+        found |= {row.where: before.accuracy - (row.accuracy or 0.0) for row in removals}
+        for gone in (row.where for row in removals if row.accepted):
+            found = {_moved_up(name, gone): loss for name, loss in found.items() if name != gone}
+    return found
+
+
+def _moved_up(name: str, gone: str) -> str:
+    """The name of a block when another one is gone: those behind it in its stage move up."""
+    (stage, _, place), (other, _, at) = name.rpartition("."), gone.rpartition(".")
+    return f"{stage}.{int(place) - 1}" if stage == other and int(place) > int(at) else name

@@ -122,6 +122,11 @@ class Settings:
         return self.step or step, self.decay or decay
 
     @property
+    def by_ratio(self) -> bool:
+        """Whether what loses the least accuracy for its reduction is accepted, and not the most accurate."""
+        return self.algorithm == "mobilenetv3"
+
+    @property
     def study_name(self) -> str:
         """--study, or a name made of the network and the smallest budget: `digits-20ms-to-15ms`."""
         if self.study is not None:

@@ -1,16 +1,15 @@
 """A NetworkSpec with its weights, as the pruner takes it: every move, all proposals screened in one pass."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from search.budget import CostModel
-from search.data import Dataset, Split
+from search.data import Split
 from search.netadapt.proposals import Proposal, propose, smallest
-from search.netadapt.prunable import Candidate, new_record
-from search.netadapt.removals import is_unbridged
-from search.netadapt.screen import Rank, Screened, batch_for, screen
+from search.netadapt.prunable import Candidate, Screening, new_record
+from search.netadapt.screen import Screened, batch_for, screen
 from search.netadapt.short_training import first
 from search.training.augmentation import normalise
 from searchspace.channels.coupling import coupling
@@ -46,7 +45,7 @@ class PrunableSpec:
 
     @property
     def timed(self) -> NetworkSpec:
-        """See Timeable: times are those of fresh networks, as weights decide no time."""
+        """See Timeable: weights decide no time."""
         return self.module.spec
 
     @property
@@ -68,40 +67,33 @@ class PrunableSpec:
         """See Prunable."""
         return smallest(self.spec, cost_model, moves)
 
-    def screen(
-        self,
-        proposals: Sequence[Proposal[Step]],
-        images: Dataset,
-        *,
-        count: int,
-        criterion: str,
-        rank: Callable[[int, Screened], Rank],
-        device: str,
-    ) -> list[Candidate]:
+    def screen(self, proposals: Sequence[Proposal[Step]], how: Screening) -> list[Candidate]:
         """See Prunable. Where an SE block goes, the mean of its gates stays in the weights of the layer behind it."""
-        network = self.module.cpu().eval()
-        if criterion == "taylor":
+        network, images = self.module.cpu().eval(), how.images
+        if how.criterion == "taylor":
             _add_gradients(network, images.train)
         known: dict[str, Scores] = {}
 
         def score(group: ChannelGroup) -> Scores:
-            return known.setdefault(group.name, scores(network, group, criterion))
+            return known.setdefault(group.name, scores(network, group, how.criterion))
 
         steps = [proposal.make(score) for proposal in proposals]
         network.zero_grad()
         gates = gates_of(network, images.train) if any(proposal.move == "se" for proposal in proposals) else {}
-        found = screen(network, steps, first(images.validation, count), gates=gates, rank=rank, device=device)
+        split = first(images.validation, how.image_count)
+        found = screen(network, steps, split, gates=gates, rank=how.rank, device=how.device)
         return [self._candidate(*each, gates) for each in zip(proposals, steps, found, strict=True)]
 
     def _candidate(self, proposal: Proposal[Step], step: Step, screened: Screened, gates: Gates) -> Candidate:
         spec = step.spec
+        gone = {layer.op for index, layer in enumerate(self.graph.layers) if index not in step.origins}
         return Candidate(
             proposal,
             new_record(proposal, step.graph, screened, fingerprint=spec.fingerprint(), spec=spec.to_json()),
             timed=spec,
             make=lambda: PrunableSpec(prune_network(self.module, step, gates=gates)),
             screened=screened,
-            loses_block=is_unbridged(self.graph, step),
+            is_unbridged="conv" in gone and "add" not in gone,
         )
 
 

@@ -41,7 +41,7 @@ def _status(record: ProposalRecord) -> Status:
 
 
 def _trial(number: int, record: ProposalRecord, cost_model: CostModel) -> optuna.trial.FrozenTrial:
-    accuracy = record.last_accuracy
+    accuracy = record.screened if record.accuracy is None else record.accuracy  # the last that is known
     attrs = {
         "status": _status(record),
         "choices": {

@@ -243,42 +243,51 @@ class Pair:
 
     def _netadapt(self, base: "Network") -> float:
         """Epochs that the short trainings came to."""
+        from search.console import Progress
         from search.netadapt.history import StoredHistory
-        from search.netadapt.plan import Plan
-        from search.netadapt.pruner import Pruner
-        from search.netadapt.screen import SCREEN_IMAGES
-        from search.netadapt.short_training import Serial, short_recipe
+        from search.netadapt.inputs import Inputs
+        from search.netadapt.job import Job
+        from search.netadapt.pruner import prune
+        from search.netadapt.settings import Settings
         from search.netadapt.specs import PrunableSpec
 
         found = self._begin("netadapt")
         if found is not None:
             return float(found["short_epochs"])
-        args, began = self.args, self.clock()
-        plan = Plan(
-            cost_model=self.cost_model,
-            budgets=(self.budget,),
+        args, began, pair = self.args, self.clock(), self
+
+        class Lines(Progress):
+            """Prints lines; the pruning ends with one of them when the time is over."""
+
+            def line(self, text: str) -> None:
+                pair._tell(text)
+                if pair.late():
+                    raise _Late
+
+        history = StoredHistory(self.folder, keep_all=False)
+        settings = Settings(
+            network=Path(self.name),
+            budget_ms=self.budget,
+            latency=self.cost_model.table,
             moves=tuple(args.moves.split(",")),
             criterion=args.criterion,
-            by_ratio=False,
             step=args.step,
             decay=args.decay,
             shortlist=args.shortlist,
-            trains=args.short_steps > 0,
-            images=args.images,
-            screen_images=SCREEN_IMAGES,
-            seed=self.seed,
+            short_steps=args.short_steps,
+            validation_images=args.images,
+        )
+        job = Job(
+            settings,
+            Inputs(network=PrunableSpec(base), images=self.images, seed=self.seed),
+            self.cost_model,
+            self.timer,
+            Lines(lambda: None, quiet=True),
+            self._recipe(1),
+            history=history,
             confidence=AS_PREDICTED,
         )
-        history = StoredHistory(self.folder, keep_all=False)
-        recipe = short_recipe(self._recipe(1), max(1, args.short_steps), len(self.images.train))
-        train = Serial.on(self.images, recipe=recipe, validation_images=args.images)
-
-        def committed(_: object) -> None:
-            if self.late():
-                raise _Late
-
-        pruner = Pruner(plan, self.images, history, timer=self.timer, train=train, line=self._tell, committed=committed)
-        pruner.run(PrunableSpec(base))
+        prune(job)
         last = history.iterations[-1]
         trained = sum(row.accuracy is not None for one in history.iterations for row in one.proposals)
         short: float = trained * args.short_steps * args.batch / len(self.images.train)

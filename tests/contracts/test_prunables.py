@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from search.netadapt.modules import PrunableModule
-from search.netadapt.prunable import Candidate, Prunable
+from search.netadapt.prunable import Candidate, Prunable, Screening
 from search.netadapt.screen import Screened
 from search.training.evaluate import evaluate
 from searchspace.channels.groups import in_the_way
@@ -46,7 +46,7 @@ def screened(
 ) -> list[Candidate]:
     """All candidates that come to a share of the network's MACs."""
     proposals = network.propose(MACS, target=share * MACS.cost(network.graph), floor=0.0, moves=moves)
-    return network.screen(proposals, IMAGES, count=40, criterion=criterion, rank=by_loss, device="cpu")
+    return network.screen(proposals, Screening(IMAGES, 40, criterion, by_loss, "cpu"))
 
 
 def by_loss(place: int, found: Screened) -> tuple[float, ...]:
@@ -63,7 +63,7 @@ def test_proposals_meet_the_target_stay_above_the_floor_and_cost_what_they_say(m
     found = network.propose(MACS, target=0.9 * whole, floor=0.5 * whole, moves=member.moves)
     assert {proposal.move for proposal in found} >= {"channels"}
     assert len({proposal.name for proposal in found}) == len(found)
-    candidates = network.screen(found, IMAGES, count=40, criterion="l2", rank=by_loss, device="cpu")
+    candidates = network.screen(found, Screening(IMAGES, 40, "l2", by_loss, "cpu"))
     for proposal, candidate in zip(found, candidates, strict=True):
         assert candidate.proposal is proposal
         assert 0.5 * whole <= proposal.cost <= 0.9 * whole

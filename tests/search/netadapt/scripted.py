@@ -9,13 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from search.budget import CostModel
+from search.console import Progress
 from search.data import Dataset
 from search.latency.measurement import Measurement
 from search.latency.runtimes.eager import Eager
 from search.netadapt.history import History, StoredHistory
-from search.netadapt.plan import Plan
-from search.netadapt.proposals import MOVES
+from search.netadapt.inputs import Inputs
+from search.netadapt.job import Job
+from search.netadapt.prunable import Prunable
 from search.netadapt.pruner import Pruner
+from search.netadapt.settings import Settings
 from search.netadapt.short_training import Serial, ShortTraining, short_recipe
 from search.netadapt.specs import PrunableSpec
 from search.netadapt.timing import PairedTimer, Subject, Timing
@@ -130,40 +133,54 @@ class Killed(Exception):
     """Stands for a kill."""
 
 
-PLAN = Plan(
-    cost_model=MACS,
-    budgets=(0.0,),
-    moves=MOVES,
-    criterion="l2",
-    by_ratio=False,
-    step=0.1,
-    decay=0.98,
-    shortlist=2,
-    trains=True,
-    images=100,
-    screen_images=100,
-    seed=0,
-)
+QUICK = Settings(network=Path("tiny"), budget_macs=1.0, step=0.1, shortlist=2, short_steps=2, validation_images=100)
 
 
-def serial(images: Dataset, plan: Plan = PLAN) -> Serial:
+class Lines(Progress):
+    """Keeps the lines that would be printed."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: None, quiet=True)
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def serial(images: Dataset, settings: Settings = QUICK) -> Serial:
     """Trainings of two steps."""
-    return Serial.on(images, recipe=short_recipe(Recipe(batch_size=16), 2, 1000), validation_images=plan.images)
+    recipe = short_recipe(Recipe(batch_size=16), 2, 1000)
+    return Serial.on(images, recipe=recipe, validation_images=settings.validation_images)
 
 
-def pruner(
+def job_of(
     images: Dataset,
     history: History | Path,
     budget: float,
     *,
+    network: Prunable | None = None,
     timer: PairedTimer | None = None,
-    plan: Plan = PLAN,
-    train: ShortTraining | None = None,
+    settings: Settings = QUICK,
     keep_all: bool = True,
-    line: Any = lambda text: None,
+    cost_model: CostModel = MACS,
+    confidence: float = 0.95,
+) -> Job:
+    """A pruning to `budget`, in what `cost_model` counts or `timer` measures; a folder is a history on disk."""
+    return Job(
+        replace(settings, budget_macs=budget),
+        Inputs(network=network or start(), images=images, seed=0),
+        cost_model,
+        timer,
+        Lines(),
+        Recipe(),
+        history=StoredHistory(history, keep_all=keep_all) if isinstance(history, Path) else history,
+        confidence=confidence,
+    )
+
+
+def pruner(
+    images: Dataset, history: History | Path, budget: float, *, train: ShortTraining | None = None, **job: Any
 ) -> tuple[Pruner, History]:
-    """A pruner to `budget`, with its history; a folder is one on disk."""
-    if isinstance(history, Path):
-        history = StoredHistory(history, keep_all=keep_all)
-    plan = replace(plan, budgets=(budget,))
-    return Pruner(plan, images, history, timer=timer, train=train or serial(images, plan), line=line), history
+    """A pruner of `job_of`, with its history."""
+    found = job_of(images, history, budget, **job)
+    return Pruner(found, train or serial(images, found.settings)), found.history

@@ -13,7 +13,7 @@ from search.netadapt.records import Part
 from search.netadapt.timing import Timing
 from searchspace.cost import macs
 from searchspace.errors import StudyMismatch
-from tests.search.netadapt.scripted import ScriptedTimer, pruner, start, tiny
+from tests.search.netadapt.scripted import ScriptedTimer, pruner, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 VERSION_1 = Path(__file__).parent / "version_1"  # a pruning of `tiny()` that was cut off in iteration 2, by schema 1
@@ -21,18 +21,18 @@ VERSION_1 = Path(__file__).parent / "version_1"  # a pruning of `tiny()` that wa
 
 def test_without_keep_all_only_the_weights_that_are_needed_stay(images: Dataset, tmp_path: Path) -> None:
     job, history = pruner(images, tmp_path, 0.7 * macs(tiny()), keep_all=False)
-    job.run(start())
+    job.run()
     last = history.iterations[-1].number
     assert last > 1
     assert [path.stem for path in tmp_path.rglob("*.safetensors")] == [f"{last:03d}"]
 
 
 def test_one_that_goes_on_without_keep_all_keeps_the_networks_that_it_has(images: Dataset, tmp_path: Path) -> None:
-    pruner(images, tmp_path, 0.8 * macs(tiny()))[0].run(start())
+    pruner(images, tmp_path, 0.8 * macs(tiny()))[0].run()
     before = {path.name for path in tmp_path.rglob("*.safetensors")}
     assert len(before) > 2
     job, history = pruner(images, tmp_path, 0.6 * macs(tiny()), keep_all=False)
-    job.run(start())
+    job.run()
     after = {path.name for path in tmp_path.rglob("*.safetensors")}
     assert before - after <= {max(before)}
     assert f"{len(history.iterations) - 1:03d}.safetensors" in after
@@ -40,8 +40,7 @@ def test_one_that_goes_on_without_keep_all_keeps_the_networks_that_it_has(images
 
 def test_in_memory_the_networks_that_met_a_budget_and_the_last_one_stay(images: Dataset) -> None:
     job, history = pruner(images, History(), 0.8 * macs(tiny()))
-    begun = start()
-    job.run(begun)
+    job.run()
     last = history.iterations[-1]
     assert history.snapshot(0.8 * macs(tiny())) == last
     assert history.network(last.number).spec == last.spec
@@ -51,14 +50,14 @@ def test_in_memory_the_networks_that_met_a_budget_and_the_last_one_stay(images: 
 
 @pytest.mark.parametrize("name", ["000.safetensors", "000.iteration.json"])
 def test_a_damaged_file_is_named_with_how_to_begin_anew(name: str, images: Dataset, tmp_path: Path) -> None:
-    pruner(images, tmp_path, 1.0 * macs(tiny()))[0].run(start())
+    pruner(images, tmp_path, 1.0 * macs(tiny()))[0].run()
     (tmp_path / "iterations" / name).write_text("{'")
     with pytest.raises(StudyMismatch, match=rf"{name} is missing or damaged .*--fresh"):
         StoredHistory(tmp_path, keep_all=True).network(0)
 
 
 def test_a_record_of_a_later_version_is_refused_with_what_to_do(images: Dataset, tmp_path: Path) -> None:
-    pruner(images, tmp_path, 1.0 * macs(tiny()))[0].run(start())
+    pruner(images, tmp_path, 1.0 * macs(tiny()))[0].run()
     path = tmp_path / "iterations" / "000.iteration.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 3}))
     with pytest.raises(StudyMismatch, match=r"later version .*schema 3, this one reads up to 2.* with that version"):
@@ -78,7 +77,7 @@ def test_a_pruning_that_schema_1_left_half_done_opens_and_goes_on(images: Datase
     (trained,) = found.part().trained.values()
     assert trained
     job, history = pruner(images, tmp_path, 0.8 * macs(tiny()) / 1e3, timer=ScriptedTimer())
-    job.run(start())
+    job.run()
     second = history.iterations[2]
     known = {row.name: row.accuracy for row in second.proposals if row.name in trained and not row.accepted}
     assert known == {name: trained[name]["accuracy"] for name in known}
@@ -97,7 +96,7 @@ def test_a_part_is_read_as_it_was_written_and_anew_where_it_cannot_be_read(tmp_p
 
 def test_an_iteration_is_written_with_the_weights_it_names(images: Dataset, tmp_path: Path) -> None:
     job, history = pruner(images, tmp_path, 0.85 * macs(tiny()))
-    job.run(start())
+    job.run()
     again = StoredHistory(tmp_path, keep_all=True)
     assert again.iterations == history.iterations
     for one in again.iterations:

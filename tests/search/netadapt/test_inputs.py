@@ -6,15 +6,12 @@ from typing import Any
 
 import pytest
 
-from search.budget import CostModel
 from search.console import Progress
 from search.latency.cache import Cache
 from search.latency.runtimes.eager import Eager
 from search.netadapt.inputs import read_inputs, table_of
-from search.netadapt.job import Job
 from search.netadapt.settings import Settings
 from search.netadapt.specs import PrunableSpec
-from search.training.recipe import Recipe
 from searchspace.nn import Network, build
 from tests.search.netadapt.scripted import phone_table, start, tiny
 
@@ -40,23 +37,22 @@ def test_the_table_is_that_of_the_networks_own_resolution_if_there_is_one(
     assert resolutions == [32 if has else 224]
 
 
-def test_the_plan_is_what_the_flags_ask_for(best: Path) -> None:
+def test_a_network_is_read_with_its_images_as_the_weights_say(best: Path) -> None:
     settings = Settings(
         network=best,
         weights=best.with_suffix(".safetensors"),
         data="digits:200",
         budget_macs=1e5,
-        criterion="taylor",
         algorithm="mobilenetv3",
         decay=0.9,
-        short_steps=0,
-        validation_images=50,
-        moves=("se",),
     )
     inputs = read_inputs(settings, QUIET)
-    plan = Job(settings, inputs, CostModel("macs"), None, QUIET, Recipe()).plan()
-    assert (plan.criterion, plan.by_ratio, plan.step, plan.decay, plan.trains) == ("taylor", True, 0.01, 0.9, False)
-    assert (plan.budgets, plan.moves, plan.images, plan.screen_images, plan.seed) == ((1e5,), ("se",), 50, 50, 0)
+    assert (settings.by_ratio, settings.reduction, settings.limits, settings.unit) == (
+        True,
+        (0.01, 0.9),
+        (1e5,),
+        "macs",
+    )
     assert inputs.network.spec == tiny()
     assert inputs.images.resolution == 16  # as the weights were trained
 

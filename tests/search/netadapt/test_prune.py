@@ -76,11 +76,11 @@ def test_a_users_module_comes_down_to_the_budget_and_stays_as_it_was(images: Dat
     assert found.summary["winner"]["cost"] == pytest.approx(after)
     assert found.module(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
-    assert (found.spec, found.study, found.fixed) == (None, None, {})
+    assert (found.spec, found.fixed, found.summary["study"]) == (None, {}, None)
     assert not (place / "studies").exists()
     assert f"counted    {after:,.0f} MACs by fvcore" in found.report()
-    found.save(place / "own")
-    assert read_weights(place / "own.safetensors").keys() == found.module.state_dict().keys()
+    folder = found.save(place / "own")
+    assert read_weights(folder / "best.safetensors").keys() == found.module.state_dict().keys()
 
 
 def test_by_a_table_of_this_machine_a_module_is_timed_and_ends_where_it_measures_within_the_budget(
@@ -149,10 +149,10 @@ def test_a_spec_a_network_and_a_file_go_the_same_way(best: Path, images: Dataset
         assert {k: v for k, v in found.summary["winner"].items() if k != "network"} == {
             k: v for k, v in by_file.summary["winner"].items() if k != "network"
         }
-    assert by_file.study == "file"
+    assert len(by_file.study) == by_file.summary["proposals"]
     assert by_file.module(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
-    by_file.save(best.parent / "kept.json")
-    load_weights(read_spec(best.parent / "kept.json"), read_weights(best.parent / "kept.safetensors"))
+    folder = by_file.save(best.parent / "kept")
+    load_weights(read_spec(folder / "best.json"), read_weights(folder / "best.safetensors"))
 
 
 def test_arguments_that_are_not_for_a_spec_are_named(best: Path, images: Dataset) -> None:

@@ -15,7 +15,8 @@ from search.data import Dataset
 from search.latency.runtimes.eager import Eager
 from search.netadapt.history import History, StoredHistory
 from search.netadapt.modules import PrunableModule
-from search.netadapt.proposals import MOVES, smallest
+from search.netadapt.proposals import MOVES
+from search.netadapt.pruner import Pruner
 from search.netadapt.short_training import Trained, first
 from search.netadapt.specs import PrunableSpec
 from search.training.evaluate import evaluate
@@ -26,9 +27,11 @@ from searchspace.latency.table import Correction, LatencyTable
 from searchspace.nn import trace
 from tests.search.netadapt.scripted import (
     MACS,
-    PLAN,
+    QUICK,
     Killed,
+    Lines,
     ScriptedTimer,
+    job_of,
     own_module,
     pruner,
     serial,
@@ -52,7 +55,7 @@ def test_it_ends_within_the_budget_and_uses_it(images: Dataset, tmp_path: Path) 
     budget = 0.6 * macs(tiny())
     timer = ScriptedTimer()
     job, history = pruner(images, tmp_path, budget / 1e3, timer=timer)
-    job.run(start())
+    job.run()
     last = history.iterations[-1]
     assert last.spec is not None
     assert 0.95 * budget <= macs(last.spec) <= budget
@@ -71,8 +74,8 @@ def test_a_users_module_comes_down_by_the_same_decisions(images: Dataset) -> Non
     """Accepted by paired timing, measured at the budget, as a spec is."""
     begun = PrunableModule(trace(own_module(), resolution=32))
     timer, budget = ScriptedTimer(), 0.7 * MACS.cost(begun.graph) / 1e3
-    job, history = pruner(images, History(), budget, timer=timer)
-    job.run(begun)
+    job, history = pruner(images, History(), budget, timer=timer, network=begun)
+    job.run()
     last = history.iterations[-1]
     assert last.measured is not None
     assert 0.8 * budget <= last.measured.latency_ms <= budget
@@ -87,11 +90,11 @@ def test_a_users_module_comes_down_by_the_same_decisions(images: Dataset) -> Non
 def test_a_proposal_that_measures_slower_is_not_accepted(images: Dataset, tmp_path: Path) -> None:
     budget = 0.8 * macs(tiny())
     job, history = pruner(images, tmp_path / "a", budget / 1e3, timer=ScriptedTimer())
-    job.run(start())
+    job.run()
     accepted = history.iterations[1].accepted
     assert accepted is not None
     again, history = pruner(images, tmp_path / "b", budget / 1e3, timer=ScriptedTimer(accepted.fingerprint))
-    again.run(start())
+    again.run()
     one = history.iterations[1]
     refused = next(row for row in one.proposals if row.fingerprint == accepted.fingerprint)
     assert refused.timing is not None
@@ -104,13 +107,13 @@ def test_a_proposal_that_measures_slower_is_not_accepted(images: Dataset, tmp_pa
 @pytest.mark.parametrize("make", [start, lambda: PrunableModule(trace(own_module(), resolution=32))])
 def test_where_all_is_slower_it_says_so_and_tests_nothing_twice(make: Any, images: Dataset) -> None:
     network = make()
-    timer, lines = ScriptedTimer(all_slower=True), list[str]()
-    plan = replace(PLAN, trains=False, images=50, screen_images=50)
+    timer, quick = ScriptedTimer(all_slower=True), replace(QUICK, short_steps=0, validation_images=50)
     budget = 0.9 * MACS.cost(network.graph) / 1e3
-    job, _ = pruner(images, History(), budget, timer=timer, plan=plan, line=lines.append)
+    job = job_of(images, History(), budget, timer=timer, settings=quick, network=network)
     with pytest.raises(InfeasibleBudget, match=r"that were tried in iteration 1 measure slower"):
-        job.run(network)
-    slower = [line for line in lines if "would be slower" in line]
+        Pruner(job, serial(images)).run()
+    assert isinstance(job.progress, Lines)
+    slower = [line for line in job.progress.lines if "would be slower" in line]
     assert len(slower) == len(timer.pairs) >= 2
     assert len(slower) == len(set(slower))
 
@@ -120,11 +123,11 @@ def test_a_proposal_that_measures_far_below_the_budget_is_not_accepted_where_ano
 ) -> None:
     budget = 0.8 * macs(tiny()) / 1e3
     job, history = pruner(images, tmp_path / "a", budget, timer=ScriptedTimer())
-    job.run(start())
+    job.run()
     last = history.iterations[-1].accepted
     assert last is not None
     again, history = pruner(images, tmp_path / "b", budget, timer=ScriptedTimer(faster=(last.fingerprint,)))
-    again.run(start())
+    again.run()
     end = history.iterations[-1]
     passed_over = next(row for row in end.proposals if row.fingerprint == last.fingerprint)
     assert passed_over.timing is not None
@@ -146,7 +149,7 @@ def test_a_proposal_whose_short_training_diverged_is_not_accepted(
 
     budget = 0.8 * macs(tiny()) / (1e3 if timer else 1)
     job, history = pruner(images, tmp_path, budget, timer=timer, train=breaks)
-    job.run(start())
+    job.run()
     proposals = history.iterations[1].proposals
     diverged = [row for row in proposals if row.diverged]
     assert len(diverged) == 3  # both of the shortlist, and the first beyond it, which is trained when it is accepted
@@ -160,20 +163,20 @@ def test_a_predicted_network_comes_to_what_its_confidence_leaves_of_the_budget(i
     table = LatencyTable(
         Eager().identity(32), 1.0, {layer.signature: 0.1 for layer in graph.layers}, Correction(1.0, 0.1, 0.03)
     )
-    plan = replace(PLAN, cost_model=CostModel("ms", table))
-    limit = pruner(images, History(), 9.0, plan=plan)[0].targets.limit(9.0, graph)
+    by_table = CostModel("ms", table)
+    limit = job_of(images, History(), 9.0, cost_model=by_table).limit(9.0, graph)
     assert limit == pytest.approx(table.prediction_limit_ms(9.0, 0.95))
     assert limit < 9.0
-    assert pruner(images, History(), 9.0, plan=plan, timer=ScriptedTimer())[0].targets.limit(9.0, graph) == 9.0
-    as_predicted = replace(plan, confidence=0.5)
-    assert pruner(images, History(), 9.0, plan=as_predicted)[0].targets.limit(9.0, graph) == pytest.approx(9.0)
+    assert job_of(images, History(), 9.0, cost_model=by_table, timer=ScriptedTimer()).limit(9.0, graph) == 9.0
+    as_predicted = job_of(images, History(), 9.0, cost_model=by_table, confidence=0.5)
+    assert as_predicted.limit(9.0, graph) == pytest.approx(9.0)
 
 
 @pytest.mark.parametrize("at", [1, 3, 4])
 def test_one_that_was_killed_goes_on_to_the_same_history(at: int, images: Dataset, tmp_path: Path) -> None:
     budget, done = 0.7 * macs(tiny()) / 1e3, 0
     whole, undisturbed = pruner(images, tmp_path / "whole", budget, timer=ScriptedTimer())
-    whole.run(start())
+    whole.run()
 
     def dies(modules: list[nn.Module], *, seed: int) -> Iterator[Trained]:
         nonlocal done
@@ -185,10 +188,10 @@ def test_one_that_was_killed_goes_on_to_the_same_history(at: int, images: Datase
 
     killed, _ = pruner(images, tmp_path / "cut", budget, timer=ScriptedTimer(), train=dies)
     with pytest.raises(Killed):
-        killed.run(start())
+        killed.run()
     before = {path.name: path.read_bytes() for path in (tmp_path / "cut").rglob("0*.*")}
     again, history = pruner(images, tmp_path / "cut", budget, timer=ScriptedTimer())
-    again.run(start())
+    again.run()
     kept = {path.name: path.read_bytes() for path in (tmp_path / "cut").rglob("0*.*")}
     assert before.items() <= kept.items()
     assert without_seconds(history) == without_seconds(undisturbed)
@@ -200,14 +203,14 @@ def test_what_was_trained_and_timed_in_an_iteration_that_was_killed_is_not_done_
     """Killed in the second timing test of an iteration whose first proposal measured slower."""
     budget = 0.8 * macs(tiny()) / 1e3
     look, history = pruner(images, History(), budget, timer=ScriptedTimer())
-    look.run(start())
+    look.run()
     accepted = history.iterations[1].accepted
     assert accepted is not None
     whole, undisturbed = pruner(images, History(), budget, timer=ScriptedTimer(accepted.fingerprint))
-    whole.run(start())
+    whole.run()
     killed, _ = pruner(images, tmp_path, budget, timer=ScriptedTimer(accepted.fingerprint, stop_at=2))
     with pytest.raises(Killed):
-        killed.run(start())
+        killed.run()
     timer, iterations = ScriptedTimer(accepted.fingerprint), list[int]()
 
     def counts(modules: list[nn.Module], *, seed: int) -> Iterator[Trained]:
@@ -215,27 +218,24 @@ def test_what_was_trained_and_timed_in_an_iteration_that_was_killed_is_not_done_
         return serial(images)(modules, seed=seed)
 
     again, history = pruner(images, tmp_path, budget, timer=timer, train=counts)
-    again.run(start())
+    again.run()
     assert accepted.fingerprint not in timer.pairs[:1]
     assert iterations.count(1) <= 1  # the weights of the one that is accepted, which were not kept
     assert without_seconds(history) == without_seconds(undisturbed)
 
 
 def test_a_budget_that_pruning_cannot_reach_names_the_smallest_and_what_stands_in_the_way(images: Dataset) -> None:
-    least = smallest(tiny(), MACS, MOVES)
-    assert least < 0.1 * macs(tiny())
-    with pytest.raises(InfeasibleBudget, match=MACS.text(least)):
-        pruner(images, History(), 0.9 * least)[0].run(start())
     module = PrunableModule(trace(own_module(), resolution=32))
-    least = module.smallest(MACS, ("channels",))
-    with pytest.raises(InfeasibleBudget, match=MACS.text(least)):
-        pruner(images, History(), 0.9 * least)[0].run(module)
+    for network, moves in ((start(), MOVES), (module, ("channels",))):
+        least = network.smallest(MACS, moves)
+        assert least < 0.2 * MACS.cost(network.graph)
+        with pytest.raises(InfeasibleBudget, match=MACS.text(least)):
+            pruner(images, History(), 0.9 * least, network=network, settings=replace(QUICK, moves=moves))[0].run()
 
 
 def test_accuracies_are_of_the_same_images_where_nothing_is_trained(images: Dataset, tmp_path: Path) -> None:
-    plan = replace(PLAN, trains=False, screen_images=20, images=100)
-    job, history = pruner(images, tmp_path, 0.8 * macs(tiny()), plan=plan)
-    job.run(start())
+    job, history = pruner(images, tmp_path, 0.8 * macs(tiny()), settings=replace(QUICK, short_steps=0))
+    job.run()
     split = first(images.validation, 100)
     for one in history.iterations:
         network = history.network(one.number)

@@ -11,13 +11,12 @@ from search.netadapt.proposals import MOVES, propose
 from search.netadapt.prunable import Candidate
 from search.netadapt.pruner import Pruner
 from search.netadapt.records import Iteration, ProposalRecord
-from search.netadapt.removals import removal_losses
-from search.netadapt.selection import TESTS
+from search.netadapt.selection import TESTS, removal_losses
 from search.netadapt.specs import PrunableSpec
 from searchspace.blocks import Block, Classifier, ConvBN, MBConv, SeparableConv
 from searchspace.cost import macs
 from searchspace.spec import NetworkSpec, Stage
-from tests.search.netadapt.scripted import MACS, PLAN, ScriptedTimer, pruner, start, tiny
+from tests.search.netadapt.scripted import MACS, QUICK, ScriptedTimer, job_of, pruner, serial, start, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,9 +40,9 @@ def removals_last(job: Pruner, network: PrunableSpec, share: float) -> tuple[lis
 
 
 def test_mobilenet_v3s_choice_loses_least_accuracy_for_its_reduction(images: Dataset) -> None:
-    plan = replace(PLAN, by_ratio=True, shortlist=3)
-    job, history = pruner(images, History(), 0.85 * macs(tiny()), plan=plan)
-    job.run(start())
+    by_ratio = replace(QUICK, algorithm="mobilenetv3", shortlist=3)
+    job, history = pruner(images, History(), 0.85 * macs(tiny()), settings=by_ratio)
+    job.run()
     for before, after in pairwise(history.iterations):
         trained = [row for row in after.proposals if row.accuracy is not None]
         worth = {row.name: ((row.accuracy or 0) - before.accuracy) / (before.cost - row.cost) for row in trained}
@@ -52,8 +51,8 @@ def test_mobilenet_v3s_choice_loses_least_accuracy_for_its_reduction(images: Dat
 
 
 def test_the_most_accurate_is_accepted_and_going_further_counts_at_the_price_so_far(images: Dataset) -> None:
-    job, history = pruner(images, History(), 0.6 * macs(tiny()), plan=replace(PLAN, shortlist=4))
-    job.run(start())
+    job, history = pruner(images, History(), 0.6 * macs(tiny()), settings=replace(QUICK, shortlist=4))
+    job.run()
     first, *others = history.iterations
     for before, after in zip(history.iterations, others, strict=False):
         price = max(0.0, first.accuracy - before.accuracy) / max(first.cost - before.cost, 0.1 * first.cost)
@@ -78,8 +77,9 @@ def test_what_going_further_is_worth(
 ) -> None:
     """Of two proposals, of which the second goes further and is a point less accurate."""
     whole, network = macs(tiny()), start()
-    job, history = pruner(images, History(), 0.6 * whole)
-    job.begin(network)
+    about = job_of(images, History(), 0.6 * whole, network=network)
+    job, history = Pruner(about, serial(images)), about.history
+    job.begin()
     zero = history.iterations[0]
     rows = [(accuracies[0], whole), (accuracies[1], (1 - spared) * whole)]
     history.iterations = [replace(zero, accuracy=accuracy, cost=cost) for accuracy, cost in rows]
@@ -87,7 +87,7 @@ def test_what_going_further_is_worth(
     candidates = job.screened(network, proposals)
     for candidate, accuracy, cost in zip(candidates, (0.7, 0.69), costs, strict=True):
         candidate.record = replace(candidate.record, accuracy=accuracy, cost=cost * whole)
-    goal = job.targets.goal(network.graph)
+    goal = about.goal(network.graph)
     assert max(candidates, key=lambda each: job.selection.worth_trained(each, goal)) is candidates[accepted]
 
 
@@ -100,8 +100,9 @@ def test_a_removed_block_that_no_sum_bridges_is_trained_however_it_looks_before(
     budget = 0.7 * macs(network.spec) / 1e3
 
     def job_of(shortlist: int, timer: ScriptedTimer | None = None) -> Pruner:
-        job, _ = pruner(images, History(), budget, timer=timer, plan=replace(PLAN, shortlist=shortlist))
-        job.begin(network)
+        settings = replace(QUICK, shortlist=shortlist)
+        job, _ = pruner(images, History(), budget, network=network, timer=timer, settings=settings)
+        job.begin()
         return job
 
     timer = ScriptedTimer(all_slower=True)
@@ -125,8 +126,9 @@ def test_a_removed_block_that_no_sum_bridges_is_trained_however_it_looks_before(
 def test_each_removal_has_its_turn_then_the_one_that_lost_least(images: Dataset) -> None:
     row = SeparableConv(out_channels=12, activation="relu")
     network = network_of(row, row, row, row, stem=12)
-    job, history = pruner(images, History(), 0.5 * macs(network.spec), plan=replace(PLAN, shortlist=3))
-    job.begin(network)
+    settings = replace(QUICK, shortlist=3)
+    job, history = pruner(images, History(), 0.5 * macs(network.spec), network=network, settings=settings)
+    job.begin()
     zero = history.iterations[0]
     last, _ = removals_last(job, network, 0.98)
     losses = {"body.0": 0.05, "body.1": 0.01, "body.2": 0.2, "body.3": 0.02}

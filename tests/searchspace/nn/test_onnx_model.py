@@ -39,14 +39,14 @@ def check_outputs(trained: Trained, spec: NetworkSpec, *, images: int = 1, batch
 
 
 @given(spec=..., images=st.integers(1, 3))
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_any_network_gives_the_outputs_of_its_module(trained: Trained, spec: NetworkSpec, images: int) -> None:
     check_outputs(trained, spec, images=images, batch=None)
 
 
 @pytest.mark.parametrize("name", [name for name in zoo.names() if not zoo.is_grown(name)])
 def test_published_networks_give_the_outputs_of_their_modules(trained: Trained, name: str) -> None:
-    check_outputs(trained, zoo.get(name, width=0.25, resolution=65, classes=10))
+    check_outputs(trained, zoo.get(name, width=0.25, depth=0.5, resolution=65, classes=10))
 
 
 @pytest.mark.parametrize("resolution", [64, 65, 66])

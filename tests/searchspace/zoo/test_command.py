@@ -212,7 +212,6 @@ def test_what_out_writes_is_the_network_and_compound_scaling_grows_it(
     assert read_spec(path) == zoo.get(name, classes=10)
     assert list(path.parent.iterdir()) == [path]
     assert compound(["--network", str(path), "--phi", "1"]) == 0
-    assert compound(["--network", str(path), "--phi", "1", "--json"]) == 0
     capsys.readouterr()
 
 

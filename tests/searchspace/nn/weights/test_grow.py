@@ -64,7 +64,7 @@ def table(name: str) -> Template:
     return to_template(zoo.get(name, width=0.25, resolution=48, classes=5))
 
 
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(name=st.sampled_from(RESIDUAL), depth=st.floats(1, 2.5), width=st.floats(1, 2.2), seed=st.integers(0, 1000))
 def test_a_grown_residual_network_computes_what_the_small_one_does(
     name: str, depth: float, width: float, seed: int
@@ -78,7 +78,7 @@ def test_a_grown_residual_network_computes_what_the_small_one_does(
 
 @pytest.mark.parametrize(
     ("name", "depth", "width"),
-    [*((name, 1.2, 1.1) for name in RESIDUAL), ("mobilenet_v3_small", 2.0, 1.5), ("mnasnet_b1", 2.0, 1.5)],
+    [*((name, 1.2, 1.1) for name in RESIDUAL), ("mobilenet_v3_small", 2.0, 1.5)],
 )
 def test_the_residual_families_inherit_exactly_from_their_papers_tables(name: str, depth: float, width: float) -> None:
     template = zoo.template(name).with_classes(5)
@@ -112,7 +112,7 @@ def test_what_cannot_be_equal_is_told(name: str) -> None:
 @pytest.mark.parametrize("name", ["squeezenet1_1", "shufflenet_v2", "shufflenet_v1"])
 def test_channels_behind_concatenations_groups_and_shuffles_keep_their_places(name: str) -> None:
     template = zoo.template(name).with_classes(5)
-    for width in (1.0, 1.25, 2.0):
+    for width in (1.25, 2.0):
         found = grown(template, 1.0, width)
         assert found.exact or any("company" in reason for reason in found.reasons), width
     assert found.exact  # at twice the width

@@ -38,14 +38,16 @@ CASES: list[Case] = json.loads((Path(__file__).parents[3] / "facts" / "published
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def first_of_each_table(cases: list[Case]) -> list[Any]:
-    """The smallest network of each implementation's tables by default, the others as slow tests."""
+def first_of_each_make(cases: list[Case]) -> list[Any]:
+    """The smallest network of each implementation with the same kinds of blocks; the others are slow tests."""
     seen, found = set(), []
-    for case in sorted(cases, key=lambda case: case["params"]):
-        table = (case["implementation"], case["network"]["name"].partition("_b")[0], case["network"].get("padding"))
+    for case in sorted(cases, key=lambda case: (case["resolution"], case["params"])):
+        spec = zoo.get(**case["network"])
+        kinds = {(type(b), getattr(b, "activation", ""), getattr(b, "squeeze_channels", 0) > 0) for b in spec.blocks}
+        make = (case["implementation"], spec.conventions.padding, frozenset(kinds))
         name = f"{case['implementation']}-{case['name']}"
-        found.append(pytest.param(case, marks=[pytest.mark.slow] if table in seen else [], id=name))
-        seen.add(table)
+        found.append(pytest.param(case, marks=[pytest.mark.slow] if make in seen else [], id=name))
+        seen.add(make)
     return found
 
 
@@ -59,7 +61,7 @@ def test_weights_have_the_names_order_and_shapes_of_their_implementation(case: C
     assert costs(lower(spec)).params == case["params"]
 
 
-@pytest.mark.parametrize("case", first_of_each_table(CASES))
+@pytest.mark.parametrize("case", first_of_each_make(CASES))
 def test_weights_give_the_outputs_of_their_implementation_and_come_back_unchanged(case: Case) -> None:
     spec, implementation, output = zoo.get(**case["network"]), case["implementation"], case["output"]
     state = filled(spec, implementation)

@@ -1,9 +1,9 @@
 """What a study stores: the one place that names it.
 
 A trial's choices are Optuna parameters where a sampler drew them; everything else of a trial stands in its user
-attributes under the names of `TrialRecord`. The study's user attributes hold "settings" (what defines the study, see
-`Settings`) and "measured_latency_ms" ({"trial number": ms} of finalists and of what was once the best: a finished trial
-cannot be written).
+attributes under the names of `TrialRecord`. The study's user attributes hold "settings" (what defines the study: the
+flags of the search and what they came to) and "measured_latency_ms" ({"trial number": ms} of finalists and of what was
+once the best: a finished trial cannot be written).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -20,7 +20,7 @@ Value = int | float | bool | str
 
 SETTINGS = "settings"
 MEASURED = "measured_latency_ms"
-MEASURED_AT = "measured_at_reference"  # {"trial number": [quiet ms of the reference, drift, usual ms of the anchors]}
+MEASURED_AT = "measured_at_reference"  # {"trial number": [quiet ms of the reference, drift, ms of the probe networks]}
 
 
 class Status(StrEnum):
@@ -33,34 +33,28 @@ class Status(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-class Settings(TypedDict, total=False):
-    """What defines a study, as JSON: the flags of search.run and what they came to."""
-
-    name: str
-    budget_ms: float
-    resolution: int
-    proxy_resolution: int
-    data: str | None
-    data_fingerprint: str
-    reward: str
-    sampler: str
-    seed: int
-    space: dict[str, Any]
-    space_file: str | None
-    recipe: dict[str, Any]
-    epochs: int | None
-    images: int | None
-    device: dict[str, Any]
-    versions: dict[str, str]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRecord:
-    """One trial. Accuracies are fractions on the validation images; what is not known (yet) is None.
+    """One trial; what is not known (yet) is None.
 
-    spec: JSON text of NetworkSpec; history: validation accuracy after each epoch; train_s: seconds of training;
-    predicted_low_ms, predicted_high_ms: where 9 of 10 networks measure that are predicted so; measured_latency_ms: of
-    finalists and of what was once the best; error: why a trial failed; reward: what Optuna maximises.
+    Attributes:
+        status: How it ended.
+        choices: What the search space was asked for, by the name of the choice.
+        spec: JSON text of the NetworkSpec.
+        fingerprint: Of the spec: equal networks have equal ones.
+        params: Parameters.
+        macs: Of one image, a multiply-add counted once.
+        predicted_latency_ms: By the latency table.
+        predicted_low_ms: Lower end of where 9 of 10 networks measure that are predicted so.
+        predicted_high_ms: Its upper end.
+        measured_latency_ms: Of finalists and of what was once the best.
+        accuracy: On the validation images, a fraction.
+        history: The same after each epoch.
+        train_s: Seconds of training.
+        epochs: Done.
+        seed: Of the weights and the order of images.
+        error: Why the trial failed.
+        reward: What Optuna maximises.
     """
 
     status: Status = Status.RUNNING

@@ -1,6 +1,6 @@
 """The estimator that trains: what the Trainer finds, from fresh weights of the same seed, under the study's old key."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def test_an_estimate_is_what_the_trainer_finds_with_fresh_weights_of_the_seed() 
     judge = estimator("training", SETTINGS)
     judge.prepare(IMAGES)
     network = build(SPEC, generator=torch.Generator().manual_seed(5))
-    outcome = Trainer.on(IMAGES, recipe=SETTINGS.recipe, seed=5).fit(network)
+    outcome = replace(Trainer.on(IMAGES, recipe=SETTINGS.recipe, seed=5), device="cpu").fit(network)
     found = judge.score(SPEC)
     assert (found.mean, found.history) == (outcome.accuracy, outcome.history)
     assert found.deviation == binomial_deviation(outcome.accuracy, 20)

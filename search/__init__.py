@@ -2,7 +2,7 @@
 
     import search
     found = search.find(budget_ms=20, data="photos/", minutes=10)
-    found.spec, found.module, found.summary, found.study, found.trials, found.save("mine/")
+    found.spec, found.module, found.summary, found.study, found.save("mine/")
     search.prune(found.module, budget_macs=100e6, data="photos/")
 
 The names are imported when they are used: this package alone imports no torch.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ import optuna
 
 from search import data
 from search.accuracy import EstimatorSettings, estimator
-from search.baselines import run_baselines
+from search.baselines import Baselines
 from search.budget import CostModel, LatencyBudget
 from search.candidates import PricedSpace
-from search.console import Progress
+from search.console import Now, Progress
+from search.device import Device
 from search.latency.runtimes import runtime
 from search.loop import Search, measured_before, recover
-from search.machinery import Machinery
+from search.netadapt.timing import DeviceTimer, PairedTimer
 from search.results import write_results
 from search.session import StudyClock, bind, given_table, opened_study, stored_settings
 from search.settings import Settings, check_same
@@ -36,6 +38,23 @@ from searchspace.spaces.space import Choices, SearchSpace
 from studies.frame import read_summary, write_trials_csv
 from studies.storage import BEST, SUMMARY
 from studies.storage import folder as study_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machinery:
+    """Parts of a search that take time.
+
+    Attributes:
+        device: Measures networks.
+        timer: Makes, by a table and a `seed`, what times a network against the one that it was pruned from.
+        trainer: Makes what trains the winner and the baselines; see Trainer.
+        now: Gives seconds, from any start.
+    """
+
+    device: Device = field(default_factory=Device)
+    timer: Callable[..., PairedTimer] = DeviceTimer
+    trainer: Callable[..., Trainer] = Trainer
+    now: Now = time.monotonic
 
 
 def run_search(
@@ -238,9 +257,8 @@ class Pipeline:
         budget = LatencyBudget(
             self.settings.budget_ms, table, confidence=self.settings.confidence, device=self.machinery.device
         )
-        return run_baselines(
-            summary, names, self.settings, images, self._trainer(images), budget, self.progress, self.folder
-        )
+        compared = Baselines(self.settings, images, self._trainer(images), budget, self.progress, self.folder)
+        return compared.compare(summary, names)
 
 
 def starting_points(space: SearchSpace) -> list[Choices]:

@@ -48,16 +48,11 @@ class Result:
         return load_weights(self.spec, read_weights((self.folder / BEST).with_suffix(".safetensors"))).eval()
 
     @property
-    def study(self) -> str:
-        """The name of the study, for `studies.load` and `python -m studies NAME`."""
-        return str(self.summary["study"])
-
-    @property
-    def trials(self) -> pd.DataFrame:
-        """All trials, one row each; see `studies.load`."""
+    def study(self) -> pd.DataFrame:
+        """All trials, one row each, by `studies.load`; `study.attrs["name"]` is the study's name."""
         import studies
 
-        return studies.load(self.study)
+        return studies.load(self.summary["study"])
 
     def report(self) -> str:
         """What the command prints."""

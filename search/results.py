@@ -19,6 +19,8 @@ from searchspace.latency.table import Prediction
 from searchspace.nn import network_bytes
 from studies.storage import BEST, SUMMARY
 
+WEIGHTS = "best.safetensors"
+
 
 def write_results(search: Search, winner: Winner, data: Dataset, folder: Path) -> dict[str, Any]:
     """Write best.json, best.safetensors and summary.json; gives the content of the last.
@@ -26,7 +28,7 @@ def write_results(search: Search, winner: Winner, data: Dataset, folder: Path) -
     Weights carry in their metadata: classes, training pixels, the seed of the splits and how images are normalised.
     """
     about = weights_metadata(data, seed=search.settings.seed) | {"fingerprint": winner.spec.fingerprint()}
-    write_atomic((folder / BEST).with_suffix(".safetensors"), network_bytes(winner.module, about))
+    write_atomic(folder / WEIGHTS, network_bytes(winner.module, about))
     write_atomic(folder / BEST, winner.spec.to_json())
     for state_file in folder.glob("winner-*.ckpt"):
         state_file.unlink(missing_ok=True)

@@ -3,8 +3,9 @@
 import argparse
 import json
 import sys
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search.accuracy import names as estimators
 from search.latency.runtimes import names as runtimes
@@ -123,88 +124,62 @@ def baseline_names(given: str | None) -> tuple[str, ...]:
     return names
 
 
+_LIMIT = f"default: {DEFAULT_MINUTES:g}, or no limit where --trials is given"
+_SOURCES = "a folder, .tar or .zip of class folders, a .parquet file, or a data set's name on the Hugging Face hub"
+_TABLE = """latency table of any device, by python -m search.latency build, adapt or import (default: this device's,
+measured first); it says resolution, runtime and threads. Networks are measured where it is this device's, else it is
+taken at its word"""
+_OVERSHOOT = """look at networks up to F times the budget and prune the winner down to it (python -m search.netadapt); 1
+searches within the budget alone"""
+_CHOICES = 'such as "*.activation" = ["relu"], "stage3.kernel" = [3, 5]'
+# By the title of a group: flag, type (None: a switch), name of the value, help. Defaults are those of `find`.
+_FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
+    "images, time and study": [
+        ("--data", str, "SOURCE", f"{_SOURCES} (default: the embedded task 'digits')"),
+        ("--images", integer, "N", "use at most N training images (default: all)"),
+        ("--minutes", number, "M", f"time for everything, earlier runs included ({_LIMIT})"),
+        ("--trials", integer, "N", "stop searching after N candidates (default: time decides)"),
+        ("--study", str, "NAME", "name of the study (default: made of data and budget)"),
+        ("--fresh", None, "", "set an existing study of this name aside and start anew"),
+        ("--seed", integer, "N", "splits, first weights and proposals, which also depend on what was measured"),
+    ],
+    "the deployed network and its latency": [
+        ("--resolution", integer, "PX", f"its pixels; latency is measured there (default: {DEFAULT_RESOLUTION})"),
+        ("--runtime", str, "NAME", f"what runs it: {', '.join(runtimes())} (default: {Settings.runtime} torch)"),
+        ("--threads", integer, "N", "that it runs with (default: torch's here); training uses all that torch has"),
+        ("--latency", str, "FILE.json", _TABLE),
+        ("--confidence", number, "P", "train only candidates that meet the budget with this probability by the table"),
+        ("--overshoot", number, "F", _OVERSHOOT),
+    ],
+    "candidates": [
+        ("--space", str, "FILE.toml", f"narrower or wider choices, in a table [choices], {_CHOICES}"),
+        ("--sampler", str, "NAME", f"who proposes: {', '.join(KINDS)}"),
+        ("--reward", str, "NAME", f"what is maximised: {', '.join(REWARDS)}"),
+        ("--accuracy", str, "NAME", f"estimator that judges candidates: {', '.join(estimators())}"),
+        ("--proxy-resolution", integer, "PX", "pixels that networks are trained and tested at"),
+        ("--epochs", integer, "N", "epochs of a candidate's short training (default: the recipe's)"),
+    ],
+}
+
+
 def parser() -> CommandParser:
     """The command line of search.run."""
     cli = CommandParser("python -m search.run", description=_DESCRIPTION, epilog=_EPILOG)
-    cli.add_argument("--budget-ms", type=number, required=True, metavar="MS", help="latency budget of one image in ms")
-    _add_job_flags(cli)
-    _add_latency_flags(cli)
-    _add_search_flags(cli)
-    cli.add_argument("--json", action="store_true", help="print summary.json instead of the report, and no progress")
+    cli.add_argument("--budget-ms", type=number, required=True, metavar="MS", help="latency of one image in ms")
+    for title, flags in _FLAGS.items():
+        add = cli.add_argument_group(title).add_argument
+        for flag, kind, metavar, text in flags:
+            default = signature(find).parameters[flag[2:].replace("-", "_")].default
+            if kind is None:
+                add(flag, action="store_true", help=text)
+            else:
+                shown = "" if default is None else " (default: %(default)s)"
+                add(flag, type=kind, default=default, metavar=metavar, help=text + shown)
+    add = cli.add_argument_group("what is printed").add_argument
+    compared = "published networks that meet the budget, trained as the winner was: all of the zoo, or a,b,c"
+    add("--baselines", nargs="?", const="all", metavar="NAMES", help=f"compare with {compared}")
+    add("--json", action="store_true", help="print summary.json instead of the report, and no progress")
     return cli
-
-
-def _add_job_flags(cli: CommandParser) -> None:
-    add = cli.add_argument_group("images, time and study").add_argument
-    sources = (
-        "a folder, .tar or .zip of class folders, a .parquet file, or the name of a data set on the Hugging Face hub"
-    )
-    add("--data", metavar="SOURCE", help=f"{sources} (default: the embedded task 'digits')")
-    add("--images", type=integer, metavar="N", help="use at most N training images (default: all)")
-    limit = f"default: {DEFAULT_MINUTES:g}, or no limit where --trials is given"
-    add("--minutes", type=number, metavar="M", help=f"time for everything, earlier runs included ({limit})")
-    add("--trials", type=integer, metavar="N", help="stop searching after N candidates (default: time decides)")
-    add("--study", metavar="NAME", help="name of the study (default: made of data and budget)")
-    add("--fresh", action="store_true", help="set an existing study of this name aside and start anew")
-    seed = "splits, first weights, proposals (which also depend on what was measured; default: %(default)s)"
-    add("--seed", type=integer, default=0, help=seed)
-
-
-def _add_latency_flags(cli: CommandParser) -> None:
-    add = cli.add_argument_group("the deployed network and its latency").add_argument
-    table = "or the table's of --latency"
-    pixels = f"pixels of its images; latency is measured there (default: {DEFAULT_RESOLUTION}, {table})"
-    add("--resolution", type=integer, metavar="PX", help=pixels)
-    runs = f"what runs it: {', '.join(runtimes())} (default: {Settings.runtime} torch, {table})"
-    add("--runtime", metavar="NAME", help=runs)
-    threads = f"threads it runs with (default: as many as torch has here, {table}); training uses all that torch has"
-    add("--threads", type=integer, metavar="N", help=threads)
-    add(
-        "--latency",
-        metavar="FILE.json",
-        help="latency table of any device, by python -m search.latency build --out, adapt or import (default: this "
-        "device's, measured first); networks are measured where it is this device's, else it is taken at its word",
-    )
-    add(
-        "--confidence",
-        type=number,
-        default=Settings.confidence,
-        metavar="P",
-        help="train only candidates that meet the budget with this probability, by the errors of the latency table "
-        "(default: %(default)s)",
-    )
-    add(
-        "--overshoot",
-        type=number,
-        default=Settings.overshoot,
-        metavar="F",
-        help="look at networks up to F times the budget and prune the winner down to it (python -m search.netadapt); "
-        "1 searches within the budget alone (default: %(default)s)",
-    )
-
-
-def _add_search_flags(cli: CommandParser) -> None:
-    add = cli.add_argument_group("candidates").add_argument
-    example = '"*.activation" = ["relu"], "stage3.kernel" = [3, 5]'
-    add("--space", metavar="FILE.toml", help=f"narrower or wider choices, in a table [choices]: {example}")
-    kinds = f"who proposes: {', '.join(KINDS)} (default: %(default)s)"
-    add("--sampler", default=Settings.sampler, metavar="NAME", help=kinds)
-    rewards = f"what is maximised: {', '.join(REWARDS)} (default: %(default)s)"
-    add("--reward", default=Settings.reward, metavar="NAME", help=rewards)
-    judges = f"estimator that judges candidates: {', '.join(estimators())} (default: %(default)s)"
-    add("--accuracy", default=Settings.accuracy, metavar="NAME", help=judges)
-    pixels = "pixels that networks are trained and tested at (default: %(default)s)"
-    add("--proxy-resolution", type=integer, default=Settings.proxy_resolution, metavar="PX", help=pixels)
-    add("--epochs", type=integer, metavar="N", help="epochs of a candidate's short training (default: the recipe's)")
-    add(
-        "--baselines",
-        nargs="?",
-        const="all",
-        metavar="NAMES",
-        help="afterwards train published networks that meet the budget exactly as the winner was, and print them in "
-        "one table with it: all of the zoo, or the names given, separated by commas (each takes as long as the "
-        "winner's training)",
-    )
 
 
 def main(argv: list[str] | None = None) -> int:

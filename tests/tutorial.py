@@ -24,7 +24,7 @@ def tutorial(data: str = "digits", pixels: int = 48, find: Flags = FIND, prune: 
     print(found.report())
 
     # 2. Read the results: one row a trial, a pandas frame.
-    trials = found.trials
+    trials = found.study
     trained = trials[trials["status"] == "trained"]
     print(trained[["trial", "accuracy", "predicted_latency_ms", "macs"]].sort_values("accuracy", ascending=False))
 

@@ -26,8 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.candidates import Candidate, PricedSpace
 from search.samplers import KINDS
-from search.samplers.features import Features
-from search.samplers.gaussian_process import GaussianProcess
+from search.samplers.gaussian_process import Features, GaussianProcess
 from search.samplers.moves import Moves
 from searchspace.errors import InvalidArgument, PhinasError
 from searchspace.spaces.space import Choices, SearchSpace

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.baselines import BASELINES, fit_to_budget, run_baselines
+from search.baselines import BASELINES, Baselines
 from search.budget import LatencyBudget
 from search.console import Progress
 from search.data import Dataset, Split
@@ -65,7 +66,7 @@ def within(name: str, width: float, budget_ms: float) -> bool:
 
 @pytest.mark.parametrize("budget_ms", [0.5, 1.0, 2.0, 4.0, 100.0])
 def test_each_network_is_as_wide_as_the_budget_allows(budget_ms: float) -> None:
-    fitted = fit_to_budget(NAMES, settings(budget_ms), 10, budget(budget_ms), quiet())
+    fitted = baselines(Path(), budget_ms, classes=10).fit(NAMES)
     for name in NAMES:
         widths = [1.0] if name == "efficientnet_b4" else [step / 20 for step in range(1, 21)]
         fitting = [width for width in widths if within(name, width, budget_ms)]
@@ -100,19 +101,15 @@ def trainer(fail: dict[int, BaseException] | None = None) -> ScriptedTrainer:
     )
 
 
+def baselines(folder: Path, budget_ms: float, *, by: ScriptedTrainer | None = None, classes: int = 2) -> Baselines:
+    images = replace(dataset(), classes=tuple("abcdefghij"[:classes]))
+    return Baselines(settings(budget_ms), images, by or trainer(), budget(budget_ms), quiet(), folder)
+
+
 def run(
     folder: Path, names: Sequence[str], *, budget_ms: float = 100.0, by: ScriptedTrainer | None = None
 ) -> dict[str, Any]:
-    return run_baselines(
-        {"winner": winner()},
-        names,
-        settings(budget_ms),
-        dataset(),
-        by or trainer(),
-        budget(budget_ms),
-        quiet(),
-        folder,
-    )
+    return baselines(folder, budget_ms, by=by).compare({"winner": winner()}, names)
 
 
 def test_every_result_is_kept_before_the_next_and_never_trained_again(tmp_path: Path) -> None:

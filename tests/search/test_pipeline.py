@@ -19,9 +19,8 @@ from search.console import Progress
 from search.data import load
 from search.latency.kernels import rough_cost
 from search.latency.runtimes import runtime
-from search.machinery import Machinery
 from search.netadapt.last_stage import prune_winner
-from search.pipeline import run_search
+from search.pipeline import Machinery, run_search
 from search.run import main
 from search.settings import Settings
 from search.training.recipe import Recipe

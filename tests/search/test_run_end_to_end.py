@@ -112,8 +112,8 @@ def test_find_gives_what_the_command_writes(finished: Path, place: Path, tmp_pat
     assert found.spec == read_spec(finished / "best.json")
     assert not found.module.training
     assert found.module(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
-    assert found.study == "done"
-    assert len(found.trials) == 2
+    assert found.study.attrs["name"] == "done"
+    assert len(found.study) == 2
     saved = found.save(tmp_path / "mine")
     assert {path.name for path in saved.iterdir()} == {
         "best.json",

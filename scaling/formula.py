@@ -61,7 +61,7 @@ class Coefficients:
         )
 
     def factors(self, phi: float, *, base_resolution: int) -> Factors:
-        """depth = alpha^phi, width = beta^phi, resolution = base_resolution x gamma^phi to the nearest pixel.
+        """Layers x alpha^phi, channels x beta^phi, and base_resolution x gamma^phi to the nearest pixel.
 
         phi may be any real number; a negative one shrinks. The paper states no rule for rounding the resolution, and
         the released factors follow none: the nearest pixel is taken. Raises InvalidArgument for a phi that is not

@@ -190,7 +190,8 @@ DAMAGED = {
     "[1, 2]": "must be a JSON object",
     '{"accuracy": 0.9}': 'must have "schema": 1',
     B0.expand().to_json().replace('"MBConv"', '"MBKonv"'): "got 'MBKonv'",
-    B0.expand().to_json().replace('"classes": 1000', '"classes": 1' + "0" * 400): "no count of a network may be above",
+    B0.expand().to_json().replace('"classes": 1000', '"classes": 1' + "0" * 400): "must be an integer",
+    B0.expand().to_json().replace('"classes": 1000', '"classes": 1000001'): "no count of a network may be above",
     B0.expand().to_json().replace('"resolution": 224', '"resolution": 9000'): "at most 8192 px",
 }
 

@@ -82,18 +82,6 @@ def run_command(
     return show(text)
 
 
-def guarded(name: str, job: Callable[[], int], *, stopped: str) -> int:
-    """As `run_command` for a `job` that has parsed, prints and returns an exit code itself."""
-    try:
-        return job()
-    except KeyboardInterrupt:
-        print(f"\n{stopped}", file=sys.stderr)
-        return 130
-    except PhinasError as error:
-        print(f"{name}: error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-
-
 def show(text: str) -> int:
     """Print the result of a command and return its exit code.
 

@@ -9,7 +9,9 @@ The rows are Tables 1 and 2. They agree for every implementation at width 1; at 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 
 from searchspace.blocks import ClassifierRow, ConvRow, MBConvRow
 from searchspace.errors import InvalidArgument
@@ -20,95 +22,65 @@ ROUNDINGS = ("paper", "torchvision")
 RE, HS = "relu", "h_swish"
 
 
-class _Bneck(NamedTuple):
+def _bneck(*, kernel: int, exp: int, ratio: float, out: int, se: bool, nl: str, s: int) -> MBConvRow:
     """A row as the tables print it; `ratio` is the released code's for the expansion size `exp`."""
-
-    kernel: int
-    exp: int
-    ratio: float
-    out: int
-    se: bool
-    nl: str
-    s: int
-
-
-LARGE = [
-    [_Bneck(kernel=3, exp=16, ratio=1, out=16, se=False, nl=RE, s=1)],
-    [
-        _Bneck(kernel=3, exp=64, ratio=4, out=24, se=False, nl=RE, s=2),
-        _Bneck(kernel=3, exp=72, ratio=3, out=24, se=False, nl=RE, s=1),
-    ],
-    [
-        _Bneck(kernel=5, exp=72, ratio=3, out=40, se=True, nl=RE, s=2),
-        _Bneck(kernel=5, exp=120, ratio=3, out=40, se=True, nl=RE, s=1),
-        _Bneck(kernel=5, exp=120, ratio=3, out=40, se=True, nl=RE, s=1),
-    ],
-    [
-        _Bneck(kernel=3, exp=240, ratio=6, out=80, se=False, nl=HS, s=2),
-        _Bneck(kernel=3, exp=200, ratio=2.5, out=80, se=False, nl=HS, s=1),
-        _Bneck(kernel=3, exp=184, ratio=2.3, out=80, se=False, nl=HS, s=1),
-        _Bneck(kernel=3, exp=184, ratio=2.3, out=80, se=False, nl=HS, s=1),
-    ],
-    [
-        _Bneck(kernel=3, exp=480, ratio=6, out=112, se=True, nl=HS, s=1),
-        _Bneck(kernel=3, exp=672, ratio=6, out=112, se=True, nl=HS, s=1),
-    ],
-    [
-        _Bneck(kernel=5, exp=672, ratio=6, out=160, se=True, nl=HS, s=2),
-        _Bneck(kernel=5, exp=960, ratio=6, out=160, se=True, nl=HS, s=1),
-        _Bneck(kernel=5, exp=960, ratio=6, out=160, se=True, nl=HS, s=1),
-    ],
-]
-SMALL = [
-    [_Bneck(kernel=3, exp=16, ratio=1, out=16, se=True, nl=RE, s=2)],
-    [
-        _Bneck(kernel=3, exp=72, ratio=4.5, out=24, se=False, nl=RE, s=2),
-        _Bneck(kernel=3, exp=88, ratio=3.67, out=24, se=False, nl=RE, s=1),
-    ],
-    [
-        _Bneck(kernel=5, exp=96, ratio=4, out=40, se=True, nl=HS, s=2),
-        _Bneck(kernel=5, exp=240, ratio=6, out=40, se=True, nl=HS, s=1),
-        _Bneck(kernel=5, exp=240, ratio=6, out=40, se=True, nl=HS, s=1),
-    ],
-    [
-        _Bneck(kernel=5, exp=120, ratio=3, out=48, se=True, nl=HS, s=1),
-        _Bneck(kernel=5, exp=144, ratio=3, out=48, se=True, nl=HS, s=1),
-    ],
-    [
-        _Bneck(kernel=5, exp=288, ratio=6, out=96, se=True, nl=HS, s=2),
-        _Bneck(kernel=5, exp=576, ratio=6, out=96, se=True, nl=HS, s=1),
-        _Bneck(kernel=5, exp=576, ratio=6, out=96, se=True, nl=HS, s=1),
-    ],
-]
-
-
-def _row(bneck: _Bneck, *, rounding: str) -> MBConvRow:
     return MBConvRow(
-        kernel=bneck.kernel,
-        expand_ratio=bneck.ratio,
-        expand_width=bneck.exp if rounding == "torchvision" else 0,
+        kernel=kernel,
+        expand_ratio=ratio,
+        expand_width=exp,
         expand_divisor=8,
-        width=bneck.out,
-        stride=bneck.s,
-        se_ratio=0.25 if bneck.se else 0,
+        width=out,
+        stride=s,
+        se_ratio=0.25 if se else 0,
         se_of_expanded=True,
         se_divisor=8,
-        activation=bneck.nl,
+        activation=nl,
         gate="hard_sigmoid",
     )
 
 
-def _table(
-    name: str, stages: Sequence[Sequence[_Bneck]], *, last: int, hidden: int, width: float, rounding: str
-) -> Template:
+LARGE = [
+    _bneck(kernel=3, exp=16, ratio=1, out=16, se=False, nl=RE, s=1),
+    _bneck(kernel=3, exp=64, ratio=4, out=24, se=False, nl=RE, s=2),
+    _bneck(kernel=3, exp=72, ratio=3, out=24, se=False, nl=RE, s=1),
+    _bneck(kernel=5, exp=72, ratio=3, out=40, se=True, nl=RE, s=2),
+    _bneck(kernel=5, exp=120, ratio=3, out=40, se=True, nl=RE, s=1),
+    _bneck(kernel=5, exp=120, ratio=3, out=40, se=True, nl=RE, s=1),
+    _bneck(kernel=3, exp=240, ratio=6, out=80, se=False, nl=HS, s=2),
+    _bneck(kernel=3, exp=200, ratio=2.5, out=80, se=False, nl=HS, s=1),
+    _bneck(kernel=3, exp=184, ratio=2.3, out=80, se=False, nl=HS, s=1),
+    _bneck(kernel=3, exp=184, ratio=2.3, out=80, se=False, nl=HS, s=1),
+    _bneck(kernel=3, exp=480, ratio=6, out=112, se=True, nl=HS, s=1),
+    _bneck(kernel=3, exp=672, ratio=6, out=112, se=True, nl=HS, s=1),
+    _bneck(kernel=5, exp=672, ratio=6, out=160, se=True, nl=HS, s=2),
+    _bneck(kernel=5, exp=960, ratio=6, out=160, se=True, nl=HS, s=1),
+    _bneck(kernel=5, exp=960, ratio=6, out=160, se=True, nl=HS, s=1),
+]
+SMALL = [
+    _bneck(kernel=3, exp=16, ratio=1, out=16, se=True, nl=RE, s=2),
+    _bneck(kernel=3, exp=72, ratio=4.5, out=24, se=False, nl=RE, s=2),
+    _bneck(kernel=3, exp=88, ratio=3.67, out=24, se=False, nl=RE, s=1),
+    _bneck(kernel=5, exp=96, ratio=4, out=40, se=True, nl=HS, s=2),
+    _bneck(kernel=5, exp=240, ratio=6, out=40, se=True, nl=HS, s=1),
+    _bneck(kernel=5, exp=240, ratio=6, out=40, se=True, nl=HS, s=1),
+    _bneck(kernel=5, exp=120, ratio=3, out=48, se=True, nl=HS, s=1),
+    _bneck(kernel=5, exp=144, ratio=3, out=48, se=True, nl=HS, s=1),
+    _bneck(kernel=5, exp=288, ratio=6, out=96, se=True, nl=HS, s=2),
+    _bneck(kernel=5, exp=576, ratio=6, out=96, se=True, nl=HS, s=1),
+    _bneck(kernel=5, exp=576, ratio=6, out=96, se=True, nl=HS, s=1),
+]
+
+
+def _table(name: str, rows: Sequence[MBConvRow], *, last: int, hidden: int, width: float, rounding: str) -> Template:
     """A table and its head: the last 1x1 convolution to `last` channels, the hidden layer of `hidden` features."""
     if rounding not in ROUNDINGS:
         raise InvalidArgument(f"rounding must be one of {', '.join(ROUNDINGS)}, got {rounding!r}")
     scaling = "width" if rounding == "torchvision" else "fixed"
+    rows = [row if rounding == "torchvision" else replace(row, expand_width=0) for row in rows]
     return paper_table(
         name,
         stem=[ConvRow(width=16, kernel=3, stride=2, activation=HS, scaling="width" if width >= 0.75 else scaling)],
-        stages=[[_row(bneck, rounding=rounding) for bneck in stage] for stage in stages],
+        stages=[list(stage) for _, stage in groupby(rows, key=attrgetter("width"))],
         head=[ConvRow(width=last, activation=HS, input_ratio=6.0 if rounding == "torchvision" else 0.0)],
         classifier=ClassifierRow(hidden_width=hidden, hidden_activation=HS, hidden_scaling=scaling, dropout_percent=20),
     )

@@ -1,4 +1,8 @@
-"""What a published implementation calls the modules of a network: the words that its name files share. No torch."""
+"""What published implementations share in naming the modules of a network, and how they cut it. No torch.
+
+A name stands for a module with weights. An implementation's names come in the order of its modules, which is the order
+of ours too, so they need not say which module of ours they stand for.
+"""
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
@@ -8,21 +12,10 @@ from searchspace.blocks import Block, ConvBN, MBConv, SeparableConv
 from searchspace.spec import NetworkSpec
 
 
-class Named(NamedTuple):
-    """A module of theirs and the one of ours that holds the same weights, both dotted.
-
-    `pointwise`: theirs is a 1x1 convolution, ours a linear layer.
-    """
-
-    theirs: str
-    ours: str
-    pointwise: bool = False
-
-
 class Row(NamedTuple):
-    """A block row with its place, as `NetworkSpec.walk` gives it."""
+    """A block row, the name of its stage and the channels that it reads."""
 
-    where: str
+    stage: str
     in_channels: int
     block: Block
 
@@ -54,34 +47,21 @@ class Family(NamedTuple):
 
     title: str
     fits: Callable[[Sections], bool]
-    names: Callable[[Sections], Iterator[Named]]
+    names: Callable[[Sections], Iterator[str]]
     norm: Callable[[Sections, str], tuple[float, float]] = lambda net, padding: (1e-5, 0.1)
     version: int | None = None
 
 
 def sections(spec: NetworkSpec) -> Sections:
     """The spec cut into stem, stacks, last convolution and head."""
-    rows = [Row(*row) for row in spec.walk()]
-    stem, body, head = rows[0], rows[1:-1], rows[-1]
+    stem, *body, head = (Row(where.rpartition(".")[0], channels, block) for where, channels, block in spec.walk())
     last = body.pop() if body and isinstance(body[-1].block, ConvBN) else None
     return Sections(stem, stacked(body), last, head)
 
 
 def stacked(rows: list[Row]) -> tuple[tuple[Row, ...], ...]:
     """The rows stage by stage."""
-    return tuple(tuple(stack) for _, stack in groupby(rows, key=lambda row: row.where.rpartition(".")[0]))
-
-
-def conv_bn(conv: str, norm: str, ours: str) -> Iterator[Named]:
-    """A convolution and its batch norm, ours being the ConvBNAct `ours`."""
-    yield Named(conv, f"{ours}.conv")
-    yield Named(norm, f"{ours}.norm")
-
-
-def squeeze_excite(reduce: str, expand: str, ours: str) -> Iterator[Named]:
-    """The two 1x1 convolutions of an SE block, ours being the SqueezeExcite `ours`."""
-    yield Named(reduce, f"{ours}.reduce")
-    yield Named(expand, f"{ours}.expand")
+    return tuple(tuple(stack) for _, stack in groupby(rows, key=lambda row: row.stage))
 
 
 def parts(block: Block) -> list[str]:

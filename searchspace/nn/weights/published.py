@@ -140,16 +140,14 @@ def _skeleton(spec: NetworkSpec) -> Network:
 def _entries(network: Network, implementation: str) -> Entries:
     """Their key -> our key and their shape, in their order."""
     family, net = _family(network.spec, implementation)
-    leaves: dict[str, list[tuple[str, Tensor]]] = {}
+    modules: dict[str, list[tuple[str, Tensor]]] = {}
     for key, tensor in network.state_dict().items():
-        module, _, leaf = key.rpartition(".")
-        leaves.setdefault(module, []).append((leaf, tensor))
+        modules.setdefault(key.rpartition(".")[0], []).append((key, tensor))
     entries = {}
-    for theirs, ours, pointwise in family.names(net):
-        for leaf, tensor in leaves.pop(ours):
-            shape = tuple(tensor.shape)
-            entries[f"{theirs}.{leaf}"] = _Entry(f"{ours}.{leaf}", (*shape, 1, 1) if pointwise and shape[1:] else shape)
-    assert not leaves, leaves
+    for theirs, tensors in zip(family.names(net), modules.values(), strict=True):
+        for key, tensor in tensors:
+            is_pointwise = theirs == "conv_head" and tensor.ndim == 2
+            entries[f"{theirs}.{key.rpartition('.')[2]}"] = _Entry(key, (*tensor.shape, *(1, 1) * is_pointwise))
     return entries
 
 

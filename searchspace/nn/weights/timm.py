@@ -2,63 +2,49 @@
 
 from collections.abc import Iterator
 
-from searchspace.blocks import Classifier, ConvBN, MBConv, SeparableConv
-from searchspace.nn.weights.names import Family, Named, Row, Sections, conv_bn, parts, squeeze_excite, stacked
+from searchspace.blocks import Block, Classifier, ConvBN, MBConv, SeparableConv
+from searchspace.nn.weights.names import Family, Sections, parts, stacked
 
 
 def _fits(net: Sections) -> bool:
-    return (
-        isinstance(net.stem.block, ConvBN)
-        and isinstance(net.head.block, Classifier)
-        and all(_known(row) for row in (net.stem, *net.body, *([net.last] if net.last else [])))
-    )
+    rows = (net.stem, *net.body, *([net.last] if net.last else []))
+    ends = isinstance(net.stem.block, ConvBN) and isinstance(net.head.block, Classifier)
+    return ends and all(_is_known(row.block) for row in rows)
 
 
-def _known(row: Row) -> bool:
-    match row.block:
+def _is_known(block: Block) -> bool:
+    match block:
         case ConvBN(groups=groups):
             return groups == 1
         case SeparableConv(activation=inner, project_activation=outer):
             return outer in ("identity", inner)
-        case MBConv():
-            return True
-    return False
+    return isinstance(block, MBConv)
 
 
-def _names(net: Sections) -> Iterator[Named]:
-    yield from conv_bn("conv_stem", "bn1", net.stem.where)
-    stacks, last, head = net.stacks, net.last, net.head
-    assert isinstance(head.block, Classifier)
-    if head.block.hidden_features and last:  # MobileNetV3: the last convolution is one of the blocks
+def _names(net: Sections) -> Iterator[str]:
+    yield from ("conv_stem", "bn1")
+    stacks, last, head = net.stacks, net.last, net.head.block
+    assert isinstance(head, Classifier)
+    if head.hidden_features and last:  # MobileNetV3: the last convolution is one of the blocks
         stacks, last = stacked([*net.body, last]), None
     for number, stack in enumerate(stacks):
         for index, row in enumerate(stack):
-            yield from _block(f"blocks.{number}.{index}", row)
+            yield from (f"blocks.{number}.{index}.{name}" for name in _block(row.block))
     if last:
-        yield from conv_bn("conv_head", "bn2", last.where)
-    if head.block.hidden_features:
-        yield Named("conv_head", f"{head.where}.hidden", pointwise=True)
-    yield Named("classifier", f"{head.where}.linear")
+        yield from ("conv_head", "bn2")
+    if head.hidden_features:
+        yield "conv_head"  # a 1x1 convolution where ours is a linear layer
+    yield "classifier"
 
 
-def _block(theirs: str, row: Row) -> Iterator[Named]:
-    block = row.block
+def _block(block: Block) -> Iterator[str]:
     if isinstance(block, ConvBN):
-        yield from conv_bn(f"{theirs}.conv", f"{theirs}.bn1", row.where)
+        yield from ("conv", "bn1")
         return
-    convs = ["conv_pw", "conv_dw", "conv_pwl"] if isinstance(block, MBConv) else ["conv_dw", "conv_pw"]
-    number = 0
+    convs = iter(("conv_pw", "conv_dw", "conv_pwl") if isinstance(block, MBConv) else ("conv_dw", "conv_pw"))
+    norms = iter(("bn1", "bn2", "bn3"))
     for part in parts(block):
-        ours = f"{row.where}.{part}"
-        if part == "squeeze":
-            yield from squeeze_excite(f"{theirs}.se.conv_reduce", f"{theirs}.se.conv_expand", ours)
-        else:
-            number += 1
-            yield from conv_bn(f"{theirs}.{convs[number - 1]}", f"{theirs}.bn{number}", ours)
-
-
-def _norm(_: Sections, padding: str) -> tuple[float, float]:
-    return (1e-3 if padding == "same" else 1e-5), 0.1
+        yield from ("se.conv_reduce", "se.conv_expand") if part == "squeeze" else (next(convs), next(norms))
 
 
 FAMILIES = (
@@ -67,6 +53,6 @@ FAMILIES = (
         "separable blocks, linear classifier)",
         _fits,
         _names,
-        _norm,
+        lambda net, padding: (1e-3 if padding == "same" else 1e-5, 0.1),
     ),
 )

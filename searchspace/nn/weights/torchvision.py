@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Set
 from functools import partial
 
 from searchspace.blocks import (
+    Block,
     Classifier,
     Conv,
     ConvBN,
@@ -14,7 +15,7 @@ from searchspace.blocks import (
     SeparableConv,
     ShuffleUnitV2,
 )
-from searchspace.nn.weights.names import Family, Named, Row, Sections, conv_bn, parts, squeeze_excite
+from searchspace.nn.weights.names import Family, Row, Sections, parts
 
 InvertedResidual = MBConv | SeparableConv
 
@@ -57,50 +58,38 @@ def _as_built(row: Row) -> bool:
     return block.skip == skip_fits and not (isinstance(block, MBConv) and block.expand_channels == in_channels)
 
 
-def _features(
-    net: Sections, names_of: Callable[[str, Row], Iterator[Named]], *, staged: bool = False
-) -> Iterator[Named]:
+def _features(net: Sections, names_of: Callable[[Block], Iterator[str]], *, staged: bool = False) -> Iterator[str]:
     """Stem, blocks and last convolution under `features`, numbered through or (`staged`) stack by stack."""
-    yield from conv_bn("features.0.0", "features.0.1", net.stem.where)
+    yield from ("features.0.0", "features.0.1")
     stacks = net.stacks if staged else [(row,) for row in net.body]
     for number, stack in enumerate(stacks, 1):
         for index, row in enumerate(stack):
-            yield from names_of(f"features.{number}.{index}" if staged else f"features.{number}", row)
-    assert net.last
-    end = f"features.{len(stacks) + 1}"
-    yield from conv_bn(f"{end}.0", f"{end}.1", net.last.where)
+            place = f"features.{number}.{index}" if staged else f"features.{number}"
+            yield from (f"{place}.{name}" for name in names_of(row.block))
+    yield from (f"features.{len(stacks) + 1}.{part}" for part in (0, 1))
 
 
-def _v2_block(theirs: str, row: Row) -> Iterator[Named]:
-    for index, part in enumerate(parts(row.block)):
-        inner = f"{theirs}.conv.{index}"
-        names = (inner, f"{theirs}.conv.{index + 1}") if part == "project" else (f"{inner}.0", f"{inner}.1")
-        yield from conv_bn(*names, f"{row.where}.{part}")
+def _v2_block(block: Block) -> Iterator[str]:
+    for index, part in enumerate(parts(block)):
+        yield f"conv.{index}" if part == "project" else f"conv.{index}.0"
+        yield f"conv.{index + 1}" if part == "project" else f"conv.{index}.1"
 
 
-def _se_block(theirs: str, row: Row) -> Iterator[Named]:
-    for index, part in enumerate(parts(row.block)):
-        inner, ours = f"{theirs}.block.{index}", f"{row.where}.{part}"
-        if part == "squeeze":
-            yield from squeeze_excite(f"{inner}.fc1", f"{inner}.fc2", ours)
-        else:
-            yield from conv_bn(f"{inner}.0", f"{inner}.1", ours)
+def _se_block(block: Block) -> Iterator[str]:
+    for index, part in enumerate(parts(block)):
+        yield from (f"block.{index}.{name}" for name in (("fc1", "fc2") if part == "squeeze" else (0, 1)))
 
 
-def _mobilenet_v2(net: Sections) -> Iterator[Named]:
-    yield from _features(net, _v2_block)
-    yield Named("classifier.1", f"{net.head.where}.linear")
+def _mobilenet_v2(net: Sections) -> Iterator[str]:
+    yield from (*_features(net, _v2_block), "classifier.1")
 
 
-def _mobilenet_v3(net: Sections) -> Iterator[Named]:
-    yield from _features(net, _se_block)
-    yield Named("classifier.0", f"{net.head.where}.hidden")
-    yield Named("classifier.3", f"{net.head.where}.linear")
+def _mobilenet_v3(net: Sections) -> Iterator[str]:
+    yield from (*_features(net, _se_block), "classifier.0", "classifier.3")
 
 
-def _efficientnet(net: Sections) -> Iterator[Named]:
-    yield from _features(net, _se_block, staged=True)
-    yield Named("classifier.1", f"{net.head.where}.linear")
+def _efficientnet(net: Sections) -> Iterator[str]:
+    yield from (*_features(net, _se_block, staged=True), "classifier.1")
 
 
 def _is_mnasnet(net: Sections) -> bool:
@@ -116,22 +105,17 @@ def _is_mnasnet(net: Sections) -> bool:
     )
 
 
-def _mnasnet(net: Sections) -> Iterator[Named]:
-    """The stem and the first block lie flat in `layers`: convolution, batch norm, activation, three numbers each."""
-    (first,), *stacks = net.stacks
-    assert net.last
-    flat = (net.stem.where, f"{first.where}.depthwise", f"{first.where}.project")
-    for index, ours in enumerate(flat):
-        yield from conv_bn(f"layers.{3 * index}", f"layers.{3 * index + 1}", ours)
-    after = 3 * len(flat) - 1  # the linear projection has no activation
-    for number, stack in enumerate(stacks, after):
-        for position, row in enumerate(stack):
-            theirs = f"layers.{number}.{position}.layers"
-            for index, part in enumerate(("expand", "depthwise", "project")):
-                yield from conv_bn(f"{theirs}.{3 * index}", f"{theirs}.{3 * index + 1}", f"{row.where}.{part}")
-    end = after + len(stacks)
-    yield from conv_bn(f"layers.{end}", f"layers.{end + 1}", net.last.where)
-    yield Named("classifier.1", f"{net.head.where}.linear")
+def _mnasnet(net: Sections) -> Iterator[str]:
+    """The stem and the first block lie flat in `layers`: convolution, batch norm, activation, three numbers each.
+
+    The projection of the first block, at 6, has no activation.
+    """
+    yield from (f"layers.{number}" for number in (0, 1, 3, 4, 6, 7))
+    for number, stack in enumerate(net.stacks[1:], 8):
+        for position in range(len(stack)):
+            yield from (f"layers.{number}.{position}.layers.{index}" for index in (0, 1, 3, 4, 6, 7))
+    end = 8 + len(net.stacks) - 1
+    yield from (f"layers.{end}", f"layers.{end + 1}", "classifier.1")
 
 
 def _is_shufflenet_v2(net: Sections) -> bool:
@@ -162,20 +146,15 @@ def _unit_stacks(net: Sections) -> list[list[Row]]:
     return [stack for stack in rows if stack]
 
 
-def _shufflenet_v2(net: Sections) -> Iterator[Named]:
-    yield from conv_bn("conv1.0", "conv1.1", net.stem.where)
+def _shufflenet_v2(net: Sections) -> Iterator[str]:
+    yield from ("conv1.0", "conv1.1")
     for number, stack in enumerate(_unit_stacks(net), 2):
         for index, row in enumerate(stack):
             assert isinstance(row.block, ShuffleUnitV2)
-            theirs, ours = f"stage{number}.{index}", row.where
-            if row.block.stride > 1:
-                yield from conv_bn(f"{theirs}.branch1.0", f"{theirs}.branch1.1", f"{ours}.shortcut_depthwise")
-                yield from conv_bn(f"{theirs}.branch1.2", f"{theirs}.branch1.3", f"{ours}.shortcut_project")
-            for conv, part in ((0, "expand"), (3, "depthwise"), (5, "project")):
-                yield from conv_bn(f"{theirs}.branch2.{conv}", f"{theirs}.branch2.{conv + 1}", f"{ours}.{part}")
-    assert net.last
-    yield from conv_bn("conv5.0", "conv5.1", net.last.where)
-    yield Named("fc", f"{net.head.where}.linear")
+            shortcut = (0, 1, 2, 3) if row.block.stride > 1 else ()
+            yield from (f"stage{number}.{index}.branch1.{layer}" for layer in shortcut)
+            yield from (f"stage{number}.{index}.branch2.{layer}" for layer in (0, 1, 3, 4, 5, 6))
+    yield from ("conv5.0", "conv5.1", "fc")
 
 
 def _is_squeezenet(net: Sections) -> bool:
@@ -189,13 +168,12 @@ def _is_squeezenet(net: Sections) -> bool:
     )
 
 
-def _squeezenet(net: Sections) -> Iterator[Named]:
-    yield Named("features.0", f"{net.stem.where}.conv")
+def _squeezenet(net: Sections) -> Iterator[str]:
+    yield "features.0"
     for number, row in enumerate(net.body, 2):  # 1 is the stem's activation
         if isinstance(row.block, Fire):
-            for part in ("squeeze", "expand1x1", "expand3x3"):
-                yield Named(f"features.{number}.{part}", f"{row.where}.{part}.conv")
-    yield Named("classifier.1", f"{net.head.where}.conv.conv")
+            yield from (f"features.{number}.{part}" for part in ("squeeze", "expand1x1", "expand3x3"))
+    yield "classifier.1"
 
 
 def _efficientnet_norm(net: Sections) -> tuple[float, float]:

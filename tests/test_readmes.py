@@ -1,0 +1,107 @@
+"""Every code block of every README runs: python blocks as they stand, commands in this process, as small jobs.
+
+The blocks of a README run in order, in one folder that has what they name. `QUICK` says what is added to a command so
+that it takes seconds; `LEFT_OUT` which of its flags are dropped. Installing is what `.ci/run` does.
+"""
+
+import importlib
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+READMES = [path for path in ROOT.rglob("README.md") if not any(part[0] == "." for part in path.relative_to(ROOT).parts)]
+_BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_INSTALLS = re.compile(r"(\.venv/bin/)?(python3 -m venv|pip |pytest|ruff|mypy|lint-imports)")
+_TRAINING = "--epochs 1 --proxy-resolution 32"
+QUICK = {
+    "search.run": f"--trials 1 --images 40 --space space.toml --runtime scripted {_TRAINING}",
+    "search.netadapt": f"--short-steps 1 --shortlist 1 --validation-images 20 --epoch-images 40 {_TRAINING}",
+    "search.latency build": "--seconds 1 --space space.toml --no-zoo --runtime scripted",
+    "search.latency check": "--networks 2 --seconds 1 --no-zoo",
+    "search.latency measure": "--seconds 1 --runtime scripted",
+    "search.latency adapt": "--seconds 1",
+    "search.latency export": "--networks 2 --kernels 30 --space space.toml --resolution 64",
+    "scaling.coefficients fit": f"--seeds 1 --images 40 --runtime scripted {_TRAINING}",
+}
+LEFT_OUT = {"--minutes", "--runtime", "--threads", "--trials", "--networks", "--seconds", "--epochs"}
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory, scripted_runtimes: None) -> Path:
+    """photos/, photos.tar, space.toml, tables of the scripted device, and the study digits-20ms."""
+    folder = tmp_path_factory.mktemp("workshop")
+    rng = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (folder / "photos" / label).mkdir(parents=True)
+        for number in range(30):
+            pixels = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "photos" / label / f"{number}.png")
+    shutil.make_archive(str(folder / "photos"), "tar", folder, "photos")
+    choices = {"activation": ["relu"], "kernel": [3], "se": [False], "layers": [1], "width_mult": [0.75, 1.0]}
+    lines = "\n".join(f'"*.{name}" = {str(values).lower()}' for name, values in choices.items())
+    (folder / "space.toml").write_text("[choices]\n" + lines.replace("'", '"') + "\n")
+    return folder
+
+
+@pytest.fixture
+def at_work(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the workshop as the working folder."""
+    folder = tmp_path / "work"
+    shutil.copytree(workshop, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PHINAS_CACHE", str(folder / "cache"))
+    monkeypatch.delenv("PHINAS_STUDIES", raising=False)
+    return folder
+
+
+def commands(block: str) -> Iterator[list[str]]:
+    """The words of each `python -m` command of a block of shell lines, without comments."""
+    for line in block.replace("\\\n", " ").splitlines():
+        for command in line.split("&&"):
+            words = shlex.split(command, comments=True)
+            if words and not _INSTALLS.match(command.strip()):
+                assert words[0].rpartition("/")[2] == "python", f"no test runs {line!r}"
+                assert words[1] == "-m"
+                yield words[2:]
+
+
+def quick(words: list[str]) -> list[str]:
+    """The command with what makes it a small job."""
+    key = next((key for key in QUICK if key.split() == words[: len(key.split())]), None)
+    if key is None:
+        return words
+    kept, rest = [], iter(words)
+    for word in rest:
+        if word in LEFT_OUT:
+            next(rest)
+        else:
+            kept.append(word)
+    return kept + QUICK[key].split()
+
+
+def run_command(words: list[str]) -> None:
+    """The command's `main` in this process; it must end with exit code 0."""
+    module = importlib.import_module(words[0])
+    if not hasattr(module, "main"):
+        module = importlib.import_module(f"{words[0]}.__main__")
+    assert module.main(words[1:]) == 0, shlex.join(words)
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_code_block_of_a_readme_runs(readme: Path, at_work: Path) -> None:
+    names: dict[str, object] = {}
+    for language, block in _BLOCK.findall(readme.read_text()):
+        if language == "python":
+            exec(compile(block, str(readme), "exec"), names)
+            continue
+        for words in commands(block):
+            run_command(quick(words))
+    assert os.listdir(at_work)

@@ -60,6 +60,6 @@ class Device:
         self, modules: Sequence[nn.Module], specs: Sequence[NetworkSpec], *, table: LatencyTable
     ) -> list[Measurement]:
         """Trained modules of `specs`, measured."""
-        from search.latency import measure_modules
+        from search.latency.measurement import measure_specs
 
-        return measure_modules(modules, specs, table=table)
+        return measure_specs(specs, modules=modules, table=table)

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from search.latency.api import measure, table
     from search.latency.build import table_for
-    from search.latency.measurement import Measurement, measure_modules
+    from search.latency.measurement import Measurement
 
 _HOMES = {
     "Measurement": "measurement",
     "measure": "api",
-    "measure_modules": "measurement",
     "table": "api",
     "table_for": "build",
 }
-__all__ = ["Measurement", "measure", "measure_modules", "table", "table_for"]
+__all__ = ["Measurement", "measure", "table", "table_for"]
 
 
 def __getattr__(name: str) -> Any:

@@ -72,46 +72,19 @@ def measure_specs(
     specs: Sequence[NetworkSpec],
     *,
     table: LatencyTable,
+    modules: Sequence[nn.Module] | None = None,
     seconds: float = 6.0,
     progress: Progress | None = None,
     runtime: Runtime | None = None,
 ) -> list[Measurement]:
-    """Measure networks with random weights, interleaved with the reference, the table's probe networks and each other.
+    """Measure networks, interleaved with the reference, the table's probe networks and each other.
 
-    It takes `seconds` of timing or 60 rounds, whichever is less, and at least 8 rounds. Networks that are too many for
-    the machine are measured group by group (search.latency.groups). `runtime`: the table's own if none is given. Raises
+    They have random weights, or are the (trained) `modules` of the specs, copied and with folded batch norm. It takes
+    `seconds` of timing or 60 rounds, whichever is less, and at least 8 rounds. Networks that are too many for the
+    machine are measured group by group (search.latency.groups). `runtime`: the table's own if none is given. Raises
     InvalidTable if `table` belongs to another machine or setting than this process.
     """
     runtime = runtime or runtime_of(table.identity)
-    makers = [partial(runtime.network, spec) for spec in specs]
-    return _beside_table(makers, specs, table, seconds, progress, runtime)
-
-
-def measure_modules(
-    modules: Sequence[nn.Module],
-    specs: Sequence[NetworkSpec],
-    *,
-    table: LatencyTable,
-    seconds: float = 6.0,
-    progress: Progress | None = None,
-    runtime: Runtime | None = None,
-) -> list[Measurement]:
-    """The same for (trained) modules, measured on copies with folded batch norm; `specs` give their inputs."""
-    if len(modules) != len(specs):
-        raise InvalidArgument(f"each module needs its spec, got {len(modules)} modules and {len(specs)} specs")
-    runtime = runtime or runtime_of(table.identity)
-    makers = [partial(runtime.module, module, spec) for module, spec in zip(modules, specs, strict=True)]
-    return _beside_table(makers, specs, table, seconds, progress, runtime)
-
-
-def _beside_table(
-    makers: Sequence[Callable[[], Timer]],
-    specs: Sequence[NetworkSpec],
-    table: LatencyTable,
-    seconds: float,
-    progress: Progress | None,
-    runtime: Runtime,
-) -> list[Measurement]:
     machine = runtime.identity(table.identity["resolution"])
     if machine != table.identity:
         raise InvalidTable(
@@ -122,7 +95,7 @@ def _beside_table(
         return []
     probes = probe_networks(table.identity["resolution"], table.probe_networks_ms)
     parts = groups(specs, probes)
-    found = _timed(makers, specs, parts, probes, runtime, seconds, progress)
+    found = _timed(_makers(runtime, specs, modules), specs, parts, probes, runtime, seconds, progress)
     return _measurements(found, parts, time_base_of(table))
 
 
@@ -155,17 +128,23 @@ def measure_without_table(
     time_base = cache.stored_time_base()
     probes = probe_networks(resolution, time_base.probe_networks_ms if time_base else None)
     parts = groups(specs, probes, most_kernels=group_kernels)
-    if modules is None:
-        makers = [partial(runtime.network, spec) for spec in specs]
-    else:
-        makers = [partial(runtime.module, module, spec) for module, spec in zip(modules, specs, strict=True)]
-    found = _timed(makers, specs, parts, probes, runtime, seconds, progress, rounds, clock)
+    found = _timed(_makers(runtime, specs, modules), specs, parts, probes, runtime, seconds, progress, rounds, clock)
     own = [part.own(found) for part in parts]
     if time_base is None:
         time_base = cache.time_base(own, probes=merged(part.probe_readings(found) for part in parts))
     elif time_base.drift in (0.0, USUAL):  # the first measurement had too few networks to show a drift
         time_base = time_base._replace(drift=drift_of(own, time_base.drift))
     return _measurements(found, parts, time_base), time_base
+
+
+def _makers(
+    runtime: Runtime, specs: Sequence[NetworkSpec], modules: Sequence[nn.Module] | None
+) -> list[Callable[[], Timer]]:
+    if modules is None:
+        return [partial(runtime.network, spec) for spec in specs]
+    if len(modules) != len(specs):
+        raise InvalidArgument(f"each module needs its spec, got {len(modules)} modules and {len(specs)} specs")
+    return [partial(runtime.module, module, spec) for module, spec in zip(modules, specs, strict=True)]
 
 
 def _timed(

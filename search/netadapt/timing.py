@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from search.latency.interleave import Interleaver, Reading, Runtime, Timer
-from search.latency.measurement import Measurement, measure_modules, measure_specs
+from search.latency.measurement import Measurement, measure_specs
 from search.latency.reference import REFERENCE
 from search.latency.robust import median_interval, weighted_median
 from search.latency.runtimes import runtime_of
@@ -77,7 +77,7 @@ class DeviceTimer:
         """See PairedTimer. Raises InvalidArgument for a module that the table's runtime cannot run."""
         if isinstance(subject, NetworkSpec):
             return measure_specs([subject], table=self._table, runtime=self._runtime)[0]
-        return measure_modules([subject], [self._image], table=self._table, runtime=self._runtime)[0]
+        return measure_specs([self._image], modules=[subject], table=self._table, runtime=self._runtime)[0]
 
     def pair(self, before: Subject, after: Subject) -> Timing:
         """See PairedTimer.

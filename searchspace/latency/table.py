@@ -36,11 +36,7 @@ MOST_DRIFT = 0.5
 # minutes after they were built, and 0.05 for 420 networks checked by ten tables of other sessions, without session
 # effects removed. With 0 as few as 69 % of one of those tables' networks lay in their 90 % interval.
 SHARED = 0.01
-_SCHEMA_2 = {
-    "kernel_correction": "loose",
-    "holdout_errors": "fresh",
-    "probe_networks_ms": "anchors",
-}  # its names in the file
+_SCHEMA_2 = {"kernel_correction": "loose", "holdout_errors": "fresh", "probe_networks_ms": "anchors"}  # its names
 _MEASURE_IT = (
     "measure it with search.latency.table_for(space, networks=[spec]), or, if it is of a published network, with "
     "python -m search.latency build --zoo"
@@ -230,18 +226,22 @@ class LatencyTable:
 
     def fingerprint(self) -> str:
         """16 hex digits of the content. They stay the same for the file that schema 2 wrote: studies store them."""
-        head = {_SCHEMA_2.get(name, name): value for name, value in self._head().items()}
+        head = {_SCHEMA_2.get(name, name): value for name, value in self._head().items() if value}
         return hashlib.sha256(_to_json(head, self.kernels).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table for reports, with the number of its kernels only."""
+        return {**self._head(), "kernels": len(self.kernels)}
 
     def _head(self) -> dict[str, Any]:
         return {
-            "identity": self.identity,
+            "identity": dict(self.identity),
             "reference_ms": self.reference_ms,
             "correction": self.correction._asdict(),
             "kernel_correction": {**self.kernel_correction._asdict(), "factors": dict(self.kernel_correction.factors)},
-            **({"drift": self.drift} if self.drift else {}),
-            **({"holdout_errors": self.holdout_errors} if self.holdout_errors else {}),
-            **({"probe_networks_ms": dict(self.probe_networks_ms)} if self.probe_networks_ms else {}),
+            "drift": self.drift,
+            "holdout_errors": list(self.holdout_errors),
+            "probe_networks_ms": dict(self.probe_networks_ms),
         }
 
     @classmethod
@@ -254,18 +254,6 @@ class LatencyTable:
                 f"a latency table must be the JSON that LatencyTable.to_json writes; this one is damaged "
                 f"({type(error).__name__}: {error}): delete it and measure again with python -m search.latency build"
             ) from None
-
-    def to_dict(self) -> dict[str, Any]:
-        """What the table is, for reports: everything but how its kernels were corrected, and their number only."""
-        return {
-            "identity": dict(self.identity),
-            "reference_ms": self.reference_ms,
-            "kernels": len(self.kernels),
-            "correction": self.correction._asdict(),
-            "drift": self.drift,
-            "holdout_errors": list(self.holdout_errors),
-            "probe_networks_ms": dict(self.probe_networks_ms),
-        }
 
 
 def read_table(path: Path) -> LatencyTable:

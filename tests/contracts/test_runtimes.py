@@ -51,6 +51,12 @@ class Event:
         return (end.ns - self.ns) / 1e6
 
 
+class Uncompiled(Compiled):
+    """torch.compile without a C++ compiler."""
+
+    compiler = staticmethod(partial(torch.compile, backend="eager"))
+
+
 def made(name: str) -> Runtime:
     """The runtime, if it is installed."""
     if name == "scripted":
@@ -58,7 +64,7 @@ def made(name: str) -> Runtime:
     if name == "as on a GPU":
         return Eager("cpu:0", clock=EventClock(Event, lambda: None), calls=1)
     if name == "compile":
-        return Compiled(threads=1, compiler=partial(torch.compile, backend="eager"))  # which needs no C++ compiler
+        return Uncompiled(threads=1)
     try:
         return runtime("eager" if name == "cuda" else name, threads=1, device="cuda" if name == "cuda" else "cpu")
     except InvalidArgument as error:

@@ -1,12 +1,11 @@
 """torch.compile on the CPU or a GPU: networks as in eager torch, compiled, by default with inductor."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from search.latency.clock import Clock
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
 from search.latency.runtimes import DEVICES, RuntimeInfo, check_profiles_layers
@@ -21,21 +20,10 @@ class Compiled(Eager):
     """The runtime `torch.compile` (see search.latency.interleave.Runtime).
 
     It fuses differently in each network, and a compiled network cannot be timed layer by layer. So it has no kernels
-    of its own: its tables are adapted from those of eager torch. `compiler`: torch.compile, or what stands for it.
+    of its own: its tables are adapted from those of eager torch. `compiler` is what tests replace.
     """
 
-    def __init__(
-        self,
-        device: str = "cpu",
-        dtype: str = "float32",
-        threads: int | None = None,
-        *,
-        clock: Clock | None = None,
-        calls: int | None = None,
-        compiler: Callable[[nn.Module], Callable[..., object]] = torch.compile,
-    ) -> None:
-        super().__init__(device, dtype, threads, clock=clock, calls=calls)
-        self._compiler = compiler
+    compiler: ClassVar[Callable[..., Callable[..., object]]] = staticmethod(torch.compile)
 
     def identity(self, resolution: int) -> Identity:
         """See Runtime."""
@@ -52,7 +40,7 @@ class Compiled(Eager):
             if hasattr(torch._dynamo.config, limit):
                 setattr(torch._dynamo.config, limit, _RECOMPILATIONS)
         try:
-            compiled = self._compiler(module)
+            compiled = self.compiler(module)
             with self.quiet():
                 compiled(image)
         except Exception as error:  # whatever the compilers say
@@ -78,7 +66,7 @@ class Compiled(Eager):
                     hook.remove()
             for name, layer, args in layers:
                 try:
-                    self._compiler(layer)(*args)
+                    self.compiler(layer)(*args)
                 except Exception as alone:
                     if name == layers[0][0]:
                         break

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from search.latency import measure_modules, table_for
+from search.latency import table_for
 from search.latency.adapt import adapt, networks_to_measure
 from search.latency.check import check
 from search.latency.clock import EventClock
@@ -77,7 +77,7 @@ def test_eager_torch_times_folded_networks_without_autograd() -> None:
 def test_a_trained_module_measures_as_its_network_does(table: LatencyTable) -> None:
     spec = SPACE.spec(SPACE.corner("largest"))
     (untrained,) = measure_specs([spec], table=table, seconds=0.3)
-    (trained,) = measure_modules([build(spec)], [spec], table=table, seconds=0.3)
+    (trained,) = measure_specs([spec], modules=[build(spec)], table=table, seconds=0.3)
     assert 0.3 < table.latency_ms(lower(spec)) / untrained.latency_ms < 3
     assert 0.3 < trained.latency_ms / untrained.latency_ms < 3
     assert untrained.low_ms <= untrained.latency_ms <= untrained.high_ms
@@ -173,20 +173,29 @@ def test_eager_runs_with_the_threads_asked_for_and_leaves_the_process_its_own() 
     assert not is_this_machine({**one.identity(32), "runtime": "TFLite"})
 
 
+def compiled(by: Callable[[nn.Module], nn.Module]) -> Compiled:
+    """The runtime with another compiler."""
+
+    class Other(Compiled):
+        compiler = staticmethod(by)
+
+    return Other(threads=1)
+
+
 def test_torch_compile_names_the_layer_that_it_cannot_compile() -> None:
     def refusing(what: type[nn.Module]) -> Callable[[nn.Module], nn.Module]:
-        def compiled(module: nn.Module) -> nn.Module:
+        def compiler(module: nn.Module) -> nn.Module:
             if any(isinstance(part, what) for part in module.modules()):
                 raise RuntimeError("no such operator")
             return module
 
-        return compiled
+        return compiler
 
     spec = SPACE.spec(SPACE.corner("smallest"))
     with pytest.raises(InvalidArgument, match=r"torch.compile cannot compile layer \S*classifier\S*: no such operator"):
-        Compiled(threads=1, compiler=refusing(nn.Linear)).network(spec)
+        compiled(refusing(nn.Linear)).network(spec)
     with pytest.raises(InvalidArgument, match=r"cannot compile a network here \(no such operator\): .* such as g\+\+"):
-        Compiled(threads=1, compiler=refusing(nn.Conv2d)).network(spec)
+        compiled(refusing(nn.Conv2d)).network(spec)
 
 
 @pytest.mark.slow
@@ -202,7 +211,7 @@ def test_torch_compile_runs_a_network_as_its_own_compiler_makes_it() -> None:
 def test_torch_compile_times_networks_and_has_a_table_by_adapting_that_of_eager_torch(
     table: LatencyTable, tmp_path: Path
 ) -> None:
-    device = Compiled(threads=1, compiler=lambda module: module)
+    device = compiled(lambda module: module)
     assert device.identity(32)["runtime"] == "torch.compile"
     assert setting_of(device.identity(32)) == ("compile", "cpu", "fp32")
     assert is_this_machine(device.identity(32))

@@ -53,10 +53,9 @@ def _build(args: Namespace) -> str:
 
 
 def _check(args: Namespace) -> str:
-    from search.latency.api import space_of, table
+    from search.latency.api import published_variants, space_of, table
     from search.latency.check import check, networks_to_check
     from search.latency.plot import plot
-    from search.latency.published import published_variants
     from search.latency.report import check_text, summary, table_text
     from studies.figure import new_figure
 

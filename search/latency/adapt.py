@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from search.latency.build import shallow
 from search.latency.fit import fit, informative
-from search.latency.published import is_priced
 from search.latency.time_base import TimeBase
 from searchspace.errors import InvalidArgument
 from searchspace.graph import Signature, lower
@@ -35,7 +34,7 @@ def networks_to_measure(
     if table is None:
         return specs
     specs = list({spec.fingerprint(): spec for spec in specs}.values())  # a second one tells nothing more
-    priced = [spec for spec in specs if is_priced(table, spec)]
+    priced = [spec for spec in specs if table.prices(spec)]
     pool = priced if len(priced) >= count else specs
     graphs = [lower(spec) for spec in pool]
     return [pool[place] for place in informative(_kernels(table, pool), graphs, count)]

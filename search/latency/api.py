@@ -5,6 +5,7 @@ Arguments are named as the flags of python -m search.latency.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,12 @@ from search.latency.build import MANY_ROUNDS, MANY_S, table_for, with_holdout_er
 from search.latency.cache import Cache, Note, default_dir
 from search.latency.check import check, networks_to_check
 from search.latency.measurement import Measurement, Progress, measure_without_table
-from search.latency.published import lacks_networks, published_networks
 from search.latency.reference import REFERENCE, RESOLUTION
 from search.latency.runtimes import DEFAULT, check_profiles_layers, uses_onnx
 from search.latency.runtimes import runtime as named_runtime
 from searchspace import zoo
-from searchspace.latency.table import LatencyTable
+from searchspace.graph import lower
+from searchspace.latency.table import UNCORRECTED, LatencyTable
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
 from searchspace.spaces.toml import space_from_toml
@@ -30,6 +31,11 @@ ONNX_TIMES = 2  # the time of a build of ONNX models, in times of one of eager t
 HOLDOUT_NETWORKS = 20  # that a new table is validated with
 HOLDOUT_SHARE = 0.2  # of the seconds of its measurement
 CLASSES = 1000
+# Multiples of width and resolution at which published networks are measured beside 1.0. In eager torch one of the
+# narrower forms of each is enough. In runtimes of ONNX models a kernel's time jumps from size to size (layouts,
+# Winograd's blocks), so that networks at 256 px came out 16 % slow.
+NARROW = ((0.65, 0.79), (0.45, 0.65))
+ALL_SIZES = (*NARROW, (1.0, 1.29))
 
 
 def table(
@@ -148,3 +154,43 @@ def spec_named(name: str, *, classes: int = CLASSES, resolution: int | None = No
         return zoo.get(name, resolution=resolution, classes=classes)
     spec = read_spec(Path(name))
     return spec if resolution is None else spec.with_resolution(resolution)
+
+
+def published_networks(resolution: int, classes: int, *, uses_onnx: bool = False) -> list[NetworkSpec]:
+    """The zoo at `resolution` pixels, and at other widths and resolutions; EfficientNet-B1 to B7 have their own."""
+    names = [name for name in zoo.names() if not zoo.is_grown(name)]
+    return [
+        zoo.get(name, width=width, resolution=max(32, round(resolution * pixels / 16) * 16), classes=classes)
+        for place, name in enumerate(names)
+        for width, pixels in ((1.0, 1.0), *(ALL_SIZES if uses_onnx else (NARROW[place % len(NARROW)],)))
+    ]
+
+
+def lacks_networks(table: LatencyTable | None, networks: Sequence[NetworkSpec]) -> bool:
+    """Whether a table has few of the networks' kernels, so that it is better fitted to them than extended."""
+    if table is None or not networks:
+        return False
+    needed = {layer.signature for spec in networks for layer in lower(spec).layers}
+    return table.kernel_correction == UNCORRECTED or 2 * len(needed & table.kernels.keys()) < len(needed)
+
+
+def published_variants(table: LatencyTable, resolution: int, classes: int) -> tuple[list[NetworkSpec], list[str]]:
+    """The zoo as tables are not built with it, and the names left out for kinds of kernels that `table` has none of.
+
+    Each network is taken at more pixels, and narrower at fewer.
+    """
+    found: list[NetworkSpec] = []
+    left_out: list[str] = []
+    for name in zoo.names():
+        if zoo.is_grown(name):
+            continue
+        sizes = (
+            (1.0, resolution // 32 + 1),
+            (0.75, round(resolution * 0.86 / 32)),
+            (0.5, round(resolution * 0.72 / 32)),
+        )
+        specs = [zoo.get(name, width=width, resolution=32 * max(1, count), classes=classes) for width, count in sizes]
+        priced = [spec for spec in specs if table.prices(spec)]
+        found += priced
+        left_out += [name] if len(priced) < len(specs) else []
+    return found, sorted(left_out)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from search.latency.cache import Cache, Note, Unfinished, default_dir
 from search.latency.groups import GROUP_KERNELS, Group, Subject, Timers, groups, layers_of, turns_of
@@ -97,25 +98,14 @@ def table_for(
     apart = len(subjects)  # in rounds of their own: no kernel of the space is timed behind one of twice its pixels
     subjects += block_batches(cover(larger, missing - signatures(blocks)), size=BLOCKS_A_BATCH, seed=seed)
     probes = probe_networks(space.resolution, table.probe_networks_ms if table else None)
-    parts = groups(subjects, probes, apart=apart, most_kernels=group_kernels)
+    plan = _Plan(subjects, groups(subjects, probes, apart=apart, most_kernels=group_kernels), probes)
     path = cache.unfinished_path if table is None else cache.additions_path  # neither takes the other's place
-    unfinished = Unfinished(path, _plan(identity, [*subjects, *parts], anew))
+    unfinished = Unfinished(path, plan.key(identity, anew))
     if unfinished.resume():
         progress(0.0, "going on with an interrupted measurement of this machine")
     unfinished.save()
-    _measure(
-        subjects,
-        parts,
-        probes,
-        runtime,
-        unfinished,
-        progress=progress,
-        seed=seed,
-        budget_s=budget_s,
-        rounds=rounds,
-        clock=clock,
-    )
-    table = _add(table, identity, cache, subjects, parts, unfinished)
+    _measure(plan, runtime, unfinished, progress, seed=seed, budget_s=budget_s, rounds=rounds, clock=clock)
+    table = _add(table, identity, cache, plan, unfinished)
     cache.save(table)
     unfinished.done()
     _note_noise(table, unfinished, note)
@@ -186,19 +176,25 @@ def _blocks(specs: Iterable[NetworkSpec]) -> list[PlacedBlock]:
     return [block for spec in specs for block in blocks_of(spec)]
 
 
-def _plan(identity: Identity, subjects: Sequence[Subject | Group], anew: bool) -> str:
-    """A hash that two measurements share exactly when they measure the same subjects in the same setting."""
-    return hashlib.sha256(repr((sorted(identity.items()), subjects, REFERENCE, anew)).encode()).hexdigest()
+class _Plan(NamedTuple):
+    """What a measurement times: subjects in groups, with probe networks."""
+
+    subjects: list[Subject]
+    groups: list[Group]
+    probes: Sequence[NetworkSpec]
+
+    def key(self, identity: Identity, anew: bool) -> str:
+        """A hash that two measurements share exactly when they measure the same subjects in the same setting."""
+        content = (sorted(identity.items()), self.subjects, self.groups, REFERENCE, anew)
+        return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 def _measure(
-    subjects: Sequence[Subject],
-    parts: Sequence[Group],
-    probes: Sequence[NetworkSpec],
+    plan: _Plan,
     runtime: Runtime,
     unfinished: Unfinished,
-    *,
     progress: Progress,
+    *,
     seed: int,
     budget_s: float | None,
     rounds: int,
@@ -209,7 +205,7 @@ def _measure(
     At least FEWEST_ROUNDS are taken; those of an interrupted measurement count. A group has the share of the time that
     it has of the layers.
     """
-    turns = turns_of(parts)
+    subjects, turns = plan.subjects, turns_of(plan.groups)
     layers = [sum(len(layers_of(subjects[place])) for place in part.places) for part, _ in turns]
     made, reference = Timers(subjects, lambda place: _timer(runtime, subjects[place])), runtime.network(REFERENCE)
     always: list[Timer] = []
@@ -228,7 +224,7 @@ def _measure(
         before += share
         if not _wants_round(unfinished.rounds(places), fewest, most, clock() > deadline):
             continue
-        always = always or [runtime.network(spec) for spec in probes]
+        always = always or [runtime.network(spec) for spec in plan.probes]
         timers = [*made.of(part.places, prepared), *always]
         interleaver = Interleaver(reference, seed=seed + unfinished.rounds(places))
         began = clock()
@@ -252,21 +248,16 @@ def _timer(runtime: Runtime, subject: Subject) -> Timer:
 
 
 def _add(
-    table: LatencyTable | None,
-    identity: Identity,
-    cache: Cache,
-    subjects: Sequence[Subject],
-    parts: Sequence[Group],
-    unfinished: Unfinished,
+    table: LatencyTable | None, identity: Identity, cache: Cache, plan: _Plan, unfinished: Unfinished
 ) -> LatencyTable:
     """The table with the measured kernels added; a new one with the fit to whole networks."""
-    time_base = time_base_of(table) if table else _time_base(cache, subjects, parts, unfinished)
+    time_base = time_base_of(table) if table else _time_base(cache, plan, unfinished)
     effects: dict[int, list[float]] = {}
-    for part in parts:
+    for part in plan.groups:
         effects |= dict.fromkeys(part.places, session_effects(part.probe_readings(unfinished), time_base))
     samples: dict[Signature, list[Weighted]] = {}
     networks: list[tuple[NetworkSpec, float]] = []
-    for place, subject in enumerate(subjects):
+    for place, subject in enumerate(plan.subjects):
         readings = without_effects(unfinished.readings[place], effects[place])
         if isinstance(subject, NetworkSpec):
             networks.append((subject, weighted_median([(time_base.ms(each)[0], each.weight) for each in readings])))
@@ -293,9 +284,9 @@ def _add(
     )
 
 
-def _time_base(cache: Cache, subjects: Sequence[Subject], parts: Sequence[Group], unfinished: Unfinished) -> TimeBase:
+def _time_base(cache: Cache, plan: _Plan, unfinished: Unfinished) -> TimeBase:
     """The quiet speed by all readings, the drift by those of networks: isolated blocks have less of it."""
-    readings = unfinished.readings
-    whole = [[readings[place] for place in part.places if isinstance(subjects[place], NetworkSpec)] for part in parts]
-    probes = merged(part.probe_readings(unfinished) for part in parts)
-    return cache.time_base([part.own(unfinished) for part in parts], whole, probes)
+    networks = {place for place, subject in enumerate(plan.subjects) if isinstance(subject, NetworkSpec)}
+    whole = [[unfinished.readings[place] for place in part.places if place in networks] for part in plan.groups]
+    probes = merged(part.probe_readings(unfinished) for part in plan.groups)
+    return cache.time_base([part.own(unfinished) for part in plan.groups], whole, probes)

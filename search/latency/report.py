@@ -8,7 +8,6 @@ from statistics import fmean, median
 
 from search.latency.check import Agreement, Check
 from search.latency.measurement import Measurement
-from search.latency.published import is_priced
 from searchspace import zoo
 from searchspace.cost import costs
 from searchspace.graph import lower
@@ -82,7 +81,7 @@ def written_text(table: LatencyTable, path: Path, done: str, *, times: Path | No
     out, pixels = quote(str(path)), table.identity["resolution"]
     lines = [table_text(table), f"{done}; written to {path}"]
     names = ("mobilenet_v3_large", "mnasnet_a1", *zoo.names()) if times else ()
-    example = next((name for name in names if is_priced(table, zoo.get(name, resolution=pixels))), None)
+    example = next((name for name in names if table.prices(zoo.get(name, resolution=pixels))), None)
     if example:
         found = table.predict(zoo.get(example, resolution=pixels))
         lines.append(

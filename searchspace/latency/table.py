@@ -134,10 +134,9 @@ class LatencyTable:
         """Predicted ms of a network at batch 1. Raises MissingLatency naming the first kernel that is not measured."""
         kernels = self.kernels
         try:
-            total = sum([kernels[layer.signature] for layer in graph.layers])
+            return self._whole(sum([kernels[layer.signature] for layer in graph.layers]))
         except KeyError:
-            total = sum(self._measured_ms(layer) for layer in graph.layers)
-        return self._whole(total)
+            return self._whole(sum(map(self._measured_ms, graph.layers)))  # raises
 
     def predict(self, network: NetworkSpec | Graph, confidence: float = 0.9) -> Prediction:
         """Predicted ms of any network at any resolution, with the interval that holds it with `confidence`.
@@ -210,11 +209,19 @@ class LatencyTable:
         """The layers of a network whose kernels were not measured."""
         return [layer for layer in graph.layers if layer.signature not in self.kernels]
 
+    def prices(self, network: NetworkSpec | Graph) -> bool:
+        """Whether every kernel of a network is measured or can be estimated."""
+        try:
+            self.predict(network)
+        except MissingLatency:
+            return False
+        return True
+
     def _measured_ms(self, layer: Layer) -> float:
-        found = self.kernels.get(layer.signature)
-        if found is None:
-            raise MissingLatency(f"{self._lacks(layer)}: {_MEASURE_IT}")
-        return found
+        try:
+            return self.kernels[layer.signature]
+        except KeyError:
+            raise MissingLatency(f"{self._lacks(layer)}: {_MEASURE_IT}") from None
 
     def _lacks(self, layer: Layer) -> str:
         where = f"the latency table ({describe(self.identity)})"

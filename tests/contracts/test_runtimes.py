@@ -12,7 +12,7 @@ import torch
 from search.latency import table_for
 from search.latency.clock import EventClock
 from search.latency.interleave import Runtime
-from search.latency.kernels import blocks_of
+from search.latency.kernels import PlacedBlock, blocks_of, rough_cost
 from search.latency.measurement import measure_specs
 from search.latency.runtimes import names, runtime, runtime_info, setting_of
 from search.latency.runtimes.compile import Compiled
@@ -95,11 +95,18 @@ def test_it_says_what_it_is(any_device: Runtime) -> None:
     assert {**own, "resolution": 96} == other
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_layer_of_every_block_gets_one_positive_time_in_each_call(device: Runtime, family: str) -> None:
-    blocks = blocks_of(zoo.get(family, width=0.25 if family == "mobilenet_v1" else 1.0, resolution=32, classes=5))
-    if family == "efficientnet_b0":
-        blocks = blocks[:6]  # the rest is alike, and large
+def every_kind_of_block() -> list[PlacedBlock]:
+    """A block of the zoo for every kind of kernel, as few as there can be."""
+    blocks = [block for name in FAMILIES for block in blocks_of(zoo.get(name, resolution=32, classes=5))]
+    kinds: dict[tuple[object, ...], PlacedBlock] = {}
+    for block in sorted(blocks, key=lambda one: sum(map(rough_cost, one.layers))):
+        for layer in block.layers:
+            kinds.setdefault((type(block.block), layer.op, layer.kernel, layer.stride, layer.activation), block)
+    return list(dict.fromkeys(kinds.values()))
+
+
+def test_every_layer_of_every_block_gets_one_positive_time_in_each_call(device: Runtime) -> None:
+    blocks = every_kind_of_block()
     timer = device.kernels(blocks)
     with device.quiet():
         for _ in range(2):

@@ -1,11 +1,16 @@
 """Measuring networks on a machine whose true times are known: stated at its quiet speed, with an honest interval."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from search.latency.adapt import adapt, networks_to_measure
 from search.latency.build import table_for
+from search.latency.check import check
+from search.latency.interleave import Timer
+from search.latency.kernels import PlacedBlock
 from search.latency.measurement import SESSION_DEVIATION, measure_specs, measure_without_table
 from search.latency.reference import REFERENCE
 from search.latency.time_base import USUAL
@@ -110,3 +115,25 @@ def test_a_look_at_another_resolution_leaves_a_device_s_speed_and_probe_networks
         assert kept.read_bytes() == before
     with pytest.raises(InvalidArgument, match="there must be a network to measure"):
         measure_without_table([], cache_dir=tmp_path, runtime=ScriptedRuntime())
+
+
+class WholeNetworks(ScriptedRuntime):
+    """A runtime that cannot time single layers, as torch.compile: all its networks take 0.7 of the scripted time."""
+
+    def __init__(self) -> None:
+        super().__init__(network_factor=lambda spec: 1.0 if spec == REFERENCE else 0.7, identity={"runtime": "whole"})
+
+    def kernels(self, blocks: Sequence[PlacedBlock]) -> Timer:
+        raise InvalidArgument("whole networks only")
+
+
+def test_a_runtime_that_times_whole_networks_only_has_a_table_by_adapting_another(
+    tmp_path: Path, built: LatencyTable
+) -> None:
+    device, specs = WholeNetworks(), networks_to_measure(SPACE, count=6)
+    found, time_base = measure_without_table(specs, cache_dir=tmp_path, seconds=0.1, runtime=device)
+    times = [one.latency_ms for one in found]
+    new = adapt(built, specs, times, identity=device.identity(64), time_base=time_base)
+    checked = check(new, some_networks(SPACE, 8), seconds=0.1, explained=1, runtime=device)
+    assert checked.table.within_5_percent == 1.0
+    assert [*checked.worst.values()] == [()]  # it does not time single layers

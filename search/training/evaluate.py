@@ -46,14 +46,14 @@ def evaluate(
 
     The module is left in eval mode on `device` (None: CUDA if there is one).
     """
-    place = device_for(device)
-    module.to(place).eval()  # outside inference mode: what is moved can be trained later
+    where = device_for(device)
+    module.to(where).eval()  # outside inference mode: what is moved can be trained later
     pixels, labels = split.pixels[:images], split.labels[:images]
     right = 0
     with torch.inference_mode():
         for start in range(0, len(labels), batch_size):
-            batch = torch.tensor(pixels[start : start + batch_size]).to(place)
-            with autocast(place):
+            batch = torch.tensor(pixels[start : start + batch_size]).to(where)
+            with autocast(where):
                 logits = module(normalise(batch))
             right += int((logits.argmax(1).cpu() == torch.tensor(labels[start : start + batch_size])).sum())
     return right / max(1, len(labels))

@@ -1,5 +1,6 @@
 """Random rows of any registered kind of block, by what their fields accept: a new kind needs no strategy of its own."""
 
+from contextlib import suppress
 from dataclasses import MISSING, fields, replace
 from functools import cache
 from random import Random
@@ -72,3 +73,11 @@ def network_of(*blocks: Block, in_channels: int = 3, resolution: int = 16, name:
     """The blocks in one stage, and a classifier if the last of them is no head."""
     head = () if blocks[-1].is_head else (HEAD,)
     return NetworkSpec(name, resolution, (Stage("body", blocks), *head), in_channels)
+
+
+def at_fewest_pixels(spec: NetworkSpec, *, more: int = 0) -> NetworkSpec:
+    """The network at the least of some resolutions that leaves its kernels room, and `more` pixels."""
+    for resolution in (16, 24, 48, 96):
+        with suppress(InvalidSpec):
+            return spec.with_resolution(resolution + more)
+    return spec

@@ -1,6 +1,5 @@
 """Checks of channel groups on paper (the spec) and on real tensors, for the laws and for every kind of block."""
 
-import contextlib
 import random
 import re
 from collections import Counter, defaultdict
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from searchspace.channels.coupling import coupling, narrow
 from searchspace.channels.groups import ChannelGroup
 from searchspace.channels.maps import unit_maps
-from searchspace.errors import InvalidArgument, InvalidSpec
+from searchspace.errors import InvalidArgument
 from searchspace.graph import Layer, lower
 from searchspace.nn import build
 from searchspace.spec import NetworkSpec
@@ -63,14 +62,6 @@ def check_narrow(spec: NetworkSpec, group: ChannelGroup, rng: random.Random) -> 
     changed = {index for index, (old, new) in enumerate(zip(before, after, strict=True)) if old != new}
     assert changed == {place.layer for place in group.places}
     return count, narrower
-
-
-def shrunk(spec: NetworkSpec) -> NetworkSpec:
-    """The network at the least of some resolutions that leaves its kernels room."""
-    for resolution in (24, 48, 96):
-        with contextlib.suppress(InvalidSpec):
-            return spec.with_resolution(resolution)
-    return spec
 
 
 def filled(spec: NetworkSpec, seed: int, *, scale: float = 1.0) -> nn.Module:
@@ -154,14 +145,14 @@ def check_zero(spec: NetworkSpec, seed: int) -> None:
             assert not after[name][:, at].any(), (group.name, name)
 
 
-def kept_units(wide: ChannelGroup, slim: ChannelGroup, rng: random.Random) -> list[int]:
+def kept_units(wide: ChannelGroup, narrower: ChannelGroup, rng: random.Random) -> list[int]:
     """For each unit of the narrower group, one of the wider in the same cell."""
-    if len(wide.cells) == len(slim.cells):
+    if len(wide.cells) == len(narrower.cells):
         return list(range(len(wide.cells)))
     pools: dict[object, list[int]] = defaultdict(list)
     for unit in rng.sample(range(len(wide.cells)), len(wide.cells)):
         pools[wide.cells[unit]].append(unit)
-    return [pools[cell].pop() for cell in slim.cells]
+    return [pools[cell].pop() for cell in narrower.cells]
 
 
 def columns(weight: Tensor, outs: Tensor, ins: Tensor, groups: tuple[int, int]) -> Tensor:
@@ -204,21 +195,21 @@ def copy_layer(
 
 def check_cut(spec: NetworkSpec, seed: int) -> None:
     rng, wide, layers = random.Random(seed), by_name(spec), lower(spec).layers
-    slim_spec, free = spec, [name for name, group in wide.items() if not group.fixed]
+    narrower_spec, free = spec, [name for name, group in wide.items() if not group.fixed]
     for name in rng.sample(free, min(4, len(free))):
-        group = by_name(slim_spec)[name]
+        group = by_name(narrower_spec)[name]
         if not group.fixed:
-            _, slim_spec = fitting(slim_spec, group, rng)
-    slim = by_name(slim_spec)
-    kept = {name: kept_units(wide[name], slim[name], rng) for name in wide}
-    maps = unit_maps(spec, slim_spec, origins=kept)
+            _, narrower_spec = fitting(narrower_spec, group, rng)
+    narrower = by_name(narrower_spec)
+    kept = {name: kept_units(wide[name], narrower[name], rng) for name in wide}
+    maps = unit_maps(spec, narrower_spec, origins=kept)
     assert maps is not None
-    network, cut = filled(spec, seed, scale=0.3), build(slim_spec).double().eval()
+    network, cut = filled(spec, seed, scale=0.3), build(narrower_spec).double().eval()
     for name, group in wide.items():
         zero(network, layers, group, set(range(len(group.cells))) - set(kept[name]))
     for index, layer in enumerate(layers):
         found = (maps.get((index, "out")), maps.get((index, "in")), maps.get((index, "inside")))
         at = [None if one is None else torch.tensor(one) for one in found]
         copy_layer(network.get_submodule(layer.name), cut.get_submodule(layer.name), layer, *at)
-    (_, expected), (_, logits) = run(network, spec), run(cut, slim_spec)
+    (_, expected), (_, logits) = run(network, spec), run(cut, narrower_spec)
     torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spec import Conventions, NetworkSpec, Stage
-from tests.block_examples import example, kinds
+from tests.block_examples import at_fewest_pixels, example, kinds
 
 # Two workers share the cores, and torch is imported by tests only: one thread each, for what they start too.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("local", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
@@ -87,7 +87,7 @@ CONVENTIONS = st.builds(
 
 @st.composite
 def hand_made_specs(draw: st.DrawFn) -> NetworkSpec:
-    """Up to six unequal blocks of a few channels in up to three stages, at 150 to 170 px."""
+    """Up to six unequal blocks of a few channels in up to three stages, at about the fewest pixels they work at."""
     rng = random.Random(draw(st.integers(0, 2**32 - 1)))
     channels = in_channels = draw(st.integers(1, 4))
     stages = []
@@ -100,8 +100,8 @@ def hand_made_specs(draw: st.DrawFn) -> NetworkSpec:
         stages.append(Stage(f"part{index}", tuple(blocks)))
     head = draw(st.sampled_from(kinds(heads=True)))
     stages.append(Stage("classifier", (example(head, channels, rng),)))
-    resolution = draw(st.integers(150, 170))  # six strides and unpadded kernels leave it some pixels
-    return NetworkSpec("hand_made", resolution, tuple(stages), in_channels, draw(CONVENTIONS))
+    spec = NetworkSpec("hand_made", 170, tuple(stages), in_channels, draw(CONVENTIONS))
+    return at_fewest_pixels(spec, more=draw(st.integers(0, 6)))
 
 
 st.register_type_strategy(NetworkSpec, hand_made_specs() | space_specs())

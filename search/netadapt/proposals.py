@@ -173,7 +173,7 @@ def _fewest(spec: NetworkSpec, group: ChannelGroup, counts: range) -> NetworkSpe
         try:
             return narrow(spec, group, channels)
         except InvalidArgument:
-            continue  # dealt out in a way that this count does not allow
+            continue  # taken by position, in a way that this count does not allow
     return spec
 
 

@@ -34,6 +34,6 @@ def variants(spec: NetworkSpec, count: int = COUNT) -> list[NetworkSpec]:
             try:
                 slim = narrow(slim, group, rng.choice(counts or group.counts))
             except InvalidArgument:
-                continue  # dealt out in a way that this count does not allow
+                continue  # taken by position, in a way that this count does not allow
         found.append(slim)
     return found

@@ -47,8 +47,8 @@ def test_mobilenet_v3_large_has_eight_groups_of_squeezed_channels() -> None:
     assert list(squeezed.values()) == [24, 32, 32, 120, 168, 168, 240, 240]
     group = by_name(get("mobilenet_v3_large"))["stage3.0.squeeze"]
     assert (group.producers, group.pass_through) == (group.consumers, ())
-    slim = narrow(get("mobilenet_v3_large"), group, 16)
-    assert [row.squeeze_channels for row in slim.stages[3].blocks if isinstance(row, MBConv)] == [16, 32, 32]
+    narrower = narrow(get("mobilenet_v3_large"), group, 16)
+    assert [row.squeeze_channels for row in narrower.stages[3].blocks if isinstance(row, MBConv)] == [16, 32, 32]
 
 
 def test_a_fire_module_has_three_groups_and_its_second_expansion_is_read_behind_the_first() -> None:
@@ -58,13 +58,13 @@ def test_a_fire_module_has_three_groups_and_its_second_expansion_is_read_behind_
     groups = by_name(spec)
     fire2 = {name: groups[f"stage1.0.{name}"] for name in ("squeeze", "expand1x1", "expand3x3")}
     assert {name: group.channels for name, group in fire2.items()} == {"squeeze": 16, "expand1x1": 64, "expand3x3": 64}
-    (reader,) = fire2["expand3x3"].consumers
-    assert (layers[reader.layer].name, reader.positions) == ("stage1.1.squeeze", tuple(range(64, 128)))
-    slim = narrow(spec, "stage1.0.expand1x1", 40)
-    assert isinstance(slim.blocks[2], Fire)
-    assert slim.blocks[2].out_channels == 104
-    (reader,) = by_name(slim)["stage1.0.expand3x3"].consumers
-    assert reader.positions == tuple(range(40, 104))
+    (consumer,) = fire2["expand3x3"].consumers
+    assert (layers[consumer.layer].name, consumer.positions) == ("stage1.1.squeeze", tuple(range(64, 128)))
+    narrower = narrow(spec, "stage1.0.expand1x1", 40)
+    assert isinstance(narrower.blocks[2], Fire)
+    assert narrower.blocks[2].out_channels == 104
+    (consumer,) = by_name(narrower)["stage1.0.expand3x3"].consumers
+    assert consumer.positions == tuple(range(40, 104))
 
 
 def test_a_shufflenet_v2_stage_moves_in_steps_of_two() -> None:
@@ -99,7 +99,7 @@ def worked_after(half: int) -> Counter[int]:
 
 
 @pytest.mark.parametrize("half", [100, 103, 104, 105, 108, 109, 112, 113, 115])
-def test_a_shufflenet_v2_stage_of_eight_units_refuses_widths_that_deal_out_others(half: int) -> None:
+def test_a_shufflenet_v2_stage_of_eight_units_refuses_widths_that_shuffle_other_channels(half: int) -> None:
     spec = get("shufflenet_v2")
     stage3 = by_name(spec)["stage3.0.shortcut_project"]
     now, then = worked_after(116), worked_after(half)
@@ -123,8 +123,8 @@ def test_shufflenet_v1_without_groups_has_a_width_for_every_stage() -> None:
         "stage4.0.expand": 288,
         "classifier.0.linear": 1000,
     }
-    slim = narrow(spec, "stage3.0.expand", 100)
-    assert [row.out_channels for row in slim.blocks if isinstance(row, ShuffleUnit)] == [144] * 4 + [244] * 8 + [
+    narrower = narrow(spec, "stage3.0.expand", 100)
+    assert [row.out_channels for row in narrower.blocks if isinstance(row, ShuffleUnit)] == [144] * 4 + [244] * 8 + [
         532
     ] * 4
 

@@ -1,4 +1,4 @@
-"""Steps down: on paper, with weights, and evaluated many at once, they are one and the same."""
+"""Pruning steps: without weights, with weights, and evaluated many at once, they are one and the same."""
 
 import random
 from dataclasses import replace
@@ -47,7 +47,7 @@ FAMILIES = (
 
 
 def small(name: str) -> NetworkSpec:
-    return zoo.get(name, classes=5).with_resolution(32)
+    return zoo.get(name, classes=5, width=0.5, depth=0.5).with_resolution(32)
 
 
 def lively(spec: NetworkSpec, seed: int = 0) -> Network:
@@ -84,7 +84,7 @@ def some_cuts(spec: NetworkSpec, count: int, seed: int = 0) -> list[tuple[Channe
                 found.append((group, prune_group(spec, group, channels, [rng.random() for _ in group.cells])))
                 break
             except InvalidArgument:
-                continue  # dealt out in a way that this count does not allow
+                continue  # channels are taken by position in a way that this count does not allow
     return found
 
 
@@ -172,10 +172,10 @@ def test_a_kernel_shrinks_to_its_middle_and_a_block_leaves_its_input() -> None:
     network = lively(spec)
     blocks = smaller_kernels(spec)
     assert len(blocks) > 1
-    slim = prune_network(network, replace_blocks(spec, blocks))
+    smaller = prune_network(network, replace_blocks(spec, blocks))
     for where in blocks:
         old = network.get_submodule(f"{where}.depthwise.conv").get_parameter("weight")
-        new = slim.get_submodule(f"{where}.depthwise.conv").get_parameter("weight")
+        new = smaller.get_submodule(f"{where}.depthwise.conv").get_parameter("weight")
         assert torch.equal(new, old[:, :, 1:-1, 1:-1])
     where, make = next(iter(remove_block(spec)))
     with torch.no_grad():
@@ -209,10 +209,10 @@ def test_taking_off_a_kernels_edge_of_zeros_changes_no_output(name: str) -> None
 
 @pytest.mark.parametrize(("name", "removable"), [("mobilenet_v1", 8), ("squeezenet1_1", 4), ("shufflenet_v2", 0)])
 def test_a_block_without_a_sum_goes_where_its_output_has_the_shape_of_its_input(name: str, removable: int) -> None:
-    spec = small(name)
-    offers = list(remove_block(spec))
-    assert len(offers) == removable
-    for where, make in offers:
+    spec = zoo.get(name, classes=5).with_resolution(32)
+    removals = list(remove_block(spec))
+    assert len(removals) == removable
+    for where, make in removals:
         network = lively(spec)
         shorter = prune_network(network, make())
         stage, _, number = where.rpartition(".")

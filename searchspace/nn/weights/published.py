@@ -1,9 +1,9 @@
 """Weights of published implementations in and out: the same network under torchvision's or timm's names."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, groupby
 from typing import NamedTuple
 
 import torch
@@ -16,10 +16,7 @@ from searchspace.nn.weights.names import Family, Sections, sections
 from searchspace.spec import Conventions, NetworkSpec
 from searchspace.zoo.variants import siblings
 
-IMPLEMENTATIONS: dict[str, tuple[Family, ...]] = {
-    "torchvision": torchvision.FAMILIES,
-    "timm": timm.FAMILIES,
-}
+IMPLEMENTATIONS: dict[str, tuple[Family, ...]] = {"torchvision": torchvision.FAMILIES, "timm": timm.FAMILIES}
 _COUNTER = "num_batches_tracked"  # files older than torch 0.4.1 have none, and no output depends on it
 _NAMED = 3
 
@@ -58,14 +55,7 @@ def load_published(
     network that the implementation has no family for. num_batches_tracked may be missing: it is then 0.
     """
 
-    def published(candidate: NetworkSpec) -> tuple[Network, Entries]:
-        conventions = published_conventions(candidate, implementation)
-        if norm_eps is not None:
-            conventions = replace(conventions, norm_eps=norm_eps)
-        network = _skeleton(candidate.with_conventions(conventions))
-        return network, _entries(network, implementation)
-
-    return _load(spec, state_dict, published, source=f"{implementation}'s weights")
+    return _load(spec, state_dict, implementation, norm_eps=norm_eps)
 
 
 def load_weights(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> Network:
@@ -73,7 +63,7 @@ def load_weights(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> Network
 
     The conventions are the spec's.
     """
-    return _load(spec, state_dict, _our_entries, source="weights")
+    return _load(spec, state_dict, None)
 
 
 def weights_classes(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> int:
@@ -81,13 +71,10 @@ def weights_classes(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> int:
 
     The spec's number where they differ in more than that; `load_weights` then says in what.
     """
-    misfits = (_misfit(state_dict, _our_entries(candidate)[1]) for candidate in chain((spec,), siblings(spec)))
-    return next((misfit.classes for misfit in misfits if misfit.classes), spec.classes)
-
-
-def _our_entries(spec: NetworkSpec) -> tuple[Network, Entries]:
-    network = _skeleton(spec)
-    return network, {key: _Entry(key, tuple(tensor.shape)) for key, tensor in network.state_dict().items()}
+    for candidate in chain((spec,), siblings(spec)):
+        if classes := _misfit(state_dict, _entries(_skeleton(candidate), None)).classes:
+            return classes
+    return spec.classes
 
 
 def to_published(module: Network, implementation: str) -> dict[str, Tensor]:
@@ -137,14 +124,15 @@ def _skeleton(spec: NetworkSpec) -> Network:
         return Network(spec)
 
 
-def _entries(network: Network, implementation: str) -> Entries:
-    """Their key -> our key and their shape, in their order."""
+def _entries(network: Network, implementation: str | None) -> Entries:
+    """Their key -> our key and their shape, in their order; ours where `implementation` is None."""
+    state = network.state_dict()
+    if implementation is None:
+        return {key: _Entry(key, tuple(tensor.shape)) for key, tensor in state.items()}
     family, net = _family(network.spec, implementation)
-    modules: dict[str, list[tuple[str, Tensor]]] = {}
-    for key, tensor in network.state_dict().items():
-        modules.setdefault(key.rpartition(".")[0], []).append((key, tensor))
+    modules = groupby(state.items(), key=lambda item: item[0].rpartition(".")[0])
     entries = {}
-    for theirs, tensors in zip(family.names(net), modules.values(), strict=True):
+    for theirs, (_, tensors) in zip(family.names(net), modules, strict=True):
         for key, tensor in tensors:
             is_pointwise = theirs == "conv_head" and tensor.ndim == 2
             entries[f"{theirs}.{key.rpartition('.')[2]}"] = _Entry(key, (*tensor.shape, *(1, 1) * is_pointwise))
@@ -152,11 +140,7 @@ def _entries(network: Network, implementation: str) -> Entries:
 
 
 def _load(
-    spec: NetworkSpec,
-    state: Mapping[str, Tensor],
-    form: Callable[[NetworkSpec], tuple[Network, Entries]],
-    *,
-    source: str,
+    spec: NetworkSpec, state: Mapping[str, Tensor], implementation: str | None, *, norm_eps: float | None = None
 ) -> Network:
     """The spec, or else its sibling in the zoo, with the weights that fit it."""
     if not isinstance(state, Mapping):
@@ -166,11 +150,17 @@ def _load(
         )
     reasons = []
     for candidate in chain((spec,), siblings(spec)):
-        network, entries = form(candidate)
+        if implementation is not None:
+            conventions = published_conventions(candidate, implementation)
+            eps = conventions.norm_eps if norm_eps is None else norm_eps
+            candidate = candidate.with_conventions(replace(conventions, norm_eps=eps))
+        network = _skeleton(candidate)
+        entries = _entries(network, implementation)
         misfit = _misfit(state, entries)
         if not any(misfit):
             return _filled(network, entries, state)
         reasons.append(str(misfit))
+    source = f"{implementation}'s weights" if implementation else "weights"
     raise InvalidArgument(f"these are not {source} of {spec.name!r} with {spec.classes} classes: {reasons[0]}")
 
 

@@ -55,8 +55,7 @@ def _build(args: Namespace) -> str:
 def _check(args: Namespace) -> str:
     from search.latency.api import published_variants, space_of, table
     from search.latency.check import check, networks_to_check
-    from search.latency.plot import plot
-    from search.latency.report import check_text, summary, table_text
+    from search.latency.report import check_text, plot, summary, table_text
     from studies.figure import new_figure
 
     figure = new_figure(args.plot) if args.plot else None  # a mistake is reported before minutes of measuring

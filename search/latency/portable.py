@@ -17,7 +17,7 @@ from typing import NamedTuple
 from search.latency.adapt import FEWEST, adapt, check_networks, networks_to_measure
 from search.latency.kernels import placed_blocks, rough_cost
 from search.latency.measurement import Progress
-from search.latency.onnx_kernels import kernel
+from search.latency.onnx_models import kernel
 from search.latency.time_base import TimeBase
 from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidArgument, InvalidTable

@@ -1,5 +1,6 @@
 """Lighter forms of a network, whose kernels are measured so that the table knows what fewer channels take, and smaller
-kernels."""
+kernels.
+"""
 
 import random
 
@@ -23,7 +24,8 @@ def shrunk(spec: NetworkSpec) -> list[NetworkSpec]:
 
 def variants(spec: NetworkSpec, count: int = COUNT) -> list[NetworkSpec]:
     """`count` networks with every free channel group at a random count: in every other one a multiple of 8 where there
-    is one, so that the table shows what such counts are worth."""
+    is one, so that the table shows what such counts are worth.
+    """
     rng = random.Random("variants")
     groups = [group for group in coupling(spec) if group.counts]
     found = []

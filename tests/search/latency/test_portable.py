@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from search.latency.__main__ import main
-from search.latency.onnx_kernels import kernel
+from search.latency.onnx_models import kernel
 from search.latency.portable import MANIFEST, README, TIMES, adapt_to, export, import_
 from searchspace import zoo
 from searchspace.cost import layer_params_macs

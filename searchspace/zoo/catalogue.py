@@ -146,22 +146,15 @@ def _check_width(table: Template, width: float, own: float) -> None:
 
 
 def _label(name: str, width: float, depth: float, groups: int | None) -> str:
-    parts = [name]
-    parts += [f"w{width:g}"] if width != 1 else []
-    parts += [f"d{depth:g}"] if depth != 1 else []
-    parts += [f"g{groups}"] if groups is not None else []
-    return "_".join(parts)
+    parts = {f"_w{width:g}": width != 1, f"_d{depth:g}": depth != 1, f"_g{groups}": groups is not None}
+    return name + "".join(part for part, is_said in parts.items() if is_said)
 
 
 def published(name: str, **options: object) -> Published | None:
     """What the paper prints for `name` with exactly these options of `get` (left out: their defaults), if anything."""
     found = entry(name)
-    default: dict[str, object] = {
-        "width": 1.0,
-        "depth": 1.0,
-        "resolution": found.resolution,
-        "groups": shufflenet_v1.GROUPS,
-    }
+    default: dict[str, object] = {"width": 1.0, "depth": 1.0, "resolution": found.resolution}
+    default["groups"] = shufflenet_v1.GROUPS
     return next((row for row in found.published if default | row.options == default | options), None)
 
 

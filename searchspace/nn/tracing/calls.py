@@ -36,9 +36,7 @@ class Kind(NamedTuple):
 KINDS = {
     **{name: Kind((known.module,), (known.function, *known.calls)) for name, known in TORCH.items()},
     "conv": Kind(
-        (nn.Conv2d,),
-        (F.conv2d, torch.conv2d),
-        ("x", "weight", "bias", "stride", "padding", "dilation", "groups"),
+        (nn.Conv2d,), (F.conv2d, torch.conv2d), ("x", "weight", "bias", "stride", "padding", "dilation", "groups")
     ),
     "linear": Kind((nn.Linear,), (F.linear,), ("x", "weight", "bias")),
     "norm": Kind((nn.BatchNorm2d, nn.BatchNorm1d)),
@@ -68,8 +66,9 @@ KINDS = {
 }
 _OF_MODULE = {module: name for name, kind in KINDS.items() for module in kind.modules}
 _OF_FUNCTION = {function: name for name, kind in KINDS.items() for function in kind.functions}
-_ALIASES = {"input": "x", "self": "x", "other": "y", "split_size_or_sections": "size", "split_size": "size"}
-_ALIASES["chunks"] = "size"
+_ALIASES = {"input": "x", "self": "x", "other": "y"} | dict.fromkeys(
+    ("split_size_or_sections", "split_size", "chunks"), "size"
+)
 _IN_PLACE = (operator.iadd, operator.imul, torch.relu_)
 _WEIGHTED = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.BatchNorm1d)
 _OURS = (ours.DepthwiseConv2d, ours.PointwiseConv2d, ours.SameConv2d, ours.BatchNorm2d, ours.ChannelShuffle, ours.Slice)

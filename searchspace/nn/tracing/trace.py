@@ -21,8 +21,9 @@ from searchspace.nn.tracing.slices import keep_channels
 class TracedNetwork:
     """A user's module and what it is as a Graph.
 
-    module: the user's own, not a copy: train it in place. Only `cut` makes another.
-    graph: its layers at the resolution it was traced at, for `searchspace.cost` and latency tables.
+    Attributes:
+        module: the user's own, not a copy: train it in place. Only `cut` makes another.
+        graph: its layers at the resolution it was traced at, for `searchspace.cost` and latency tables.
     """
 
     module: nn.Module
@@ -91,11 +92,9 @@ class TracedNetwork:
 def trace(module: nn.Module, *, in_channels: int = 3, resolution: int) -> TracedNetwork:
     """A module as a network: in eval mode, for square images of `resolution` pixels.
 
-    Read are convolutions (square kernels, padded by nothing or half the kernel), batch norms, linear layers, ReLU,
-    ReLU6, Hardswish, SiLU, Sigmoid, Hardsigmoid, max, average and global pooling, dropout, flattening, sums,
-    concatenations, slices of channels and squeeze-and-excite blocks, as modules or functions.
-    Raises UnsupportedModule for anything else; the message names the node that stands in the way. InvalidArgument for
-    numbers below 1.
+    What can be read, as modules or functions, is `searchspace.nn.tracing.calls.SUPPORTED`; convolutions have square
+    kernels and are padded by nothing or half the kernel. Raises UnsupportedModule for anything else, which names the
+    node that stands in the way, and InvalidArgument for numbers below 1.
     """
     check_image(in_channels=in_channels, resolution=resolution)
     reading = read_module(module, in_channels=in_channels, resolution=resolution)
@@ -124,8 +123,7 @@ def _reason(reading: Reading, group: ChannelGroup) -> str:
         return f"{name} takes its channels by position"
     for place in _places(group):
         parts = reading.parts[place.layer]
-        twice = reading.shared.intersection((*parts.weighted, parts.norm))
-        if twice:
+        if twice := reading.shared.intersection((*parts.weighted, parts.norm)):
             return f"{min(twice)} is used more than once"
     for place in (*group.producers, *group.pass_through):
         if place.layer in reading.hard_wired:

@@ -54,7 +54,6 @@ def load_published(
     Raises InvalidArgument naming the entries that are missing, left over, of another shape or no tensors, and for a
     network that the implementation has no family for. num_batches_tracked may be missing: it is then 0.
     """
-
     return _load(spec, state_dict, implementation, norm_eps=norm_eps)
 
 

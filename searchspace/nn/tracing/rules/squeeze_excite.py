@@ -1,5 +1,7 @@
 """Squeeze-and-excite: pooling, 1x1, activation, 1x1, gate and product are one layer."""
 
+from itertools import takewhile
+
 from torch import Tensor
 
 from searchspace.graph import Layer
@@ -57,26 +59,12 @@ def _append_block(builder: LayerBuilder, call: Call, value: Value, first: int) -
         if place in builder.hard_wired:
             builder.hard_wired[first] = builder.hard_wired.pop(place)
     shape, name = builder.shape(value), _common_prefix(*names) or call.node.name
-    layer = Layer(
-        name,
-        "se",
-        (value.layer,),
-        shape,
-        shape,
-        name,
-        activation=reduce.activation,
-        squeeze_channels=reduce.out_shape[0],
-        gate=expand.activation,
-        vectors=reduce.vectors,
-    )
+    layer = Layer(name, "se", (value.layer,), shape, shape, name, vectors=reduce.vectors)
+    layer = layer._replace(activation=reduce.activation, squeeze_channels=reduce.out_shape[0], gate=expand.activation)
     builder.append(call, layer, Parts(names))
 
 
 def _common_prefix(first: str, second: str) -> str:
     """The longest dotted prefix of two names."""
-    same = []
-    for one, two in zip(first.split("."), second.split("."), strict=False):
-        if one != two:
-            break
-        same.append(one)
-    return ".".join(same)
+    pairs = zip(first.split("."), second.split("."), strict=False)
+    return ".".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -15,32 +15,14 @@ def convolution(builder: LayerBuilder, call: Call) -> None:
     """A "conv" layer without batch norm and activation."""
     value = builder.read(call, call.arguments["x"])
     name, conv = _weighted(builder, call)
-    kernel, stride, padding = window(
-        call,
-        builder.shape(value),
-        kernel=conv.kernel_size,
-        stride=conv.stride,
-        padding=conv.padding,
-        dilation=conv.dilation,
-        same=isinstance(conv, ours.SameConv2d),
-    )
+    same = isinstance(conv, ours.SameConv2d)
+    sides = {"kernel": conv.kernel_size, "stride": conv.stride, "padding": conv.padding, "dilation": conv.dilation}
+    kernel, stride, padding = window(call, builder.shape(value), **sides, same=same)
     if conv.padding_mode != "zeros" and padding != "valid" and kernel > 1:
         call.refuse(f"its padding must be zeros, got {conv.padding_mode}")
-    layer = Layer(
-        name,
-        "conv",
-        (value.layer,),
-        builder.shape(value),
-        call.out_shape,
-        builder.calls.owner[id(conv.weight)],
-        kernel,
-        stride,
-        conv.groups,
-        padding=padding,
-        norm=False,
-        vectors=None if conv.bias is not None else 0,
-    )
-    builder.append(call, layer, Parts((name,)))
+    key, vectors = builder.calls.owner[id(conv.weight)], None if conv.bias is not None else 0
+    layer = Layer(name, "conv", (value.layer,), builder.shape(value), call.out_shape, key, kernel, stride, conv.groups)
+    builder.append(call, layer._replace(padding=padding, norm=False, vectors=vectors), Parts((name,)))
 
 
 def linear(builder: LayerBuilder, call: Call) -> None:

@@ -9,15 +9,7 @@ from searchspace.rounding import conv_out
 
 
 def window(
-    call: Call,
-    shape: Shape,
-    *,
-    kernel: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    same: bool = False,
-    ceil: bool = False,
+    call: Call, shape: Shape, *, kernel: Any, stride: Any, padding: Any, dilation: Any, same: bool = False
 ) -> tuple[int, int, str]:
     """(kernel, stride, one of PADDINGS or "same") of a square window; refuses any other."""
     sides = {}
@@ -30,7 +22,7 @@ def window(
     if sides["dilation"] != 1 and size > 1:
         call.refuse(f"its dilation must be 1, got {sides['dilation']}")
     half = size % 2 == 1 and pixels in ((size - 1) // 2, "same")
-    rule = "same" if same else "half" if half else "ceil" if ceil else "valid"
+    rule = "same" if same else "half" if half else "ceil" if call.arguments.get("ceil_mode") else "valid"
     if not same and not half and pixels not in (0, "valid"):
         call.refuse(f"a kernel of {size} must be padded by nothing or by half of it, got {pixels}")
     if tuple(conv_out(pixel, step, kernel=size, padding=rule) for pixel in shape[1:]) != call.out_shape[1:]:
@@ -47,15 +39,8 @@ def window_pool(builder: LayerBuilder, call: Call) -> None:
     if call.kind == "avgpool" and whole and not padding:
         builder.append(call, Layer(call.name, "pool", (value.layer,), shape, call.out_shape))
         return
-    size, stride, rule = window(
-        call,
-        shape,
-        kernel=kernel,
-        stride=given.get("stride") or kernel,
-        padding=padding,
-        dilation=given.get("dilation", 1),
-        ceil=bool(given.get("ceil_mode")),
-    )
+    stride, dilation = given.get("stride") or kernel, given.get("dilation", 1)
+    size, stride, rule = window(call, shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
     layer = Layer(call.name, call.kind, (value.layer,), shape, call.out_shape, kernel=size, stride=stride, padding=rule)
     builder.append(call, layer)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import optuna
 
 from search import data
-from search.accuracy import EstimatorSettings, estimator
+from search.accuracy import AccuracyEstimator, EstimatorSettings, estimator
 from search.baselines import Baselines
 from search.budget import CostModel, LatencyBudget
 from search.candidates import PricedSpace
@@ -125,8 +126,9 @@ class Pipeline:
         progress.line(f"search space: {space.name}, {space.size():.3g} networks at {space.resolution} px")
         table = self._table(space)
         progress.line(f"latency table: {len(table.kernels)} kernels, error {table.relative_error:.1%}")
-        judge = estimator(settings.accuracy, EstimatorSettings(recipe=self._recipe, seed=settings.seed))
-        self._bind(images, space, table, judge.identity())
+        versions = {package: version(package) for package in ("torch", "optuna", "numpy")}
+        bind(self.study, self._about(images, space, table), name=self.study.study_name, versions=versions)
+        judge = self._estimator
         judge.prepare(images, on_progress=lambda share: progress.update(share, "preparing the estimator"))
         known, cut_off = recover(self.study)
         priced, budget = self._budget(space, table)
@@ -203,6 +205,10 @@ class Pipeline:
             runtime=runtime(settings.runtime, threads=settings.threads),
         )
 
+    @cached_property
+    def _estimator(self) -> AccuracyEstimator:
+        return estimator(self.settings.accuracy, EstimatorSettings(recipe=self._recipe, seed=self.settings.seed))
+
     @property
     def _recipe(self) -> Recipe:
         return Recipe.for_data(self.settings.data, epochs=self.settings.epochs)
@@ -212,21 +218,17 @@ class Pipeline:
             train=images.train, validation=images.validation, recipe=self._recipe, seed=self.settings.seed
         )
 
-    def _bind(
-        self, images: data.Dataset, space: SearchSpace, table: LatencyTable, estimator_identity: dict[str, Any]
-    ) -> None:
-        """Store what defines the study, or raise StudyMismatch if it was defined otherwise."""
-        about = {
+    def _about(self, images: data.Dataset, space: SearchSpace, table: LatencyTable) -> dict[str, Any]:
+        """What defines the study."""
+        return {
             **self.settings.identity(),
             "data_fingerprint": images.fingerprint,
             "space": space.to_dict(),
             "recipe": asdict(self._recipe),
-            **estimator_identity,
+            **self._estimator.identity(),
             "device": table.identity,
             **given_table(self.settings.latency, table),
         }
-        versions = {package: version(package) for package in ("torch", "optuna", "numpy")}
-        bind(self.study, about, name=self.study.study_name, versions=versions)
 
     def _finished_already(self) -> dict[str, Any] | None:
         """The summary, if this command has run to its end and asks for no more than it had."""
@@ -247,13 +249,9 @@ class Pipeline:
     def _compared(self, summary: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
         """The summary with the zoo's networks `names`, trained as the winner was."""
         images = self._images()
-        table = self._table(self.settings.search_space(classes=len(images.classes)))
-        now = {
-            "data_fingerprint": images.fingerprint,
-            "device": json.loads(json.dumps(table.identity)),
-            **given_table(self.settings.latency, table),
-        }
-        check_same(self.study.study_name, self.study.user_attrs["settings"], now)
+        space = self.settings.search_space(classes=len(images.classes))
+        table = self._table(space)
+        bind(self.study, self._about(images, space, table))
         budget = LatencyBudget(
             self.settings.budget_ms, table, confidence=self.settings.confidence, device=self.machinery.device
         )

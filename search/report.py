@@ -56,7 +56,7 @@ def latency_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
             ("", "not measured: the table is of another device or setting"),
         ]
     noisy = "; the machine was noisy" if winner["noisy"] else ""
-    learnt = summary.get("correction", {"networks": 0})
+    learnt = summary.get("correction", {"networks": 0, "factor": 1.0})
     after = f"; corrected by {learnt['factor'] - 1:+.1%} after {learnt['networks']} measured"
     correction = after if learnt["networks"] else ""
     measured = (

@@ -15,7 +15,6 @@ from search.winner import Winner
 from searchspace.cost import costs
 from searchspace.files import write_atomic
 from searchspace.graph import lower
-from searchspace.latency.table import Prediction
 from searchspace.nn import network_bytes
 from studies.storage import BEST, SUMMARY
 
@@ -68,6 +67,7 @@ def _summary(search: Search, winner: Winner, data: Dataset, folder: Path) -> dic
 def _winner(winner: Winner) -> dict[str, Any]:
     graph = lower(winner.spec)
     cost, predicted = costs(graph), winner.table.predict(graph)
+    found = winner.measured if winner.measured.rounds else None  # nothing where the table is of another device
     return {
         "trial": winner.trial.number,
         "fingerprint": winner.spec.fingerprint(),
@@ -77,23 +77,13 @@ def _winner(winner: Winner) -> dict[str, Any]:
         "predicted_low_ms": predicted.low_ms,
         "predicted_high_ms": predicted.high_ms,
         "estimated_layers": len(predicted.estimated),
-        **_measured(winner, predicted),
+        "as_predicted": found and predicted.low_ms <= found.latency_ms <= predicted.high_ms,
+        "measured_latency_ms": found and found.latency_ms,
+        "measured_low_ms": found and found.low_ms,
+        "measured_high_ms": found and found.high_ms,
+        "noisy": found and found.noisy,
         "search_accuracy": winner.trial.user_attrs["accuracy"],
         "validation_accuracy": winner.validation_accuracy,
         **(winner.test.as_test() if winner.test else {}),
         "epochs": winner.epochs,
-    }
-
-
-def _measured(winner: Winner, predicted: Prediction) -> dict[str, Any]:
-    """What was measured of the winner; nothing where the table is of another device."""
-    found = winner.measured
-    if not found.rounds:
-        return dict.fromkeys(("as_predicted", "measured_latency_ms", "measured_low_ms", "measured_high_ms", "noisy"))
-    return {
-        "as_predicted": predicted.low_ms <= found.latency_ms <= predicted.high_ms,
-        "measured_latency_ms": found.latency_ms,
-        "measured_low_ms": found.low_ms,
-        "measured_high_ms": found.high_ms,
-        "noisy": found.noisy,
     }

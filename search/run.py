@@ -78,35 +78,20 @@ def find(
     Raises:
         PhinasError: for whatever the caller can mend; InfeasibleBudget where no network meets the budget.
     """
+    flags: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
+    for name in ("budget_ms", "fresh", "baselines", "quiet"):
+        flags.pop(name, None)
+    if space is not None:
+        flags["space_file"] = str(flags.pop("space"))
     if latency is not None:
-        for flag, value in (("runtime", runtime), ("threads", threads)):
-            if value is not None:
+        for name in ("runtime", "threads"):
+            if name in flags:
                 raise InvalidArgument(
-                    f"a table says what runs the network, got --latency and --{flag} {value}: give one of them"
+                    f"a table says what runs the network, got --latency and --{name} {flags[name]}: give one of them"
                 )
-        if resolution is None:
-            resolution = read_table(Path(latency)).identity["resolution"]
-    settings = Settings(
-        budget_ms=budget_ms,
-        data=data,
-        images=images,
-        minutes=minutes,
-        trials=trials,
-        study=study,
-        seed=seed,
-        resolution=DEFAULT_RESOLUTION if resolution is None else resolution,
-        runtime=runtime or Settings.runtime,
-        threads=threads,
-        latency=None if latency is None else str(latency),
-        confidence=confidence,
-        overshoot=overshoot,
-        proxy_resolution=proxy_resolution,
-        epochs=epochs,
-        accuracy=accuracy,
-        space_file=None if space is None else str(space),
-        sampler=sampler,
-        reward=reward,
-    )
+        flags["latency"] = str(latency)
+        flags.setdefault("resolution", read_table(Path(latency)).identity["resolution"])
+    settings = Settings(budget_ms=budget_ms, **flags)
     compared = baseline_names(baselines)
     from search.pipeline import run_search
     from search.result import Result

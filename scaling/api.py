@@ -74,7 +74,7 @@ def compound(
     schedule = Schedule(epochs, data, proxy_resolution, seed)
     is_published = network is None or (isinstance(network, str | Path) and not is_file(network))
     if is_published and not inherit:  # it tells the classes of the data apart, not ImageNet's
-        growth = growth.with_classes(schedule.classes(growth.template, growth.result().grown[0]))
+        growth = growth.with_classes(len(schedule.images(growth.result(), {}).classes))
     result = growth.result(beside_published=not epochs, measure=measure)
     return with_weights(result, inherit, schedule, out=out, onnx=onnx, quiet=quiet)
 

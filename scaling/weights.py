@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from scaling.member import Member
 from scaling.result import Result, Weights, weights_file
 from search.console import Progress, TimeLeft
 from search.data import Dataset, load
@@ -20,7 +19,6 @@ from search.training.trainer import Trainer
 from searchspace.errors import InvalidArgument
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
 from searchspace.nn.weights.grow import inherit
-from searchspace.template import Template
 
 
 class Schedule(NamedTuple):
@@ -36,16 +34,12 @@ class Schedule(NamedTuple):
     pixels: int | None
     seed: int
 
-    def images(self, template: Template, grown: Member, about: Mapping[str, Any]) -> Dataset:
-        """The images, where `about` is what is known of the small network's weights. Raises PhinasError."""
+    def images(self, result: Result, about: Mapping[str, Any]) -> Dataset:
+        """The images for the one network of a result, where `about` is what is known of the small one's weights."""
         before = about.get("trained_at_px")
         before = before if isinstance(before, int) else Settings.proxy_resolution
-        pixels = self.pixels or max(1, round(before * grown.factors.resolution / template.resolution))
-        return load(self.data, resolution=pixels, seed=self.seed)
-
-    def classes(self, template: Template, grown: Member) -> int:
-        """How many classes the images have. Raises PhinasError."""
-        return len(self.images(template, grown, {}).classes)
+        growth = result.spec.resolution / result.template.resolution
+        return load(self.data, resolution=self.pixels or max(1, round(before * growth)), seed=self.seed)
 
 
 def with_weights(
@@ -62,19 +56,17 @@ def with_weights(
     With `out` the spec is written before the training, and the weights beside it. Everything is read and checked
     before anything is written. Raises PhinasError.
     """
-    (grown,) = result.grown
-    weights = start(result.template, grown, None if small is None else Path(small), seed=schedule.seed)
-    images = images_for(weights, result.template, grown, schedule) if schedule.epochs else None
+    weights = start(result, None if small is None else Path(small), seed=schedule.seed)
+    images = _images_for(weights, result, schedule) if schedule.epochs else None
     result.save(out, onnx=onnx)
     if images is not None:
         train_on(weights, images, schedule, out=None if out is None else Path(out), quiet=quiet)
-    result = replace(result, weights=weights)
-    if out is not None and images is None:
+    elif out is not None:
         weights.save(Path(out))
-    return result
+    return replace(result, weights=weights)
 
 
-def start(template: Template, grown: Member, small: Path | None, *, seed: int) -> Weights:
+def start(result: Result, small: Path | None, *, seed: int) -> Weights:
     """The grown network, with the small network's weights in it or (None) fresh ones.
 
     Raises StorageError for a file that is no weights file, InvalidArgument for weights of another network and for a
@@ -82,47 +74,42 @@ def start(template: Template, grown: Member, small: Path | None, *, seed: int) -
     """
     generator = torch.Generator().manual_seed(seed)
     if small is None:
-        return Weights(module=build(grown.spec, generator=generator).eval(), about={})
-    depth, width, _ = grown.factors
+        return Weights(module=build(result.spec, generator=generator).eval(), about={})
+    depth, width, _ = result.grown[0].factors
     if min(depth, width) < 1:
         raise InvalidArgument(
             f"only a network that grows can inherit, got layers x {depth:.4g} and channels x {width:.4g}: give a "
             "larger phi or target, or leave --inherit out"
         )
-    base = template.expand()
-    about = read_about(small)
+    base, about = result.base.spec, read_about(small)
     if about.get("fingerprint") not in (None, base.fingerprint()):
         raise InvalidArgument(
             f"--inherit needs the weights of the network that grows, {base.name} ({base.fingerprint()}); {small} are "
             f"those of {about['fingerprint']}: give the files that belong together"
         )
-    network = load_weights(base, read_weights(small))
-    deep = template.expand(depth=depth, name=base.name)
-    inherited = inherit(network, deep, grown.spec, generator=generator)
+    deep = result.template.expand(depth=depth, name=base.name)
+    inherited = inherit(load_weights(base, read_weights(small)), deep, result.spec, generator=generator)
     return Weights(
         module=inherited.network,
-        about={**about, "fingerprint": grown.spec.fingerprint()},
+        about={**about, "fingerprint": result.spec.fingerprint()},
         inherited_from=small,
         difference=inherited.difference,
         reasons=inherited.reasons,
     )
 
 
-def images_for(weights: Weights, template: Template, grown: Member, schedule: Schedule) -> Dataset:
-    """The images to train on with.
-
-    Raises InvalidArgument for other splits than the weights come from, and for data of another number of classes.
-    """
+def _images_for(weights: Weights, result: Result, schedule: Schedule) -> Dataset:
+    """Raises InvalidArgument for other splits than the weights come from, and for another number of classes."""
     split_seed = weights.about.get("split_seed", schedule.seed)
     if schedule.seed != split_seed:
         raise InvalidArgument(
             f"the small network was trained on the splits of --seed {split_seed}, got --seed {schedule.seed}: another "
             "seed would test the grown one on images that those weights have seen; leave --seed as it was"
         )
-    images = schedule.images(template, grown, weights.about)
-    if len(images.classes) != grown.spec.classes:
+    images = schedule.images(result, weights.about)
+    if len(images.classes) != result.spec.classes:
         raise InvalidArgument(
-            f"the network tells {grown.spec.classes} classes apart and the data have {len(images.classes)}: "
+            f"the network tells {result.spec.classes} classes apart and the data have {len(images.classes)}: "
             "give the data it was made for with --data"
         )
     return images

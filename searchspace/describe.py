@@ -4,15 +4,11 @@ from collections.abc import Sequence
 from itertools import groupby, islice
 from typing import NamedTuple
 
-from searchspace.blocks.protocol import Block, Row
 from searchspace.cost import costs
 from searchspace.graph import lower
-from searchspace.report import count_text as short
-from searchspace.report import ratio_text, table
+from searchspace.report import count_text, ratio_text, table
 from searchspace.spec import NetworkSpec
 from searchspace.to_template import to_template
-
-__all__ = ["StageRow", "ratio_text", "short", "stage_names", "stage_rows", "stage_table", "table"]
 
 
 class StageRow(NamedTuple):
@@ -36,48 +32,24 @@ class StageRow(NamedTuple):
     macs: int
 
 
-class _BlockCost(NamedTuple):
-    channels: int
-    out_resolution: int
-    params: int
-    macs: int
-
-
 def stage_rows(spec: NetworkSpec) -> list[StageRow]:
     """The network row by row: a stage of like blocks is one row, a stage of unequal ones is several."""
     graph = lower(spec)
     layers = zip(graph.layers, costs(graph).layers, strict=True)
-    per_block = []
-    for _, group in groupby(layers, key=lambda pair: pair[0].name.split(".")[:2]):
-        pairs = list(group)
-        channels, out_resolution, _ = pairs[-1][0].out_shape
-        own_params, own_macs = sum(c.params for _, c in pairs), sum(c.macs for _, c in pairs)
-        per_block.append(_BlockCost(channels, out_resolution, own_params, own_macs))
-    blocks = iter(zip(spec.blocks, per_block, strict=True))
-    return [
-        _stage_row(stage.name, row, list(islice(blocks, row.repeats)))
-        for stage in to_template(spec).stages
-        for row in stage.rows
-    ]
-
-
-def _stage_row(stage: str, row: Row, run: list[tuple[Block, _BlockCost]]) -> StageRow:
-    kind, kernel, activation, stride = run[0][0].printed()
-    expand_ratio, se_ratio = row.ratios()
-    return StageRow(
-        stage=stage,
-        kind=kind,
-        expand_ratio=expand_ratio,
-        kernel=kernel,
-        se_ratio=se_ratio,
-        activation=activation,
-        stride=stride,
-        channels=run[-1][1].channels,
-        layers=len(run),
-        out_resolution=run[-1][1].out_resolution,
-        params=sum(cost.params for _, cost in run),
-        macs=sum(cost.macs for _, cost in run),
-    )
+    by_block = [list(group) for _, group in groupby(layers, key=lambda pair: pair[0].name.split(".")[:2])]
+    blocks = iter(zip(spec.blocks, by_block, strict=True))
+    rows = []
+    for stage in to_template(spec).stages:
+        for row in stage.rows:
+            run = list(islice(blocks, row.repeats))
+            kind, kernel, activation, stride = run[0][0].printed()
+            expand_ratio, se_ratio = row.ratios()
+            channels, out_resolution, _ = run[-1][1][-1][0].out_shape
+            own = [cost for _, pairs in run for _, cost in pairs]
+            shape = (stride, channels, len(run), out_resolution)
+            total = (sum(cost.params for cost in own), sum(cost.macs for cost in own))
+            rows.append(StageRow(stage.name, kind, expand_ratio, kernel, se_ratio, activation, *shape, *total))
+    return rows
 
 
 def stage_table(spec: NetworkSpec) -> str:
@@ -86,7 +58,8 @@ def stage_table(spec: NetworkSpec) -> str:
     rows = stage_rows(spec)
     lines = [[name, *_cells(row)] for name, row in zip(stage_names(rows), rows, strict=True)]
     layers = sum(row.layers for row in rows)
-    total = ["total", *[""] * 7, str(layers), "", short(sum(r.params for r in rows)), short(sum(r.macs for r in rows))]
+    params, macs = sum(row.params for row in rows), sum(row.macs for row in rows)
+    total = ["total", *[""] * 7, str(layers), "", count_text(params), count_text(macs)]
     return table(headers, [*lines, total], text_columns=(0, 1, 5))
 
 
@@ -95,7 +68,7 @@ def _cells(row: StageRow) -> list[str]:
     block = [row.kind, ratio_text(row.expand_ratio), kernel, ratio_text(row.se_ratio)]
     activation = "-" if row.activation in (None, "identity") else str(row.activation)
     shape = [str(row.stride or "-"), str(row.channels), str(row.layers), str(row.out_resolution)]
-    return [*block, activation, *shape, short(row.params), short(row.macs)]
+    return [*block, activation, *shape, count_text(row.params), count_text(row.macs)]
 
 
 def stage_names(rows: Sequence[StageRow]) -> list[str]:

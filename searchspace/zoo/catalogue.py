@@ -5,9 +5,9 @@ import math
 from pathlib import Path
 
 from searchspace.cost import costs
-from searchspace.describe import short
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
+from searchspace.report import count_text
 from searchspace.spec import Conventions, NetworkSpec, read_spec
 from searchspace.template import Template
 from searchspace.zoo import (
@@ -172,7 +172,7 @@ def describe(name: str) -> str:
     options = ["width", "depth", "resolution", "classes", "padding", *found.options]
     lines = [
         f"{found.title} ({found.source})",
-        f"{short(cost.params)} parameters ({cost.params:,}), {short(cost.macs)} MACs ({cost.macs:,}) at "
+        f"{count_text(cost.params)} parameters ({cost.params:,}), {count_text(cost.macs)} MACs ({cost.macs:,}) at "
         f"{spec.resolution} px, total stride {spec.total_stride}",
         f"options: {', '.join(options)}",
     ]

@@ -10,20 +10,3 @@ from searchspace.nn.blocks.protocol import (
     module_of,
     residual_norms,
 )
-
-__all__ = [
-    "MODULES",
-    "BlockModule",
-    "MakeConv",
-    "classifier",
-    "conv",
-    "fire",
-    "initialise",
-    "make_block",
-    "maxpool",
-    "mbconv",
-    "module_of",
-    "residual_norms",
-    "shuffle",
-    "shuffle_v2",
-]

@@ -16,8 +16,6 @@ from searchspace.latency.table import LatencyTable
 from searchspace.template import Template
 from searchspace.zoo import efficientnet
 
-UNITS = {"target_ms": "ms", "target_macs": "macs", "target_params": "params"}
-
 
 def compound(
     network: Base = None,
@@ -54,7 +52,7 @@ def compound(
     on. `quiet`: no progress is printed. Raises PhinasError.
     """
     phis = [] if phi is None else [float(one) for one in (phi if isinstance(phi, Sequence) else [phi])]
-    target = _target(phis, {"target_ms": target_ms, "target_macs": target_macs, "target_params": target_params})
+    target = _target(phis, {"ms": target_ms, "macs": target_macs, "params": target_params})
     rules = _rules(compare, rule, coefficients, {"alpha": alpha, "beta": beta, "gamma": gamma})
     _check_one_network(phis, rules, {"--out": out, "--onnx": onnx, "--inherit": inherit, "--epochs": epochs})
     _check_numbers(epochs=epochs, data=data, proxy_resolution=proxy_resolution, resolution_step=resolution_step)
@@ -123,18 +121,12 @@ class _Growth:
             for one in self._grown(coefficients)
         ]
         preset = f"b{grown[0].phi:g}"
-        beside = (
-            beside_published
-            and self.from_b0
-            and len(grown) == 1
-            and self.target is None
-            and preset in efficientnet.PRESETS
-        )
+        has_published = self.from_b0 and self.target is None and len(grown) == 1 and preset in efficientnet.PRESETS
         result = Result(
             base=_base(self.template, self.table),
             template=self.template,
             grown=tuple(grown),
-            published=_published(preset, self.table) if beside and preset in efficientnet.PRESETS else None,
+            published=_published(preset, self.table) if beside_published and has_published else None,
             by_rule=len(self.rules) > 1,
             from_b0=self.from_b0,
             target=self.target,
@@ -163,19 +155,16 @@ class _Growth:
         return [grown]
 
 
-def _target(phis: Sequence[float], targets: Mapping[str, float | None]) -> Target | None:
-    """The one target; None to grow by phi. Raises InvalidArgument for two, and for one that is not above 0."""
-    flags = {"--" + name.replace("_", "-"): name for name, value in targets.items() if value is not None}
-    if len(flags) + bool(phis) > 1:
-        both = " and ".join([*flags, *(["--phi"] if phis else [])])
-        raise InvalidArgument(f"a network grows to one target or by --phi, got {both}: choose one")
-    for flag, name in flags.items():
-        value = targets[name]
-        assert value is not None
+def _target(phis: Sequence[float], values: Mapping[str, float | None]) -> Target | None:
+    """The one target of `values` by unit; None to grow by phi. Raises InvalidArgument for two, or one not above 0."""
+    targets = [Target(f"--target-{unit}", value, unit) for unit, value in values.items() if value is not None]
+    flags = [target.flag for target in targets] + ["--phi"] * bool(phis)
+    if len(flags) > 1:
+        raise InvalidArgument(f"a network grows to one target or by --phi, got {' and '.join(flags)}: choose one")
+    for flag, value, _ in targets:
         if value <= 0:
             raise InvalidArgument(f"{flag} must be above 0, got {value:g}")
-        return Target(flag, value, UNITS[name])
-    return None
+    return targets[0] if targets else None
 
 
 def _rules(

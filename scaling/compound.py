@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from scaling import family, report
-from scaling.api import UNITS, compound, published
+from scaling.api import compound, published
+from scaling.base import separate_files
 from scaling.formula import BASES, RULES, Coefficients
 from scaling.growth import RESOLUTION_STEP
 from searchspace.command import CommandParser, integer, number, run_command
@@ -46,7 +47,8 @@ a spec file as a torch module: searchspace.nn.build(searchspace.spec.read_spec(P
 exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (the epochs done are kept)."""
 
 _STOPPED = "stopped; epochs that were trained are kept: the same command goes on"
-_SHAPING = ("phi", *UNITS, "network", "rule", *BASES, "coefficients", "resolution_step")
+_TARGETS = ("target_ms", "target_macs", "target_params")
+_SHAPING = ("phi", *_TARGETS, "network", "rule", *BASES, "coefficients", "resolution_step")
 _NOT_OF_THE_FUNCTION = ("preset", "table", "plot", "json")
 _WITH_PRESET = ("preset", "latency", "measure", "out", "onnx", "seed", "json")
 
@@ -129,6 +131,8 @@ def parser() -> CommandParser:
 
 def _check(args: argparse.Namespace) -> None:
     """What belongs to the command alone. Raises InvalidArgument."""
+    written, read = ("out", "onnx", "plot"), ("network", "latency", "coefficients", "inherit")
+    separate_files(*({f"--{name}": getattr(args, name) for name in names} for names in (written, read)))
     several = args.compare or len(args.phi or ()) > 1
     for flag, value in (("--inherit", args.inherit), ("--epochs", args.epochs)):
         if value is not None and not several:
@@ -166,7 +170,7 @@ def _again(args: argparse.Namespace, **instead: object) -> str:
     flags = {name: getattr(args, name) for name in _SHAPING} | instead
     if args.target_ms is not None:
         flags["latency"] = args.latency
-    elif all(flags[name] is None for name in UNITS):
+    elif all(flags[name] is None for name in _TARGETS):
         flags["phi"] = flags["phi"] or [1.0]
     pairs = [("--" + name.replace("_", "-"), _value_text(value)) for name, value in flags.items() if value is not None]
     return shlex.join(word for pair in pairs for word in pair)

@@ -159,6 +159,8 @@ MISTAKES = {
     "--preset b3 --proxy-resolution 20": "goes without --proxy-resolution",
     "--resolution-step 10000": "in steps of 10000 px it becomes 10000",
     "--out grown.onnx --onnx grown.onnx": "--onnx must not replace the file that --out writes",
+    "--preset b1 --out b1.onnx --onnx b1.onnx": "--onnx must not replace the file that --out writes",
+    "--phi 1,2 --onnx a.svg --plot a.svg": "--plot must not replace the file that --onnx writes",
     "--phi 1 --target-ms 9": "one target or by --phi, got --target-ms and --phi: choose one",
     "--target-macs 0": "--target-macs must be above 0, got 0",
     "--target-macs 10": "--target-macs: the target must be within reach, got 10: the smallest network",

@@ -1,4 +1,4 @@
-"""What an iteration proposals: channels by the table, SE and kernels of several blocks, smaller networks for the table."""
+"""What an iteration proposes: channels by the table, SE and kernels of several blocks, lighter networks for the table."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -112,17 +112,11 @@ def prune(
 ) -> Pruned:
     """Prune a trained network to a budget, train it on and test it once (NetAdapt, arXiv:1804.03230).
 
-    The keyword arguments are the flags of `python -m search.netadapt --help`. Beside them:
-
-    Args:
-        network: A spec file, the name of a published network or a NetworkSpec (these two with `weights`, which a spec
-            file has beside it), a network that `searchspace.nn.build` or a search made, or a torch module of your own.
-            What you give stays as it is.
-        data: Also a Dataset of `search.data.load`.
-        latency: Also a LatencyTable.
-        resolution: Pixels that a module of your own is priced and timed at; needed for one, and for no other.
-        timer: What times networks in place of this machine: for tests, and devices of your own.
-        quiet: Print no progress.
+    The keyword arguments are the flags of `python -m search.netadapt --help`. `network` is a spec file, the name of a
+    published network or a NetworkSpec (these two with `weights`, which a spec file has beside it), a network that
+    `searchspace.nn.build` or a search made, or a torch module of your own. What you give stays as it is. `data` may be
+    a Dataset and `latency` a LatencyTable. A module of your own, and no other, needs `resolution`: the pixels that it
+    is priced and timed at. `timer` times networks in place of this machine. `quiet`: print no progress.
 
     A module of your own takes (batch, 3, height, width) as `search.training.augmentation.normalise` gives it and
     returns (batch, classes). Only its channels are pruned, by their L2 norm, and nothing is kept on disk. For any other

@@ -1,6 +1,7 @@
 """The proposals of one iteration: every way to make the network cheaper by what the iteration asks for."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Generic, NamedTuple, TypeVar
 
@@ -19,20 +20,14 @@ HALVINGS = 6  # of a reduction that nothing meets
 _LOOK_ABOVE = 16  # counts above the one found by halving that may be as fast: runtimes like some counts
 
 Score = Callable[[ChannelGroup], Scores]
-
-
 S = TypeVar("S")
 
 
 class Proposal(NamedTuple, Generic[S]):
-    """One way to make a network cheaper.
+    """One way to make a network cheaper, to `cost`.
 
-    Attributes:
-        where: A channel group, a block, or the first and the last of several blocks.
-        channels: What is left of a group; None for other moves.
-        cost: Of the network after it.
-        make: Gives, with scores of the channels of a group, what the network that it is proposed for makes the next
-            one of: a Step for a spec.
+    where: a channel group, a block, or the first and the last of several blocks. channels: what is left of a group;
+    None for other moves. make: gives, with scores of a group's channels, what the next network is made of.
     """
 
     move: str
@@ -58,29 +53,37 @@ def propose(
     """
     graph = lower(spec)
     cost = cost_model.cost(graph)
-    found = []
-    if "channels" in moves:
-        for group in coupling(spec):
-            channels = _most_accepted(spec, group, cost_model, cost - target)
-            if channels is not None:
-                found.append(_narrower(spec, group, channels, cost - cost_model.narrowed(graph, group, channels)))
+    found: list[Proposal[Step]] = []
+    for group in coupling(spec) if "channels" in moves else ():
+        channels = _most_accepted(spec, group, cost_model, cost - target)
+        if channels is not None:
+            after = cost - cost_model.narrowed(graph, group, channels)
+            make = partial(_narrower, spec, group, channels)
+            found.append(Proposal("channels", group.name, channels, after, make))
     for move in (move for move in MOVES if move in moves and move != "channels"):
         steps = _removals(spec) if move == "block" else _runs(spec, move, cost_model, target)
-        for where, step in steps:
-            after = _cost(cost_model, step.graph)
-            if after is not None and after <= target:
-                found.append(Proposal(move, where, None, after, _made(step)))
+        found += [
+            Proposal(move, where, None, priced, partial(_made, step))
+            for where, step in steps
+            if (priced := _cost(cost_model, step.graph)) is not None and priced <= target
+        ]
     return [proposal for proposal in found if proposal.cost >= floor]
 
 
+def _narrower(spec: NetworkSpec, group: ChannelGroup, channels: int, score: Score) -> Step:
+    return prune_group(spec, group, channels, score(group))
+
+
+def _made(step: Step, score: Score) -> Step:
+    return step
+
+
 def _removals(spec: NetworkSpec) -> Iterator[tuple[str, Step]]:
-    for where, make in remove_block(spec):
-        yield where, make()
+    return ((where, make()) for where, make in remove_block(spec))
 
 
 def _runs(spec: NetworkSpec, move: str, cost_model: CostModel, target: float) -> Iterator[tuple[str, Step]]:
-    """SE or a kernel's edge taken off blocks that follow each other (of those that have one), as few as meet `target`:
-    one seldom saves enough.
+    """SE or a kernel's edge taken off blocks that follow each other, as few as meet `target`: one seldom saves enough.
 
     What they save adds up, as each is a layer of its own. A run that has a shorter one within it is left out.
     """
@@ -148,24 +151,18 @@ def smallest(spec: NetworkSpec, cost_model: CostModel, moves: Sequence[str]) -> 
     for move in ("block", "se", "kernel"):
         while move in moves:
             steps = (step for step in _singles(spec, move) if _cost(cost_model, step.graph) is not None)
-            step = next(steps, None)
-            if step is None:
+            if (step := next(steps, None)) is None:
                 break
             spec = step.spec
-    graph = lower(spec)
-    if "channels" in moves:
-        for group in coupling(spec):  # they are cut one by one, whatever became of the others
-            spec = _fewest(spec, group, priced_counts(graph, group, cost_model))
+    for group in coupling(spec) if "channels" in moves else ():  # one by one, whatever became of the others
+        spec = _fewest(spec, group, priced_counts(lower(spec), group, cost_model))
     return cost_model.cost(lower(spec))
 
 
 def _singles(spec: NetworkSpec, move: str) -> Iterator[Step]:
-    """Each move of one block."""
     if move == "block":
-        yield from (step for _, step in _removals(spec))
-        return
-    for where, block in _LIGHTER[move](spec).items():
-        yield replace_blocks(spec, {where: block})
+        return (step for _, step in _removals(spec))
+    return (replace_blocks(spec, {where: block}) for where, block in _LIGHTER[move](spec).items())
 
 
 def _fewest(spec: NetworkSpec, group: ChannelGroup, counts: range) -> NetworkSpec:
@@ -173,19 +170,8 @@ def _fewest(spec: NetworkSpec, group: ChannelGroup, counts: range) -> NetworkSpe
         try:
             return narrow(spec, group, channels)
         except InvalidArgument:
-            continue  # taken by position, in a way that this count does not allow
+            continue  # dealt out in a way that this count does not allow
     return spec
-
-
-def _narrower(spec: NetworkSpec, group: ChannelGroup, channels: int, cost: float) -> Proposal[Step]:
-    def make(score: Score) -> Step:
-        return prune_group(spec, group, channels, score(group))
-
-    return Proposal("channels", group.name, channels, cost, make)
-
-
-def _made(step: Step) -> Callable[[Score], Step]:
-    return lambda _: step
 
 
 def _cost(cost_model: CostModel, graph: Graph) -> float | None:

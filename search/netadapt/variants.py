@@ -1,6 +1,4 @@
-"""Lighter forms of a network, whose kernels are measured so that the table knows what fewer channels take, and smaller
-kernels.
-"""
+"""Lighter forms of a network, whose kernels are measured so that a table knows what pruned networks take."""
 
 import random
 
@@ -10,7 +8,7 @@ from searchspace.errors import InvalidArgument
 from searchspace.spec import NetworkSpec
 
 COUNT = 6
-ROUND = 8
+MULTIPLE = 8
 
 
 def shrunk(spec: NetworkSpec) -> list[NetworkSpec]:
@@ -23,19 +21,16 @@ def shrunk(spec: NetworkSpec) -> list[NetworkSpec]:
 
 
 def variants(spec: NetworkSpec, count: int = COUNT) -> list[NetworkSpec]:
-    """`count` networks with every free channel group at a random count: in every other one a multiple of 8 where there
-    is one, so that the table shows what such counts are worth.
-    """
+    """`count` networks with every free channel group at a random count, a multiple of 8 in every other one."""
     rng = random.Random("variants")
-    groups = [group for group in coupling(spec) if group.counts]
-    found = []
+    groups, found = [group for group in coupling(spec) if group.counts], []
     for number in range(count):
-        slim = spec
+        narrower = spec
         for group in groups:
-            counts = [at for at in group.counts if at % ROUND == 0] if number % 2 == 0 else group.counts
+            counts = [at for at in group.counts if at % MULTIPLE == 0] if number % 2 == 0 else group.counts
             try:
-                slim = narrow(slim, group, rng.choice(counts or group.counts))
+                narrower = narrow(narrower, group, rng.choice(counts or group.counts))
             except InvalidArgument:
-                continue  # taken by position, in a way that this count does not allow
-        found.append(slim)
+                continue  # dealt out in a way that this count does not allow
+        found.append(narrower)
     return found

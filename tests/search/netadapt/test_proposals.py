@@ -1,4 +1,4 @@
-"""What an iteration proposes: channels by the table, SE and kernels of several blocks, lighter networks for the table."""
+"""What an iteration proposes: channels by the table, SE and kernels of several blocks; lighter networks for a table."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -78,7 +78,7 @@ def template(
             raise InvalidArgument(f"{option} is an option of {', '.join(takers)}; {name} has none")
     if found.reads_width:
         options["width"] = width
-    return found.template(**options)
+    return found.template if isinstance(found.template, Template) else found.template(**options)
 
 
 def get(

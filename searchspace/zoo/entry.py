@@ -1,7 +1,7 @@
 """What the zoo knows of one published network: its table, its options, its source and its published figures."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 from searchspace.blocks import ClassifierRow, Row
@@ -18,12 +18,12 @@ class Published(NamedTuple):
     source: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Entry:
     """One name of the zoo.
 
     Attributes:
-        template: the paper's table for the given `options`.
+        template: the paper's table, or what makes it for the given `options`.
         options: those beyond width, depth, resolution, classes and padding.
         reads_width: `template` takes the width multiplier too, since the released networks do more than multiply.
         multiplies_width: false where `template` has then done all of it.
@@ -33,7 +33,8 @@ class Entry:
     name: str
     title: str
     source: str
-    template: Callable[..., Template]
+    template: Template | Callable[..., Template]
+    _: KW_ONLY
     options: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
     reads_width: bool = False

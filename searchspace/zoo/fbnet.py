@@ -38,12 +38,4 @@ FBNET_C = paper_table(
     head=[ConvRow(width=1984, scaling="fixed")],
 )
 
-ENTRIES = (
-    Entry(
-        name="fbnet_c",
-        title="FBNet-C",
-        source="arXiv:1812.03443",
-        template=lambda: FBNET_C,
-        published=(Published({}, 74.9, "Table 3"),),
-    ),
-)
+ENTRIES = (Entry("fbnet_c", "FBNet-C", "arXiv:1812.03443", FBNET_C, published=(Published({}, 74.9, "Table 3"),)),)

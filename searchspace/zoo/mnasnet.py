@@ -66,25 +66,19 @@ SMALL = _table(
 )
 
 ENTRIES = (
+    Entry("mnasnet_a1", "MnasNet-A1", "arXiv:1807.11626, Figure 7(a)", A1, published=(Published({}, 75.2, "Table 1"),)),
     Entry(
-        name="mnasnet_a1",
-        title="MnasNet-A1",
-        source="arXiv:1807.11626, Figure 7(a)",
-        template=lambda: A1,
-        published=(Published({}, 75.2, "Table 1"),),
-    ),
-    Entry(
-        name="mnasnet_b1",
-        title="MnasNet-B1",
-        source="arXiv:1807.11626, released mnasnet-b1",
-        template=lambda: B1,
+        "mnasnet_b1",
+        "MnasNet-B1",
+        "arXiv:1807.11626, released mnasnet-b1",
+        B1,
         published=(Published({}, 74.5, "Table 3"),),
     ),
     Entry(
-        name="mnasnet_small",
-        title="MnasNet-small",
-        source="arXiv:1807.11626, released mnasnet-small",
-        template=lambda: SMALL,
+        "mnasnet_small",
+        "MnasNet-small",
+        "arXiv:1807.11626, released mnasnet-small",
+        SMALL,
         published=(Published({}, 66.0, "Table 4, search2"),),
         note="The first block has a skip, as in timm; the released code's skip test misses it.",
     ),

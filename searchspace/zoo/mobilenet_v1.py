@@ -34,10 +34,10 @@ TABLE = paper_table(
 
 ENTRIES = (
     Entry(
-        name="mobilenet_v1",
-        title="MobileNetV1",
-        source="arXiv:1704.04861, Table 1",
-        template=lambda: TABLE,
+        "mobilenet_v1",
+        "MobileNetV1",
+        "arXiv:1704.04861, Table 1",
+        TABLE,
         published=(
             Published({}, 70.6, "Table 6"),
             Published({"width": 0.75}, 68.4, "Table 6"),

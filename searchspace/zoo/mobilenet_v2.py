@@ -50,10 +50,10 @@ def template(*, fixed_ends: bool = False) -> Template:
 
 ENTRIES = (
     Entry(
-        name="mobilenet_v2",
-        title="MobileNetV2",
-        source="arXiv:1801.04381, Table 2",
-        template=template,
+        "mobilenet_v2",
+        "MobileNetV2",
+        "arXiv:1801.04381, Table 2",
+        template,
         options=("fixed_ends",),
         published=(Published({}, 72.0, "Table 4"), Published({"width": 1.4}, 74.7, "Table 4")),
     ),

@@ -99,20 +99,20 @@ def small(*, width: float = 1.0, rounding: str = "paper") -> Template:
 _NOTE = "At widths other than 1, rounding=\"torchvision\" gives torchvision's channels instead of the released code's."
 ENTRIES = (
     Entry(
-        name="mobilenet_v3_large",
-        title="MobileNetV3-Large",
-        source="arXiv:1905.02244, Table 1",
-        template=large,
+        "mobilenet_v3_large",
+        "MobileNetV3-Large",
+        "arXiv:1905.02244, Table 1",
+        large,
         options=("rounding",),
         reads_width=True,
         published=(Published({}, 75.2, "Table 3"), Published({"width": 0.75}, 73.3, "Table 3")),
         note=_NOTE,
     ),
     Entry(
-        name="mobilenet_v3_small",
-        title="MobileNetV3-Small",
-        source="arXiv:1905.02244, Table 2",
-        template=small,
+        "mobilenet_v3_small",
+        "MobileNetV3-Small",
+        "arXiv:1905.02244, Table 2",
+        small,
         options=("rounding",),
         reads_width=True,
         published=(Published({}, 67.4, "Table 3"), Published({"width": 0.75}, 65.4, "Table 3")),

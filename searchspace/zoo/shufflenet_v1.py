@@ -72,10 +72,10 @@ def _published() -> tuple[Published, ...]:
 
 ENTRIES = (
     Entry(
-        name="shufflenet_v1",
-        title="ShuffleNetV1",
-        source="arXiv:1707.01083, Table 1",
-        template=template,
+        "shufflenet_v1",
+        "ShuffleNetV1",
+        "arXiv:1707.01083, Table 1",
+        template,
         options=("groups",),
         reads_width=True,
         published=_published(),

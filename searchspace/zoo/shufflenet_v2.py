@@ -34,10 +34,10 @@ def template(*, width: float = 1.0) -> Template:
 
 ENTRIES = (
     Entry(
-        name="shufflenet_v2",
-        title="ShuffleNetV2",
-        source="arXiv:1807.11164, Table 5",
-        template=template,
+        "shufflenet_v2",
+        "ShuffleNetV2",
+        "arXiv:1807.11164, Table 5",
+        template,
         reads_width=True,
         multiplies_width=False,
         published=(

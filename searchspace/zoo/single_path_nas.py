@@ -25,10 +25,6 @@ TABLE = paper_table(
 
 ENTRIES = (
     Entry(
-        name="single_path_nas",
-        title="Single-Path NAS",
-        source="arXiv:1904.02877",
-        template=lambda: TABLE,
-        published=(Published({}, 74.96, "abstract"),),
+        "single_path_nas", "Single-Path NAS", "arXiv:1904.02877", TABLE, published=(Published({}, 74.96, "abstract"),)
     ),
 )

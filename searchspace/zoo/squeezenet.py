@@ -46,17 +46,17 @@ V1_1 = paper_table(
 
 ENTRIES = (
     Entry(
-        name="squeezenet1_0",
-        title="SqueezeNet 1.0",
-        source="arXiv:1602.07360, Table 1",
-        template=lambda: V1_0,
+        "squeezenet1_0",
+        "SqueezeNet 1.0",
+        "arXiv:1602.07360, Table 1",
+        V1_0,
         published=(Published({}, 57.5, "Table 2"),),
     ),
     Entry(
-        name="squeezenet1_1",
-        title="SqueezeNet 1.1",
-        source="the authors' release SqueezeNet_v1.1",
-        template=lambda: V1_1,
+        "squeezenet1_1",
+        "SqueezeNet 1.1",
+        "the authors' release SqueezeNet_v1.1",
+        V1_1,
         note='No paper gives its accuracy; its release says "no loss" against 1.0.',
     ),
 )

@@ -1,6 +1,7 @@
 """python -m scaling.compound --phi 3: grow a network by compound scaling, or show a published EfficientNet."""
 
 import argparse
+import inspect
 import json
 import re
 import shlex
@@ -224,6 +225,7 @@ class _CallableModule(ModuleType):
 
 
 sys.modules[__name__].__class__ = _CallableModule
+__signature__ = inspect.signature(compound)  # of the call, for notebooks and help()
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -26,7 +26,7 @@ from search.accuracy import AccuracyEstimator, Estimate, EstimatorSettings, esti
 from search.accuracy.protocol import OnProgress
 from search.budget import CostModel
 from search.console import Progress, TimeLeft
-from search.data import Dataset, load
+from search.data import load
 from search.session import opened_study
 from search.training.recipe import Recipe
 from searchspace.cost import costs, macs
@@ -37,6 +37,7 @@ from searchspace.latency.table import LatencyTable
 from searchspace.template import Template
 from studies.schema import Status
 
+COSTS = ("macs", "latency")
 COST_FACTOR = 2.0  # times the baseline's cost, at phi = 1
 CONFIDENCE = 0.95
 MOST_DIVISIONS = 12  # 91 splits
@@ -107,46 +108,41 @@ def fit(
     for name, value in numbers.items():
         if value is not None and value <= 0:
             raise InvalidArgument(f"--{name} must be above 0, got {value:g}")
+    if cost not in COSTS:
+        raise InvalidArgument(f"--cost must be {' or '.join(COSTS)}, got {cost!r}")
     separate_files({"--out": out}, {"--network": network, "--latency": latency})
     check_writable(Path(out))
     template = base_template(network)
     table = latency_table(latency, needed=cost == "latency")
     clock = TimeLeft(None if minutes is None else 60 * minutes)
+    recipe, by_latency = Recipe.for_data(data, epochs=epochs), cost == "latency"
     with Progress(clock.left_s, quiet=quiet) as progress:
 
-        def images(pixels: int) -> Dataset:
-            return load(
-                data,
-                resolution=pixels,
-                progress=lambda done, total: progress.update(done / max(1, total), "reading images"),
-            )
-
-        base_images = images(proxy_resolution)
-        template = template.with_classes(len(base_images.classes))
-        model = CostModel("ms", table) if cost == "latency" else CostModel("macs")
-        found = candidates(
-            template, lambda spec: model.cost(lower(spec)), divisions=divisions, rebase=cost == "latency"
-        )
-        recipe = Recipe.for_data(data, epochs=epochs)
+        def reading(done: int, total: int) -> None:
+            progress.update(done / max(1, total), "reading images")
 
         def judge_of(seed: int) -> AccuracyEstimator:
             return estimator(accuracy, EstimatorSettings(recipe=recipe, seed=seed))
 
+        def score(grown: Grown, seed: int, on_progress: OnProgress) -> Estimate:
+            pixels = round(proxy_resolution * grown.factors.resolution / template.resolution)
+            judge = judge_of(seed)
+            judge.prepare(load(data, resolution=pixels, progress=reading))
+            return judge.score(grown.spec, on_progress=on_progress)
+
+        images = load(data, resolution=proxy_resolution, progress=reading)
+        template = template.with_classes(len(images.classes))
+        model = CostModel("ms", table) if by_latency else CostModel("macs")
+        found = candidates(template, lambda spec: model.cost(lower(spec)), divisions=divisions, rebase=by_latency)
         about = {
             "network": template.expand().fingerprint(),
             "cost": cost,
-            "data_fingerprint": base_images.fingerprint,
+            "data_fingerprint": images.fingerprint,
             "proxy_resolution": proxy_resolution,
             "accuracy": accuracy,
             **judge_of(0).identity(),
-            "device": dict(table.identity) if table and cost == "latency" else None,
+            "device": dict(table.identity) if table and by_latency else None,
         }
-
-        def score(grown: Grown, seed: int, on_progress: OnProgress) -> Estimate:
-            judge = judge_of(seed)
-            judge.prepare(images(round(proxy_resolution * grown.factors.resolution / template.resolution)))
-            return judge.score(grown.spec, on_progress=on_progress)
-
         name = study or _study_name(template, data, cost)
         with opened_study(name, about) as opened:
             job = Fit(opened, found, seeds, score, table, progress, clock)

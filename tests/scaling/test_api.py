@@ -1,5 +1,6 @@
 """`scaling.compound(...)` in Python: the same as the command, from any import."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,10 @@ def test_a_spec_a_template_a_name_and_nothing_are_networks_to_grow(tmp_path: Pat
     assert len(grown) == 1
     b2 = B0.expand(width=1.1, depth=1.2, resolution=258, name="efficientnet_b0_phi1")
     assert scaling.compound(phi=1).spec == scaling.compound(B0, phi=1).spec == b2
+
+
+def test_a_notebook_shows_the_functions_signature() -> None:
+    assert list(inspect.signature(scaling.compound).parameters)[:3] == ["network", "phi", "target_ms"]
 
 
 def test_a_result_has_specs_a_table_and_files(tmp_path: Path) -> None:

@@ -3,46 +3,33 @@
 from collections.abc import Callable
 from itertools import pairwise
 from time import perf_counter_ns
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 EVENTS = 101  # whose median is the time of one
 
 
-class Clock(Protocol):
-    """Marks points of time between `start` and `stop`."""
-
-    def start(self) -> None:
-        """Forget all marks, and wait until all work is done."""
-
-    def mark(self) -> None:
-        """Mark when all work that was queued so far is done."""
-
-    def stop(self) -> list[int]:
-        """The ns from each mark to the next, all at least 1."""
-
-
-class HostClock:
-    """The processor's clock."""
+class Clock:
+    """Marks points of time between `start` and `stop`, by the processor's clock."""
 
     def __init__(self) -> None:
         self._marks: list[int] = []
 
     def start(self) -> None:
-        """See Clock."""
+        """Forget all marks, and wait until all work is done."""
         self._marks.clear()
 
     def mark(self) -> None:
-        """See Clock."""
+        """Mark when all work that was queued so far is done."""
         self._marks.append(perf_counter_ns())
 
     def stop(self) -> list[int]:
-        """See Clock."""
+        """The ns from each mark to the next, all at least 1."""
         return [max(1, end - start) for start, end in pairwise(self._marks)]
 
 
-class EventClock:
+class EventClock(Clock):
     """A GPU's clock: events in its queue, read when the queue is empty.
 
     The queue is empty at `start`, so the processor's time to fill it counts, as it does for one image. The time of an
@@ -51,8 +38,8 @@ class EventClock:
     """
 
     def __init__(self, event: Callable[[], Any], synchronize: Callable[[], None]) -> None:
-        self._event = event
-        self._synchronize = synchronize
+        super().__init__()
+        self._event, self._synchronize = event, synchronize
         self._events: list[Any] = []
         self._used = 0
         self._own_ns: int | None = None
@@ -91,4 +78,4 @@ def clock_of(device: str) -> Clock:
         return EventClock(lambda: torch.cuda.Event(enable_timing=True), torch.cuda.synchronize)  # type: ignore[no-untyped-call]
     if device == "mps":
         return EventClock(lambda: torch.mps.Event(enable_timing=True), torch.mps.synchronize)
-    return HostClock()
+    return Clock()

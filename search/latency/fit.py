@@ -88,17 +88,14 @@ def informative(kernels: Mapping[Signature, float], graphs: Sequence[Graph], cou
 def _rows(
     kernels: Mapping[Signature, float], graphs: Sequence[Graph], group: Callable[[Layer], str], groups: Sequence[str]
 ) -> Matrix:
-    return np.array([_row(kernels, graph, group, groups) for graph in graphs])
-
-
-def _row(
-    kernels: Mapping[Signature, float], graph: Graph, group: Callable[[Layer], str], groups: Sequence[str]
-) -> list[float]:
-    # 1, the number of kernels, their ms by group
-    sums = dict.fromkeys(groups, 0.0)
-    for layer in graph.layers:
-        sums[group(layer)] += kernels[layer.signature]
-    return [1.0, float(len(graph.layers)), *sums.values()]
+    """For each network: 1, the number of its kernels, their ms by group."""
+    rows = []
+    for graph in graphs:
+        sums = dict.fromkeys(groups, 0.0)
+        for layer in graph.layers:
+            sums[group(layer)] += kernels[layer.signature]
+        rows.append([1.0, float(len(graph.layers)), *sums.values()])
+    return np.array(rows)
 
 
 def _common(rows: Matrix, target: Matrix) -> float:
@@ -125,12 +122,8 @@ def _solve(rows: Matrix, target: Matrix, prior: float) -> Matrix:
 
 def _prior(rows: Matrix, target: Matrix) -> float:
     """The prior of PRIORS with the least leave-one-out error."""
-    everyone = range(len(target))
-
-    def squares(prior: float) -> float:
-        return math.fsum(_error(rows, target, place, prior) ** 2 for place in everyone)
-
-    return min(PRIORS, key=squares)
+    places = range(len(target))
+    return min(PRIORS, key=lambda prior: math.fsum(_error(rows, target, place, prior) ** 2 for place in places))
 
 
 def _left_out(rows: Matrix, target: Matrix, validated: int | None) -> list[float]:

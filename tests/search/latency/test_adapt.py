@@ -149,6 +149,7 @@ def test_networks_chosen_by_the_table_tell_more_than_random_ones() -> None:
         new = adapt(table, measured, times, identity=identity("f"), time_base=TimeBase(3.0))
         return fmean(abs(new.latency_ms(lower(spec)) / total(spec, there) - 1) for spec in fresh)
 
-    chosen = [error(networks_to_measure(SPACE, seed=seed, table=table)) for seed in range(3)]
-    assert fmean(chosen) < 0.8 * fmean(error(networks_to_measure(SPACE, seed=seed)) for seed in range(3))
-    assert networks_to_measure(SPACE, table=table) == networks_to_measure(SPACE, table=table)
+    chosen = [networks_to_measure(SPACE, seed=seed, table=table) for seed in range(2)]
+    random_ones = [networks_to_measure(SPACE, seed=seed) for seed in range(2)]
+    assert fmean(map(error, chosen)) < 0.8 * fmean(map(error, random_ones))
+    assert networks_to_measure(SPACE, seed=0, table=table) == chosen[0]

@@ -81,29 +81,28 @@ class GraphBuilder:
         self.index = NETWORK_INPUT
         self.padding = padding
 
-    def conv(self, name: str, channels: int, kernel: int, stride: int, groups: int, activation: str) -> None:
-        """A convolution with batch norm and activation."""
+    def conv(
+        self,
+        name: str,
+        channels: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        activation: str = "identity",
+        padding: str = "half",
+        norm: bool = True,
+    ) -> None:
+        """A convolution with batch norm (or, without `norm`, with bias) and activation."""
         shape = self.shape
         _, height, width = shape
-        padding = "half"
-        if stride > 1:
+        if padding != "half":
+            height, width = self._windows(kernel, stride, padding)
+        elif stride > 1:
             height, width = conv_out(height, stride), conv_out(width, stride)
-            if kernel > 1:
-                padding = self.padding
-        out = (channels, height, width)
-        self._append(
-            Layer(name, "conv", (self.index,), shape, out, name, kernel, stride, groups, activation, 0, "", padding)
-        )
-
-    def plain_conv(
-        self, name: str, channels: int, activation: str, kernel: int = 1, stride: int = 1, padding: str = "half"
-    ) -> None:
-        """A convolution with bias and activation, without batch norm."""
-        out = (channels, *self._windows(kernel, stride, padding))
-        if padding == "half" and stride > 1 and kernel > 1:
-            padding = self.padding
-        layer = Layer(name, "conv", (self.index,), self.shape, out, name, kernel, stride, 1, activation)
-        self._append(layer._replace(padding=padding, norm=False))
+            padding = self.padding if kernel > 1 else padding
+        inputs, out = (self.index,), (channels, height, width)
+        layer = Layer(name, "conv", inputs, shape, out, name, kernel, stride, groups, activation, 0, "", padding, norm)
+        self._append(layer)
 
     def spatial_pool(self, name: str, op: str, kernel: int, stride: int, padding: str) -> None:
         """A "maxpool" or an "avgpool"."""

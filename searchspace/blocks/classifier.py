@@ -80,5 +80,5 @@ class ConvClassifier(Head):
 
     def lower(self, graph: GraphBuilder, name: str) -> None:
         """conv, pool."""
-        graph.plain_conv(name + ".conv", self.classes, self.activation)
+        graph.conv(name + ".conv", self.classes, activation=self.activation, norm=False)
         graph.pool(name + ".pool")

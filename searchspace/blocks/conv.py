@@ -124,4 +124,4 @@ class Conv(Block):
 
     def lower(self, graph: GraphBuilder, name: str) -> None:
         """One convolution, called `name`."""
-        graph.plain_conv(name, self.out_channels, self.activation, self.kernel, self.stride, self.padding)
+        graph.conv(name, self.out_channels, self.kernel, self.stride, 1, self.activation, self.padding, norm=False)

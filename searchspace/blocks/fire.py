@@ -61,12 +61,12 @@ class Fire(Block):
 
     def lower(self, graph: GraphBuilder, name: str) -> None:
         """squeeze; expand1x1 and expand3x3 side by side; concat."""
-        graph.plain_conv(name + ".squeeze", self.squeeze_channels, self.activation)
+        graph.conv(name + ".squeeze", self.squeeze_channels, activation=self.activation, norm=False)
         squeezed, shape = graph.index, graph.shape
-        graph.plain_conv(name + ".expand1x1", self.expand1x1_channels, self.activation)
+        graph.conv(name + ".expand1x1", self.expand1x1_channels, activation=self.activation, norm=False)
         first = graph.index
         graph.go_back(squeezed, shape)
-        graph.plain_conv(name + ".expand3x3", self.expand3x3_channels, self.activation, kernel=3)
+        graph.conv(name + ".expand3x3", self.expand3x3_channels, 3, activation=self.activation, norm=False)
         graph.concat(name + ".concat", first)
 
     def printed(self) -> PrintedBlock:

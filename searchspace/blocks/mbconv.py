@@ -182,7 +182,7 @@ class _InvertedResidual(Block):
         graph.conv(name + ".depthwise", channels, self.kernel, self.stride, channels, self.activation)
         if self.squeeze_channels:
             graph.se(name + ".squeeze", self.squeeze_channels, self.squeeze_activation, self.gate)
-        graph.conv(name + ".project", self.out_channels, 1, 1, 1, project_activation)
+        graph.conv(name + ".project", self.out_channels, activation=project_activation)
         if self.skip:
             graph.add(name + ".add", start)
 
@@ -220,7 +220,7 @@ class MBConv(_InvertedResidual):
     def lower(self, graph: GraphBuilder, name: str) -> None:
         """expand, depthwise, [squeeze], project, [add]."""
         start, channels = graph.index, self.expand_channels
-        graph.conv(name + ".expand", channels, 1, 1, 1, self.activation)
+        graph.conv(name + ".expand", channels, activation=self.activation)
         self._lower(graph, name, start, channels, "identity")
 
 

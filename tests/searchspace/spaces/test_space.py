@@ -259,6 +259,11 @@ def test_a_wrong_change_of_choices_is_named(changes: dict[str, Any], said: str) 
         SPACE.with_choices(changes)
 
 
+def test_a_stage_is_of_a_kind_whose_row_has_choices() -> None:
+    with pytest.raises(InvalidChoice, match=r"stage1.block must be one of .*MBConv.*, got 'Fire'"):
+        StageChoices(name="stage1", base_width=16, stride=1, block="Fire")
+
+
 def test_a_space_needs_stages_named_apart_of_which_one_is_always_there() -> None:
     a, b = SMALL.stages
     for stages, said in (

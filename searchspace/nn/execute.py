@@ -17,7 +17,7 @@ from searchspace.graph import NETWORK_INPUT, Graph, Layer, lower
 from searchspace.nn.activations import activated
 from searchspace.nn.build import Network
 from searchspace.nn.fold import fold_batch_norm
-from searchspace.nn.layers import ConvBNAct, SqueezeExcite
+from searchspace.nn.layers import ConvBNAct, SqueezeExcite, pad_same
 from searchspace.nn.weights.prune import Gates, LayerSlice, layer_slices
 from searchspace.nn.weights.transfer import slice_rows, slice_weight
 
@@ -183,8 +183,5 @@ def _apply(layer: Layer, weights: tuple[Tensor, ...], inputs: list[Tensor]) -> T
 def _padded(layer: Layer, x: Tensor) -> tuple[Tensor, int]:
     """The input and the padding that is left to the kernel."""
     if layer.padding == "same" and layer.stride > 1 and layer.kernel > 1:
-        height, width = (
-            max((-(-size // layer.stride) - 1) * layer.stride + layer.kernel - size, 0) for size in x.shape[2:]
-        )
-        return F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2)), 0
+        return pad_same(x, layer.kernel, layer.stride), 0
     return x, (layer.kernel - 1) // 2 if layer.padding in ("half", "same") else 0

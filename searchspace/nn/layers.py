@@ -84,15 +84,21 @@ class BatchNorm2d(nn.BatchNorm2d):
         )
 
 
+def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
+    """The map with TensorFlow's SAME padding: what ceil(size / stride) outputs need, the odd pixel right and below.
+
+    (batch, channels, height, width) -> the same, up to kernel - 1 pixels larger.
+    """
+    height, width = (max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[2:])
+    return nn.functional.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
+
+
 class SameConv2d(Conv2d):
     """A convolution with TensorFlow's SAME padding: ceil(size / stride) outputs, the odd pixel right and below."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in, height, width) -> (batch, out, ceil(height / stride), ceil(width / stride))."""
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        height, width = (max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[2:])
-        x = nn.functional.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
-        return super().forward(x)
+        return super().forward(pad_same(x, self.kernel_size[0], self.stride[0]))
 
 
 class ConvBNAct(nn.Module):

@@ -70,8 +70,8 @@ def template(
 ) -> Template:
     """The paper's table as a Template, before any scaling; `width` only where a table depends on it (see `get`)."""
     found = entry(name)
-    asked = {"groups": groups, "rounding": rounding, "fixed_ends": fixed_ends}
-    options: dict[str, object] = {option: value for option, value in asked.items() if value is not None}
+    extra = {"groups": groups, "rounding": rounding, "fixed_ends": fixed_ends}
+    options: dict[str, object] = {option: value for option, value in extra.items() if value is not None}
     for option in options:
         if option not in found.options:
             takers = [other.name for other in CATALOGUE.values() if option in other.options]
@@ -177,8 +177,8 @@ def describe(name: str) -> str:
         f"options: {', '.join(options)}",
     ]
     for row in found.published:
-        given = ", ".join(f"{option} {value:g}" for option, value in row.options.items()) or "as above"
-        lines.append(f"published: top-1 {row.top1:g} % ({row.source}; {given})")
+        variant = ", ".join(f"{option} {value:g}" for option, value in row.options.items()) or "as above"
+        lines.append(f"published: top-1 {row.top1:g} % ({row.source}; {variant})")
     if found.note:
         lines.append(found.note)
     return "\n".join(lines)

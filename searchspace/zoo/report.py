@@ -87,14 +87,14 @@ def one_dict(row: Row, latencies: LatencyTable | None, *, written: Path | None) 
 def list_text(rows: Sequence[Row], options: dict[str, Any], latencies: LatencyTable | None) -> str:
     """The list for a person: a table, what its columns mean, what to do next."""
     headers = ["name", "params", "MACs", "px", "top-1 %", *(_LATENCY_COLUMNS if latencies else ()), "source"]
-    given = "".join(f", {option} {value}" for option, value in options.items())
+    chosen = "".join(f", {option} {value}" for option, value in options.items())
     steps = [
         ("python -m searchspace.zoo mobilenet_v3_large", "one of them, stage by stage"),
         *([] if latencies else [("python -m search.latency build --zoo", "measure their kernels here, for --latency")]),
         ("python -m search.run --budget-ms 20 --baselines", "train them beside a search's winner"),
     ]
     return paragraphs(
-        f"{len(rows)} published networks{given}; MACs of one image, 1 multiply-add = 1",
+        f"{len(rows)} published networks{chosen}; MACs of one image, 1 multiply-add = 1",
         table(headers, [_cells(row, latencies) for row in rows], text_columns=(0, len(headers) - 1))
         + '\ntop-1: ImageNet, as the paper prints it for exactly this network; "-" where it prints none',
         _latency_notes(rows, latencies) if latencies else "",

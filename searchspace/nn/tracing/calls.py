@@ -146,10 +146,10 @@ class Calls:
             kind = _OF_FUNCTION.get(node.target, "") if node.op in ("call_function", "call_method") else ""
         kind = kind or ("same" if self._is_idle(node) else "")
         names = KINDS[kind].arguments if kind else ("x", "y")
-        given = {name: getattr(module, name) for name in names if hasattr(module, name)}
-        given |= {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-        given = {_ALIASES.get(name, name): value for name, value in given.items()}
-        return Call(node, kind, module, fx.node.map_arg(given, self._number), self.results.get(node))
+        arguments = {name: getattr(module, name) for name in names if hasattr(module, name)}
+        arguments |= {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+        arguments = {_ALIASES.get(name, name): value for name, value in arguments.items()}
+        return Call(node, kind, module, fx.node.map_arg(arguments, self._number), self.results.get(node))
 
     def weights_of(self, call: Call) -> str:
         """The name of the module whose weights a call uses; "" for none."""

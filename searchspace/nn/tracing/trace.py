@@ -146,8 +146,8 @@ def _check_units(graph: Graph, roles: Roles, group: ChannelGroup, units: set[int
         _check_equal(group, layer, len(stay), len(at) * channels / group.channels)
         parts = roles.parts(layer)
         for part in range(parts if parts > 1 else 0):
-            own = [position for position in stay if position // (len(at) // parts) == part]
-            _check_equal(group, layer, len(own), len(stay) / parts)
+            kept = [position for position in stay if position // (len(at) // parts) == part]
+            _check_equal(group, layer, len(kept), len(stay) / parts)
     return channels
 
 

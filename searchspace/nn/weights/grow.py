@@ -1,8 +1,8 @@
-"""`inherit`: a deeper and wider network that starts as the trained one: the same outputs, more to learn with.
+"""`inherit`: a deeper and wider network that starts with the outputs of the trained one.
 
 Net2Net's idea (arXiv:1511.05641) for the blocks of this field. Where Net2Net copies channels, new channels here have
-fresh weights and no reader listens to them yet; where it has identity layers, new residual blocks start with a branch
-that adds nothing (the scale and bias of its last batch norm are 0).
+fresh weights, and the weights that read them are 0. Where it has identity layers, new residual blocks start with a
+branch that adds nothing (the scale and bias of its last batch norm are 0).
 """
 
 from collections import Counter
@@ -128,8 +128,8 @@ def _widened(slim: Network, spec: NetworkSpec, generator: torch.Generator) -> tu
     if maps is not None:
         return network, []
     return network, [
-        "its channels cannot keep their company in the wider network (other layers, "
-        "or groups and shuffles that deal them out in another way)"
+        "its channels cannot keep their groups in the wider network (it has other layers, or groups and shuffles that "
+        "order channels in another way)"
     ]
 
 

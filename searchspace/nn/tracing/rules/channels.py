@@ -79,13 +79,13 @@ def item(builder: LayerBuilder, call: Call) -> None:
 
 def narrow(builder: LayerBuilder, call: Call) -> None:
     """A "slice"."""
-    given = call.arguments
-    value, shape = builder.read_map(call, given["x"])
+    arguments = call.arguments
+    value, shape = builder.read_map(call, arguments["x"])
     if isinstance(call.module, ours.Slice):
         _append_slice(builder, call, value, call.module.start, call.module.channels)
         return
     _check_dim(call, call.result, "taken out")
-    _append_slice(builder, call, value, given["start"] % shape[0], given["length"])
+    _append_slice(builder, call, value, arguments["start"] % shape[0], arguments["length"])
 
 
 def _check_dim(call: Call, tensor: Any, what: str) -> None:

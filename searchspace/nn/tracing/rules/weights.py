@@ -44,11 +44,11 @@ def _weighted(builder: LayerBuilder, call: Call) -> tuple[str, Any]:
     if not isinstance(module, (nn.Conv2d, nn.Linear)) or "weight" not in module._parameters:
         call.refuse("its weight is not simply the parameter of a Conv2d or Linear")
     if call.module is None:
-        given = call.arguments
-        bias = given.get("bias")
+        arguments = call.arguments
+        bias = arguments.get("bias")
         plain = getattr(bias, "target", None) == f"{name}.bias" if module.bias is not None else bias is None
         for field in ("stride", "padding", "dilation", "groups"):
-            plain = plain and (field not in given or given[field] == getattr(module, field))
+            plain = plain and (field not in arguments or arguments[field] == getattr(module, field))
         if not plain:
             call.refuse(f"it uses the weight of {name} in another way than {name} would")
     return name, module

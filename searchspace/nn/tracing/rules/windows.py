@@ -13,8 +13,8 @@ def window(
 ) -> tuple[int, int, str]:
     """(kernel, stride, one of PADDINGS or "same") of a square window; refuses any other."""
     sides = {}
-    for name, given in {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}.items():
-        pair = given if isinstance(given, (tuple, list)) else (given, given)
+    for name, side in {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}.items():
+        pair = side if isinstance(side, (tuple, list)) else (side, side)
         if len(set(pair)) != 1:
             call.refuse(f"its {name} must be the same for height and width, got {tuple(pair)}")
         sides[name] = pair[0]
@@ -32,14 +32,14 @@ def window(
 
 def window_pool(builder: LayerBuilder, call: Call) -> None:
     """A "maxpool" or "avgpool" layer; an average over the whole map is a "pool" layer."""
-    given = call.arguments
-    kernel, padding = given["kernel_size"], given.get("padding", 0)
-    value, shape = builder.read_map(call, given["x"])
+    arguments = call.arguments
+    kernel, padding = arguments["kernel_size"], arguments.get("padding", 0)
+    value, shape = builder.read_map(call, arguments["x"])
     whole = call.out_shape[1:] == (1, 1) and kernel in (shape[1], tuple(shape[1:]))
     if call.kind == "avgpool" and whole and not padding:
         builder.append(call, Layer(call.name, "pool", (value.layer,), shape, call.out_shape))
         return
-    stride, dilation = given.get("stride") or kernel, given.get("dilation", 1)
+    stride, dilation = arguments.get("stride") or kernel, arguments.get("dilation", 1)
     size, stride, rule = window(call, shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
     layer = Layer(call.name, call.kind, (value.layer,), shape, call.out_shape, kernel=size, stride=stride, padding=rule)
     builder.append(call, layer)

@@ -33,6 +33,7 @@ from studies.schema import Status
 from studies.storage import open_study
 from tests.scripted import ScriptedEstimator, Ticks
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 BUDGET_MS = 20.0
 SPACE = mnasnet_space(classes=2).with_choices({"*.activation": ("relu",), "*.layers": (1, 2), "*.se": (False,)})
 ELSEWHERE = Identity(
@@ -98,13 +99,13 @@ def make_search(
     return Search(study, settings, PRICED, budget, estimator, clock, progress, known, starts)
 
 
-def for_trials(trials: int, **more: Any) -> Settings:
-    return Settings(budget_ms=BUDGET_MS, trials=trials, **more)
+def for_trials(trials: int, *, sampler: str = "random", **more: Any) -> Settings:
+    return Settings(budget_ms=BUDGET_MS, trials=trials, sampler=sampler, **more)
 
 
 def test_no_trial_is_over_the_budget_and_none_is_trained_twice() -> None:
     estimator = ScriptedEstimator()
-    make_search(for_trials(9), estimator).run()
+    make_search(for_trials(9, sampler="gp"), estimator).run()
     df = studies.load("s")
     assert len(df) == 9
     assert (df["predicted_latency_ms"] <= BUDGET_MS).all()
@@ -163,9 +164,11 @@ def test_what_was_measured_on_a_noisy_machine_teaches_nothing_now_or_later() -> 
 
 def test_starting_points_are_the_same_networks_after_the_budget_was_corrected() -> None:
     starts = [SPACE.corner("largest"), *map(SPACE.sample, map(random.Random, range(3)))]
-    make_search(for_trials(4), ScriptedEstimator(), starts=starts).run()
+    make_search(for_trials(4, sampler="gp"), ScriptedEstimator(), starts=starts).run()
     tried = set(studies.load("s")["fingerprint"])
-    again = make_search(for_trials(7), ScriptedEstimator(), starts=starts, table=TABLE, learnt=[(10.0, 10.2)] * 4)
+    again = make_search(
+        for_trials(7, sampler="gp"), ScriptedEstimator(), starts=starts, table=TABLE, learnt=[(10.0, 10.2)] * 4
+    )
     assert again.budget.prediction_limit_ms < BUDGET_MS
     again.run()
     df = studies.load("s")
@@ -197,10 +200,10 @@ def test_a_resumed_search_proposes_what_an_undisturbed_one_would(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     whole, parts = ScriptedEstimator(), ScriptedEstimator()
-    make_search(for_trials(10), whole).run()
+    make_search(for_trials(10, sampler="gp"), whole).run()
     monkeypatch.setenv("PHINAS_STUDIES", str(tmp_path / "other"))
     for trials in (4, 10):
-        make_search(for_trials(trials), parts).run()
+        make_search(for_trials(trials, sampler="gp"), parts).run()
     assert parts.scored == whole.scored
 
 
@@ -268,14 +271,16 @@ def test_the_fastest_network_has_no_faster_neighbour() -> None:
 def test_time_that_is_used_up_ends_the_search_but_one_network_is_always_trained() -> None:
     estimator = ScriptedEstimator()
     clock = StudyClock(60.0, spent_before_s=1000.0, now=Ticks())
-    make_search(Settings(budget_ms=BUDGET_MS, minutes=1), estimator, clock=clock).run()
+    make_search(Settings(budget_ms=BUDGET_MS, minutes=1, sampler="random"), estimator, clock=clock).run()
     assert estimator.calls == 1
 
 
 def test_the_search_takes_two_thirds_of_the_time_and_leaves_the_rest_to_the_winner() -> None:
     now = Ticks()
     estimator = ScriptedEstimator(lambda _: 0.9, seconds_each=10.0, clock=now)
-    search = make_search(Settings(budget_ms=BUDGET_MS, minutes=2), estimator, clock=StudyClock(120.0, now=now))
+    search = make_search(
+        Settings(budget_ms=BUDGET_MS, minutes=2, sampler="random"), estimator, clock=StudyClock(120.0, now=now)
+    )
     search.run()
     assert estimator.calls == 8  # of 10 s each, within 0.66 of 120 s
     assert search.left_s() == pytest.approx(40.0)

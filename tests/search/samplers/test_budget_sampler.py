@@ -25,6 +25,7 @@ from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
 from searchspace.spaces.space import Choices, SearchSpace, StageChoices, all_choices
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+pytestmark = pytest.mark.usefixtures("one_thread")
 SPACE = mnasnet_space(classes=10)
 
 
@@ -92,7 +93,7 @@ def go_on(study: optuna.Study, sampler: BudgetSampler, trials: int) -> list[Choi
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(share=st.floats(1.0, 8.0), seed=st.integers(0, 1000), starts=st.integers(0, 2))
 def test_every_proposal_is_within_the_budget_and_new(kind: str, share: float, seed: int, starts: int) -> None:
     sampler = BudgetSampler(
@@ -127,16 +128,16 @@ def test_a_study_that_goes_on_from_storage_proposes_what_an_undisturbed_one_woul
         return BudgetSampler(SMALL, limit_ms=3 * FASTEST_MS, seed=3, kind=kind, known=known, starting_points=starts)
 
     whole = sampler(set())
-    undisturbed = go_on(new_study(whole), whole, 14)
+    undisturbed = go_on(new_study(whole), whole, 10)
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     first = sampler(set())
-    begun = go_on(new_study(first, storage), first, 9)
+    begun = go_on(new_study(first, storage), first, 7)
     study = new_study(sampler(set()), storage)
     cut_off = study.ask(fixed_distributions=distributions(space))  # killed here: closed as failed, queued again
     study.tell(cut_off, state=TrialState.FAIL)
     study.enqueue_trial(cut_off.params)
     second = sampler({SMALL.price(choices).fingerprint for choices in begun})
-    resumed = go_on(new_study(second, storage), second, 5)
+    resumed = go_on(new_study(second, storage), second, 3)
     assert begun + resumed == undisturbed
 
 

@@ -5,6 +5,8 @@ trials. With four writers, one of them killed again and again, nothing is lost e
 JournalStorage takes (`python -m tests.benchmarks.study_storage`).
 """
 
+import fcntl
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -50,7 +52,7 @@ def open_study(path: Path, *, name: str) -> optuna.Study:
 
     Raises StorageError or StudyMismatch, as later reads and writes of the study do.
     """
-    with _errors_of(path):
+    with _errors_of(path), _only_opener(path):
         with closing(_connect(path)) as connection:
             _check_sound(connection, path)
             connection.execute("PRAGMA journal_mode = WAL")
@@ -150,9 +152,20 @@ def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
 
 def _close(engine: sqlalchemy.Engine, path: Path) -> None:
     engine.dispose()
-    with suppress(sqlite3.Error), closing(_connect(path, "rw")) as connection:
+    with suppress(sqlite3.Error, OSError), _only_opener(path, wait=False), closing(_connect(path, "rw")) as connection:
         connection.execute("PRAGMA busy_timeout = 100")
         connection.execute("PRAGMA journal_mode = DELETE")
+
+
+@contextmanager
+def _only_opener(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """One process at a time makes tables or changes the journal: a lock on the folder, which leaves no file."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(folder)
 
 
 @contextmanager

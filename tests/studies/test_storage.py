@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -296,8 +297,6 @@ def test_a_study_is_read_in_a_folder_that_cannot_be_written(make_study: MakeStud
 def test_kill_9_among_four_writers_leaves_every_finished_trial_and_reading_never_waits(
     studies_root: Path, tmp_path: Path
 ) -> None:
-    storage.open_study("s")
-    gc.collect()
     context = multiprocessing.get_context("fork")
     files = [tmp_path / str(number) for number in range(4)]
     jobs = list(zip((100_000, 8, 8, 8), files, strict=True))
@@ -305,6 +304,8 @@ def test_kill_9_among_four_writers_leaves_every_finished_trial_and_reading_never
     for writer in writers:
         writer.start()
     path = studies_root / "s" / "study.db"
+    while not files[1].exists() and writers[1].is_alive():  # all of them make the study at the same time
+        time.sleep(0.01)
     counts = [0]
     while counts[-1] < 12:
         trials = database.read_study(path).trials

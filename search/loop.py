@@ -150,9 +150,10 @@ class Search:
         except KeyboardInterrupt:
             self._end(trial, TrialState.FAIL, partial())
             raise
-        except TrainingFailed as error:
-            self._end(trial, TrialState.FAIL, {"status": Status.FAILED, "error": str(error), **partial()})
-            self.progress.line(f"{what}: failed ({error}); the study goes on")
+        except (TrainingFailed, MemoryError) as error:
+            reason = str(error) or "out of memory"
+            self._end(trial, TrialState.FAIL, {"status": Status.FAILED, "error": reason, **partial()})
+            self.progress.line(f"{what}: failed ({reason}); the study goes on")
             self.known.add(fingerprint)
             return False
         else:

@@ -1,4 +1,4 @@
-"""What a search was asked to do: checked once, stored with the study, compared when the study goes on."""
+"""The settings of a search: checked once, stored with the study, compared when the study goes on."""
 
 import math
 import re
@@ -22,9 +22,9 @@ DEFAULT_MINUTES = 9.0
 DEFAULT_RESOLUTION = 224
 MAX_RESOLUTION = 2048
 MAX_OVERSHOOT = 2.0
-BEFORE = {"overshoot": 1.0}  # what studies did before the setting was one
-RENAMED_IN_RECIPE = {"calm_residuals": "zero_init_residual"}  # by studies before version 2 of the project
-UNRECORDED = {"table"}  # what studies of before do not tell: it is taken to be as asked
+BEFORE = {"overshoot": 1.0}  # what older studies did, which do not store the setting
+RENAMED_IN_RECIPE = {"calm_residuals": "zero_init_residual"}  # older studies store the first name
+UNRECORDED = {"table"}  # older studies do not store it: it is taken to be as it is now
 _FILES = (".tar", ".gz", ".tgz", ".zip", ".parquet")
 
 

@@ -52,7 +52,7 @@ def without_seconds(history: History) -> list[Any]:
 
 
 def test_it_ends_within_the_budget_and_uses_it(images: Dataset, tmp_path: Path) -> None:
-    budget = 0.6 * macs(tiny())
+    budget = 0.75 * macs(tiny())
     timer = ScriptedTimer()
     job, history = pruner(images, tmp_path, budget / 1e3, timer=timer)
     job.run()
@@ -172,11 +172,19 @@ def test_a_predicted_network_comes_to_what_its_confidence_leaves_of_the_budget(i
     assert as_predicted.limit(9.0, graph) == pytest.approx(9.0)
 
 
-@pytest.mark.parametrize("at", [1, 3, 4])
-def test_one_that_was_killed_goes_on_to_the_same_history(at: int, images: Dataset, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def undisturbed(images: Dataset) -> History:
+    """A pruning to 70 % of the MACs that nothing disturbed."""
+    job, history = pruner(images, History(), 0.7 * macs(tiny()) / 1e3, timer=ScriptedTimer())
+    job.run()
+    return history
+
+
+@pytest.mark.parametrize("at", [1, 4])
+def test_one_that_was_killed_goes_on_to_the_same_history(
+    at: int, images: Dataset, tmp_path: Path, undisturbed: History
+) -> None:
     budget, done = 0.7 * macs(tiny()) / 1e3, 0
-    whole, undisturbed = pruner(images, tmp_path / "whole", budget, timer=ScriptedTimer())
-    whole.run()
 
     def dies(modules: list[nn.Module], *, seed: int) -> Iterator[Trained]:
         nonlocal done

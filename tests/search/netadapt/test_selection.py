@@ -51,13 +51,13 @@ def test_mobilenet_v3s_choice_loses_least_accuracy_for_its_reduction(images: Dat
 
 
 def test_the_most_accurate_is_accepted_and_going_further_counts_at_the_price_so_far(images: Dataset) -> None:
-    job, history = pruner(images, History(), 0.6 * macs(tiny()), settings=replace(QUICK, shortlist=4))
+    job, history = pruner(images, History(), 0.7 * macs(tiny()), settings=replace(QUICK, shortlist=4))
     job.run()
     first, *others = history.iterations
     for before, after in zip(history.iterations, others, strict=False):
         price = max(0.0, first.accuracy - before.accuracy) / max(first.cost - before.cost, 0.1 * first.cost)
         trained = [row for row in after.proposals if row.accuracy is not None]
-        worth = {row.name: (row.accuracy or 0) - price * max(row.cost, 0.6 * first.cost) for row in trained}
+        worth = {row.name: (row.accuracy or 0) - price * max(row.cost, 0.7 * first.cost) for row in trained}
         assert after.accepted is not None
         assert worth[after.accepted.name] == pytest.approx(max(worth.values()))
 

@@ -20,7 +20,7 @@ AnyMake = TypeVar("AnyMake", bound=Make)
 
 
 class BlockModule(Protocol):
-    """What a block's module may answer beside its forward; each is asked of any module with `getattr`.
+    """What a block's module may answer beside its forward; a module without the question answers None.
 
     A module's submodules are named as the layers of `Block.lower`. It takes (batch, channels, height, width) and gives
     the same with height and width divided by its stride, rounded up, at any resolution and in channels-last memory.

@@ -128,7 +128,6 @@ def prune(
         PhinasError: Anything else that the caller can mend.
     """
     flags = {name: value for name, value in locals().items() if name in _FLAGS}
-    is_own = isinstance(network, nn.Module) and not isinstance(network, Network)
     images = data if isinstance(data, Dataset) else None
     flags |= {
         "network": _name(network),
@@ -136,43 +135,60 @@ def prune(
         "data": images.name if images else None if data is None else str(data),
         "budgets": None if budgets is None else tuple(budgets),
         "latency": Path(latency) if isinstance(latency, str) else latency,
-        "moves": tuple(moves or (("channels",) if is_own else MOVES)),
+        "moves": tuple(moves or (("channels",) if _is_own(network) else MOVES)),
     }
     settings = Settings(**flags)
     if images and workers > 1:
         raise InvalidArgument(f"workers read the images themselves: give data as a source, or workers=1, got {workers}")
-    if is_own:
+    if _is_own(network):
         _check_own(settings, fresh=fresh, resolution=resolution)
     elif resolution is not None:
         raise InvalidArgument(f"resolution is for a module of your own, a spec has its own: leave {resolution} out")
-    folder(settings.study_name)  # mistakes are told before anything takes time
-    if isinstance(settings.latency, Path):
-        read_table(settings.latency)
-    earlier = StoredHistory(existing(replay), keep_all=True) if replay else None
-    with ExitStack() as stack:
-        clock = TimeLeft()
-        progress = stack.enter_context(Progress(clock.left_s, quiet=quiet))
-        if resolution is not None and isinstance(network, nn.Module):
-            inputs = module_inputs(network, settings, progress, resolution=resolution, images=images)
-        else:
-            of_spec = network if isinstance(network, (NetworkSpec, Network)) else None
-            inputs = read_inputs(settings, progress, network=of_spec, images=images)
-        table = table_of(settings, inputs.network, progress)
-        timer = timer or timer_of(table, inputs, progress)
-        if earlier is not None:
-            timer = replayed(earlier, timer, inputs)
-        opened = None
-        if not is_own:
-            about = definition(settings, inputs, table)
-            opened = stack.enter_context(opened_study(settings.study_name, about, fresh=fresh))
-        model, recipe = CostModel(settings.unit, table), Recipe.for_data(settings.data)
-        job = Job(settings, inputs, model, timer, progress, recipe, study=opened, clock=clock)
+    clock = TimeLeft()
+    with Progress(clock.left_s, quiet=quiet) as progress, ExitStack() as stack:
+        job = _job(settings, network, images, timer, resolution, fresh, progress, clock, stack)
         summary = prune_and_finish(job)
-    if not is_own and not summary.get("nothing_to_do"):
+    if job.study is not None and not summary.get("nothing_to_do"):
         result = Result(summary)
         return Pruned(module=result.module, spec=result.spec, summary=summary)
-    found = job.history.network(summary["winner"]["iteration"]) if "winner" in summary else inputs.network
+    found = job.history.network(summary["winner"]["iteration"]) if "winner" in summary else job.inputs.network
     return Pruned(module=found.module.eval(), spec=found.spec, summary=summary)
+
+
+def _job(
+    settings: Settings,
+    network: AnyNetwork,
+    images: Dataset | None,
+    timer: PairedTimer | None,
+    resolution: int | None,
+    fresh: bool,
+    progress: Progress,
+    clock: TimeLeft,
+    stack: ExitStack,
+) -> Job:
+    """The job, whose study stays open until the stack ends."""
+    folder(settings.study_name)  # mistakes are found before anything takes time
+    if isinstance(settings.latency, Path):
+        read_table(settings.latency)
+    earlier = StoredHistory(existing(settings.replay), keep_all=True) if settings.replay else None
+    if resolution is not None and isinstance(network, nn.Module):
+        inputs = module_inputs(network, settings, progress, resolution=resolution, images=images)
+    else:
+        of_spec = network if isinstance(network, (NetworkSpec, Network)) else None
+        inputs = read_inputs(settings, progress, network=of_spec, images=images)
+    table = table_of(settings, inputs.network, progress)
+    timer = timer or timer_of(table, inputs, progress)
+    timer = timer if earlier is None else replayed(earlier, timer, inputs)
+    study = None
+    if not _is_own(network):
+        about = definition(settings, inputs, table)
+        study = stack.enter_context(opened_study(settings.study_name, about, fresh=fresh))
+    model, recipe = CostModel(settings.unit, table), Recipe.for_data(settings.data)
+    return Job(settings, inputs, model, timer, progress, recipe, study=study, clock=clock)
+
+
+def _is_own(network: AnyNetwork) -> bool:
+    return isinstance(network, nn.Module) and not isinstance(network, Network)
 
 
 _FLAGS = {field.name for field in fields(Settings)}

@@ -78,7 +78,7 @@ def read_inputs(
             f"weights must be finite, those of {broken[0]} in {path or spec.name} are not: train the network anew"
         )
     seed = _seed_of(settings, about)
-    images = images or _load(settings, pixels, seed, progress)
+    images = _images(settings, images, pixels, seed, progress)
     if len(images.classes) != spec.classes:
         raise InvalidArgument(
             f"the network tells {spec.classes} classes apart and the data have {len(images.classes)}: give the data "
@@ -95,8 +95,6 @@ def read_inputs(
             f"the weights do not say which images they were trained on: images are split by --seed {seed}, and those "
             "of the test may be among them"
         )
-    for note in images.notes:
-        progress.line(note)
     return Inputs(network=PrunableSpec(module), images=images, seed=seed)
 
 
@@ -106,23 +104,24 @@ def module_inputs(
     """A copy of a user's module, traced at `resolution` px, and the images. Raises PhinasError."""
     traced = trace(copy.deepcopy(module).cpu().eval(), resolution=resolution)
     seed = settings.seed or 0
-    images = images or _load(settings, settings.proxy_resolution or resolution, seed, progress)
+    images = _images(settings, images, settings.proxy_resolution or resolution, seed, progress)
     classes = traced.graph.layers[-1].out_shape[0]
     if classes < len(images.classes):
         raise InvalidArgument(
             f"the images have {len(images.classes)} classes and the module tells {classes} apart: give the data that "
             "it was trained on"
         )
-    for note in images.notes:
-        progress.line(note)
     return Inputs(network=PrunableModule(traced, note=progress.line), images=images, seed=seed)
 
 
-def _load(settings: Settings, pixels: int, seed: int, progress: Progress) -> Dataset:
+def _images(settings: Settings, given: Dataset | None, pixels: int, seed: int, progress: Progress) -> Dataset:
     def update(done: int, total: int) -> None:
         progress.update(done / max(1, total), "reading images")
 
-    return load(settings.data, resolution=pixels, seed=seed, progress=update)
+    images = given or load(settings.data, resolution=pixels, seed=seed, progress=update)
+    for note in images.notes:
+        progress.line(note)
+    return images
 
 
 def _seed_of(settings: Settings, about: dict[str, Any]) -> int:

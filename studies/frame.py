@@ -145,7 +145,7 @@ def best(name: str) -> Best:
         candidates = df[df["trial"] == winner["trial"]]
     if candidates.empty and not finished:
         raise InfeasibleBudget(_nothing_yet(name, df))
-    # A refinement whose start is within the budget already has a winner that is no trial.
+    # A pruning whose start is within the budget already has a winner that is no trial.
     start = {**winner, "accuracy": winner.get("validation_accuracy")}
     row = start if candidates.empty else candidates.iloc[0].to_dict()
     measured = winner.get("measured_latency_ms", row["measured_latency_ms"])

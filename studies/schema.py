@@ -39,7 +39,7 @@ class TrialRecord:
 
     Attributes:
         status: How it ended.
-        choices: What the search space was asked for, by the name of the choice.
+        choices: Of the search space, by name.
         spec: JSON text of the NetworkSpec.
         fingerprint: Of the spec: equal networks have equal ones.
         params: Parameters.

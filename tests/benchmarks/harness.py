@@ -44,7 +44,7 @@ class BenchmarkParser(CommandParser):
         )
 
     def flag(self, name: str, default: Any, help: str, *, type: Any = str, metavar: str | None = None) -> None:
-        """A flag with a value; None as its default is told by the help itself."""
+        """A flag with a value; where the default is None, the help itself says what holds."""
         shown = "" if default is None else " (default: %(default)s)"
         self.add_argument(name, default=default, help=help + shown, type=type, metavar=metavar)
 

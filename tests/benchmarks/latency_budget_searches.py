@@ -1,10 +1,10 @@
 """python -m tests.benchmarks.latency_budget_searches: do winners of searches run within their budget, and use it?
 
 Many searches of the default space at budgets spread evenly (by ratio) over its range, each with everything that
-search.run does but training: the sampler, the contract that learns from networks measured on the way, the finalists
-measured side by side. The number of parameters stands in for accuracy, so that every search wants the largest network
-that fits. Afterwards all winners are measured once more: each alone beside the reference and the anchors, in random
-order, the median of three sweeps.
+search.run does but training: the sampler, the latency budget that learns from networks measured on the way, the
+finalists measured side by side. The number of parameters stands in for accuracy, so that every search wants the largest
+network that fits. Afterwards all winners are measured once more: each alone beside the reference and the probe
+networks, in random order, the median of three sweeps.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from searchspace.command import show_progress
 from searchspace.report import ms_text, percent_text, signed_percent_text, table
 from tests.benchmarks.harness import BenchmarkParser, Kept, Row, benchmark
 
-SWEEPS = 3  # over all winners at the end: what one of them takes in seconds is one mood of the machine
+SWEEPS = 3  # over all winners at the end: what one of them takes in seconds is one session effect
 
 if TYPE_CHECKING:
     from search.budget import LatencyBudget

@@ -1,6 +1,6 @@
 """python -m tests.benchmarks.latency_fusion: does a runtime of ONNX models fuse what its profile says that it fuses?
 
-Tables take from the runtime's own profile which layer's kernel does what. Here the same is asked by measuring pairs, as
+Tables take from the runtime's own profile which layer's kernel does what. Here the same is found by measuring pairs, as
 nn-Meter does (MobiSys 2021, section 4.1): two operators one after the other save much of the faster one's time where
 they are one kernel, and nothing where they are two. The operators are those of an MBConv block, each behind a
 convolution and a pooling of single pixels, which leave the layout of a network and fuse with nothing behind them; times
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from searchspace.nn.onnx_model import OnnxGraph
 
 FUSED = 0.5  # of the faster operator's time, saved: nn-Meter's threshold
-LEAST = 0.002  # of the reference's time: what is told apart from nothing
+LEAST = 0.002  # of the reference's time: the least that differs from nothing
 FIRST, SECOND = "first", "second"
 Shape = tuple[int, int, int]
 Step = Callable[["OnnxGraph", str, str, dict[str, Any]], str]  # adds an operator behind a value; the name of its output
@@ -155,10 +155,10 @@ def measured(args: Namespace) -> list[Pair]:
     device = runtime(args.runtime, threads=args.threads)
     if not isinstance(device, OnnxModels):
         raise InvalidArgument(f"--runtime must run ONNX models (onnxruntime or openvino), got {args.runtime}")
-    asked = pairs_of(args.channels, args.pixels)
+    operators_of = pairs_of(args.channels, args.pixels)
     models = [
         model_of(operators, takes)
-        for first, second in asked
+        for first, second in operators_of
         for operators, takes in (
             ([], first.takes),
             ([(FIRST, first)], first.takes),
@@ -177,7 +177,7 @@ def measured(args: Namespace) -> list[Pair]:
             times[place + 4] - times[place],
             _shares(device, *models[place + 4]),
         )
-        for place, (first, second) in zip(range(0, len(models), 5), asked, strict=True)
+        for place, (first, second) in zip(range(0, len(models), 5), operators_of, strict=True)
     ]
 
 

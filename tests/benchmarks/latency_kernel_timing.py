@@ -32,7 +32,7 @@ def parser() -> BenchmarkParser:
     """The command line."""
     from search.latency.adapt import FEWEST
 
-    note = "about 2 minutes on a quiet machine; eager torch, which tells kernels apart in place"
+    note = "about 2 minutes on a quiet machine; eager torch, which times kernels in place"
     cli = BenchmarkParser("latency_kernel_timing", __doc__, note=note)
     cli.count("--networks", 7, "networks whose latency the designs predict")
     cli.count("--fitted", 10, "others, to fit to", least=FEWEST)
@@ -89,10 +89,10 @@ def measured(
     found = in_reference_units(timers, device, args.seconds)
     whole, rest = [parts[0] for parts in found[: len(specs)]], found[len(specs) :]
     order, rest = rest[: len(specs)], rest[len(specs) :]
-    bag = _kernels(together, rest[: len(together)])
+    batched = _kernels(together, rest[: len(together)])
     single, rest = [(block,) for block in needed], rest[len(together) :]
     loop, layer_loop = _kernels(single, rest[: len(needed)]), _kernels(single, rest[len(needed) :])
-    fitted = fit(bag, specs[args.networks :], whole[args.networks :])
+    fitted = fit(batched, specs[args.networks :], whole[args.networks :])
 
     def of(kernels: Kernels, spec: "NetworkSpec") -> float:
         return sum(kernels[layer.signature] for layer in lower(spec).layers)
@@ -101,7 +101,7 @@ def measured(
     for place, spec in enumerate(specs[: args.networks]):
         own = _kernels([blocks_of(spec)], [order[place]])
         constant = fitted.correction.network_ms + fitted.correction.scale * of(fitted.kernels, spec)
-        sums = (of(layer_loop, spec), of(loop, spec), of(own, spec), of(bag, spec), constant)
+        sums = (of(layer_loop, spec), of(loop, spec), of(own, spec), of(batched, spec), constant)
         for design, total in zip(DESIGNS, sums, strict=True):
             shares[design].append(total / whole[place])
     return shares
@@ -168,7 +168,7 @@ def _least(errors: dict[str, float]) -> str:
 
 
 def run(args: Namespace) -> str:
-    """Time on eager torch, which tells kernels apart in place."""
+    """Time on eager torch, which times kernels in place."""
     from search.latency.runtimes import runtime
 
     return report(measured(args, runtime("eager", threads=args.threads)))

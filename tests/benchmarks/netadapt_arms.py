@@ -125,11 +125,11 @@ class Pair:
         """
         if self.timer is None:
             return make(self.budget)
-        asked, best, most = self.budget, None, 0.0
+        target, best, most = self.budget, None, 0.0
         timed: dict[str, float] = {}
         for _ in range(LOOKS):
             try:
-                network = make(asked)
+                network = make(target)
             except InfeasibleBudget:
                 break
             name = network.spec.fingerprint()
@@ -139,7 +139,7 @@ class Pair:
                 best, most = network, timed[name]
             if ENOUGH * self.budget <= timed[name] <= self.budget:
                 break
-            asked *= (1 + ENOUGH) / 2 * self.budget / timed[name]
+            target *= (1 + ENOUGH) / 2 * self.budget / timed[name]
         if best is None:
             raise InfeasibleBudget(f"none of {len(timed)} networks measured within {self.budget:g} ms")
         return best
@@ -232,7 +232,7 @@ class Pair:
             return load_weights(self.template.expand(), read_weights(path)).eval()
         if self.late():
             raise _Late
-        shutil.rmtree(self.folder, ignore_errors=True)  # a descent from other weights
+        shutil.rmtree(self.folder, ignore_errors=True)  # a pruning from other weights
         network = build(self.template.expand(), generator=torch.Generator().manual_seed(self.seed))
         recipe = self._recipe(self.args.epochs, fresh=True)
         row = self._train("base", network, recipe, before=0.0, began=self.clock())

@@ -128,7 +128,7 @@ def report(rows: list[Row]) -> str:
 
 def run(args: Namespace) -> str:
     """All searches. Raises PhinasError."""
-    more_of(args)  # a mistake is told before minutes of measuring
+    more_of(args)  # a mistake is reported before minutes of measuring
     rows: list[Row] = []
     for seed in range(args.seeds):
         rows += pair(args, seed)

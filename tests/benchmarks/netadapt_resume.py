@@ -85,8 +85,8 @@ def plain(folder: Path) -> list[Any]:
     """The history without what trainings took."""
     rows = [json.loads(content) for name, content in committed(folder).items() if name.endswith(".iteration.json")]
     for row in rows:
-        for tried in row["proposals"]:
-            tried["seconds"] = None
+        for proposal in row["proposals"]:
+            proposal["seconds"] = None
     return rows
 
 

@@ -1,8 +1,8 @@
 """python -m tests.benchmarks.netadapt_retest STUDY --latency TABLE.json: are accepted cuts faster when timed again?
 
 A cut is accepted where it measures no slower than the network before it, and so the ones that luck made look fast are
-among the accepted. Each accepted step of finished refinements is timed once more, both networks interleaved beside the
-reference, in random order of steps. The table must be of this machine, as it is for the refinement itself.
+among the accepted. Each accepted step of finished prunings is timed once more, both networks interleaved beside the
+reference, in random order of steps. The table must be of this machine, as it is for the pruning itself.
 """
 
 import json
@@ -96,7 +96,7 @@ def run(args: Namespace) -> str:
     steps = retested(histories, DeviceTimer(latencies, seed=args.seed), seed=args.seed)
     if not steps:
         raise InvalidArgument(
-            f"STUDY must be refinements whose cuts were timed, got {' '.join(args.study)}: python -m search.netadapt "
+            f"STUDY must be prunings whose cuts were timed, got {' '.join(args.study)}: python -m search.netadapt "
             "--budget-ms makes one"
         )
     return json.dumps([one._asdict() for one in steps], indent=1) if args.json else report(steps)

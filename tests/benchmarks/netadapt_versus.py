@@ -3,11 +3,11 @@
 Each network is trained (base) and brought to a share of its latency, as a table predicts it or (--timed) as it is
 measured, in these ways:
 
-  netadapt        search.netadapt's descent, then fine-tuning
+  netadapt        search.netadapt's iterations, then fine-tuning
   torch-pruning   its global magnitude pruning of the same base in one step (PyPI), then the same fine-tuning
   width           the same network with the widest multiplier that meets the budget, trained from scratch for all the
                   epochs of base, short trainings and fine-tuning together
-  torch-pruning+  torch-pruning's network, fine-tuned for as many more epochs as the descent's short trainings came to:
+  torch-pruning+  torch-pruning's network, fine-tuned for as many more epochs as its short trainings came to:
                   no rival has seen fewer images than NetAdapt
 
 All train on the same split with the same recipe; seeds differ in weights and batches. With --minutes no arm begins

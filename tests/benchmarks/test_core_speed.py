@@ -1,4 +1,4 @@
-"""The speed of the core, in short: what it tells of."""
+"""The speed of the core, in short."""
 
 import pytest
 
@@ -10,10 +10,10 @@ from tests.benchmarks.core_speed import NOWHERE, every_second_kernel, in_process
 
 def test_a_spec_to_its_latency_and_interval_in_one_call_is_told_with_and_without_estimates() -> None:
     figures = {figure.name: figure for figure in in_process(networks=2, repeats=1)}
-    told = [name for name in figures if name.startswith("spec to latency and interval")]
-    assert len(told) == 3
-    assert sum("estimated" in name for name in told) == 2
-    assert all(0 < figures[name].fastest_ms <= figures[name].median_ms for name in told)
+    names = [name for name in figures if name.startswith("spec to latency and interval")]
+    assert len(names) == 3
+    assert sum("estimated" in name for name in names) == 2
+    assert all(0 < figures[name].fastest_ms <= figures[name].median_ms for name in names)
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_large", "shufflenet_v2"])

@@ -1,4 +1,4 @@
-"""The short version of the study of the latency contract: searches of a device that its table is wrong about."""
+"""Searches within a latency budget, in short: on a device that its table is wrong about."""
 
 import random
 from collections.abc import Sequence

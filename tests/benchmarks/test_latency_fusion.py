@@ -1,11 +1,11 @@
-"""Fusion by pairs, in short: every pair is timed and told, and what the numbers mean."""
+"""Fusion by pairs, in short: every pair is timed and listed, and what the numbers mean."""
 
 import pytest
 
 from tests.benchmarks.latency_fusion import Pair, main, report
 
 
-def test_every_pair_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_pair_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     for package in ("onnx", "onnxruntime"):
         pytest.importorskip(package, reason="needs the extra: onnx")
     assert main(["--channels", "8", "--pixels", "14", "--threads", "1", "--seconds", "1"]) == 0
@@ -34,13 +34,13 @@ def test_two_that_take_as_long_as_one_are_one_kernel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (["--runtime", "eager"], "must run ONNX models"),
         (["--seconds", "0"], "--seconds: must be above 0"),
         (["--pixels", "0"], "at least 1"),
     ],
 )
-def test_what_cannot_be_timed_is_told(flags: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_timed_is_refused(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(flags) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The comparison of designs, in short: every design tells every network."""
+"""The comparison of designs, in short: every design predicts every network."""
 
 import re
 
@@ -43,7 +43,7 @@ def test_the_error_is_about_the_median() -> None:
     assert re.split(r"\s{2,}", row) == ["in a loop", "0.50", "0.50", "0.60", "6.7%"]
 
 
-def test_the_winner_is_told_and_by_how_much() -> None:
+def test_the_winner_is_named_and_by_how_much() -> None:
     found = {"in a loop": [0.5, 0.5], "in order": [1.1, 0.9], "in block batches": [0.96, 1.02]}
     assert report(found).splitlines()[-1] == (
         "winner: in block batches, off by 3.0%, before in order by 7.0 points; up to one factor for all networks: "

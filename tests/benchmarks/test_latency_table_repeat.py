@@ -27,11 +27,11 @@ def tables(tmp_path: Path) -> list[str]:
     return [str(path) for path in paths]
 
 
-def test_the_second_table_is_told_against_the_first(tables: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_second_table_is_text_against_the_first(tables: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*tables[:2], "--networks", "5"]) == 0
-    told = capsys.readouterr().out
-    assert "in ms: +3.0%, 90 % of the networks +3.0% to +3.0%" in told
-    assert "in units of the reference: -1.9%" in told
+    text = capsys.readouterr().out
+    assert "in ms: +3.0%, 90 % of the networks +3.0% to +3.0%" in text
+    assert "in units of the reference: -1.9%" in text
     assert main([*tables[:2], "--networks", "5", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["ms"] == pytest.approx([0.03] * 3)

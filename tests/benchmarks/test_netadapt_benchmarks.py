@@ -42,10 +42,10 @@ def test_proposals_evaluated_together_have_the_accuracies_of_each_alone(capsys: 
 def test_the_stage_is_compared_by_searches_that_differ_in_nothing_else(
     more: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[list[str]] = []
+    commands: list[list[str]] = []
 
     def run(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        asked.append(words[2:])
+        commands.append(words[2:])
         if words[2] == "search.run":
             search_parser().parse_args(words[3:])
         with_stage = "1.15" in words
@@ -63,7 +63,7 @@ def test_the_stage_is_compared_by_searches_that_differ_in_nothing_else(
     monkeypatch.setattr(subprocess, "run", run)
     assert netadapt_last_stage.main(["--seeds", "2", *more]) == 0
     assert "91.00 % with the stage, 90.00 % without" in capsys.readouterr().out
-    searches = [words for words in asked if words[0] == "search.run"]
+    searches = [words for words in commands if words[0] == "search.run"]
     assert len(searches) == 4
     for seed in ("0", "1"):
         one, other = (words for words in searches if words[words.index("--seed") + 1] == seed)
@@ -82,14 +82,14 @@ def test_a_search_that_fails_ends_the_comparison_with_what_it_said(
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "commands",
     [["--more", "fresh"], ["--together", "--more", "epochs=1"], ["--together", "--data", "x"], ["--seeds", "0"]],
 )
 def test_a_mistake_is_told_before_anything_is_searched(
-    asked: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    commands: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(subprocess, "run", None)
-    assert netadapt_last_stage.main(asked) == 2
+    assert netadapt_last_stage.main(commands) == 2
     assert "got" in capsys.readouterr().err
 
 
@@ -133,8 +133,8 @@ def test_accepted_cuts_are_timed_again(
 
     steps = netadapt_retest.retested([history], Device(), seed=0)
     assert [(one.name, one.accepted, one.ratio) for one in steps] == [("step 1", 0.9, 0.8), ("step 2", 0.9, 1.05)]
-    told = netadapt_retest.report(steps)
-    assert "1 of 2 accepted steps (50%) are not slower when timed again, 1 surely slower" in told
+    text = netadapt_retest.report(steps)
+    assert "1 of 2 accepted steps (50%) are not slower when timed again, 1 surely slower" in text
     table = LatencyTable({**Eager().identity(64), "machine": "a phone"}, 1.0, {}, Correction(1.0, 0.1, 0.03))
     (tmp_path / "phone.json").write_text(table.to_json())
     assert netadapt_retest.main(["one", "--latency", str(tmp_path / "phone.json")]) == 2

@@ -90,7 +90,7 @@ def test_csv_is_the_whole_frame(two_studies: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [
         (["digits"], "did you mean digits-20ms"),
         (["../digits"], "1 to 100 letters"),
@@ -102,7 +102,7 @@ def test_csv_is_the_whole_frame(two_studies: Path, capsys: pytest.CaptureFixture
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(
-    studies_root: Path, capsys: pytest.CaptureFixture[str], argv: list[str], told: str
+    studies_root: Path, capsys: pytest.CaptureFixture[str], argv: list[str], message: str
 ) -> None:
     (studies_root / "digits-20ms").mkdir(parents=True)
     (studies_root / "digits-20ms" / "study.db").touch()
@@ -112,7 +112,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(
         code = int(end.code or 0)
     out, err = capsys.readouterr()
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert told in err
+    assert message in err
 
 
 def test_a_plot_is_drawn_or_names_the_extra_that_draws_it(

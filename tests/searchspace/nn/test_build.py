@@ -94,7 +94,7 @@ def check_against_lowering(spec: NetworkSpec) -> None:
 
 
 @given(spec=...)
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_built_module_and_lowered_graph_agree_on_names_shapes_parameters_and_macs(spec: NetworkSpec) -> None:
     check_against_lowering(spec)
 
@@ -105,7 +105,7 @@ def test_known_networks_agree_with_their_modules(name: str) -> None:
 
 
 @given(spec=...)
-@settings(max_examples=8)
+@settings(max_examples=5)
 def test_macs_are_those_that_fvcore_counts(spec: NetworkSpec) -> None:
     analysis = FlopCountAnalysis(build(spec).eval(), image(spec))
     counted = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
@@ -113,7 +113,7 @@ def test_macs_are_those_that_fvcore_counts(spec: NetworkSpec) -> None:
 
 
 @given(spec=...)
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_parameters_by_layer_are_those_of_the_module_of_that_name(spec: NetworkSpec) -> None:
     network = build(spec)
     for layer in costs(lower(spec)).layers:

@@ -30,7 +30,7 @@ def check_same_outputs(trained: Trained, spec: NetworkSpec, seed: int) -> None:
 
 
 @given(spec=..., seed=st.integers(0, 1000))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_a_folded_network_gives_the_eval_outputs(trained: Trained, spec: NetworkSpec, seed: int) -> None:
     check_same_outputs(trained, spec, seed)
 

@@ -26,6 +26,8 @@ from searchspace.nn import module_macs, network_bytes
 from studies.frame import write_trials_csv
 from studies.storage import SUMMARY
 
+_LATENCY = ("latency_ms", "low_ms", "high_ms")
+
 
 def prune_and_finish(job: Job) -> dict[str, Any]:
     """Prune, then finish what was reached: the summary.
@@ -174,14 +176,10 @@ def _result(job: Job, budget: float, found: Iteration, path: Path | None) -> dic
         "params": total.params,
         "macs": total.macs,
         "network": str(path.with_suffix(".json")) if path else None,
-        "predicted_latency_ms": predicted and predicted.latency_ms,
-        "predicted_low_ms": predicted and predicted.low_ms,
-        "predicted_high_ms": predicted and predicted.high_ms,
+        **{f"predicted_{name}": getattr(predicted, name, None) for name in _LATENCY},
         "estimated_layers": list(predicted.estimated) if predicted else [],
         "held": "measured" if measured else "predicted" if job.settings.unit == "ms" else "counted",
-        "measured_latency_ms": measured and measured.latency_ms,
-        "measured_low_ms": measured and measured.low_ms,
-        "measured_high_ms": measured and measured.high_ms,
+        **{f"measured_{name}": getattr(measured, name, None) for name in _LATENCY},
         "noisy": bool(measured and measured.noisy),
     }
 
@@ -189,23 +187,15 @@ def _result(job: Job, budget: float, found: Iteration, path: Path | None) -> dic
 def _start(job: Job, start: Iteration) -> dict[str, Any]:
     total = costs(job.inputs.network.graph)
     images = min(job.settings.validation_images, len(job.inputs.images.validation))
-    return {
-        "cost": start.cost,
-        "accuracy": start.accuracy,
-        "images": images,
-        "params": total.params,
-        "macs": total.macs,
-    }
+    own = {"cost": start.cost, "accuracy": start.accuracy, "images": images}
+    return own | {"params": total.params, "macs": total.macs}
 
 
 def _row(one: Iteration) -> dict[str, Any]:
     accepted = one.accepted
     return {
-        "number": one.number,
-        "step": accepted.name if accepted else "start",
-        "cost": one.cost,
-        "accuracy": one.accuracy,
-        "tried": len(one.proposals),
+        **{"number": one.number, "step": accepted.name if accepted else "start"},
+        **{"cost": one.cost, "accuracy": one.accuracy, "tried": len(one.proposals)},
         "ratio": accepted.timing.ratio if accepted and accepted.timing else None,
         "refused": sum(record.timing is not None and not record.timing.faster for record in one.proposals),
     }

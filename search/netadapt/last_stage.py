@@ -32,13 +32,7 @@ VARIANTS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class PrunedWinner:
-    """A search's winner after pruning.
-
-    Attributes:
-        result: What `search.netadapt.finish` says of it.
-        pruning: How it came there: the study, the start's ms, iterations, proposals, whether they were timed.
-        table: What it was pruned by.
-    """
+    """A search's winner after pruning by `table`: `result` as finish has it, `pruning` says how it came there."""
 
     result: dict[str, Any]
     pruning: dict[str, Any]

@@ -30,13 +30,7 @@ Logits = Callable[[Tensor, Sequence[int]], Iterable[Tensor]]
 
 
 class Screened(NamedTuple):
-    """What a network comes to on the first `images` images without training.
-
-    Attributes:
-        accuracy: Top-1, a fraction.
-        loss: Mean cross-entropy.
-        before: The accuracy of the network before it on the same images.
-    """
+    """Accuracy and mean cross-entropy on the first `images` images, and the accuracy of the network before it there."""
 
     accuracy: float
     loss: float

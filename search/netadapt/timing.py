@@ -25,12 +25,9 @@ Subject: TypeAlias = "NetworkSpec | nn.Module"
 
 
 class Timing(NamedTuple):
-    """The outcome of a paired test.
+    """The outcome of a paired test: ms at the reference's quiet speed, whatever the session does to both networks.
 
-    Attributes:
-        before_ms: At the reference's quiet speed, whatever the session does to both networks; so is after_ms.
-        ratio: after / before, the weighted median over rounds.
-        low: The lower end of the ratio's 95 % interval; `high` is the upper one.
+    ratio: after / before, the weighted median over rounds; low, high: its 95 % interval.
     """
 
     before_ms: float
@@ -138,8 +135,7 @@ class Replayed:
 
     def pair(self, before: Subject, after: Subject) -> Timing:
         """See PairedTimer."""
-        known = self._pairs.get(key(_name(before), _name(after)))
-        return known or self._timer.pair(before, after)
+        return self._pairs.get(key(_name(before), _name(after))) or self._timer.pair(before, after)
 
     def alone(self, subject: Subject) -> Measurement:
         """See PairedTimer."""

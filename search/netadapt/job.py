@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,17 +98,12 @@ class Job:
         """What trains proposals."""
         settings, images = self.settings, self.inputs.images
         recipe = short_recipe(self.recipe, max(1, settings.short_steps), len(images.train))
+        how: dict[str, Any] = {"recipe": recipe, "validation_images": settings.validation_images}
         if settings.workers == 1:
-            yield Serial.on(images, recipe=recipe, validation_images=settings.validation_images)
+            yield Serial.on(images, **how)
             return
-        with Workers(
-            settings.workers,
-            source=settings.data,
-            resolution=images.resolution,
-            seed=self.inputs.seed,
-            recipe=recipe,
-            validation_images=settings.validation_images,
-        ) as workers:
+        make = partial(Serial.load, settings.data, images.resolution, self.inputs.seed, **how)
+        with Workers(settings.workers, make) as workers:
             yield workers
 
     @property

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
@@ -77,6 +77,11 @@ class Serial:
         validation = first(images.validation, validation_images)
         return cls(Trainer(train=images.train, validation=validation, recipe=recipe, seed=0))
 
+    @classmethod
+    def load(cls, source: str | None, resolution: int, seed: int, **how: Any) -> "Serial":
+        """`on` the images of a source."""
+        return cls.on(load(source, resolution=resolution, seed=seed), **how)
+
     def __call__(self, modules: Sequence[nn.Module], *, seed: int) -> Iterator[Trained]:
         """See ShortTraining; in the order given."""
         trainer = replace(self._trainer, seed=seed)
@@ -97,23 +102,13 @@ class Workers(AbstractContextManager["Workers"]):
     `pool` replaces the processes in tests.
     """
 
-    def __init__(
-        self,
-        count: int,
-        *,
-        source: str | None,
-        resolution: int,
-        seed: int,
-        recipe: Recipe,
-        validation_images: int,
-        pool: Executor | None = None,
-    ) -> None:
-        threads = max(1, torch.get_num_threads() // count)
+    def __init__(self, count: int, make: Callable[[], Serial], *, pool: Executor | None = None) -> None:
+        """`make` gives what a worker trains with, in that worker."""
         self._pool = pool or ProcessPoolExecutor(
             count,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_begin,
-            initargs=(os.getpid(), threads, source, resolution, seed, recipe, validation_images),
+            initargs=(os.getpid(), max(1, torch.get_num_threads() // count), make),
         )
 
     def __call__(self, modules: Sequence[nn.Module], *, seed: int) -> Iterator[Trained]:
@@ -145,14 +140,11 @@ class Workers(AbstractContextManager["Workers"]):
 _TRAINING: dict[str, Serial] = {}  # of this worker
 
 
-def _begin(
-    parent: int, threads: int, source: str | None, resolution: int, seed: int, recipe: Recipe, validation_images: int
-) -> None:
+def _begin(parent: int, threads: int, make: Callable[[], Serial]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     end_with(parent)
     torch.set_num_threads(threads)
-    images = load(source, resolution=resolution, seed=seed)
-    _TRAINING["serial"] = Serial.on(images, recipe=recipe, validation_images=validation_images)
+    _TRAINING["serial"] = make()
 
 
 def end_with(parent: int) -> None:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ class Broken(Executor):
 
 
 def workers_of(pool: Executor) -> Workers:
-    return Workers(1, source=None, resolution=16, seed=0, recipe=Recipe(), validation_images=50, pool=pool)
+    return Workers(1, partial(Serial.load, None, 16, 0), pool=pool)
 
 
 def test_workers_that_are_gone_already_are_told_like_those_that_end() -> None:

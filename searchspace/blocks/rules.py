@@ -28,29 +28,40 @@ class _Rule(NamedTuple):
 
 def check_fields(row: Any) -> None:
     """Raises InvalidSpec with the kind and field, the rule and the value, for the first field that breaks its rule."""
-    _, values = _rules_and_values(row.__class__)
+    kind = row.__class__
+    values = _VALUES[kind](row)
     try:
-        _check(row.__class__, *values(row))
+        _check(kind, *values)
     except TypeError:  # a value that cannot be hashed breaks its rule too
-        _check.__wrapped__(row.__class__, *values(row))
+        _check.__wrapped__(kind, *values)
 
 
 @lru_cache(maxsize=4096, typed=True)  # a search makes the same rows again and again
 def _check(kind: Any, *values: Any) -> None:
-    for (expected, allowed, field, text), value in zip(_rules_and_values(kind)[0], values, strict=True):
+    for (expected, allowed, field, text), value in zip(_rules(kind), values, strict=True):
         if type(value) is not expected or value not in allowed:
             raise InvalidSpec(f"{kind.__name__}.{field} must be {text} got {value!r}")
 
 
+class _Getters(dict[Any, Callable[[Any], tuple[Any, ...]]]):
+    """{kind: what gets the value for each of its rules}, made when first asked for."""
+
+    def __missing__(self, kind: Any) -> Callable[[Any], tuple[Any, ...]]:
+        names = [rule.field for rule in _rules(kind)]
+        several = len(names) > 1  # attrgetter of one name gives no tuple
+        self[kind] = attrgetter(*names) if several else lambda row: tuple(getattr(row, name) for name in names)
+        return self[kind]
+
+
+_VALUES = _Getters()
+
+
 @cache
-def _rules_and_values(kind: Any) -> tuple[tuple[_Rule, ...], Callable[[Any], tuple[Any, ...]]]:
-    """The rules, and what gets the value for each."""
-    rules = tuple(_rules(kind))
-    names = [rule.field for rule in rules]
-    return rules, attrgetter(*names) if len(names) > 1 else lambda row: tuple(getattr(row, name) for name in names)
+def _rules(kind: Any) -> tuple[_Rule, ...]:
+    return tuple(_each_rule(kind))
 
 
-def _rules(kind: Any) -> Iterator[_Rule]:
+def _each_rule(kind: Any) -> Iterator[_Rule]:
     for field in fields(kind):
         name = field.name
         if name == "kernel":

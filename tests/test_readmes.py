@@ -5,6 +5,7 @@ that it takes seconds; `LEFT_OUT` which of its flags are dropped. Installing is 
 """
 
 import importlib
+import json
 import os
 import re
 import shlex
@@ -16,6 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from searchspace import zoo
+from searchspace.latency.estimate import layer_of
+from searchspace.spec import NetworkSpec
+from tests.scripted_runtime import true_ms, true_ns
+
 ROOT = Path(__file__).parents[1]
 READMES = [path for path in ROOT.rglob("README.md") if not any(part[0] == "." for part in path.relative_to(ROOT).parts)]
 _BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -24,12 +30,12 @@ _TRAINING = "--epochs 1 --proxy-resolution 32"
 QUICK = {
     "search.run": f"--trials 1 --images 40 --space space.toml --runtime scripted {_TRAINING}",
     "search.netadapt": f"--short-steps 1 --shortlist 1 --validation-images 20 --epoch-images 40 {_TRAINING}",
-    "search.latency build": "--seconds 1 --space space.toml --no-zoo --runtime scripted",
+    "search.latency build": "--seconds 1 --runtime scripted",
     "search.latency check": "--networks 2 --seconds 1 --no-zoo",
     "search.latency measure": "--seconds 1 --runtime scripted",
-    "search.latency adapt": "--seconds 1",
-    "search.latency export": "--networks 2 --kernels 30 --space space.toml --resolution 64",
-    "scaling.coefficients fit": "--data digits:30 --proxy-resolution 32",
+    "search.latency adapt": "--seconds 1 --runtime scripted",
+    "search.latency export": "--networks 4 --kernels 30",
+    "scaling.coefficients fit": "--data photos --proxy-resolution 32",
 }
 LEFT_OUT = {"--minutes", "--runtime", "--threads", "--trials", "--networks", "--seconds", "--epochs"}
 
@@ -47,6 +53,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, scripted_runtimes: None) 
     shutil.make_archive(str(folder / "photos"), "tar", folder, "photos")
     choices = {"activation": ["relu"], "kernel": [3], "se": [False], "layers": [1], "width_mult": [0.75, 1.0]}
     lines = "\n".join(f'"*.{name}" = {str(values).lower()}' for name, values in choices.items())
+    (folder / "best.json").write_text(zoo.get("mobilenet_v1", width=0.25).to_json())
     (folder / "space.toml").write_text("[choices]\n" + lines.replace("'", '"') + "\n")
     return folder
 
@@ -76,8 +83,8 @@ def commands(block: str) -> Iterator[list[str]]:
 def quick(words: list[str]) -> list[str]:
     """The command with what makes it a small job."""
     key = next((key for key in QUICK if key.split() == words[: len(key.split())]), None)
-    if key is None:
-        return [*words, "--data", "digits:30", "--proxy-resolution", "32"] if "--epochs" in words else words
+    if key is None or "--folder" in words and "adapt" in words:
+        return [*words, "--data", "photos", "--proxy-resolution", "32"] if "--epochs" in words else words
     kept, rest = [], iter(words)
     for word in rest:
         if word in LEFT_OUT:
@@ -85,6 +92,17 @@ def quick(words: list[str]) -> list[str]:
         else:
             kept.append(word)
     return kept + QUICK[key].split()
+
+
+def time_exported(folder: Path) -> None:
+    """Fill in times.csv, as the person with the device does."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    kernels = {
+        name: true_ns(layer_of((op, tuple(in_shape), tuple(out_shape), *rest))) / 1e6
+        for name, (op, in_shape, out_shape, *rest) in manifest["kernels"].items()
+    }
+    networks = {name: true_ms(NetworkSpec.from_json(json.dumps(row))) for name, row in manifest["networks"].items()}
+    (folder / "times.csv").write_text("file,ms\n" + "".join(f"{k},{ms}\n" for k, ms in (kernels | networks).items()))
 
 
 def run_command(words: list[str]) -> None:
@@ -110,4 +128,6 @@ def test_every_code_block_of_a_readme_runs(readme: Path, at_work: Path) -> None:
             continue
         for words in commands(block):
             run_command(quick(words))
+            if words[:2] == ["search.latency", "export"]:
+                time_exported(Path(words[words.index("--folder") + 1]))
     assert os.listdir(at_work)

@@ -83,7 +83,7 @@ def commands(block: str) -> Iterator[list[str]]:
 def quick(words: list[str]) -> list[str]:
     """The command with what makes it a small job."""
     key = next((key for key in QUICK if key.split() == words[: len(key.split())]), None)
-    if key is None or "--folder" in words and "adapt" in words:
+    if key is None or ("--folder" in words and "adapt" in words):
         return [*words, "--data", "photos", "--proxy-resolution", "32"] if "--epochs" in words else words
     kept, rest = [], iter(words)
     for word in rest:

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from searchspace import zoo
@@ -14,7 +13,6 @@ from searchspace.template import Template
 from searchspace.to_template import to_template
 from searchspace.zoo import efficientnet
 
-LARGEST_COUNT = 1_000_000
 Base = NetworkSpec | Template | str | Path | None
 
 
@@ -72,18 +70,9 @@ def separate_files(written: Mapping[str, str | Path | None], read: Mapping[str, 
 
 def _read(network: Path) -> NetworkSpec:
     try:
-        spec = read_spec(network)
+        return read_spec(network)
     except (StorageError, InvalidSpec) as error:
         raise type(error)(
             f"{error}; --network takes a spec file, such as the best.json of a search (python -m search.run) or one "
             "that --out wrote"
         ) from None
-    counts = [spec.resolution, spec.in_channels]
-    counts += [value for block in spec.blocks for value in asdict(block).values() if isinstance(value, int)]
-    if max(counts) > LARGEST_COUNT:
-        value = f"{max(counts):,}"
-        raise InvalidSpec(
-            f"{network}: no count of a network may be above {LARGEST_COUNT:,}, got {value[:30]}"
-            f"{'...' if len(value) > 30 else ''}: mend the file, or make it anew"
-        )
-    return spec

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import math
+import reprlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from searchspace.blocks.protocol import Block, Head, block_from_dict
+from searchspace.blocks.rules import COUNT, LARGEST_COUNT
 from searchspace.errors import InvalidSpec, StorageError
 from searchspace.strict_json import checked, listed, text_of
 
@@ -74,8 +76,8 @@ class NetworkSpec:
     def __post_init__(self) -> None:
         for field in ("resolution", "in_channels"):
             value = getattr(self, field)
-            if type(value) is not int or value < 1:
-                raise InvalidSpec(f"NetworkSpec.{field} must be an integer of at least 1, got {value!r}")
+            if type(value) is not int or not 1 <= value <= LARGEST_COUNT:
+                raise InvalidSpec(f"NetworkSpec.{field} must be {COUNT} got {reprlib.repr(value)}")
         if type(self.stages) is not tuple:
             raise InvalidSpec(f"NetworkSpec.stages must be a tuple, got {type(self.stages).__name__}")
         names = [stage.name for stage in self.stages]

@@ -1,9 +1,9 @@
 """The rules of a row's fields, by their types and names: every kind is checked alike, where a row is made.
 
-An integer is at least 1, or 0 where 0 is its default and means "none". A kernel is odd. A word is one of those known.
+An integer is from 1 to a million, or 0 where 0 is its default and means "none". A kernel is odd. A word is a known one.
 """
 
-import sys
+import reprlib
 from collections.abc import Callable, Container, Iterator
 from dataclasses import fields
 from functools import cache, lru_cache
@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 from searchspace.blocks.activations import ACTIVATIONS, GATES
 from searchspace.errors import InvalidSpec
 
+LARGEST_COUNT = 1_000_000
 PADDINGS = ("half", "valid", "ceil")
+COUNT = f"an integer from 1 to {LARGEST_COUNT:,},"
 _ABSENT = {"squeeze_channels": "no SE", "hidden_features": "no hidden layer"}
 
 
@@ -40,7 +42,7 @@ def check_fields(row: Any) -> None:
 def _check(kind: Any, *values: Any) -> None:
     for (expected, allowed, field, text), value in zip(_rules(kind), values, strict=True):
         if type(value) is not expected or value not in allowed:
-            raise InvalidSpec(f"{kind.__name__}.{field} must be {text} got {value!r}")
+            raise InvalidSpec(f"{kind.__name__}.{field} must be {text} got {reprlib.repr(value)}")
 
 
 class _Getters(dict[Any, Callable[[Any], tuple[Any, ...]]]):
@@ -65,15 +67,15 @@ def _each_rule(kind: Any) -> Iterator[_Rule]:
     for field in fields(kind):
         name = field.name
         if name == "kernel":
-            yield _Rule(int, range(1, sys.maxsize, 2), name, "an odd integer of at least 1 (symmetric padding),")
+            yield _Rule(int, range(1, LARGEST_COUNT, 2), name, "an odd integer from 1 to 999,999 (symmetric padding),")
         elif name == "dropout_percent":
             yield _Rule(int, range(100), name, "0 to 99,")
         elif field.type is bool:
             yield _Rule(bool, (False, True), name, "true or false,")
         elif field.type is int and field.default == 0:
-            yield _Rule(int, range(sys.maxsize), name, f"0 ({_ABSENT.get(name, 'none')}) or a positive integer,")
+            yield _Rule(int, range(LARGEST_COUNT + 1), name, f"0 ({_ABSENT.get(name, 'none')}) or {COUNT}")
         elif field.type is int:
-            yield _Rule(int, range(1, sys.maxsize), name, "an integer of at least 1,")
+            yield _Rule(int, range(1, LARGEST_COUNT + 1), name, COUNT)
         elif field.type is str:
             words = {"gate": GATES, "padding": kind.paddings}.get(name, ACTIVATIONS)
             yield _Rule(str, words, name, f"one of {', '.join(words)};")

@@ -193,7 +193,9 @@ DAMAGED = {
     '{"accuracy": 0.9}': 'must have "schema": 1',
     B0.expand().to_json().replace('"MBConv"', '"MBKonv"'): "got 'MBKonv'",
     B0.expand().to_json().replace('"classes": 1000', '"classes": 1' + "0" * 400): "must be an integer",
-    B0.expand().to_json().replace('"classes": 1000', '"classes": 1000001'): "no count of a network may be above",
+    B0.expand()
+    .to_json()
+    .replace('"classes": 1000', '"classes": 1000001'): "must be an integer from 1 to 1,000,000, got 1000001",
     B0.expand().to_json().replace('"resolution": 224', '"resolution": 9000'): "at most 8192 px",
 }
 

@@ -112,9 +112,9 @@ SKIP = {"kernel": 3, "skip": True}
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: ConvBN(out_channels=0), "ConvBN.out_channels must be an integer of at least 1, got 0"),
-        (lambda: ConvBN(out_channels=8.0), "ConvBN.out_channels must be an integer of at least 1, got 8.0"),
-        (lambda: ConvBN(out_channels=True), "ConvBN.out_channels must be an integer of at least 1, got True"),
+        (lambda: ConvBN(out_channels=0), "ConvBN.out_channels must be an integer from 1 to 1,000,000, got 0"),
+        (lambda: ConvBN(out_channels=8.0), "ConvBN.out_channels must be an integer from 1 to 1,000,000, got 8.0"),
+        (lambda: ConvBN(out_channels=True), "ConvBN.out_channels must be an integer from 1 to 1,000,000, got True"),
         (lambda: ConvBN(out_channels=8, kernel=4), "ConvBN.kernel must be an odd integer"),
         (lambda: ConvBN(out_channels=8, activation="gelu"), "ConvBN.activation must be one of .*; got 'gelu'"),
         (lambda: MBConv(expand_channels=0, out_channels=8), "MBConv.expand_channels must be"),

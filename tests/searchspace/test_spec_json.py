@@ -91,7 +91,7 @@ def _block(data: Data) -> Data:
         (lambda d: _block(d).update(activation=["relu"]), r"MBConv.activation must be one of .*got \['relu'\]"),
         (
             lambda d: _block(d).update(kernel=float("nan")),
-            "MBConv.kernel must be an odd integer of at least 1 .*got nan",
+            "MBConv.kernel must be an odd integer from 1 to 999,999 .*got nan",
         ),
         (lambda d: _block(d).update(skip="false"), "MBConv.skip must be true or false, got 'false'"),
         (lambda d: _block(d).update(skip=True), "body.1: a skip needs stride 1 and equal channels"),

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from search.data import Dataset, load
+from search.data.source import Source
+
 
 def _encoded(seed: int, *, side: tuple[int, int] = (12, 10), form: str = "PNG") -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (*side, 3), np.uint8)
@@ -37,3 +40,16 @@ def corpus(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., Dataset]:
+    """load() with a cache of this test's own, at 8 px."""
+
+    def run(
+        source: Path | str | Source | None, resolution: int = 8, seed: int = 0, images: int | None = None
+    ) -> Dataset:
+        source = str(source) if isinstance(source, Path) else source
+        return load(source, resolution=resolution, seed=seed, images=images, cache_dir=tmp_path / "cache")
+
+    return run

@@ -208,9 +208,9 @@ def test_an_option_that_a_network_does_not_have_is_refused_with_those_that_have_
     [
         ({"padding": "valid"}, 'padding must be "half" or "same"'),
         ({"rounding": "timm"}, "rounding must be one of paper, torchvision, got 'timm'"),
-        ({"classes": 0}, "classes must be an integer of at least 1, got 0"),
-        ({"classes": 1.5}, "classes must be an integer of at least 1, got 1.5"),
-        ({"resolution": 224.0}, "resolution must be an integer of at least 1, got 224.0"),
+        ({"classes": 0}, "classes must be an integer from 1 to 1,000,000, got 0"),
+        ({"classes": 1.5}, "classes must be an integer from 1 to 1,000,000, got 1.5"),
+        ({"resolution": 224.0}, "resolution must be an integer from 1 to 1,000,000, got 224.0"),
     ],
 )
 def test_what_else_cannot_be_is_refused_with_the_rule_and_the_value(options: dict[str, Any], message: str) -> None:

@@ -214,10 +214,10 @@ class NetworkSpec:
         return cls(name, data["resolution"], tuple(stages), data["in_channels"], conventions)
 
 
-def read_spec(path: Path) -> NetworkSpec:
+def read_spec(path: Path | str) -> NetworkSpec:
     """The spec in a file; StorageError if it cannot be read, InvalidSpec (naming the file) if it is not one."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise StorageError(f"cannot read the spec file {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:

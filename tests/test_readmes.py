@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from search.latency.__main__ import main as build
 from searchspace import zoo
 from searchspace.latency.estimate import layer_of
 from searchspace.spec import NetworkSpec
@@ -28,7 +29,7 @@ _BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INSTALLS = re.compile(r"(\.venv/bin/)?(python3 -m venv|pip |pytest|ruff|mypy|lint-imports)")
 _TRAINING = "--epochs 1 --proxy-resolution 32"
 QUICK = {
-    "search.run": f"--trials 1 --images 40 --space space.toml --runtime scripted {_TRAINING}",
+    "search.run": f"--trials 1 --images 40 --space space.toml {_TRAINING}",
     "search.netadapt": f"--short-steps 1 --shortlist 1 --validation-images 20 --epoch-images 40 {_TRAINING}",
     "search.latency build": "--seconds 1 --runtime scripted",
     "search.latency check": "--networks 2 --seconds 1 --no-zoo",
@@ -36,6 +37,11 @@ QUICK = {
     "search.latency adapt": "--seconds 1 --runtime scripted",
     "search.latency export": "--networks 4 --kernels 30",
     "scaling.coefficients fit": "--data photos --proxy-resolution 32",
+}
+IN_PYTHON = {
+    "budget_ms=20, minutes=10": 'budget_ms=20, trials=1, data="photos", space="space.toml", latency="device.json", '
+    "epochs=1, proxy_resolution=32",
+    "budget_macs=200e6": 'budget_macs=30e6, data="photos", epochs=1, short_steps=1, shortlist=1',
 }
 LEFT_OUT = {"--minutes", "--runtime", "--threads", "--trials", "--networks", "--seconds", "--epochs"}
 
@@ -53,6 +59,10 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, scripted_runtimes: None) 
     shutil.make_archive(str(folder / "photos"), "tar", folder, "photos")
     choices = {"activation": ["relu"], "kernel": [3], "se": [False], "layers": [1], "width_mult": [0.75, 1.0]}
     lines = "\n".join(f'"*.{name}" = {str(values).lower()}' for name, values in choices.items())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHINAS_CACHE", str(folder / "cache"))
+        assert build(["build", "--runtime", "scripted", "--seconds", "1", "--out", str(folder / "device.json")]) == 0
+    shutil.copy(folder / "device.json", folder / "phone.json")
     (folder / "best.json").write_text(zoo.get("mobilenet_v1", width=0.25).to_json())
     (folder / "space.toml").write_text("[choices]\n" + lines.replace("'", '"') + "\n")
     return folder
@@ -91,6 +101,11 @@ def quick(words: list[str]) -> list[str]:
             next(rest)
         else:
             kept.append(word)
+    if key == "search.run":
+        if "--data" not in kept:
+            kept += ["--data", "digits:40", "--study", f"digits-{kept[kept.index('--budget-ms') + 1]}ms"]
+        if "--latency" not in kept:
+            kept += ["--latency", "device.json"]
     return kept + QUICK[key].split()
 
 
@@ -124,6 +139,8 @@ def test_every_code_block_of_a_readme_runs(readme: Path, at_work: Path) -> None:
     names: dict[str, object] = {}
     for language, block in _BLOCK.findall(readme.read_text()):
         if language == "python":
+            for given, small in IN_PYTHON.items():
+                block = block.replace(given, small)
             exec(compile(block, str(readme), "exec"), names)
             continue
         for words in commands(block):

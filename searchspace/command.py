@@ -94,10 +94,10 @@ def show(text: str) -> int:
         except UnicodeEncodeError:
             encoding = sys.stdout.encoding
             print(text.encode(encoding, "replace").decode(encoding), flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 0
         print(f"cannot write the output: {error.strerror or error}; send it somewhere else", file=sys.stderr)
         return 2
     return 0
@@ -110,34 +110,20 @@ def show_progress(fraction: float, what: str) -> None:
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def _typed(rule: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
+def _typed(rule: str, convert: Callable[[str], Any], *, above: float = -math.inf) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
-            return convert(text)
+            value = convert(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}") from None
-
-    return parse
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError
-    return value
-
-
-def _above_0(convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        value = convert(text)
-        if value <= 0:
-            raise ValueError
+            value = math.nan
+        if not above < value < math.inf:
+            raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}")
         return value
 
     return parse
 
 
-number = _typed("a finite number such as 3 or 1.15", _finite)
+number = _typed("a finite number such as 3 or 1.15", float)
 integer = _typed("an integer such as 3", int)
-positive_number = _typed("a number above 0", _above_0(_finite))
-positive_integer = _typed("an integer above 0", _above_0(int))
+positive_number = _typed("a number above 0", float, above=0)
+positive_integer = _typed("an integer above 0", int, above=0)

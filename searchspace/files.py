@@ -5,7 +5,6 @@ import json
 import os
 import re
 import secrets
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -123,11 +122,7 @@ def read_json(path: Path) -> Any:
 
 def _check_replaceable(target: Path) -> None:
     """Renaming over a device such as /dev/null would destroy it; only plain files are replaced."""
-    try:
-        mode = target.stat().st_mode
-    except FileNotFoundError:
-        return
-    if stat.S_ISDIR(mode):
+    if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not stat.S_ISREG(mode):
+    if target.exists() and not target.is_file():
         raise OSError(errno.EINVAL, "it is a device or a pipe, not a plain file")

@@ -100,16 +100,17 @@ class OnnxGraph:
 
     def weight(self, name: str, tensor: Tensor) -> str:
         """Add a float32 constant; equal names are the same one."""
-        if name not in self._constants:
-            raw = tensor.detach().contiguous().numpy().tobytes()
-            kind = self._onnx.TensorProto.FLOAT
-            self._constants[name] = self._onnx.helper.make_tensor(name, kind, tuple(tensor.shape), raw, raw=True)
-        return name
+        raw = tensor.detach().contiguous().numpy().tobytes()
+        return self._constant(name, "FLOAT", tuple(tensor.shape), raw, raw=True)
 
     def integers(self, name: str, values: list[int]) -> str:
         """Add a constant of whole numbers: a shape, starts, ends."""
-        kind = self._onnx.TensorProto.INT64
-        self._constants[name] = self._onnx.helper.make_tensor(name, kind, (len(values),), values)
+        return self._constant(name, "INT64", (len(values),), values)
+
+    def _constant(self, name: str, kind: str, shape: tuple[int, ...], values: Any, *, raw: bool = False) -> str:
+        if name not in self._constants:
+            of_kind = getattr(self._onnx.TensorProto, kind)
+            self._constants[name] = self._onnx.helper.make_tensor(name, of_kind, shape, values, raw=raw)
         return name
 
     def layer(self, layer: Layer, inputs: list[str], tensors: Mapping[str, Tensor], name: str) -> str:
@@ -170,15 +171,11 @@ class OnnxGraph:
         value = source
         nodes = TORCH[kind].onnx if kind != "identity" else ()
         for node in nodes:
-            scalars = [self._scalar(f"scalar_{scalar:g}", scalar) for scalar in node.scalars]
+            scalars = [self._constant(f"scalar_{scalar:g}", "FLOAT", (), [scalar]) for scalar in node.scalars]
             first = [source] if node.twice else []
             part = kind if node is nodes[-1] else node.op.lower()
             value = self.node(node.op, [*first, value, *scalars], f"{name}/{part}", **node.attributes)
         return value
-
-    def _scalar(self, name: str, value: float) -> str:
-        self._constants[name] = self._onnx.helper.make_tensor(name, self._onnx.TensorProto.FLOAT, (), [value])
-        return name
 
     def _squeeze_excite(self, layer: Layer, source: str, tensors: Mapping[str, Tensor], key: str, name: str) -> str:
         scale = self.node("GlobalAveragePool", [source], f"{name}/mean")

@@ -5,6 +5,7 @@
 depth 1.728, width 1.331 and 341 px, the published B3 has 1.4, 1.2 and 300 px.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 from searchspace.blocks import ConvRow, MBConvRow
@@ -12,32 +13,19 @@ from searchspace.errors import InvalidArgument
 from searchspace.spec import NetworkSpec
 from searchspace.zoo.entry import Entry, Published, paper_table
 
-
-def _row(*, expand: int, kernel: int, stride: int, width: int, repeats: int) -> list[MBConvRow]:
-    row = MBConvRow(
-        expand_ratio=expand,
-        kernel=kernel,
-        stride=stride,
-        width=width,
-        repeats=repeats,
-        se_ratio=0.25,
-        activation="swish",
-        squeeze_activation="swish",
-    )
-    return [row]
-
+_row = partial(MBConvRow, se_ratio=0.25, activation="swish", squeeze_activation="swish")
 
 B0 = paper_table(
     "efficientnet_b0",
     stem=[ConvRow(width=32, kernel=3, stride=2, activation="swish")],
     stages=[
-        _row(expand=1, kernel=3, stride=1, width=16, repeats=1),
-        _row(expand=6, kernel=3, stride=2, width=24, repeats=2),
-        _row(expand=6, kernel=5, stride=2, width=40, repeats=2),
-        _row(expand=6, kernel=3, stride=2, width=80, repeats=3),
-        _row(expand=6, kernel=5, stride=1, width=112, repeats=3),
-        _row(expand=6, kernel=5, stride=2, width=192, repeats=4),
-        _row(expand=6, kernel=3, stride=1, width=320, repeats=1),
+        [_row(expand_ratio=1, kernel=3, stride=1, width=16, repeats=1)],
+        [_row(expand_ratio=6, kernel=3, stride=2, width=24, repeats=2)],
+        [_row(expand_ratio=6, kernel=5, stride=2, width=40, repeats=2)],
+        [_row(expand_ratio=6, kernel=3, stride=2, width=80, repeats=3)],
+        [_row(expand_ratio=6, kernel=5, stride=1, width=112, repeats=3)],
+        [_row(expand_ratio=6, kernel=5, stride=2, width=192, repeats=4)],
+        [_row(expand_ratio=6, kernel=3, stride=1, width=320, repeats=1)],
     ],
     head=[ConvRow(width=1280, activation="swish")],
 )

@@ -11,10 +11,6 @@ from searchspace.template import Template
 from searchspace.zoo.entry import Entry, Published, paper_table
 
 
-def _row(*, expand: int, kernel: int, width: int, repeats: int, stride: int, se_ratio: float = 0.0) -> MBConvRow:
-    return MBConvRow(expand_ratio=expand, kernel=kernel, width=width, repeats=repeats, stride=stride, se_ratio=se_ratio)
-
-
 def _table(name: str, *, stem: int, stages: Sequence[MBConvRow]) -> Template:
     return paper_table(
         name,
@@ -30,12 +26,12 @@ A1 = _table(
     stem=32,
     stages=[
         SEP_CONV,
-        _row(expand=6, kernel=3, width=24, repeats=2, stride=2),
-        _row(expand=3, kernel=5, width=40, repeats=3, stride=2, se_ratio=0.25),
-        _row(expand=6, kernel=3, width=80, repeats=4, stride=2),
-        _row(expand=6, kernel=3, width=112, repeats=2, stride=1, se_ratio=0.25),
-        _row(expand=6, kernel=5, width=160, repeats=3, stride=2, se_ratio=0.25),
-        _row(expand=6, kernel=3, width=320, repeats=1, stride=1),
+        MBConvRow(expand_ratio=6, kernel=3, width=24, repeats=2, stride=2),
+        MBConvRow(expand_ratio=3, kernel=5, width=40, repeats=3, stride=2, se_ratio=0.25),
+        MBConvRow(expand_ratio=6, kernel=3, width=80, repeats=4, stride=2),
+        MBConvRow(expand_ratio=6, kernel=3, width=112, repeats=2, stride=1, se_ratio=0.25),
+        MBConvRow(expand_ratio=6, kernel=5, width=160, repeats=3, stride=2, se_ratio=0.25),
+        MBConvRow(expand_ratio=6, kernel=3, width=320, repeats=1, stride=1),
     ],
 )
 B1 = _table(
@@ -43,12 +39,12 @@ B1 = _table(
     stem=32,
     stages=[
         SEP_CONV,
-        _row(expand=3, kernel=3, width=24, repeats=3, stride=2),
-        _row(expand=3, kernel=5, width=40, repeats=3, stride=2),
-        _row(expand=6, kernel=5, width=80, repeats=3, stride=2),
-        _row(expand=6, kernel=3, width=96, repeats=2, stride=1),
-        _row(expand=6, kernel=5, width=192, repeats=4, stride=2),
-        _row(expand=6, kernel=3, width=320, repeats=1, stride=1),
+        MBConvRow(expand_ratio=3, kernel=3, width=24, repeats=3, stride=2),
+        MBConvRow(expand_ratio=3, kernel=5, width=40, repeats=3, stride=2),
+        MBConvRow(expand_ratio=6, kernel=5, width=80, repeats=3, stride=2),
+        MBConvRow(expand_ratio=6, kernel=3, width=96, repeats=2, stride=1),
+        MBConvRow(expand_ratio=6, kernel=5, width=192, repeats=4, stride=2),
+        MBConvRow(expand_ratio=6, kernel=3, width=320, repeats=1, stride=1),
     ],
 )
 SMALL = _table(
@@ -56,12 +52,12 @@ SMALL = _table(
     stem=8,
     stages=[
         MBConvRow(expand_ratio=1, width=8),
-        _row(expand=3, kernel=3, width=16, repeats=1, stride=2),
-        _row(expand=6, kernel=3, width=16, repeats=2, stride=2),
-        _row(expand=6, kernel=5, width=32, repeats=4, stride=2, se_ratio=0.25),
-        _row(expand=6, kernel=3, width=32, repeats=3, stride=1, se_ratio=0.25),
-        _row(expand=6, kernel=5, width=88, repeats=3, stride=2, se_ratio=0.25),
-        _row(expand=6, kernel=3, width=144, repeats=1, stride=1),
+        MBConvRow(expand_ratio=3, kernel=3, width=16, repeats=1, stride=2),
+        MBConvRow(expand_ratio=6, kernel=3, width=16, repeats=2, stride=2),
+        MBConvRow(expand_ratio=6, kernel=5, width=32, repeats=4, stride=2, se_ratio=0.25),
+        MBConvRow(expand_ratio=6, kernel=3, width=32, repeats=3, stride=1, se_ratio=0.25),
+        MBConvRow(expand_ratio=6, kernel=5, width=88, repeats=3, stride=2, se_ratio=0.25),
+        MBConvRow(expand_ratio=6, kernel=3, width=144, repeats=1, stride=1),
     ],
 )
 

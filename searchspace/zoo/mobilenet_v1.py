@@ -3,21 +3,12 @@
 `TABLE` is Table 1. The paper says ReLU; its released code and timm use ReLU6, and so does this.
 """
 
+from functools import partial
+
 from searchspace.blocks import ClassifierRow, ConvRow, MBConvRow
 from searchspace.zoo.entry import Entry, Published, paper_table
 
-
-def _row(*, width: int, stride: int, repeats: int = 1) -> MBConvRow:
-    return MBConvRow(
-        expand_ratio=1,
-        width=width,
-        stride=stride,
-        repeats=repeats,
-        skip=False,
-        activation="relu6",
-        project_activation="relu6",
-    )
-
+_row = partial(MBConvRow, expand_ratio=1, skip=False, activation="relu6", project_activation="relu6")
 
 TABLE = paper_table(
     "mobilenet_v1",

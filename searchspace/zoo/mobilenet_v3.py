@@ -1,4 +1,4 @@
-"""MobileNetV3-Large and -Small (arXiv:1905.02244): SE of the expanded channels, h-swish, a slim head.
+"""MobileNetV3-Large and -Small (arXiv:1905.02244): SE of the expanded channels, h-swish, a narrow head.
 
 The rows are Tables 1 and 2. They agree for every implementation at width 1; at other widths they do not:
 

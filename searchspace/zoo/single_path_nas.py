@@ -3,22 +3,23 @@
 from searchspace.blocks import ConvRow, MBConvRow
 from searchspace.zoo.entry import Entry, Published, paper_table
 
-
-def _row(expand: int, kernel: int, width: int, stride: int = 1, repeats: int = 1) -> MBConvRow:
-    return MBConvRow(expand_ratio=expand, kernel=kernel, width=width, stride=stride, repeats=repeats)
-
-
 TABLE = paper_table(
     "single_path_nas",
     stem=[ConvRow(width=32, kernel=3, stride=2)],
     stages=[
         [MBConvRow(expand_ratio=1, width=16, skip=False)],
-        [_row(expand=3, kernel=3, width=24, stride=2, repeats=3)],
-        [_row(expand=6, kernel=5, width=40, stride=2), _row(expand=3, kernel=3, width=40, repeats=3)],
-        [_row(expand=6, kernel=5, width=80, stride=2), _row(expand=3, kernel=3, width=80, repeats=3)],
-        [_row(expand=6, kernel=5, width=96), _row(expand=3, kernel=5, width=96, repeats=3)],
-        [_row(expand=6, kernel=5, width=192, stride=2, repeats=4)],
-        [_row(expand=6, kernel=3, width=320)],
+        [MBConvRow(expand_ratio=3, kernel=3, width=24, stride=2, repeats=3)],
+        [
+            MBConvRow(expand_ratio=6, kernel=5, width=40, stride=2),
+            MBConvRow(expand_ratio=3, kernel=3, width=40, repeats=3),
+        ],
+        [
+            MBConvRow(expand_ratio=6, kernel=5, width=80, stride=2),
+            MBConvRow(expand_ratio=3, kernel=3, width=80, repeats=3),
+        ],
+        [MBConvRow(expand_ratio=6, kernel=5, width=96), MBConvRow(expand_ratio=3, kernel=5, width=96, repeats=3)],
+        [MBConvRow(expand_ratio=6, kernel=5, width=192, stride=2, repeats=4)],
+        [MBConvRow(expand_ratio=6, kernel=3, width=320)],
     ],
     head=[ConvRow(width=1280, scaling="fixed")],
 )

@@ -14,12 +14,5 @@ def conv_bn(in_channels: int, row: ConvBN, conv: MakeConv) -> ConvBNAct:
 @module_of(Conv)
 def plain_conv(in_channels: int, row: Conv, conv: MakeConv) -> ConvBNAct:
     """Convolution with bias, activation."""
-    return conv(
-        in_channels,
-        row.out_channels,
-        row.kernel,
-        row.stride,
-        act=row.activation,
-        bias=True,
-        padding=row.padding,
-    )
+    channels = row.out_channels
+    return conv(in_channels, channels, row.kernel, row.stride, act=row.activation, bias=True, padding=row.padding)

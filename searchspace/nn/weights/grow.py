@@ -108,16 +108,16 @@ def _pass_on(part: ConvBNAct) -> None:
         part.norm.weight.fill_((1.0 + part.norm.eps) ** 0.5)
 
 
-def _widened(slim: Network, spec: NetworkSpec, generator: torch.Generator) -> tuple[Network, list[str]]:
-    """The wide network whose old channels see only old channels, with the slim one's weights."""
+def _widened(narrower: Network, spec: NetworkSpec, generator: torch.Generator) -> tuple[Network, list[str]]:
+    """The wide network whose old channels see only old channels, with the narrower one's weights."""
     network = build(spec, generator=generator)
-    maps = unit_maps(spec, slim.spec)
-    for index, layer in enumerate(lower(slim.spec).layers):
+    maps = unit_maps(spec, narrower.spec)
+    for index, layer in enumerate(lower(narrower.spec).layers):
         try:
             wide = network.get_submodule(layer.name)
         except AttributeError:
             continue  # the wide network has other layers: `maps` is None, and the reason says so
-        old = slim.get_submodule(layer.name)
+        old = narrower.get_submodule(layer.name)
         if maps is None:
             _copy_common(old, wide)
         elif layer.weights:

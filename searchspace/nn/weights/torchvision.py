@@ -58,8 +58,10 @@ def _as_built(row: Row) -> bool:
     return block.skip == skip_fits and not (isinstance(block, MBConv) and block.expand_channels == in_channels)
 
 
-def _features(net: Sections, names_of: Callable[[Block], Iterator[str]], *, staged: bool = False) -> Iterator[str]:
-    """Stem, blocks and last convolution under `features`, numbered through or (`staged`) stack by stack."""
+def _features(
+    net: Sections, names_of: Callable[[Block], Iterator[str]], *classifier: str, staged: bool = False
+) -> Iterator[str]:
+    """Stem, blocks and last convolution under `features`, numbered through or (`staged`) stack by stack; classifier."""
     yield from ("features.0.0", "features.0.1")
     stacks = net.stacks if staged else [(row,) for row in net.body]
     for number, stack in enumerate(stacks, 1):
@@ -67,6 +69,7 @@ def _features(net: Sections, names_of: Callable[[Block], Iterator[str]], *, stag
             place = f"features.{number}.{index}" if staged else f"features.{number}"
             yield from (f"{place}.{name}" for name in names_of(row.block))
     yield from (f"features.{len(stacks) + 1}.{part}" for part in (0, 1))
+    yield from classifier
 
 
 def _v2_block(block: Block) -> Iterator[str]:
@@ -78,18 +81,6 @@ def _v2_block(block: Block) -> Iterator[str]:
 def _se_block(block: Block) -> Iterator[str]:
     for index, part in enumerate(parts(block)):
         yield from (f"block.{index}.{name}" for name in (("fc1", "fc2") if part == "squeeze" else (0, 1)))
-
-
-def _mobilenet_v2(net: Sections) -> Iterator[str]:
-    yield from (*_features(net, _v2_block), "classifier.1")
-
-
-def _mobilenet_v3(net: Sections) -> Iterator[str]:
-    yield from (*_features(net, _se_block), "classifier.0", "classifier.3")
-
-
-def _efficientnet(net: Sections) -> Iterator[str]:
-    yield from (*_features(net, _se_block, staged=True), "classifier.1")
 
 
 def _is_mnasnet(net: Sections) -> bool:
@@ -142,8 +133,8 @@ def _is_shufflenet_v2(net: Sections) -> bool:
 
 def _unit_stacks(net: Sections) -> list[list[Row]]:
     """The stacks without the pooling behind the stem."""
-    rows = [[row for row in stack if not isinstance(row.block, MaxPool)] for stack in net.stacks]
-    return [stack for stack in rows if stack]
+    rows = ([row for row in stack if not isinstance(row.block, MaxPool)] for stack in net.stacks)
+    return list(filter(None, rows))
 
 
 def _shufflenet_v2(net: Sections) -> Iterator[str]:
@@ -186,7 +177,7 @@ FAMILIES = (
     Family(
         "MobileNetV2 (ReLU6, 3x3, no SE)",
         partial(_inverted_residuals, hidden=False, activations={"relu6"}, squeezes={()}, kernels={3}),
-        _mobilenet_v2,
+        lambda net: _features(net, _v2_block, "classifier.1"),
     ),
     Family(
         "MobileNetV3 (ReLU and h-swish, hard-sigmoid SE, hidden layer in the head)",
@@ -196,7 +187,7 @@ FAMILIES = (
             activations={"relu", "h_swish"},
             squeezes={(), ("relu", "hard_sigmoid")},
         ),
-        _mobilenet_v3,
+        lambda net: _features(net, _se_block, "classifier.0", "classifier.3"),
         lambda net, padding: (1e-3, 0.01),
     ),
     Family(
@@ -205,7 +196,7 @@ FAMILIES = (
     Family(
         "EfficientNet (swish, SE in every block)",
         partial(_inverted_residuals, hidden=False, activations={"swish"}, squeezes={("swish", "sigmoid")}),
-        _efficientnet,
+        lambda net: _features(net, _se_block, "classifier.1", staged=True),
         lambda net, padding: _efficientnet_norm(net),
     ),
     Family("ShuffleNetV2", _is_shufflenet_v2, _shufflenet_v2),

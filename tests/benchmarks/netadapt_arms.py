@@ -154,22 +154,12 @@ class Pair:
         """Whether the time is over."""
         return self.clock() > self.end
 
-    def run(self) -> None:
-        """All arms that are missing, until the time is over."""
-        try:
-            base = self._base()
-            short = self._netadapt(base)
-            more = math.ceil(short)
-            self._torch_pruning("torch-pruning", base, 0)
-            self._width(more)
-            self._torch_pruning("torch-pruning+", base, more)
-        except _Late:
-            self._tell("ends here: the time is over")
-
-    def _tell(self, text: str) -> None:
+    def tell(self, text: str) -> None:
+        """Print a line of this network and seed."""
         print(f"{self.name} seed {self.seed} {text}", flush=True)
 
-    def _recipe(self, epochs: int, *, rate: float = 1.0, fresh: bool = False) -> "Recipe":
+    def recipe(self, epochs: int, *, rate: float = 1.0, fresh: bool = False) -> "Recipe":
+        """`rate`: times the recipe's; `fresh`: for fresh weights."""
         return replace(
             recipe_of(self.args, len(self.images.train)),
             epochs=epochs,
@@ -177,14 +167,14 @@ class Pair:
             learning_rate=rate * recipe_of(self.args, 1).learning_rate,
         )
 
-    def _begin(self, arm: str) -> Row | None:
+    def begin(self, arm: str) -> Row | None:
         """The arm's row if it is there. Raises _Late."""
         found = self.results.get(self.name, self.seed, arm)
         if found is None and self.late():
             raise _Late
         return found
 
-    def _train(
+    def train(
         self, arm: str, network: "Network", recipe: "Recipe", *, before: float, began: float, **more: Any
     ) -> Row:
         """Train, test once, keep the row; `before`: epochs that these weights have had already."""
@@ -215,137 +205,154 @@ class Pair:
         }
         network.cpu()
         self.results.add(row)
-        self._tell(
+        self.tell(
             f"{arm}: test {percent_text(row['test_accuracy'], 2)}, {ms_text(predicted)} ms predicted, "
             f"{row['epochs']:.1f} epochs, {row['seconds']:.0f} s{', cut off' if row['cut'] else ''}"
         )
         return row
 
-    def _base(self) -> "Network":
-        import torch
 
-        from searchspace.files import write_atomic
-        from searchspace.nn import build, load_weights, network_bytes, read_weights
+def run_arms(pair: Pair) -> None:
+    """All arms that are missing, until the time is over."""
+    try:
+        base = base_arm(pair)
+        short = netadapt_arm(pair, base)
+        more = math.ceil(short)
+        torch_pruning_arm(pair, "torch-pruning", base, 0)
+        width_arm(pair, more)
+        torch_pruning_arm(pair, "torch-pruning+", base, more)
+    except _Late:
+        pair.tell("ends here: the time is over")
 
-        path = self.work / f"{self.name}-{self.seed}.safetensors"
-        if path.exists() and self.results.get(self.name, self.seed, "base") is not None:
-            return load_weights(self.template.expand(), read_weights(path)).eval()
-        if self.late():
-            raise _Late
-        shutil.rmtree(self.folder, ignore_errors=True)  # a pruning from other weights
-        network = build(self.template.expand(), generator=torch.Generator().manual_seed(self.seed))
-        recipe = self._recipe(self.args.epochs, fresh=True)
-        row = self._train("base", network, recipe, before=0.0, began=self.clock())
-        if row["cut"]:
-            raise _Late
-        write_atomic(path, network_bytes(network, {}))
-        return network.eval()
 
-    def _netadapt(self, base: "Network") -> float:
-        """Epochs that the short trainings came to."""
-        from search.console import Progress
-        from search.netadapt.history import StoredHistory
-        from search.netadapt.inputs import Inputs
-        from search.netadapt.job import Job
-        from search.netadapt.pruner import prune
-        from search.netadapt.settings import Settings
-        from search.netadapt.specs import PrunableSpec
+def base_arm(pair: Pair) -> "Network":
+    import torch
 
-        found = self._begin("netadapt")
-        if found is not None:
-            return float(found["short_epochs"])
-        args, began, pair = self.args, self.clock(), self
+    from searchspace.files import write_atomic
+    from searchspace.nn import build, load_weights, network_bytes, read_weights
 
-        class Lines(Progress):
-            """Prints lines; the pruning ends with one of them when the time is over."""
+    path = pair.work / f"{pair.name}-{pair.seed}.safetensors"
+    if path.exists() and pair.results.get(pair.name, pair.seed, "base") is not None:
+        return load_weights(pair.template.expand(), read_weights(path)).eval()
+    if pair.late():
+        raise _Late
+    shutil.rmtree(pair.folder, ignore_errors=True)  # a pruning from other weights
+    network = build(pair.template.expand(), generator=torch.Generator().manual_seed(pair.seed))
+    recipe = pair.recipe(pair.args.epochs, fresh=True)
+    row = pair.train("base", network, recipe, before=0.0, began=pair.clock())
+    if row["cut"]:
+        raise _Late
+    write_atomic(path, network_bytes(network, {}))
+    return network.eval()
 
-            def line(self, text: str) -> None:
-                pair._tell(text)
-                if pair.late():
-                    raise _Late
 
-        history = StoredHistory(self.folder, keep_all=False)
-        settings = Settings(
-            network=Path(self.name),
-            budget_ms=self.budget,
-            latency=self.cost_model.table,
-            moves=tuple(args.moves.split(",")),
-            criterion=args.criterion,
-            step=args.step,
-            decay=args.decay,
-            shortlist=args.shortlist,
-            short_steps=args.short_steps,
-            validation_images=args.images,
-        )
-        job = Job(
-            settings,
-            Inputs(network=PrunableSpec(base), images=self.images, seed=self.seed),
-            self.cost_model,
-            self.timer,
-            Lines(lambda: None, quiet=True),
-            self._recipe(1),
-            history=history,
-            confidence=AS_PREDICTED,
-        )
-        prune(job)
-        last = history.iterations[-1]
-        trained = sum(row.accuracy is not None for one in history.iterations for row in one.proposals)
-        short: float = trained * args.short_steps * args.batch / len(self.images.train)
-        steps = [one.accepted.name for one in history.iterations if one.accepted]
-        self._train(
-            "netadapt",
-            history.network(last.number).module,
-            self._recipe(args.fine, rate=args.fine_rate),
-            before=args.epochs + short,
-            began=began,
-            short_epochs=short,
-            descent_s=self.clock() - began,
-            steps=steps,
-            descent=[[one.cost, one.accuracy] for one in history.iterations],
-        )
-        return short
+def netadapt_arm(pair: Pair, base: "Network") -> float:
+    """Epochs that the short trainings came to."""
+    from search.console import Progress
+    from search.netadapt.history import StoredHistory
+    from search.netadapt.inputs import Inputs
+    from search.netadapt.job import Job
+    from search.netadapt.pruner import prune
+    from search.netadapt.settings import Settings
+    from search.netadapt.specs import PrunableSpec
 
-    def _torch_pruning(self, arm: str, base: "Network", more: int) -> None:
-        from tests.benchmarks.torch_pruned import pruned_to
+    found = pair.begin("netadapt")
+    if found is not None:
+        return float(found["short_epochs"])
+    args, began = pair.args, pair.clock()
 
-        if self._begin(arm) is not None:
-            return
+    class Lines(Progress):
+        """Prints lines; the pruning ends with one of them when the time is over."""
 
-        def pruned(round_to: int, ms: float) -> "Network":
-            prune = self.prune or pruned_to
-            return prune(base, budget=ms, cost=self.cost, pixels=self.images.resolution, round_to=round_to)
+        def line(self, text: str) -> None:
+            pair.tell(text)
+            if pair.late():
+                raise _Late
 
-        began = self.clock()
-        for round_to in dict.fromkeys((self.args.round_to, 1)):
-            try:
-                network = self.within(partial(pruned, round_to))
-                break
-            except InfeasibleBudget as error:
-                self._tell(f"{arm}: {error}")
-        else:
-            return
-        recipe = self._recipe(self.args.fine + more, rate=self.args.fine_rate)
-        self._train(arm, network, recipe, before=self.args.epochs, began=began, round_to=round_to)
+    history = StoredHistory(pair.folder, keep_all=False)
+    settings = Settings(
+        network=Path(pair.name),
+        budget_ms=pair.budget,
+        latency=pair.cost_model.table,
+        moves=tuple(args.moves.split(",")),
+        criterion=args.criterion,
+        step=args.step,
+        decay=args.decay,
+        shortlist=args.shortlist,
+        short_steps=args.short_steps,
+        validation_images=args.images,
+    )
+    job = Job(
+        settings,
+        Inputs(network=PrunableSpec(base), images=pair.images, seed=pair.seed),
+        pair.cost_model,
+        pair.timer,
+        Lines(lambda: None, quiet=True),
+        pair.recipe(1),
+        history=history,
+        confidence=AS_PREDICTED,
+    )
+    prune(job)
+    last = history.iterations[-1]
+    trained = sum(row.accuracy is not None for one in history.iterations for row in one.proposals)
+    short: float = trained * args.short_steps * args.batch / len(pair.images.train)
+    steps = [one.accepted.name for one in history.iterations if one.accepted]
+    pair.train(
+        "netadapt",
+        history.network(last.number).module,
+        pair.recipe(args.fine, rate=args.fine_rate),
+        before=args.epochs + short,
+        began=began,
+        short_epochs=short,
+        descent_s=pair.clock() - began,
+        steps=steps,
+        descent=[[one.cost, one.accuracy] for one in history.iterations],
+    )
+    return short
 
-    def _width(self, more: int) -> None:
-        import torch
 
-        from searchspace.nn import build
+def torch_pruning_arm(pair: Pair, arm: str, base: "Network", more: int) -> None:
+    from tests.benchmarks.torch_pruned import pruned_to
 
-        if self._begin("width") is not None:
-            return
+    if pair.begin(arm) is not None:
+        return
 
-        def narrower(ms: float) -> "Network":
-            spec = width_for(self.template, self.cost, ms)
-            return build(spec, generator=torch.Generator().manual_seed(self.seed))
+    def pruned(round_to: int, ms: float) -> "Network":
+        prune = pair.prune or pruned_to
+        return prune(base, budget=ms, cost=pair.cost, pixels=pair.images.resolution, round_to=round_to)
 
+    began = pair.clock()
+    for round_to in dict.fromkeys((pair.args.round_to, 1)):
         try:
-            network = self.within(narrower)
+            network = pair.within(partial(pruned, round_to))
+            break
         except InfeasibleBudget as error:
-            self._tell(f"width: {error}")
-            return
-        epochs = self.args.epochs + self.args.fine + more
-        self._train("width", network, self._recipe(epochs, fresh=True), before=0.0, began=self.clock())
+            pair.tell(f"{arm}: {error}")
+    else:
+        return
+    recipe = pair.recipe(pair.args.fine + more, rate=pair.args.fine_rate)
+    pair.train(arm, network, recipe, before=pair.args.epochs, began=began, round_to=round_to)
+
+
+def width_arm(pair: Pair, more: int) -> None:
+    import torch
+
+    from searchspace.nn import build
+
+    if pair.begin("width") is not None:
+        return
+
+    def narrower(ms: float) -> "Network":
+        spec = width_for(pair.template, pair.cost, ms)
+        return build(spec, generator=torch.Generator().manual_seed(pair.seed))
+
+    try:
+        network = pair.within(narrower)
+    except InfeasibleBudget as error:
+        pair.tell(f"width: {error}")
+        return
+    epochs = pair.args.epochs + pair.args.fine + more
+    pair.train("width", network, pair.recipe(epochs, fresh=True), before=0.0, began=pair.clock())
 
 
 def recipe_of(args: Namespace, train_images: int) -> "Recipe":

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 from searchspace.errors import InvalidArgument, PhinasError
 from searchspace.report import count_text, ms_text, paragraphs, table
 from tests.benchmarks.harness import CIFAR, BenchmarkParser, Row, benchmark, needed, spread_text
-from tests.benchmarks.netadapt_arms import AS_PREDICTED, Pair, Results, networks_of, recipe_of, template_of
+from tests.benchmarks.netadapt_arms import AS_PREDICTED, Pair, Results, networks_of, recipe_of, run_arms, template_of
 
 if TYPE_CHECKING:
     from search.data import Dataset
@@ -142,7 +142,7 @@ def _images(args: Namespace) -> "Dataset":
 
 
 def _pair(args: Namespace, name: str, seed: int, about: dict[str, Any], end: float) -> None:
-    Pair(args, name, seed, _HERE["images"], _HERE["cost_model"], Results(args.json, about), args.work, end).run()
+    run_arms(Pair(args, name, seed, _HERE["images"], _HERE["cost_model"], Results(args.json, about), args.work, end))
 
 
 def about_of(args: Namespace, images: "Dataset") -> dict[str, Any]:

@@ -25,7 +25,7 @@ from searchspace.spec import NetworkSpec, Stage
 from searchspace.to_template import to_template
 from tests.benchmarks import netadapt_versus, torch_pruned
 from tests.benchmarks.harness import Row
-from tests.benchmarks.netadapt_arms import Pair, Results, width_for
+from tests.benchmarks.netadapt_arms import Pair, Results, run_arms, width_for
 from tests.benchmarks.netadapt_versus import parser, report
 
 SMALL = NetworkSpec(
@@ -77,7 +77,7 @@ def rows_of(one: Pair) -> list[Row]:
 
 def test_every_arm_meets_the_budget_and_no_rival_sees_fewer_images(tmp_path: Path) -> None:
     one = pair(tmp_path)
-    one.run()
+    run_arms(one)
     rows = {row["arm"]: row for row in rows_of(one)}
     assert list(rows) == list(netadapt_versus.ARMS)
     for arm in netadapt_versus.ARMS[1:]:
@@ -90,7 +90,7 @@ def test_every_arm_meets_the_budget_and_no_rival_sees_fewer_images(tmp_path: Pat
         assert rows[arm]["predicted_ms"] == pytest.approx(CostModel("macs").cost(lower(spec)))
     assert rows["netadapt"]["epochs"] > 3  # the short trainings count
     before = (tmp_path / "out.json").read_bytes()
-    pair(tmp_path).run()
+    run_arms(pair(tmp_path))
     assert (tmp_path / "out.json").read_bytes() == before  # nothing is done twice
     assert "netadapt - width: " in report(rows_of(one))
 
@@ -140,7 +140,7 @@ def test_where_networks_are_timed_every_arm_measures_within_the_budget(tmp_path:
     one = pair(tmp_path)
     one.timer = Slow(1.3)
     one.budget = one.measured_budget()
-    one.run()
+    run_arms(one)
     rows = rows_of(one)
     assert [row["arm"] for row in rows] == list(netadapt_versus.ARMS)
     for row in rows[1:]:
@@ -189,7 +189,7 @@ def test_the_networks_can_be_timed_at_other_pixels_than_their_own(tmp_path: Path
 def test_an_arm_that_the_time_cut_off_counts_for_nothing_and_is_done_again(tmp_path: Path) -> None:
     moments = iter([0.0, 0.0])  # before the base begins; then the time is over
     one = pair(tmp_path, clock=lambda: next(moments, 2.0), end=1.0)
-    one.run()
+    run_arms(one)
     (row,) = rows_of(one)
     assert row["arm"] == "base"
     assert row["cut"]

@@ -1,7 +1,7 @@
 """`scaling.compound`: what the command `python -m scaling.compound` does, as a function."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from scaling.base import Base, base_template, is_file, latency_table, separate_files
@@ -62,19 +62,22 @@ def compound(
         {"--network": network, "--latency": latency, "--coefficients": coefficients, "--inherit": inherit},
     )
     table = latency_table(latency, needed=target_ms is not None)
-    growth = _Growth(base_template(network), network is None, rules, phis or [1.0], target, table, resolution_step)
-    if not inherit and not epochs:
-        result = growth.result(beside_published=True, measure=measure)
-        result.save(out, onnx=onnx)
-        return result
-    from scaling.weights import Schedule, with_weights
+    template = base_template(network)
+    grown = partial(_grown, network is None, rules, phis or [1.0], target, table, resolution_step)
+    if inherit or epochs:
+        from scaling.weights import Schedule, with_weights
 
-    schedule = Schedule(epochs, data, proxy_resolution, seed)
-    is_published = network is None or (isinstance(network, str | Path) and not is_file(network))
-    if is_published and not inherit:  # it tells the classes of the data apart, not ImageNet's
-        growth = growth.with_classes(len(schedule.images(growth.result(), {}).classes))
-    result = growth.result(beside_published=not epochs, measure=measure)
-    return with_weights(result, inherit, schedule, out=out, onnx=onnx, quiet=quiet)
+        schedule = Schedule(epochs, data, proxy_resolution, seed)
+        is_published = network is None or (isinstance(network, str | Path) and not is_file(network))
+        if is_published and not inherit:  # it tells the classes of the data apart, not ImageNet's
+            template = template.with_classes(len(schedule.images(grown(template), {}).classes))
+    result = grown(template, beside_published=not epochs)
+    if measure:
+        result.measure()
+    if inherit or epochs:
+        return with_weights(result, inherit, schedule, out=out, onnx=onnx, quiet=quiet)
+    result.save(out, onnx=onnx)
+    return result
 
 
 def published(name: str, *, latency: LatencyTable | str | Path | None = None, measure: bool = False) -> Result:
@@ -89,8 +92,7 @@ def published(name: str, *, latency: LatencyTable | str | Path | None = None, me
 
 
 def _published(name: str, table: LatencyTable | None) -> Member:
-    spec = efficientnet.preset(name)
-    row = efficientnet.PRESETS[name]
+    spec, row = efficientnet.preset(name), efficientnet.PRESETS[name]
     return Member(spec, Factors(row.depth, row.width, row.resolution), table, name)
 
 
@@ -98,61 +100,55 @@ def _base(template: Template, table: LatencyTable | None) -> Member:
     return Member(template.expand(), Factors(1.0, 1.0, template.resolution), table)
 
 
-@dataclass(frozen=True)
-class _Growth:
-    """What is grown, by which rules and how far."""
+def _grown(
+    from_b0: bool,
+    rules: Mapping[str, Coefficients],
+    phis: Sequence[float],
+    target: Target | None,
+    table: LatencyTable | None,
+    resolution_step: int | None,
+    template: Template,
+    *,
+    beside_published: bool = False,
+) -> Result:
+    """Every rule at every phi or to the target, beside the EfficientNet of that phi where it is wanted."""
+    members = []
+    for rule, own in rules.items():
+        if target is None:
+            step = resolution_step or 1
+            grown = [grow(template, phi=phi, coefficients=own, resolution_step=step) for phi in phis]
+        else:
+            grown = [_grown_to(template, target, own, table, resolution_step or RESOLUTION_STEP)]
+        members += [Member(one.spec, one.factors, table, rule, one.phi, own) for one in grown]
+    preset = f"b{members[0].phi:g}"
+    has_published = from_b0 and target is None and len(members) == 1 and preset in efficientnet.PRESETS
+    return Result(
+        base=_base(template, table),
+        template=template,
+        grown=tuple(members),
+        published=_published(preset, table) if beside_published and has_published else None,
+        by_rule=len(rules) > 1,
+        from_b0=from_b0,
+        target=target,
+    )
 
-    template: Template
-    from_b0: bool
-    rules: Mapping[str, Coefficients]
-    phis: Sequence[float]
-    target: Target | None
-    table: LatencyTable | None
-    resolution_step: int | None
 
-    def with_classes(self, classes: int) -> "_Growth":
-        return replace(self, template=self.template.with_classes(classes))
-
-    def result(self, *, beside_published: bool = False, measure: bool = False) -> Result:
-        """Every rule at every phi or to the target, beside the EfficientNet of that phi where it is wanted."""
-        grown = [
-            Member(one.spec, one.factors, self.table, rule, one.phi, coefficients)
-            for rule, coefficients in self.rules.items()
-            for one in self._grown(coefficients)
-        ]
-        preset = f"b{grown[0].phi:g}"
-        has_published = self.from_b0 and self.target is None and len(grown) == 1 and preset in efficientnet.PRESETS
-        result = Result(
-            base=_base(self.template, self.table),
-            template=self.template,
-            grown=tuple(grown),
-            published=_published(preset, self.table) if beside_published and has_published else None,
-            by_rule=len(self.rules) > 1,
-            from_b0=self.from_b0,
-            target=self.target,
+def _grown_to(
+    template: Template, target: Target, coefficients: Coefficients, table: LatencyTable | None, step: int
+) -> Grown:
+    flag, value, unit = target
+    model = CostModel(unit, table if unit == "ms" else None)
+    try:
+        return grow_to(
+            template,
+            cost=lambda spec: model.cost(lower(spec)),
+            target=value,
+            coefficients=coefficients,
+            unit=("{:.3g} ms" if unit == "ms" else "{:,.0f}").format,
+            resolution_step=step,
         )
-        if measure:
-            result.measure()
-        return result
-
-    def _grown(self, coefficients: Coefficients) -> list[Grown]:
-        if self.target is None:
-            step = self.resolution_step or 1
-            return [grow(self.template, phi=phi, coefficients=coefficients, resolution_step=step) for phi in self.phis]
-        flag, value, unit = self.target
-        model = CostModel(unit, self.table if unit == "ms" else None)
-        try:
-            grown = grow_to(
-                self.template,
-                cost=lambda spec: model.cost(lower(spec)),
-                target=value,
-                coefficients=coefficients,
-                unit=("{:.3g} ms" if unit == "ms" else "{:,.0f}").format,
-                resolution_step=self.resolution_step or RESOLUTION_STEP,
-            )
-        except InvalidArgument as error:
-            raise InvalidArgument(f"{flag}: {error}") from None
-        return [grown]
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{flag}: {error}") from None
 
 
 def _target(phis: Sequence[float], values: Mapping[str, float | None]) -> Target | None:

@@ -28,7 +28,13 @@ def base_template(network: Base) -> Template:
     if isinstance(network, NetworkSpec):
         return to_template(network)
     if is_file(network):
-        return to_template(_read(Path(network)))
+        try:
+            return to_template(read_spec(Path(network)))
+        except (StorageError, InvalidSpec) as error:
+            raise type(error)(
+                f"{error}; --network takes a spec file, such as the best.json of a search (python -m search.run) or "
+                "one that --out wrote"
+            ) from None
     name = str(network)
     return to_template(zoo.get(name)) if zoo.is_grown(name) else zoo.template(name)
 
@@ -55,24 +61,10 @@ def latency_table(latency: LatencyTable | str | Path | None, *, needed: bool) ->
 
 def separate_files(written: Mapping[str, str | Path | None], read: Mapping[str, object]) -> None:
     """Both are {flag: file}. Raises InvalidArgument where a file would replace another one or one that is read."""
-    uses: dict[str, str] = {}
-    for flag, path in read.items():
-        if isinstance(path, str | Path) and os.path.exists(path):
-            uses[os.path.realpath(path)] = f"{flag} reads"
+    files = {flag: path for flag, path in read.items() if isinstance(path, str | Path) and os.path.exists(path)}
+    uses = {os.path.realpath(path): f"{flag} reads" for flag, path in files.items()}
     for flag, path in written.items():
-        if path is None:
-            continue
-        real = os.path.realpath(path)
-        if real in uses:
-            raise InvalidArgument(f"{flag} must not replace the file that {uses[real]}, got {path}: choose another")
-        uses[real] = f"{flag} writes"
-
-
-def _read(network: Path) -> NetworkSpec:
-    try:
-        return read_spec(network)
-    except (StorageError, InvalidSpec) as error:
-        raise type(error)(
-            f"{error}; --network takes a spec file, such as the best.json of a search (python -m search.run) or one "
-            "that --out wrote"
-        ) from None
+        if path is not None:
+            use = uses.setdefault(os.path.realpath(path), own := f"{flag} writes")
+            if use is not own:
+                raise InvalidArgument(f"{flag} must not replace the file that {use}, got {path}: choose another")

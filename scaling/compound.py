@@ -65,12 +65,7 @@ def _per_step(name: str, what: str) -> tuple[str, Any, str, str]:
 # By the title of a group: flag, type (None: a switch), name of the value, help.
 _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
     "what grows, and how far": [
-        (
-            "--network",
-            Path,
-            "NAME",
-            "a spec file, or a name of python -m searchspace.zoo (default: EfficientNet-B0)",
-        ),
+        ("--network", Path, "NAME", "a spec file, or a name of python -m searchspace.zoo (default: EfficientNet-B0)"),
         ("--phi", _phis, "X[,X...]", "about 2^phi times the MACs (default: 1); several make a family, in one table"),
         ("--target-ms", number, "MS", "grow (or shrink) to this predicted latency"),
         ("--target-macs", number, "N", "to so many multiply-accumulates, such as 600e6"),
@@ -87,12 +82,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         _per_step("alpha", "layers"),
         _per_step("beta", "channels"),
         _per_step("gamma", "pixels"),
-        (
-            "--coefficients",
-            Path,
-            "FILE.json",
-            "alpha, beta and gamma, from python -m scaling.coefficients fit",
-        ),
+        ("--coefficients", Path, "FILE.json", "alpha, beta and gamma, from python -m scaling.coefficients fit"),
         ("--rule", str, "NAME", "; ".join(f"{name}: {rule.about} ({rule.source})" for name, rule in RULES.items())),
         ("--compare", None, "", "all rules side by side, at the same phi or to the same target"),
     ],
@@ -135,16 +125,11 @@ def _check(args: argparse.Namespace) -> None:
     written, read = ("out", "onnx", "plot"), ("network", "latency", "coefficients", "inherit")
     separate_files(*({f"--{name}": getattr(args, name) for name in names} for names in (written, read)))
     several = args.compare or len(args.phi or ()) > 1
-    for flag, value in (("--inherit", args.inherit), ("--epochs", args.epochs)):
-        if value is not None and not several:
-            if not args.out:
-                raise InvalidArgument(
-                    f"{flag} writes weights beside the spec, got no --out: name it, as --out grown.json"
-                )
-            if args.table:
-                raise InvalidArgument(
-                    f"--table shows what networks cost and makes no weights, got {flag}: leave one out"
-                )
+    flag = "--inherit" if args.inherit is not None else "--epochs" if args.epochs is not None else ""
+    if flag and not several and not args.out:
+        raise InvalidArgument(f"{flag} writes weights beside the spec, got no --out: name it, as --out grown.json")
+    if flag and not several and args.table:
+        raise InvalidArgument(f"--table shows what networks cost and makes no weights, got {flag}: leave one out")
     if args.plot and (args.compare or not several):
         raise InvalidArgument("--plot draws a family, got one phi: give several, such as --phi 0,1,2,3")
     if args.onnx and args.onnx.suffix != ".onnx":
@@ -180,7 +165,6 @@ def _again(args: argparse.Namespace, **instead: object) -> str:
 def run(args: argparse.Namespace) -> str:
     """Do what the flags ask for; what to print. Raises PhinasError."""
     _check(args)
-    figure = None
     if args.preset is not None:
         _check_preset(args)
         result = published(args.preset, latency=args.latency, measure=args.measure)
@@ -192,17 +176,15 @@ def run(args: argparse.Namespace) -> str:
             figure = new_figure(args.plot)
         flags = {name: value for name, value in vars(args).items() if name not in _NOT_OF_THE_FUNCTION}
         result = compound(**flags, quiet=args.json)
-    if figure is not None:
-        family.plot(result.base, result.grown, figure, args.plot)
+        if args.plot:
+            family.plot(result.base, result.grown, figure, args.plot)
     warnings = [one.coefficients.warning() for one in result.grown if one.coefficients]
     if warning := next(filter(None, warnings), None):
         print("scaling.compound: warning:", warning, file=sys.stderr)
     is_table = args.table or len(result.grown) > 1
-    if args.json and is_table:
-        content = family.as_dict(result.base, result.grown, by_rule=result.by_rule, written=args.out)
-        return json.dumps(content, indent=1)
     if args.json:
-        return json.dumps(report.as_dict(result, written=args.out), indent=1)
+        content = report.family_as_dict if is_table else report.as_dict
+        return json.dumps(content(result, written=args.out), indent=1)
     if not is_table:
         return report.as_text(result, written=args.out, again=_again(args))
     if args.out:

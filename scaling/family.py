@@ -1,7 +1,7 @@
 """Several growths of one base, a line each: a family over phi, or rules side by side."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,35 +23,12 @@ from searchspace.report import (
 Column = tuple[str, Callable[[Member], str]]
 
 
-def as_dict(
-    base: Member, members: Sequence[Member], *, by_rule: bool, written: str | Path | None = None
-) -> dict[str, Any]:
-    """The networks of several phis or rules as JSON types."""
-    heading, title = _titles(by_rule)
-    return {
-        "base": base.as_dict(),
-        heading: [
-            {
-                heading: title(member),
-                "phi": member.phi,
-                **member.factors._asdict(),
-                "coefficients": member.coefficients and asdict(member.coefficients),
-                **member.as_dict(),
-                "spec": member.spec.to_dict(),
-            }
-            for member in members
-        ],
-        "latency_table": base.latencies and base.latencies.to_dict(),
-        "written": str(written) if written else None,
-    }
-
-
 def as_text(base: Member, members: Sequence[Member], *, by_rule: bool) -> str:
     """One line a network, with what the columns mean; at most 100 columns wide."""
     members = [base, *members]
 
     def lines(columns: Sequence[Column]) -> str:
-        cells = [(name, [cell(member) for member in members]) for name, cell in [_titles(by_rule), *columns]]
+        cells = [(name, [cell(member) for member in members]) for name, cell in [titles(by_rule), *columns]]
         filled = [(name, column) for name, column in cells if any(column)]
         rows = zip(*(column for _, column in filled), strict=True)
         return table([name for name, _ in filled], [*rows], text_columns=(0,))
@@ -73,7 +50,7 @@ def as_text(base: Member, members: Sequence[Member], *, by_rule: bool) -> str:
         ("ms", predicted_text),
         ("interval", latency_interval_text),
         ("measured", lambda member: ms_text(member.measured.latency_ms) if member.measured else ""),
-        ("off by", _off),
+        ("off by", _prediction_error),
         ("", lambda member: "noisy" if member.measured and member.measured.noisy else ""),
     ]
     text = lines([*factors, *costs])
@@ -87,8 +64,8 @@ def as_text(base: Member, members: Sequence[Member], *, by_rule: bool) -> str:
     return f"{text}\n{notes(legend)}"
 
 
-def _titles(by_rule: bool) -> Column:
-    """What tells the networks apart."""
+def titles(by_rule: bool) -> Column:
+    """The heading and the cell of the column that tells the networks apart: rules or phis."""
     if by_rule:
         return "rule", lambda member: member.name
     return "phi", lambda member: member.name if member.phi is None else f"{member.phi:.4g}"
@@ -108,16 +85,14 @@ def latency_interval_text(member: Member) -> str:
     return interval_text(member.latency.low_ms, member.latency.high_ms) if member.latency else ""
 
 
-def _off(member: Member) -> str:
-    if member.latency is None or member.measured is None:
-        return ""
-    return signed_percent_text(member.latency.latency_ms / member.measured.latency_ms - 1)
+def _prediction_error(member: Member) -> str:
+    known = member.latency, member.measured
+    return signed_percent_text(known[0].latency_ms / known[1].latency_ms - 1) if known[0] and known[1] else ""
 
 
 def device_text(latencies: LatencyTable) -> str:
     """The runtime, threads and machine of a latency table."""
-    identity = latencies.identity
-    return f"{identity['runtime']}, {identity['threads']} threads, {identity['machine']}"
+    return "{runtime}, {threads} threads, {machine}".format(**latencies.identity)
 
 
 def plot(base: Member, members: Sequence[Member], figure: Any, path: Path) -> None:
@@ -126,16 +101,13 @@ def plot(base: Member, members: Sequence[Member], figure: Any, path: Path) -> No
 
     axes = figure.subplots()
     members = sorted(members, key=lambda member: member.phi or 0.0)
-    curves: dict[str, Callable[[Member], float]] = {
-        "MACs": lambda member: member.costs.macs,
-        "parameters": lambda member: member.costs.params,
-        "activations": lambda member: member.costs.activation_bytes,
-    }
+    curves = {"MACs": "costs.macs", "parameters": "costs.params", "activations": "costs.activation_bytes"}
     if base.latency:
-        curves["predicted latency"] = lambda member: member.latency.latency_ms if member.latency else 0.0
+        curves["predicted latency"] = "latency.latency_ms"
     if base.measured:
-        curves["measured latency"] = lambda member: member.measured.latency_ms if member.measured else 0.0
-    for name, value in curves.items():
+        curves["measured latency"] = "measured.latency_ms"
+    for name, quantity in curves.items():
+        value = attrgetter(quantity)
         multiples = [value(member) / value(base) for member in members]
         axes.plot([member.phi for member in members], multiples, marker="o", label=name)
     axes.set(xlabel="phi", ylabel="multiple of the base", yscale="log", title=f"{base.spec.name} by compound scaling")

@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from scipy.special import stdtrit
 from scaling.base import Base, base_template, latency_table, separate_files
 from scaling.formula import RULES, Coefficients, exponents
 from scaling.growth import Cost, Grown, grow_to
-from search.accuracy import AccuracyEstimator, Estimate, EstimatorSettings, estimator
+from search.accuracy import Estimate, EstimatorSettings, estimator
 from search.accuracy.protocol import OnProgress
 from search.budget import CostModel
 from search.console import Progress, TimeLeft
@@ -110,6 +110,10 @@ def fit(
             raise InvalidArgument(f"--{name} must be above 0, got {value:g}")
     if cost not in COSTS:
         raise InvalidArgument(f"--cost must be {' or '.join(COSTS)}, got {cost!r}")
+    if not 1 <= divisions <= MOST_DIVISIONS:
+        raise InvalidArgument(
+            f"--divisions must be from 1 to {MOST_DIVISIONS}, got {divisions}: 3 gives thirds of the cost"
+        )
     separate_files({"--out": out}, {"--network": network, "--latency": latency})
     check_writable(Path(out))
     template = base_template(network)
@@ -121,12 +125,9 @@ def fit(
         def reading(done: int, total: int) -> None:
             progress.update(done / max(1, total), "reading images")
 
-        def judge_of(seed: int) -> AccuracyEstimator:
-            return estimator(accuracy, EstimatorSettings(recipe=recipe, seed=seed))
-
         def score(grown: Grown, seed: int, on_progress: OnProgress) -> Estimate:
             pixels = round(proxy_resolution * grown.factors.resolution / template.resolution)
-            judge = judge_of(seed)
+            judge = estimator(accuracy, EstimatorSettings(recipe=recipe, seed=seed))
             judge.prepare(load(data, resolution=pixels, progress=reading))
             return judge.score(grown.spec, on_progress=on_progress)
 
@@ -140,29 +141,22 @@ def fit(
             "data_fingerprint": images.fingerprint,
             "proxy_resolution": proxy_resolution,
             "accuracy": accuracy,
-            **judge_of(0).identity(),
+            **estimator(accuracy, EstimatorSettings(recipe=recipe, seed=0)).identity(),
             "device": dict(table.identity) if table and by_latency else None,
         }
         name = study or _study_name(template, data, cost)
         with opened_study(name, about) as opened:
             job = Fit(opened, found, seeds, score, table, progress, clock)
-            missing = sum(1 for _ in job.missing())
-            progress.line(f"{len(found)} candidates, {missing} trainings missing in the study {name!r}")
+            progress.line(f"{len(found)} candidates, {len(job.missing())} trainings missing in the study {name!r}")
             job.run()
-    head = {"study": name, "network": template.name, "cost": cost}
-    return {**head, "seeds": seeds, **_answer(job, head, Path(out))}
+    return _answer(job, {"study": name, "network": template.name, "cost": cost}, Path(out))
 
 
 def candidates(template: Template, cost: Cost, *, divisions: int, rebase: bool) -> list[Candidate]:
     """The named rules and all splits of the cost among the dimensions in `divisions` parts, without equal networks.
 
-    `rebase`: the bases become those at which phi = 1 is the network. Raises InvalidArgument for divisions out of
-    bounds.
+    `rebase`: the bases become those at which phi = 1 is the network.
     """
-    if not 1 <= divisions <= MOST_DIVISIONS:
-        raise InvalidArgument(
-            f"--divisions must be from 1 to {MOST_DIVISIONS}, got {divisions}: 3 gives thirds of the cost"
-        )
     named = [(name, rule.coefficients) for name, rule in RULES.items()]
     splits = [
         (f"{d}:{w}:{divisions - d - w}", exponents(d / divisions, w / divisions, (divisions - d - w) / divisions))
@@ -197,25 +191,23 @@ class Fit:
 
     def run(self) -> None:
         """Train what has no trial yet, all candidates by one seed before the next, until the clock's limit."""
-        missing = list(self.missing())
+        missing = self.missing()
         for number, (seed, candidate) in enumerate(missing):
-            if self.clock.over():
-                return
-            self._train(candidate, seed, number, len(missing))
+            if not self.clock.over():
+                self._train(candidate, seed, number, len(missing))
 
-    def missing(self) -> Iterator[tuple[int, Candidate]]:
+    def missing(self) -> list[tuple[int, Candidate]]:
         """(seed, candidate) without a finished trial."""
         done = {(row["fingerprint"], row["seed"]) for row in self._finished()}
-        for seed, candidate in itertools.product(range(self.seeds), self.candidates):
-            if (candidate.grown.spec.fingerprint(), seed) not in done:
-                yield seed, candidate
+        wanted = itertools.product(range(self.seeds), self.candidates)
+        return [(seed, one) for seed, one in wanted if (one.grown.spec.fingerprint(), seed) not in done]
 
     def _finished(self) -> list[dict[str, Any]]:
         complete = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
         return [trial.user_attrs for trial in complete]
 
     def _train(self, candidate: Candidate, seed: int, number: int, count: int) -> None:
-        """The training `number` (from 0) of the `count` of this run, kept in the study."""
+        """The training `number` (from 0) of the `count` of this run."""
         spec = candidate.grown.spec
         graph = lower(spec)
         total = costs(graph)
@@ -269,10 +261,9 @@ def stand(scores: list[tuple[Candidate, tuple[float, ...]]]) -> list[Standing]:
     best, reach = ranked[0][1], float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) if freedom else math.inf
     rows = []
     for candidate, values in ranked:
-        behind = statistics.fmean(best) - statistics.fmean(values)
-        doubt = reach * deviation * (1 / len(best) + 1 / len(values)) ** 0.5
-        error = deviation / len(values) ** 0.5
-        rows.append(Standing(candidate, values, statistics.fmean(values), error, values is best or behind <= doubt))
+        mean, doubt = statistics.fmean(values), reach * deviation * (1 / len(best) + 1 / len(values)) ** 0.5
+        is_tied = values is best or statistics.fmean(best) - mean <= doubt
+        rows.append(Standing(candidate, values, mean, deviation / len(values) ** 0.5, is_tied))
     return rows
 
 
@@ -290,16 +281,13 @@ def _answer(job: Fit, head: dict[str, str], out: Path) -> dict[str, Any]:
     tied = [row["rule"] for row in rows if row["tied"]]
     coefficients = asdict(standings[0].candidate.coefficients) if complete else None
     if coefficients:
-        answer = {
-            **coefficients,
-            **head,
-            "accuracy": rows[0]["accuracy"],
-            "standard_error": rows[0]["standard_error"],
-            "tied": tied[1:],
-        }
+        best = {name: rows[0][name] for name in ("accuracy", "standard_error")}
+        answer = {**coefficients, **head, **best, "tied": tied[1:]}
         write_atomic(out, json.dumps(answer, indent=1) + "\n")
     return {
-        "missing": sum(1 for _ in job.missing()),
+        **head,
+        "seeds": job.seeds,
+        "missing": len(job.missing()),
         "sure": complete and len(tied) == 1,
         "candidates": rows,
         "coefficients": coefficients,

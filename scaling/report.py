@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scaling.family import device_text, latency_interval_text, predicted_text
+from scaling.family import device_text, latency_interval_text, predicted_text, titles
 from scaling.formula import Coefficients
 from scaling.growth import BAND
 from scaling.member import Member
@@ -18,14 +18,12 @@ from searchspace.report import (
     beside,
     count_text,
     fields,
-    interval_text,
     megabytes_text,
     ms_text,
     multiple_text,
     next_steps,
     notes,
     paragraphs,
-    percent_text,
     ratio_text,
     shortened,
     signed_percent_text,
@@ -41,6 +39,28 @@ _FIGURES: tuple[tuple[str, Callable[[Costs], int], Callable[[int], str]], ...] =
 )
 
 
+def family_as_dict(result: Result, *, written: str | Path | None = None) -> dict[str, Any]:
+    """The result of several phis or rules as JSON types."""
+    heading, title = titles(result.by_rule)
+    rows = [
+        {
+            heading: title(member),
+            "phi": member.phi,
+            **member.factors._asdict(),
+            "coefficients": member.coefficients and asdict(member.coefficients),
+            **member.as_dict(),
+            "spec": member.spec.to_dict(),
+        }
+        for member in result.grown
+    ]
+    return {
+        "base": result.base.as_dict(),
+        heading: rows,
+        "latency_table": result.latencies and result.latencies.to_dict(),
+        "written": str(written) if written else None,
+    }
+
+
 def as_dict(result: Result, *, written: str | Path | None = None) -> dict[str, Any]:
     """The result of one network as JSON types; bytes are for batch 1 and float32.
 
@@ -53,8 +73,8 @@ def as_dict(result: Result, *, written: str | Path | None = None) -> dict[str, A
         "coefficients": coefficients
         and {**asdict(coefficients), "cost_factor": coefficients.cost_factor, "warning": coefficients.warning()},
         "base": _network_dict(result.base),
-        "formula": formula and _member_dict(formula),
-        "published": result.published and _member_dict(result.published),
+        "formula": formula and _grown_dict(formula),
+        "published": result.published and _grown_dict(result.published),
         "by_dimension": formula and {name: one.as_dict() for name, one in result.by_dimension.items()},
         "target": target and {"flag": target.flag, "value": target.value},
         "latency_table": result.latencies and result.latencies.to_dict(),
@@ -70,7 +90,7 @@ def as_dict(result: Result, *, written: str | Path | None = None) -> dict[str, A
     }
 
 
-def _member_dict(member: Member) -> dict[str, Any]:
+def _grown_dict(member: Member) -> dict[str, Any]:
     return {"title": member.title, **member.factors._asdict(), **_network_dict(member)}
 
 
@@ -125,7 +145,6 @@ def _title(result: Result) -> str:
 
 
 def _two_networks(members: list[Member]) -> str:
-    """Stage by stage; what the two share stands once, on the left."""
     sides = [stage_rows(member.spec) for member in members]
     shared = [
         [name, _block(row), ratio_text(row.se_ratio), str(row.stride or "-")]
@@ -167,10 +186,10 @@ def _totals(result: Result) -> str:
             cells += [text, multiple_text(values[at], values[-1]) if values else ""]
         return [*cells, texts[-1]]
 
-    rows = []
-    for what, figure, show in _FIGURES:
-        counts = [figure(one.costs) for one in networks]
-        rows.append(row(what, [show(count) for count in counts], counts))
+    rows = [
+        row(what, [show(figure(one.costs)) for one in networks], [figure(one.costs) for one in networks])
+        for what, figure, show in _FIGURES
+    ]
     if base.latency:
         values = [one.latency.latency_ms for one in networks if one.latency]
         rows.append(row("predicted ms", [predicted_text(one) for one in networks], values))
@@ -183,11 +202,11 @@ def _totals(result: Result) -> str:
     rows.append(row("fingerprint", [one.spec.fingerprint() for one in networks]))
     titles = [cell for member in members for cell in (member.title, "x base")]
     lines = table(["total", *titles, f"base {shortened(base.spec.name, 20)}"], rows, text_columns=(0,))
-    latency = (
-        result.latencies and f"Latency: {device_text(result.latencies)}; ~ where kernels that the table lacks were "
-    )
-    memory = "Memory: batch 1, float32; peak is weights and the activations alive at once, as inference needs."
-    return f"{lines}\n{notes(memory, f'{latency}estimated.' if latency else '')}"
+    legend = ["Memory: batch 1, float32; peak is weights and the activations alive at once, as inference needs."]
+    if result.latencies:
+        device = device_text(result.latencies)
+        legend.append(f"Latency: {device}; ~ where kernels that the table lacks were estimated.")
+    return f"{lines}\n{notes(*legend)}"
 
 
 def _by_dimension(result: Result) -> str:
@@ -253,12 +272,11 @@ def _distance(result: Result) -> str:
     assert result.target is not None
     flag, value, unit = result.target
     network = result.grown[0]
-    if unit == "ms":
-        assert network.latency is not None
+    if network.latency and unit == "ms":
         cost, text = network.latency.latency_ms, f"{network.latency.latency_ms:.4g} ms predicted"
     else:
-        cost = network.costs.macs if unit == "macs" else network.costs.params
-        text = f"{cost:,.0f} {'MACs' if unit == 'macs' else 'parameters'}"
+        cost, what = (network.costs.macs, "MACs") if unit == "macs" else (network.costs.params, "parameters")
+        text = f"{cost:,} {what}"
     found = f"Target: {flag} {value:.12g}: {text}, {signed_percent_text(cost / value - 1)} from it."
     if cost >= (1 - BAND) * value:
         return found
@@ -283,17 +301,17 @@ def _weights(weights: Weights | None) -> str:
         return ""
     pairs = []
     if weights.difference is not None:
-        equal = "the same outputs" if weights.difference <= 1e-4 else "NOT the same outputs"
+        outputs = f"{'' if weights.difference <= 1e-4 else 'NOT '}the same outputs at the small network's resolution"
         difference = f"(logits differ by {weights.difference:.1e} of the largest)"
-        lines = (f"from {weights.inherited_from}:", f"{equal} at the small network's resolution {difference}")
-        pairs = [("inherited", lines[0]), *(("", line) for line in (lines[1], *weights.reasons))]
+        pairs = [("inherited", f"from {weights.inherited_from}:"), ("", f"{outputs} {difference}")]
+        pairs += [("", reason) for reason in weights.reasons]
     if weights.trained:
         figures = weights.trained
-        accuracies = f"validation accuracy {figures['before']:.1%} before, {figures['after']:.1%} after"
-        how = f"{figures['epochs']} epochs at {figures['pixels']} px in {figures['seconds']:.0f} s"
+        how = "{epochs} epochs at {pixels} px in {seconds:.0f} s".format(**figures)
+        accuracies = "validation accuracy {before:.1%} before, {after:.1%} after".format(**figures)
         pairs.append(("trained", f"{how}: {accuracies}"))
-        interval = interval_text(figures["low"], figures["high"], percent_text)
-        pairs.append(("tested", f"{figures['test']:.1%} (95 % interval {interval}, {figures['test_images']} images)"))
+        tested = "{test:.1%} (95 % interval {low:.1%} to {high:.1%}, {test_images} images)".format(**figures)
+        pairs.append(("tested", tested))
     return fields([*pairs, ("weights", str(weights.path))])
 
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,6 @@ from numpy.typing import NDArray
 from search.data.source import Record, digest_of
 from searchspace.errors import StorageError
 from searchspace.files import atomic_path, storage_error, write_atomic
-
-_CHUNK_BYTES = 16 * 2**20
 
 
 class UnusableCache(Exception):
@@ -39,9 +36,11 @@ class PixelFile:
         self._file = file
         self._shape = (resolution, resolution, 3)
         self._row_bytes = resolution * resolution * 3
-        header = _header((rows, *self._shape))
-        self._offset = len(header)
-        self._write(header, 0)
+        header = io.BytesIO()
+        about = {"descr": "|u1", "fortran_order": False, "shape": (rows, *self._shape)}
+        np.lib.format.write_array_header_1_0(header, about)
+        self._offset = header.tell()
+        self._write(header.getvalue(), 0)
         _reserve(file, self._offset + rows * self._row_bytes)
 
     def put(self, row: int, pixels: NDArray[np.uint8]) -> None:
@@ -97,7 +96,8 @@ def read(path: Path, *, signature: str) -> tuple[Record, NDArray[np.uint8]] | No
             raise UnusableCache("its checksum is wrong")
         if stored["record"].pop("signature") != signature:
             raise UnusableCache("the images have changed since")
-        record = _record(stored["record"])
+        tuples = {key: tuple(stored["record"][key]) for key in ("classes", "skipped", "notes")}
+        record = Record(**{**stored["record"], **tuples})
         _check_pixels(path, stored["pixels"])
         pixels = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
@@ -122,16 +122,7 @@ def _check_pixels(path: Path, known: dict[str, int]) -> None:
 
 
 def _checksum(path: Path) -> int:
-    checksum = 0
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            checksum = zlib.crc32(chunk, checksum)
-    return checksum
-
-
-def _record(stored: dict[str, Any]) -> Record:
-    tuples = {key: tuple(stored[key]) for key in ("classes", "skipped", "notes")}
-    return Record(**{**stored, **tuples})
+    return zlib.crc32(np.memmap(path, np.uint8, mode="r").data)
 
 
 def _reserve(file: int, size_bytes: int) -> None:
@@ -143,13 +134,6 @@ def _reserve(file: int, size_bytes: int) -> None:
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):  # some network disks cannot reserve
                 raise
     os.ftruncate(file, size_bytes)
-
-
-def _header(shape: tuple[int, ...]) -> bytes:
-    """The beginning of an .npy file of uint8."""
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    return header.getvalue()
 
 
 @contextmanager

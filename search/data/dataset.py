@@ -91,7 +91,8 @@ def load(
         notes.append(f"the cache of decoded images was made anew: {error}")
         cached = None
     if cached is None:
-        write_record(path, source.prepare(path, request, progress or _silent), signature=signature)
+        record = source.prepare(path, request, progress or (lambda done, total: None))
+        write_record(path, record, signature=signature)
         try:
             cached = read(path, signature=signature)
         except UnusableCache as error:
@@ -99,17 +100,17 @@ def load(
         if cached is None:
             raise StorageError(f"{path} was written and is gone: look at what else writes to that folder")
     record, pixels = cached
-    splits = {part: _split(record, pixels, part) for part in PARTS}
+    train, validation, test = (_split(record, pixels, part) for part in PARTS)
     return Dataset(
         name=source.name,
         classes=record.classes,
         resolution=resolution,
-        train=splits["train"],
-        validation=splits["validation"],
+        train=train,
+        validation=validation,
         fingerprint=record.fingerprint,
         skipped=record.skipped,
         notes=(*record.notes, *notes),
-        _test=splits["test"],
+        _test=test,
     )
 
 
@@ -123,7 +124,3 @@ def _split(record: Record, pixels: NDArray[np.uint8], part: Part) -> Split:
     labels = np.array(record.labels[part], np.int64)
     start = record.starts[part]
     return Split(pixels[start : start + len(labels)], labels)
-
-
-def _silent(done: int, total: int) -> None:
-    """No progress is wanted."""

@@ -11,7 +11,6 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -30,14 +29,6 @@ _ORIENTATION = 0x0112  # EXIF
 _BATCH_IMAGES = 64
 _BATCH_BYTES = 16 * 2**20
 _MAX_WORKERS = 16
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """By an image's name: the digest of its content if it is good, the reason if it is corrupt."""
-
-    digests: Mapping[str, str]
-    corrupt: Mapping[str, str]
 
 
 def decode_square(data: bytes, resolution: int) -> NDArray[np.uint8]:
@@ -74,8 +65,11 @@ def decode_all(
     *,
     stop_above: int,
     progress: Callable[[int], None],
-) -> Outcome:
-    """Decode every image into its row of `pixels`, on all cores; stops early above `stop_above` corrupt ones."""
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Decode every image into its row of `pixels`, on all cores; stops early above `stop_above` corrupt ones.
+
+    Returns, by image name, the digests of good images' content and why the others are corrupt.
+    """
     digests: dict[str, str] = {}
     corrupt: dict[str, str] = {}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -86,14 +80,18 @@ def decode_all(
     def decode(batch: Sequence[Content]) -> None:
         for item, data in batch:
             try:
-                square, digest = _decoded(data, resolution)
+                if isinstance(data, Exception):
+                    raise data
+                if not data:
+                    raise OSError("an empty file")
+                square = decode_square(data, resolution)
             except UnidentifiedImageError:
                 corrupt[item.name] = "no image of a known format"
             except Exception as error:  # Pillow's readers raise almost any type on a corrupt file
                 corrupt[item.name] = one_line(error)
             else:
                 pixels.put(rows[item.name], square)
-                digests[item.name] = digest
+                digests[item.name] = content_digest(data)
 
     def wait(decoded: Future[None]) -> None:
         decoded.result()
@@ -110,7 +108,7 @@ def decode_all(
                 break
         while waiting:
             wait(waiting.popleft())
-    return Outcome(digests, corrupt)
+    return digests, corrupt
 
 
 def has_image_header(data: bytes) -> bool:
@@ -136,14 +134,6 @@ def _formats() -> tuple[str, ...]:
 def content_digest(data: bytes) -> str:
     """What byte-identical images share."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
-def _decoded(data: bytes | Exception, resolution: int) -> tuple[NDArray[np.uint8], str]:
-    if isinstance(data, Exception):
-        raise data
-    if not data:
-        raise OSError("an empty file")
-    return decode_square(data, resolution), content_digest(data)
 
 
 def _batches(contents: Iterable[Content]) -> Iterator[list[Content]]:
@@ -179,7 +169,6 @@ def _orientation(image: "Image.Image") -> int:
 
 
 def _rgb(image: "Image.Image") -> "Image.Image":
-    """The image in 8-bit RGB."""
     from PIL import Image
 
     if image.mode == "RGB" and "transparency" not in image.info:

@@ -8,18 +8,18 @@ is a function of (seed, split, i, resolution), so the first images do not depend
 
 import math
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search.data.source import PARTS, Part
 from searchspace.errors import InvalidArgument
 
-Split = Literal["train", "validation", "test"]
 Floats = NDArray[np.float32]
 
 CLASSES = tuple("0123456789")
-DEFAULT_COUNTS: dict[Split, int] = {"train": 5000, "validation": 6000, "test": 3000}
+DEFAULT_COUNTS: dict[Part, int] = {"train": 5000, "validation": 6000, "test": 3000}
 DEFAULT_PROXY_RESOLUTION = 48
 
 # How hard the task is. Lengths are fractions of the canvas, angles radians, colours 0 to 1.
@@ -39,14 +39,14 @@ _SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}  # of the 1,797 digits
 _FULL_CHUNK = 100  # images drawn together; a multiple of 10, so that every chunk is balanced
 
 
-def generate(*, split: Split, count: int, resolution: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def generate(*, split: Part, count: int, resolution: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """`count` images of a split: pixels (count, resolution, resolution, 3) uint8 and labels (count,) int64.
 
     Every ten images in a row hold each class once. The first images are the same whatever `count` is.
     Raises InvalidArgument for an unknown split, a count below 1, a resolution below 16 or a negative seed.
     """
     rules = (
-        ("split", split, split in get_args(Split), "train, validation or test"),
+        ("split", split, split in PARTS, "train, validation or test"),
         ("count", count, count >= 1, "at least 1"),
         ("resolution", resolution, resolution >= 16, "at least 16 px"),
         ("seed", seed, seed >= 0, "0 or more"),
@@ -79,11 +79,11 @@ def _handwriting() -> tuple[Floats, NDArray[np.int64]]:
 
 
 @lru_cache(maxsize=1)
-def source_digits() -> dict[Split, tuple[NDArray[np.int64], ...]]:
+def source_digits() -> dict[Part, tuple[NDArray[np.int64], ...]]:
     """The digits that each split draws on: for every class their rows in `load_digits`; disjoint, the same always."""
     _, labels = _handwriting()
     rng = np.random.default_rng(20181)
-    rows: dict[Split, list[NDArray[np.int64]]] = {split: [] for split in get_args(Split)}
+    rows: dict[Part, list[NDArray[np.int64]]] = {split: [] for split in PARTS}
     for label in range(len(CLASSES)):
         members = rng.permutation(np.flatnonzero(labels == label))
         ends = np.cumsum([round(share * len(members)) for share in _SHARES.values()])[:-1]
@@ -93,9 +93,9 @@ def source_digits() -> dict[Split, tuple[NDArray[np.int64], ...]]:
 
 
 def _chunk(
-    split: Split, number: int, images: int, resolution: int, seed: int
+    split: Part, number: int, images: int, resolution: int, seed: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    rng = np.random.default_rng([seed, get_args(Split).index(split), number])
+    rng = np.random.default_rng([seed, PARTS.index(split), number])
     ink, _ = _handwriting()
     by_class = source_digits()[split]
     labels = np.argsort(rng.random((images // 10, 10)), axis=1).ravel()
@@ -124,10 +124,7 @@ def _chunk(
 
 
 def _uniform(rng: np.random.Generator, low: float, high: float, *shape: int) -> Floats:
-    values: Floats = rng.random(shape, np.float32)
-    values *= high - low
-    values += low
-    return values
+    return rng.random(shape, np.float32) * np.float32(high - low) + np.float32(low)
 
 
 def _enlarging(coarse: int, fine: int) -> Floats:
@@ -226,5 +223,4 @@ def _warp(stamp: Floats, centre: Floats, side: Floats, turn: Floats, slant: Floa
     index *= extent
     index += source(cosine + slant * sine, slant * cosine - sine)
     index += (np.arange(images, dtype=np.int32) * extent**2)[:, None, None]
-    cover: Floats = stamp.ravel().take(index)
-    return cover
+    return stamp.ravel().take(index)

@@ -1,7 +1,7 @@
 """Encoded images into the cache: list, split, decode, and name what was skipped."""
 
 import itertools
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +17,7 @@ from search.data.source import (
     Progress,
     Record,
     Request,
+    Source,
     digest_of,
     printable,
     some,
@@ -27,15 +28,11 @@ from searchspace.errors import InvalidData
 LARGEST_CORRUPT_SHARE = 0.01
 
 
-class EncodedSource(ABC):
-    """A `Source` of image files: a subclass lists and reads them, all else is done here."""
+class EncodedSource(Source):
+    """A `Source` of image files: a subclass lists and reads them and has a signature, all else is done here."""
 
     def __init__(self, name: str, key: str) -> None:
         self.name, self.key = printable(name), printable(key)
-
-    @abstractmethod
-    def signature(self) -> str:
-        """Return a text that changes when the images may have changed; cheap. Raises InvalidData."""
 
     @abstractmethod
     def listing(self) -> Listing:
@@ -56,7 +53,7 @@ class EncodedSource(ABC):
         starts = dict(zip(PARTS, itertools.accumulate(counts, initial=0), strict=False))
         progress(0, len(rows))
         with new_pixels(path, rows=len(rows), resolution=request.resolution) as pixels:
-            outcome = decode_all(
+            digests, corrupt = decode_all(
                 self.read(ordered),
                 rows,
                 request.resolution,
@@ -64,17 +61,17 @@ class EncodedSource(ABC):
                 stop_above=int(LARGEST_CORRUPT_SHARE * len(rows)),
                 progress=lambda done: progress(done, len(rows)),
             )
-            _check_corrupt(outcome.corrupt, len(rows), self.name)
-            kept = {part: _close_gaps(pixels, starts[part], splits.parts[part], outcome.corrupt) for part in PARTS}
+            _check_corrupt(corrupt, len(rows), self.name)
+            kept = {part: _close_gaps(pixels, starts[part], splits.parts[part], corrupt) for part in PARTS}
         _check_present(kept, listing.classes, self.name)
         label = {name: number for number, name in enumerate(listing.classes)}
         return Record(
             classes=tuple(map(printable, listing.classes)),
             starts=starts,
             labels={part: [label[item.label] for item in items] for part, items in kept.items()},
-            fingerprint=_fingerprint(kept, outcome.digests, listing.classes, request.resolution),
-            skipped=tuple(sorted(map(printable, outcome.corrupt))),
-            notes=(*listing.notes, *splits.notes, *_corrupt_notes(outcome.corrupt)),
+            fingerprint=_fingerprint(kept, digests, listing.classes, request.resolution),
+            skipped=tuple(sorted(map(printable, corrupt))),
+            notes=(*listing.notes, *splits.notes, *_corrupt_notes(corrupt)),
         )
 
     def _digests_of_twins(self, items: Sequence[Item]) -> dict[str, str]:
@@ -87,15 +84,15 @@ class EncodedSource(ABC):
             by_size[item.size_bytes].append(item)
         same_size = [item for alike in by_size.values() if len(alike) > 1 for item in alike]
         digests: dict[str, str] = {}
-        is_image: dict[str, bool | None] = {}  # by digest; None until it is seen twice
+        is_image: dict[str, bool] = {}  # by the digest of what is seen twice
+        seen: set[str] = set()
         for item, data in self.read(same_size):
             if isinstance(data, bytes):
                 digest = digests[item.name] = content_digest(data)
-                if digest not in is_image:
-                    is_image[digest] = None
-                elif is_image[digest] is None:
+                if digest in seen and digest not in is_image:
                     is_image[digest] = has_image_header(data)
-        return {name: digest for name, digest in digests.items() if is_image[digest] is not False}
+                seen.add(digest)
+        return {name: digest for name, digest in digests.items() if is_image.get(digest, True)}
 
 
 def _close_gaps(pixels: PixelFile, start: int, items: Sequence[Item], corrupt: Mapping[str, str]) -> list[Item]:

@@ -59,14 +59,14 @@ def test_targets_are_met_within_2_percent_below(name: str, cost: Callable[[Netwo
     base = template(name)
     own = cost(base.expand())
     shares = []
-    for number in range(4):
-        target = own * 0.5 * 16 ** (number / 3)
+    for factor in (0.5, 2, 8):
+        target = own * factor
         grown = grow_to(base, cost=cost, target=target, coefficients=Coefficients())
         shares.append(cost(grown.spec) / target)
         assert grown.spec.resolution % 8 == 0
     assert max(shares) <= 1
     # Pixels cost no parameters, so those come in steps of layers and channels only.
-    assert sum(share >= 1 - BAND for share in shares) >= (4 if cost is macs else 3), shares
+    assert sum(share >= 1 - BAND for share in shares) >= (3 if cost is macs else 2), shares
     assert min(shares) > 0.95
 
 

@@ -5,7 +5,7 @@ cannot place, and its labels turn off when there is one class or folders of uneq
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -62,13 +62,12 @@ def arrange(files: Sequence[File], folders: Sequence[str], *, where: str) -> Lis
     level = 1 if splits else 0  # of the class folder below the wrapping ones
     labelled = [(file, path) for file, path in zip(images, paths, strict=True) if len(path) > level + 1]
     items = [Item(file.path, path[level], splits.get(path[0]), file.size_bytes, file.at) for file, path in labelled]
-    notes = [
-        *_stray_notes(visible),
-        *_loose_notes([file.path for file, path in zip(images, paths, strict=True) if len(path) <= level + 1]),
-        *_empty_notes({path[depth:] for path in folder_paths}, {path[:-1] for path in paths}, level + 1),
-    ]
+    loose = [file.path for file, path in zip(images, paths, strict=True) if len(path) <= level + 1]
+    filled = {path[: level + 1] for path in paths}
+    empty = {path[depth:] for path in folder_paths if len(path) == depth + level + 1} - filled
+    notes = tuple(_notes([file for file in visible if _extension(file.path) not in EXTENSIONS], loose, empty))
     classes = tuple(sorted({item.label for item in items}))
-    listing = Listing(tuple(sorted(items, key=lambda item: item.name)), classes, tuple(notes))
+    listing = Listing(tuple(sorted(items, key=lambda item: item.name)), classes, notes)
     check_classes(listing, where=where)
     return listing
 
@@ -110,9 +109,14 @@ def _kinds(files: Sequence[File]) -> str:
     return some([f"{count} x {kind}" for kind, count in sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))])
 
 
-def _stray_notes(visible: Sequence[File]) -> list[str]:
-    stray = [file for file in visible if _extension(file.path) not in EXTENSIONS]
-    return [f"files whose names are no images' are left out: {printable(_kinds(stray))}"] if stray else []
+def _notes(stray: Sequence[File], loose: Sequence[str], empty: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    if stray:
+        yield f"files whose names are no images' are left out: {printable(_kinds(stray))}"
+    if loose:
+        names = some(sorted(map(printable, loose)), limit=3)
+        yield f"{len(loose)} images outside class folders have no label and are left out: {names}"
+    if empty:
+        yield f"folders without images are left out: {printable(some(sorted(map('/'.join, empty))))}"
 
 
 def _wrapper_depth(images: Sequence[tuple[str, ...]], folders: Sequence[tuple[str, ...]]) -> int:
@@ -143,16 +147,3 @@ def _given_splits(paths: Sequence[tuple[str, ...]], where: str) -> dict[str, Par
     if not any(part == "train" and top in nested for top, part in named.items()):
         raise InvalidData(f"{where}: there must be class folders in train, got {some(sorted(named))}: add train/")
     return named
-
-
-def _loose_notes(loose: Sequence[str]) -> list[str]:
-    if not loose:
-        return []
-    names = some(sorted(map(printable, loose)), limit=3)
-    return [f"{len(loose)} images outside class folders have no label and are left out: {names}"]
-
-
-def _empty_notes(folders: set[tuple[str, ...]], used: set[tuple[str, ...]], level: int) -> list[str]:
-    filled = {path[:level] for path in used}
-    empty = sorted("/".join(path) for path in folders if len(path) == level and path not in filled)
-    return [f"folders without images are left out: {printable(some(empty))}"] if empty else []

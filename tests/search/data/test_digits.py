@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.data import digits
+from search.data.source import Part
 from searchspace.errors import InvalidArgument
 
 
 @settings(max_examples=6)
 @given(count=st.integers(1, 130), seed=st.integers(0, 2**40), split=st.sampled_from(["train", "validation", "test"]))
-def test_the_first_images_are_the_same_whatever_the_count(count: int, seed: int, split: digits.Split) -> None:
+def test_the_first_images_are_the_same_whatever_the_count(count: int, seed: int, split: Part) -> None:
     pixels, labels = digits.generate(split=split, count=130, resolution=20, seed=seed)
     fewer, fewer_labels = digits.generate(split=split, count=count, resolution=20, seed=seed)
     np.testing.assert_array_equal(fewer, pixels[:count])
@@ -54,7 +55,7 @@ def test_images_differ_from_each_other() -> None:
 def test_the_label_can_be_read_from_another_splits_images_and_is_not_easy() -> None:
     from sklearn.neighbors import KNeighborsClassifier
 
-    def features(split: digits.Split, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def features(split: Part, count: int) -> tuple[np.ndarray, np.ndarray]:
         pixels, labels = digits.generate(split=split, count=count, resolution=24, seed=0)
         return pixels.mean(axis=3).reshape(count, 12, 2, 12, 2).mean(axis=(2, 4)).reshape(count, -1), labels
 

@@ -12,11 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from search.netadapt import prune
+    from search.netadapt.api import prune
     from search.result import Result
     from search.run import find
 
-_HOMES = {"Result": "search.result", "find": "search.run", "prune": "search.netadapt"}
+_HOMES = {"Result": "search.result", "find": "search.run", "prune": "search.netadapt.api"}
 __all__ = ["Result", "find", "prune"]
 
 

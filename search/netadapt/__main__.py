@@ -55,7 +55,15 @@ def _by_algorithm(at: int) -> str:
     return ", ".join(f"{pair[at]:g} with {name}" for name, pair in ALGORITHMS.items())
 
 
-# By the title of a group: flag, type (None: a switch), name of the value, help. Defaults are those of Settings.
+_CRITERION = f"""which channels stay, one of {", ".join(CRITERIA)}: l2 (norm of their filters), bn (scale of their batch
+norm) or taylor (first-order change of the loss)"""
+_ALGORITHM = """netadapt: large steps that shrink, the most accurate proposal is accepted; mobilenetv3: many small ones,
+the least accuracy lost for its reduction"""
+_SHORTLIST = """proposals of an iteration that are trained: the most accurate before any training, and of three or more
+one without a block that has no residual sum, which looks worse before than it is"""
+
+# By the title of a group: flag, type (None: a switch), name of the value, help. Settings has the defaults, which are
+# added to the help.
 _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
     "the network and its images": [
         ("--network", str, "FILE.json", "a spec file, as a search's best.json, or the name of a published network"),
@@ -77,51 +85,18 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         ("--replay", str, "STUDY", "take the outcomes of timing tests from it: the same seed gives the same history"),
     ],
     "the algorithm": [
-        (
-            "--moves",
-            _names,
-            "NAMES",
-            f"what may be cut, of {','.join(MOVES)}; kernels go from 7 to 5 to 3 (default: all)",
-        ),
-        (
-            "--criterion",
-            str,
-            "NAME",
-            "which channels stay: l2 (norm of their filters), bn (scale of their batch norm) or taylor (first-order "
-            f"change of the loss): {', '.join(CRITERIA)} (default: %(default)s)",
-        ),
-        (
-            "--algorithm",
-            str,
-            "NAME",
-            "netadapt: large steps that shrink, the most accurate proposal is accepted; mobilenetv3: many small ones, "
-            "the least accuracy lost for its reduction (default: %(default)s)",
-        ),
+        ("--moves", _names, "NAMES", f"what may be cut, of {','.join(MOVES)}; kernels: 7 to 5 to 3 (default: all)"),
+        ("--criterion", str, "NAME", _CRITERION),
+        ("--algorithm", str, "NAME", _ALGORITHM),
         ("--step", number, "SHARE", f"the first reduction, of the start's cost (default: {_by_algorithm(0)})"),
         ("--decay", number, "F", f"its factor from one iteration to the next (default: {_by_algorithm(1)})"),
-        ("--short-steps", integer, "N", "steps of a proposal's short training; 0 for none (default: %(default)s)"),
-        (
-            "--shortlist",
-            integer,
-            "N",
-            "proposals of an iteration that are trained: the most accurate before any training, and of three or more "
-            "one without a block that has no residual sum, which looks worse before than it is (default: %(default)s)",
-        ),
-        (
-            "--validation-images",
-            integer,
-            "N",
-            "validation images that proposals are compared on (default: %(default)s)",
-        ),
-        (
-            "--workers",
-            integer,
-            "N",
-            "processes that train proposals side by side, each with its share of the threads (default: %(default)s)",
-        ),
+        ("--short-steps", integer, "N", "steps of a proposal's short training; 0 for none"),
+        ("--shortlist", integer, "N", _SHORTLIST),
+        ("--validation-images", integer, "N", "validation images that proposals are compared on"),
+        ("--workers", integer, "N", "processes that train proposals side by side, each with its share of the threads"),
     ],
     "the training at the end": [
-        ("--epochs", integer, "N", "0 for none (default: %(default)s)"),
+        ("--epochs", integer, "N", "0 for none"),
         ("--epoch-images", integer, "N", "training images of one: where there are many, give all (default: 1280)"),
     ],
     "what is kept and printed": [
@@ -144,6 +119,7 @@ def parser() -> CommandParser:
                 group.add_argument(flag, action="store_true", help=text)
                 continue
             default = getattr(Settings, flag.removeprefix("--").replace("-", "_"), None)
+            text += f" (default: {default})" if isinstance(default, str | int) else ""
             required = flag == "--network"
             group.add_argument(flag, type=kind, metavar=metavar, help=text, default=default, required=required)
     return cli

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 AnyNetwork = str | Path | NetworkSpec | nn.Module
+_OF_A_MODULE: dict[str, Any] = {"weights": None, "study": None, "replay": None, "family": False, "workers": 1}
+_OF_A_MODULE |= {"criterion": "l2", "moves": ("channels",)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,71 +129,68 @@ def prune(
         InfeasibleBudget: No budget can be reached. Where some are and the smallest is not, `summary["missed"]` says so.
         PhinasError: Anything else that the caller can mend.
     """
-    flags = {name: value for name, value in locals().items() if name in _FLAGS}
+    settings, clock = _settings(dict(locals())), TimeLeft()
+    own = network if isinstance(network, nn.Module) and _is_own(network) else None
     images = data if isinstance(data, Dataset) else None
-    flags |= {
-        "network": _name(network),
-        "weights": _weights(network, weights),
-        "data": images.name if images else None if data is None else str(data),
-        "budgets": None if budgets is None else tuple(budgets),
-        "latency": Path(latency) if isinstance(latency, str) else latency,
-        "moves": tuple(moves or (("channels",) if _is_own(network) else MOVES)),
-    }
-    settings = Settings(**flags)
-    if images and workers > 1:
-        raise InvalidArgument(f"workers read the images themselves: give data as a source, or workers=1, got {workers}")
-    if _is_own(network):
-        _check_own(settings, fresh=fresh, resolution=resolution)
-    elif resolution is not None:
-        raise InvalidArgument(f"resolution is for a module of your own, a spec has its own: leave {resolution} out")
-    clock = TimeLeft()
     with Progress(clock.left_s, quiet=quiet) as progress, ExitStack() as stack:
-        job = _job(settings, network, images, timer, resolution, fresh, progress, clock, stack)
+        folder(settings.study_name)  # mistakes are found before anything takes time
+        if isinstance(settings.latency, Path):
+            read_table(settings.latency)
+        earlier = StoredHistory(existing(settings.replay), keep_all=True) if settings.replay else None
+        if own is not None and resolution is not None:
+            inputs = module_inputs(own, settings, progress, resolution=resolution, images=images)
+        else:
+            of_spec = network if isinstance(network, (NetworkSpec, Network)) else None
+            inputs = read_inputs(settings, progress, network=of_spec, images=images)
+        table = table_of(settings, inputs.network, progress)
+        timer = timer or timer_of(table, inputs, progress)
+        timer = timer if earlier is None else replayed(earlier, timer, inputs)
+        model, recipe = CostModel(settings.unit, table), Recipe.for_data(settings.data)
+        job = Job(settings, inputs, model, timer, progress, recipe, clock=clock)
+        if own is None:
+            about = definition(settings, inputs, table)
+            job = replace(job, study=stack.enter_context(opened_study(settings.study_name, about, fresh=fresh)))
         summary = prune_and_finish(job)
     if job.study is not None and not summary.get("nothing_to_do"):
         result = Result(summary)
         return Pruned(module=result.module, spec=result.spec, summary=summary)
-    found = job.history.network(summary["winner"]["iteration"]) if "winner" in summary else job.inputs.network
+    found = job.history.network(summary["winner"]["iteration"]) if "winner" in summary else inputs.network
     return Pruned(module=found.module.eval(), spec=found.spec, summary=summary)
-
-
-def _job(
-    settings: Settings,
-    network: AnyNetwork,
-    images: Dataset | None,
-    timer: PairedTimer | None,
-    resolution: int | None,
-    fresh: bool,
-    progress: Progress,
-    clock: TimeLeft,
-    stack: ExitStack,
-) -> Job:
-    """The job, whose study stays open until the stack ends."""
-    folder(settings.study_name)  # mistakes are found before anything takes time
-    if isinstance(settings.latency, Path):
-        read_table(settings.latency)
-    earlier = StoredHistory(existing(settings.replay), keep_all=True) if settings.replay else None
-    if resolution is not None and isinstance(network, nn.Module):
-        inputs = module_inputs(network, settings, progress, resolution=resolution, images=images)
-    else:
-        of_spec = network if isinstance(network, (NetworkSpec, Network)) else None
-        inputs = read_inputs(settings, progress, network=of_spec, images=images)
-    table = table_of(settings, inputs.network, progress)
-    timer = timer or timer_of(table, inputs, progress)
-    timer = timer if earlier is None else replayed(earlier, timer, inputs)
-    study = None
-    if not _is_own(network):
-        about = definition(settings, inputs, table)
-        study = stack.enter_context(opened_study(settings.study_name, about, fresh=fresh))
-    model, recipe = CostModel(settings.unit, table), Recipe.for_data(settings.data)
-    return Job(settings, inputs, model, timer, progress, recipe, study=study, clock=clock)
 
 
 def _is_own(network: AnyNetwork) -> bool:
     return isinstance(network, nn.Module) and not isinstance(network, Network)
 
 
-_FLAGS = {field.name for field in fields(Settings)}
+def _settings(given: dict[str, Any]) -> Settings:
+    """The settings among the arguments of `prune`, all of which are checked."""
+    network, data, latency = given["network"], given["data"], given["latency"]
+    is_own = _is_own(network)
+    settings = Settings(
+        **{field.name: given[field.name] for field in fields(Settings)}
+        | {
+            "network": _name(network),
+            "weights": _weights(network, given["weights"]),
+            "data": data.name if isinstance(data, Dataset) else None if data is None else str(data),
+            "budgets": None if given["budgets"] is None else tuple(given["budgets"]),
+            "latency": Path(latency) if isinstance(latency, str) else latency,
+            "moves": tuple(given["moves"] or (("channels",) if is_own else MOVES)),
+        }
+    )
+    workers, resolution, fresh = settings.workers, given["resolution"], given["fresh"]
+    if isinstance(data, Dataset) and workers > 1:
+        raise InvalidArgument(f"workers read the images themselves: give data as a source, or workers=1, got {workers}")
+    if not is_own and resolution is not None:
+        raise InvalidArgument(f"resolution is for a module of your own, a spec has its own: leave {resolution} out")
+    if is_own and resolution is None:
+        raise InvalidArgument("a module of your own needs resolution: the pixels that it is priced and timed at")
+    for name, needed in _OF_A_MODULE.items() if is_own else ():
+        if (value := getattr(settings, name)) != needed or fresh:
+            raise InvalidArgument(
+                f"{'fresh' if fresh else name} is for networks of a spec: a module of your own is pruned by its "
+                f"channels' L2 norm in this process, and nothing is kept on disk; got {fresh or value}: leave it out"
+            )
+    return settings
 
 
 def replayed(earlier: StoredHistory, timer: PairedTimer | None, inputs: Inputs) -> PairedTimer:
@@ -209,18 +208,6 @@ def replayed(earlier: StoredHistory, timer: PairedTimer | None, inputs: Inputs) 
             "name another (python -m studies lists them)"
         )
     return Replayed(earlier.timings(), earlier.measurements(), timer)
-
-
-def _check_own(settings: Settings, *, fresh: bool, resolution: int | None) -> None:
-    if resolution is None:
-        raise InvalidArgument("a module of your own needs resolution: the pixels that it is priced and timed at")
-    own = {"weights": None, "study": None, "replay": None, "family": False, "workers": 1, "criterion": "l2"}
-    for name, needed in [*own.items(), ("moves", ("channels",))]:
-        if (value := getattr(settings, name)) != needed or fresh:
-            raise InvalidArgument(
-                f"{'fresh' if fresh else name} is for networks of a spec: a module of your own is pruned by its "
-                f"channels' L2 norm in this process, and nothing is kept on disk; got {fresh or value}: leave it out"
-            )
 
 
 def _name(network: AnyNetwork) -> Path:

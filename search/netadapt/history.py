@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search.latency.measurement import Measurement
-from search.netadapt.prunable import Prunable, Timeable
+from search.netadapt.prunable import Candidate, Prunable
 from search.netadapt.records import SCHEMA, Iteration, Part
 from search.netadapt.specs import PrunableSpec
 from search.netadapt.timing import PairedTimer, Timing, key
@@ -158,7 +158,7 @@ class RecordedTimer:
         self._timer, self._history = timer, history
         self.measures = timer is not None
 
-    def pair(self, before: Timeable, after: Timeable) -> Timing | None:
+    def pair(self, before: Prunable, after: Candidate) -> Timing | None:
         """The outcome of the test of two networks."""
         part, pair = self._history.part(), key(before.fingerprint, after.fingerprint)
         if self._timer is not None and pair not in part.timings:
@@ -166,7 +166,7 @@ class RecordedTimer:
             self._history.keep(part)
         return part.timings[pair] if self._timer else None
 
-    def alone(self, network: Timeable) -> Measurement | None:
+    def alone(self, network: Prunable) -> Measurement | None:
         """One network by itself."""
         part, name = self._history.part(), network.fingerprint
         if self._timer is not None and name not in part.measured:

@@ -49,18 +49,18 @@ def read_inputs(
 
     network: instead of the spec's file; a Network brings its own weights. images: instead of those of --data.
     """
-    is_published = network is None and _is_published(settings.network)
-    spec = network.spec if isinstance(network, Network) else network or _read_spec(settings.network)
+    path = settings.network
+    is_published = network is None and path.suffix != ".json" and not path.exists() and str(path) in zoo.names()
+    if network is None:
+        network = zoo.get(str(path)) if is_published else read_spec(path)
+    spec = network.spec if isinstance(network, Network) else network
     if spec.in_channels != 3:
         raise InvalidArgument(
             f"--network must be one for images of 3 channels, which all data here have; {spec.name} takes "
             f"{spec.in_channels}: give another network"
         )
-    path, about, state = settings.weights, dict[str, Any](), dict[str, Any]()
-    if path is not None:
-        about, state = read_about(path), read_weights(path)
-    elif isinstance(network, Network):
-        state = network.state_dict()
+    weights, about = settings.weights, {} if settings.weights is None else read_about(settings.weights)
+    state = read_weights(weights) if weights else network.state_dict() if isinstance(network, Network) else {}
     pixels = settings.proxy_resolution or about.get("trained_at_px") or spec.resolution
     _check_pixels(spec, pixels)
     classes = len(about["classes"]) if "classes" in about else weights_classes(spec, state) if is_published else None
@@ -68,14 +68,14 @@ def read_inputs(
         spec = spec.with_classes(classes)
     if about.get("fingerprint") not in (None, spec.fingerprint()):
         raise InvalidArgument(
-            f"--weights must be those of the network {spec.name} ({spec.fingerprint()}), got {path} of "
+            f"--weights must be those of the network {spec.name} ({spec.fingerprint()}), got {weights} of "
             f"{about['fingerprint']}: give the files that belong together"
         )
     module = load_weights(spec, state).eval()
     broken = [name for name, tensor in module.state_dict().items() if not torch.isfinite(tensor).all()]
     if broken:
         raise InvalidArgument(
-            f"weights must be finite, those of {broken[0]} in {path or spec.name} are not: train the network anew"
+            f"weights must be finite, those of {broken[0]} in {weights or spec.name} are not: train the network anew"
         )
     seed = _seed_of(settings, about)
     images = _images(settings, images, pixels, seed, progress)
@@ -145,14 +145,6 @@ def _check_pixels(spec: NetworkSpec, pixels: int) -> None:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _is_published(path: Path) -> bool:
-    return path.suffix != ".json" and not path.exists() and str(path) in zoo.names()
-
-
-def _read_spec(path: Path) -> NetworkSpec:
-    return zoo.get(str(path)) if _is_published(path) else read_spec(path)
 
 
 def table_of(

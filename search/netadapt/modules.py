@@ -1,63 +1,36 @@
 """A user's own torch module, as the pruner takes it: traced by torch.fx, narrowed by its channel groups."""
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from search.budget import CostModel
 from search.netadapt.proposals import Proposal, most_channels, priced_counts
-from search.netadapt.prunable import Candidate, Screening, new_record
+from search.netadapt.prunable import Candidate, Prunable, Screening, new_record
 from search.netadapt.screen import screen_modules
 from search.netadapt.short_training import first
 from searchspace.channels.groups import ChannelGroup
 from searchspace.channels.steps import kept_units, narrowed_layers
 from searchspace.errors import UnsupportedModule
-from searchspace.graph import Graph
 from searchspace.nn import TracedNetwork
 from searchspace.nn.weights.importance import filter_norms, group_scores
 
 
-@dataclass(frozen=True, eq=False)
-class PrunableModule:
-    """See `search.netadapt.prunable.Prunable`. Channels are all that goes; those with the largest L2 norm stay.
+class PrunableModule(Prunable):
+    """Channels are all that goes; those with the largest L2 norm stay.
 
     `note` is told of channel groups whose cut the module's own code does not allow.
     """
 
-    traced: TracedNetwork
-    note: Callable[[str], None] = field(default=lambda text: None, repr=False)
+    spec = None
 
-    @property
-    def module(self) -> nn.Module:
-        """See Prunable."""
-        return self.traced.module
-
-    @property
-    def spec(self) -> None:
-        """See Prunable."""
-        return None
-
-    @property
-    def graph(self) -> Graph:
-        """See Prunable."""
-        return self.traced.graph
-
-    @property
-    def timed(self) -> nn.Module:
-        """See Timeable."""
-        return self.traced.module
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """See Timeable: of the layers and their shapes."""
-        return hashlib.sha256(repr(self.graph.layers).encode()).hexdigest()[:16]
+    def __init__(self, traced: TracedNetwork, note: Callable[[str], None] = lambda text: None) -> None:
+        self.module, self.graph = traced.module, traced.graph
+        self._traced, self._note = traced, note
 
     def groups(self) -> tuple[ChannelGroup, ...]:
         """See Prunable."""
-        return self.traced.groups()
+        return self._traced.groups()
 
     def propose(
         self, cost_model: CostModel, *, target: float, floor: float, moves: Sequence[str]
@@ -76,13 +49,13 @@ class PrunableModule:
 
     def _narrowed(self, group: ChannelGroup, channels: int) -> "PrunableModule | None":
         def norms(layer: int) -> Tensor:
-            return filter_norms(self.module.get_submodule(self.traced.modules_of(layer)[0]))
+            return filter_norms(self.module.get_submodule(self._traced.modules_of(layer)[0]))
 
         kept = kept_units(group, channels, group_scores(group, norms))
         try:
-            return PrunableModule(self.traced.cut(group.name, sorted(kept)), self.note)
+            return PrunableModule(self._traced.cut(group.name, sorted(kept)), self._note)
         except UnsupportedModule as error:
-            self.note(f"{group.name} is left as it is: {error}")
+            self._note(f"{group.name} is left as it is: {error}")
             return None
 
     def smallest(self, cost_model: CostModel, moves: Sequence[str]) -> float:

@@ -3,9 +3,11 @@
 The contract of both is tests/contracts/test_prunables.py.
 """
 
+import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -13,7 +15,7 @@ from search.budget import CostModel
 from search.data import Dataset
 from search.netadapt.proposals import Proposal
 from search.netadapt.records import ProposalRecord
-from search.netadapt.screen import Rank, Screened
+from search.netadapt.screen import Ranking, Screened
 from search.netadapt.timing import Subject
 from searchspace.channels.groups import ChannelGroup
 from searchspace.cost import costs
@@ -31,48 +33,50 @@ class Screening(NamedTuple):
     images: Dataset
     image_count: int
     criterion: str
-    rank: Callable[[int, Screened], Rank]
+    rank: Ranking
     device: str
 
 
-class Timeable(Protocol):
-    """What can be timed against others."""
+class Prunable(ABC):
+    """A trained network, and the ways to make it cheaper. None of them changes it: each makes another network.
+
+    Attributes:
+        module: With its weights. A short training changes it in place.
+        spec: None for a user's own module.
+        graph: Its layers at the resolution that it is priced at.
+    """
+
+    module: nn.Module
+    spec: NetworkSpec | None
+    graph: Graph
+
+    @property
+    def timed(self) -> Subject:
+        """What a PairedTimer times: a spec where there is one, since weights decide no time."""
+        return self.module if self.spec is None else self.spec
 
     @property
     def fingerprint(self) -> str:
         """The same for networks that take the same time: of the structure, not of the weights."""
+        if self.spec is not None:
+            return self.spec.fingerprint()
+        return hashlib.sha256(repr(self.graph.layers).encode()).hexdigest()[:16]
 
-    @property
-    def timed(self) -> Subject:
-        """What a PairedTimer times."""
-
-
-class Prunable(Timeable, Protocol):
-    """A trained network, and the ways to make it cheaper. None of them changes it: each makes another network."""
-
-    @property
-    def module(self) -> nn.Module:
-        """The module with its weights. A short training changes it in place."""
-
-    @property
-    def spec(self) -> NetworkSpec | None:
-        """None for a user's own module."""
-
-    @property
-    def graph(self) -> Graph:
-        """Its layers at the resolution that it is priced at."""
-
+    @abstractmethod
     def groups(self) -> tuple[ChannelGroup, ...]:
         """Its channels, those that move together as one group."""
 
+    @abstractmethod
     def propose(
         self, cost_model: CostModel, *, target: float, floor: float, moves: Sequence[str]
     ) -> list[Proposal[Any]]:
         """Every way that `moves` allow to come to `target` or less, but not below `floor`; costs by `cost_model`."""
 
+    @abstractmethod
     def smallest(self, cost_model: CostModel, moves: Sequence[str]) -> float:
         """The cost after every move is made as far as it goes: about the least that can be reached."""
 
+    @abstractmethod
     def screen(self, proposals: Sequence[Proposal[Any]], how: Screening) -> "list[Candidate]":
         """The proposals made ready, in their order, with their accuracy before any training."""
 
@@ -95,7 +99,7 @@ class Candidate:
 
     @property
     def fingerprint(self) -> str:
-        """See Timeable."""
+        """See Prunable."""
         return self.record.fingerprint
 
 

@@ -97,7 +97,7 @@ class Part:
     """
 
     number: int
-    trained: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    trained: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     timings: dict[str, Timing] = field(default_factory=dict)
     measured: dict[str, Measurement] = field(default_factory=dict)
 

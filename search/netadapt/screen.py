@@ -38,6 +38,10 @@ class Screened(NamedTuple):
     images: int
 
 
+Ranking = Callable[[int, Screened], Rank]
+"""Of a proposal by its place and what was seen of it."""
+
+
 def batch_for(network: Network, pixels: int) -> int:
     """Images at once so that the outputs of all layers stay within ACTIVATION_BYTES."""
     spec = network.spec.with_resolution(max(pixels, network.spec.total_stride))
@@ -51,7 +55,7 @@ def screen(
     images: Split,
     *,
     gates: Gates,
-    rank: Callable[[int, Screened], Rank] | None = None,
+    rank: Ranking | None = None,
     device: str = "cpu",
 ) -> list[Screened]:
     """The networks of steps from `network`, see `screen_all`. The network is on the CPU afterwards."""
@@ -77,7 +81,7 @@ def screen_modules(
     others: Sequence[nn.Module],
     images: Split,
     *,
-    rank: Callable[[int, Screened], Rank] | None = None,
+    rank: Ranking | None = None,
     device: str = "cpu",
 ) -> list[Screened]:
     """Any modules beside `module`, see `screen_all`. They are in eval mode on the CPU afterwards."""
@@ -102,7 +106,7 @@ def screen_all(
     images: Split,
     *,
     size: int = LARGEST_BATCH,
-    rank: Callable[[int, Screened], Rank] | None = None,
+    rank: Ranking | None = None,
     device: str = "cpu",
 ) -> list[Screened]:
     """Screen `count` proposals on `images`, `size` of them at a time.

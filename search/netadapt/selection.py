@@ -4,17 +4,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 from search.netadapt.history import RecordedTimer
 from search.netadapt.job import Job
 from search.netadapt.prunable import Candidate, Prunable
 from search.netadapt.records import Iteration
 from search.netadapt.short_training import ShortTraining
-from search.netadapt.timing import Timing
 
 LEAST_USED = 0.95  # of a budget: proposals that measure below it are accepted only where no other will do
 TESTS = 6  # timing tests of an iteration before it asks for more
 PRUNING_SHARE = 0.75  # of the progress bar
+_UNTRAINED: dict[str, Any] = {"accuracy": None, "seconds": None, "diverged": False}
 
 
 class Selection:
@@ -35,12 +36,13 @@ class Selection:
         ordered = sorted(shortlist, key=lambda candidate: -self.worth_trained(candidate, goal))
         ordered += [candidate for candidate in candidates if candidate not in shortlist]
         too_small: list[Candidate] = []
+        now, least = self._history.iterations[-1], LEAST_USED * self._job.budgets_left[0]
         for candidate in [candidate for candidate in ordered if not candidate.record.diverged][:TESTS]:
             name, timing = candidate.record.name, self._timer.pair(network, candidate)
             candidate.record = replace(candidate.record, timing=timing)
-            if timing is not None and not timing.faster:
+            if timing and not timing.faster:
                 self._job.progress.line(f"   {name} would be slower ({timing.ratio:.3f} x), the next is tested")
-            elif timing is not None and self._wastes(timing):
+            elif timing and now.cost * timing.ratio < least:
                 self._job.progress.line(f"   {name} would leave more of the budget than wanted, the next is tested")
                 too_small.append(candidate)
             elif (after := self._accepted(network, candidate, target)) is not None:
@@ -81,9 +83,6 @@ class Selection:
         price = max(0.0, start.accuracy - now.accuracy) / max(start.cost - now.cost, first_step)
         return worth if self._settings.by_ratio else worth - price * max(cost, goal)
 
-    def _wastes(self, timing: Timing) -> bool:
-        return self._history.iterations[-1].cost * timing.ratio < LEAST_USED * self._job.budgets_left[0]
-
     def _accepted(self, network: Prunable, candidate: Candidate, target: float) -> Prunable | None:
         """The candidate's network, trained if candidates are; None where that diverges."""
         if self._settings.short_steps and candidate.network is None:
@@ -102,17 +101,14 @@ class Selection:
         known = part.trained.setdefault(repr(target), {})
         for candidate in candidates:
             found = {} if again else known.get(candidate.record.name, {})
-            accuracy, seconds, diverged = found.get("accuracy"), found.get("seconds"), bool(found.get("diverged"))
-            candidate.record = replace(candidate.record, accuracy=accuracy, seconds=seconds, diverged=diverged)
+            candidate.record = replace(candidate.record, **_UNTRAINED | found)
         waiting = [candidate for candidate in candidates if candidate.record.accuracy is None]
         networks = [candidate.make() for candidate in waiting]
         for done in self._train_all([each.module for each in networks], seed=self._job.inputs.seed + number):
             candidate = waiting[done.place]
             candidate.network, name = networks[done.place], candidate.record.name
             known[name] = {"accuracy": done.accuracy, "seconds": done.seconds, "diverged": done.diverged}
-            candidate.record = replace(
-                candidate.record, accuracy=done.accuracy, seconds=done.seconds, diverged=done.diverged
-            )
+            candidate.record = replace(candidate.record, **known[name])
             if done.diverged:
                 self._job.progress.line(f"   the short training of {name} diverged, it is not accepted")
             self._history.keep(part)

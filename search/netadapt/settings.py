@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search.budget import UNITS
 from search.latency.runtimes import check_profiles_layers, names
 from search.netadapt.proposals import MOVES
 from search.settings import resolved_source
@@ -19,6 +20,7 @@ _TABLE_S = 8.0  # kernels of odd channel counts
 _TIMING_S = 6.0  # an iteration's timing test and its proposals before training
 ALGORITHMS = {"netadapt": (0.05, 0.98), "mobilenetv3": (0.01, 1.0)}  # --step and --decay where they are not given
 _LEAST = {"short_steps": 0, "shortlist": 1, "validation_images": 1, "epochs": 0, "workers": 1, "epoch_images": 1}
+_LEAST |= {"threads": 1}
 _SAME = ("threads", "proxy_resolution", "criterion", "algorithm", "short_steps", "shortlist", "validation_images")
 
 
@@ -70,15 +72,12 @@ class Settings:
         _check("--step", self.step, self.step is None or 0 < self.step < 1, "a share above 0 and below 1")
         _check("--decay", self.decay, self.decay is None or 0 < self.decay <= 1, "a factor above 0, at most 1")
         for name, least in _LEAST.items():
-            value = getattr(self, name)
-            _check(
-                f"--{name.replace('_', '-')}", value, value is None or value >= least, f"an integer of at least {least}"
-            )
+            flag, value = f"--{name.replace('_', '-')}", getattr(self, name)
+            _check(flag, value, value is None or value >= least, f"an integer of at least {least}")
         px = self.proxy_resolution
         _check("--proxy-resolution", px, px is None or px >= 1, "at least 1 px")
         if self.latency is None and self.unit == "ms":
             check_profiles_layers(self.runtime or "eager")
-        _check("--threads", self.threads, self.threads is None or self.threads >= 1, "an integer of at least 1")
         _check("--seed", self.seed, self.seed is None or 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
 
     def _check_budget(self) -> None:
@@ -107,12 +106,12 @@ class Settings:
     @property
     def unit(self) -> str:
         """Of the budgets: "ms", "macs" or "params"."""
-        return "macs" if self.budget_macs is not None else "params" if self.budget_params is not None else "ms"
+        return next((unit for unit in UNITS if getattr(self, f"budget_{unit}") is not None), "ms")
 
     @property
     def limits(self) -> tuple[float, ...]:
         """The budgets, falling."""
-        one = next((each for each in (self.budget_ms, self.budget_macs, self.budget_params) if each is not None), None)
+        one = getattr(self, f"budget_{self.unit}")
         return tuple(sorted(set(self.budgets or ()), reverse=True)) if one is None else (one,)
 
     @property

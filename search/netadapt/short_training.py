@@ -113,25 +113,22 @@ class Workers(AbstractContextManager["Workers"]):
 
     def __call__(self, modules: Sequence[nn.Module], *, seed: int) -> Iterator[Trained]:
         """See ShortTraining. Raises PhinasError where a worker was killed."""
+        jobs = {}
         try:
-            yield from self._train(modules, seed)
+            for place, module in enumerate(modules):
+                if not isinstance(module, Network):
+                    raise InvalidArgument("--workers train networks of a spec; a module of your own is trained by one")
+                jobs[self._pool.submit(_train, module.spec.to_json(), module.state_dict(), seed)] = place
+            for job in as_completed(jobs):
+                state, trained = job.result()
+                modules[jobs[job]].load_state_dict(state)
+                modules[jobs[job]].eval()
+                yield trained._replace(place=jobs[job])
         except BrokenProcessPool:
             raise PhinasError(
                 "a worker process ended unexpectedly, most likely for lack of memory: run the same command again "
                 "with fewer --workers; every iteration is kept"
             ) from None
-
-    def _train(self, modules: Sequence[nn.Module], seed: int) -> Iterator[Trained]:
-        jobs = {}
-        for place, module in enumerate(modules):
-            if not isinstance(module, Network):
-                raise InvalidArgument("--workers train networks of a spec; a module of your own is trained by one")
-            jobs[self._pool.submit(_train, module.spec.to_json(), module.state_dict(), seed)] = place
-        for job in as_completed(jobs):
-            state, trained = job.result()
-            modules[jobs[job]].load_state_dict(state)
-            modules[jobs[job]].eval()
-            yield trained._replace(place=jobs[job])
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)

@@ -1,14 +1,13 @@
 """A NetworkSpec with its weights, as the pruner takes it: every move, all proposals screened in one pass."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
 from search.budget import CostModel
 from search.data import Split
 from search.netadapt.proposals import Proposal, propose, smallest
-from search.netadapt.prunable import Candidate, Screening, new_record
+from search.netadapt.prunable import Candidate, Prunable, Screening, new_record
 from search.netadapt.screen import Screened, batch_for, screen
 from search.netadapt.short_training import first
 from search.training.augmentation import normalise
@@ -16,7 +15,7 @@ from searchspace.channels.coupling import coupling
 from searchspace.channels.groups import ChannelGroup
 from searchspace.channels.maps import Scores
 from searchspace.channels.steps import Step
-from searchspace.graph import Graph, lower
+from searchspace.graph import lower
 from searchspace.nn import Network
 from searchspace.nn.weights.importance import mean_gates, scores
 from searchspace.nn.weights.prune import Gates, prune_network
@@ -27,31 +26,13 @@ TAYLOR_BATCHES = 8
 TAYLOR_BATCH_SIZE = 64
 
 
-@dataclass(frozen=True, eq=False)
-class PrunableSpec:
-    """See `search.netadapt.prunable.Prunable`."""
+class PrunableSpec(Prunable):
+    """Every move is made; where an SE block goes, the mean of its gates stays in the weights of the layer behind it."""
 
-    module: Network
-
-    @property
-    def spec(self) -> NetworkSpec:
-        """See Prunable."""
-        return self.module.spec
-
-    @property
-    def graph(self) -> Graph:
-        """See Prunable."""
-        return lower(self.spec)
-
-    @property
-    def timed(self) -> NetworkSpec:
-        """See Timeable: weights decide no time."""
-        return self.module.spec
-
-    @property
-    def fingerprint(self) -> str:
-        """See Timeable."""
-        return self.spec.fingerprint()
+    def __init__(self, module: Network) -> None:
+        self.module: Network = module
+        self.spec: NetworkSpec = module.spec
+        self.graph = lower(self.spec)
 
     def groups(self) -> tuple[ChannelGroup, ...]:
         """See Prunable."""
@@ -68,7 +49,7 @@ class PrunableSpec:
         return smallest(self.spec, cost_model, moves)
 
     def screen(self, proposals: Sequence[Proposal[Step]], how: Screening) -> list[Candidate]:
-        """See Prunable. Where an SE block goes, the mean of its gates stays in the weights of the layer behind it."""
+        """See Prunable."""
         network, images = self.module.cpu().eval(), how.images
         if how.criterion == "taylor":
             _add_gradients(network, images.train)

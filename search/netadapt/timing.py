@@ -1,9 +1,9 @@
 """The paired test: is the cheaper network really not slower than the one before it, on this device?"""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol
+
+from torch import nn
 
 from search.latency.interleave import Interleaver, Reading, Runtime, Timer
 from search.latency.measurement import Measurement, measure_specs
@@ -14,14 +14,9 @@ from search.latency.time_base import time_base_of
 from searchspace.latency.table import LatencyTable
 from searchspace.spec import NetworkSpec
 
-if TYPE_CHECKING:
-    from torch import nn
-
 FEWEST_ROUNDS = 12
 MOST_ROUNDS = 60
-
-
-Subject: TypeAlias = "NetworkSpec | nn.Module"
+Subject = NetworkSpec | nn.Module
 
 
 class Timing(NamedTuple):
@@ -98,14 +93,9 @@ class DeviceTimer:
         with self._runtime.quiet():
             interleaver.warm(timers)
             interleaver.round(timers)
-            while len(rounds) < MOST_ROUNDS:
+            while len(rounds) < MOST_ROUNDS and not _decided(rounds):
                 first, second = interleaver.round(timers)
                 rounds.append((first, second))
-                if len(rounds) >= FEWEST_ROUNDS and _decided(rounds):
-                    break
-        return self._timing(rounds)
-
-    def _timing(self, rounds: list[tuple[Reading, Reading]]) -> Timing:
         before, after = (
             weighted_median([(self._time_base.ms(pair[side])[0], pair[side].weight) for pair in rounds])
             for side in (0, 1)
@@ -121,6 +111,8 @@ def _ratios(rounds: list[tuple[Reading, Reading]]) -> list[tuple[float, float]]:
 
 
 def _decided(rounds: list[tuple[Reading, Reading]]) -> bool:
+    if len(rounds) < FEWEST_ROUNDS:
+        return False
     low, high = median_interval(_ratios(rounds))
     return high < 1.0 or low > 1.0
 

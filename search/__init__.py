@@ -8,23 +8,16 @@
 The names are imported when they are used: this package alone imports no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from searchspace.lazy import lazy_names
 
 if TYPE_CHECKING:
     from search.netadapt.api import prune
     from search.result import Result
     from search.run import find
 
-_HOMES = {"Result": "search.result", "find": "search.run", "prune": "search.netadapt.api"}
 __all__ = ["Result", "find", "prune"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+__getattr__, __dir__ = lazy_names(
+    __name__, {"Result": "search.result", "find": "search.run", "prune": "search.netadapt.api"}
+)

@@ -6,18 +6,17 @@ Every result is in the study's baselines.json before the next training begins; a
 its last epoch.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from search.budget import LatencyBudget
+from search.budget import LatencyBudget, latency_fields
 from search.console import Progress, TimeLeft, clock_text
+from search.data import Dataset
 from search.latency import Measurement
 from search.settings import Settings
 from search.training.errors import OutOfMemory, TrainingFailed
@@ -31,9 +30,6 @@ from searchspace.graph import lower
 from searchspace.nn import build
 from searchspace.spec import NetworkSpec
 from studies.storage import SUMMARY
-
-if TYPE_CHECKING:
-    from search.data import Dataset
 
 BASELINES = "baselines.json"
 WIDTH_STEP = 0.05
@@ -133,7 +129,7 @@ class Baselines:
         """One row of the comparison. A training that diverges or finds no memory is a result too."""
         spec, width, measured = fitted
         cost, kind = costs(lower(spec)), "measured" if measured.rounds else "predicted"
-        trainer = self.trainer.with_recipe(replace(self.trainer.recipe, epochs=epochs))
+        trainer = self.trainer.for_epochs(epochs)
         row: dict[str, Any] = {
             "name": name,
             "width": width,
@@ -141,9 +137,7 @@ class Baselines:
             "params": cost.params,
             "macs": cost.macs,
             "epochs": epochs,
-            f"{kind}_latency_ms": measured.latency_ms,
-            f"{kind}_low_ms": measured.low_ms,
-            f"{kind}_high_ms": measured.high_ms,
+            **latency_fields(kind, measured),
         }
         what = f"baseline {name}, width {width:g}, {measured.latency_ms:.1f} ms"
         self.progress.line(f"{what}: training for {epochs} epochs")

@@ -7,9 +7,9 @@ verdict on the winner.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search.device import Device
 from searchspace.channels.groups import ChannelGroup
@@ -17,7 +17,7 @@ from searchspace.channels.steps import narrowed_layers
 from searchspace.cost import costs, layer_params_macs
 from searchspace.errors import InfeasibleBudget, InvalidArgument
 from searchspace.graph import Graph, Layer, Signature
-from searchspace.latency.table import LatencyTable
+from searchspace.latency.table import LatencyTable, Prediction
 from searchspace.spec import NetworkSpec
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class CostModel:
 
     unit: str
     table: LatencyTable | None = None
+    _layer_ms: dict[Signature, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def cost(self, graph: Graph) -> float:
         """The network's cost; ms are predicted by the table, MACs and parameters are counted."""
@@ -60,10 +61,6 @@ class CostModel:
         if key not in self._layer_ms:
             self._layer_ms[key] = self.table.correction.scale * self.table.kernel_ms(layer)
         return self._layer_ms[key]
-
-    @cached_property
-    def _layer_ms(self) -> dict[Signature, float]:
-        return {}
 
     def narrowed(self, graph: Graph, group: ChannelGroup, channels: int) -> float:
         """How much less a network costs with `group` at `channels` channels."""
@@ -88,37 +85,31 @@ class CostModel:
         return f"{value / 1e6:.4g} M {'MACs' if self.unit == 'macs' else 'parameters'}"
 
 
+@dataclass(kw_only=True)
 class LatencyBudget:
     """A limit in ms, what predictions of `table` must be so that networks are within it, and the verdict on a network.
 
     limit_ms: the budget of the network that is found. overshoot: candidates may take so many times the limit, since
     the winner is pruned. confidence: the probability with which a network at the prediction limit is within the limit.
-    measures: whether networks are measured, because `device` is the table's; if not, the table's predictions count.
+    fastest_ms: the prediction of the space's fastest network. measured: pairs that were learnt from, see `learn`.
     """
 
-    def __init__(
-        self,
-        limit_ms: float,
-        table: LatencyTable,
-        *,
-        confidence: float = DEFAULT_CONFIDENCE,
-        overshoot: float = 1.0,
-        fastest_ms: float = 0.0,
-        measured: Sequence[tuple[float, float]] = (),
-        device: Device | None = None,
-    ) -> None:
-        """`fastest_ms`: the prediction of the space's fastest network. `measured`: pairs to `learn` from at once."""
-        self.limit_ms, self.table, self.confidence, self.overshoot = limit_ms, table, confidence, overshoot
-        self.device = device or Device()
-        self.measures = self.device.is_of(table)
-        self._fastest_ms = fastest_ms
-        self._pairs = [*measured]
+    limit_ms: float = field(kw_only=False)
+    table: LatencyTable = field(kw_only=False)
+    confidence: float = DEFAULT_CONFIDENCE
+    overshoot: float = 1.0
+    fastest_ms: float = 0.0
+    measured: Sequence[tuple[float, float]] = ()
+    device: Device = field(default_factory=Device)
+
+    @cached_property
+    def measures(self) -> bool:
+        """Whether networks are measured, because `device` is the table's; if not, the table's predictions count."""
+        return self.device.is_of(self.table)
 
     def with_table(self, table: LatencyTable) -> "LatencyBudget":
         """The same budget by another table, such as one with more kernels; nothing is learnt of that one yet."""
-        return LatencyBudget(
-            self.limit_ms, table, confidence=self.confidence, overshoot=self.overshoot, device=self.device
-        )
+        return replace(self, table=table, fastest_ms=0.0, measured=())
 
     # Before training: predictions
 
@@ -136,18 +127,18 @@ class LatencyBudget:
         """
         if self.is_confident:
             return self._confident_ms
-        return max(self._fastest_ms, self.search_limit_ms / max(1.0, self.correction))
+        return max(self.fastest_ms, self.search_limit_ms / max(1.0, self.correction))
 
     @property
     def first_prediction_limit_ms(self) -> float:
         """The prediction limit before anything was learnt."""
         found = self.table.prediction_limit_ms(self.search_limit_ms, self.confidence)
-        return found if self._fastest_ms <= found else self.search_limit_ms
+        return found if self.fastest_ms <= found else self.search_limit_ms
 
     @property
     def is_confident(self) -> bool:
         """Whether any network of the space is within the search limit with the probability `confidence`."""
-        return self._fastest_ms <= self._confident_ms
+        return self.fastest_ms <= self._confident_ms
 
     @property
     def _confident_ms(self) -> float:
@@ -159,11 +150,11 @@ class LatencyBudget:
         Where nothing is measured, the fastest network's prediction must leave room for the table's error.
         """
         needed_ms = self.limit_ms if self.measures else self.table.prediction_limit_ms(self.limit_ms, self.confidence)
-        if self._fastest_ms > needed_ms:
+        if self.fastest_ms > needed_ms:
             raise InfeasibleBudget(
                 f"no network of the space surely meets {self.limit_ms:g} ms by this table: with its own error of "
                 f"{self.table.relative_error:.1%} and --confidence {self.confidence:g} a network must be predicted "
-                f"within {needed_ms:.2f} ms, and the fastest is at {self._fastest_ms:.2f} ms: raise --budget-ms, lower "
+                f"within {needed_ms:.2f} ms, and the fastest is at {self.fastest_ms:.2f} ms: raise --budget-ms, lower "
                 "--confidence, or widen the space (--space)"
             )
 
@@ -171,12 +162,7 @@ class LatencyBudget:
 
     def learn(self, predicted_ms: float, measured_ms: float) -> None:
         """Take into account that a network predicted at `predicted_ms` measured `measured_ms`."""
-        self._pairs.append((predicted_ms, measured_ms))
-
-    @property
-    def learnt_from(self) -> int:
-        """How many measured networks the correction is made of."""
-        return len(self._pairs)
+        self.measured = [*self.measured, (predicted_ms, measured_ms)]
 
     @property
     def correction(self) -> float:
@@ -190,7 +176,7 @@ class LatencyBudget:
         measured / predicted - 1 is taken as normal about a bias, and the bias as normal about 0, each with half the
         variance of the table's own error: the usual posterior, the variance about the bias counting for two networks.
         """
-        table, pairs = self.table, self._pairs
+        table, pairs = self.table, self.measured
         if not pairs:
             return table
         prior, count = max(_TINY, table.relative_error**2 / 2), len(pairs)
@@ -207,21 +193,20 @@ class LatencyBudget:
     # After training: measurements and the verdict
 
     def networks(
-        self, specs: Sequence[NetworkSpec], *, seconds: float = 6.0, progress: "Progress | None" = None
+        self,
+        specs: Sequence[NetworkSpec],
+        *,
+        modules: "Sequence[nn.Module] | None" = None,
+        seconds: float = 6.0,
+        progress: "Progress | None" = None,
     ) -> "list[Measurement]":
-        """Networks of random weights, measured in one interleaved run, or predicted where nothing is measured.
+        """Networks of random weights, or trained `modules` of them, measured in one run; predicted where none is.
 
         A prediction is a measurement of 0 rounds, whose upper end is not exceeded with the probability `confidence`.
         """
         if not self.measures:
             return [self._predicted(spec) for spec in specs]
-        return self.device.measure(specs, table=self.table, seconds=seconds, progress=progress)
-
-    def modules(self, modules: "Sequence[nn.Module]", specs: Sequence[NetworkSpec]) -> "list[Measurement]":
-        """Trained modules of `specs`, measured, or predicted where nothing is measured."""
-        if not self.measures:
-            return [self._predicted(spec) for spec in specs]
-        return self.device.measure_modules(modules, specs, table=self.table)
+        return self.device.measure(specs, modules=modules, table=self.table, seconds=seconds, progress=progress)
 
     def _predicted(self, spec: NetworkSpec) -> "Measurement":
         from search.latency.measurement import Measurement
@@ -243,3 +228,8 @@ class LatencyBudget:
         Above 1 it is to be pruned, since another measurement may find it over the limit.
         """
         return (found.latency_upper_ms if self.measures else found.high_ms) / self.limit_ms
+
+
+def latency_fields(kind: str, found: "Measurement | Prediction | None") -> dict[str, Any]:
+    """The three fields of a summary, such as "measured_low_ms", for a latency and its interval; None without one."""
+    return {f"{kind}_{part}_ms": found and getattr(found, f"{part}_ms") for part in ("latency", "low", "high")}

@@ -47,19 +47,12 @@ class Device:
         self,
         specs: Sequence[NetworkSpec],
         *,
+        modules: Sequence[nn.Module] | None = None,
         table: LatencyTable,
         seconds: float = 6.0,
         progress: Progress | None = None,
     ) -> list[Measurement]:
-        """Networks with random weights, measured in one interleaved run."""
+        """Networks with random weights, or trained `modules` of them, measured in one interleaved run."""
         from search.latency.measurement import measure_specs
 
-        return measure_specs(specs, table=table, seconds=seconds, progress=progress)
-
-    def measure_modules(
-        self, modules: Sequence[nn.Module], specs: Sequence[NetworkSpec], *, table: LatencyTable
-    ) -> list[Measurement]:
-        """Trained modules of `specs`, measured."""
-        from search.latency.measurement import measure_specs
-
-        return measure_specs(specs, modules=modules, table=table)
+        return measure_specs(specs, modules=modules, table=table, seconds=seconds, progress=progress)

@@ -1,7 +1,5 @@
 """Finalists: the best trained networks of a search, measured."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from optuna.trial import FrozenTrial

@@ -3,8 +3,7 @@
 Every trial is in the study's database before the next begins, with everything that was known of it.
 """
 
-from __future__ import annotations
-
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from search.accuracy import AccuracyEstimator, Estimate
 from search.budget import LatencyBudget
 from search.candidates import Candidate, PricedSpace
 from search.console import Progress, clock_text
-from search.reward import by_name
+from search.reward import REWARDS
 from search.samplers.budget_sampler import BudgetSampler, distributions, early_stopping
 from search.samplers.moves import SpaceExhausted
 from search.session import StudyClock
@@ -52,7 +51,7 @@ class Search:
     starts: Iterable[Choices] = ()
 
     def __post_init__(self) -> None:
-        self.reward = by_name(self.settings.reward)
+        self.reward = REWARDS[self.settings.reward]
         self._ends_at: float | None = None
         self.sampler = BudgetSampler(
             self.priced,
@@ -217,8 +216,8 @@ class Search:
 
     def _usual_s(self) -> float | None:
         """The median of what whole trainings took."""
-        took = sorted(trial.user_attrs["train_s"] for trial in self.finished())
-        return took[len(took) // 2] if took else None
+        took = [trial.user_attrs["train_s"] for trial in self.finished()]
+        return statistics.median_high(took) if took else None
 
     def _guess_end(self) -> None:
         """Work out when a search without a time limit will end."""

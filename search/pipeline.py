@@ -1,7 +1,5 @@
 """From settings to a winner: images, latency table, budget, loop, winner, files."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Sequence

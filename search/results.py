@@ -1,13 +1,12 @@
 """What a search writes: the winner's spec and weights, and summary.json."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from search.budget import latency_fields
 from search.data import Dataset
 from search.loop import Search
 from search.training.augmentation import weights_metadata
@@ -47,7 +46,7 @@ def _summary(search: Search, winner: Winner, data: Dataset, folder: Path) -> dic
         "budget_ms": settings.budget_ms,
         "within_budget": search.budget.within(winner.measured),
         "winner": _winner(winner),
-        "correction": {"networks": search.budget.learnt_from, "factor": search.budget.correction},
+        "correction": {"networks": len(search.budget.measured), "factor": search.budget.correction},
         "refined": winner.refined,
         "rejected": list(winner.rejected),
         "trials": dict(Counter(map(str, statuses))),
@@ -73,14 +72,10 @@ def _winner(winner: Winner) -> dict[str, Any]:
         "fingerprint": winner.spec.fingerprint(),
         "params": cost.params,
         "macs": cost.macs,
-        "predicted_latency_ms": predicted.latency_ms,
-        "predicted_low_ms": predicted.low_ms,
-        "predicted_high_ms": predicted.high_ms,
+        **latency_fields("predicted", predicted),
         "estimated_layers": len(predicted.estimated),
         "as_predicted": found and predicted.low_ms <= found.latency_ms <= predicted.high_ms,
-        "measured_latency_ms": found and found.latency_ms,
-        "measured_low_ms": found and found.low_ms,
-        "measured_high_ms": found and found.high_ms,
+        **latency_fields("measured", found),
         "noisy": found and found.noisy,
         "search_accuracy": winner.trial.user_attrs["accuracy"],
         "validation_accuracy": winner.validation_accuracy,

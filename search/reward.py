@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-from searchspace.errors import InvalidArgument
-
 Reward = Callable[[float, float, float], float]
 
 
@@ -46,10 +44,3 @@ REWARDS: dict[str, Reward] = {
     "mnas-hard": mnas_hard,
     "absolute": absolute,
 }
-
-
-def by_name(name: str) -> Reward:
-    """The reward called `name`. Raises InvalidArgument naming the known ones."""
-    if name not in REWARDS:
-        raise InvalidArgument(f"the reward must be one of {', '.join(REWARDS)}; got {name!r}")
-    return REWARDS[name]

@@ -10,7 +10,7 @@ from search.accuracy import names as estimators
 from search.budget import DEFAULT_CONFIDENCE
 from search.latency.kernels import placed_blocks
 from search.latency.runtimes import check_profiles_layers, names
-from search.reward import by_name
+from search.reward import REWARDS
 from search.samplers import KINDS
 from searchspace.errors import InvalidArgument, InvalidTable, MissingLatency, StudyMismatch
 from searchspace.latency.table import LatencyTable
@@ -68,11 +68,15 @@ class Settings:
         for flag, value in (("--resolution", self.resolution), ("--proxy-resolution", self.proxy_resolution)):
             _check(flag, value, 32 <= value <= MAX_RESOLUTION, f"32 to {MAX_RESOLUTION} px (total stride is 32)")
         _check("--seed", self.seed, 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
-        _check("--sampler", self.sampler, self.sampler in KINDS, f"one of {', '.join(KINDS)}")
-        _check("--accuracy", self.accuracy, self.accuracy in estimators(), f"one of {', '.join(estimators())}")
         _check("--confidence", self.confidence, 0.5 <= self.confidence < 1, "a probability from 0.5 to less than 1")
         _check("--overshoot", self.overshoot, 1 <= self.overshoot <= MAX_OVERSHOOT, f"from 1 to {MAX_OVERSHOOT:g}")
-        _check("--runtime", self.runtime, self.runtime in names(), f"one of {', '.join(names())}")
+        for flag, name, known in (
+            ("--sampler", self.sampler, KINDS),
+            ("--accuracy", self.accuracy, estimators()),
+            ("--runtime", self.runtime, names()),
+            ("--reward", self.reward, tuple(REWARDS)),
+        ):
+            _check(flag, name, name in known, f"one of {', '.join(known)}")
         if self.latency is None:
             check_profiles_layers(self.runtime)
         for flag, count in (
@@ -84,7 +88,6 @@ class Settings:
             _check(flag, count, count is None or count >= 1, "an integer of at least 1")
         minutes = self.minutes
         _check("--minutes", minutes, minutes is None or 0 < minutes < math.inf, "a number of minutes above 0")
-        by_name(self.reward)
 
     @property
     def time_limit_s(self) -> float | None:

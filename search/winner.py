@@ -1,9 +1,7 @@
 """The winner: the best trained network that runs within the budget; trained longer, pruned to it, tested once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +16,7 @@ from search.loop import LONGER, Search
 from search.netadapt.last_stage import prune_winner
 from search.netadapt.settings import pruning_time_s
 from search.netadapt.timing import DeviceTimer, PairedTimer
-from search.training.evaluate import Accuracy
+from search.training.evaluate import TEST_FIELDS, Accuracy
 from search.training.trainer import Trainer
 from searchspace.errors import InfeasibleBudget
 from searchspace.latency.table import LatencyTable
@@ -188,7 +186,7 @@ class WinnerSelection:
         budget, spec = self.search.budget, finalist.spec
         module, accuracy = self._train(finalist, epochs)
         self.search.progress.update(1.0, "measuring the winner")
-        (measured,) = budget.modules([module], [spec])
+        (measured,) = budget.networks([spec], modules=[module])
         return Winner(finalist.trial, spec, module, measured, accuracy, None, epochs, None, budget.table)
 
     def pruned(self, finalist: Finalist, plan: Plan) -> Winner | None:
@@ -219,7 +217,7 @@ class WinnerSelection:
             search.progress.line(str(error))
             return None
         result, network = found.result, found.network
-        test = Accuracy(*(result[f"test_{name}"] for name in ("accuracy", "low", "high", "images")))
+        test = Accuracy(*map(result.__getitem__, TEST_FIELDS))
         epochs, accuracy = plan.first + result["epochs"], result["validation_accuracy"]
         return Winner(trial, network.spec, network, found.measured, accuracy, test, epochs, found.pruning, found.table)
 
@@ -241,7 +239,7 @@ class WinnerSelection:
             search.progress.line(f"winner: {accuracy:.1%} validation accuracy after epoch {epoch} of {epochs}")
 
         module = build(finalist.spec, generator=torch.Generator().manual_seed(self.trainer.seed))
-        outcome = self.trainer.with_recipe(replace(self.trainer.recipe, epochs=epochs)).fit(
+        outcome = self.trainer.for_epochs(epochs).fit(
             module,
             state_file=self.folder / f"winner-{trial.user_attrs['fingerprint']}-{epochs}.ckpt",
             on_epoch=on_epoch,

@@ -8,21 +8,13 @@
 Importing this package imports no pandas, Optuna or torch; the first use of a name does what it needs.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from searchspace.lazy import lazy_names
 
 if TYPE_CHECKING:
     from studies.frame import Best, best, history, load, pareto, write_trials_csv
     from studies.storage import names
 
 __all__ = ["Best", "best", "history", "load", "names", "pareto", "write_trials_csv"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'studies' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module("studies.storage" if name == "names" else "studies.frame"), name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+__getattr__, __dir__ = lazy_names(__name__, dict.fromkeys(__all__, "studies.frame") | {"names": "studies.storage"})

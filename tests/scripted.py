@@ -133,7 +133,7 @@ class ScriptedEstimator:
 class ScriptedTrainer(Trainer):
     """A Trainer that leaves modules as they are and says what `accuracy` of their spec is (a number: of all).
 
-    fail: what the n-th fit (from 1) raises, those of `with_recipe` counted. fits: (module, recipe, state file) of each.
+    fail: what the n-th fit (from 1) raises, those of `for_epochs` counted. fits: (module, recipe, state file) of each.
     """
 
     accuracy: Callable[[Any], float] | float = 0.9

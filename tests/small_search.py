@@ -71,11 +71,11 @@ class TableDevice(Device):
     def is_of(self, table: LatencyTable) -> bool:
         return True
 
-    def measure(self, specs: Sequence[NetworkSpec], *, table: LatencyTable, **_: Any) -> list[Measurement]:
-        return [measurement(self.factor * table.predict(spec).latency_ms) for spec in specs]
-
-    def measure_modules(self, modules: Any, specs: Sequence[NetworkSpec], *, table: LatencyTable) -> list[Measurement]:
-        return [measurement(table.predict(spec).latency_ms) for spec in specs]
+    def measure(
+        self, specs: Sequence[NetworkSpec], *, modules: Any = None, table: LatencyTable, **_: Any
+    ) -> list[Measurement]:
+        factor = self.factor if modules is None else 1.0
+        return [measurement(factor * table.predict(spec).latency_ms) for spec in specs]
 
 
 def measurement(ms: float) -> Measurement:

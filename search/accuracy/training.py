@@ -1,20 +1,16 @@
 """Accuracy by a short training from scratch: the reference estimator."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from search.accuracy.protocol import Estimate, EstimatorSettings, OnEpoch, OnProgress, register
+from search.data import Dataset
 from search.training.evaluate import binomial_deviation
 from search.training.trainer import Trainer
 from searchspace.nn import build
 from searchspace.spec import NetworkSpec
-
-if TYPE_CHECKING:
-    from search.data import Dataset
 
 
 @register("training")

@@ -116,8 +116,8 @@ class BudgetSampler(optuna.samplers.BaseSampler):
         taken = self.known | {candidate.fingerprint for candidate in tried.values()}
         self._fastest = self._fastest or self.priced.fastest_within(self.limit_ms)
         moves = Moves(
-            self.priced,
-            self.limit_ms,
+            priced=self.priced,
+            limit_ms=self.limit_ms,
             fastest=self._fastest,
             rng=random.Random(f"{self.seed}/{turn}"),
             taken=taken,

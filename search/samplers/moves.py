@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from search.candidates import Candidate, PricedSpace
 from searchspace.errors import PhinasError
@@ -17,25 +18,25 @@ class SpaceExhausted(PhinasError):
     """Every network within the budget has been tried."""
 
 
+@dataclass(kw_only=True)
 class Moves:
-    """Ways to reach networks whose prediction is at most `limit_ms`. Every loop is bounded."""
+    """Ways to reach networks whose prediction is at most `limit_ms`. Every loop is bounded.
 
-    def __init__(
-        self,
-        priced: PricedSpace,
-        limit_ms: float,
-        *,
-        fastest: Candidate,
-        rng: random.Random,
-        taken: set[str],
-        rejected: dict[str, int],
-    ) -> None:
-        """`taken`: fingerprints that are not new. `rejected`: counts what `fits` refuses."""
-        self.price, self.space, self.limit_ms = priced.price, priced.space, limit_ms
-        self.fastest, self.rng, self.taken, self.rejected = fastest, rng, taken, rejected
+    taken: fingerprints that are not new. rejected: counts what `fits` refuses.
+    """
+
+    priced: PricedSpace
+    limit_ms: float
+    fastest: Candidate
+    rng: random.Random
+    taken: set[str]
+    rejected: dict[str, int]
+
+    def __post_init__(self) -> None:
+        self.price, self.space = self.priced.price, self.priced.space
         self.parameters = self.space.parameters()
         self.open = [name for name, values in self.parameters.items() if len(values) > 1]
-        self.fast = {name: values[0] for name, values in self.parameters.items()} | fastest.choices
+        self.fast = {name: values[0] for name, values in self.parameters.items()} | self.fastest.choices
 
     def fits(self, candidate: Candidate) -> bool:
         """Within the budget and new; counts what is not."""

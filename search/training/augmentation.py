@@ -4,17 +4,13 @@ Images are stored (n, height, width, 3) uint8. Batches are (batch, 3, height, wi
 memory, which is how they lie already: nothing is copied to transpose them.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from search.data import Dataset
 from search.training.recipe import Recipe
-
-if TYPE_CHECKING:
-    from search.data import Dataset
 
 # One fixed scale for all data, so that a trained network needs no statistics beside its weights.
 CENTRE = 127.5

@@ -1,18 +1,16 @@
 """How many images a network tells right, and how sure that is."""
 
-from __future__ import annotations
-
 import math
 from statistics import NormalDist
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import nn
 
+from search.data import Split
 from search.training.augmentation import normalise
 
-if TYPE_CHECKING:
-    from search.data import Split
+TEST_FIELDS = ("test_accuracy", "test_low", "test_high", "test_images")  # an Accuracy in a summary
 
 
 class Accuracy(NamedTuple):
@@ -24,19 +22,14 @@ class Accuracy(NamedTuple):
     images: int
 
     @classmethod
-    def of(cls, module: nn.Module, split: Split, *, device: str | None = None) -> Accuracy:
+    def of(cls, module: nn.Module, split: Split, *, device: str | None = None) -> Self:
         """Of a module on a split; see `evaluate`."""
         value = evaluate(module, split, device=device)
         return cls(value, *wilson_interval(value, len(split)), len(split))
 
     def as_test(self) -> dict[str, float]:
         """The fields of a summary that hold the accuracy on the test split."""
-        return {
-            "test_accuracy": self.value,
-            "test_low": self.low,
-            "test_high": self.high,
-            "test_images": self.images,
-        }
+        return dict(zip(TEST_FIELDS, self, strict=True))
 
 
 def evaluate(

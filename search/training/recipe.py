@@ -1,9 +1,8 @@
 """The schedule of one training."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
+from typing import Self
 
 ONWARD_RATE = 0.5  # of the peak rate of a training from scratch: what was learnt is kept
 
@@ -34,14 +33,14 @@ class Recipe:
     cutout: float = 0.0  # the side of a grey square at a random place
 
     @classmethod
-    def for_data(cls, data: str | None, *, epochs: int | None = None) -> Recipe:
+    def for_data(cls, data: str | None, *, epochs: int | None = None) -> Self:
         """The default recipe for a source of `search.data.load`: photographs are mirrored, digits are not."""
         from search.data import is_digits
 
         recipe = cls(flip=not is_digits(data))
         return recipe if epochs is None else replace(recipe, epochs=epochs)
 
-    def onward(self, *, epochs: int) -> Recipe:
+    def onward(self, *, epochs: int) -> Self:
         """The recipe to go on by from trained weights: residual branches stay, and the rate is lower."""
         return replace(self, epochs=epochs, zero_init_residual=False, learning_rate=ONWARD_RATE * self.learning_rate)
 

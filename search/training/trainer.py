@@ -6,8 +6,6 @@ the steps of longer trainings as one CUDA graph. On a CPU the same seed, threads
 for bit, also across a cut.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import time
@@ -16,21 +14,19 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from search.data import Dataset, Split
 from search.training.augmentation import augmented
 from search.training.cuda_graph import GraphedStep, Step
 from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import device_for, evaluate
 from search.training.recipe import Recipe, learning_rate
 from search.training.state import TrainingState
-
-if TYPE_CHECKING:
-    from search.data import Dataset, Split
 
 OnEpoch = Callable[[int, float], None]
 OnStep = Callable[[int, int], None]
@@ -72,9 +68,9 @@ class Trainer:
         """The trainer with the images of a data set."""
         return cls(train=images.train, validation=images.validation, recipe=recipe, seed=seed)
 
-    def with_recipe(self, recipe: Recipe) -> Self:
-        """The same but for the recipe."""
-        return replace(self, recipe=recipe)
+    def for_epochs(self, epochs: int) -> Self:
+        """The same for so many epochs."""
+        return replace(self, recipe=replace(self.recipe, epochs=epochs))
 
     @translated_out_of_memory()
     def fit(
@@ -170,11 +166,9 @@ _ON_GPU: WeakKeyDictionary[Split, tuple[Tensor, Tensor]] = WeakKeyDictionary()
 
 def _resident(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
     """Pixels and labels on the device. On a GPU they stay as long as the split: many short trainings copy them once."""
-    import numpy as np
-
     found = _ON_GPU.get(split) if device.type == "cuda" else None
     if found is None:
-        found = torch.from_numpy(np.array(split.pixels)).to(device), torch.from_numpy(np.array(split.labels)).to(device)
+        found = torch.tensor(split.pixels).to(device), torch.tensor(split.labels).to(device)
         if device.type == "cuda":
             _ON_GPU[split] = found
     return found

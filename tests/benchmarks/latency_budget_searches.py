@@ -106,7 +106,7 @@ def search(
         table,
         confidence=settings.confidence,
         fastest_ms=priced.fastest_within(budget_ms).latency_ms,
-        device=device,
+        device=device or Device(),
     )
     judge = ScriptedEstimator(lambda spec: params(spec) / most, epochs=1, seconds_each=0.0)
     study = optuna.create_study(direction="maximize")

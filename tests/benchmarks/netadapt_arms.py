@@ -174,9 +174,7 @@ class Pair:
             raise _Late
         return found
 
-    def train(
-        self, arm: str, network: "Network", recipe: "Recipe", *, before: float, began: float, **more: Any
-    ) -> Row:
+    def train(self, arm: str, network: "Network", recipe: "Recipe", *, before: float, began: float, **more: Any) -> Row:
         """Train, test once, keep the row; `before`: epochs that these weights have had already."""
         from search.training.evaluate import evaluate
         from search.training.trainer import Trainer

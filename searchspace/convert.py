@@ -5,7 +5,6 @@ import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 from searchspace import zoo
 from searchspace.command import CommandParser, integer, number, run_command
@@ -38,14 +37,6 @@ exit codes: 0 done, 2 the input is wrong (nothing is written then)."""
 OURS = "phinas"
 FORMS = (OURS, "torchvision", "timm")
 SUFFIXES = (".safetensors", ".pth", ".pt")
-
-
-class Converted(NamedTuple):
-    """The network that fitted, how many tensors it has, and what a person should know of it."""
-
-    spec: NetworkSpec
-    entries: int
-    notes: list[str]
 
 
 def parser() -> CommandParser:
@@ -82,8 +73,11 @@ def network(
 
 def convert(
     file: Path, spec: NetworkSpec, *, source: str = OURS, target: str = OURS, out: Path, spec_out: Path | None = None
-) -> Converted:
-    """Write the weights of `file`, those of `spec` by `source`, under `target`'s names. Raises PhinasError."""
+) -> tuple[NetworkSpec, int, list[str]]:
+    """Write the weights of `file`, those of `spec` by `source`, under `target`'s names. Raises PhinasError.
+
+    Returns the network that fitted, how many tensors it has, and what a person should know of it.
+    """
     from searchspace import nn  # torch is slow to import: --help and mistakes do without
 
     weights = nn.read_weights(file)
@@ -106,7 +100,7 @@ def convert(
     if spec_out:
         contents[spec_out] = f"{found.to_json()}\n".encode()
     _write(contents)
-    return Converted(found, len(tensors), notes)
+    return found, len(tensors), notes
 
 
 def _write(contents: dict[Path, bytes]) -> None:
@@ -141,19 +135,17 @@ def run(args: argparse.Namespace) -> str:
     _check_paths(args)
     options = {name: getattr(args, name) for name in ("width", "depth", "padding", "resolution", "classes")}
     spec = network(args.network, **options)
-    done = convert(args.file, spec, source=args.source, target=args.target, out=args.out, spec_out=args.spec_out)
-    found, conventions = done.spec, done.spec.conventions
+    paths = {"out": args.out, "spec_out": args.spec_out}
+    found, entries, notes = convert(args.file, spec, source=args.source, target=args.target, **paths)
+    conventions = found.conventions
     pairs = [
-        (
-            "network",
-            f"{found.name}, {found.classes} classes: {params(found):,} parameters, {done.entries} entries",
-        ),
+        ("network", f"{found.name}, {found.classes} classes: {params(found):,} parameters, {entries} entries"),
         (
             "batch norm",
             f"eps {conventions.norm_eps:g}, momentum {conventions.norm_momentum:g}; padding {conventions.padding}",
         ),
         ("converted", f"{args.file} ({args.source}) to {args.out} ({args.target})"),
-        *(("note", note) for note in done.notes),
+        *(("note", note) for note in notes),
         *([("written", f"{args.spec_out}, the network's description")] if args.spec_out else []),
     ]
     return paragraphs(fields(pairs), "\n".join(["next, in Python:", *_next_step(args)]))

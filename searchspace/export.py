@@ -93,7 +93,6 @@ def export(
 
 
 def _weights_path(network: str, weights: Path | None, *, untrained: bool) -> Path | None:
-    """The file of weights; None for random ones."""
     if untrained and weights:
         raise InvalidArgument(f"--untrained means random weights, got --weights {weights} too: give one")
     if weights or untrained:

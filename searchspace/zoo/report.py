@@ -119,7 +119,6 @@ def _cells(row: Row, latencies: LatencyTable | None) -> list[str]:
 
 
 def _latency_notes(rows: Sequence[Row], latencies: LatencyTable) -> str:
-    """What the ms are of, which of them are estimates, and why some are missing."""
     resolution, build = latencies.identity["resolution"], _build_command(latencies)
     estimated = [row for row in rows if row.predicted and row.predicted.estimated]
     others = sum(row.spec.resolution != resolution for row in estimated)
@@ -166,7 +165,6 @@ def one_text(row: Row, options: dict[str, Any], latencies: LatencyTable | None, 
 
 
 def _latency_lines(row: Row, latencies: LatencyTable) -> list[str]:
-    """The prediction, and which of its kernels are estimates and what to do about it."""
     build, resolution = _build_command(latencies), latencies.identity["resolution"]
     if row.predicted is None:
         return [f"predicted latency -: the table has no kernels of some of its kinds; {build} adds the zoo's"]

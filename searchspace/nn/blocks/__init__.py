@@ -3,7 +3,6 @@
 from searchspace.nn.blocks import classifier, conv, fire, maxpool, mbconv, shuffle, shuffle_v2
 from searchspace.nn.blocks.protocol import (
     MODULES,
-    BlockModule,
     MakeConv,
     initialise,
     make_block,

@@ -1,8 +1,8 @@
-"""What every block's module answers, and the registry of modules by kind of block."""
+"""The registry of modules by kind of block, and what is asked of every block's module."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -19,24 +19,14 @@ MODULES: dict[type[Block], Make] = {}
 AnyMake = TypeVar("AnyMake", bound=Make)
 
 
-class BlockModule(Protocol):
-    """What a block's module may answer beside its forward; a module without the question answers None.
+def module_of(*kinds: type[Block]) -> Callable[[AnyMake], AnyMake]:
+    """A decorator: the function or class makes the modules of these kinds.
 
     A module's submodules are named as the layers of `Block.lower`. It takes (batch, channels, height, width) and gives
     the same with height and width divided by its stride, rounded up, at any resolution and in channels-last memory.
+    It may have `residual_end`, the ConvBNAct that ends the branch which is summed with the input (None where nothing is
+    summed), and a head `logits_conv`, the ConvBNAct that gives the classes.
     """
-
-    @property
-    def residual_end(self) -> ConvBNAct | None:
-        """The last convolution of the branch that is summed with the input; None where nothing is summed."""
-
-    @property
-    def logits_conv(self) -> ConvBNAct:
-        """Of a head: the convolution that gives the classes, if one does."""
-
-
-def module_of(*kinds: type[Block]) -> Callable[[AnyMake], AnyMake]:
-    """A decorator: the function or class makes the modules of these kinds."""
 
     def add(make: AnyMake) -> AnyMake:
         MODULES.update(dict.fromkeys(kinds, make))

@@ -4,8 +4,7 @@ Batch norm and activation are fused into the layer before where nothing else rea
 1x1 - gate - product is one "se" layer, and what changes no value (dropout, flatten, view) is no layer.
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable
 
 from torch import Tensor, fx, nn
 
@@ -13,7 +12,7 @@ from searchspace.cost import costs
 from searchspace.errors import UnsupportedModule
 from searchspace.graph import NETWORK_INPUT, Graph
 from searchspace.nn.activations import TORCH
-from searchspace.nn.tracing.builder import LayerBuilder, Parts, Value
+from searchspace.nn.tracing.builder import LayerBuilder, Value
 from searchspace.nn.tracing.calls import Call, Calls
 from searchspace.nn.tracing.rules import channels, squeeze_excite, weights, windows
 
@@ -38,24 +37,8 @@ RULES: dict[str, Callable[[LayerBuilder, Call], None]] = {
 }
 
 
-class Reading(NamedTuple):
-    """What a module was read as.
-
-    Attributes:
-        graph: its Graph.
-        parts: the modules of each layer.
-        shared: names of modules that are used more than once.
-        hard_wired: {layer: the node that has its number of channels written into the code}.
-    """
-
-    graph: Graph
-    parts: tuple[Parts, ...]
-    shared: frozenset[str]
-    hard_wired: Mapping[int, str]
-
-
-def read_module(module: nn.Module, *, in_channels: int, resolution: int) -> Reading:
-    """The Graph of `module` in eval mode for one image of (in_channels, resolution, resolution).
+def read_module(module: nn.Module, *, in_channels: int, resolution: int) -> tuple[Graph, LayerBuilder]:
+    """The Graph of `module` in eval mode for one image of (in_channels, resolution, resolution), and what built it.
 
     Raises UnsupportedModule, naming the node that stands in the way.
     """
@@ -70,11 +53,10 @@ def read_module(module: nn.Module, *, in_channels: int, resolution: int) -> Read
             _add(builder, call)
     graph = Graph(type(module).__name__, in_shape, tuple(builder.layers))
     _check_params(builder, graph)
-    return Reading(graph, tuple(builder.parts), calls.shared, builder.hard_wired)
+    return graph, builder
 
 
 def _needed(calls: Calls) -> set[fx.Node]:
-    """The nodes that the output depends on."""
     needed: set[fx.Node] = set()
     for node in reversed(calls.nodes):
         if node.op == "output" or needed.intersection(node.users):
@@ -112,7 +94,6 @@ def _check_in_place(calls: Calls, call: Call) -> None:
 
 
 def _check_params(builder: LayerBuilder, graph: Graph) -> None:
-    """Refuse a module with parameters that no layer has."""
     count = sum(parameter.numel() for parameter in builder.calls.module.parameters())
     if graph.layers and costs(graph).params == count:
         return

@@ -42,6 +42,5 @@ def keep_channels(
 
 
 def _in_format_of(old: Tensor, new: Tensor) -> Tensor:
-    """A copy of `new` in the memory format of `old`."""
     last = old.ndim == 4 and old.is_contiguous(memory_format=torch.channels_last)
     return new.clone(memory_format=torch.channels_last if last else torch.contiguous_format)

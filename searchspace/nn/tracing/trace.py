@@ -13,7 +13,8 @@ from searchspace.channels.steps import kept_maps, narrowed_layers
 from searchspace.errors import InvalidArgument, UnsupportedModule
 from searchspace.graph import Graph, Layer
 from searchspace.nn.module_macs import check_image
-from searchspace.nn.tracing.graph import Reading, read_module
+from searchspace.nn.tracing.builder import LayerBuilder, Parts
+from searchspace.nn.tracing.graph import read_module
 from searchspace.nn.tracing.slices import keep_channels
 
 
@@ -28,7 +29,7 @@ class TracedNetwork:
 
     module: nn.Module
     graph: Graph
-    _reading: Reading = field(repr=False)
+    _parts: Sequence[Parts] = field(repr=False)
     _roles: Roles = field(repr=False)
     _groups: tuple[ChannelGroup, ...] = field(repr=False)
 
@@ -56,7 +57,7 @@ class TracedNetwork:
         A convolution or linear layer comes before its batch norm, the layer of an SE block that squeezes before the
         one that expands.
         """
-        parts = self._reading.parts[layer]
+        parts = self._parts[layer]
         return (*parts.weighted, parts.norm) if parts.norm else parts.weighted
 
     def cut(self, group: str, keep: Sequence[int]) -> "TracedNetwork":
@@ -97,37 +98,34 @@ def trace(module: nn.Module, *, in_channels: int = 3, resolution: int) -> Traced
     node that stands in the way, and InvalidArgument for numbers below 1.
     """
     check_image(in_channels=in_channels, resolution=resolution)
-    reading = read_module(module, in_channels=in_channels, resolution=resolution)
-    convs = {layer.name: layer for layer in reading.graph.layers if layer.op == "conv"}
+    graph, builder = read_module(module, in_channels=in_channels, resolution=resolution)
+    convs = {layer.name: layer for layer in graph.layers if layer.op == "conv"}
     depthwise = {name for name, layer in convs.items() if layer.groups == layer.in_shape[0] == layer.out_shape[0]}
     roles = Roles(depthwise, convs.keys() - depthwise, {})
-    groups = tuple(_fixed(reading, group) for group in graph_groups(reading.graph, roles))
-    return TracedNetwork(module, reading.graph, reading, roles, groups)
+    groups = []
+    for group in graph_groups(graph, roles):
+        reason = group.fixed or _reason(graph, builder, group)
+        groups.append(group._replace(fixed=reason, counts=range(0)) if reason else group)
+    return TracedNetwork(module, graph, builder.parts, roles, tuple(groups))
 
 
 def _places(group: ChannelGroup) -> tuple[Place, ...]:
     return (*group.producers, *group.pass_through, *group.consumers)
 
 
-def _fixed(reading: Reading, group: ChannelGroup) -> ChannelGroup:
-    reason = group.fixed or _reason(reading, group)
-    return group._replace(fixed=reason, counts=range(0)) if reason else group
-
-
-def _reason(reading: Reading, group: ChannelGroup) -> str:
+def _reason(graph: Graph, builder: LayerBuilder, group: ChannelGroup) -> str:
     """What stands in the way of narrowing a group of a traced module; "" for nothing."""
-    layers = reading.graph.layers
-    if is_order_dependent(reading.graph, group):
-        ops = ("slice", "shuffle")
-        name = next(layers[place.layer].name for place in group.pass_through if layers[place.layer].op in ops)
+    if is_order_dependent(graph, group):
+        layers = (graph.layers[place.layer] for place in group.pass_through)
+        name = next(layer.name for layer in layers if layer.op in ("slice", "shuffle"))
         return f"{name} takes its channels by position"
     for place in _places(group):
-        parts = reading.parts[place.layer]
-        if twice := reading.shared.intersection((*parts.weighted, parts.norm)):
+        parts = builder.parts[place.layer]
+        if twice := builder.calls.shared.intersection((*parts.weighted, parts.norm)):
             return f"{min(twice)} is used more than once"
     for place in (*group.producers, *group.pass_through):
-        if place.layer in reading.hard_wired:
-            return f"their number is written into the code at node {reading.hard_wired[place.layer]}"
+        if place.layer in builder.hard_wired:
+            return f"their number is written into the code at node {builder.hard_wired[place.layer]}"
     return ""
 
 

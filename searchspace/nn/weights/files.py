@@ -5,7 +5,7 @@ import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -27,13 +27,16 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     loaded (torch's weights_only). Raises StorageError for a file that cannot be read, is damaged or holds anything
     else.
     """
-    path = Path(path)
     try:
         with open(path, "rb") as file:
             # A safetensors file begins with 8 bytes of length and a JSON object; no torch file has a "{" there.
             is_safetensors = file.read(9)[8:] == b"{"
             file.seek(0)
-            content = safetensors.torch.load_file(path) if is_safetensors else _checkpoint(file)
+            content = (
+                safetensors.torch.load_file(path)
+                if is_safetensors
+                else torch.load(file, map_location="cpu", weights_only=True)
+            )
     except OSError as error:
         raise StorageError(
             f"cannot read the weights file {path}: {error.strerror or error}; look whether the path is spelt right and "
@@ -82,11 +85,7 @@ def network_bytes(module: nn.Module, about: Mapping[str, Any]) -> bytes:
     return safetensors.torch.save(state, {_ABOUT: json.dumps(about)})
 
 
-def _checkpoint(file: BinaryIO) -> Any:
-    return torch.load(file, map_location="cpu", weights_only=True)
-
-
-def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
+def _unwrapped(content: Any, path: Path | str) -> dict[str, Tensor]:
     for name in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]

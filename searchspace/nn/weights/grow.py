@@ -134,7 +134,6 @@ def _widened(narrower: Network, spec: NetworkSpec, generator: torch.Generator) -
 
 
 def _copy_common(old: nn.Module, new: nn.Module) -> None:
-    """What both modules have, from the first channel on."""
     theirs = old.state_dict()
     for name, mine in new.state_dict().items():
         if name in theirs and theirs[name].ndim == mine.ndim:

@@ -118,7 +118,6 @@ def _family(spec: NetworkSpec, implementation: str) -> tuple[Family, Sections]:
 
 
 def _skeleton(spec: NetworkSpec) -> Network:
-    """The network without memory for its weights."""
     with torch.device("meta"):
         return Network(spec)
 
@@ -216,7 +215,6 @@ def _other_classes(state: Mapping[str, Tensor], entries: Entries, wrong: Set[str
 
 
 def _filled(network: Network, entries: Entries, state: Mapping[str, Tensor]) -> Network:
-    """The network with memory, and in it the tensors of `state`."""
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     tensors = {
         ours: state[key].reshape(shapes[ours]) if key in state else torch.tensor(0)

@@ -110,29 +110,24 @@ def _mnasnet(net: Sections) -> Iterator[str]:
 
 
 def _is_shufflenet_v2(net: Sections) -> bool:
-    head, last = net.head.block, net.last and net.last.block
-    pooled = net.body and isinstance(net.body[0].block, MaxPool)
-    if not (isinstance(head, Classifier) and isinstance(last, ConvBN) and pooled):
-        return False
-    units = [row.block for row in net.body[1:]]
+    head, ends = net.head.block, (net.stem.block, net.last and net.last.block)
+    pool, *units = (row.block for row in net.body) if net.body else (None,)
     return (
-        isinstance(net.stem.block, ConvBN)
+        isinstance(head, Classifier)
         and not head.hidden_features
+        and isinstance(pool, MaxPool)
         and len(_unit_stacks(net)) == 3
-        and net.stem.block.groups == last.groups == 1
-        and net.stem.block.activation == last.activation == "relu"
+        and all(isinstance(end, ConvBN) and (end.groups, end.activation) == (1, "relu") for end in ends)
         and all(
             isinstance(unit, ShuffleUnitV2)
-            and unit.kernel == 3
-            and unit.activation == "relu"
-            and 2 * unit.mid_channels == unit.out_channels
+            and (unit.kernel, unit.activation, 2 * unit.mid_channels) == (3, "relu", unit.out_channels)
             for unit in units
         )
     )
 
 
 def _unit_stacks(net: Sections) -> list[list[Row]]:
-    """The stacks without the pooling behind the stem."""
+    # Without the pooling behind the stem.
     rows = ([row for row in stack if not isinstance(row.block, MaxPool)] for stack in net.stacks)
     return list(filter(None, rows))
 

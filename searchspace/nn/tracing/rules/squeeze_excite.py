@@ -51,7 +51,6 @@ def _check_unread(builder: LayerBuilder, call: Call, first: int) -> None:
 
 
 def _append_block(builder: LayerBuilder, call: Call, value: Value, first: int) -> None:
-    """One layer in place of the last three."""
     _, reduce, expand = builder.layers[first:]
     names = tuple(name for parts in builder.parts[first:] for name in parts.weighted)
     del builder.layers[first:], builder.parts[first:]
@@ -65,6 +64,5 @@ def _append_block(builder: LayerBuilder, call: Call, value: Value, first: int) -
 
 
 def _common_prefix(first: str, second: str) -> str:
-    """The longest dotted prefix of two names."""
     pairs = zip(first.split("."), second.split("."), strict=False)
     return ".".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -3,6 +3,7 @@
 import math
 import zlib
 from collections.abc import Mapping
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -29,11 +30,17 @@ def image(resolution: int) -> Tensor:
     return torch.randn(2, 3, resolution, resolution, generator=torch.Generator().manual_seed(resolution))
 
 
+@cache
+def shapes(spec: NetworkSpec, implementation: str) -> Mapping[str, tuple[int, ...]]:
+    """The names and shapes of a state dict of the network as the implementation has it, in its order."""
+    with torch.device("meta"):
+        state = to_published(Network(spec), implementation)
+    return {key: tuple(tensor.shape) for key, tensor in state.items()}
+
+
 def filled(spec: NetworkSpec, implementation: str) -> State:
     """A state dict of the network as the implementation has it."""
-    with torch.device("meta"):
-        shapes = to_published(Network(spec), implementation)
-    return {key: fill(key, tuple(tensor.shape)) for key, tensor in shapes.items()}
+    return {key: fill(key, shape) for key, shape in shapes(spec, implementation).items()}
 
 
 def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

@@ -32,11 +32,10 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
             # A safetensors file begins with 8 bytes of length and a JSON object; no torch file has a "{" there.
             is_safetensors = file.read(9)[8:] == b"{"
             file.seek(0)
-            content = (
-                safetensors.torch.load_file(path)
-                if is_safetensors
-                else torch.load(file, map_location="cpu", weights_only=True)
-            )
+            if is_safetensors:
+                content = safetensors.torch.load_file(path)
+            else:
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise StorageError(
             f"cannot read the weights file {path}: {error.strerror or error}; look whether the path is spelt right and "

@@ -101,7 +101,7 @@ def test_built_module_and_lowered_graph_agree_on_names_shapes_parameters_and_mac
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_known_networks_agree_with_their_modules(name: str) -> None:
-    check_against_lowering(mnasnet_space().spec(KNOWN[name]).with_resolution(65))
+    check_against_lowering(mnasnet_space().spec(KNOWN[name]).with_resolution(33))
 
 
 @given(spec=...)

@@ -66,7 +66,7 @@ def test_a_module_is_the_kernels_that_a_runtime_runs() -> None:
 
 
 @given(...)
-@settings(max_examples=8)
+@settings(max_examples=6)
 def test_a_built_network_is_traced_to_its_lowered_graph_and_its_groups(spec: NetworkSpec) -> None:
     expected, traced = lower(spec), trace(build(spec), in_channels=spec.in_channels, resolution=spec.resolution)
     own, of_rows = (

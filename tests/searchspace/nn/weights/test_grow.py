@@ -14,6 +14,7 @@ from searchspace.nn.build import Network
 from searchspace.nn.weights.grow import Inherited, inherit
 from searchspace.spec import NetworkSpec
 from searchspace.template import Template
+from searchspace.to_template import to_template
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -53,15 +54,13 @@ def trained(spec: NetworkSpec, seed: int) -> Network:
 
 def grown(template: Template, depth: float, width: float, seed: int = 0) -> Inherited:
     small, deep, wide = ({}, {"depth": depth}, {"depth": depth, "width": width})
-    specs = [template.expand(resolution=48, **multipliers) for multipliers in (small, deep, wide)]
+    specs = [template.expand(resolution=32, **multipliers) for multipliers in (small, deep, wide)]
     return inherit(trained(specs[0], seed), *specs[1:], generator=torch.Generator().manual_seed(1))
 
 
 def table(name: str) -> Template:
     """A family's table at a quarter of its width and few pixels."""
-    from searchspace.to_template import to_template
-
-    return to_template(zoo.get(name, width=0.25, resolution=48, classes=5))
+    return to_template(zoo.get(name, width=0.25, resolution=32, classes=5))
 
 
 @settings(max_examples=6)
@@ -120,7 +119,7 @@ def test_channels_behind_concatenations_groups_and_shuffles_keep_their_places(na
 
 def test_new_channels_and_blocks_learn() -> None:
     network = grown(table("mobilenet_v2"), 2, 1.5).network.train()
-    images = torch.randn(8, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
     for _ in range(3):
         optimizer.zero_grad()

@@ -149,7 +149,7 @@ def test_a_zoo_network_gives_the_same_logits_after_a_round_trip(
         assert torch.equal(again(image(48)), network(image(48)))
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(spec=..., implementation=st.sampled_from(("timm", "torchvision")))
 def test_any_network_has_published_names_for_all_its_weights_or_an_error_that_says_the_families(
     spec: NetworkSpec, implementation: str

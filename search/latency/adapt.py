@@ -76,11 +76,4 @@ def adapt(
     found = fit(_kernels(table, specs), specs, measured_ms)
     kernels = {signature: found.kernels[signature] for signature in table.kernels}
     # No kernel correction: it is in these kernels already, and kernels added later are measured on the new device.
-    return LatencyTable(
-        identity,
-        time_base.reference_ms,
-        kernels,
-        found.correction,
-        drift=time_base.drift,
-        probe_networks_ms=time_base.probe_networks_ms,
-    )
+    return LatencyTable(identity=identity, kernels=kernels, correction=found.correction, **time_base._asdict())

@@ -14,7 +14,7 @@ from search.latency.cache import Cache, Note, default_dir
 from search.latency.check import check, networks_to_check
 from search.latency.measurement import Measurement, Progress, measure_without_table
 from search.latency.reference import REFERENCE, RESOLUTION
-from search.latency.runtimes import DEFAULT, check_profiles_layers, uses_onnx
+from search.latency.runtimes import DEFAULT, check_profiles_layers, runtime_info
 from search.latency.runtimes import runtime as named_runtime
 from searchspace import zoo
 from searchspace.graph import lower
@@ -69,7 +69,7 @@ def table(
     if not isinstance(space, SearchSpace):
         space = space_of(space, resolution=resolution, classes=classes)
     cache = Cache(cache_dir or default_dir(), machine.identity(space.resolution), note=note)
-    onnx = uses_onnx(runtime)
+    onnx = runtime_info(runtime).uses_onnx
     seconds = seconds or MANY_S * (ONNX_TIMES if onnx else 1)
     networks = published_networks(resolution, classes, uses_onnx=onnx) if zoo else []
     lacking = lacks_networks(cache.table(), networks)

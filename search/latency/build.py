@@ -17,7 +17,7 @@ from search.latency.cache import Cache, Note, Unfinished, default_dir
 from search.latency.groups import GROUP_KERNELS, Group, Subject, Timers, groups, layers_of, turns_of
 from search.latency.interleave import Interleaver, Runtime, Timer
 from search.latency.kernels import PlacedBlock, block_batches, blocks_of, cover, placed_blocks, signatures
-from search.latency.measurement import Clock, Progress
+from search.latency.measurement import Clock, Progress, stretch
 from search.latency.probe_networks import merged, probe_networks, session_effects, without_effects
 from search.latency.reference import REFERENCE
 from search.latency.robust import Weighted, quantile, weighted_median
@@ -51,16 +51,12 @@ LEAST_SEEN = 0.9  # the share of the seen error that counts at least
 ROUGH = 0.1  # own error of a table from which on the user is advised to measure again
 
 
-def _silent(*_: object) -> None:
-    return None
-
-
 def table_for(
     space: SearchSpace,
     *,
     cache_dir: Path | None = None,
-    progress: Progress = _silent,
-    note: Note = _silent,
+    progress: Progress = lambda *_: None,
+    note: Note = lambda _: None,
     seed: int = 0,
     budget_s: float | None = None,
     runtime: Runtime | None = None,
@@ -207,27 +203,25 @@ def _measure(
     """
     subjects, turns = plan.subjects, turns_of(plan.groups)
     layers = [sum(len(layers_of(subjects[place])) for place in part.places) for part, _ in turns]
-    made, reference = Timers(subjects, lambda place: _timer(runtime, subjects[place])), runtime.network(REFERENCE)
+
+    def make(place: int) -> Timer:
+        subject = subjects[place]
+        return runtime.network(subject) if isinstance(subject, NetworkSpec) else runtime.kernels(subject)
+
+    made, reference = Timers(subjects, make), runtime.network(REFERENCE)
     always: list[Timer] = []
-    started, before = clock() - unfinished.spent_s, 0.0
+    started, done = clock() - unfinished.spent_s, 0.0
     for (part, of_rounds), own in zip(turns, layers, strict=True):
-        share, places = own / sum(layers), part.all_places
-        deadline = math.inf if budget_s is None else started + budget_s * (before + share)
+        before, share, places = done, own / sum(layers), part.all_places
+        done += share
+        deadline = math.inf if budget_s is None else started + budget_s * done
         fewest, most = of_rounds * FEWEST_ROUNDS, of_rounds * rounds
-
-        def report(fraction: float, what: str, *, before: float = before, share: float = share) -> None:
-            progress(before + fraction * share, what)
-
-        def prepared(fraction: float, *, report: Progress = report) -> None:
-            report(PREPARED * fraction, "preparing to measure this machine")
-
-        before += share
         if not _wants_round(unfinished.rounds(places), fewest, most, clock() > deadline):
             continue
         always = always or [runtime.network(spec) for spec in plan.probes]
-        timers = [*made.of(part.places, prepared), *always]
+        timers = [*made.of(part.places, stretch(progress, before, PREPARED * share)), *always]
         interleaver = Interleaver(reference, seed=seed + unfinished.rounds(places))
-        began = clock()
+        report, began = stretch(progress, before + PREPARED * share, (1 - PREPARED) * share), clock()
         with runtime.quiet():
             interleaver.warm(timers)
             while _wants_round(unfinished.rounds(places), fewest, most, clock() > deadline):
@@ -235,16 +229,11 @@ def _measure(
                 unfinished.spent_s = clock() - started
                 unfinished.save()
                 passed = (clock() - began) / max(1e-9, deadline - began)
-                share_done = max(unfinished.rounds(places) / rounds, min(1.0, passed))
-                report(PREPARED + (1 - PREPARED) * share_done, "measuring this machine")
+                report(max(unfinished.rounds(places) / rounds, min(1.0, passed)), "measuring this machine")
 
 
 def _wants_round(done: int, fewest: float, most: float, late: bool) -> bool:
     return done < most and (done < fewest or not late)
-
-
-def _timer(runtime: Runtime, subject: Subject) -> Timer:
-    return runtime.network(subject) if isinstance(subject, NetworkSpec) else runtime.kernels(subject)
 
 
 def _add(
@@ -275,13 +264,7 @@ def _add(
 
     specs, times = zip(*networks, strict=True)
     fitted = fit(measured, specs, times, validated=FIT_NETWORKS + FIT_SHALLOW)
-    return LatencyTable(
-        identity,
-        time_base.reference_ms,
-        *fitted,
-        drift=time_base.drift,
-        probe_networks_ms=time_base.probe_networks_ms,
-    )
+    return LatencyTable(identity=identity, **fitted._asdict(), **time_base._asdict())
 
 
 def _time_base(cache: Cache, plan: _Plan, unfinished: Unfinished) -> TimeBase:

@@ -76,16 +76,16 @@ class Cache:
         times of `probes` are the first ones at this resolution and such a speed.
         """
         around = [reading.reference_ns for group in groups for readings in group for reading in readings]
-        quiet, before = quantile(around, QUIET_SHARE) / 1e6, self.stored_time_base()
-        kept: dict[str, dict[str, float]] = {}
+        quiet, (before, kept) = quantile(around, QUIET_SHARE) / 1e6, self._stored()
         if before and quiet < FASTER * before.reference_ms:
             self._note(
                 f"this machine is {before.reference_ms / quiet - 1:.0%} faster than when its latency tables were first "
                 "measured (other work ran then): ms of older tables and measurements are longer by as much. Build them "
                 "again to compare them"
             )
+            kept = {}
         elif before:
-            quiet, kept = before.reference_ms, self._probes()
+            quiet = before.reference_ms
         known = before.drift if before and before.drift else USUAL
         found = TimeBase(quiet, drift_of(groups if whole is None else whole, known))
         pixels = str(self._identity["resolution"])
@@ -113,14 +113,22 @@ class Cache:
 
     def stored_time_base(self) -> TimeBase | None:
         """The time base of this device's latest build, with the probe networks at this resolution; None before one."""
+        return self._stored()[0]
+
+    def _stored(self) -> tuple[TimeBase | None, dict[str, dict[str, float]]]:
+        """That time base, and the usual ms of probe networks by resolution and name."""
         if not self.reference_path.exists():
-            return None
+            return None, {}
         try:
             data = read_json(self.reference_path)
-            probes = self._probes().get(str(self._identity["resolution"]), {})
-            stored = TimeBase(float(data["reference_ms"]), float(data.get("drift", 0.0)), probes)
+            kept = data.get("probe_networks_ms", data.get("anchors", {}))  # "anchors": before table files of schema 3
+            probes = {str(pixels): {name: float(ms) for name, ms in own.items()} for pixels, own in kept.items()}
+            if not all(0 < ms < math.inf for own in probes.values() for ms in own.values()):
+                raise ValueError("probe networks take more than 0 ms")
+            own = probes.get(str(self._identity["resolution"]), {})
+            stored = TimeBase(float(data["reference_ms"]), float(data.get("drift", 0.0)), own)
             if stored.reference_ms > 0 and abs(stored.drift) <= MOST_DRIFT:
-                return stored
+                return stored, probes
             reason = f"it says {data}"
         except (StorageError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = str(error)
@@ -128,16 +136,7 @@ class Cache:
             f"{self.reference_path} is damaged ({reason}): the reference's quiet speed is taken anew, and a ms of this "
             "device's older tables may mean something else"
         )
-        return None
-
-    def _probes(self) -> dict[str, dict[str, float]]:
-        """The usual ms of probe networks by resolution and name. Raises what a damaged file does."""
-        data = read_json(self.reference_path)
-        kept = data.get("probe_networks_ms", data.get("anchors", {}))  # "anchors": before table files of schema 3
-        found = {str(pixels): {str(name): float(ms) for name, ms in own.items()} for pixels, own in kept.items()}
-        if not all(0 < ms < math.inf for own in found.values() for ms in own.values()):
-            raise ValueError("probe networks take more than 0 ms")
-        return found
+        return None, {}
 
 
 def stored_table(identity: Identity, *, cache_dir: Path | None = None, note: Note = lambda _: None) -> LatencyTable:
@@ -186,9 +185,7 @@ class Unfinished(Readings):
     def save(self) -> None:
         """Write everything. Raises StorageError."""
         rows = {
-            place: [
-                [round(ns), round(weight, 3), *(round(part, 7) for part in parts)] for ns, weight, parts in readings
-            ]
-            for place, readings in self.readings.items()
+            place: [[round(ns), round(weight, 3), *(round(part, 7) for part in parts)] for ns, weight, parts in own]
+            for place, own in self.readings.items()
         }
         write_atomic(self.path, json.dumps({"plan": self.plan, "spent_s": self.spent_s, "readings": rows}))

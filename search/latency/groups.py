@@ -86,7 +86,7 @@ class Timers:
         self._bytes = [bytes_of(subject) for subject in subjects]
         self._made: dict[tuple[int, ...], list[Timer]] = {}
 
-    def of(self, group: Sequence[int], progress: Callable[[float], None] = lambda share: None) -> list[Timer]:
+    def of(self, group: Sequence[int], progress: Callable[[float, str], None] = lambda *_: None) -> list[Timer]:
         """The timers of a group, made if they are not there."""
         key = tuple(group)
         if key not in self._made:
@@ -94,7 +94,7 @@ class Timers:
                 self._made.popitem()  # the latest is needed last
             timers = []
             for done, index in enumerate(group):
-                progress(done / len(group))
+                progress(done / len(group), "preparing to measure this machine")
                 timers.append(self._make(index))
             self._made[key] = timers
         return self._made[key]

@@ -32,14 +32,6 @@ class PlacedBlock(NamedTuple):
         return frozenset(layer.signature for layer in self.layers)
 
 
-def place(in_channels: int, resolution: int, block: Block) -> PlacedBlock:
-    """`block` lowered behind `in_channels` channels at `resolution` pixels."""
-    graph, prefix = GraphBuilder((in_channels, resolution, resolution)), "block.0"
-    block.lower(graph, prefix)
-    layers = tuple(layer._replace(name=layer.name[len(prefix) + 1 :]) for layer in graph.layers)
-    return PlacedBlock(in_channels, resolution, block, layers)
-
-
 def blocks_of(spec: NetworkSpec) -> list[PlacedBlock]:
     """The blocks of one network where they stand in it."""
     places = _Places()
@@ -59,9 +51,12 @@ class _Places:
         """Place `block` behind `state` (channels, resolution); the state behind it."""
         key = (*state, block)
         if key not in self.blocks:
-            self.blocks[key] = place(*key)
-        channels, resolution, _ = self.blocks[key].layers[-1].out_shape
-        return channels, resolution
+            (channels, resolution), prefix = state, "block.0"
+            graph = GraphBuilder((channels, resolution, resolution))
+            block.lower(graph, prefix)
+            layers = tuple(layer._replace(name=layer.name[len(prefix) + 1 :]) for layer in graph.layers)
+            self.blocks[key] = PlacedBlock(channels, resolution, block, layers)
+        return self.blocks[key].layers[-1].out_shape[:2]
 
 
 def placed_blocks(space: SearchSpace) -> list[PlacedBlock]:
@@ -73,42 +68,25 @@ def placed_blocks(space: SearchSpace) -> list[PlacedBlock]:
     templates = {stage.name: list(_templates(space, stage)) for stage in space.stages}
     rows = [template for each in templates.values() for template in each]
     places = _Places()
-    start = (rows[0].in_channels, space.resolution)
-    states = {places.after(start, block) for block in _blocks(_ends(rows, 0), start[0])}
+    states = {(rows[0].in_channels, space.resolution)}
+    states = _walk(places, states, (row.stages[0] for row in rows))
     for stage in space.stages:
-        reached = set(states) if 0 in stage.layers else set()
-        stages = _once(
-            part for template in templates[stage.name] for part in template.stages if part.name == stage.name
-        )
-        for state, part in itertools.product(sorted(states), stages):
-            reached |= _walk(places, state, part)
-        states = reached
+        parts = (part for row in templates[stage.name] for part in row.stages if part.name == stage.name)
+        states = (states if 0 in stage.layers else set()) | _walk(places, sorted(states), parts)
     for position in (-2, -1):
-        ends = _ends(rows, position)
-        states = {places.after(state, block) for state in states for block in _blocks(ends, state[0])}
+        states = _walk(places, states, (row.stages[position] for row in rows))
     return list(places.blocks.values())
 
 
-def _ends(templates: Sequence[Template], position: int) -> list[StageTemplate]:
-    return _once(template.stages[position] for template in templates)
-
-
-def _once(parts: Iterable[StageTemplate]) -> list[StageTemplate]:
-    # Not a set: its order differs from process to process, so that none would go on with an interrupted measurement.
-    return list(dict.fromkeys(parts))
-
-
-def _blocks(parts: Iterable[StageTemplate], in_channels: int) -> Iterator[Block]:
-    for part in parts:
-        yield from part.expand(in_channels, 1.0, 1.0).blocks
-
-
-def _walk(places: _Places, state: tuple[int, int], part: StageTemplate) -> set[tuple[int, int]]:
-    """Place a stage's first block and one that repeats it; the states behind them."""
+def _walk(places: _Places, states: Iterable[tuple[int, int]], parts: Iterable[StageTemplate]) -> set[tuple[int, int]]:
+    """Place each stage's first block, and one that repeats it, behind each state; the states behind them."""
     reached = set()
-    for block in part.expand(state[0], 1.0, 1.0).blocks[:2]:
-        state = places.after(state, block)
-        reached.add(state)
+    # Not a set of parts: its order differs from process to process, so that none would go on with an interrupted
+    # measurement.
+    for state, part in itertools.product(states, dict.fromkeys(parts)):
+        for block in part.expand(state[0], 1.0, 1.0).blocks[:2]:
+            state = places.after(state, block)
+            reached.add(state)
     return reached
 
 

@@ -3,6 +3,7 @@
 import gc
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,18 +47,13 @@ def machine(cpuinfo: Path = CPUINFO) -> str:
 def _processor(cpuinfo: Path) -> str:
     # /proc/cpuinfo names the processor, on boards whose processors have no name there the board; on a Mac sysctl does.
     try:
-        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+        text = cpuinfo.read_text(encoding="utf-8")
     except OSError:
-        lines = []
+        text = ""
     for field in ("model name", "Model", "Hardware"):
-        for line in lines:
-            name, _, value = line.partition(":")
-            if name.strip() == field and value.strip():
-                return value.strip()
-    found = ""
+        if found := re.search(rf"^{field}[ \t]*:[ \t]*(\S.*)$", text, re.MULTILINE):
+            return found[1].strip()
+    name = ""
     if platform.system() == "Darwin":
-        asked = subprocess.run(
-            ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
-        )
-        found = asked.stdout.strip()
-    return found or platform.processor() or platform.machine()
+        name = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True).stdout
+    return name.strip() or platform.processor() or platform.machine()

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +94,7 @@ def measure_specs(
         return []
     probes = probe_networks(table.identity["resolution"], table.probe_networks_ms)
     parts = groups(specs, probes)
-    found = _timed(_makers(runtime, specs, modules), specs, parts, probes, runtime, seconds, progress)
+    found = _timed(specs, modules, parts, probes, runtime, seconds, progress)
     return _measurements(found, parts, time_base_of(table))
 
 
@@ -128,7 +127,7 @@ def measure_without_table(
     time_base = cache.stored_time_base()
     probes = probe_networks(resolution, time_base.probe_networks_ms if time_base else None)
     parts = groups(specs, probes, most_kernels=group_kernels)
-    found = _timed(_makers(runtime, specs, modules), specs, parts, probes, runtime, seconds, progress, rounds, clock)
+    found = _timed(specs, modules, parts, probes, runtime, seconds, progress, rounds, clock)
     own = [part.own(found) for part in parts]
     if time_base is None:
         time_base = cache.time_base(own, probes=merged(part.probe_readings(found) for part in parts))
@@ -137,19 +136,14 @@ def measure_without_table(
     return _measurements(found, parts, time_base), time_base
 
 
-def _makers(
-    runtime: Runtime, specs: Sequence[NetworkSpec], modules: Sequence[nn.Module] | None
-) -> list[Callable[[], Timer]]:
-    if modules is None:
-        return [partial(runtime.network, spec) for spec in specs]
-    if len(modules) != len(specs):
-        raise InvalidArgument(f"each module needs its spec, got {len(modules)} modules and {len(specs)} specs")
-    return [partial(runtime.module, module, spec) for module, spec in zip(modules, specs, strict=True)]
+def stretch(progress: Progress, start: float, length: float) -> Progress:
+    """A progress whose 0 to 1 are `length` of another one from `start` on."""
+    return lambda share, what: progress(start + length * share, what)
 
 
 def _timed(
-    makers: Sequence[Callable[[], Timer]],
     specs: Sequence[NetworkSpec],
+    modules: Sequence[nn.Module] | None,
     parts: Sequence[Group],
     probes: Sequence[NetworkSpec],
     runtime: Runtime,
@@ -162,8 +156,14 @@ def _timed(
 
     Each group gets the share of the seconds that it has of the networks, in several turns if there are several groups.
     """
+    if modules is not None and len(modules) != len(specs):
+        raise InvalidArgument(f"each module needs its spec, got {len(modules)} modules and {len(specs)} specs")
+
+    def make(place: int) -> Timer:
+        return runtime.network(specs[place]) if modules is None else runtime.module(modules[place], specs[place])
+
     found, turns = Readings(), turns_of(parts)
-    made, reference = Timers(specs, lambda index: makers[index]()), runtime.network(REFERENCE)
+    made, reference = Timers(specs, make), runtime.network(REFERENCE)
     always = [runtime.network(spec) for spec in probes]
     done, whole = 0, sum(len(part.places) for part, _ in turns)
     for number, (part, share) in enumerate(turns):

@@ -42,7 +42,7 @@ class OnnxModels(ABC):
     title: ClassVar[str]
     extra: ClassVar[str]
 
-    def __init__(self, threads: int, dtype: str = "float32") -> None:
+    def __init__(self, device: str, dtype: str, threads: int) -> None:
         try:
             self._package = import_module(self.title)
         except ImportError:

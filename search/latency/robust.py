@@ -7,7 +7,9 @@ this took 12 % off the spread of plain medians (10 to 60 readings each,
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 
 Weighted = tuple[float, float]  # value, weight
 
@@ -19,18 +21,14 @@ def weight_of(before: float, after: float) -> float:
 
 def weighted_quantile(values: Sequence[Weighted], share: float) -> float:
     """The value below which `share` of the weight lies (linear between the midpoints of the weights)."""
-    ordered = sorted(values)
-    total = sum(weight for _, weight in ordered)
-    below = 0.0
-    previous = (0.0, ordered[0][0])
-    for value, weight in ordered:
-        middle = (below + weight / 2) / total
-        if middle >= share:
-            left, low = previous
-            return value if middle == left or left == 0.0 else low + (value - low) * (share - left) / (middle - left)
-        previous = (middle, value)
-        below += weight
-    return ordered[-1][0]
+    ordered, weights = zip(*sorted(values), strict=True)
+    total, below = sum(weights), accumulate(weights, initial=0.0)
+    middles = [(before + weight / 2) / total for before, weight in zip(below, weights, strict=False)]
+    at = bisect_left(middles, share)
+    if at in (0, len(ordered)):
+        return float(ordered[min(at, len(ordered) - 1)])
+    low, high = ordered[at - 1 : at + 1]
+    return float(low + (high - low) * (share - middles[at - 1]) / (middles[at] - middles[at - 1]))
 
 
 def weighted_median(values: Sequence[Weighted]) -> float:

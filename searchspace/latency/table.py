@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, cast
 
 from searchspace.errors import InvalidTable, MissingLatency, StorageError
 from searchspace.graph import OPS, Graph, Layer, Signature, lower
@@ -136,7 +136,7 @@ class LatencyTable:
         try:
             return self._whole(sum([kernels[layer.signature] for layer in graph.layers]))
         except KeyError:
-            return self._whole(sum(map(self._measured_ms, graph.layers)))  # raises
+            raise MissingLatency(f"{self._lacks(self.missing(graph)[0])}: {_MEASURE_IT}") from None
 
     def predict(self, network: NetworkSpec | Graph, confidence: float = 0.9) -> Prediction:
         """Predicted ms of any network at any resolution, with the interval that holds it with `confidence`.
@@ -146,20 +146,12 @@ class LatencyTable:
         table has none of.
         """
         graph = lower(network) if isinstance(network, NetworkSpec) else network
-        kernels = self.kernels
         try:
-            latency_ms = self._whole(sum([kernels[layer.signature] for layer in graph.layers]))
-        except KeyError:
-            return self._estimated(graph, confidence)
-        return Prediction(latency_ms, *self.interval_ms(latency_ms, confidence), ())
-
-    def _whole(self, kernels_ms: float) -> float:
-        return self.correction.network_ms + self.correction.scale * kernels_ms
-
-    def _estimated(self, graph: Graph, confidence: float) -> Prediction:
-        measured = [self.kernels.get(layer.signature) for layer in graph.layers]
-        total = sum(ms for ms in measured if ms is not None)
-        missing = [layer for layer, ms in zip(graph.layers, measured, strict=True) if ms is None]
+            latency_ms = self.latency_ms(graph)
+            return Prediction(latency_ms, *self.interval_ms(latency_ms, confidence), ())
+        except MissingLatency:
+            missing = self.missing(graph)
+        total = sum(self.kernels.get(layer.signature, 0.0) for layer in graph.layers)
         errors_ms: dict[Signature, float] = {}  # the same kernel twice has the same error twice
         for layer in missing:
             one = self._estimate(layer)
@@ -171,6 +163,9 @@ class LatencyTable:
         extra = self.correction.scale * math.sqrt(variance) / latency_ms
         interval = self.interval_ms(latency_ms, confidence, extra_error=extra)
         return Prediction(latency_ms, *interval, tuple(layer.name for layer in missing))
+
+    def _whole(self, kernels_ms: float) -> float:
+        return self.correction.network_ms + self.correction.scale * kernels_ms
 
     def kernel_ms(self, layer: Layer) -> float:
         """One kernel's ms in a network, estimated if it was not measured. Raises MissingLatency."""
@@ -201,10 +196,6 @@ class LatencyTable:
         """The largest prediction whose network measures within `budget_ms` with probability `confidence`."""
         return budget_ms * max(0.0, 1.0 - _normal_quantile(confidence) * self.relative_error)
 
-    def layer_ms(self, layer: Layer) -> float:
-        """A layer's share of its network's ms. The shares and `correction.network_ms` sum to the network's latency."""
-        return self.correction.scale * self._measured_ms(layer)
-
     def missing(self, graph: Graph) -> list[Layer]:
         """The layers of a network whose kernels were not measured."""
         return [layer for layer in graph.layers if layer.signature not in self.kernels]
@@ -216,12 +207,6 @@ class LatencyTable:
         except MissingLatency:
             return False
         return True
-
-    def _measured_ms(self, layer: Layer) -> float:
-        try:
-            return self.kernels[layer.signature]
-        except KeyError:
-            raise MissingLatency(f"{self._lacks(layer)}: {_MEASURE_IT}") from None
 
     def _lacks(self, layer: Layer) -> str:
         where = f"the latency table ({describe(self.identity)})"
@@ -377,14 +362,8 @@ def read_kernel(row: list[Any]) -> tuple[Signature, float]:
 def _identity(data: dict[str, Any]) -> Identity:
     if data["schema"] != SCHEMA:
         raise ValueError(f"the identity's schema must be {SCHEMA}, got {data['schema']!r}")
-    return Identity(
-        schema=SCHEMA,
-        machine=str(data["machine"]),
-        runtime=str(data["runtime"]),
-        threads=int(data["threads"]),
-        dtype=str(data["dtype"]),
-        batch=int(data["batch"]),
-        memory_format=str(data["memory_format"]),
-        resolution=int(data["resolution"]),
-        versions={str(name): str(version) for name, version in data["versions"].items()},
-    )
+    versions = {name: str(version) for name, version in data["versions"].items()}
+    numbers = {name: int(data[name]) for name in ("schema", "threads", "batch", "resolution")}
+    texts = {name: str(data[name]) for name in ("machine", "runtime", "dtype", "memory_format")}
+    content = {**numbers, **texts, "versions": versions}
+    return cast(Identity, {name: content[name] for name in Identity.__annotations__})

@@ -55,11 +55,6 @@ def runtime_info(name: str) -> RuntimeInfo:
     return found
 
 
-def uses_onnx(name: str) -> bool:
-    """Whether `name` is a runtime of ONNX models."""
-    return name in names() and runtime_info(name).uses_onnx
-
-
 def check_profiles_layers(name: str) -> None:
     """Raises InvalidArgument for a runtime that cannot time single layers."""
     if name in names() and not runtime_info(name).profiles_layers:

@@ -96,8 +96,4 @@ def _noise(model: Any) -> dict[str, Any]:
     return {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
 
 
-def _made(_: str, dtype: str, threads: int) -> OnnxRuntime:
-    return OnnxRuntime(threads, dtype)
-
-
-RUNTIME = RuntimeInfo(OnnxRuntime.title, ("fp32", "int8"), _made, uses_onnx=True)
+RUNTIME = RuntimeInfo(OnnxRuntime.title, ("fp32", "int8"), OnnxRuntime, uses_onnx=True)

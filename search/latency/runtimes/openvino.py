@@ -19,9 +19,9 @@ class OpenVino(OnnxModels):
     title = "openvino"
     extra = "openvino"
 
-    def __init__(self, threads: int, dtype: str = "float32") -> None:
+    def __init__(self, device: str, dtype: str, threads: int) -> None:
         """Raises InvalidArgument where openvino is not installed or the processor does not have the dtype."""
-        super().__init__(threads, dtype)
+        super().__init__(device, dtype, threads)
         self._core = self._package.Core()
         has = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if _PRECISIONS[dtype] != "f32" and {"bfloat16": "BF16", "float16": "FP16"}[dtype] not in has:
@@ -69,8 +69,4 @@ class OpenVino(OnnxModels):
         return self._core.compile_model(self._core.read_model(model), "CPU", setting).create_infer_request()
 
 
-def _made(_: str, dtype: str, threads: int) -> OpenVino:
-    return OpenVino(threads, dtype)
-
-
-RUNTIME = RuntimeInfo(OpenVino.title, ("fp32", "bf16", "fp16"), _made, uses_onnx=True)
+RUNTIME = RuntimeInfo(OpenVino.title, ("fp32", "bf16", "fp16"), OpenVino, uses_onnx=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from search.latency.__main__ import main
-from search.latency.runtimes import check_profiles_layers, names, runtime, runtime_info, setting_of, uses_onnx
+from search.latency.runtimes import check_profiles_layers, names, runtime, runtime_info, setting_of
 from search.latency.runtimes.eager import Eager
 from searchspace.errors import InvalidArgument
 
@@ -46,8 +46,8 @@ def test_a_runtime_is_known_everywhere_by_its_file(
     with pytest.raises(SystemExit):
         main(["build", "--help"])
     assert "abacus" in capsys.readouterr().out
-    assert uses_onnx("abacus")
-    assert not uses_onnx("eager")
+    assert runtime_info("abacus").uses_onnx
+    assert not runtime_info("eager").uses_onnx
     identity = {**Eager(threads=1).identity(32), "runtime": "beads", "dtype": "bfloat16"}
     assert setting_of(identity) == ("abacus", "cpu", "bf16")  # type: ignore[arg-type]
     for wrong, message in (

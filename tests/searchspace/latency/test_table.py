@@ -51,7 +51,7 @@ def table_of(*specs: NetworkSpec) -> LatencyTable:
 @given(spec=st.from_type(NetworkSpec))
 def test_a_network_takes_its_layers_and_the_constant_of_a_network(spec: NetworkSpec) -> None:
     table, graph = table_of(spec), lower(spec)
-    shares = [table.layer_ms(layer) for layer in graph.layers]
+    shares = [table.correction.scale * table.kernel_ms(layer) for layer in graph.layers]
     assert table.latency_ms(graph) == pytest.approx(table.correction.network_ms + sum(shares))
     assert not table.missing(graph)
 

@@ -9,18 +9,17 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from search.latency.flags import MEASURED, parser
+from search.latency.interleave import Runtime
 from search.latency.reference import RESOLUTION
 from search.latency.runtimes import DTYPES, Setting, check_profiles_layers, runtime, setting_of
 from searchspace.command import run_command, show_progress
 from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.files import check_writable, write_atomic
-from searchspace.latency.table import read_table
+from searchspace.latency.table import Identity, LatencyTable, read_table
+from searchspace.spec import NetworkSpec
 
 if TYPE_CHECKING:
-    from search.latency.interleave import Runtime
     from search.latency.measurement import Measurement
-    from searchspace.latency.table import Identity, LatencyTable
-    from searchspace.spec import NetworkSpec
 
 EXPLAINED = 3  # the worst networks of a check, whose layers are timed
 ADAPT_ROUNDS = 1000  # for all of the seconds: 60 rounds are over in one session effect, which shifted every kernel
@@ -32,18 +31,8 @@ def _build(args: Namespace) -> str:
 
     if args.out:
         check_writable(args.out)
-    found = table(
-        **_setting(args),
-        resolution=args.resolution or RESOLUTION,
-        classes=args.classes,
-        space=args.space,
-        zoo=args.zoo,
-        seconds=args.seconds,
-        again=args.again,
-        cache_dir=args.cache_dir,
-        progress=show_progress,
-        note=_note,
-    )
+    asked = _setting(args) | _flags(args, "classes", "space", "zoo", "seconds", "again", "cache_dir")
+    found = table(**asked, resolution=args.resolution or RESOLUTION, progress=show_progress, note=_note)
     if args.out:
         write_atomic(args.out, found.to_json())
     if args.json:
@@ -89,18 +78,11 @@ def _measure(args: Namespace) -> str:
     return measured_text(specs, found, time_base.reference_ms, device.identity(specs[0].resolution))
 
 
-def _measured(args: Namespace, specs: "list[NetworkSpec]", device: "Runtime", *, seconds: float, **more: Any) -> Any:
+def _measured(args: Namespace, specs: list[NetworkSpec], device: Runtime, *, seconds: float, **more: Any) -> Any:
     from search.latency.measurement import measure_without_table
 
-    return measure_without_table(
-        specs,
-        cache_dir=args.cache_dir,
-        seconds=args.seconds or seconds * len(specs),
-        progress=show_progress,
-        note=_note,
-        runtime=device,
-        **more,
-    )
+    own: dict[str, Any] = {"cache_dir": args.cache_dir, "runtime": device, "progress": show_progress, "note": _note}
+    return measure_without_table(specs, seconds=args.seconds or seconds * len(specs), **own, **more)
 
 
 def _predict(args: Namespace) -> str:
@@ -138,13 +120,10 @@ def _adapt(args: Namespace) -> str:
 
 
 def _adapt_to_folder(args: Namespace) -> str:
-    """Adapt a table to a device that runs no Python, by the times of its networks alone."""
     if not (args.device and args.threads):
         raise InvalidArgument("adapt --folder needs --device NAME and --threads N, for the table's identity")
-    defaults = vars(parser(_RUNS).parse_args(["adapt", "--latency", ".", "--out", "."]))
-    for flag in MEASURED:
-        name = flag.replace("-", "_")
-        if getattr(args, name) != defaults[name]:
+    for flag, default in MEASURED.items():
+        if getattr(args, flag.replace("-", "_")) != default:
             raise InvalidArgument(
                 f"--{flag} belongs to what is measured here, adapt --folder takes what {args.folder} holds"
             )
@@ -158,14 +137,9 @@ def _export(args: Namespace) -> str:
     from search.latency.api import space_of
     from search.latency.portable import export
 
-    kernels, networks = export(
-        space_of(args.space, resolution=args.resolution or RESOLUTION, classes=args.classes),
-        args.folder,
-        kernels=args.kernels,
-        networks=args.networks,
-        seed=args.seed,
-        progress=show_progress,
-    )
+    space = space_of(args.space, resolution=args.resolution or RESOLUTION, classes=args.classes)
+    asked = _flags(args, "kernels", "networks", "seed")
+    kernels, networks = export(space, args.folder, **asked, progress=show_progress)
     if args.json:
         return _json(folder=str(args.folder), kernels=kernels, networks=networks)
     return (
@@ -182,8 +156,7 @@ def _import(args: Namespace) -> str:
     return _written(args, import_(args.folder, **_foreign_setting(args)), f"imported from {args.folder}")
 
 
-def _written(args: Namespace, table: "LatencyTable", done: str, *, next_step: str = "", **more: int) -> str:
-    """Write a table to --out, and say what it is and what to do with it."""
+def _written(args: Namespace, table: LatencyTable, done: str, *, next_step: str = "", **more: int) -> str:
     from search.latency.report import written_text
 
     write_atomic(args.out, table.to_json())
@@ -192,32 +165,32 @@ def _written(args: Namespace, table: "LatencyTable", done: str, *, next_step: st
     return written_text(table, args.out, done, times=args.folder and args.folder / "times.csv", next_step=next_step)
 
 
-def _setting(args: Namespace, identity: "Identity | None" = None) -> dict[str, Any]:
+def _setting(args: Namespace, identity: Identity | None = None) -> dict[str, Any]:
     """The setting that the flags ask for; where they do not say, that of the table `identity`."""
     own = (setting_of(identity) if identity else Setting())._asdict()
-    asked = {"runtime": own.pop("name"), **own, "threads": identity["threads"] if identity else None}
-    return {name: getattr(args, name) or value for name, value in asked.items()}
+    own["threads"] = identity["threads"] if identity else None
+    return {name: getattr(args, name) or value for name, value in own.items()}
 
 
-def _runtime(args: Namespace, identity: "Identity | None" = None) -> "Runtime":
+def _runtime(args: Namespace, identity: Identity | None = None) -> Runtime:
     setting = _setting(args, identity)
     return runtime(setting.pop("runtime"), **setting)
 
 
 def _foreign_setting(args: Namespace) -> dict[str, Any]:
     dtype = DTYPES[args.dtype or Setting().dtype]
-    return {"device": args.device, "runtime": args.runtime or "onnx", "threads": args.threads, "dtype": dtype}
+    return {**_flags(args, "device", "threads"), "runtime": args.runtime or "onnx", "dtype": dtype}
 
 
-def _given_table(args: Namespace) -> "LatencyTable | None":
+def _given_table(args: Namespace) -> LatencyTable | None:
     """The table of --latency. Raises InvalidTable if it is of another setting than the flags ask for."""
     if not args.latency:
         return None
     table = read_table(args.latency)
-    asked = {name: getattr(args, name) for name in ("runtime", "device", "dtype", "threads") if getattr(args, name)}
+    asked = {name: value for name, value in _flags(args, "runtime", "device", "dtype", "threads").items() if value}
     own: dict[str, object] = {"threads": table.identity["threads"]}
     if asked.keys() - own.keys():
-        own |= zip(("runtime", "device", "dtype"), setting_of(table.identity), strict=True)
+        own |= setting_of(table.identity)._asdict()
     for flag, value in asked.items():
         if own[flag] != value:
             raise InvalidTable(
@@ -230,21 +203,25 @@ def _given_table(args: Namespace) -> "LatencyTable | None":
     return table
 
 
-def _stored_table(args: Namespace) -> "LatencyTable":
+def _stored_table(args: Namespace) -> LatencyTable:
     """This device's table for 224 px, as it is: nothing is measured."""
-    check_profiles_layers(args.runtime or Setting().name)
+    check_profiles_layers(args.runtime or Setting().runtime)
     from search.latency.cache import stored_table
 
     return stored_table(_runtime(args).identity(RESOLUTION), cache_dir=args.cache_dir, note=_note)
 
 
-def _specs(args: Namespace) -> "list[NetworkSpec]":
+def _specs(args: Namespace) -> list[NetworkSpec]:
     from search.latency.api import spec_named
 
     return [spec_named(name, classes=args.classes, resolution=args.resolution) for name in args.network]
 
 
-def _rows(specs: "Sequence[NetworkSpec]", found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _flags(args: Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in names}
+
+
+def _rows(specs: Sequence[NetworkSpec], found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {"network": spec.name, "resolution": spec.resolution, **one} for spec, one in zip(specs, found, strict=True)
     ]

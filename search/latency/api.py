@@ -6,6 +6,7 @@ Arguments are named as the flags of python -m search.latency.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,10 +159,9 @@ def spec_named(name: str, *, classes: int = CLASSES, resolution: int | None = No
 
 def published_networks(resolution: int, classes: int, *, uses_onnx: bool = False) -> list[NetworkSpec]:
     """The zoo at `resolution` pixels, and at other widths and resolutions; EfficientNet-B1 to B7 have their own."""
-    names = [name for name in zoo.names() if not zoo.is_grown(name)]
     return [
         zoo.get(name, width=width, resolution=max(32, round(resolution * pixels / 16) * 16), classes=classes)
-        for place, name in enumerate(names)
+        for place, name in enumerate(_published())
         for width, pixels in ((1.0, 1.0), *(ALL_SIZES if uses_onnx else (NARROW[place % len(NARROW)],)))
     ]
 
@@ -179,18 +179,16 @@ def published_variants(table: LatencyTable, resolution: int, classes: int) -> tu
 
     Each network is taken at more pixels, and narrower at fewer.
     """
-    found: list[NetworkSpec] = []
-    left_out: list[str] = []
-    for name in zoo.names():
-        if zoo.is_grown(name):
-            continue
-        sizes = (
-            (1.0, resolution // 32 + 1),
-            (0.75, round(resolution * 0.86 / 32)),
-            (0.5, round(resolution * 0.72 / 32)),
-        )
-        specs = [zoo.get(name, width=width, resolution=32 * max(1, count), classes=classes) for width, count in sizes]
-        priced = [spec for spec in specs if table.prices(spec)]
-        found += priced
-        left_out += [name] if len(priced) < len(specs) else []
+    strides = {1.0: resolution // 32 + 1, 0.75: round(resolution * 0.86 / 32), 0.5: round(resolution * 0.72 / 32)}
+    found, left_out = list[NetworkSpec](), set[str]()
+    for name, (width, count) in product(_published(), strides.items()):
+        spec = zoo.get(name, width=width, resolution=32 * max(1, count), classes=classes)
+        if table.prices(spec):
+            found.append(spec)
+        else:
+            left_out.add(name)
     return found, sorted(left_out)
+
+
+def _published() -> list[str]:
+    return [name for name in zoo.names() if not zoo.is_grown(name)]

@@ -151,7 +151,6 @@ def shallow(space: SearchSpace) -> SearchSpace:
 
 
 def _networks(space: SearchSpace, seed: int) -> list[NetworkSpec]:
-    """The whole networks that the sum of kernels is fitted to."""
     rng = random.Random(f"networks to fit {seed}")
     spaces = [space] * FIT_NETWORKS + [shallow(space)] * FIT_SHALLOW
     return [one.spec(one.sample(rng)) for one in spaces]

@@ -121,21 +121,17 @@ def _solve(rows: Matrix, target: Matrix, prior: float) -> Matrix:
 
 
 def _prior(rows: Matrix, target: Matrix) -> float:
-    """The prior of PRIORS with the least leave-one-out error."""
     places = range(len(target))
     return min(PRIORS, key=lambda prior: math.fsum(_error(rows, target, place, prior) ** 2 for place in places))
 
 
 def _left_out(rows: Matrix, target: Matrix, validated: int | None) -> list[float]:
     """Leave-one-out errors; the prior is chosen without the left-out network too, which else looks better known."""
-    found = []
-    for place in range(len(target))[:validated]:
-        others = np.arange(len(target)) != place
-        found.append(_error(rows, target, place, _prior(rows[others], target[others])))
-    return found
+    return [_error(rows, target, place) for place in range(len(target))[:validated]]
 
 
-def _error(rows: Matrix, target: Matrix, place: int, prior: float) -> float:
+def _error(rows: Matrix, target: Matrix, place: int, prior: float | None = None) -> float:
     others = np.arange(len(target)) != place
-    predicted = rows[place] @ _solve(rows[others], target[others], prior)
+    own, measured = rows[others], target[others]
+    predicted = rows[place] @ _solve(own, measured, prior or _prior(own, measured))
     return float(predicted / target[place] - 1)

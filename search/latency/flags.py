@@ -70,7 +70,9 @@ _FOREIGN: dict[str, dict[str, Any]] = {
 }
 _NEEDED = {"required": True}
 _OF_A_FOLDER = "; with --folder: what the networks were timed with there, any name"
-MEASURED = ("networks", "seconds", "space", "seed", *_SIZES, "cache-dir")  # flags of adapt without --folder
+MEASURED = {  # flags of adapt without --folder, and their defaults
+    flag: _FLAGS[flag].get("default") for flag in ("networks", "seconds", "space", "seed", *_SIZES, "cache-dir")
+}
 # Each command: what it does, its flags, and how they differ from _FLAGS.
 _COMMANDS: dict[str, tuple[str, tuple[str, ...], dict[str, dict[str, Any]]]] = {
     "build": (

@@ -8,9 +8,10 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from search.latency.kernels import PlacedBlock
 from searchspace.nn import fold_batch_norm
@@ -37,6 +38,26 @@ def isolated_block(placed: PlacedBlock) -> nn.Module:
     block = make_block(placed.in_channels, placed.block)
     initialise(block, torch.Generator().manual_seed(0))
     return fold_batch_norm(block)
+
+
+@contextmanager
+def entered(module: nn.Module) -> Iterator[list[tuple[str, nn.Module, tuple[Any, ...]]]]:
+    """The submodules that are called in the context, in order: name, module, inputs."""
+    found: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
+    hooks = [
+        part.register_forward_pre_hook(lambda own, inputs, name=name: found.append((name, own, inputs)))
+        for name, part in module.named_modules()
+    ]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def noise(channels: int, resolution: int) -> Tensor:
+    """(1, channels, resolution, resolution), the same each time."""
+    return torch.randn(1, channels, resolution, resolution, generator=torch.Generator().manual_seed(0))
 
 
 def machine(cpuinfo: Path = CPUINFO) -> str:

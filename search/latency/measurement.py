@@ -189,12 +189,11 @@ def _timed(
 
 
 def _measurements(found: Readings, parts: Sequence[Group], time_base: TimeBase) -> list[Measurement]:
-    """A measurement for each place, with the session effect removed."""
-    measured: dict[int, Measurement] = {}
+    measured = []
     for part in parts:
         effects = session_effects(part.probe_readings(found), time_base)
-        measured |= {place: _measurement(found.readings[place], effects, time_base) for place in part.places}
-    return [measured[place] for place in sorted(measured)]
+        measured += [_measurement(found.readings[place], effects, time_base) for place in part.places]
+    return measured
 
 
 def _measurement(readings: Sequence[Reading], effects: Sequence[float], time_base: TimeBase) -> Measurement:

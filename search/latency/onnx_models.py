@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
-from search.latency.machine import isolated_block, machine, without_garbage_collection
+from search.latency.machine import isolated_block, machine, noise, without_garbage_collection
 from searchspace.errors import InvalidArgument
 from searchspace.graph import Layer, lower
 from searchspace.latency.table import SCHEMA, Identity
@@ -135,7 +135,8 @@ class OnnxModels(ABC):
         """The error for layers that could not be loaded or run; it names the first that fails alone, too."""
         for layer in layers:
             try:
-                self.load(self.prepared(kernel(layer)))(kernel_feeds(layer))
+                model, feeds = kernel(layer)
+                self.load(self.prepared(model))(feeds)
             except Exception as alone:
                 return InvalidArgument(f"{self.title} cannot run layer {layer.name or layer.op} of {name}: {alone}")
         return InvalidArgument(f"{self.title} cannot run {name}: {error}")
@@ -166,62 +167,43 @@ def shares(runs: Sequence[Run], layers: Sequence[int]) -> list[float]:
     return [sum(sorted(values)[:keep]) / keep for values in zip(*seen, strict=True)]
 
 
-def kernel(layer: Layer) -> bytes:
-    """One layer as a model of its own, with random weights."""
-    model = OnnxGraph()
-    layer = layer._replace(name="kernel")
-    inputs = [model.input(name, shape) for name, shape in _inputs(layer).items()]
-    out = model.layer(layer, inputs, random_weights(layer), "kernel")
-    model.output(out, (1, layer.out_shape[0]) if layer.op == "linear" else (1, *layer.out_shape))
-    content: bytes = model.proto("kernel").SerializeToString()
-    return content
-
-
-def kernel_feeds(layer: Layer) -> dict[str, Any]:
-    """Inputs of that model, by name."""
-    return {name: torch.zeros(shape).numpy() for name, shape in _inputs(layer).items()}
-
-
-def _inputs(layer: Layer) -> dict[str, tuple[int, ...]]:
+def kernel(layer: Layer) -> tuple[bytes, Feeds]:
+    """One layer as a model of its own, with random weights, and its inputs by name."""
+    model, layer = OnnxGraph(), layer._replace(name="kernel")
     channels, height, width = layer.in_shape
     second = layer.out_shape[0] - channels if layer.op == "concat" else channels
     counts = [channels, second] if layer.op in ("add", "concat") else [channels]
-    return {f"input{number}": (1, count, height, width) for number, count in enumerate(counts)}
+    shapes = {f"input{number}": (1, count, height, width) for number, count in enumerate(counts)}
+    inputs = [model.input(name, shape) for name, shape in shapes.items()]
+    out = model.layer(layer, inputs, random_weights(layer), "kernel")
+    model.output(out, (1, layer.out_shape[0]) if layer.op == "linear" else (1, *layer.out_shape))
+    feeds = {name: torch.zeros(shape).numpy() for name, shape in shapes.items()}
+    return model.proto("kernel").SerializeToString(), feeds
 
 
 def random_weights(layer: Layer) -> dict[str, Tensor]:
     """Random weights of a layer under the names that OnnxGraph.layer reads."""
-    channels, out = layer.in_shape[0], layer.out_shape[0]
+    channels, out, inner = layer.in_shape[0], layer.out_shape[0], layer.squeeze_channels
     shapes: dict[str, tuple[int, ...]] = {}
     if layer.op == "conv":
         shapes = {"conv.weight": (out, channels // layer.groups, layer.kernel, layer.kernel), "conv.bias": (out,)}
     elif layer.op == "linear":
         shapes = {"weight": (out, channels), "bias": (out,)}
     elif layer.op == "se":
-        inner = layer.squeeze_channels
-        shapes = {
-            "reduce.weight": (inner, channels, 1, 1),
-            "reduce.bias": (inner,),
-            "expand.weight": (channels, inner, 1, 1),
-            "expand.bias": (channels,),
-        }
+        shapes = {"reduce.weight": (inner, channels, 1, 1), "reduce.bias": (inner,)}
+        shapes |= {"expand.weight": (channels, inner, 1, 1), "expand.bias": (channels,)}
     generator = torch.Generator().manual_seed(0)
     return {f"{layer.name}.{name}": torch.randn(shape, generator=generator) / 8 for name, shape in shapes.items()}
 
 
-def noise(channels: int, resolution: int) -> Tensor:
-    """(1, channels, resolution, resolution), the same each time."""
-    return torch.randn(1, channels, resolution, resolution, generator=torch.Generator().manual_seed(0))
-
-
-def block_batch(blocks: Sequence[PlacedBlock]) -> tuple[bytes, dict[str, Any]]:
+def block_batch(blocks: Sequence[PlacedBlock]) -> tuple[bytes, Feeds]:
     """Isolated blocks as one model, and its inputs by name.
 
     A block of 3 input channels gets an image; another gets a convolution's output, in the layout that convolutions
     leave. The outputs are pooled, so that nothing large is copied out.
     """
     model = OnnxGraph()
-    feeds: dict[str, Any] = {}
+    feeds: Feeds = {}
     for number, placed in enumerate(blocks):
         size = placed.resolution
         channels = placed.in_channels if placed.in_channels == 3 else FEED_CHANNELS

@@ -12,7 +12,6 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from search.latency.adapt import FEWEST, adapt, check_networks, networks_to_measure
 from search.latency.kernels import placed_blocks, rough_cost
@@ -68,7 +67,7 @@ def export(
         if old.relative_to(folder).as_posix() not in {*files, *models}:
             old.unlink()  # of an export of more: timed with the rest, it would be a row too many
     for number, (name, signature) in enumerate(zip(files, chosen, strict=True)):
-        write_atomic(folder / name, kernel(layer_of(signature)))
+        write_atomic(folder / name, kernel(layer_of(signature))[0])
         progress(number / (len(chosen) + 4 * len(specs)), "writing kernels")
     for number, (name, spec) in enumerate(zip(models, specs, strict=True)):
         write_atomic(folder / name, to_onnx(untrained(spec)).SerializeToString())
@@ -108,12 +107,62 @@ def _choose(space: SearchSpace, specs: Sequence[NetworkSpec], count: int) -> lis
     return [*needed, *(rest[index * len(rest) // more].signature for index in range(more))]
 
 
-class _Exported(NamedTuple):
+def _exported(folder: Path) -> tuple[dict[str, Signature], dict[str, NetworkSpec], int]:
     """What a manifest says: kernels and networks by file, and their pixels."""
+    manifest = read_json(folder / MANIFEST)
+    try:
+        resolution, sound = int(manifest["resolution"]), manifest["schema"] == SCHEMA
+        kernels = {name: read_kernel([*row, 1.0])[0] for name, row in manifest["kernels"].items()}
+        specs = {name: NetworkSpec.from_json(json.dumps(row)) for name, row in manifest["networks"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidTable(f"{folder / MANIFEST} is damaged ({error}): export the folder again") from None
+    if not sound:
+        raise InvalidTable(f"{folder / MANIFEST} must have schema {SCHEMA}: export the folder again")
+    return kernels, specs, resolution
 
-    kernels: dict[str, Signature]
-    specs: dict[str, NetworkSpec]
-    resolution: int
+
+def adapt_to(
+    table: LatencyTable, folder: Path, *, device: str, runtime: str, threads: int, dtype: str = "float32"
+) -> LatencyTable:
+    """The `table` of another device, adapted to the times of the folder's networks; those of kernels may be missing.
+
+    Raises StorageError, InvalidTable as `import_` does and for a table of another resolution, MissingLatency for a
+    table that lacks a kernel of the networks.
+    """
+    kernels, specs, pixels = _exported(folder)
+    own = table.identity["resolution"]
+    if pixels != own:
+        raise InvalidTable(
+            f"the networks of {folder} are of {pixels} px, the table to adapt of {own} px: give one of {pixels} px, or "
+            f"export --resolution {own}"
+        )
+    check_networks(table, [*specs.values()])
+    times = _times(folder / TIMES, {*kernels, *specs}, needed={*specs})
+    _same_unit(folder / TIMES, {name: lower(spec).layers for name, spec in specs.items()}, times, what="networks")
+    return _adapted(table, specs, times, _identity(device, runtime, threads, dtype, pixels))
+
+
+def import_(folder: Path, *, device: str, runtime: str, threads: int, dtype: str = "float32") -> LatencyTable:
+    """The table of the filled-in folder; its `reference_ms` is 1, since no reference was timed with it.
+
+    Raises StorageError for files that cannot be read, InvalidTable for a CSV with rows that are missing, unknown, given
+    twice, not above 0, or in another unit than the others.
+    """
+    kernels, specs, pixels = _exported(folder)
+    times = _times(folder / TIMES, {*kernels, *specs}, needed={*kernels, *specs})
+    layers = {name: (layer_of(signature),) for name, signature in kernels.items()}
+    _same_unit(folder / TIMES, layers, times, what="kernels")
+    identity = _identity(device, runtime, threads, dtype, pixels)
+    alone = {signature: times[name] for name, signature in kernels.items()}
+    table = LatencyTable(identity, 1.0, alone, Correction(1.0, 0.0, 0.0))
+    for name, spec in specs.items():
+        total = table.latency_ms(lower(spec))
+        if not 1 / _FAR < total / times[name] < _FAR:
+            raise InvalidTable(
+                f"{folder / TIMES}: {name} takes {times[name]:g} ms and its kernels {total:.3g} ms together: give all "
+                "rows in milliseconds"
+            )
+    return _adapted(table, specs, times, identity)
 
 
 def _identity(device: str, runtime: str, threads: int, dtype: str, resolution: int) -> Identity:
@@ -130,72 +179,11 @@ def _identity(device: str, runtime: str, threads: int, dtype: str, resolution: i
     )
 
 
-def _exported(folder: Path) -> _Exported:
-    manifest = read_json(folder / MANIFEST)
-    try:
-        resolution, sound = int(manifest["resolution"]), manifest["schema"] == SCHEMA
-        kernels = {name: read_kernel([*row, 1.0])[0] for name, row in manifest["kernels"].items()}
-        specs = {name: NetworkSpec.from_json(json.dumps(row)) for name, row in manifest["networks"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidTable(f"{folder / MANIFEST} is damaged ({error}): export the folder again") from None
-    if not sound:
-        raise InvalidTable(f"{folder / MANIFEST} must have schema {SCHEMA}: export the folder again")
-    return _Exported(kernels, specs, resolution)
-
-
-def adapt_to(
-    table: LatencyTable, folder: Path, *, device: str, runtime: str, threads: int, dtype: str = "float32"
+def _adapted(
+    table: LatencyTable, specs: Mapping[str, NetworkSpec], times: Mapping[str, float], identity: Identity
 ) -> LatencyTable:
-    """The `table` of another device, adapted to the times of the folder's networks; those of kernels may be missing.
-
-    Raises StorageError, InvalidTable as `import_` does and for a table of another resolution, MissingLatency for a
-    table that lacks a kernel of the networks.
-    """
-    exported = _exported(folder)
-    if exported.resolution != table.identity["resolution"]:
-        raise InvalidTable(
-            f"the networks of {folder} are of {exported.resolution} px, the table to adapt of "
-            f"{table.identity['resolution']} px: give one of {exported.resolution} px, or export --resolution "
-            f"{table.identity['resolution']}"
-        )
-    specs = list(exported.specs.values())
-    check_networks(table, specs)
-    times = _times(folder / TIMES, {*exported.kernels, *exported.specs}, needed={*exported.specs})
-    layers = {name: lower(spec).layers for name, spec in exported.specs.items()}
-    _same_unit(folder / TIMES, layers, times, what="networks")
-    measured = [times[name] for name in exported.specs]
-    return adapt(
-        table,
-        specs,
-        measured,
-        identity=_identity(device, runtime, threads, dtype, exported.resolution),
-        time_base=TimeBase(1.0),
-    )
-
-
-def import_(folder: Path, *, device: str, runtime: str, threads: int, dtype: str = "float32") -> LatencyTable:
-    """The table of the filled-in folder; its `reference_ms` is 1, since no reference was timed with it.
-
-    Raises StorageError for files that cannot be read, InvalidTable for a CSV with rows that are missing, unknown, given
-    twice, not above 0, or in another unit than the others.
-    """
-    exported = _exported(folder)
-    kernels, specs, _ = exported
-    times = _times(folder / TIMES, {*kernels, *specs}, needed={*kernels, *specs})
-    layers = {name: (layer_of(signature),) for name, signature in kernels.items()}
-    _same_unit(folder / TIMES, layers, times, what="kernels")
-    identity = _identity(device, runtime, threads, dtype, exported.resolution)
-    alone = {signature: times[name] for name, signature in kernels.items()}
-    table = LatencyTable(identity, 1.0, alone, Correction(1.0, 0.0, 0.0))
     measured = [times[name] for name in specs]
-    for (name, spec), ms in zip(specs.items(), measured, strict=True):
-        total = table.latency_ms(lower(spec))
-        if not 1 / _FAR < total / ms < _FAR:
-            raise InvalidTable(
-                f"{folder / TIMES}: {name} takes {ms:g} ms and its kernels {total:.3g} ms together: give all rows in "
-                "milliseconds"
-            )
-    return adapt(table, list(specs.values()), measured, identity=identity, time_base=TimeBase(1.0))
+    return adapt(table, [*specs.values()], measured, identity=identity, time_base=TimeBase(1.0))
 
 
 def _times(path: Path, wanted: set[str], *, needed: set[str]) -> dict[str, float]:

@@ -103,7 +103,8 @@ def pairs_of(channels: int, pixels: int) -> list[tuple[Operator, Operator]]:
 
 def _operator(name: str, layer: "Layer") -> Operator:
     def step(model: "OnnxGraph", value: str, place: str, feeds: dict[str, Any]) -> str:
-        from search.latency.onnx_models import noise, random_weights
+        from search.latency.machine import noise
+        from search.latency.onnx_models import random_weights
 
         inside, inputs = layer._replace(name=place), [value]
         if layer.op == "add":
@@ -131,7 +132,8 @@ def model_of(operators: Sequence[tuple[str, Operator]], takes: Shape) -> tuple[b
     """Operators (with the names of their places) behind what gives `takes`, as a model; its inputs."""
     import torch
 
-    from search.latency.onnx_models import FEED_CHANNELS, noise
+    from search.latency.machine import noise
+    from search.latency.onnx_models import FEED_CHANNELS
     from searchspace.nn.onnx_model import OnnxGraph
 
     model, feeds = OnnxGraph(), {"image": noise(FEED_CHANNELS, takes[1]).numpy()}

@@ -38,7 +38,7 @@ class RuntimeInfo(NamedTuple):
 class Setting(NamedTuple):
     """What a table was measured with, in the words of the flags."""
 
-    name: str = DEFAULT
+    runtime: str = DEFAULT
     device: str = "cpu"
     dtype: str = "fp32"
 

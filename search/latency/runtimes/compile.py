@@ -1,13 +1,14 @@
 """torch.compile on the CPU or a GPU: networks as in eager torch, compiled, by default with inductor."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
+from search.latency.machine import entered
 from search.latency.runtimes import DEVICES, RuntimeInfo, check_profiles_layers
 from search.latency.runtimes.eager import Eager
 from searchspace.errors import InvalidArgument
@@ -52,21 +53,13 @@ class Compiled(Eager):
 
         If that is the very first layer, nothing can be compiled here.
         """
-        layers: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
-        hooks = [
-            part.register_forward_pre_hook(lambda own, args, name=name: layers.append((name, own, args)))
-            for name, part in module.named_modules()
-            if not [*part.children()]
-        ]
         with self.quiet():
-            try:
+            with entered(module) as called:
                 module(image)
-            finally:
-                for hook in hooks:
-                    hook.remove()
-            for name, layer, args in layers:
+            layers = [one for one in called if not [*one[1].children()]]
+            for name, layer, inputs in layers:
                 try:
-                    self.compiler(layer)(*args)
+                    self.compiler(layer)(*inputs)
                 except Exception as alone:
                     if name == layers[0][0]:
                         break

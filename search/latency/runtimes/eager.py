@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from search.latency.clock import Clock, clock_of
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
-from search.latency.machine import isolated_block, machine, without_garbage_collection
+from search.latency.machine import entered, isolated_block, machine, noise, without_garbage_collection
 from search.latency.runtimes import DEVICES, RuntimeInfo
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import SCHEMA, Identity
@@ -141,7 +141,6 @@ class Eager:
         return title if self._device == "cpu" else f"{title} on {self._device}"
 
     def _ready(self, module: nn.Module, image: Tensor) -> Callable[[Tensor], object]:
-        """The callable of a deployed module."""
         return module
 
     def _deployed(self, module: nn.Module) -> nn.Module:
@@ -149,27 +148,19 @@ class Eager:
 
     def _try(self, module: nn.Module, image: Tensor, name: str) -> None:
         # One call: not every operator exists for every device and dtype.
-        entered: list[str] = []
-        hooks = [
-            part.register_forward_pre_hook(lambda *_, layer=layer: entered.append(layer))
-            for layer, part in module.named_modules()
-        ]
-        try:
-            with torch.inference_mode():
+        with entered(module) as layers, torch.inference_mode():
+            try:
                 module(image)
-        except RuntimeError as error:
-            raise InvalidArgument(
-                f"eager torch in {self._dtype} on {self._device} cannot run layer {entered[-1]} of {name}: {error}"
-            ) from error
-        finally:
-            for hook in hooks:
-                hook.remove()
+            except RuntimeError as error:
+                where = f"layer {layers[-1][0]} of {name}"
+                raise InvalidArgument(
+                    f"eager torch in {self._dtype} on {self._device} cannot run {where}: {error}"
+                ) from error
 
     def _input(self, channels: int, resolution: int) -> Tensor:
         key = (channels, resolution)
         if key not in self._inputs:
-            image = torch.randn(1, channels, resolution, resolution, generator=torch.Generator().manual_seed(0))
-            self._inputs[key] = image.to(self._device, self._dtype, memory_format=torch.channels_last)
+            self._inputs[key] = noise(*key).to(self._device, self._dtype, memory_format=torch.channels_last)
         return self._inputs[key]
 
 

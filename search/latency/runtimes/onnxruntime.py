@@ -88,7 +88,6 @@ def quantised(model: bytes) -> bytes:
 
 
 def _noise(model: Any) -> dict[str, Any]:
-    """An image of noise for every input, by name."""
     import numpy as np
 
     rng = np.random.default_rng(0)

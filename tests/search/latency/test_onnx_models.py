@@ -29,6 +29,7 @@ SPACE = mnasnet_space(resolution=32, classes=3).with_choices(
         "stage7.layers": (0,),
     }
 )
+CPU = ("cpu", "float32", 1)  # device, dtype, threads
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "int8"])
@@ -107,10 +108,10 @@ def test_a_layer_that_a_runtime_of_onnx_models_does_not_take_is_named() -> None:
     pytest.importorskip("onnx")
     wanted = r"json cannot run layer stem\.0 of mobilenet_v3_small_w0\.5: no such operator"
     with pytest.raises(InvalidArgument, match=wanted):
-        Narrow(1).network(zoo.get("mobilenet_v3_small", width=0.5, resolution=32))
-    assert Narrow(1).network(zoo.get("mobilenet_v1", width=0.25, resolution=32))()[0] > 0
+        Narrow(*CPU).network(zoo.get("mobilenet_v3_small", width=0.5, resolution=32))
+    assert Narrow(*CPU).network(zoo.get("mobilenet_v1", width=0.25, resolution=32))()[0] > 0
     with pytest.raises(InvalidArgument, match=r"json cannot run layer conv of isolated blocks: no such operator"):
-        Narrow(1).kernels(blocks_of(zoo.get("mobilenet_v3_small", width=0.5, resolution=32)))
+        Narrow(*CPU).kernels(blocks_of(zoo.get("mobilenet_v3_small", width=0.5, resolution=32)))
 
 
 def test_a_network_that_loads_and_does_not_run_is_told() -> None:
@@ -131,11 +132,11 @@ def test_a_network_that_loads_and_does_not_run_is_told() -> None:
     with pytest.raises(
         InvalidArgument, match=r"json cannot run layer stem\.0 of mobilenet_v1_w0\.25: out of registers"
     ):
-        Broken(1).network(small)
+        Broken(*CPU).network(small)
 
     class Full(Broken):  # every layer runs alone (the largest has 1 MB), all of them (1.9 MB) do not
         def load(self, model: bytes) -> Callable[[Feeds], object]:
             return super().load(model) if len(model) > 1.5e6 else lambda feeds: None
 
     with pytest.raises(InvalidArgument, match=r"json cannot run mobilenet_v1_w0\.25: out of registers"):
-        Full(1).network(small)
+        Full(*CPU).network(small)

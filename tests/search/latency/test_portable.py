@@ -336,7 +336,7 @@ def test_every_kind_of_kernel_runs_as_a_model_of_its_own() -> None:
         "linear",
     }
     for layer in kinds.values():
-        session = onnxruntime.InferenceSession(kernel(layer), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(kernel(layer)[0], providers=["CPUExecutionProvider"])
         feeds = {one.name: np.zeros(one.shape, np.float32) for one in session.get_inputs()}
         (out,) = session.run(None, feeds)
         assert out.shape[1:] == (layer.out_shape if out.ndim == 4 else layer.out_shape[:1]), layer

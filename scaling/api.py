@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from scaling.base import Base, base_template, is_file, latency_table, separate_files
 from scaling.formula import RULES, Coefficients, Factors, read_coefficients
@@ -54,8 +55,9 @@ def compound(
     phis = [] if phi is None else [float(one) for one in (phi if isinstance(phi, Sequence) else [phi])]
     target = _target(phis, {"ms": target_ms, "macs": target_macs, "params": target_params})
     rules = _rules(compare, rule, coefficients, {"alpha": alpha, "beta": beta, "gamma": gamma})
-    _check_one_network(phis, rules, {"--out": out, "--onnx": onnx, "--inherit": inherit, "--epochs": epochs})
-    _check_numbers(epochs=epochs, data=data, proxy_resolution=proxy_resolution, resolution_step=resolution_step)
+    flags = {"--out": out, "--onnx": onnx, "--inherit": inherit, "--epochs": epochs, "--data": data}
+    pixels = {"--proxy-resolution": proxy_resolution, "--resolution-step": resolution_step}
+    _check(flags | pixels, phis, rules)
     weights = weights_file(out) if out and (inherit or epochs) else None
     separate_files(
         {"--out": out, "--onnx": onnx, "the weights' file beside --out": weights},
@@ -186,22 +188,16 @@ def _rules(
     return {"own": coefficients or Coefficients(**chosen)}
 
 
-def _check_one_network(phis: Sequence[float], rules: Mapping[str, Coefficients], flags: Mapping[str, object]) -> None:
+def _check(flags: Mapping[str, Any], phis: Sequence[float], rules: Mapping[str, Coefficients]) -> None:
     if len(rules) > 1 and len(phis) > 1:
         raise InvalidArgument(f"--compare takes one phi, got {len(phis)}: --phi {phis[0]:g}")
     count = max(len(rules), len(phis))
-    for flag, value in flags.items():
-        if value and count > 1:
+    for flag in ("--out", "--onnx", "--inherit", "--epochs"):
+        if flags[flag] and count > 1:
             raise InvalidArgument(f"{flag} writes one network, got {count}: give one --phi and no --compare with it")
-
-
-def _check_numbers(
-    *, epochs: int | None, data: str | None, proxy_resolution: int | None, resolution_step: int | None
-) -> None:
-    for flag, value in (("--data", data), ("--proxy-resolution", proxy_resolution)):
-        if value is not None and epochs is None:
+    for flag in ("--data", "--proxy-resolution"):
+        if flags[flag] is not None and flags["--epochs"] is None:
             raise InvalidArgument(f"{flag} belongs to training, got no --epochs: give both or none")
-    pixels = {"--proxy-resolution": proxy_resolution, "--resolution-step": resolution_step}
-    for flag, number in ({"--epochs": epochs} | pixels).items():
-        if number is not None and number < 1:
-            raise InvalidArgument(f"{flag} must be at least 1{' px' if flag in pixels else ''}, got {number}")
+    for flag, unit in (("--epochs", ""), ("--proxy-resolution", " px"), ("--resolution-step", " px")):
+        if flags[flag] is not None and flags[flag] < 1:
+            raise InvalidArgument(f"{flag} must be at least 1{unit}, got {flags[flag]}")

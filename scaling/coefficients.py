@@ -91,18 +91,12 @@ def run(args: argparse.Namespace) -> str:
 def as_text(result: dict[str, Any], network: Path | None) -> str:
     """The table for people, the answer, and what to do next."""
     candidates = result["candidates"]
-    rows = [
-        [
-            row["rule"],
-            *(f"{row[name]:.3f}" for name in (*BASES, "depth", "width")),
-            str(row["resolution"]),
-            f"{row['macs'] / 1e6:.0f} M",
-            percent_text(row["accuracy"], 2),
-            "" if row["standard_error"] is None else f"{100 * row['standard_error']:.2f}",
-            "tied" if row["tied"] else "",
-        ]
-        for row in candidates
-    ]
+    rows = []
+    for row in candidates:
+        error = "" if row["standard_error"] is None else f"{100 * row['standard_error']:.2f}"
+        figures = [f"{row['macs'] / 1e6:.0f} M", percent_text(row["accuracy"], 2), error, "tied" * row["tied"]]
+        shares = [f"{row[name]:.3f}" for name in (*BASES, "depth", "width")]
+        rows.append([row["rule"], *shares, str(row["resolution"]), *figures])
     headers = ["candidate", *BASES, "depth", "width", "px", "MACs", "accuracy", "+-", ""]
     coarse = [f"{row['rule']} ({1 - row['cost_share']:.1%})" for row in candidates if row["cost_share"] < 0.98]
     what, target = ("latency", "target-ms") if result["cost"] == "latency" else ("MACs", "target-macs")

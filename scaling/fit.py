@@ -157,15 +157,13 @@ def candidates(template: Template, cost: Cost, *, divisions: int, rebase: bool) 
 
     `rebase`: the bases become those at which phi = 1 is the network.
     """
-    named = [(name, rule.coefficients) for name, rule in RULES.items()]
-    splits = [
-        (f"{d}:{w}:{divisions - d - w}", exponents(d / divisions, w / divisions, (divisions - d - w) / divisions))
-        for d, w in itertools.product(range(divisions + 1), repeat=2)
-        if d + w <= divisions
-    ]
+    names = {rule.coefficients: name for name, rule in RULES.items()}
+    for d, w in itertools.product(range(divisions + 1), repeat=2):
+        if (r := divisions - d - w) >= 0:
+            names.setdefault(exponents(d / divisions, w / divisions, r / divisions), f"{d}:{w}:{r}")
     target = COST_FACTOR * cost(template.expand())
     found: dict[str, Candidate] = {}
-    for name, bases in named + splits:
+    for bases, name in names.items():
         grown = grow_to(template, cost=cost, target=target, coefficients=bases, one_way=True)
         phi = grown.phi if rebase else 1.0
         coefficients = Coefficients(*(round(max(1.0, base**phi), 6) for base in (bases.alpha, bases.beta, bases.gamma)))

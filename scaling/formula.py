@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from searchspace.errors import InvalidArgument
 from searchspace.files import read_json
@@ -125,9 +125,8 @@ def read_coefficients(path: Path) -> Coefficients:
     Raises StorageError for a file that cannot be read, InvalidArgument for one that holds no coefficients.
     """
     data = read_json(path)
-    found = [data.get(name) for name in BASES] if isinstance(data, dict) else []
-    values = [value for value in found if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(values) < len(BASES):
+    values: list[Any] = [data.get(name) for name in BASES] if isinstance(data, dict) else [None]
+    if not all(type(value) in (int, float) for value in values):
         raise InvalidArgument(
             f"--coefficients must be a JSON file with the numbers alpha, beta and gamma, such as "
             f"{json.dumps(asdict(Coefficients()))}; {path} is not: write one with python -m scaling.coefficients fit"

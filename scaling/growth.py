@@ -95,12 +95,8 @@ def grow_to(
 
 def by_dimension(template: Template, grown: Grown) -> dict[str, Grown]:
     """What each dimension does alone: the base with only its layers, its channels or its pixels multiplied."""
-    depth, width, resolution = grown.factors
-    alone = {
-        "depth": Factors(depth, 1.0, template.resolution),
-        "width": Factors(1.0, width, template.resolution),
-        "resolution": Factors(1.0, 1.0, resolution),
-    }
+    base = Factors(1.0, 1.0, template.resolution)
+    alone = {name: base._replace(**{name: value}) for name, value in grown.factors._asdict().items()}
     return {name: Grown(grown.phi, factors, _expand(template, factors, grown.phi)) for name, factors in alone.items()}
 
 
@@ -137,9 +133,7 @@ class _Grower:
         """See `grow`."""
         pixels = self.template.resolution
         factors = self.coefficients.factors(phi, base_resolution=pixels)
-        if self.coefficients.gamma == 1:
-            factors = factors._replace(resolution=pixels)  # a rule that leaves the pixels alone leaves them as they are
-        else:
+        if self.coefficients.gamma > 1:
             exact = pixels * self.coefficients.gamma**phi
             factors = factors._replace(resolution=max(self.step, math.floor(exact / self.step + 0.5) * self.step))
         if factors.resolution < self.base.total_stride:
@@ -234,11 +228,8 @@ class _Grower:
     def options(self, phi: float) -> tuple[list[_Option], ...]:
         """What depth, width and resolution may be within reach of the formula at `phi`."""
         phis = [phi + _PHI_REACH * place / _PLACES for place in range(-_PLACES, _PLACES + 1)]
-        return (
-            _multipliers(self.coefficients.alpha, phis, self.layers),
-            _multipliers(self.coefficients.beta, phis, lambda value: value),
-            self.pixels(phis),
-        )
+        depths = _multipliers(self.coefficients.alpha, phis, self.layers)
+        return depths, _multipliers(self.coefficients.beta, phis, float), self.pixels(phis)
 
     def layers(self, depth: float) -> float:
         """Layers at a depth multiplier as a multiple of the base's, in the stages that grow deeper."""

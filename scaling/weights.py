@@ -142,14 +142,9 @@ def train_on(
             on_epoch=lambda epoch, value: progress.line(f"epoch {epoch} of {epochs}: {value:.1%} validation accuracy"),
         )
     tested = Accuracy.of(network, images.open_test())
-    weights.trained = {
-        "before": before,
-        "after": outcome.accuracy,
-        **dict(zip(("test", "low", "high", "test_images"), tested, strict=True)),
-        "pixels": images.resolution,
-        "epochs": outcome.epochs,
-        "seconds": outcome.seconds,
-    }
+    shares = zip(("test", "low", "high", "test_images"), tested, strict=True)
+    spent = {"pixels": images.resolution, "epochs": outcome.epochs, "seconds": outcome.seconds}
+    weights.trained = {"before": before, "after": outcome.accuracy, **dict(shares), **spent}
     weights.about = weights_metadata(images, seed=schedule.seed) | {"fingerprint": network.spec.fingerprint()}
     if out is not None and state_file is not None:
         weights.save(Path(out))

@@ -121,6 +121,5 @@ def _stem(source: Source, request: Request) -> str:
 
 
 def _split(record: Record, pixels: NDArray[np.uint8], part: Part) -> Split:
-    labels = np.array(record.labels[part], np.int64)
-    start = record.starts[part]
+    labels, start = np.array(record.labels[part], np.int64), record.starts[part]
     return Split(pixels[start : start + len(labels)], labels)

@@ -64,6 +64,8 @@ class EncodedSource(Source):
             _check_corrupt(corrupt, len(rows), self.name)
             kept = {part: _close_gaps(pixels, starts[part], splits.parts[part], corrupt) for part in PARTS}
         _check_present(kept, listing.classes, self.name)
+        what = "1 corrupt image" if len(corrupt) == 1 else f"{len(corrupt)} corrupt images"
+        skipped = [f"{what} skipped: {_with_reasons(corrupt)}"] if corrupt else []
         label = {name: number for number, name in enumerate(listing.classes)}
         return Record(
             classes=tuple(map(printable, listing.classes)),
@@ -71,7 +73,7 @@ class EncodedSource(Source):
             labels={part: [label[item.label] for item in items] for part, items in kept.items()},
             fingerprint=_fingerprint(kept, digests, listing.classes, request.resolution),
             skipped=tuple(sorted(map(printable, corrupt))),
-            notes=(*listing.notes, *splits.notes, *_corrupt_notes(corrupt)),
+            notes=(*listing.notes, *splits.notes, *skipped),
         )
 
     def _digests_of_twins(self, items: Sequence[Item]) -> dict[str, str]:
@@ -124,13 +126,6 @@ def _check_present(kept: Mapping[Part, Sequence[Item]], classes: Sequence[str], 
                 f"{name}: every class needs a readable image in {part}, and {some(missing)} has only corrupt ones "
                 "there: add images or mend them"
             )
-
-
-def _corrupt_notes(corrupt: Mapping[str, str]) -> list[str]:
-    if not corrupt:
-        return []
-    what = "1 corrupt image" if len(corrupt) == 1 else f"{len(corrupt)} corrupt images"
-    return [f"{what} skipped: {_with_reasons(corrupt)}"]
 
 
 def _with_reasons(corrupt: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from searchspace.errors import InvalidData
 
 # Of the images that have no split yet. Where some splits are given, the missing ones are carved from train.
 SHARES: Mapping[Part, float] = {"validation": 0.15, "test": 0.15}
-_STRENGTH: tuple[Part, ...] = ("test", "validation", "train")  # who keeps an image that stands in several given splits
+_STRENGTH = ("test", "validation", "train", None)  # who keeps an image that stands in several given splits
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ def split(
     """
     groups = _groups(items, content)
     notes = _several_labels(groups)
-    groups, dropped = _one_part_each(groups)
-    if dropped:
+    groups = [_of_one_part(group) for group in groups]
+    if dropped := len(items) - sum(map(len, groups)):
         notes.append(f"{dropped} images that are copies of images of another split are left out")
     given = {group[0].part for group in groups} - {None}
     missing = [part for part in PARTS if part != "train" and part not in given]
@@ -53,9 +53,13 @@ def split(
             parts[part] += chosen
     notes.append(_split_note(bool(given), missing, seed))
     ordered = {part: stratified_order(chosen, seed=seed) for part, chosen in parts.items()}
-    if images is not None:
-        ordered["train"], more = _capped(ordered["train"], images)
-        notes += more
+    train = ordered["train"]
+    classes = len({item.label for item in train})
+    if images is not None and images < classes:
+        raise InvalidData(f"training needs at least one image of each of the {classes} classes, got images={images}")
+    if images is not None and images < len(train):
+        notes.append(f"{images} of {len(train)} training images are used, as asked")
+        ordered["train"] = train[:images]
     return Splits(ordered, tuple(notes))
 
 
@@ -89,19 +93,10 @@ def _groups(items: Sequence[Item], content: Mapping[str, str]) -> list[tuple[Ite
     return [tuple(group) for group in groups.values()]
 
 
-def _one_part_each(groups: Sequence[tuple[Item, ...]]) -> tuple[list[tuple[Item, ...]], int]:
-    """Where copies stand in several given splits, only those of the strongest stay; how many went."""
-    kept: list[tuple[Item, ...]] = []
-    dropped = 0
-    for group in groups:
-        parts = {item.part for item in group}
-        if len(parts) > 1:
-            part = next(part for part in _STRENGTH if part in parts)
-            stay = tuple(item for item in group if item.part == part)
-            dropped += len(group) - len(stay)
-            group = stay
-        kept.append(group)
-    return kept, dropped
+def _of_one_part(copies: tuple[Item, ...]) -> tuple[Item, ...]:
+    """Where copies stand in several given splits, only those of the strongest stay."""
+    part = min((item.part for item in copies), key=_STRENGTH.index)
+    return tuple(item for item in copies if item.part == part)
 
 
 def _several_labels(groups: Sequence[tuple[Item, ...]]) -> list[str]:
@@ -142,12 +137,3 @@ def _split_note(given: bool, missing: Sequence[Part], seed: int) -> str:
         shares = "/".join(map(str, [100 - sum(held_out), *held_out]))
         return f"split {shares} into train, validation and test by seed {seed}"
     return f"{held_out[0]} % of train each is set apart for {' and '.join(missing)} by seed {seed}"
-
-
-def _capped(train: tuple[Item, ...], images: int) -> tuple[tuple[Item, ...], list[str]]:
-    classes = len({item.label for item in train})
-    if images < classes:
-        raise InvalidData(f"training needs at least one image of each of the {classes} classes, got images={images}")
-    if len(train) <= images:
-        return train, []
-    return train[:images], [f"{images} of {len(train)} training images are used, as asked"]

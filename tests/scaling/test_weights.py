@@ -136,7 +136,7 @@ MISTAKES = {
     "--epochs 1 --out grown.json --table": "--table shows what networks cost",
     "--inherit best.safetensors --out best.safetensors": "--out must not replace the file that --inherit reads",
     "--inherit best.safetensors --out grown.safetensors": "must not replace the file that --out writes",
-    "--network mobilenet_v2 --inherit best.safetensors --out grown.json": "weights",
+    "--network squeezenet1_1 --inherit best.safetensors --out grown.json": "weights",
 }
 
 

@@ -25,9 +25,8 @@ class DigitsSource:
     def __init__(self, images: int | None = None) -> None:
         self.key = "embedded:digits" + (f":{images}" if images else "")
         train = images or digits.DEFAULT_COUNTS["train"]
-        self.counts = {
-            part: count * train // digits.DEFAULT_COUNTS["train"] for part, count in digits.DEFAULT_COUNTS.items()
-        }
+        most = digits.DEFAULT_COUNTS
+        self.counts = {part: count * train // most["train"] for part, count in most.items()}
 
     @classmethod
     def of(cls, text: str | None) -> "DigitsSource":

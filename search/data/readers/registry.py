@@ -26,9 +26,15 @@ def open_source(text: str | None) -> Source:
     if is_digits(text):
         return DigitsSource.of(text)
     assert text is not None
+    if not text.strip():
+        raise InvalidData(f"the source of images must have a name, got {text!r}: {_NEXT}")
     path = Path(text).expanduser()
     readers = [reader for reader in READERS if path.name.lower().endswith(reader.suffixes)]
-    if _exists(path, text):
+    try:
+        exists = path.exists()
+    except (OSError, ValueError) as error:
+        raise InvalidData(f"the path {text[:200]!r} cannot be looked at ({error}): {_NEXT}") from error
+    if exists:
         if path.is_dir():
             return FolderSource(path)
         if path.is_file() and readers:
@@ -37,12 +43,3 @@ def open_source(text: str | None) -> Source:
     if readers or not HUB_NAME.fullmatch(text):
         raise InvalidData(f"there is no file or folder {text!r}: {_NEXT}")
     return HubSource(text)
-
-
-def _exists(path: Path, text: str) -> bool:
-    if not text.strip():
-        raise InvalidData(f"the source of images must have a name, got {text!r}: {_NEXT}")
-    try:
-        return path.exists()
-    except (OSError, ValueError) as error:
-        raise InvalidData(f"the path {text[:200]!r} cannot be looked at ({error}): {_NEXT}") from error

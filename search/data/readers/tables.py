@@ -71,15 +71,9 @@ class _TableSource(EncodedSource):
         for item in items:
             wanted.setdefault(item.name.split("/")[0], {})[item.at] = item
         for split, rows in wanted.items():
-            for at, cell in enumerate(self._cells(split)):
-                if at in rows:
-                    yield rows[at], cell
-
-    def _cells(self, split: str) -> Iterator[bytes | Exception]:
-        column = self._columns(split).image
-        for batch in self._batches(split, [column]):
-            for cell in batch.column(column).to_pylist():
-                yield self._content(cell)
+            column = self._columns(split).image
+            cells = (cell for batch in self._batches(split, [column]) for cell in batch.column(column).to_pylist())
+            yield from ((rows[at], self._content(cell)) for at, cell in enumerate(cells) if at in rows)
 
     def _content(self, cell: Any) -> bytes | Exception:
         """The bytes of {"bytes": ..., "path": ...} or of a plain binary cell."""
@@ -88,23 +82,21 @@ class _TableSource(EncodedSource):
 
     def _parts(self, notes: list[str]) -> dict[str, Part | None]:
         """Which split of the table is which of ours; a lone one is split by us."""
+        if len(self._tables) == 1:
+            return dict.fromkeys(self._tables)
         named: dict[str, Part | None] = {
             split: PART_NAMES[split.lower()] for split in self._tables if split.lower() in PART_NAMES
         }
-        if len(self._tables) == 1:
-            return dict.fromkeys(self._tables)
         if "train" not in named.values():
             raise InvalidData(f"{self._where} must have a split named train, got {some(list(self._tables))}")
         left = sorted(set(self._tables) - set(named))
         if left:
             notes.append(f"splits that are neither train, validation nor test are left out: {some(left)}")
-        for split in [split for split in named if named[split] != "train" and not self._has_labels(split)]:
-            notes.append(f"the split {split} has no labels and is left out")
-            del named[split]
+        for split, part in list(named.items()):
+            if part != "train" and not any(item.label for item in self._items(split, None)):
+                notes.append(f"the split {split} has no labels and is left out")
+                del named[split]
         return named if len(named) > 1 else dict.fromkeys(named)
-
-    def _has_labels(self, split: str) -> bool:
-        return any(item.label for item in self._items(split, None))
 
     def _items(self, split: str, part: Part | None) -> list[Item]:
         """Every row; an empty label where there is none."""
@@ -248,7 +240,9 @@ def _find_columns(features: Mapping[str, Any], *, where: str) -> _Columns:
     plain = [name for name in _LABEL_COLUMNS if name in features and _is_plain(features[name])]
     labels = [name for name in _LABEL_COLUMNS if name in classed] + classed + plain
     if not images or not labels:
-        got = ", ".join(f"{name} ({_kind(kind)})" for name, kind in features.items())
+        got = ", ".join(
+            f"{name} ({getattr(kind, 'dtype', None) or type(kind).__name__})" for name, kind in features.items()
+        )
         raise InvalidData(
             f"{where} must have a column of encoded images (named image or img) and a column of whole numbers or "
             f"names (named label), got {got or 'no columns'}: rename or add them"
@@ -268,10 +262,6 @@ def _is_bytes(kind: Any) -> bool:
 def _is_plain(kind: Any) -> bool:
     dtype = str(getattr(kind, "dtype", ""))
     return dtype in ("string", "large_string", "bool") or dtype.lstrip("u").startswith("int")
-
-
-def _kind(kind: Any) -> str:
-    return str(getattr(kind, "dtype", None) or type(kind).__name__)
 
 
 def _label(value: Any, columns: _Columns) -> str:

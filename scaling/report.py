@@ -12,7 +12,7 @@ from scaling.growth import BAND
 from scaling.member import Member
 from scaling.result import Result, Weights
 from searchspace.cost import Costs
-from searchspace.describe import StageRow, stage_names, stage_rows, stage_table
+from searchspace.describe import StageRow, block_names, stage_names, stage_rows, stage_table
 from searchspace.report import (
     WIDTH,
     beside,
@@ -147,8 +147,8 @@ def _title(result: Result) -> str:
 def _two_networks(members: list[Member]) -> str:
     sides = [stage_rows(member.spec) for member in members]
     shared = [
-        [name, _block(row), ratio_text(row.se_ratio), str(row.stride or "-")]
-        for name, row in zip(stage_names(sides[0]), sides[0], strict=True)
+        [name, block, ratio_text(row.se_ratio), str(row.stride or "-")]
+        for name, block, row in zip(stage_names(sides[0]), block_names(members[0].spec), sides[0], strict=True)
     ]
     headers = ["stage", "block", "SE", "stride"]
     columns = ["\n\n" + table(headers, shared, text_columns=(0, 1), gap=1, total=["total", "", "", ""])]
@@ -158,12 +158,6 @@ def _two_networks(members: list[Member]) -> str:
         columns.append(title + _side(rows))
     legend = "chan: output channels; n: layers; px: output height and width; SE: squeezed share of the input"
     return f"{beside(columns)}\n{legend}"
-
-
-def _block(row: StageRow) -> str:
-    """Kind, expansion and kernel as the paper's Table 1 writes them: MBConv6 5x5."""
-    expansion = ratio_text(row.expand_ratio) if row.kind == "MBConv" else ""
-    return f"{row.kind}{expansion} {row.kernel}x{row.kernel}" if row.kernel else row.kind
 
 
 def _side(rows: list[StageRow]) -> str:

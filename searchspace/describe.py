@@ -1,9 +1,10 @@
 """A network as a table for people: one line a row of its template, with shapes, parameters and MACs. ASCII only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from typing import NamedTuple
 
+from searchspace.blocks.protocol import Block, Row
 from searchspace.cost import costs
 from searchspace.graph import lower
 from searchspace.report import count_text, ratio_text, table
@@ -37,19 +38,34 @@ def stage_rows(spec: NetworkSpec) -> list[StageRow]:
     graph = lower(spec)
     layers = zip(graph.layers, costs(graph).layers, strict=True)
     by_block = [list(group) for _, group in groupby(layers, key=lambda pair: pair[0].name.split(".")[:2])]
-    blocks = iter(zip(spec.blocks, by_block, strict=True))
     rows = []
+    for stage, row, run in _runs(spec):
+        by_block, own = by_block[len(run) :], [pair for pairs in by_block[: len(run)] for pair in pairs]
+        block, (expand_ratio, se_ratio) = run[0], row.ratios()
+        kernel, activation = (getattr(block, field, None) for field in ("kernel", "activation"))
+        channels, out_resolution, _ = own[-1][0].out_shape
+        shape = (None if block.is_head else block.reduction, channels, len(run), out_resolution)
+        total = (sum(cost.params for _, cost in own), sum(cost.macs for _, cost in own))
+        rows.append(StageRow(stage, block.printed(), expand_ratio, kernel, se_ratio, activation, *shape, *total))
+    return rows
+
+
+def _runs(spec: NetworkSpec) -> Iterator[tuple[str, Row, list[Block]]]:
+    """(stage's name, template row, its blocks) of the network in order."""
+    blocks = iter(spec.blocks)
     for stage in to_template(spec).stages:
         for row in stage.rows:
-            run = list(islice(blocks, row.repeats))
-            kind, kernel, activation, stride = run[0][0].printed()
-            expand_ratio, se_ratio = row.ratios()
-            channels, out_resolution, _ = run[-1][1][-1][0].out_shape
-            own = [cost for _, pairs in run for _, cost in pairs]
-            shape = (stride, channels, len(run), out_resolution)
-            total = (sum(cost.params for cost in own), sum(cost.macs for cost in own))
-            rows.append(StageRow(stage.name, kind, expand_ratio, kernel, se_ratio, activation, *shape, *total))
-    return rows
+            yield stage.name, row, list(islice(blocks, row.repeats))
+
+
+def block_names(spec: NetworkSpec) -> list[str]:
+    """For each of `stage_rows`: kind, expansion and kernel as EfficientNet's Table 1 writes them, MBConv6 5x5."""
+    names = []
+    for _, row, (block, *_) in _runs(spec):
+        name, kernel = block.printed(), getattr(block, "kernel", None)
+        ratio = ratio_text(row.ratios()[0]) if block.prints_ratio else ""
+        names.append(f"{name}{ratio} {kernel}x{kernel}" if kernel else name)
+    return names
 
 
 def stage_table(spec: NetworkSpec) -> str:

@@ -110,11 +110,8 @@ class GraphBuilder:
         self._append(Layer(name, op, (self.index,), self.shape, out, kernel=kernel, stride=stride, padding=padding))
 
     def _windows(self, kernel: int, stride: int, padding: str) -> tuple[int, int]:
-        _, height, width = self.shape
-        return (
-            conv_out(height, stride, kernel=kernel, padding=padding),
-            conv_out(width, stride, kernel=kernel, padding=padding),
-        )
+        height, width = (conv_out(size, stride, kernel=kernel, padding=padding) for size in self.shape[1:])
+        return height, width
 
     def se(self, name: str, squeeze_channels: int, activation: str, gate: str) -> None:
         """A whole squeeze-and-excite block."""

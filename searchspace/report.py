@@ -7,6 +7,7 @@ rich lays out the tables; it is imported when the first one is printed.
 import io
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 
 WIDTH = 100
 """Columns that a report may take."""
@@ -31,29 +32,21 @@ def table(
     from rich.console import Console
     from rich.rule import Rule
     from rich.table import Table
+    from rich.text import Text
 
     grid = Table.grid(padding=(0, gap, 0, 0))
     for index in range(len(headers)):
         grid.add_column(justify="left" if index in text_columns else "right", no_wrap=True)
-    grid.add_row(*headers)
+    grid.add_row(*map(Text, headers))
     grid.add_row(*(Rule(characters="-") for _ in headers))
     for row in [*rows, *([total] if total else [])]:
         if len(row) != len(headers):
             raise ValueError(f"a table of {len(headers)} columns got a row of {len(row)}: {list(row)}")
-        grid.add_row(*row)
+        grid.add_row(*map(Text, row))
     # Wide enough that nothing is folded: a line that a terminal is too narrow for is the terminal's to wrap.
-    console = Console(
-        file=io.StringIO(),
-        width=10_000,
-        color_system=None,
-        force_jupyter=False,
-        markup=False,
-        highlight=False,
-        emoji=False,
-    )
-    with console.capture() as capture:
-        console.print(grid)
-    lines = [line.rstrip() for line in capture.get().splitlines()]
+    text = io.StringIO()
+    Console(file=text, width=10_000, color_system=None, force_jupyter=False).print(grid)
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
     return "\n".join([title, *lines] if title else lines)
 
 
@@ -89,15 +82,9 @@ def next_steps(steps: Iterable[str | tuple[str, str]]) -> str:
 def beside(blocks: Iterable[str], *, gap: str = " | ") -> str:
     """Blocks of text side by side, as many lines as the longest has."""
     columns = [block.splitlines() for block in blocks]
-    height = max(map(len, columns))
     widths = [max(map(len, column)) for column in columns]
-    return "\n".join(
-        gap.join(
-            (column[line] if line < len(column) else "").ljust(width)
-            for column, width in zip(columns, widths, strict=True)
-        ).rstrip()
-        for line in range(height)
-    )
+    lines = zip_longest(*columns, fillvalue="")
+    return "\n".join(gap.join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 def paragraphs(*parts: str) -> str:

@@ -33,9 +33,9 @@ class Conventions:
     def __post_init__(self) -> None:
         if self.padding not in ("half", "same"):
             raise InvalidSpec(f'Conventions.padding must be "half" or "same", got {self.padding!r}')
-        for field, most in (("norm_eps", 1.0), ("norm_momentum", 1.0)):
+        for field in ("norm_eps", "norm_momentum"):
             value = getattr(self, field)
-            if type(value) is not float or not 0 < value <= most:
+            if type(value) is not float or not 0 < value <= 1:
                 raise InvalidSpec(f"Conventions.{field} must be a number above 0, at most 1, got {value!r}")
 
 
@@ -147,9 +147,9 @@ class NetworkSpec:
 
     def with_classes(self, classes: int) -> "NetworkSpec":
         """The same network with another number of classes."""
-        last = self.stages[-1]
+        *stages, last = self.stages
         blocks = (*last.blocks[:-1], replace(self.head, classes=classes))
-        return replace(self, stages=(*self.stages[:-1], replace(last, blocks=blocks)))
+        return replace(self, stages=(*stages, replace(last, blocks=blocks)))
 
     def with_conventions(self, conventions: Conventions) -> "NetworkSpec":
         """The same layers under other conventions; its parameters and MACs stay."""

@@ -96,19 +96,15 @@ class Template:
 
     def with_classes(self, classes: int) -> "Template":
         """The same table with another number of classes."""
-        return self._with_classifier(replace(self._classifier, classes=classes))
+        return self._with_head(classes=classes)
 
     def with_dropout(self, dropout_percent: int) -> "Template":
         """The same table with another dropout before the classifier."""
-        return self._with_classifier(replace(self._classifier, dropout_percent=dropout_percent))
+        return self._with_head(dropout_percent=dropout_percent)
 
-    @property
-    def _classifier(self) -> HeadRow:
-        row = self.stages[-1].rows[-1]
-        if not isinstance(row, HeadRow):
-            raise InvalidSpec(f"a template ends in its ClassifierRow or ConvClassifierRow, got {type(row).__name__}")
-        return row
-
-    def _with_classifier(self, row: HeadRow) -> "Template":
-        last = self.stages[-1]
-        return replace(self, stages=(*self.stages[:-1], replace(last, rows=(*last.rows[:-1], row))))
+    def _with_head(self, **changes: int) -> "Template":
+        *stages, last = self.stages
+        *rows, head = last.rows
+        if not isinstance(head, HeadRow):
+            raise InvalidSpec(f"a template ends in its ClassifierRow or ConvClassifierRow, got {type(head).__name__}")
+        return replace(self, stages=(*stages, replace(last, rows=(*rows, replace(head, **changes)))))

@@ -5,6 +5,8 @@ gives that template back as far as its integers tell ratios apart: expansion rat
 1/2 to 1/8, from 16 input channels on.
 """
 
+from itertools import groupby
+
 from searchspace.blocks.protocol import ROWS, Block, Row
 from searchspace.spec import NetworkSpec
 from searchspace.template import StageTemplate, Template
@@ -41,22 +43,15 @@ def _divisible(stages: list[StageTemplate]) -> tuple[StageTemplate, ...]:
 def _rows(in_channels: int, blocks: tuple[Block, ...]) -> tuple[Row, ...]:
     rows: list[Row] = []
     while blocks:
-        run = blocks[: 1 + _equal(blocks[1:])]
-        row = _row(in_channels, run)
+        _, like = next(groupby(blocks[1:]), (None, ()))  # a row's blocks are the same block, after its first
+        run = (blocks[0], *like)
+        kind = ROWS[type(run[0])]
+        row = kind.from_blocks(in_channels, run)
         if row.blocks(in_channels, 1.0, 2) != list(run[:2]):
             run = run[:1]
-            row = _row(in_channels, run)
+            row = kind.from_blocks(in_channels, run)
         rows.append(row)
         for block in run:
             in_channels = block.channels_after(in_channels)
         blocks = blocks[len(run) :]
     return tuple(rows)
-
-
-def _equal(blocks: tuple[Block, ...]) -> int:
-    """How many of the first blocks are the same block; a row's blocks are, after its first."""
-    return next((count for count, block in enumerate(blocks) if block != blocks[0]), len(blocks))
-
-
-def _row(in_channels: int, run: tuple[Block, ...]) -> Row:
-    return ROWS[type(run[0])].from_blocks(in_channels, run)

@@ -12,7 +12,6 @@ from searchspace.blocks.protocol import (
     CoupledChannels,
     Head,
     HeadRow,
-    PrintedBlock,
     Row,
     block_from_dict,
     register,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from searchspace.blocks.protocol import Block, Head, HeadRow, PrintedBlock, register
+from searchspace.blocks.protocol import Block, Head, HeadRow, register
 from searchspace.layers import GraphBuilder
 from searchspace.rounding import scaled_width
 
@@ -49,9 +49,9 @@ class Classifier(Head):
             graph.linear(name + ".hidden", self.hidden_features, self.hidden_activation)
         graph.linear(name + ".linear", self.classes)
 
-    def printed(self) -> PrintedBlock:
+    def printed(self) -> str:
         """Hidden features behind a stroke, where there are some."""
-        return PrintedBlock(f"linear/{self.hidden_features}" if self.hidden_features else "linear", None, None, None)
+        return f"linear/{self.hidden_features}" if self.hidden_features else "linear"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

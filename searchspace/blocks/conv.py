@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from searchspace.blocks.protocol import Block, CoupledChannels, PrintedBlock, Row, register
+from searchspace.blocks.protocol import Block, CoupledChannels, Row, register
 from searchspace.blocks.rules import check_groups
 from searchspace.errors import InvalidSpec
 from searchspace.layers import GraphBuilder
@@ -97,10 +97,9 @@ class ConvBN(Block):
             return CoupledChannels({"out_channels": "", "groups": ""}, depthwise=("",))
         return CoupledChannels({"out_channels": ""}, dense=("",))
 
-    def printed(self) -> PrintedBlock:
+    def printed(self) -> str:
         """Groups behind a stroke, where there are several."""
-        kind = "conv" if self.groups == 1 else f"conv/{self.groups}"
-        return PrintedBlock(kind, self.kernel, self.activation, self.stride)
+        return "conv" if self.groups == 1 else f"conv/{self.groups}"
 
 
 @register(row=ConvRow)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from searchspace.blocks.protocol import Block, PrintedBlock, Row, register
+from searchspace.blocks.protocol import Block, Row, register
 from searchspace.layers import GraphBuilder
 from searchspace.rounding import scaled_width
 
@@ -42,6 +42,8 @@ class Fire(Block):
     Source: SqueezeNet (arXiv:1602.07360, section 3.2).
     """
 
+    label: ClassVar[str] = "Fire/{0.squeeze_channels}"
+    kernel: ClassVar[int] = 3  # the larger one
     removable: ClassVar[bool] = True
     counts: ClassVar[Mapping[str, str]] = {
         "squeeze_channels": ".squeeze",
@@ -66,9 +68,5 @@ class Fire(Block):
         graph.conv(name + ".expand1x1", self.expand1x1_channels, activation=self.activation, norm=False)
         first = graph.index
         graph.go_back(squeezed, shape)
-        graph.conv(name + ".expand3x3", self.expand3x3_channels, 3, activation=self.activation, norm=False)
+        graph.conv(name + ".expand3x3", self.expand3x3_channels, self.kernel, activation=self.activation, norm=False)
         graph.concat(name + ".concat", first)
-
-    def printed(self) -> PrintedBlock:
-        """Squeezed channels behind a stroke, and the larger kernel."""
-        return PrintedBlock(f"Fire/{self.squeeze_channels}", 3, self.activation, 1)

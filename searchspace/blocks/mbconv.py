@@ -201,6 +201,7 @@ class MBConv(_InvertedResidual):
     `squeeze_channels` = 0 means no SE.
     """
 
+    prints_ratio: ClassVar[bool] = True
     counts: ClassVar[Mapping[str, str]] = {
         "expand_channels": ".expand",
         "squeeze_channels": ".squeeze",

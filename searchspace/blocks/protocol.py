@@ -8,11 +8,9 @@ for the same class in `searchspace.nn.blocks`.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
-from functools import cache
-from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
-from searchspace.blocks.rules import PADDINGS, check_fields
+from searchspace.blocks.rules import PADDINGS, check_fields, shared_fields
 from searchspace.errors import InvalidSpec
 from searchspace.layers import GraphBuilder
 from searchspace.rounding import conv_out
@@ -37,15 +35,6 @@ class CoupledChannels(NamedTuple):
     dense: tuple[str, ...] = ()
 
 
-class PrintedBlock(NamedTuple):
-    """A block's cells in the printed table: its name of at most 10 characters; None where a cell means nothing."""
-
-    kind: str
-    kernel: int | None
-    activation: str | None
-    stride: int | None
-
-
 @dataclass(frozen=True, slots=True)
 class Block(ABC):
     """A row of a NetworkSpec: absolute integers, checked by `rules` where the row is made.
@@ -57,6 +46,8 @@ class Block(ABC):
 
     label: ClassVar[str] = ""
     """Its name in the printed table, such as "Shuffle/{0.groups}"; "" for the kind's own."""
+    prints_ratio: ClassVar[bool] = False
+    """Whether papers write its expansion ratio behind its name: MBConv6."""
     counts: ClassVar[Mapping[str, str]] = {}
     """See `CoupledChannels`."""
     depthwise: ClassVar[tuple[str, ...]] = ()
@@ -115,10 +106,9 @@ class Block(ABC):
         may = self.kernel_shrinks and getattr(self, "padding", "half") == "half"
         return replace(self, **smaller) if may and smaller["kernel"] >= SMALLEST_KERNEL else None
 
-    def printed(self) -> PrintedBlock:
-        """Its cells in the printed table."""
-        kernel, activation = (getattr(self, field, None) for field in ("kernel", "activation"))
-        return PrintedBlock(self.label.format(self) or type(self).__name__, kernel, activation, self.reduction)
+    def printed(self) -> str:
+        """Its name in the printed table, at most 10 characters; its kernel, activation and stride stand beside it."""
+        return self.label.format(self) or type(self).__name__
 
     def identity(self) -> tuple[str, dict[str, Value]]:
         """The kind and the fields that are not at their defaults: two rows share it exactly when they are one layer.
@@ -126,7 +116,7 @@ class Block(ABC):
         `unused` fields are left out. A field that a later version adds with a default changes no identity; changing a
         default would.
         """
-        names, values, defaults = _fields(type(self))
+        names, values, defaults = shared_fields(type(self), type(self))
         given = {
             name: value for name, value, default in zip(names, values(self), defaults, strict=True) if value != default
         }
@@ -141,17 +131,6 @@ class Block(ABC):
         return {"block": type(self).__name__} | {f.name: getattr(self, f.name) for f in fields(self)}
 
 
-def _getter(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """`attrgetter` that gives a tuple for one name and for none too."""
-    return attrgetter(*names) if len(names) > 1 else lambda row: tuple(getattr(row, name) for name in names)
-
-
-@cache
-def _fields(kind: type[Block]) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], tuple[Any, ...]]:
-    names = tuple(field.name for field in fields(kind))
-    return names, _getter(names), tuple(field.default for field in fields(kind))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head(Block):
     """A block that gives the logits, the last one of a network. `dropout_percent` is before its last layer."""
@@ -164,10 +143,6 @@ class Head(Block):
     def channels_after(self, in_channels: int) -> int:
         """The classes."""
         return self.classes
-
-    def printed(self) -> PrintedBlock:
-        """Neither a kernel nor a stride."""
-        return PrintedBlock(self.label, None, getattr(self, "activation", None), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +167,7 @@ class Row(ABC):
 
     def make(self, kind: type[Block], **changes: Any) -> Block:
         """A block with the row's values for the fields that both have, and these changes."""
-        names, values = _shared(type(self), kind)
+        names, values, _ = shared_fields(type(self), kind)
         return kind(**dict(zip(names, values(self), strict=True)) | changes)
 
     @classmethod
@@ -206,7 +181,7 @@ class Row(ABC):
     @classmethod
     def like(cls, run: Sequence[Any], **more: Any) -> Self:
         """A row with the first block's values for the fields that both have, its width, and `more`."""
-        names, values = _shared(cls, run[0].__class__)
+        names, values, _ = shared_fields(cls, run[0].__class__)
         given = dict(zip(names, values(run[0]), strict=True))
         if "width" in cls.__dataclass_fields__:
             given["width"] = run[0].out_channels
@@ -237,12 +212,6 @@ class Row(ABC):
     def choices_of(cls, block: Any) -> dict[str, Value]:
         """The choices that can be read off a block of this kind; `encode` tries all values of the others."""
         return {name: getattr(block, name) for name in cls.choices or () if hasattr(block, name)}
-
-
-@cache
-def _shared(row: Any, kind: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
-    names = tuple(field.name for field in fields(kind) if field.name in row.__dataclass_fields__)
-    return names, _getter(names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,8 @@ An integer is from 1 to a million, or 0 where 0 is its default and means "none".
 """
 
 import reprlib
-from collections.abc import Callable, Container, Iterator
-from dataclasses import fields
+from collections.abc import Callable, Container
+from dataclasses import Field, fields
 from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -24,14 +24,23 @@ class _Rule(NamedTuple):
 
     type: type
     allowed: Container[Any]
-    field: str
     text: str
+
+
+@cache
+def shared_fields(source: Any, target: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], list[Any]]:
+    """The fields of one dataclass that another has too: names, what gets a source's values, the target's defaults."""
+    shared = [field for field in fields(target) if field.name in source.__dataclass_fields__]
+    names = tuple(field.name for field in shared)
+    several = len(names) > 1  # attrgetter of one name gives no tuple
+    values = attrgetter(*names) if several else lambda row: tuple(getattr(row, name) for name in names)
+    return names, values, [field.default for field in shared]
 
 
 def check_fields(row: Any) -> None:
     """Raises InvalidSpec with the kind and field, the rule and the value, for the first field that breaks its rule."""
     kind = row.__class__
-    values = _VALUES[kind](row)
+    values = shared_fields(kind, kind)[1](row)
     try:
         _check(kind, *values)
     except TypeError:  # a value that cannot be hashed breaks its rule too
@@ -40,45 +49,31 @@ def check_fields(row: Any) -> None:
 
 @lru_cache(maxsize=4096, typed=True)  # a search makes the same rows again and again
 def _check(kind: Any, *values: Any) -> None:
-    for (expected, allowed, field, text), value in zip(_rules(kind), values, strict=True):
-        if type(value) is not expected or value not in allowed:
-            raise InvalidSpec(f"{kind.__name__}.{field} must be {text} got {reprlib.repr(value)}")
-
-
-class _Getters(dict[Any, Callable[[Any], tuple[Any, ...]]]):
-    """{kind: what gets the value for each of its rules}, made when first asked for."""
-
-    def __missing__(self, kind: Any) -> Callable[[Any], tuple[Any, ...]]:
-        names = [rule.field for rule in _rules(kind)]
-        several = len(names) > 1  # attrgetter of one name gives no tuple
-        self[kind] = attrgetter(*names) if several else lambda row: tuple(getattr(row, name) for name in names)
-        return self[kind]
-
-
-_VALUES = _Getters()
+    for (name, rule), value in zip(_rules(kind).items(), values, strict=True):
+        if rule and (type(value) is not rule.type or value not in rule.allowed):
+            raise InvalidSpec(f"{kind.__name__}.{name} must be {rule.text} got {reprlib.repr(value)}")
 
 
 @cache
-def _rules(kind: Any) -> tuple[_Rule, ...]:
-    return tuple(_each_rule(kind))
+def _rules(kind: Any) -> dict[str, _Rule | None]:
+    return {field.name: _rule(kind, field) for field in fields(kind)}
 
 
-def _each_rule(kind: Any) -> Iterator[_Rule]:
-    for field in fields(kind):
-        name = field.name
-        if name == "kernel":
-            yield _Rule(int, range(1, LARGEST_COUNT, 2), name, "an odd integer from 1 to 999,999 (symmetric padding),")
-        elif name == "dropout_percent":
-            yield _Rule(int, range(100), name, "0 to 99,")
-        elif field.type is bool:
-            yield _Rule(bool, (False, True), name, "true or false,")
-        elif field.type is int and field.default == 0:
-            yield _Rule(int, range(LARGEST_COUNT + 1), name, f"0 ({_ABSENT.get(name, 'none')}) or {COUNT}")
-        elif field.type is int:
-            yield _Rule(int, range(1, LARGEST_COUNT + 1), name, COUNT)
-        elif field.type is str:
-            words = {"gate": GATES, "padding": kind.paddings}.get(name, ACTIVATIONS)
-            yield _Rule(str, words, name, f"one of {', '.join(words)};")
+def _rule(kind: Any, field: Field[Any]) -> _Rule | None:
+    if field.name == "kernel":
+        return _Rule(int, range(1, LARGEST_COUNT, 2), "an odd integer from 1 to 999,999 (symmetric padding),")
+    if field.name == "dropout_percent":
+        return _Rule(int, range(100), "0 to 99,")
+    if field.type is bool:
+        return _Rule(bool, (False, True), "true or false,")
+    if field.type is int and field.default == 0:
+        return _Rule(int, range(LARGEST_COUNT + 1), f"0 ({_ABSENT.get(field.name, 'none')}) or {COUNT}")
+    if field.type is int:
+        return _Rule(int, range(1, LARGEST_COUNT + 1), COUNT)
+    if field.type is str:
+        words = {"gate": GATES, "padding": kind.paddings}.get(field.name, ACTIVATIONS)
+        return _Rule(str, words, f"one of {', '.join(words)};")
+    return None
 
 
 def check_groups(groups: int, in_channels: int, channels: int) -> None:

@@ -33,7 +33,7 @@ class StageTemplate:
         for run in self._runs():
             repeats = [row.repeats for row in run]
             if run[0].grows_deeper:
-                repeats = _deepen(repeats, round_repeats(sum(repeats), depth_mult))
+                _deepen(repeats, round_repeats(sum(repeats), depth_mult))
             for row, count in zip(run, repeats, strict=True):
                 if count:
                     blocks += row.blocks(in_channels, width_mult, count)
@@ -52,17 +52,16 @@ class StageTemplate:
         return runs
 
 
-def _deepen(repeats: list[int], total: int) -> list[int]:
-    """Repeats that sum to `total`: what is missing goes to the last row, what is too much leaves from the end.
+def _deepen(repeats: list[int], total: int) -> None:
+    """Make them sum to `total`: what is missing goes to the last row, what is too much leaves from the end.
 
     The first row always keeps one block, since it carries the run's stride.
     """
-    repeats = repeats[:]
-    repeats[-1] += max(0, total - sum(repeats))
+    surplus = sum(repeats) - total
     for index in reversed(range(len(repeats))):
-        surplus = sum(repeats) - total
-        repeats[index] -= min(surplus, repeats[index] - (index == 0))
-    return repeats
+        gone = min(surplus, repeats[index] - (index == 0))
+        repeats[index] -= gone
+        surplus -= gone
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,18 @@
-"""Random rows of any registered kind of block, by what their fields accept: a new kind needs no strategy of its own."""
+"""Random rows of any registered kind of block, by what their fields accept: a new kind needs no strategy of its own.
+
+And every point of a small search space.
+"""
 
 from contextlib import suppress
 from dataclasses import MISSING, fields, replace
 from functools import cache
+from itertools import product
 from random import Random
 from typing import Any
 
 from searchspace.blocks import ACTIVATIONS, BLOCKS, GATES, PADDINGS, Block, Classifier
 from searchspace.errors import InvalidSpec
+from searchspace.spaces.space import Choices, SearchSpace
 from searchspace.spec import NetworkSpec, Stage
 
 WORDS = (*ACTIVATIONS, *GATES, *PADDINGS)
@@ -81,3 +86,10 @@ def at_fewest_pixels(spec: NetworkSpec, *, more: int = 0) -> NetworkSpec:
         with suppress(InvalidSpec):
             return spec.with_resolution(resolution + more)
     return spec
+
+
+def all_choices(space: SearchSpace) -> list[Choices]:
+    """Every canonical choice set of a (small) space, each once."""
+    known = space.parameters()
+    every = (space.canonical(dict(zip(known, values, strict=True))) for values in product(*known.values()))
+    return list({tuple(choices.items()): choices for choices in every}.values())

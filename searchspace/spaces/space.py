@@ -5,7 +5,6 @@ its other choices mean nothing there; `canonical` drops them, and `size` does no
 """
 
 import difflib
-import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping
@@ -132,13 +131,14 @@ class SearchSpace:
             raise InvalidChoice("at least one stage must always have layers; take 0 out of the layers of one")
 
     @cached_property
-    def _known(self) -> dict[str, tuple[Value, ...]]:
-        return {f"{stage.name}.{kind}": stage.values(kind) for stage in self.stages for kind in stage.kinds}
+    def _names(self) -> dict[str, dict[str, str]]:
+        """{stage: {kind: the name of the choice}}."""
+        return {stage.name: {kind: f"{stage.name}.{kind}" for kind in stage.kinds} for stage in self.stages}
 
     @cached_property
-    def _names(self) -> list[tuple[StageChoices, str, list[str]]]:
-        """(stage, the name of its layers, the names of all its choices) of every stage."""
-        return [(each, f"{each.name}.layers", [f"{each.name}.{kind}" for kind in each.kinds]) for each in self.stages]
+    def _known(self) -> dict[str, tuple[Value, ...]]:
+        stages = zip(self.stages, self._names.values(), strict=True)
+        return {name: stage.values(kind) for stage, names in stages for kind, name in names.items()}
 
     def parameters(self) -> dict[str, tuple[Value, ...]]:
         """Every choice by name with its values, in stage order; choices with one value included."""
@@ -157,9 +157,10 @@ class SearchSpace:
                 hint = f"did you mean {near[0]!r}?" if near else f"stages: {', '.join(s.name for s in self.stages)}"
                 raise InvalidChoice(f"{name!r} is no choice of the space {self.name!r}; {hint}")
         result: Choices = {}
-        for stage, layers, names in self._names:
-            absent = choices.get(layers, stage.layers[0]) == 0
-            for name in (layers,) if absent else names:
+        for names in self._names.values():
+            layers = names["layers"]
+            absent = choices.get(layers, known[layers][0]) == 0
+            for name in (layers,) if absent else names.values():
                 result[name] = self._value(name, known[name], choices)
         return result
 
@@ -176,26 +177,20 @@ class SearchSpace:
     def decode(self, choices: Mapping[str, Value], *, name: str | None = None) -> Template:
         """The network that `choices` mean. Raises InvalidChoice for an unknown, missing or foreign value."""
         choices = self.canonical(choices)
-        present = [stage for stage in self.stages if choices[f"{stage.name}.layers"]]
-        rows = [self.row(stage, choices) for stage in present]
-        first, last = (getattr(row, "activation", "relu") for row in (rows[0], rows[-1]))
-        stem = ConvRow(width=self.stem_width, kernel=3, stride=2, activation=first)
-        head = ConvRow(width=self.head_width, activation=last)
-        classifier = ClassifierRow(classes=self.classes, dropout_percent=self.dropout_percent)
-        return Template(
-            name or self.name,
-            (
-                StageTemplate("stem", (stem,)),
-                *(StageTemplate(stage.name, (row,)) for stage, row in zip(present, rows, strict=True)),
-                StageTemplate("head", (head,)),
-                StageTemplate("classifier", (classifier,)),
-            ),
-            self.resolution,
-        )
+        rows = {s.name: self.row(s, choices) for s in self.stages if choices[self._names[s.name]["layers"]]}
+        activations = [getattr(row, "activation", "relu") for row in rows.values()]
+        rows = {
+            "stem": ConvRow(width=self.stem_width, kernel=3, stride=2, activation=activations[0]),
+            **rows,
+            "head": ConvRow(width=self.head_width, activation=activations[-1]),
+            "classifier": ClassifierRow(classes=self.classes, dropout_percent=self.dropout_percent),
+        }
+        stages = tuple(StageTemplate(stage, (row,)) for stage, row in rows.items())
+        return Template(name or self.name, stages, self.resolution)
 
     def row(self, stage: StageChoices, choices: Choices) -> Row:
         """The row that one stage's choices mean."""
-        chosen: dict[str, Any] = {kind: choices[f"{stage.name}.{kind}"] for kind in stage.kinds}
+        chosen: dict[str, Any] = {kind: choices[name] for kind, name in self._names[stage.name].items()}
         repeats, width_mult = chosen.pop("layers"), chosen.pop("width_mult")
         width = round_channels(stage.base_width * width_mult)
         return stage.row.from_choices(chosen, width=width, stride=stage.stride, repeats=repeats, se_ratio=self.se_ratio)
@@ -222,9 +217,8 @@ class SearchSpace:
         if which not in ("smallest", "largest"):
             raise InvalidChoice(f'a corner is "smallest" or "largest", got {which!r}')
         pick = min if which == "smallest" else max
-        return self.canonical(
-            {name: pick(values, key=partial(_rank, values=values)) for name, values in self._known.items()}
-        )
+        choices = {name: pick(values, key=partial(_rank, values=values)) for name, values in self._known.items()}
+        return self.canonical(choices)
 
     def with_choices(self, choices: Mapping[str, tuple[Value, ...]]) -> "SearchSpace":
         """The space with other values for some choices: {"stage3.kernel": (3, 5), "*.se": (False,)}.
@@ -268,15 +262,3 @@ def _rank(value: Value, values: tuple[Value, ...]) -> float:
     if not isinstance(value, str):
         return value
     return (list(SEARCHED) if value in SEARCHED else values).index(value)
-
-
-def all_choices(space: SearchSpace) -> Iterator[Choices]:
-    """Every canonical choice set of a (small) space, each once."""
-    seen = set()
-    known = space.parameters()
-    for values in itertools.product(*known.values()):
-        choices = space.canonical(dict(zip(known, values, strict=True)))
-        key = tuple(choices.items())
-        if key not in seen:
-            seen.add(key)
-            yield choices

@@ -26,11 +26,11 @@ from searchspace.nn.blocks import MODULES, make_block, residual_norms
 from searchspace.nn.execute import folded_weights, forward
 from searchspace.nn.weights.prune import prune_network
 from searchspace.spaces.encode import encode
-from searchspace.spaces.space import SearchSpace, StageChoices, all_choices
+from searchspace.spaces.space import SearchSpace, StageChoices
 from searchspace.spec import NetworkSpec
 from searchspace.template import StageTemplate, Template
 from searchspace.to_template import to_template
-from tests.block_examples import accepted, example, network_of
+from tests.block_examples import accepted, all_choices, example, network_of
 from tests.channel_checks import check_cover, check_cut, check_narrow, check_zero, filled, images, run
 from tests.contracts.toy_block import ToyBlock, ToyRow
 

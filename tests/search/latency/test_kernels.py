@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from search.latency.kernels import PlacedBlock, block_batches, cover, placed_blocks, signatures
 from searchspace.graph import Signature, lower
 from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
-from searchspace.spaces.space import SearchSpace, all_choices
+from searchspace.spaces.space import SearchSpace
+from tests.block_examples import all_choices
 
 DEFAULT = mnasnet_space()
 DEFAULT_KERNELS = signatures(placed_blocks(DEFAULT))

@@ -22,7 +22,8 @@ from searchspace.cost import layer_params_macs
 from searchspace.errors import InfeasibleBudget, InvalidArgument
 from searchspace.graph import Layer
 from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
-from searchspace.spaces.space import Choices, SearchSpace, StageChoices, all_choices
+from searchspace.spaces.space import Choices, SearchSpace, StageChoices
+from tests.block_examples import all_choices
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 pytestmark = pytest.mark.usefixtures("one_thread")

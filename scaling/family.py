@@ -80,6 +80,12 @@ def predicted_text(member: Member) -> str:
     return f"{'~' if member.latency.estimated else ''}{ms_text(member.latency.latency_ms)}" if member.latency else ""
 
 
+def measured_text(member: Member) -> str:
+    """The measured ms, and whether its rounds scattered."""
+    measured = member.measured
+    return f"{ms_text(measured.latency_ms)}{' (noisy)' if measured.noisy else ''}" if measured else ""
+
+
 def latency_interval_text(member: Member) -> str:
     """The ends of the 90 % interval, ms."""
     return interval_text(member.latency.low_ms, member.latency.high_ms) if member.latency else ""

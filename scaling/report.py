@@ -1,17 +1,18 @@
 """What a growth prints: as text for a person, as a dict for a machine."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from scaling.family import device_text, latency_interval_text, predicted_text, titles
+from scaling.family import device_text, latency_interval_text, measured_text, predicted_text, titles
 from scaling.formula import Coefficients
 from scaling.growth import BAND
 from scaling.member import Member
 from scaling.result import Result, Weights
-from searchspace.cost import Costs
 from searchspace.describe import StageRow, block_names, stage_names, stage_rows, stage_table
 from searchspace.report import (
     WIDTH,
@@ -19,7 +20,6 @@ from searchspace.report import (
     count_text,
     fields,
     megabytes_text,
-    ms_text,
     multiple_text,
     next_steps,
     notes,
@@ -31,11 +31,20 @@ from searchspace.report import (
 )
 
 COMMAND = "python -m scaling.compound"
-_FIGURES: tuple[tuple[str, Callable[[Costs], int], Callable[[int], str]], ...] = (
-    ("parameters", lambda costs: costs.params, "{:,}".format),
-    ("MACs", lambda costs: costs.macs, "{:,}".format),
-    ("activations", lambda costs: costs.activation_bytes, megabytes_text),
-    ("peak memory", lambda costs: costs.peak_memory_bytes, megabytes_text),
+# What is printed of each network: the name of a figure, its value where that is a multiple of the base's, its text.
+_Figure = tuple[str, Callable[[Member], float] | None, Callable[[Member], str]]
+_COSTS: tuple[_Figure, ...] = (
+    ("parameters", attrgetter("costs.params"), lambda one: f"{one.costs.params:,}"),
+    ("MACs", attrgetter("costs.macs"), lambda one: f"{one.costs.macs:,}"),
+    ("activations", attrgetter("costs.activation_bytes"), lambda one: megabytes_text(one.costs.activation_bytes)),
+    ("peak memory", attrgetter("costs.peak_memory_bytes"), lambda one: megabytes_text(one.costs.peak_memory_bytes)),
+)
+_PREDICTED: _Figure = ("predicted ms", attrgetter("latency.latency_ms"), predicted_text)
+_INTERVAL: _Figure = ("90 % interval", None, latency_interval_text)
+_MEASURED: _Figure = ("measured ms", attrgetter("measured.latency_ms"), measured_text)
+_OTHERS: tuple[_Figure, ...] = (
+    ("dropout", None, lambda one: f"{one.spec.head.dropout_percent} %"),
+    ("fingerprint", None, lambda one: one.spec.fingerprint()),
 )
 
 
@@ -172,28 +181,11 @@ def _side(rows: list[StageRow]) -> str:
 
 def _totals(result: Result) -> str:
     base, members = result.base, result.members
-    networks = [*members, base]
-
-    def row(what: str, texts: Sequence[str], values: Sequence[float] | None = None) -> list[str]:
-        cells = [what]
-        for at, text in enumerate(texts[:-1]):
-            cells += [text, multiple_text(values[at], values[-1]) if values else ""]
-        return [*cells, texts[-1]]
-
-    rows = [
-        row(what, [show(figure(one.costs)) for one in networks], [figure(one.costs) for one in networks])
-        for what, figure, show in _FIGURES
-    ]
-    if base.latency:
-        values = [one.latency.latency_ms for one in networks if one.latency]
-        rows.append(row("predicted ms", [predicted_text(one) for one in networks], values))
-        rows.append(row("90 % interval", [latency_interval_text(one) for one in networks]))
-    if base.measured:
-        measured = [one.measured for one in networks if one.measured]
-        texts = [ms_text(one.latency_ms) + (" (noisy)" if one.noisy else "") for one in measured]
-        rows.append(row("measured ms", texts, [one.latency_ms for one in measured]))
-    rows.append(row("dropout", [f"{one.spec.head.dropout_percent} %" for one in networks]))
-    rows.append(row("fingerprint", [one.spec.fingerprint() for one in networks]))
+    latencies = [*([_PREDICTED, _INTERVAL] if base.latency else []), *([_MEASURED] if base.measured else [])]
+    rows = []
+    for what, value, show in [*_COSTS, *latencies, *_OTHERS]:
+        cells = [(show(one), multiple_text(value(one), value(base)) if value else "") for one in members]
+        rows.append([what, *chain(*cells), show(base)])
     titles = [cell for member in members for cell in (member.title, "x base")]
     lines = table(["total", *titles, f"base {shortened(base.spec.name, 20)}"], rows, text_columns=(0,))
     legend = ["Memory: batch 1, float32; peak is weights and the activations alive at once, as inference needs."]
@@ -210,12 +202,10 @@ def _by_dimension(result: Result) -> str:
     titles = [f"layers x{depth:.4g}", f"channels x{width:.4g}", f"{resolution} px", "all three"]
     columns, base = [*result.by_dimension.values(), result.grown[0]], result.base
     rows = [
-        [what, *(multiple_text(figure(member.costs), figure(base.costs)) for member in columns)]
-        for what, figure, _ in _FIGURES
+        [what, *(multiple_text(value(one), value(base)) for one in columns)]
+        for what, value, _ in [*_COSTS, *([_PREDICTED] if base.latency else [])]
+        if value
     ]
-    if base.latency:
-        ms = [member.latency.latency_ms for member in columns if member.latency]
-        rows.append(["predicted ms", *(multiple_text(each, base.latency.latency_ms) for each in ms)])
     return table(["by dimension, x base", *titles], rows, text_columns=(0,))
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ from safetensors.torch import load_file
 import search
 import studies
 from scaling.compound import main as compound
+from search.accuracy import Estimate, register
+from search.accuracy.training import ShortTraining
 from search.latency.runtimes import runtime
 from search.netadapt.__main__ import main as netadapt
 from search.run import main
@@ -24,7 +27,7 @@ from searchspace.cost import costs, macs
 from searchspace.export import main as export
 from searchspace.graph import lower
 from searchspace.nn import build
-from searchspace.spec import read_spec
+from searchspace.spec import NetworkSpec, read_spec
 from tests.small_search import RESOLUTION, TOML, flags, space_in
 
 TEST_IMAGES = 36  # of digits:60
@@ -173,25 +176,12 @@ def test_the_same_seed_gives_the_same_winner_with_the_same_weights(place: Path) 
     assert weights[0] == weights[1]
 
 
-def started(place: Path, study: str, *, trials: int) -> "subprocess.Popen[str]":
-    """A search in a process of its own that has trained a network; nothing is measured."""
-    command = [sys.executable, "-m", "search.run", *flags(place, "--trials", str(trials), "--study", study)]
-    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=_hear_ctrl_c)
-    assert run.stderr is not None
-    for line in run.stderr:
-        if "trial 0" in line and "validation accuracy" in line:
-            break
-    return run
-
-
-def _hear_ctrl_c() -> None:
-    """A shell's background jobs, and what they start, ignore it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_a_killed_search_goes_on_and_loses_nothing(place: Path) -> None:
-    with started(place, "killed", trials=3) as run:
-        run.send_signal(signal.SIGKILL)
+    command = [sys.executable, "-m", "search.run", *flags(place, "--trials", "3", "--study", "killed")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        next(line for line in run.stderr if "trial 0" in line and "validation accuracy" in line)
+        run.kill()
     before = studies.load("killed")
     assert (before["status"] == "trained").sum() >= 1
     assert main(flags(place, "--trials", "3", "--study", "killed")) == 0
@@ -202,17 +192,28 @@ def test_a_killed_search_goes_on_and_loses_nothing(place: Path) -> None:
     assert before["accuracy"].iloc[0] == after["accuracy"].iloc[0]
 
 
-def test_ctrl_c_ends_in_seconds_with_everything_kept(place: Path) -> None:
-    with started(place, "stopped", trials=4) as run:
-        assert run.stderr is not None
-        run.send_signal(signal.SIGINT)
-        began = time.monotonic()
-        rest = run.stderr.read()
-        assert run.wait(timeout=30) == 130
-    assert time.monotonic() - began < 15
+class Interrupted(ShortTraining):
+    """A short training; Ctrl-C is pressed in the first step of the second."""
+
+    scores, pressed_at = 0, 0.0
+
+    def score(self, spec: NetworkSpec, **more: Any) -> Estimate:
+        self.scores += 1
+        return super().score(spec, **more | ({"on_progress": self.press} if self.scores == 2 else {}))
+
+    def press(self, share: float) -> None:
+        Interrupted.pressed_at = time.monotonic()
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_ends_in_seconds_with_everything_kept(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    register("interrupted")(Interrupted)
+    assert main(flags(place, "--trials", "4", "--study", "stopped", "--accuracy", "interrupted")) == 130
+    assert time.monotonic() - Interrupted.pressed_at < 15
+    rest = capsys.readouterr().err
     assert "everything done so far is kept" in rest
     assert "Traceback" not in rest
-    assert (studies.load("stopped")["status"] == "trained").sum() >= 1
+    assert list(studies.load("stopped")["status"]) == ["trained", "interrupted"]
 
 
 def test_baselines_stand_in_one_table_with_the_winner(

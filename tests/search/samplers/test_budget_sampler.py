@@ -11,6 +11,8 @@ import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
 from search.budget import CostModel
@@ -75,7 +77,7 @@ def value_of(priced: PricedSpace, choices: Choices) -> float:
     return sum(kernels) / len(kernels) + priced.price(choices).params / 1e5
 
 
-def new_study(sampler: BudgetSampler, storage: str | None = None) -> optuna.Study:
+def new_study(sampler: BudgetSampler, storage: JournalStorage | None = None) -> optuna.Study:
     return optuna.create_study(
         sampler=sampler, storage=storage, study_name="s", direction="maximize", load_if_exists=True
     )
@@ -130,15 +132,18 @@ def test_a_study_that_goes_on_from_storage_proposes_what_an_undisturbed_one_woul
 
     whole = sampler(set())
     undisturbed = go_on(new_study(whole), whole, 10)
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
+
+    def storage() -> JournalStorage:
+        return JournalStorage(JournalFileBackend(str(tmp_path / "study.log")))
+
     first = sampler(set())
-    begun = go_on(new_study(first, storage), first, 7)
-    study = new_study(sampler(set()), storage)
+    begun = go_on(new_study(first, storage()), first, 7)
+    study = new_study(sampler(set()), storage())
     cut_off = study.ask(fixed_distributions=distributions(space))  # killed here: closed as failed, queued again
     study.tell(cut_off, state=TrialState.FAIL)
     study.enqueue_trial(cut_off.params)
     second = sampler({SMALL.price(choices).fingerprint for choices in begun})
-    resumed = go_on(new_study(second, storage), second, 3)
+    resumed = go_on(new_study(second, storage()), second, 3)
     assert begun + resumed == undisturbed
 
 

@@ -78,13 +78,6 @@ def _measured(search: Search, trials: list[FrozenTrial]) -> list[Finalist]:
         specs,
         progress=lambda fraction, what: search.progress.update(fraction, f"measuring finalists: {what}"),
     )
-    finalists = list(map(Finalist, trials, found))
-    for one in finalists:
-        record(search, one.trial, one.found)
-    return finalists
-
-
-def record(search: Search, trial: FrozenTrial, found: Measurement) -> None:
-    """Keep what a trial's network measured, unless the machine was noisy."""
-    if found.rounds and not found.noisy:
-        record_measured(search.study, {trial.number: found.latency_ms}, search.budget.table)
+    for trial, one in zip(trials, found, strict=True):
+        record_measured(search.study, trial.number, one, search.budget.table)
+    return list(map(Finalist, trials, found))

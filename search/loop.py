@@ -15,6 +15,7 @@ from search.accuracy import AccuracyEstimator, Estimate
 from search.budget import LatencyBudget
 from search.candidates import Candidate, PricedSpace
 from search.console import Progress, clock_text
+from search.latency import Measurement
 from search.reward import REWARDS
 from search.samplers.budget_sampler import BudgetSampler, distributions, early_stopping
 from search.samplers.moves import SpaceExhausted
@@ -188,7 +189,7 @@ class Search:
         if found.noisy:
             self.progress.line(f"the machine is too noisy to measure trial {number}")
             return
-        record_measured(self.study, {number: found.latency_ms}, self.budget.table)
+        record_measured(self.study, number, found, self.budget.table)
         self.budget.learn(candidate.latency_ms, found.latency_ms)
         self.sampler.limit_ms = self.budget.prediction_limit_ms
         self.progress.line(
@@ -227,11 +228,11 @@ class Search:
             self._ends_at = self.clock.elapsed_s() + trainings * usual_s
 
 
-def record_measured(study: optuna.Study, found: dict[int, float], table: LatencyTable) -> None:
-    """Keep what trials measured, in ms at the table's quiet speed: a trial that is finished cannot be written to."""
-    for name, values in ((MEASURED, found), (MEASURED_AT, dict.fromkeys(found, _speed(table)))):
-        known = dict(study.user_attrs.get(name, {}))
-        study.set_user_attr(name, known | {str(number): ms for number, ms in values.items()})
+def record_measured(study: optuna.Study, number: int, found: Measurement, table: LatencyTable) -> None:
+    """Keep what a trial measured, unless the machine was noisy, in the study: a finished trial cannot be written to."""
+    if found.rounds and not found.noisy:
+        for name, value in ((MEASURED, found.latency_ms), (MEASURED_AT, _speed(table))):
+            study.set_user_attr(name, {**study.user_attrs.get(name, {}), str(number): value})
 
 
 def _speed(table: LatencyTable) -> list[float]:

@@ -79,7 +79,7 @@ def find(
         PhinasError: for whatever the caller can mend; InfeasibleBudget where no network meets the budget.
     """
     flags: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
-    for name in ("budget_ms", "fresh", "baselines", "quiet"):
+    for name in ("fresh", "baselines", "quiet"):
         flags.pop(name, None)
     if space is not None:
         flags["space_file"] = str(flags.pop("space"))
@@ -91,8 +91,7 @@ def find(
                 )
         flags["latency"] = str(latency)
         flags.setdefault("resolution", read_table(Path(latency)).identity["resolution"])
-    settings = Settings(budget_ms=budget_ms, **flags)
-    compared = baseline_names(baselines)
+    settings, compared = Settings(**flags), baseline_names(baselines)
     from search.pipeline import run_search
     from search.result import Result
 

@@ -10,9 +10,9 @@ from optuna.trial import FrozenTrial
 
 from search.console import clock_text
 from search.data import Dataset
-from search.finalists import Finalist, finalists_within, record
+from search.finalists import Finalist, finalists_within
 from search.latency import Measurement
-from search.loop import LONGER, Search
+from search.loop import LONGER, Search, record_measured
 from search.netadapt.last_stage import prune_winner
 from search.netadapt.settings import pruning_time_s
 from search.netadapt.timing import DeviceTimer, PairedTimer
@@ -91,7 +91,7 @@ class WinnerSelection:
                 "go on searching with more --minutes or --trials, or raise --budget-ms"
             )
         if found.refined is None:
-            record(self.search, found.trial, found.measured)
+            record_measured(self.search.study, found.trial.number, found.measured, budget.table)
         test = found.test or Accuracy.of(found.module, self.data.open_test())
         return found._replace(test=test, rejected=tuple(rejected))
 

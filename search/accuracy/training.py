@@ -1,6 +1,6 @@
 """Accuracy by a short training from scratch: the reference estimator."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -35,8 +35,7 @@ class ShortTraining:
 
     def prepare(self, data: Dataset, *, on_progress: OnProgress | None = None) -> None:
         """Takes the images; nothing is computed."""
-        trainer = Trainer.on(data, recipe=self._settings.recipe, seed=self._settings.seed)
-        self._trainer = replace(trainer, device=self._settings.device, clock=self._settings.clock)
+        self._trainer = Trainer(train=data.train, validation=data.validation, **vars(self._settings))
 
     def score(
         self,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from search.budget import latency_fields
 from search.netadapt.job import Job
 from search.netadapt.prunable import Prunable
 from search.netadapt.pruner import prune
@@ -25,8 +26,6 @@ from searchspace.graph import lower
 from searchspace.nn import module_macs, network_bytes
 from studies.frame import write_trials_csv
 from studies.storage import SUMMARY
-
-_LATENCY = ("latency_ms", "low_ms", "high_ms")
 
 
 def prune_and_finish(job: Job) -> dict[str, Any]:
@@ -176,10 +175,10 @@ def _result(job: Job, budget: float, found: Iteration, path: Path | None) -> dic
         "params": total.params,
         "macs": total.macs,
         "network": str(path.with_suffix(".json")) if path else None,
-        **{f"predicted_{name}": getattr(predicted, name, None) for name in _LATENCY},
+        **latency_fields("predicted", predicted),
         "estimated_layers": list(predicted.estimated) if predicted else [],
         "held": "measured" if measured else "predicted" if job.settings.unit == "ms" else "counted",
-        **{f"measured_{name}": getattr(measured, name, None) for name in _LATENCY},
+        **latency_fields("measured", measured),
         "noisy": bool(measured and measured.noisy),
     }
 

@@ -75,8 +75,13 @@ class LayerBuilder:
             call.refuse("only a linear layer can read a flattened map")
         return value, shape
 
-    def append(self, call: Call, layer: Layer, parts: Parts = NO_PARTS) -> None:
-        """Add a layer, whose output the call is."""
+    def append(self, call: Call, op: str, *values: Value, parts: Parts = NO_PARTS, **fields: Any) -> None:
+        """Add a layer that reads `values`; its output is what the call gives.
+
+        It has the call's name and the shape of what it reads, where `fields` of the Layer say nothing else.
+        """
+        shape = self.shape(values[0])
+        layer = Layer(call.name, op, tuple(value.layer for value in values), shape, shape)._replace(**fields)
         if any(other.name == layer.name for other in self.layers):
             layer = layer._replace(name=f"{layer.name}@{call.node.name}")
         self.layers.append(layer)

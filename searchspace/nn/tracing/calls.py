@@ -127,7 +127,9 @@ class Calls:
         traced = _traced(module)
         self.module = module
         self.nodes: dict[fx.Node, int] = {node: place for place, node in enumerate(traced.graph.nodes)}
-        self.results = _results(traced, in_shape)
+        run, like = _Run(traced), next(traced.parameters(), torch.empty(0))
+        run.run(torch.empty(BATCH, *in_shape, dtype=like.dtype, device="meta"))
+        self.results = run.results
         self.owner: dict[int, str] = {}
         tied = set()
         for name, parameter in module.named_parameters(remove_duplicate=False):
@@ -194,13 +196,6 @@ class _Run(fx.Interpreter):
         except Exception as error:
             refuse(n, f"it does not run: {_first_line(error)}")
         return self.results[n]
-
-
-def _results(calls: fx.GraphModule, in_shape: Shape) -> dict[fx.Node, Any]:
-    run = _Run(calls)
-    like = next(calls.parameters(), torch.empty(0))
-    run.run(torch.empty(BATCH, *in_shape, dtype=like.dtype, device="meta"))
-    return run.results
 
 
 def _traced(module: nn.Module) -> fx.GraphModule:

@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 
-from searchspace.graph import Layer
 from searchspace.nn import layers as ours
 from searchspace.nn.tracing.builder import LayerBuilder, Value
 from searchspace.nn.tracing.calls import Call
@@ -33,21 +32,19 @@ def add(builder: LayerBuilder, call: Call) -> None:
     shape, other = builder.shape(one), builder.shape(two)
     if shape != other:
         call.refuse(f"a sum needs two of one shape, got {shape} and {other}")
-    builder.append(call, Layer(call.name, "add", (one.layer, two.layer), shape, shape))
+    builder.append(call, "add", one, two)
 
 
 def concat(builder: LayerBuilder, call: Call) -> None:
     """A "concat" layer."""
-    values, shapes = zip(*(builder.read_map(call, source) for source in call.arguments["tensors"]), strict=True)
+    values = [builder.read_map(call, source)[0] for source in call.arguments["tensors"]]
     _check_dim(call, call.result, "concatenated")
-    builder.append(call, Layer(call.name, "concat", tuple(v.layer for v in values), shapes[0], call.out_shape))
+    builder.append(call, "concat", *values, out_shape=call.out_shape)
 
 
 def shuffle(builder: LayerBuilder, call: Call) -> None:
     """A "shuffle" layer."""
-    value = builder.read(call, call.arguments["x"])
-    shape = builder.shape(value)
-    builder.append(call, Layer(call.name, "shuffle", (value.layer,), shape, shape, groups=call.arguments["groups"]))
+    builder.append(call, "shuffle", builder.read(call, call.arguments["x"]), groups=call.arguments["groups"])
 
 
 def split(builder: LayerBuilder, call: Call) -> None:
@@ -95,6 +92,4 @@ def _check_dim(call: Call, tensor: Any, what: str) -> None:
 
 
 def _append_slice(builder: LayerBuilder, call: Call, value: Value, start: int, channels: int) -> None:
-    shape = builder.shape(value)
-    layer = Layer(call.name, "slice", (value.layer,), shape, (channels, *shape[1:]), start=start)
-    builder.append(call, layer)
+    builder.append(call, "slice", value, out_shape=(channels, *builder.shape(value)[1:]), start=start)

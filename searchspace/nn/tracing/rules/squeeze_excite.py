@@ -1,10 +1,9 @@
 """Squeeze-and-excite: pooling, 1x1, activation, 1x1, gate and product are one layer."""
 
-from itertools import takewhile
+from posixpath import commonpath
 
 from torch import Tensor
 
-from searchspace.graph import Layer
 from searchspace.nn.tracing.builder import LayerBuilder, Parts, Value
 from searchspace.nn.tracing.calls import Call, refuse
 
@@ -57,12 +56,6 @@ def _append_block(builder: LayerBuilder, call: Call, value: Value, first: int) -
     for place in range(first, first + 3):
         if place in builder.hard_wired:
             builder.hard_wired[first] = builder.hard_wired.pop(place)
-    shape, name = builder.shape(value), _common_prefix(*names) or call.node.name
-    layer = Layer(name, "se", (value.layer,), shape, shape, name, vectors=reduce.vectors)
-    layer = layer._replace(activation=reduce.activation, squeeze_channels=reduce.out_shape[0], gate=expand.activation)
-    builder.append(call, layer, Parts(names))
-
-
-def _common_prefix(first: str, second: str) -> str:
-    pairs = zip(first.split("."), second.split("."), strict=False)
-    return ".".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    name = commonpath([each.replace(".", "/") for each in names]).replace("/", ".") or call.node.name
+    inside = {"squeeze_channels": reduce.out_shape[0], "activation": reduce.activation, "vectors": reduce.vectors}
+    builder.append(call, "se", value, parts=Parts(names), name=name, weights=name, gate=expand.activation, **inside)

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from searchspace.graph import NETWORK_INPUT, Layer
+from searchspace.graph import NETWORK_INPUT
 from searchspace.nn import layers as ours
 from searchspace.nn.tracing.builder import LayerBuilder, Parts
 from searchspace.nn.tracing.calls import Call
@@ -21,8 +21,9 @@ def convolution(builder: LayerBuilder, call: Call) -> None:
     if conv.padding_mode != "zeros" and padding != "valid" and kernel > 1:
         call.refuse(f"its padding must be zeros, got {conv.padding_mode}")
     key, vectors = builder.calls.owner[id(conv.weight)], None if conv.bias is not None else 0
-    layer = Layer(name, "conv", (value.layer,), builder.shape(value), call.out_shape, key, kernel, stride, conv.groups)
-    builder.append(call, layer._replace(padding=padding, norm=False, vectors=vectors), Parts((name,)))
+    fields = {"name": name, "weights": key, "out_shape": call.out_shape, "vectors": vectors, "norm": False}
+    sides = {"kernel": kernel, "stride": stride, "padding": padding, "groups": conv.groups}
+    builder.append(call, "conv", value, parts=Parts((name,)), **fields, **sides)
 
 
 def linear(builder: LayerBuilder, call: Call) -> None:
@@ -33,8 +34,8 @@ def linear(builder: LayerBuilder, call: Call) -> None:
         call.refuse("a linear layer must read flat values, (batch, features): flatten them first")
     name, part = _weighted(builder, call)
     key, vectors = builder.calls.owner[id(part.weight)], None if part.bias is not None else 0
-    layer = Layer(name, "linear", (value.layer,), builder.shape(value), call.out_shape, key, vectors=vectors)
-    builder.append(call, layer, Parts((name,)))
+    fields = {"name": name, "weights": key, "out_shape": call.out_shape, "vectors": vectors}
+    builder.append(call, "linear", value, parts=Parts((name,)), **fields)
 
 
 def _weighted(builder: LayerBuilder, call: Call) -> tuple[str, Any]:
@@ -56,7 +57,7 @@ def _weighted(builder: LayerBuilder, call: Call) -> tuple[str, Any]:
 
 def batch_norm(builder: LayerBuilder, call: Call) -> None:
     """The batch norm of the convolution or linear layer before, or a "norm" layer."""
-    value, shape = builder.read_map(call, call.arguments["x"])
+    value, _ = builder.read_map(call, call.arguments["x"])
     name, norm = call.name, call.module
     if not norm.track_running_stats or norm.running_mean is None:
         call.refuse("a batch norm without running statistics cannot be folded")
@@ -69,7 +70,7 @@ def batch_norm(builder: LayerBuilder, call: Call) -> None:
         builder.fuse(call, value, norm=True, vectors=vectors)
         return
     key = builder.calls.owner[id(norm.weight)] if affine else name
-    builder.append(call, Layer(name, "norm", (value.layer,), shape, shape, key, vectors=affine), Parts(norm=name))
+    builder.append(call, "norm", value, parts=Parts(norm=name), weights=key, vectors=affine)
 
 
 def _takes_norm(builder: LayerBuilder, index: int) -> bool:
@@ -88,6 +89,4 @@ def activation(builder: LayerBuilder, call: Call) -> None:
     if takes and value.fusible:
         builder.fuse(call, value, activation=call.kind)
         return
-    shape = builder.shape(value)
-    layer = Layer(call.name, "norm", (value.layer,), shape, shape, activation=call.kind, norm=False, vectors=0)
-    builder.append(call, layer)
+    builder.append(call, "norm", value, activation=call.kind, norm=False, vectors=0)

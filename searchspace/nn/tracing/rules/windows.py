@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from searchspace.graph import Layer, Shape
+from searchspace.graph import Shape
 from searchspace.nn.tracing.builder import LayerBuilder
 from searchspace.nn.tracing.calls import Call
 from searchspace.rounding import conv_out
@@ -37,12 +37,11 @@ def window_pool(builder: LayerBuilder, call: Call) -> None:
     value, shape = builder.read_map(call, arguments["x"])
     whole = call.out_shape[1:] == (1, 1) and kernel in (shape[1], tuple(shape[1:]))
     if call.kind == "avgpool" and whole and not padding:
-        builder.append(call, Layer(call.name, "pool", (value.layer,), shape, call.out_shape))
+        builder.append(call, "pool", value, out_shape=call.out_shape)
         return
     stride, dilation = arguments.get("stride") or kernel, arguments.get("dilation", 1)
     size, stride, rule = window(call, shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
-    layer = Layer(call.name, call.kind, (value.layer,), shape, call.out_shape, kernel=size, stride=stride, padding=rule)
-    builder.append(call, layer)
+    builder.append(call, call.kind, value, out_shape=call.out_shape, kernel=size, stride=stride, padding=rule)
 
 
 def mean(builder: LayerBuilder, call: Call) -> None:
@@ -62,4 +61,4 @@ def global_pool(builder: LayerBuilder, call: Call) -> None:
     elif call.out_shape[1:] != (1, 1):
         call.refuse(f"adaptive pooling must give one pixel or all of them, {shape} becomes {call.out_shape}")
     else:
-        builder.append(call, Layer(call.name, "pool", (value.layer,), shape, call.out_shape))
+        builder.append(call, "pool", value, out_shape=call.out_shape)

@@ -12,23 +12,3 @@ from searchspace.nn.weights.published import (
     to_published,
     weights_classes,
 )
-
-__all__ = [
-    "ModuleMacs",
-    "Network",
-    "TracedNetwork",
-    "build",
-    "fold_batch_norm",
-    "load_published",
-    "load_weights",
-    "module_macs",
-    "network_bytes",
-    "published_conventions",
-    "read_about",
-    "read_weights",
-    "to_published",
-    "trace",
-    "untrained",
-    "weights_bytes",
-    "weights_classes",
-]

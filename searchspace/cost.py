@@ -62,20 +62,14 @@ def layer_params_macs(layer: Layer) -> tuple[int, int]:
     return 0, 0
 
 
-def _freed(layers: tuple[Layer, ...], sizes: list[int]) -> list[int]:
-    """Elements that nobody needs after each layer has run. What no layer reads is an output: it stays."""
-    last_reader = {source: index for index, layer in enumerate(layers) for source in layer.inputs}
-    freed = [0] * len(layers)
-    for source, reader in last_reader.items():
-        freed[reader] += sizes[source]
-    return freed
-
-
 def costs(graph: Graph, *, bytes_per_value: int = 4) -> Costs:
     """All costs of a graph, per layer and in total, for batch 1 with values of `bytes_per_value` bytes."""
     shapes = [layer.out_shape for layer in graph.layers]
     sizes = [channels * height * width for channels, height, width in (*shapes, graph.in_shape)]
-    freed = _freed(graph.layers, sizes)
+    last_reader = {source: index for index, layer in enumerate(graph.layers) for source in layer.inputs}
+    freed = [0] * len(graph.layers)  # what no layer reads is an output: it stays
+    for source, reader in last_reader.items():
+        freed[reader] += sizes[source]
     live = sizes.pop()  # the image stands last, at NETWORK_INPUT
     rows = []
     params = 0

@@ -5,6 +5,7 @@ have 9,189,860 parameters instead of 9,109,994). `expand` is the only way from a
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from searchspace.blocks.protocol import Block, HeadRow, Row
 from searchspace.errors import InvalidSpec
@@ -44,8 +45,7 @@ class StageTemplate:
         """Rows that are deepened together: a stride, and a row that does not grow, begin a new run."""
         runs: list[list[Row]] = []
         for row in self.rows:
-            joins = row.grows_deeper and row.stride == 1
-            if joins and runs and runs[-1][0].grows_deeper:
+            if runs and runs[-1][0].grows_deeper and row.grows_deeper and row.stride == 1:
                 runs[-1].append(row)
             else:
                 runs.append([row])
@@ -101,7 +101,7 @@ class Template:
         """The same table with another dropout before the classifier."""
         return self._with_head(dropout_percent=dropout_percent)
 
-    def _with_head(self, **changes: int) -> "Template":
+    def _with_head(self, **changes: Any) -> "Template":
         *stages, last = self.stages
         *rows, head = last.rows
         if not isinstance(head, HeadRow):

@@ -21,10 +21,8 @@ class FireRow(Row):
 
     def blocks(self, in_channels: int, width_mult: float, repeats: int) -> list[Block]:
         """`repeats` equal Fire rows."""
-        squeeze, small, large = (
-            scaled_width(width, width_mult, divisor=self.divisor)
-            for width in (self.squeeze_width, self.expand1x1_width, self.expand3x3_width)
-        )
+        widths = self.squeeze_width, self.expand1x1_width, self.expand3x3_width
+        squeeze, small, large = (scaled_width(width, width_mult, divisor=self.divisor) for width in widths)
         return [self.make(Fire, squeeze_channels=squeeze, expand1x1_channels=small, expand3x3_channels=large)] * repeats
 
     @classmethod

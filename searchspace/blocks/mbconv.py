@@ -60,12 +60,10 @@ class MBConvRow(Row):
     def _block(self, in_channels: int, channels: int, stride: int, width_mult: float) -> Block:
         bare = self.expand_ratio == 1 and not self.keep_expansion
         expanded = in_channels
-        if not bare:
-            expanded = (
-                scaled_width(self.expand_width, width_mult, divisor=self.divisor)
-                if self.expand_width
-                else expand_of(in_channels, self.expand_ratio, divisor=self.expand_divisor)
-            )
+        if self.expand_width and not bare:
+            expanded = scaled_width(self.expand_width, width_mult, divisor=self.divisor)
+        elif not bare:
+            expanded = expand_of(in_channels, self.expand_ratio, divisor=self.expand_divisor)
         squeeze = 0
         if self.se_ratio:
             squeezed = expanded if self.se_of_expanded else in_channels
@@ -96,13 +94,9 @@ class MBConvRow(Row):
         ratio = _expand_ratio([(c, b.expand_channels) for c, b in inside if expanded])
         # A block that could have no skip does not say whether its row has them; one that could and has none does.
         refused = any(b.stride == 1 and b.out_channels == c and not b.skip for c, b in inside)
-        return cls.like(
-            run,
-            expand_ratio=ratio,
-            keep_expansion=ratio == 1 and expanded,
-            se_ratio=_se_ratio([(c, b.squeeze_channels) for c, b in inside]),
-            skip=not refused,
-        )
+        se_ratio = _se_ratio([(c, b.squeeze_channels) for c, b in inside])
+        keep_expansion = ratio == 1 and expanded
+        return cls.like(run, expand_ratio=ratio, keep_expansion=keep_expansion, se_ratio=se_ratio, skip=not refused)
 
     def ratios(self) -> tuple[float | None, float | None]:
         """Both, SE of the block's input in a row that `from_blocks` made."""
@@ -111,18 +105,10 @@ class MBConvRow(Row):
     @classmethod
     def from_choices(cls, chosen: Mapping[str, Any], *, width: int, stride: int, repeats: int, se_ratio: float) -> Self:
         """SE squeezes to `se_ratio` of the input, with the inner activation and gate that go with the activation."""
-        squeeze_activation, gate = SEARCHED[chosen["activation"]]
-        return cls(
-            expand_ratio=chosen["expand_ratio"],
-            width=width,
-            kernel=chosen["kernel"],
-            stride=stride,
-            repeats=repeats,
-            se_ratio=se_ratio if chosen["se"] else 0.0,
-            activation=chosen["activation"],
-            squeeze_activation=squeeze_activation,
-            gate=gate,
-        )
+        given = dict(chosen)
+        given["se_ratio"] = se_ratio if given.pop("se") else 0.0
+        given["squeeze_activation"], given["gate"] = SEARCHED[chosen["activation"]]
+        return cls(width=width, stride=stride, repeats=repeats, **given)
 
     @classmethod
     def choices_of(cls, block: Any) -> dict[str, Value]:

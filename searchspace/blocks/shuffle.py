@@ -47,12 +47,9 @@ class ShuffleRow(Row):
     def from_blocks(cls, in_channels: int, run: "Sequence[ShuffleUnit]") -> Self:
         """Widths of a scaled network must stay divisible: by the groups, and so that a quarter of them does."""
         unit = run[0]
-        return cls.like(
-            run,
-            divisor=4 * unit.groups,
-            reduce_groups=0 if unit.reduce_groups == unit.groups else unit.reduce_groups,
-            bottleneck_ratio=unit.bottleneck_channels / unit.out_channels,
-        )
+        reduce_groups = 0 if unit.reduce_groups == unit.groups else unit.reduce_groups
+        ratio = unit.bottleneck_channels / unit.out_channels
+        return cls.like(run, divisor=4 * unit.groups, reduce_groups=reduce_groups, bottleneck_ratio=ratio)
 
     def input_divisor(self, output_divisor: int) -> int:
         """The groups: a unit with stride appends its input to what its groups make."""

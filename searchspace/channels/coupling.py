@@ -55,11 +55,6 @@ def accepted_counts(spec: NetworkSpec, group: ChannelGroup, most: int) -> Iterat
 
 
 def _groups(spec: NetworkSpec) -> tuple[ChannelGroup, ...]:
-    return graph_groups(lower(spec), _roles(spec))
-
-
-def _roles(spec: NetworkSpec) -> Roles:
-    """What the rows of a network say of its layers."""
     all_depthwise: set[str] = set()
     convs: set[str] = set()
     fields: dict[str, list[tuple[int, str]]] = {}
@@ -69,7 +64,7 @@ def _roles(spec: NetworkSpec) -> Roles:
         convs.update(where + ending for ending in dense)
         for field, ending in counts.items():
             fields.setdefault(where + ending, []).append((index, field))
-    return Roles(all_depthwise, convs, fields)
+    return graph_groups(lower(spec), Roles(all_depthwise, convs, fields))
 
 
 def _with_count(spec: NetworkSpec, group: ChannelGroup, channels: int) -> NetworkSpec:

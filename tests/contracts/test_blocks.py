@@ -9,7 +9,7 @@ import torch
 
 from search.budget import CostModel
 from search.candidates import PricedSpace
-from search.latency.kernels import place, placed_blocks, signatures
+from search.latency.kernels import placed_blocks, signatures
 from search.netadapt.proposals import propose
 from search.samplers.budget_sampler import BudgetSampler, distributions
 from searchspace.blocks import BLOCKS, Block, ConvBN, HeadRow, block_from_dict
@@ -20,7 +20,8 @@ from searchspace.channels.steps import remove_block, replace_blocks, smaller_ker
 from searchspace.cost import costs
 from searchspace.describe import stage_rows, stage_table
 from searchspace.errors import InvalidSpec
-from searchspace.graph import lower
+from searchspace.graph import Layer, lower
+from searchspace.layers import GraphBuilder
 from searchspace.nn import build, module_macs
 from searchspace.nn.blocks import MODULES, make_block, residual_norms
 from searchspace.nn.execute import folded_weights, forward
@@ -50,6 +51,13 @@ def examples(kind: type[Block], *, in_channels: int = 6, count: int = 12) -> lis
 def networks(kind: type[Block], *, count: int = 6) -> list[NetworkSpec]:
     """Random rows of a kind behind a convolution of 6 channels, the same ones each time."""
     return [network_of(ConvBN(out_channels=6), block) for block in examples(kind, count=count)]
+
+
+def layers_of(block: Block, in_channels: int, size: int) -> list[Layer]:
+    """The layers of a block behind a map of `in_channels` channels and `size` pixels."""
+    graph = GraphBuilder((in_channels, size, size))
+    block.lower(graph, "block.0")
+    return graph.layers
 
 
 @each_kind
@@ -83,7 +91,7 @@ def test_the_fingerprint_tells_every_field_apart_that_means_something(kind: type
 def test_the_row_the_layers_and_the_module_agree_on_channels_and_size(kind: type[Block]) -> None:
     for in_channels, size in ((6, 12), (5, 9)):
         for block in examples(kind, in_channels=in_channels):
-            layers = place(in_channels, size, block).layers
+            layers = layers_of(block, in_channels, size)
             channels = block.channels_after(in_channels)
             expected = (channels, 1, 1) if block.is_head else (channels, *[block.size_after(size)] * 2)
             assert layers[-1].out_shape == expected
@@ -180,7 +188,7 @@ def test_a_residual_block_begins_without_its_branch(kind: type[Block]) -> None:
                 norm.weight.data.zero_()
             outs.append(module.eval()(x.clone()))
         assert not ends or torch.equal(*outs)
-        assert bool(ends) == any(layer.op == "add" for layer in place(6, 8, block).layers)
+        assert bool(ends) == any(layer.op == "add" for layer in layers_of(block, 6, 8))
 
 
 @each_kind

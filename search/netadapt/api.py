@@ -18,9 +18,10 @@ from search.netadapt.history import StoredHistory
 from search.netadapt.inputs import Inputs, module_inputs, read_inputs, table_of, timer_of
 from search.netadapt.job import Job, definition
 from search.netadapt.proposals import MOVES
+from search.netadapt.records import Part
 from search.netadapt.report import report
 from search.netadapt.settings import Settings
-from search.netadapt.timing import PairedTimer, Replayed
+from search.netadapt.timing import PairedTimer
 from search.result import Result
 from search.session import opened_study
 from search.training.recipe import Recipe
@@ -144,9 +145,9 @@ def prune(
             inputs = read_inputs(settings, progress, network=of_spec, images=images)
         table = table_of(settings, inputs.network, progress)
         timer = timer or timer_of(table, inputs, progress)
-        timer = timer if earlier is None else replayed(earlier, timer, inputs)
+        timed = None if earlier is None else replay_of(earlier, timer, inputs)
         model, recipe = CostModel(settings.unit, table), Recipe.for_data(settings.data)
-        job = Job(settings, inputs, model, timer, progress, recipe, clock=clock)
+        job = Job(settings, inputs, model, timer, progress, recipe, replay=timed, clock=clock)
         if own is None:
             about = definition(settings, inputs, table)
             job = replace(job, study=stack.enter_context(opened_study(settings.study_name, about, fresh=fresh)))
@@ -193,8 +194,8 @@ def _settings(given: dict[str, Any]) -> Settings:
     return settings
 
 
-def replayed(earlier: StoredHistory, timer: PairedTimer | None, inputs: Inputs) -> PairedTimer:
-    """The timer that takes what an earlier pruning of the same network measured. Raises InvalidArgument."""
+def replay_of(earlier: StoredHistory, timer: PairedTimer | None, inputs: Inputs) -> Part:
+    """What an earlier pruning of the same network timed. Raises InvalidArgument."""
     if timer is None:
         raise InvalidArgument(
             "--replay gives the outcomes of timing tests, and nothing is timed here: the table is of another device or "
@@ -207,11 +208,10 @@ def replayed(earlier: StoredHistory, timer: PairedTimer | None, inputs: Inputs) 
             f"--replay must name a pruning of the same network ({fingerprint}), got one of {begun}: leave it out, or "
             "name another (python -m studies lists them)"
         )
-    return Replayed(earlier.timings(), earlier.measurements(), timer)
+    return earlier.timed()
 
 
 def _name(network: AnyNetwork) -> Path:
-    """The file, or a name for what has none."""
     if isinstance(network, (str, Path)):
         if not Path(network).name:
             raise InvalidArgument(f"--network must be a spec file or the name of a published network, got {network}")
@@ -221,7 +221,6 @@ def _name(network: AnyNetwork) -> Path:
 
 
 def _weights(network: AnyNetwork, weights: str | Path | None) -> Path | None:
-    """The weights' file; None for a module, which has its own."""
     if weights is not None or isinstance(network, nn.Module):
         return None if weights is None else Path(weights)
     if isinstance(network, NetworkSpec) or Path(network).suffix != ".json":

@@ -34,14 +34,15 @@ def prune_and_finish(job: Job) -> dict[str, Any]:
     Where some budgets were reached and the smallest cannot be, "missed" says which and why. Raises InfeasibleBudget
     where there is nothing to finish.
     """
+    missed = None
     try:
         prune(job)
     except InfeasibleBudget as error:
-        summary = finish(job, missed=str(error))
-        if summary.get("nothing_to_do"):
-            raise
-        return summary
-    return finish(job)
+        missed = error
+    summary = finish(job, missed=str(missed or ""))
+    if missed and summary.get("nothing_to_do"):
+        raise missed
+    return summary
 
 
 def finish(job: Job, *, always: bool = False, missed: str = "") -> dict[str, Any]:
@@ -50,10 +51,9 @@ def finish(job: Job, *, always: bool = False, missed: str = "") -> dict[str, Any
     A budget that the start met already is left out, but for `always`. `missed`: why the budgets that were not reached
     were not.
     """
-    start = job.history.iterations[0] if job.history.iterations else None
+    start, left = next(iter(job.history.iterations), None), job.budgets_left
     begun = set(start.reached if start else ())
-    met = {budget for one in job.history.iterations for budget in one.reached}
-    budgets = [budget for budget in job.settings.limits if budget in met and (always or budget not in begun)]
+    budgets = [budget for budget in job.settings.limits if budget not in left and (always or budget not in begun)]
     for budget in begun - set(budgets):
         job.progress.line(f"{job.cost_model.text(budget)}: nothing to do, the network is within it already")
     summary: dict[str, Any] = {
@@ -87,8 +87,7 @@ def finish(job: Job, *, always: bool = False, missed: str = "") -> dict[str, Any
     }
     summary |= {"budget_ms": budgets[-1]} if job.settings.unit == "ms" else {}
     if missed:
-        out_of_reach = [budget for budget in job.settings.limits if budget not in met]
-        summary["missed"] = {"budgets": out_of_reach, "why": missed}
+        summary["missed"] = {"budgets": left, "why": missed}
     if job.study is not None and job.folder is not None:
         write_atomic(job.folder / SUMMARY, json.dumps(summary, indent=1))
         write_trials_csv(job.study.study_name)
@@ -97,7 +96,8 @@ def finish(job: Job, *, always: bool = False, missed: str = "") -> dict[str, Any
 
 def _final(job: Job, budget: float, stem: str, number: int, count: int) -> dict[str, Any]:
     """The result for one budget, number `number` of `count`. What an earlier run finished is read from its files."""
-    found, recipe = job.history.snapshot(budget), _long_recipe(job)
+    found, recipe = job.history.snapshot(budget), job.recipe.onward(epochs=job.settings.epochs)
+    recipe = replace(recipe, epoch_images=job.settings.epoch_images or recipe.epoch_images)
     path = job.folder / f"{stem}.safetensors" if job.folder else None
     key = {
         "budget": budget,
@@ -128,22 +128,15 @@ def _final(job: Job, budget: float, stem: str, number: int, count: int) -> dict[
 
 
 def _finished(path: Path, key: dict[str, Any], recipe: Recipe) -> dict[str, Any] | None:
-    """What an earlier run wrote of the same end; None for nothing."""
     done = path.with_suffix(".done.json")
     kept = read_json(done) if done.exists() and path.exists() else {}
     known: dict[str, Any] | None = kept.get("result")
     return known if {"epoch_images": recipe.epoch_images, **kept.get("key", {})} == key else None  # older keys lack it
 
 
-def _long_recipe(job: Job) -> Recipe:
-    recipe = job.recipe.onward(epochs=job.settings.epochs)
-    return replace(recipe, epoch_images=job.settings.epoch_images or recipe.epoch_images)
-
-
 def _train_on(
     job: Job, network: Prunable, recipe: Recipe, path: Path | None, number: int, count: int
 ) -> tuple[float, int]:
-    """Train on in place: the validation accuracy, and the epochs that were done."""
     images = min(recipe.epoch_images, len(job.inputs.images.train))
     what = f"training on for {recipe.epochs} epochs of {images} images"
     job.progress.line(what)

@@ -114,18 +114,16 @@ class StoredHistory(History):
         """See History."""
         write_atomic(self.folder / _PART, part.to_json())
 
-    def timings(self) -> dict[str, Timing]:
-        """The outcomes of all timing tests by pair of fingerprints (`search.netadapt.timing.key`)."""
-        return {
+    def timed(self) -> Part:
+        """The outcomes of all timing tests, and the networks that were measured by themselves."""
+        timings = {
             key(before.spec.fingerprint(), one.fingerprint): one.timing
             for before, after in pairwise(self.iterations)
             for one in after.proposals
             if one.timing is not None and before.spec is not None
         }
-
-    def measurements(self) -> dict[str, Measurement]:
-        """The networks that were measured by themselves, by fingerprint."""
-        return {one.spec.fingerprint(): one.measured for one in self.iterations if one.spec and one.measured}
+        alone = {one.spec.fingerprint(): one.measured for one in self.iterations if one.spec and one.measured}
+        return Part(len(self.iterations), timings=timings, measured=alone)
 
 
 def _read(path: Path) -> Iteration:
@@ -151,18 +149,17 @@ def _damaged(path: Path, error: Exception) -> StudyMismatch:
 class RecordedTimer:
     """Times each pair and each network once in an iteration: the outcome is in the history before the next test.
 
-    Without a timer, all outcomes are None.
+    What `replay` has is not timed again. Without a timer, all outcomes are None.
     """
 
-    def __init__(self, timer: PairedTimer | None, history: History) -> None:
-        self._timer, self._history = timer, history
-        self.measures = timer is not None
+    def __init__(self, timer: PairedTimer | None, history: History, replay: Part | None = None) -> None:
+        self._timer, self._history, self._replay = timer, history, replay or Part(0)
 
-    def pair(self, before: Prunable, after: Candidate) -> Timing | None:
+    def pair(self, before: Prunable, after: Prunable | Candidate) -> Timing | None:
         """The outcome of the test of two networks."""
         part, pair = self._history.part(), key(before.fingerprint, after.fingerprint)
         if self._timer is not None and pair not in part.timings:
-            part.timings[pair] = self._timer.pair(before.timed, after.timed)
+            part.timings[pair] = self._replay.timings.get(pair) or self._timer.pair(before.timed, after.timed)
             self._history.keep(part)
         return part.timings[pair] if self._timer else None
 
@@ -170,6 +167,6 @@ class RecordedTimer:
         """One network by itself."""
         part, name = self._history.part(), network.fingerprint
         if self._timer is not None and name not in part.measured:
-            part.measured[name] = self._timer.alone(network.timed)
+            part.measured[name] = self._replay.measured.get(name) or self._timer.alone(network.timed)
             self._history.keep(part)
         return part.measured[name] if self._timer else None

@@ -16,10 +16,10 @@ from search.console import Progress, TimeLeft
 from search.latency.measurement import TARGET_SHARE, Measurement
 from search.netadapt.history import History, StoredHistory
 from search.netadapt.inputs import Inputs
+from search.netadapt.records import Part
 from search.netadapt.settings import Settings
 from search.netadapt.short_training import Serial, ShortTraining, Workers, short_recipe
 from search.netadapt.timing import PairedTimer
-from search.netadapt.trials import add_trials
 from search.session import given_table
 from search.training.augmentation import weights_metadata
 from search.training.recipe import Recipe
@@ -59,6 +59,7 @@ class Job:
         study: Where all is kept; None to keep nothing, as of a user's own module.
         confidence: With which a network that is only predicted must measure within a budget; 0.5 takes predictions as
             they are.
+        replay: Outcomes of timing tests that are taken and not timed again.
         late: Whether the time is over. The long training ends with its epoch then.
     """
 
@@ -72,6 +73,7 @@ class Job:
     history: History = field(default_factory=History)
     clock: TimeLeft = field(default_factory=TimeLeft)
     confidence: float = DEFAULT_CONFIDENCE
+    replay: Part | None = None
     late: Callable[[], bool] | None = None
     folder: Path | None = None
 
@@ -87,11 +89,6 @@ class Job:
     def about_weights(self) -> dict[str, Any]:
         """What is written beside weights, the fingerprint apart."""
         return weights_metadata(self.inputs.images, seed=self.inputs.seed)
-
-    def add_trials(self) -> None:
-        """Bring the study's trials up to the history."""
-        if self.study is not None:
-            add_trials(self.study, self.history, self.cost_model)
 
     @contextmanager
     def short_training(self) -> Iterator[ShortTraining]:

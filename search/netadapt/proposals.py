@@ -1,5 +1,6 @@
 """The proposals of one iteration: every way to make the network cheaper by what the iteration asks for."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
@@ -61,12 +62,11 @@ def propose(
             make = partial(_narrower, spec, group, channels)
             found.append(Proposal("channels", group.name, channels, after, make))
     for move in (move for move in MOVES if move in moves and move != "channels"):
-        steps = _removals(spec) if move == "block" else _runs(spec, move, cost_model, target)
-        found += [
-            Proposal(move, where, None, priced, partial(_made, step))
-            for where, step in steps
-            if (priced := _cost(cost_model, step.graph)) is not None and priced <= target
-        ]
+        removals = ((where, make()) for where, make in remove_block(spec))
+        for where, step in removals if move == "block" else _runs(spec, move, cost_model, target):
+            priced = _cost(cost_model, step.graph)
+            if priced <= target:
+                found.append(Proposal(move, where, None, priced, partial(_made, step)))
     return [proposal for proposal in found if proposal.cost >= floor]
 
 
@@ -78,10 +78,6 @@ def _made(step: Step, score: Score) -> Step:
     return step
 
 
-def _removals(spec: NetworkSpec) -> Iterator[tuple[str, Step]]:
-    return ((where, make()) for where, make in remove_block(spec))
-
-
 def _runs(spec: NetworkSpec, move: str, cost_model: CostModel, target: float) -> Iterator[tuple[str, Step]]:
     """SE or a kernel's edge taken off blocks that follow each other, as few as meet `target`: one seldom saves enough.
 
@@ -90,8 +86,7 @@ def _runs(spec: NetworkSpec, move: str, cost_model: CostModel, target: float) ->
     blocks = _LIGHTER[move](spec)
     names = list(blocks)
     cost = cost_model.cost(lower(spec))
-    after = [_cost(cost_model, replace_blocks(spec, {name: blocks[name]}).graph) for name in names]
-    savings = [-float("inf") if each is None else cost - each for each in after]
+    savings = [cost - _cost(cost_model, replace_blocks(spec, {name: blocks[name]}).graph) for name in names]
     shortest = len(names)
     for first in reversed(range(len(names))):
         saved = list(accumulate(savings[first:]))
@@ -150,7 +145,7 @@ def smallest(spec: NetworkSpec, cost_model: CostModel, moves: Sequence[str]) -> 
     """What the network costs when every move is made as far as it goes: about the least that can be reached."""
     for move in ("block", "se", "kernel"):
         while move in moves:
-            steps = (step for step in _singles(spec, move) if _cost(cost_model, step.graph) is not None)
+            steps = (step for step in _singles(spec, move) if _cost(cost_model, step.graph) < math.inf)
             if (step := next(steps, None)) is None:
                 break
             spec = step.spec
@@ -161,7 +156,7 @@ def smallest(spec: NetworkSpec, cost_model: CostModel, moves: Sequence[str]) -> 
 
 def _singles(spec: NetworkSpec, move: str) -> Iterator[Step]:
     if move == "block":
-        return (step for _, step in _removals(spec))
+        return (make() for _, make in remove_block(spec))
     return (replace_blocks(spec, {where: block}) for where, block in _LIGHTER[move](spec).items())
 
 
@@ -174,9 +169,9 @@ def _fewest(spec: NetworkSpec, group: ChannelGroup, counts: range) -> NetworkSpe
     return spec
 
 
-def _cost(cost_model: CostModel, graph: Graph) -> float | None:
-    """None where the table has no kernel of a kind that the network needs: such a move is not proposed."""
+def _cost(cost_model: CostModel, graph: Graph) -> float:
+    """Infinite where the table has no kernel of a kind that the network needs: such a move is not proposed."""
     try:
         return cost_model.cost(graph)
     except MissingLatency:
-        return None
+        return math.inf

@@ -26,6 +26,7 @@ from search.netadapt.records import Iteration, ProposalRecord
 from search.netadapt.screen import SCREEN_IMAGES, Rank, Screened
 from search.netadapt.selection import Selection
 from search.netadapt.short_training import ShortTraining, first
+from search.netadapt.trials import add_trials
 from search.training.evaluate import evaluate
 from searchspace.channels.groups import in_the_way
 from searchspace.errors import InfeasibleBudget
@@ -40,7 +41,7 @@ class Pruner:
 
     def __init__(self, job: Job, train: ShortTraining) -> None:
         self._job, self._settings, self._history = job, job.settings, job.history
-        self._timer = RecordedTimer(job.timer, job.history)
+        self._timer = RecordedTimer(job.timer, job.history, job.replay)
         self.selection = Selection(job, self._timer, train)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -69,7 +70,7 @@ class Pruner:
 
     def _commit(self, iteration: Iteration, network: Prunable) -> None:
         self._history.commit(iteration, network)
-        self._job.add_trials()
+        add_trials(self._job)
         what = iteration.accepted.name if iteration.accepted else "start"
         cost = self._job.cost_model.text(iteration.cost)
         self._job.progress.line(f"{iteration.number}: {what}: {cost}, {iteration.accuracy:.1%} validation accuracy")
@@ -188,7 +189,7 @@ def prune(job: Job) -> None:
     """Prune down to the smallest budget. Raises InfeasibleBudget."""
     for name, why in in_the_way(job.inputs.network.groups()).items():
         job.progress.line(f"{name} is not pruned: {why}")
-    job.add_trials()
+    add_trials(job)
     with job.short_training() as train:
         Pruner(job, train).run()
 

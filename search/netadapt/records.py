@@ -90,7 +90,7 @@ class Iteration:
 
 @dataclass(frozen=True)
 class Part:
-    """What was found out in the iteration under way.
+    """What was found out in the iteration under way, or of timings in all of them.
 
     trained: outcomes of short trainings by the target's text and the proposal's name. timings: by pair, see
     `search.netadapt.timing.key`. measured: networks by themselves, by fingerprint.

@@ -116,7 +116,6 @@ class Selection:
             self._job.progress.update(share, f"iteration {number}: {name}")
 
     def _share(self, network: Prunable) -> float:
-        """How far the pruning has come, from 0 to 1."""
         start, now = self._history.iterations[0].cost, self._history.iterations[-1].cost
         end = self._job.limit(self._settings.limits[-1], network.graph)
         return 1.0 if start <= end else min(1.0, max(0.0, (start - now) / (start - end)))

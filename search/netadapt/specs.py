@@ -94,4 +94,4 @@ def _add_gradients(network: Network, images: Split) -> None:
     for start in range(0, min(len(images), size * TAYLOR_BATCHES), size):
         batch = normalise(torch.tensor(images.pixels[start : start + size]))
         labels = torch.tensor(images.labels[start : start + size])
-        torch.nn.functional.cross_entropy(network(batch), labels).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(torch.nn.functional.cross_entropy(network(batch), labels))

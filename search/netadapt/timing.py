@@ -1,6 +1,6 @@
 """The paired test: is the cheaper network really not slower than the one before it, on this device?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from torch import nn
@@ -115,27 +115,6 @@ def _decided(rounds: list[tuple[Reading, Reading]]) -> bool:
         return False
     low, high = median_interval(_ratios(rounds))
     return high < 1.0 or low > 1.0
-
-
-class Replayed:
-    """Outcomes of an earlier run where it has them; what it has not is timed now. Networks are specs."""
-
-    def __init__(
-        self, pairs: Mapping[str, Timing], measurements: Mapping[str, Measurement], timer: PairedTimer
-    ) -> None:
-        self._pairs, self._measurements, self._timer = pairs, measurements, timer
-
-    def pair(self, before: Subject, after: Subject) -> Timing:
-        """See PairedTimer."""
-        return self._pairs.get(key(_name(before), _name(after))) or self._timer.pair(before, after)
-
-    def alone(self, subject: Subject) -> Measurement:
-        """See PairedTimer."""
-        return self._measurements.get(_name(subject)) or self._timer.alone(subject)
-
-
-def _name(subject: Subject) -> str:
-    return subject.fingerprint() if isinstance(subject, NetworkSpec) else ""
 
 
 def key(before: str, after: str) -> str:

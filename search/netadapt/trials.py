@@ -4,14 +4,18 @@ import optuna
 
 from search.budget import CostModel
 from search.netadapt.history import History
+from search.netadapt.job import Job
 from search.netadapt.records import Iteration, ProposalRecord
 from searchspace.errors import StudyMismatch
 from searchspace.spec import NetworkSpec
 from studies.schema import MEASURED, Status
 
 
-def add_trials(study: optuna.Study, history: History, cost_model: CostModel) -> None:
-    """Add what the study lacks of the history: a trial for each proposal, in order."""
+def add_trials(job: Job) -> None:
+    """Add what the job's study lacks of its history: a trial for each proposal, in order."""
+    study, history = job.study, job.history
+    if study is None:
+        return
     rows = [(iteration.number, record) for iteration in history.iterations for record in iteration.proposals]
     known = len(study.get_trials(deepcopy=False))
     if known > len(rows):
@@ -20,7 +24,7 @@ def add_trials(study: optuna.Study, history: History, cost_model: CostModel) -> 
             "deleted; restore them, or begin anew with --fresh"
         )
     for number, record in rows[known:]:
-        study.add_trial(_trial(number, record, cost_model))
+        study.add_trial(_trial(number, record, job.cost_model))
     measured = {str(at): record.timing.after_ms for at, (_, record) in enumerate(rows) if record.timing is not None}
     if measured and study.user_attrs.get(MEASURED) != measured:
         study.set_user_attr(MEASURED, measured)

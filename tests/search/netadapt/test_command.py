@@ -8,14 +8,21 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import studies
+from search.data import Dataset
 from search.netadapt.__main__ import main
 from search.netadapt.history import StoredHistory
+from search.training.augmentation import normalise
 from searchspace import zoo
 from searchspace.blocks import Classifier, ConvBN, MBConv
+from searchspace.channels.coupling import coupling
+from searchspace.channels.steps import CRITERIA, prune_group
 from searchspace.cost import macs, params
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
+from searchspace.nn.weights.importance import scores
+from searchspace.nn.weights.prune import prune_network
 from searchspace.spec import NetworkSpec, Stage, read_spec
 from studies.__main__ import main as studies_main
 from tests.search.netadapt.scripted import start, tiny, write_network
@@ -90,6 +97,35 @@ def test_two_workers_go_the_way_of_one(best: Path, place: Path) -> None:
         ways.append((rows, (folder / "best.safetensors").read_bytes()))
     assert len(ways[0][0]) > 1
     assert ways[0] == ways[1]
+
+
+@pytest.mark.parametrize("criterion", ["l2", "bn", "taylor"])
+def test_channels_stay_by_the_criterion_that_was_asked_for(criterion: str, place: Path, images: Dataset) -> None:
+    """The weights after one iteration are those of the channels that score highest, which differ by criterion."""
+    network = start().module
+    for name, parameter in network.named_parameters():  # scales that tell channels apart
+        if name.endswith("norm.weight"):
+            parameter.data.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(len(name)))
+    (place / "tiny.json").write_text(tiny().to_json())
+    about = {"trained_at_px": 16, "split_seed": 0, "classes": list("0123456789")}
+    (place / "tiny.safetensors").write_bytes(network_bytes(network, about))
+    line = ["--network", "tiny.json", "--budget-macs", str(0.95 * macs(tiny())), *QUICK, "--short-steps", "0"]
+    line += ["--epochs", "0", "--moves", "channels", "--family", "--step", "0.05", "--study", "by"]
+    assert main([*line, "--criterion", criterion]) == 0
+    accepted = StoredHistory(place / "studies" / "by", keep_all=True).iterations[1].accepted
+    assert accepted is not None
+    assert accepted.channels is not None
+    kept = read_weights(place / "studies" / "by" / "iterations" / "001.safetensors")
+    for at in range(0, len(images.train), 64):  # for taylor
+        pixels, labels = (torch.tensor(each[at : at + 64]) for each in (images.train.pixels, images.train.labels))
+        torch.autograd.backward(nn.functional.cross_entropy(network(normalise(pixels)), labels))
+    group = next(group for group in coupling(tiny()) if group.name == accepted.where)
+    same = []
+    for each in CRITERIA:
+        step = prune_group(tiny(), group, accepted.channels, scores(network, group, each))
+        state = prune_network(network, step, gates={}).state_dict()
+        same += [each] if all(torch.equal(tensor, state[name]) for name, tensor in kept.items()) else []
+    assert same == [criterion]
 
 
 def test_a_group_that_cannot_be_pruned_is_named_with_the_reason(

@@ -17,7 +17,7 @@ from search.latency.reference import REFERENCE
 from search.latency.runtimes import runtime
 from search.latency.runtimes.eager import Eager
 from search.netadapt.__main__ import text_of
-from search.netadapt.api import Pruned, prune, replayed
+from search.netadapt.api import Pruned, prune, replay_of
 from search.netadapt.history import StoredHistory
 from search.netadapt.inputs import Inputs
 from searchspace import zoo
@@ -242,7 +242,7 @@ def test_outcomes_of_timing_tests_are_replayed_only_where_networks_are_timed(bes
         prune(best, study="three", replay="one", **common)
     other = Inputs(network=start(zoo.get("mobilenet_v3_small", width=0.35, classes=10)), images=images, seed=0)
     with pytest.raises(InvalidArgument, match="must name a pruning of the same network"):
-        replayed(StoredHistory(best.parent / "studies" / "one", keep_all=True), timer, other)
+        replay_of(StoredHistory(best.parent / "studies" / "one", keep_all=True), timer, other)
 
 
 class SlowBelow(ScriptedTimer):

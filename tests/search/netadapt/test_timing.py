@@ -11,11 +11,14 @@ from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
 from search.latency.measurement import Measurement
 from search.latency.reference import REFERENCE
-from search.netadapt.timing import FEWEST_ROUNDS, MOST_ROUNDS, DeviceTimer, Replayed, Timing, key
+from search.netadapt.history import History, RecordedTimer
+from search.netadapt.records import Part
+from search.netadapt.timing import FEWEST_ROUNDS, MOST_ROUNDS, DeviceTimer, Timing, key
 from searchspace import zoo
 from searchspace.cost import macs
 from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
 from searchspace.spec import NetworkSpec
+from tests.search.netadapt.scripted import ScriptedTimer, start
 
 IDENTITY = Identity(
     schema=SCHEMA,
@@ -119,24 +122,13 @@ def test_one_network_alone_is_measured_as_finalists_are() -> None:
 def test_outcomes_that_are_replayed_are_not_timed_again() -> None:
     timing = Timing(2.0, 1.0, 0.5, 0.4, 0.6, 12)
     one = Measurement(latency_ms=1.0, low_ms=0.9, high_ms=1.1, rounds=9, raw_median_ms=1.0, noisy=False)
-
-    class Asked:
-        def __init__(self) -> None:
-            self.pairs: list[tuple[str, str]] = []
-
-        def pair(self, before: NetworkSpec, after: NetworkSpec) -> Timing:
-            self.pairs.append((before.fingerprint(), after.fingerprint()))
-            return timing._replace(ratio=0.9) if isinstance(timing, tuple) else timing
-
-        def alone(self, spec: NetworkSpec) -> Measurement:
-            self.pairs.append((spec.fingerprint(), ""))
-            return one
-
-    asked = Asked()
-    replayed = Replayed({key(BIG.fingerprint(), SMALL.fingerprint()): timing}, {BIG.fingerprint(): one}, asked)
-    assert replayed.pair(BIG, SMALL) == timing
-    assert replayed.alone(BIG) == one
+    big, small, tiny = start(BIG), start(SMALL), start(TINY)
+    asked = ScriptedTimer()
+    replay = Part(1, timings={key(big.fingerprint, small.fingerprint): timing}, measured={big.fingerprint: one})
+    timer = RecordedTimer(asked, History(), replay)
+    assert timer.pair(big, small) == timing
+    assert timer.alone(big) == one
     assert asked.pairs == []
-    replayed.pair(SMALL, TINY)
-    replayed.alone(TINY)
-    assert asked.pairs == [(SMALL.fingerprint(), TINY.fingerprint()), (TINY.fingerprint(), "")]
+    timer.pair(small, tiny)
+    assert timer.alone(tiny) == ScriptedTimer().alone(TINY)
+    assert asked.pairs == [TINY.fingerprint()]

@@ -10,6 +10,7 @@ The rows are Tables 1 and 2. They agree for every implementation at width 1; at 
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 
@@ -71,7 +72,9 @@ SMALL = [
 ]
 
 
-def _table(name: str, rows: Sequence[MBConvRow], *, last: int, hidden: int, width: float, rounding: str) -> Template:
+def _table(
+    name: str, rows: Sequence[MBConvRow], *, last: int, hidden: int, width: float = 1.0, rounding: str = "paper"
+) -> Template:
     """A table and its head: the last 1x1 convolution to `last` channels, the hidden layer of `hidden` features."""
     if rounding not in ROUNDINGS:
         raise InvalidArgument(f"rounding must be one of {', '.join(ROUNDINGS)}, got {rounding!r}")
@@ -86,15 +89,9 @@ def _table(name: str, rows: Sequence[MBConvRow], *, last: int, hidden: int, widt
     )
 
 
-def large(*, width: float = 1.0, rounding: str = "paper") -> Template:
-    """Table 1."""
-    return _table("mobilenet_v3_large", LARGE, last=960, hidden=1280, width=width, rounding=rounding)
-
-
-def small(*, width: float = 1.0, rounding: str = "paper") -> Template:
-    """Table 2 (its hidden layer has 1024 features, as in all released code; the first edition printed 1280)."""
-    return _table("mobilenet_v3_small", SMALL, last=576, hidden=1024, width=width, rounding=rounding)
-
+large = partial(_table, "mobilenet_v3_large", LARGE, last=960, hidden=1280)
+# 1024 features, as in all released code; the first edition of the paper printed 1280.
+small = partial(_table, "mobilenet_v3_small", SMALL, last=576, hidden=1024)
 
 _NOTE = "At widths other than 1, rounding=\"torchvision\" gives torchvision's channels instead of the released code's."
 ENTRIES = (

@@ -133,7 +133,5 @@ def read_coefficients(path: Path) -> Coefficients:
         )
     try:
         return Coefficients(*map(float, values))
-    except OverflowError:
-        raise InvalidArgument(f"{path}: alpha, beta and gamma must be finite numbers of at least 1; mend it") from None
-    except InvalidArgument as error:
-        raise InvalidArgument(f"{path}: {error}") from None
+    except (OverflowError, InvalidArgument) as error:
+        raise InvalidArgument(f"{path}: alpha, beta and gamma must be finite numbers of at least 1: {error}") from None

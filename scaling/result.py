@@ -113,11 +113,9 @@ class Result:
     @cached_property
     def module(self) -> "Network":
         """The network in eval mode: with inherited or trained weights where asked for, else with random ones."""
-        if self.weights is not None:
-            return self.weights.module
         from searchspace.nn import untrained
 
-        return untrained(self.spec)
+        return self.weights.module if self.weights else untrained(self.spec)
 
     @cached_property
     def by_dimension(self) -> dict[str, Member]:

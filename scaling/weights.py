@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from scaling.result import Result, Weights, weights_file
+from scaling.result import Result, Weights
 from search.console import Progress, TimeLeft
 from search.data import Dataset, load
 from search.settings import Settings
@@ -127,10 +127,8 @@ def train_on(
     recipe = Recipe.for_data(schedule.data, epochs=epochs)
     if weights.inherited_from is not None:
         recipe = recipe.onward(epochs=epochs)
-    state_file = None
-    if out is not None:
-        key = hashlib.sha256(network_bytes(network, {})).hexdigest()[:12]
-        state_file = weights_file(out).with_name(f".{out.stem}-{key}-{epochs}.ckpt")
+    key = hashlib.sha256(network_bytes(network, {})).hexdigest()[:12]
+    state_file = out and out.with_name(f".{out.stem}-{key}-{epochs}.ckpt")
     clock = TimeLeft()
     with Progress(clock.left_s, quiet=quiet) as progress:
         before = evaluate(network, images.validation)
@@ -146,6 +144,6 @@ def train_on(
     spent = {"pixels": images.resolution, "epochs": outcome.epochs, "seconds": outcome.seconds}
     weights.trained = {"before": before, "after": outcome.accuracy, **dict(shares), **spent}
     weights.about = weights_metadata(images, seed=schedule.seed) | {"fingerprint": network.spec.fingerprint()}
-    if out is not None and state_file is not None:
-        weights.save(Path(out))
+    if out and state_file:
+        weights.save(out)
         state_file.unlink(missing_ok=True)

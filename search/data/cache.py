@@ -98,7 +98,12 @@ def read(path: Path, *, signature: str) -> tuple[Record, NDArray[np.uint8]] | No
             raise UnusableCache("the images have changed since")
         tuples = {key: tuple(stored["record"][key]) for key in ("classes", "skipped", "notes")}
         record = Record(**{**stored["record"], **tuples})
-        _check_pixels(path, stored["pixels"])
+        status, known = os.stat(path), stored["pixels"]
+        if status.st_size != known["size_bytes"]:
+            raise UnusableCache("it is cut short or overwritten")
+        # An untouched file is trusted; one touched since is read through.
+        if status.st_mtime_ns != known["time_ns"] and _checksum(path) != known["crc32"]:
+            raise UnusableCache("it is damaged or overwritten")
         pixels = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise UnusableCache("a part of it is missing") from error
@@ -110,15 +115,6 @@ def read(path: Path, *, signature: str) -> tuple[Record, NDArray[np.uint8]] | No
 def cache_folder(folder: Path | None) -> Path:
     """Where caches stand: `folder`, else PHINAS_CACHE, else ~/.cache/phinas."""
     return Path(folder or os.environ.get("PHINAS_CACHE") or "~/.cache/phinas").expanduser()
-
-
-def _check_pixels(path: Path, known: dict[str, int]) -> None:
-    """An untouched file is trusted; one touched since is read through."""
-    status = os.stat(path)
-    if status.st_size != known["size_bytes"]:
-        raise UnusableCache("it is cut short or overwritten")
-    if status.st_mtime_ns != known["time_ns"] and _checksum(path) != known["crc32"]:
-        raise UnusableCache("it is damaged or overwritten")
 
 
 def _checksum(path: Path) -> int:

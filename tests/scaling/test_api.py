@@ -4,6 +4,7 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,6 @@ def test_a_result_has_specs_a_table_and_files(tmp_path: Path) -> None:
         ({"data": "digits"}, "belongs to training"),
     ],
 )
-def test_a_wrong_argument_is_refused_as_on_the_command_line(flags: dict[str, object], rule: str) -> None:
+def test_a_wrong_argument_is_refused_as_on_the_command_line(flags: dict[str, Any], rule: str) -> None:
     with pytest.raises(InvalidArgument, match=rule):
         scaling.compound(**flags)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from scaling import report
 from scaling.api import compound
 from scaling.compound import main
 from scaling.formula import RULES
@@ -64,22 +65,20 @@ def test_a_table_with_latencies_fits_100_columns(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
-    ("flags", "figure"), [("--target-macs 1e9", "macs"), ("--target-params 9e6", "params"), ("--target-ms 30", "ms")]
+    ("flag", "value", "figure"),
+    [("target_macs", 1e9, "macs"), ("target_params", 9e6, "params"), ("target_ms", 30.0, "ms")],
 )
-def test_a_target_is_met_and_written(
-    flags: str, figure: str, tmp_path: Path, table_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_target_is_met_and_written(flag: str, value: float, figure: str, tmp_path: Path, table_file: Path) -> None:
     out = tmp_path / "grown.json"
-    all_flags = [*flags.split(), "--latency", str(table_file), "--out", str(out)]
-    data = as_json(capsys, *all_flags)
-    flag, value = flags.split()
-    assert data["target"] == {"flag": flag, "value": float(value)}
+    target: dict[str, Any] = {flag: value}
+    result = compound(latency=table_file, out=out, **target)
+    data = report.as_dict(result)
+    assert data["target"] == {"flag": "--" + flag.replace("_", "-"), "value": value}
     formula = data["formula"]
     found = formula["latency"]["latency_ms"] if figure == "ms" else formula[figure]
-    assert 0.98 * float(value) <= found <= float(value)
+    assert 0.98 * value <= found <= value
     assert read_spec(out) == NetworkSpec.from_json(json.dumps(formula["spec"]))
-    assert main(all_flags) == 0
-    assert "% from it" in capsys.readouterr().out
+    assert "% from it" in report.as_text(result)
 
 
 def test_a_phi_with_a_table_shows_latency_and_what_each_dimension_does(

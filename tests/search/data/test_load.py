@@ -120,7 +120,7 @@ def test_up_to_one_percent_of_corrupt_images_are_named_counted_and_skipped(corpu
         assert part.pixels.any(axis=(1, 2, 3)).all()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_rows_of_corrupt_images_are_filled_by_others_of_the_split(seed: int, tmp_path: Path, read: Read) -> None:
     """Labels still fit their images, wherever in a split the corrupt ones fall."""
     for label in range(2):

@@ -21,7 +21,7 @@ def _items(counts: Sequence[int], part: Part | None = None) -> list[Item]:
     ]
 
 
-laws = settings(max_examples=20)
+laws = settings(max_examples=12)
 counts_of_classes = st.lists(st.integers(3, 60), min_size=2, max_size=5)
 seeds = st.integers(0, 2**31)
 

@@ -63,7 +63,7 @@ def grow_to(
         cost: Of a network, in the unit of `target`.
         target: The most that the network may cost.
         coefficients: The rule.
-        resolution_step: The resolution is a multiple of so many pixels.
+        resolution_step: The resolution is a multiple of this many pixels.
         unit: Writes a cost in errors.
         one_way: No dimension may shrink so that another grows further, even where that leaves more than 2 %.
 

@@ -89,7 +89,7 @@ class CostModel:
 class LatencyBudget:
     """A limit in ms, what predictions of `table` must be so that networks are within it, and the verdict on a network.
 
-    limit_ms: the budget of the network that is found. overshoot: candidates may take so many times the limit, since
+    limit_ms: the budget of the network that is found. overshoot: candidates may take this many times the limit, since
     the winner is pruned. confidence: the probability with which a network at the prediction limit is within the limit.
     fastest_ms: the prediction of the space's fastest network. measured: pairs that were learnt from, see `learn`.
     """

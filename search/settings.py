@@ -37,7 +37,7 @@ class Settings:
     runtime: what runs the deployed network; latency is measured with it.
     threads: of the deployed network; None for as many as torch uses in this process.
     latency: the file of a latency table, of any device; None for this device's own.
-    overshoot: the search looks at networks up to so many times the budget, and pruning brings the winner down to it
+    overshoot: the search looks at networks up to this many times the budget, and pruning brings the winner down to it
         (search.netadapt); 1 searches within the budget and prunes nothing.
     epochs, images: the short training's length and training images; None takes the recipe's and the data's own.
     Raises InvalidArgument naming rule, value and next step.

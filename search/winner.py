@@ -182,7 +182,7 @@ class WinnerSelection:
         return Plan(max(1, epochs - last), last)
 
     def trained(self, finalist: Finalist, epochs: int) -> Winner:
-        """The finalist's network trained from scratch for so many epochs and measured."""
+        """The finalist's network trained from scratch for `epochs` and measured."""
         budget, spec = self.search.budget, finalist.spec
         module, accuracy = self._train(finalist, epochs)
         self.search.progress.update(1.0, "measuring the winner")
@@ -226,7 +226,7 @@ class WinnerSelection:
         return left_s is not None and left_s <= CLOSING_S
 
     def _train(self, finalist: Finalist, epochs: int) -> tuple[Network, float]:
-        """The network trained from scratch for so many epochs, and its validation accuracy.
+        """The network trained from scratch for `epochs`, and its validation accuracy.
 
         Each epoch is on disk before the next; a run that was cut off goes on after its last epoch.
         """

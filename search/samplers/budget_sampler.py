@@ -41,7 +41,7 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 
 def early_stopping(epochs: int) -> optuna.pruners.BasePruner:
-    """Stops a training of so many epochs whose reward after one is below the median of the trials before it."""
+    """Stops a training of `epochs` whose reward after one is below the median of the trials before it."""
     return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=epochs // 2)
 
 

@@ -60,7 +60,7 @@ class Trainer:
     recipe: Recipe
     seed: int  # of the images' order, their augmentation and dropout
     device: str | None = None  # None: CUDA if there is one
-    graph_steps: int = 100  # trainings on a GPU of so many steps are one CUDA graph; capturing it costs some steps
+    graph_steps: int = 100  # trainings on a GPU of at least these are one CUDA graph; capturing it costs some steps
     clock: Callable[[], float] = time.perf_counter
 
     @classmethod
@@ -69,7 +69,7 @@ class Trainer:
         return cls(train=images.train, validation=images.validation, recipe=recipe, seed=seed)
 
     def for_epochs(self, epochs: int) -> Self:
-        """The same for so many epochs."""
+        """The same for another number of epochs."""
         return replace(self, recipe=replace(self.recipe, epochs=epochs))
 
     @translated_out_of_memory()

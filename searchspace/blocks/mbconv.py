@@ -165,7 +165,7 @@ class _InvertedResidual(Block):
 
     def _lower(self, graph: GraphBuilder, name: str, start: int, channels: int, project_activation: str) -> None:
         """Depthwise, [squeeze], project, [add to layer `start`], `channels` wide inside."""
-        graph.conv(name + ".depthwise", channels, self.kernel, self.stride, channels, self.activation)
+        graph.conv(name + ".depthwise", channels, self.kernel, self.stride, groups=channels, activation=self.activation)
         if self.squeeze_channels:
             graph.se(name + ".squeeze", self.squeeze_channels, self.squeeze_activation, self.gate)
         graph.conv(name + ".project", self.out_channels, activation=project_activation)

@@ -90,7 +90,7 @@ class Block(ABC):
 
     @abstractmethod
     def lower(self, graph: GraphBuilder, name: str) -> None:
-        """Append its layers. Each is called as its module: `name`, or `name` and ".expand" for a submodule."""
+        """Append its layers. Each has the name of its module: `name`, or `name` and ".expand" for a submodule."""
 
     def channels(self, in_channels: int) -> CoupledChannels:
         """Which layers' channels the fields count, and which layers are depthwise, behind `in_channels` channels."""
@@ -149,7 +149,7 @@ class Head(Block):
 class Row(ABC):
     """A row of a Template: one kind's block before scaling, `repeats` times; only the first has the stride.
 
-    Depth scaling changes `repeats` where `grows_deeper`. Fields that are called as the block's mean the same.
+    Depth scaling changes `repeats` where `grows_deeper`. Fields with the names of the block's mean the same.
     """
 
     is_head: ClassVar[bool] = False

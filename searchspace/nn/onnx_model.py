@@ -171,7 +171,7 @@ class OnnxGraph:
         value = source
         nodes = TORCH[kind].onnx if kind != "identity" else ()
         for node in nodes:
-            scalars = [self._constant(f"scalar_{scalar:g}", "FLOAT", (), [scalar]) for scalar in node.scalars]
+            scalars = [self._constant(f"scalar_{scalar:.9g}", "FLOAT", (), [scalar]) for scalar in node.scalars]
             first = [source] if node.twice else []
             part = kind if node is nodes[-1] else node.op.lower()
             value = self.node(node.op, [*first, value, *scalars], f"{name}/{part}", **node.attributes)

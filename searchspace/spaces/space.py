@@ -233,8 +233,8 @@ class SearchSpace:
             if not meant:
                 kinds = dict.fromkeys(kind for stage in self.stages for kind in stage.kinds)
                 raise InvalidChoice(
-                    f"{key!r} is no choice of the space {self.name!r}; write STAGE.KIND or *.KIND with "
-                    f"STAGE in {', '.join(stages)} and KIND in {', '.join(kinds)}"
+                    f"{key!r} is no choice of the space {self.name!r}; write STAGE.CHOICE or *.CHOICE with "
+                    f"STAGE in {', '.join(stages)} and CHOICE in {', '.join(kinds)}"
                 )
             if isinstance(values, str) or not hasattr(values, "__iter__"):
                 raise InvalidChoice(f"{key!r} needs a list of values, got {values!r}")

@@ -72,8 +72,8 @@ class ToyBlock(Block):
 
     def lower(self, graph: GraphBuilder, name: str) -> None:
         start = graph.index
-        graph.conv(name + ".first", self.mid_channels, self.kernel, self.stride, 1, self.activation)
-        graph.conv(name + ".second", self.out_channels, 1, 1, 1, "identity")
+        graph.conv(name + ".first", self.mid_channels, self.kernel, self.stride, activation=self.activation)
+        graph.conv(name + ".second", self.out_channels)
         if self.skip:
             graph.add(name + ".add", start)
 

@@ -116,7 +116,7 @@ SKIP = {"kernel": 3, "skip": True}
         (lambda: ConvBN(out_channels=8.0), "ConvBN.out_channels must be an integer from 1 to 1,000,000, got 8.0"),
         (lambda: ConvBN(out_channels=True), "ConvBN.out_channels must be an integer from 1 to 1,000,000, got True"),
         (lambda: ConvBN(out_channels=8, kernel=4), "ConvBN.kernel must be an odd integer"),
-        (lambda: ConvBN(out_channels=8, activation="gelu"), "ConvBN.activation must be one of .*; got 'gelu'"),
+        (lambda: ConvBN(out_channels=8, activation="bend"), "ConvBN.activation must be one of .*; got 'bend'"),
         (lambda: MBConv(expand_channels=0, out_channels=8), "MBConv.expand_channels must be"),
         (lambda: MBConv(expand_channels=8, out_channels=8, squeeze_channels=-1), "MBConv.squeeze_channels must be 0"),
         (lambda: MBConv(expand_channels=8, out_channels=8, gate="tanh"), "MBConv.gate must be one of"),

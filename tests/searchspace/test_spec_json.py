@@ -87,7 +87,7 @@ def _block(data: Data) -> Data:
         (lambda d: _block(d).update(kernal=3), r"stages\[1\].blocks\[1\] has an unknown field 'kernal'.*'kernel'"),
         (lambda d: _block(d).update(groups=1), "unknown field 'groups'"),
         (lambda d: _block(d).pop("out_channels"), r"stages\[1\].blocks\[1\] lacks the field 'out_channels'"),
-        (lambda d: _block(d).update(activation="gelu"), r"blocks\[1\]: MBConv.activation must be one of .* 'gelu'"),
+        (lambda d: _block(d).update(activation="bend"), r"blocks\[1\]: MBConv.activation must be one of .* 'bend'"),
         (lambda d: _block(d).update(activation=["relu"]), r"MBConv.activation must be one of .*got \['relu'\]"),
         (
             lambda d: _block(d).update(kernel=float("nan")),

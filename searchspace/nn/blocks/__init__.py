@@ -1,4 +1,4 @@
-"""The torch side of every kind of block: one file each, called as its file in `searchspace.blocks`."""
+"""The torch side of every kind of block: one file each, named as its file in `searchspace.blocks`."""
 
 from searchspace.nn.blocks import classifier, conv, fire, maxpool, mbconv, shuffle, shuffle_v2
 from searchspace.nn.blocks.protocol import (

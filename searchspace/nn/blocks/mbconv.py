@@ -21,7 +21,7 @@ class InvertedResidual(nn.Module):
             self.expand = conv(in_channels, channels, act=row.activation)
         else:
             project = row.project_activation
-        self.depthwise = conv(channels, channels, row.kernel, row.stride, channels, row.activation)
+        self.depthwise = conv(channels, channels, row.kernel, row.stride, groups=channels, act=row.activation)
         self.squeeze: SqueezeExcite | None = None
         if row.squeeze_channels:
             self.squeeze = SqueezeExcite(channels, row.squeeze_channels, row.squeeze_activation, row.gate)

@@ -233,7 +233,7 @@ def test_a_missing_choice_is_named_with_its_values() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"stage9.kernel": (3,)}, "'stage9.kernel' is no choice .* STAGE in stage1, .* KIND in expand_ratio, kernel"),
+        ({"stage9.kernel": (3,)}, "'stage9.kernel' is no choice .* STAGE in stage1, .* CHOICE in expand_ratio, kernel"),
         ({"stage3": (3,)}, "'stage3' is no choice"),
         ({"stage3.stride": (1,)}, "'stage3.stride' is no choice"),
         ({"stage3.kernel": 3}, "'stage3.kernel' needs a list of values, got 3"),
@@ -247,7 +247,7 @@ def test_a_missing_choice_is_named_with_its_values() -> None:
         ({"stage3.expand_ratio": (True,)}, "stage3.expand_ratio must be a number from 1 to 16, got True"),
         ({"stage3.expand_ratio": (float("nan"),)}, "stage3.expand_ratio must be a number from 1 to 16, got nan"),
         ({"stage3.se": (1,)}, "stage3.se must be true or false, got 1"),
-        ({"stage3.activation": ("gelu",)}, "stage3.activation must be one of relu, .* got 'gelu'"),
+        ({"stage3.activation": ("bend",)}, "stage3.activation must be one of relu, .* got 'bend'"),
         ({"stage3.activation": (["relu"],)}, "stage3.activation must be one of relu"),
         ({"stage3.layers": (17,)}, "stage3.layers must be an integer from 0 to 16, got 17"),
         ({"stage3.layers": (0, 1)}, "stage3.layers must be at least 1 where the stage has stride 2"),

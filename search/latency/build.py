@@ -1,8 +1,4 @@
-"""`table_for`: the latency table of a search space on this machine, from the cache or measured now.
-
-Every kernel of the space is timed inside isolated blocks, with some of smaller and larger networks, and a sample of
-whole networks in the same rounds. The sum of kernels is then fitted to the networks.
-"""
+"""`table_for`: the latency table of a search space on this machine, from the cache or measured now."""
 
 import hashlib
 import math
@@ -68,8 +64,9 @@ def table_for(
 ) -> LatencyTable:
     """The table that prices every network of `space` and `networks` on this machine.
 
-    It also holds kernels of smaller and larger networks, from which others are estimated. It is fitted to whole
-    networks of the space, and to `networks` if it is measured for them from the start. It is read from `cache_dir`
+    Its kernels are timed inside isolated blocks, with some of smaller and larger networks, from which others are
+    estimated. Their sum is fitted to whole networks that are timed in the same rounds: a sample of the space, and
+    `networks` if it is measured for them from the start. It is read from `cache_dir`
     (default: $PHINAS_CACHE, else ~/.cache/phinas); kernels that it lacks are measured and added. An interrupted
     measurement goes on at its last round.
 

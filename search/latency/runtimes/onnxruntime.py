@@ -34,12 +34,7 @@ class OnnxRuntime(OnnxModels):
     def profile(self, model: bytes, feeds: Feeds) -> list[Run]:
         """See OnnxModels; in microseconds."""
         with tempfile.TemporaryDirectory() as folder:
-
-            def prepare(options: Any) -> None:
-                options.enable_profiling = True
-                options.profile_file_prefix = str(Path(folder) / "profile")
-
-            session = self._session(model, prepare)
+            session = self._session(model, enable_profiling=True, profile_file_prefix=str(Path(folder) / "profile"))
             for _ in range(PROFILED_RUNS + 2):
                 session.run(None, feeds)
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
@@ -54,12 +49,11 @@ class OnnxRuntime(OnnxModels):
                 runs[-1].append((name, event["dur"]))
         return runs[2:-1]
 
-    def _session(self, model: bytes, prepare: Callable[[Any], None] = lambda _: None) -> Any:
+    def _session(self, model: bytes, **more: object) -> Any:
         options = self._package.SessionOptions()
-        options.intra_op_num_threads = self._threads
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        options.log_severity_level = 3
-        prepare(options)
+        for name, value in {"intra_op_num_threads": self._threads, "log_severity_level": 3, **more}.items():
+            setattr(options, name, value)
         return self._package.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

@@ -42,7 +42,7 @@ SPACE = mnasnet_space(resolution=32, classes=3).with_choices(
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> LatencyTable:
     """Eager torch's own, of one thread."""
-    return table_for(SPACE, cache_dir=tmp_path_factory.mktemp("cache"), budget_s=0.0, runtime=Eager(threads=1))
+    return table_for(SPACE, cache_dir=tmp_path_factory.mktemp("cache"), rounds=2, runtime=Eager(threads=1))
 
 
 SEEN: list[tuple[bool, bool, int]] = []
@@ -74,8 +74,8 @@ def test_eager_torch_times_folded_networks_without_autograd() -> None:
 
 def test_a_trained_module_measures_as_its_network_does(table: LatencyTable) -> None:
     spec = SPACE.spec(SPACE.corner("largest"))
-    (untrained,) = measure_specs([spec], table=table, seconds=0.5)
-    (trained,) = measure_specs([spec], modules=[build(spec)], table=table, seconds=0.5)
+    (untrained,) = measure_specs([spec], table=table, seconds=0.1)
+    (trained,) = measure_specs([spec], modules=[build(spec)], table=table, seconds=0.1)
     assert 0.3 < table.latency_ms(lower(spec)) / untrained.latency_ms < 3
     assert 0.3 < trained.latency_ms / untrained.latency_ms < 3
     assert untrained.low_ms <= untrained.latency_ms <= untrained.high_ms

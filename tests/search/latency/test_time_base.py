@@ -102,7 +102,7 @@ def test_a_device_keeps_its_first_quiet_speed_and_its_latest_drift(tmp_path: Pat
     steady = cache.time_base([readings(0.2, [2.0] * 20) for _ in range(3)])
     assert steady == slower  # nothing new is seen at one speed, and nothing forgotten
     faster = cache.time_base([readings(0.2, [0.95 * speed for speed in wandering(20, 1)]) for _ in range(3)])
-    assert faster.reference_ms == first.reference_ms  # so tables of two session_effects mean the same by a ms
+    assert faster.reference_ms == first.reference_ms  # so tables of two sessions mean the same by a ms
     assert not told
     cache.reference_path.write_text('{"reference_ms": 4.0}')  # of a version that knew no drift
     assert cache.stored_time_base() == TimeBase(4.0, 0.0)

@@ -145,11 +145,12 @@ def test_the_kernels_of_a_network_make_about_the_network(device: Runtime) -> Non
     assert 0.4 < sum(ns[layer.signature] for layer in lower(spec).layers) / whole < 2.5
 
 
-# Eager torch's table is that of tests/search/latency/test_eager.py; OpenVINO takes long to compile its networks.
-BUILT = [name for name in PROFILING if name not in ("eager", "as on a GPU", "openvino")]
+# Eager torch's table is that of tests/search/latency/test_eager.py; runtimes of ONNX models take long to load networks.
+SLOW = ("onnxruntime", "openvino")
+BUILT = [name for name in PROFILING if name not in ("eager", "as on a GPU", *SLOW)]
 
 
-@pytest.mark.parametrize("name", [*BUILT, pytest.param("openvino", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [*BUILT, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_a_table_of_a_small_space_is_built_and_near_what_its_networks_measure(name: str, tmp_path: Path) -> None:
     device = made(name)
     table = table_for(SPACE, cache_dir=tmp_path, rounds=2, runtime=device)

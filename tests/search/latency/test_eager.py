@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -33,7 +32,7 @@ SPACE = mnasnet_space(resolution=32, classes=3).with_choices(
         "*.layers": (1,),
         "*.width_mult": (0.75,),
         "stage1.expand_ratio": (1,),
-        "stage5.layers": (0, 1),
+        "stage5.layers": (0,),
         "stage7.layers": (0,),
     }
 )
@@ -206,10 +205,10 @@ def test_torch_compile_runs_a_network_as_its_own_compiler_makes_it() -> None:
         assert timer()[0] > 0
 
 
-def test_torch_compile_has_no_table_of_its_own_kernels(tmp_path: Path) -> None:
+def test_torch_compile_has_no_table_of_its_own_kernels() -> None:
     device = compiled(lambda module: module)
     assert device.identity(32)["runtime"] == "torch.compile"
     assert setting_of(device.identity(32)) == ("compile", "cpu", "fp32")
     assert is_this_machine(device.identity(32))
     with pytest.raises(InvalidArgument, match=r"search\.latency adapt .*--runtime compile"):
-        table_for(SPACE, cache_dir=tmp_path, runtime=device)
+        device.kernels(placed_blocks(SPACE)[:1])

@@ -76,7 +76,7 @@ def stage_table(spec: NetworkSpec) -> str:
     layers = sum(row.layers for row in rows)
     params, macs = sum(row.params for row in rows), sum(row.macs for row in rows)
     total = ["total", *[""] * 7, str(layers), "", count_text(params), count_text(macs)]
-    return table(headers, [*lines, total], text_columns=(0, 1, 5))
+    return table(headers, lines, text_columns=(0, 1, 5), total=total)
 
 
 def _cells(row: StageRow) -> list[str]:

@@ -60,7 +60,7 @@ def check_narrow(spec: NetworkSpec, group: ChannelGroup, rng: random.Random) -> 
     count, narrower = fitting(spec, group, rng)
     before, after = lower(spec).layers, lower(narrower).layers
     changed = {index for index, (old, new) in enumerate(zip(before, after, strict=True)) if old != new}
-    assert changed == {place.layer for place in group.places}
+    assert changed == {place.layer for place in (*group.outputs, *group.consumers)}
     return count, narrower
 
 

@@ -68,11 +68,6 @@ class ChannelGroup(NamedTuple):
         """Where it is put out: producers and pass_through."""
         return (*self.producers, *self.pass_through)
 
-    @property
-    def places(self) -> tuple[Place, ...]:
-        """Where it is put out or read."""
-        return (*self.producers, *self.pass_through, *self.consumers)
-
 
 def is_order_dependent(graph: Graph, group: ChannelGroup) -> bool:
     """Whether a slice or a shuffle takes channels of the group by position."""

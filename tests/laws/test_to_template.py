@@ -33,7 +33,7 @@ SEEDS = st.integers(min_value=0, max_value=2**32 - 1)
 
 
 @given(SEEDS, st.sampled_from([SPACE, WIDE_SPACE]), st.floats(0.3, 3.0), st.floats(0.3, 4.0))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 def test_growing_a_search_winner_equals_growing_the_template_it_was_decoded_from(
     seed: int, space: SearchSpace, width: float, depth: float
 ) -> None:
@@ -112,13 +112,13 @@ def hand_made_specs(draw: st.DrawFn) -> NetworkSpec:
 
 
 @given(hand_made_specs())
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 def test_the_template_of_a_hand_made_network_gives_it_back(spec: NetworkSpec) -> None:
     assert to_template(spec).expand() == spec
 
 
 @given(hand_made_specs(), st.floats(0.2, 3.0), st.floats(0.2, 3.0))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 def test_a_hand_made_network_grows_and_shrinks_to_a_valid_network_of_the_same_stride(
     spec: NetworkSpec, width: float, depth: float
 ) -> None:

@@ -216,7 +216,6 @@ class Search:
         return sum(trial.user_attrs.get("status") != Status.RUNNING for trial in trials)
 
     def _usual_s(self) -> float | None:
-        """The median of what whole trainings took."""
         took = [trial.user_attrs["train_s"] for trial in self.finished()]
         return statistics.median_high(took) if took else None
 

@@ -186,7 +186,6 @@ class Pipeline:
         return images
 
     def _table(self, space: SearchSpace) -> LatencyTable:
-        """The table of --latency, or this device's."""
         settings = self.settings
         if settings.latency is not None:
             table = read_table(Path(settings.latency))
@@ -245,7 +244,6 @@ class Pipeline:
         return {**summary, "study": self.study.study_name, "folder": str(self.folder)}  # it may have been renamed since
 
     def _compared(self, summary: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-        """The summary with the zoo's networks `names`, trained as the winner was."""
         images = self._images()
         space = self.settings.search_space(classes=len(images.classes))
         table = self._table(space)

@@ -75,7 +75,6 @@ def _runtime(summary: dict[str, Any]) -> str:
 
 
 def _search(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """Size, search and pruning."""
     winner, trials = summary["winner"], summary["trials"]
     rows = [
         (
@@ -107,7 +106,6 @@ def _ms(row: dict[str, Any]) -> str:
 
 
 def _baselines(summary: dict[str, Any]) -> str:
-    """Winner and published networks in one table, best first."""
     if not summary.get("baselines"):
         return ""
     winner = {**summary["winner"], "name": f"winner: trial {summary['winner']['trial']}", "status": "trained"}

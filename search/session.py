@@ -114,6 +114,4 @@ def _is_begun(study: optuna.Study) -> bool:
 
 def given_table(latency: Path | str | LatencyTable | None, table: LatencyTable | None) -> dict[str, str]:
     """What tells the table of --latency from others of its device; nothing where the device's own was taken."""
-    if latency is None or table is None:
-        return {}
-    return {"table": table.fingerprint()}
+    return {"table": table.fingerprint()} if latency is not None and table is not None else {}

@@ -104,12 +104,7 @@ def _run(job: Job, budget: LatencyBudget, *, fresh: bool) -> PrunedWinner:
     winner = summary["winner"]
     path = folder(name) / "best.json"
     network = load_weights(read_spec(path), read_weights(path.with_suffix(".safetensors"))).eval()
-    pruning = {
-        "study": name,
-        "start_ms": summary["start"]["cost"],
-        "iterations": winner["iteration"],
-        "proposals": summary["proposals"],
-        "timed": budget.measures,
-    }
+    pruning = {"study": name, "start_ms": summary["start"]["cost"], "iterations": winner["iteration"]}
+    pruning |= {"proposals": summary["proposals"], "timed": budget.measures}
     measured = job.history.snapshot(budget.limit_ms).measured or budget.networks([network.spec])[0]
     return PrunedWinner(result=winner, pruning=pruning, network=network, measured=measured, table=budget.table)

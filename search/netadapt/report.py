@@ -37,10 +37,7 @@ def report(summary: dict[str, Any]) -> str:
     headers = ["", "step", "cost", "accuracy", "proposals", "time ratio", "slower"]
     notes = ["accuracy: validation, after the short training"]
     if summary["timed"]:
-        notes.append(
-            "time ratio: measured beside the iteration before; slower: proposals that measured slower and were passed "
-            "over"
-        )
+        notes.append("time ratio: measured beside the iteration before; slower: passed over, as they measured slower")
     network = summary["winner"]["network"]
     outcomes = [line for one in summary["budgets"] for line in _outcome(one, summary["start"], text)]
     if missed := summary.get("missed"):
@@ -98,20 +95,12 @@ def plot(summary: dict[str, Any], path: Path) -> None:
     axes = figure.subplots()
     df, steps = studies.load(summary["study"]), summary["iterations"]
     column = {"ms": "predicted_latency_ms"}.get(summary["unit"], summary["unit"])
-    for status, colour, label in (
-        ("stopped_early", "0.75", "proposals, untrained"),
-        ("trained", "tab:blue", "proposals"),
-    ):
+    kinds = ("stopped_early", "0.75", "proposals, untrained"), ("trained", "tab:blue", "proposals")
+    for status, colour, label in kinds:
         some = df[df["status"] == status]
         axes.scatter(some[column].astype(float), some["accuracy"].astype(float), s=9, color=colour, label=label)
-    axes.plot(
-        [one["cost"] for one in steps],
-        [one["accuracy"] for one in steps],
-        color="tab:orange",
-        marker="o",
-        markersize=3,
-        label="accepted",
-    )
+    costs, accuracies = ([one[name] for one in steps] for name in ("cost", "accuracy"))
+    axes.plot(costs, accuracies, color="tab:orange", marker="o", markersize=3, label="accepted")
     for one in summary["budgets"]:
         axes.axvline(one["budget"], linestyle=":", color="gray")
         axes.plot([one["cost"]], [one["validation_accuracy"]], marker="*", markersize=11, color="tab:red")

@@ -89,9 +89,7 @@ def screen_modules(
         one.to(device).eval()
 
     def by_module(batch: Tensor, places: Sequence[int]) -> Iterable[Tensor]:
-        yield module(batch)
-        for place in places:
-            yield others[place](batch)
+        return (each(batch) for each in (module, *(others[place] for place in places)))
 
     with torch.inference_mode():
         found = screen_all(by_module, len(others), images, rank=rank, device=device)

@@ -61,8 +61,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         self._check_budget()
-        unknown = [move for move in self.moves if move not in MOVES]
-        _check("--moves", ",".join(self.moves), self.moves and not unknown, f"one or more of {', '.join(MOVES)}")
+        are_moves = self.moves and {*self.moves} <= {*MOVES}
+        _check("--moves", ",".join(self.moves), are_moves, f"one or more of {', '.join(MOVES)}")
         for flag, value, known in (
             ("--criterion", self.criterion, CRITERIA),
             ("--algorithm", self.algorithm, ALGORITHMS),
@@ -99,9 +99,8 @@ class Settings:
         ):
             by_table = self.latency is not None and flag != "--replay"
             if value and (self.unit != "ms" or by_table):
-                raise InvalidArgument(
-                    f"{flag} {why}, got --budget-{self.unit}{' and --latency' * by_table}: leave it out"
-                )
+                got = f"--budget-{self.unit}{' and --latency' * by_table}"
+                raise InvalidArgument(f"{flag} {why}, got {got}: leave it out")
 
     @property
     def unit(self) -> str:

@@ -10,7 +10,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -36,11 +36,8 @@ class Trained(NamedTuple):
     diverged: bool = False
 
 
-class ShortTraining(Protocol):
-    """Trains several modules alike, in place."""
-
-    def __call__(self, modules: Sequence[nn.Module], *, seed: int) -> Iterator[Trained]:
-        """Each as soon as it is done, in eval mode on the CPU."""
+ShortTraining = Callable[..., Iterator[Trained]]
+"""`train(modules, seed=...)` trains them alike, in place: each as soon as it is done, in eval mode on the CPU."""
 
 
 def short_recipe(recipe: Recipe, steps: int, images: int) -> Recipe:

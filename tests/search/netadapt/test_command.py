@@ -160,12 +160,13 @@ def test_a_budget_that_was_a_mistake_does_not_bind_the_study(best: Path) -> None
 def test_a_budget_above_the_start_is_nothing_to_do_and_nothing_to_draw(
     best: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for budget in (str(2 * macs(tiny())), "1e12"):
-        assert main(["--network", str(best), "--budget-macs", budget, *QUICK]) == 0
-        assert "nothing to do" in capsys.readouterr().out
+    assert main(["--network", str(best), "--budget-macs", str(2 * macs(tiny())), *QUICK]) == 0
+    assert "nothing to do" in capsys.readouterr().out
     pytest.importorskip("matplotlib")
     assert main(["--network", str(best), "--budget-macs", "1e12", *QUICK, "--plot", "way.svg"]) == 0
-    assert "way.svg is not drawn" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "nothing to do" in out
+    assert "way.svg is not drawn" in err
 
 
 def test_the_whole_way_is_drawn(best: Path, place: Path) -> None:

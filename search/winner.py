@@ -1,7 +1,7 @@
 """The winner: the best trained network that runs within the budget; trained longer, pruned to it, tested once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +71,7 @@ class WinnerSelection:
     data: Dataset
     folder: Path
     timer: Callable[..., PairedTimer] = DeviceTimer
+    _epochs_s: dict[str, float] = field(default_factory=dict)
 
     def select_winner(self) -> Winner:
         """Choose a finalist, train it longer, prune it to the budget if it is over it, measure it, test it once.
@@ -174,12 +175,24 @@ class WinnerSelection:
         left_s, short = self.search.clock.left_s(), self.trainer.recipe.epochs
         if left_s is None:
             return Plan(LONGER * short, 0) if over <= 1 else Plan(LONGER * short - short, short)
-        attrs = finalist.trial.user_attrs
-        epoch_s = attrs["train_s"] / attrs["epochs"]
+        epoch_s = self._epoch_s(finalist)
         pruning_s = 0.0 if over <= 1 else pruning_time_s(over, epoch_s)
         epochs = max(short, int((left_s - CLOSING_S - pruning_s) * 0.95 / epoch_s))
         last = 0 if over <= 1 else max(1, round(AFTER_PRUNING * epochs))
         return Plan(max(1, epochs - last), last)
+
+    def _epoch_s(self, finalist: Finalist) -> float:
+        """Seconds of an epoch: by the trial's training, or of one epoch now where its estimator trained nothing."""
+        attrs = finalist.trial.user_attrs
+        if self.search.estimator.trains:
+            return float(attrs["train_s"] / attrs["epochs"])
+        key = attrs["fingerprint"]
+        if key not in self._epochs_s:
+            self._epochs_s[key] = self.trainer.for_epochs(1).fit(self._untrained(finalist)).seconds
+        return self._epochs_s[key]
+
+    def _untrained(self, finalist: Finalist) -> Network:
+        return build(finalist.spec, generator=torch.Generator().manual_seed(self.trainer.seed))
 
     def trained(self, finalist: Finalist, epochs: int) -> Winner:
         """The finalist's network trained from scratch for `epochs` and measured."""
@@ -238,7 +251,7 @@ class WinnerSelection:
             search.study.set_user_attr("spent_s", search.clock.elapsed_s())
             search.progress.line(f"winner: {accuracy:.1%} validation accuracy after epoch {epoch} of {epochs}")
 
-        module = build(finalist.spec, generator=torch.Generator().manual_seed(self.trainer.seed))
+        module = self._untrained(finalist)
         outcome = self.trainer.for_epochs(epochs).fit(
             module,
             state_file=self.folder / f"winner-{trial.user_attrs['fingerprint']}-{epochs}.ckpt",

@@ -82,10 +82,11 @@ class ScriptedEstimator:
         seconds_each: float = 1.0,
         fail: Mapping[int, BaseException] | None = None,
         clock: Ticks | None = None,
+        trains: bool = True,
     ) -> None:
         self._accuracy, self._fail = accuracy, dict(fail or {})
         self._seconds_each, self._images, self._clock = seconds_each, images, clock or Ticks()
-        self.epochs = epochs
+        self.epochs, self.trains = epochs, trains
         self.prepared_with: Any = None
         self.scored: list[str] = []
 

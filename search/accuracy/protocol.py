@@ -50,6 +50,9 @@ class EstimatorSettings:
 class AccuracyEstimator(Protocol):
     """Scores networks on the validation images of the data that it was prepared with."""
 
+    trains: bool
+    """Whether partial results come after epochs of the recipe: then a score's seconds say how long training takes."""
+
     @property
     def epochs(self) -> int:
         """How many partial results a score reports, at least 1; the last one is the estimate itself."""

@@ -20,6 +20,8 @@ class ShortTraining:
     What another seed would change is not in it: that takes several trainings.
     """
 
+    trains = True
+
     def __init__(self, settings: EstimatorSettings) -> None:
         self._settings = settings
         self._trainer: Trainer | None = None

@@ -73,6 +73,7 @@ def selection(left_s: float | None, *, overshoot: float = 1.15) -> Scripted:
         clock=SimpleNamespace(left_s=lambda: left_s, limit_s=540.0),
         study=study(),
         progress=SimpleNamespace(line=lambda _: None, update=lambda *_: None),
+        estimator=SimpleNamespace(trains=True),
     )
     trainer: Any = SimpleNamespace(recipe=SimpleNamespace(epochs=4))
     data: Any = None
@@ -102,6 +103,23 @@ def test_a_plan_of_a_study_from_before_pruning_was_one_number() -> None:
     here = selection(80.0)
     here.search.study.set_user_attr("winner_epochs", {"1@540.0": 7})
     assert here.plan(finalist(1, 20.3)) == Plan(7, 0)
+
+
+def test_an_estimator_that_trains_nothing_does_not_say_how_long_the_winner_may_train() -> None:
+    """Seen: 7,843 epochs planned for one minute, by the thousandths of a second of a score."""
+    trainings: list[int] = []
+
+    def for_epochs(epochs: int) -> Any:
+        trainings.append(epochs)
+        return SimpleNamespace(fit=lambda module: SimpleNamespace(seconds=7.0))
+
+    here, quick = selection(104.0), finalist(1, 18.0)
+    here.trainer = SimpleNamespace(recipe=SimpleNamespace(epochs=4), seed=0, for_epochs=for_epochs)
+    assert here.plan(finalist(2, 18.0)) == Plan(11, 0)  # 84 s less 5 %, by epochs of 7 s
+    quick.trial.user_attrs["train_s"] = 0.0
+    here.search.estimator.trains = False
+    assert here.in_order([quick, quick]) == [quick, quick]
+    assert (here.plan(quick), trainings) == (Plan(11, 0), [1])
 
 
 @pytest.mark.parametrize(

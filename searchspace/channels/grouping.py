@@ -86,17 +86,10 @@ class _Draft:
         step = count // gcd(*runs)
         least = self._least(count, step)
         fixed = self._ends() or _too_few(count, step, least)
-        return ChannelGroup(
-            name="input" if self.in_image else self.layers[self.first].name,
-            channels=count,
-            counts=range(0) if fixed else range(least, count, step),
-            fixed=fixed,
-            widths=tuple(self._widths()),
-            producers=tuple(self.producers),
-            pass_through=tuple(self.pass_through),
-            consumers=tuple(self.consumers),
-            cells=self._cells(),
-        )
+        name = "input" if self.in_image else self.layers[self.first].name
+        counts = range(0) if fixed else range(least, count, step)
+        places = tuple(self.producers), tuple(self.pass_through), tuple(self.consumers)
+        return ChannelGroup(name, count, counts, fixed, tuple(self._widths()), *places, self._cells())
 
     def _ends(self) -> str:
         if self.in_image:

@@ -56,10 +56,8 @@ def _match(
         return ({}, 0) if not blocks else (None, 0)
     stage, furthest = stages[0], 0
     for layers in sorted(stage.layers, reverse=True):
-        if layers > len(blocks):
-            continue
         run = blocks[:layers]
-        own = _stage_choices(space, stage, run, channels)
+        own = _stage_choices(space, stage, run, channels) if len(run) == layers else None
         if own is None:
             continue
         behind = run[-1].channels_after(channels) if run else channels

@@ -3,6 +3,7 @@
 `@given(...)` on a test with an argument `spec: NetworkSpec` draws points of the search space and hand-made networks.
 """
 
+import gc
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -27,6 +28,11 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 _SPACE = mnasnet_space(classes=7).with_choices(
     {"*.activation": ("relu", "relu6", "h_swish", "swish"), "*.width_mult": (0.3, 0.75, 1.0)}
 )
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector does not look at it again in each test that measures."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")

@@ -160,7 +160,7 @@ def _target(phis: Sequence[float], values: Mapping[str, float | None]) -> Target
     if len(flags) > 1:
         raise InvalidArgument(f"a network grows to one target or by --phi, got {' and '.join(flags)}: choose one")
     for flag, value, _ in targets:
-        if value <= 0:
+        if not value > 0:
             raise InvalidArgument(f"{flag} must be above 0, got {value:g}")
     return targets[0] if targets else None
 

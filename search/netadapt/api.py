@@ -175,7 +175,7 @@ def _settings(given: dict[str, Any]) -> Settings:
             "data": data.name if isinstance(data, Dataset) else None if data is None else str(data),
             "budgets": None if given["budgets"] is None else tuple(given["budgets"]),
             "latency": Path(latency) if isinstance(latency, str) else latency,
-            "moves": tuple(given["moves"] or (("channels",) if is_own else MOVES)),
+            "moves": tuple((("channels",) if is_own else MOVES) if given["moves"] is None else given["moves"]),
         }
     )
     workers, resolution, fresh = settings.workers, given["resolution"], given["fresh"]

@@ -65,6 +65,7 @@ def test_a_result_has_specs_a_table_and_files(tmp_path: Path) -> None:
         ({"rule": "fastest"}, "--rule must be one of compound"),
         ({"phi": [1, 2], "epochs": 1}, "--epochs writes one network, got 2"),
         ({"data": "digits"}, "belongs to training"),
+        ({"target_macs": float("nan")}, "--target-macs must be above 0, got nan"),
     ],
 )
 def test_a_wrong_argument_is_refused_as_on_the_command_line(flags: dict[str, Any], rule: str) -> None:

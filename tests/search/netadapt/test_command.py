@@ -250,6 +250,7 @@ MISTAKES = {
     "--budget-macs 1000": "this network comes down to",
     "--budget-macs 1e6 --latency table.json": "--latency belongs to a budget in ms",
     "--budget-macs 1e6 --moves width": "--moves must be one or more of channels, se, kernel, block",
+    "--budget-macs 1e6 --moves ,": "--moves must be one or more of channels, se, kernel, block",
     "--budget-macs 1e6 --criterion l1": "--criterion must be one of l2, bn, taylor",
     "--budget-macs 1e6 --step 2": "--step must be a share above 0 and below 1, got 2",
     "--budget-macs 1e6 --epoch-images 0": "--epoch-images must be an integer of at least 1, got 0",

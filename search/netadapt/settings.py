@@ -82,7 +82,7 @@ class Settings:
 
     def _check_budget(self) -> None:
         given = [self.budget_ms, self.budget_macs, self.budget_params, self.budgets]
-        if sum(value is not None for value in given) != 1:
+        if sum(value is not None for value in given) != 1 or self.budgets == ():
             raise InvalidArgument(
                 "give one budget: --budget-ms, --budget-macs, --budget-params, or --budgets 20,15,10 for several "
                 "latencies"

@@ -156,6 +156,8 @@ def test_a_spec_a_network_and_a_file_go_the_same_way(best: Path, images: Dataset
 
 
 def test_arguments_that_are_not_for_a_spec_are_named(best: Path, images: Dataset) -> None:
+    with pytest.raises(InvalidArgument, match="give one budget"):
+        prune(best, budgets=[])
     with pytest.raises(InvalidArgument, match="resolution is for a module of your own"):
         prune(best, budget_macs=1e4, **OWN)
     with pytest.raises(InvalidArgument, match="workers read the images themselves"):

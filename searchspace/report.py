@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 
 WIDTH = 100
-"""Columns that a report may take."""
+"""Columns that a table or a note may take."""
+FACTS_WIDTH = 120
+"""Columns that a fact with its label may take: one line each, where it can be, is easier to search."""
 
 _NO_VALUE = "-"
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -50,7 +52,7 @@ def table(
     return "\n".join([title, *lines] if title else lines)
 
 
-def fields(pairs: Iterable[tuple[str, str]], *, title: str = "", width: int | None = WIDTH) -> str:
+def fields(pairs: Iterable[tuple[str, str]], *, title: str = "", width: int | None = FACTS_WIDTH) -> str:
     """Labels with their values below each other; a pair without a label continues the one above.
 
     A value is wrapped at `width` columns (None: not at all) below itself; words and paths stay whole.

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, cast
 
 from searchspace.errors import InvalidTable, MissingLatency, StorageError
+from searchspace.files import storage_error
 from searchspace.graph import OPS, Graph, Layer, Signature, lower
 from searchspace.latency.estimate import Estimate, Estimator, coarse_group_of, group_of, layer_of
 from searchspace.spec import NetworkSpec
@@ -240,7 +241,10 @@ class LatencyTable:
     def from_json(cls, text: str) -> "LatencyTable":
         """The table that `to_json` wrote, now or with schema 2. Raises InvalidTable saying what is damaged."""
         try:
-            return _from_dict(json.loads(text))
+            data = json.loads(text)
+            if not isinstance(data, dict):
+                raise ValueError(f"it must be a JSON object, got {type(data).__name__}")
+            return _from_dict(data)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InvalidTable(
                 f"a latency table must be the JSON that LatencyTable.to_json writes; this one is damaged "
@@ -253,10 +257,8 @@ def read_table(path: Path) -> LatencyTable:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise StorageError(
-            f"cannot read the latency table {path}: {error.strerror or error}; python -m search.latency build --zoo "
-            "makes one (latency-....json in $PHINAS_CACHE, else in ~/.cache/phinas)"
-        ) from error
+        told = storage_error("read the latency table", path, error)
+        raise StorageError(f"{told}; python -m search.latency build --out FILE makes one") from error
     except UnicodeDecodeError:
         raise InvalidTable(
             f"a latency table is a text file, {path} is not: write one with search.latency build --out"

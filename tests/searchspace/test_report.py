@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from searchspace.report import (
+    FACTS_WIDTH,
     beside,
     count_text,
     fields,
@@ -56,7 +57,7 @@ def test_fields_wrap_below_their_own_value() -> None:
     assert title == "Winner"
     assert lines[0].startswith("accuracy   word")
     assert all(line.startswith(" " * 11) for line in lines[1:])
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= FACTS_WIDTH
     assert len(fields([("files", "word " * 40)], width=None).splitlines()) == 1
 
 

@@ -254,7 +254,10 @@ def test_out_does_not_replace_a_folder_or_a_device(tmp_path: Path, capsys: pytes
         (["--groups", "2"], "--groups is for one network: give its NAME, such as shufflenet_v1 --groups"),
         (["--fixed-ends"], "--fixed-ends is for one network: give its NAME, such as mobilenet_v2 --fixed-ends"),
         (["--out", "all.json"], "--out is for one network: give its NAME"),
-        (["--latency", "no-such-table.json"], "python -m search.latency build --zoo makes one"),
+        (
+            ["--latency", "no-such-table.json"],
+            "path is spelt right; python -m search.latency build --out FILE makes one",
+        ),
         (["--latency", __file__], "a latency table must be the JSON that LatencyTable.to_json writes"),
         (["--latency", sys.executable], "a latency table is a text file, "),
         (["--wdith=2"], "unrecognized arguments: --wdith=2; see python -m searchspace.zoo --help"),

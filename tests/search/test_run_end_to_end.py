@@ -203,7 +203,11 @@ class Interrupted(ShortTraining):
 
     def press(self, share: float) -> None:
         Interrupted.pressed_at = time.monotonic()
-        signal.raise_signal(signal.SIGINT)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker of pytest-xdist has another
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_ends_in_seconds_with_everything_kept(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -147,12 +147,17 @@ class LatencyTable:
         table has none of.
         """
         graph = lower(network) if isinstance(network, NetworkSpec) else network
+        kernels = self.kernels
         try:
-            latency_ms = self.latency_ms(graph)
-            return Prediction(latency_ms, *self.interval_ms(latency_ms, confidence), ())
-        except MissingLatency:
-            missing = self.missing(graph)
-        total = sum(self.kernels.get(layer.signature, 0.0) for layer in graph.layers)
+            latency_ms = self._whole(sum([kernels[layer.signature] for layer in graph.layers]))
+        except KeyError:  # not MissingLatency, whose text takes longer than the prediction
+            return self._estimated(graph, confidence)
+        return Prediction(latency_ms, *self.interval_ms(latency_ms, confidence), ())
+
+    def _estimated(self, graph: Graph, confidence: float) -> Prediction:
+        known = [self.kernels.get(layer.signature) for layer in graph.layers]
+        missing = [layer for layer, ms in zip(graph.layers, known, strict=True) if ms is None]
+        total = sum(ms for ms in known if ms is not None)
         errors_ms: dict[Signature, float] = {}  # the same kernel twice has the same error twice
         for layer in missing:
             one = self._estimate(layer)

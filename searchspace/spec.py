@@ -12,6 +12,7 @@ from typing import Any
 from searchspace.blocks.protocol import Block, Head, block_from_dict
 from searchspace.blocks.rules import COUNT, LARGEST_COUNT
 from searchspace.errors import InvalidSpec, StorageError
+from searchspace.preprocessing import Preprocessing
 from searchspace.strict_json import checked, listed, text_of
 
 SCHEMA_VERSION = 1
@@ -65,6 +66,9 @@ class NetworkSpec:
     Raises InvalidSpec if rows do not fit each other, if the last row is not the only head (Classifier or
     ConvClassifier), or if the resolution is below the total stride (the last maps would be all padding) or leaves an
     unpadded kernel no room.
+
+    `preprocessing` is how pixels become the input that the network's weights were trained with; None for what has no
+    weights yet, or weights of this project's own scale (`searchspace.preprocessing.OWN`).
     """
 
     name: str
@@ -72,6 +76,7 @@ class NetworkSpec:
     stages: tuple[Stage, ...]
     in_channels: int = 3
     conventions: Conventions = DEFAULT_CONVENTIONS
+    preprocessing: Preprocessing | None = None
 
     def __post_init__(self) -> None:
         for field in ("resolution", "in_channels"):
@@ -85,6 +90,8 @@ class NetworkSpec:
             raise InvalidSpec(f"stage names must differ, got {names}")
         if not isinstance(self.conventions, Conventions):
             raise InvalidSpec(f"NetworkSpec.conventions must be Conventions, got {self.conventions!r}")
+        if not isinstance(self.preprocessing, Preprocessing | None):
+            raise InvalidSpec(f"NetworkSpec.preprocessing must be Preprocessing or None, got {self.preprocessing!r}")
         heads = [block.is_head for block in self.blocks]
         if sum(heads) != 1 or not heads[-1]:
             raise InvalidSpec("a network ends in its only Classifier or ConvClassifier row; add one as the last block")
@@ -156,6 +163,10 @@ class NetworkSpec:
         """The same layers under other conventions; its parameters and MACs stay."""
         return replace(self, conventions=conventions)
 
+    def with_preprocessing(self, preprocessing: Preprocessing | None) -> "NetworkSpec":
+        """The same network for weights that want pixels so; its fingerprint stays."""
+        return replace(self, preprocessing=preprocessing)
+
     def with_name(self, name: str) -> "NetworkSpec":
         """The same network under another name; its fingerprint stays."""
         return replace(self, name=name)
@@ -163,7 +174,7 @@ class NetworkSpec:
     def fingerprint(self) -> str:
         """16 hex digits that two specs share exactly when they are the same network at the same resolution.
 
-        The network's name, its stages' names and the way its blocks are grouped do not count.
+        The network's name, its stages' names, the way its blocks are grouped and its preprocessing do not count.
         """
         content: list[object] = [self.in_channels, self.resolution, [block.identity() for block in self.blocks]]
         if self.conventions != DEFAULT_CONVENTIONS:
@@ -171,14 +182,18 @@ class NetworkSpec:
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """The spec as nested dicts of JSON types. Conventions are left out where they are the default ones."""
-        conventions = {} if self.conventions == DEFAULT_CONVENTIONS else {"conventions": asdict(self.conventions)}
+        """The spec as nested dicts of JSON types, without conventions and preprocessing where they are the default."""
+        optional: dict[str, Any] = {}
+        if self.conventions != DEFAULT_CONVENTIONS:
+            optional["conventions"] = asdict(self.conventions)
+        if self.preprocessing is not None:
+            optional["preprocessing"] = self.preprocessing.to_dict()
         return {
             "schema": SCHEMA_VERSION,
             "name": self.name,
             "resolution": self.resolution,
             "in_channels": self.in_channels,
-            **conventions,
+            **optional,
             "stages": [
                 {"name": stage.name, "blocks": [block.to_dict() for block in stage.blocks]} for stage in self.stages
             ],
@@ -201,7 +216,7 @@ class NetworkSpec:
                 "it is no phinas spec, or a newer phinas wrote it"
             )
         required = dict.fromkeys(("schema", "name", "resolution", "in_channels", "stages"), True)
-        data = checked(data, required | {"conventions": False}, "the spec")
+        data = checked(data, required | {"conventions": False, "preprocessing": False}, "the spec")
         stages = []
         for index, stage in enumerate(listed(data["stages"], "stages")):
             where = f"stages[{index}]"
@@ -211,8 +226,9 @@ class NetworkSpec:
             stages.append(Stage(text_of(stage["name"], f"{where}.name"), tuple(rows)))
         known = {field.name: False for field in fields(Conventions)}
         conventions = Conventions(**checked(data.get("conventions", {}), known, "conventions"))
+        how = Preprocessing.from_dict(data["preprocessing"]) if "preprocessing" in data else None
         name = text_of(data["name"], "name")
-        return cls(name, data["resolution"], tuple(stages), data["in_channels"], conventions)
+        return cls(name, data["resolution"], tuple(stages), data["in_channels"], conventions, how)
 
 
 def read_spec(path: Path | str) -> NetworkSpec:

@@ -9,6 +9,7 @@ from typing import Any
 
 from searchspace.blocks.protocol import Block, HeadRow, Row
 from searchspace.errors import InvalidSpec
+from searchspace.preprocessing import Preprocessing
 from searchspace.rounding import round_repeats
 from searchspace.spec import DEFAULT_CONVENTIONS, Conventions, NetworkSpec, Stage
 
@@ -73,6 +74,7 @@ class Template:
     resolution: int = 224
     in_channels: int = 3
     conventions: Conventions = DEFAULT_CONVENTIONS
+    preprocessing: Preprocessing | None = None
 
     def expand(
         self, *, width: float = 1.0, depth: float = 1.0, resolution: int | None = None, name: str | None = None
@@ -91,7 +93,8 @@ class Template:
             for block in stages[-1].blocks:
                 channels = block.channels_after(channels)
         size = self.resolution if resolution is None else resolution
-        return NetworkSpec(name or self.name, size, tuple(stages), self.in_channels, self.conventions)
+        label, own = name or self.name, (self.in_channels, self.conventions, self.preprocessing)
+        return NetworkSpec(label, size, tuple(stages), *own)
 
     def with_classes(self, classes: int) -> "Template":
         """The same table with another number of classes."""

@@ -24,7 +24,8 @@ def to_template(spec: NetworkSpec) -> Template:
         stages.append(StageTemplate(stage.name, _rows(channels, stage.blocks)))
         for block in stage.blocks:
             channels = block.channels_after(channels)
-    return Template(spec.name, _divisible(stages), spec.resolution, spec.in_channels, spec.conventions)
+    own = (spec.in_channels, spec.conventions, spec.preprocessing)
+    return Template(spec.name, _divisible(stages), spec.resolution, *own)
 
 
 def _divisible(stages: list[StageTemplate]) -> tuple[StageTemplate, ...]:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from searchspace.preprocessing import OWN, Preprocessing
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spec import Conventions, NetworkSpec, Stage
 from tests.block_examples import at_fewest_pixels, example, kinds
@@ -90,6 +91,8 @@ CONVENTIONS = st.builds(
     norm_momentum=st.sampled_from((0.1, 0.01)),
 )
 
+PREPROCESSING = st.sampled_from((None, None, OWN, Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))))
+
 
 @st.composite
 def hand_made_specs(draw: st.DrawFn) -> NetworkSpec:
@@ -106,7 +109,7 @@ def hand_made_specs(draw: st.DrawFn) -> NetworkSpec:
         stages.append(Stage(f"part{index}", tuple(blocks)))
     head = draw(st.sampled_from(kinds(heads=True)))
     stages.append(Stage("classifier", (example(head, channels, rng),)))
-    spec = NetworkSpec("hand_made", 170, tuple(stages), in_channels, draw(CONVENTIONS))
+    spec = NetworkSpec("hand_made", 170, tuple(stages), in_channels, draw(CONVENTIONS), draw(PREPROCESSING))
     return at_fewest_pixels(spec, more=draw(st.integers(0, 6)))
 
 

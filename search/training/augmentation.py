@@ -7,26 +7,54 @@ memory, which is how they lie already: nothing is copied to transpose them.
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from search.data import Dataset
 from search.training.recipe import Recipe
-
-# One fixed scale for all data, so that a trained network needs no statistics beside its weights.
-CENTRE = 127.5
-SCALE = 64.0
+from searchspace.preprocessing import OWN, Preprocessing, Triple
 
 
-def normalise(images: Tensor) -> Tensor:
+def preprocessing_of(module: nn.Module) -> Preprocessing:
+    """What a module's weights want: that of its spec; OWN where it has none."""
+    return getattr(getattr(module, "spec", None), "preprocessing", None) or OWN
+
+
+def normalise(images: Tensor, preprocessing: Preprocessing = OWN) -> Tensor:
     """uint8 (batch, height, width, 3) -> float32 (batch, 3, height, width), channels-last, about -2 to 2."""
-    return images.permute(0, 3, 1, 2).to(torch.float32).sub_(CENTRE).div_(SCALE)
+    centre, scale = (_channels(each, images.device) for each in (preprocessing.centre, preprocessing.scale))
+    return images.permute(0, 3, 1, 2).to(torch.float32).sub_(centre).div_(scale)
 
 
-def augmented(images: Tensor, chosen: Tensor, recipe: Recipe, *, generator: torch.Generator) -> Tensor:
+def resized(images: Tensor, pixels: int | None, interpolation: str = "bicubic") -> Tensor:
+    """uint8 (batch, height, width, 3) -> uint8 (batch, pixels, pixels, 3), antialiased, as Pillow resizes.
+
+    As they are where `pixels` is None or their size.
+    """
+    if pixels is None or images.shape[1:3] == (pixels, pixels):
+        return images
+    maps = images.permute(0, 3, 1, 2)
+    if images.device.type != "cpu":  # only on a CPU does torch resize uint8
+        maps = maps.to(torch.float32)
+    out = nn.functional.interpolate(maps, (pixels, pixels), mode=interpolation, align_corners=False, antialias=True)
+    if out.dtype != torch.uint8:
+        out = out.round_().clamp_(0, 255).to(torch.uint8)
+    return out.permute(0, 2, 3, 1)
+
+
+def augmented(
+    images: Tensor,
+    chosen: Tensor,
+    recipe: Recipe,
+    *,
+    generator: torch.Generator,
+    preprocessing: Preprocessing = OWN,
+    pixels: int | None = None,
+) -> Tensor:
     """The `chosen` (batch,) of `images` uint8 (n, height, width, 3), each varied by itself and normalised.
 
     What varies is the recipe's flip, shift, brightness, contrast, colour and cutout. Random numbers come from
-    `generator` (on the CPU). Returns float32 (batch, 3, height, width), channels-last, on the device of `images`.
+    `generator` (on the CPU). Returns float32 (batch, 3, height, width), channels-last, on the device of `images`;
+    (batch, 3, pixels, pixels) where `pixels` is given: images are moved as they are stored, then resized.
     """
     batch, (height, width) = len(chosen), images.shape[1:3]
 
@@ -40,13 +68,23 @@ def augmented(images: Tensor, chosen: Tensor, recipe: Recipe, *, generator: torc
     columns = _shifted(width, recipe.shift, uniform(batch, 1))
     if recipe.flip:
         columns = torch.where(uniform(batch, 1) < 0, columns.flip(1), columns)
-    out = normalise(images[move(chosen)[:, None, None], move(rows)[:, :, None], move(columns)[:, None, :]])
+    moved = images[move(chosen)[:, None, None], move(rows)[:, :, None], move(columns)[:, None, :]]
+    out = normalise(resized(moved, pixels, preprocessing.interpolation), preprocessing)
     gain = (1 + recipe.contrast * uniform(batch, 1, 1, 1)) * (1 + recipe.colour * uniform(batch, 3, 1, 1))
-    offset = recipe.brightness * uniform(batch, 1, 1, 1) * (CENTRE / SCALE)
+    red, green, blue = (127.5 / scale for scale in preprocessing.scale)
+    offset = recipe.brightness * uniform(batch, 1, 1, 1) * _channels((red, green, blue), torch.device("cpu"))
     out.mul_(move(gain)).add_(move(offset))
     if recipe.cutout > 0:
+        height, width = out.shape[2:]
         out.masked_fill_(move(_square(batch, height, width, recipe.cutout, uniform(2, batch, 1))), 0.0)
     return out
+
+
+def _channels(values: Triple, device: torch.device) -> Tensor | float:
+    """For (batch, 3, height, width); one number where the channels are alike, which is quicker."""
+    if len(set(values)) == 1:
+        return values[0]
+    return torch.tensor(values, device=device)[:, None, None]
 
 
 def _shifted(length: int, shift: float, draw: Tensor) -> Tensor:
@@ -67,12 +105,28 @@ def _square(batch: int, height: int, width: int, side: float, draw: Tensor) -> T
     return (rows[:, :, None] & columns[:, None, :])[:, None]
 
 
-def weights_metadata(images: Dataset, *, seed: int) -> dict[str, Any]:
-    """What is written beside weights: their classes, how their images were prepared, the seed of the splits."""
+def weights_metadata(
+    images: Dataset,
+    *,
+    seed: int,
+    preprocessing: Preprocessing | None = None,
+    trained_at: int | None = None,
+    deployed_at: int | None = None,
+) -> dict[str, Any]:
+    """What is written beside weights: their classes, how an image becomes their input, the seed of the splits.
+
+    Args:
+        images: That they were trained on.
+        seed: Of the splits.
+        preprocessing: Of the network's spec; None for OWN.
+        trained_at: Pixels of the training; None for those of `images`.
+        deployed_at: Pixels that the weights were made good at, and are to be used at; None for those of the training.
+    """
+    trained = trained_at or images.resolution
     return {
         "classes": list(images.classes),
-        "trained_at_px": images.resolution,
-        "pixel_centre": CENTRE,
-        "pixel_scale": SCALE,
+        "trained_at_px": trained,
+        "deployed_at_px": deployed_at or trained,
+        "preprocessing": (preprocessing or OWN).to_dict(),
         "split_seed": seed,
     }

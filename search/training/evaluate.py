@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from search.data import Split
-from search.training.augmentation import normalise
+from search.training.augmentation import normalise, preprocessing_of, resized
 
 TEST_FIELDS = ("test_accuracy", "test_low", "test_high", "test_images")  # an Accuracy in a summary
 
@@ -22,9 +22,9 @@ class Accuracy(NamedTuple):
     images: int
 
     @classmethod
-    def of(cls, module: nn.Module, split: Split, *, device: str | None = None) -> Self:
+    def of(cls, module: nn.Module, split: Split, *, device: str | None = None, pixels: int | None = None) -> Self:
         """Of a module on a split; see `evaluate`."""
-        value = evaluate(module, split, device=device)
+        value = evaluate(module, split, device=device, pixels=pixels)
         return cls(value, *wilson_interval(value, len(split)), len(split))
 
     def as_test(self) -> dict[str, float]:
@@ -33,21 +33,28 @@ class Accuracy(NamedTuple):
 
 
 def evaluate(
-    module: nn.Module, split: Split, *, images: int | None = None, batch_size: int = 250, device: str | None = None
+    module: nn.Module,
+    split: Split,
+    *,
+    images: int | None = None,
+    batch_size: int = 250,
+    device: str | None = None,
+    pixels: int | None = None,
 ) -> float:
     """Top-1 accuracy on the first `images` of a split (None: all), a fraction.
 
-    The module is left in eval mode on `device` (None: CUDA if there is one).
+    Images are resized to `pixels` (None: as they are stored) and prepared as the module's spec says (OWN where it has
+    none). The module is left in eval mode on `device` (None: CUDA if there is one).
     """
     where = device_for(device)
     module.to(where).eval()  # outside inference mode: what is moved can be trained later
-    pixels, labels = split.pixels[:images], split.labels[:images]
+    stored, labels, how = split.pixels[:images], split.labels[:images], preprocessing_of(module)
     right = 0
     with torch.inference_mode():
         for start in range(0, len(labels), batch_size):
-            batch = torch.tensor(pixels[start : start + batch_size]).to(where)
+            batch = torch.tensor(stored[start : start + batch_size]).to(where)
             with autocast(where):
-                logits = module(normalise(batch))
+                logits = module(normalise(resized(batch, pixels, how.interpolation), how))
             right += int((logits.argmax(1).cpu() == torch.tensor(labels[start : start + batch_size])).sum())
     return right / max(1, len(labels))
 

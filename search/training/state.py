@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from search.training.augmentation import normalise
+from search.training.augmentation import normalise, preprocessing_of, resized
 from search.training.evaluate import autocast
 from search.training.recipe import Recipe
 from searchspace.files import write_atomic
@@ -100,10 +100,11 @@ class TrainingState:
         torch._foreach_lerp_(self.average, list(self.module.parameters()), 1.0 - decay)
 
     @torch.no_grad()
-    def use_average(self, pixels: Tensor) -> None:
+    def use_average(self, images: Tensor, *, pixels: int | None = None) -> None:
         """Put the averaged weights into the module, in eval mode, with batch-norm statistics of their own.
 
-        Averaged statistics would be of other weights; these are means over the first of the training `pixels`.
+        Averaged statistics would be of other weights; these are means over the first of the training `images` uint8
+        (n, height, width, 3), at `pixels` (None: as they are stored).
         """
         for parameter, averaged in zip(self.module.parameters(), self.average, strict=True):
             parameter.copy_(averaged)
@@ -114,18 +115,18 @@ class TrainingState:
             norm.reset_running_stats()
             norm.momentum = None  # a plain mean over the batches
             norm.train()
-        first = pixels[:STATISTICS_IMAGES]
+        first, how = images[:STATISTICS_IMAGES], preprocessing_of(self.module)
         for batch in torch.chunk(first, max(1, len(first) // 128)):
-            with autocast(pixels.device):
-                self.module(normalise(batch))
+            with autocast(images.device):
+                self.module(normalise(resized(batch, pixels, how.interpolation), how))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.module.eval()
 
     @contextmanager
-    def with_average(self, pixels: Tensor) -> Iterator[None]:
+    def with_average(self, images: Tensor, *, pixels: int | None = None) -> Iterator[None]:
         """The module has the averaged weights within the context."""
         present = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
-        self.use_average(pixels)
+        self.use_average(images, pixels=pixels)
         yield
         self.module.load_state_dict(present)

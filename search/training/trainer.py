@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple, Self
 from weakref import WeakKeyDictionary
@@ -21,15 +21,17 @@ import torch
 from torch import Tensor, nn
 
 from search.data import Dataset, Split
-from search.training.augmentation import augmented
+from search.training.augmentation import augmented, preprocessing_of
 from search.training.cuda_graph import GraphedStep, Step
 from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import device_for, evaluate
 from search.training.recipe import Recipe, learning_rate
 from search.training.state import TrainingState
+from searchspace.preprocessing import OWN
 
 OnEpoch = Callable[[int, float], None]
 OnStep = Callable[[int, int], None]
+Batches = Callable[..., Tensor]  # (chosen, generator=...) -> their augmented images
 
 LOSS_CHECK_STEPS = 16  # from one look at the loss to the next on a GPU, which has to be waited for each time
 
@@ -81,10 +83,12 @@ class Trainer:
         on_epoch: OnEpoch | None = None,
         on_step: OnStep | None = None,
         deadline: Callable[[], bool] | None = None,
+        pixels: int | None = None,
     ) -> Outcome:
         """Train `module` in place; it ends with the averaged weights, in eval mode, on the CPU.
 
-        The module takes float32 (batch, 3, height, width) as `augmentation.normalise` gives it, and returns logits
+        The module takes float32 (batch, 3, height, width) as `augmentation.normalise` gives it for the preprocessing of
+        the module's spec (OWN where it has none), resized to `pixels` (None: as images are stored), and returns logits
         (batch, classes). on_epoch(epoch from 1, accuracy) may raise to stop, on_step(step from 1, all steps) is for
         progress; deadline() is asked after each epoch and ends the training there if true. With a `state_file` each
         epoch is on disk before the next, and the same call goes on after its last epoch, to the same result; a file
@@ -93,8 +97,9 @@ class Trainer:
         """
         recipe, device = self.recipe, device_for(self.device)
         began = self.clock()
-        pixels, labels = _resident(self.train, device)
-        key = self._key(module)
+        images, labels = _resident(self.train, device)
+        batches = partial(augmented, images, recipe=recipe, preprocessing=preprocessing_of(module), pixels=pixels)
+        key = self._key(module, pixels)
         state = TrainingState(module.to(device), recipe)
         if state_file is not None:
             state = state.resumed(state_file, key)
@@ -105,11 +110,13 @@ class Trainer:
         step = self._step_of(state, device)
         for epoch in range(len(state.history), recipe.epochs):
             with _global_randomness(_seed(self.seed, "dropout", epoch), device):
-                self._epoch(state, step, pixels, labels, epoch, on_step)
+                self._epoch(state, step, batches, labels, epoch, on_step)
             is_last = epoch + 1 == recipe.epochs or (deadline is not None and deadline())
-            images = None if is_last else recipe.epoch_validation
-            with state.with_average(pixels):
-                state.history.append(evaluate(module, self.validation, images=images, device=self.device))
+            looked_at = None if is_last else recipe.epoch_validation
+            with state.with_average(images, pixels=pixels):
+                state.history.append(
+                    evaluate(module, self.validation, images=looked_at, device=self.device, pixels=pixels)
+                )
             state.seconds = seconds_before + self.clock() - began
             if state_file is not None:
                 state.save(state_file, key)
@@ -117,16 +124,18 @@ class Trainer:
                 on_epoch(epoch + 1, state.history[-1])
             if is_last:
                 break
-        state.use_average(pixels)
+        state.use_average(images, pixels=pixels)
         module.to("cpu").eval()
         return Outcome(tuple(state.history), state.seconds)
 
-    def _key(self, module: nn.Module) -> str:
-        """What tells this training from every other."""
+    def _key(self, module: nn.Module, pixels: int | None) -> str:
+        """What tells this training from every other; as ever where images are as they are stored, on OWN's scale."""
         digest = hashlib.blake2b(repr(module).encode(), digest_size=16)
         digest.update(self.train.labels.tobytes())
         digest.update(self.train.pixels[:: max(1, len(self.train) // 16)].tobytes())
-        return f"{digest.hexdigest()} {self.seed} {asdict(self.recipe)}"
+        how = preprocessing_of(module)
+        other = f" {pixels} {how}" if pixels is not None or how != OWN else ""
+        return f"{digest.hexdigest()} {self.seed} {asdict(self.recipe)}{other}"
 
     def _step_of(self, state: TrainingState, device: torch.device) -> Step:
         """One step of this training: on a GPU, where there are many to come, as a graph."""
@@ -137,7 +146,7 @@ class Trainer:
         return GraphedStep(state.step)
 
     def _epoch(
-        self, state: TrainingState, step: Step, pixels: Tensor, labels: Tensor, epoch: int, on_step: OnStep | None
+        self, state: TrainingState, step: Step, batches: Batches, labels: Tensor, epoch: int, on_step: OnStep | None
     ) -> None:
         recipe, images = self.recipe, len(labels)
         per_epoch = recipe.steps_per_epoch(images)
@@ -149,7 +158,7 @@ class Trainer:
             state.set_rate(rate)
             chosen = _batch(images, min(recipe.batch_size, images), number, self.seed)
             chosen = chosen.to(labels.device, non_blocking=True)
-            loss = step(augmented(pixels, chosen, recipe, generator=generator), labels[chosen])
+            loss = step(batches(chosen, generator=generator), labels[chosen])
             is_checked = number % LOSS_CHECK_STEPS == 0 or (number + 1) % per_epoch == 0 or loss.device.type == "cpu"
             if is_checked and not math.isfinite(loss):
                 raise TrainingDiverged(

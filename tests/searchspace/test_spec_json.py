@@ -81,6 +81,11 @@ def _block(data: Data) -> Data:
         (lambda d: d["stages"][1].update(blocks=None), r"stages\[1\].blocks must be a JSON array, got NoneType"),
         (lambda d: d["stages"][1].update(blocks=[]), "stage 'body' has no blocks"),
         (lambda d: d["stages"][1].update(name="stem"), "stage names must differ"),
+        (lambda d: d.update(preprocessing={"mean": [0, 0, 0]}), "preprocessing lacks the field 'std'"),
+        (
+            lambda d: d.update(preprocessing={"mean": [0, 0, 0], "std": [1, 1, 0]}),
+            r"preprocessing: Preprocessing.std must be above 0, got \(1.0, 1.0, 0.0\)",
+        ),
         (lambda d: _block(d).update(block="MBConf"), r"stages\[1\].blocks\[1\].*must be one of .*ConvBN.*got 'MBConf'"),
         (lambda d: _block(d).update(block=["MBConv"]), r"must be one of .* got \['MBConv'\]"),
         (lambda d: _block(d).pop("block"), r"stages\[1\].blocks\[1\]: .*got None"),

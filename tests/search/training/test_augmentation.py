@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from search.training.augmentation import CENTRE, SCALE, augmented, normalise
+from search.training.augmentation import augmented, normalise, resized
 from search.training.recipe import Recipe
+from searchspace.preprocessing import OWN, Preprocessing
 
 STILL = Recipe(shift=0.0)
 VARIED = Recipe(shift=0.08, brightness=0.1, contrast=0.1, colour=0.1)
@@ -26,7 +29,7 @@ def test_without_variation_a_batch_is_the_chosen_images_normalised() -> None:
     batch = augmented(images, chosen, STILL, generator=_generator())
     assert batch.dtype == torch.float32
     assert batch.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(batch, (images[chosen].permute(0, 3, 1, 2).float() - CENTRE) / SCALE)
+    torch.testing.assert_close(batch, (images[chosen].permute(0, 3, 1, 2).float() - 127.5) / 64)
     torch.testing.assert_close(batch, normalise(images[chosen]))
 
 
@@ -70,3 +73,42 @@ def test_cutout_greys_one_square_of_its_side() -> None:
     assert int(grey.flatten(1).sum(1).max()) == 100
     assert int(grey.any(2).sum(1).max()) == 10
     assert int(grey.any(1).sum(1).max()) == 10
+
+
+IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+def test_each_channel_has_its_own_mean_and_deviation() -> None:
+    images = _images(2)
+    expected = (images.permute(0, 3, 1, 2) / 255 - torch.tensor(IMAGENET.mean)[:, None, None]) / torch.tensor(
+        IMAGENET.std
+    )[:, None, None]
+    torch.testing.assert_close(normalise(images, IMAGENET), expected)
+    batch = augmented(images, torch.arange(2), STILL, generator=_generator(), preprocessing=IMAGENET)
+    torch.testing.assert_close(batch, expected)
+
+
+def test_own_scale_is_bit_for_bit_one_number_for_all_channels() -> None:
+    images = _images()
+    assert torch.equal(normalise(images, OWN), (images.permute(0, 3, 1, 2).float() - 127.5) / 64)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("before", "after"), [(32, 96), (48, 224), (90, 32), (40, 40)])
+def test_images_are_resized_as_pillow_resizes_them(interpolation: str, before: int, after: int) -> None:
+    smooth = Image.fromarray(_images(1, 12, 12)[0].numpy()).resize((before, before), Image.Resampling.BICUBIC)
+    one = torch.tensor(np.asarray(smooth))[None]
+    expected = np.asarray(smooth.resize((after, after), Image.Resampling[interpolation.upper()])).astype(int)
+    difference = np.abs(resized(one, after, interpolation)[0].numpy().astype(int) - expected)
+    assert difference.max() <= 2  # Pillow rounds to 8 bits between rows and columns
+    assert difference.mean() < 0.1
+
+
+def test_a_batch_is_resized_after_it_is_moved_and_all_else_follows() -> None:
+    images, chosen = _images(3), torch.tensor([2, 0])
+    batch = augmented(images, chosen, STILL, generator=_generator(), pixels=40)
+    assert batch.shape == (2, 3, 40, 40)
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(batch, normalise(resized(images[chosen], 40)))
+    greyed = augmented(images, chosen, replace(STILL, cutout=0.5), generator=_generator(), pixels=40)
+    assert (greyed == 0).all(1).flatten(1).sum(1).min() >= 100

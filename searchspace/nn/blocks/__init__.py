@@ -3,6 +3,7 @@
 from searchspace.nn.blocks import classifier, conv, fire, maxpool, mbconv, shuffle, shuffle_v2
 from searchspace.nn.blocks.protocol import (
     MODULES,
+    HeadModule,
     MakeConv,
     initialise,
     make_block,

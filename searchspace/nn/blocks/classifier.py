@@ -20,12 +20,21 @@ class Head(nn.Module):
         self.dropout = nn.Dropout(row.dropout_percent / 100)
         self.linear = Linear(row.hidden_features or in_channels, row.classes)
 
+    @property
+    def logits_layer(self) -> Linear:
+        """The layer that gives the classes."""
+        return self.linear
+
+    logits_shift = 0.0
+
+    def features(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> what `logits_layer` reads (batch, features), without dropout."""
+        x = self.pool(x)
+        return x if self.hidden is None else self.hidden(x)
+
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, height, width) -> logits (batch, classes)."""
-        x = self.pool(x)
-        if self.hidden is not None:
-            x = self.hidden(x)
-        out: Tensor = self.linear(self.dropout(x))
+        out: Tensor = self.linear(self.dropout(self.features(x)))
         return out
 
 
@@ -38,11 +47,24 @@ class ConvHead(nn.Module):
         self.dropout = nn.Dropout(row.dropout_percent / 100)
         self.conv = conv(in_channels, row.classes, act=row.activation, bias=True)
         self.pool = GlobalPool()
+        # Added to all logits, which changes no probability, it keeps them where a ReLU lets them pass.
+        self.logits_shift = 0.0 if row.activation == "identity" else 20.0
 
     @property
     def logits_conv(self) -> ConvBNAct:
         """The convolution that gives the classes."""
         return self.conv
+
+    @property
+    def logits_layer(self) -> nn.Conv2d:
+        """The layer that gives the classes."""
+        layer: nn.Conv2d = self.conv.conv  # type: ignore[assignment]
+        return layer
+
+    def features(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> the mean of what `logits_layer` reads (batch, features)."""
+        out: Tensor = self.pool(x)
+        return out
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, height, width) -> logits (batch, classes)."""

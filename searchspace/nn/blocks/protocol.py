@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from searchspace.blocks.protocol import Block
 from searchspace.nn.layers import BatchNorm2d, ConvBNAct
@@ -25,7 +25,7 @@ def module_of(*kinds: type[Block]) -> Callable[[AnyMake], AnyMake]:
     A module's submodules are named as the layers of `Block.lower`. It takes (batch, channels, height, width) and gives
     the same with height and width divided by its stride, rounded up, at any resolution and in channels-last memory.
     It may have `residual_end`, the ConvBNAct that ends the branch which is summed with the input (None where nothing is
-    summed), and a head `logits_conv`, the ConvBNAct that gives the classes.
+    summed), and a head `logits_conv`, the ConvBNAct that gives the classes. Every head answers as a `HeadModule`.
     """
 
     def add(make: AnyMake) -> AnyMake:
@@ -38,6 +38,20 @@ def module_of(*kinds: type[Block]) -> Callable[[AnyMake], AnyMake]:
 def make_block(in_channels: int, row: Block, conventions: Conventions = DEFAULT_CONVENTIONS) -> nn.Module:
     """The module of one block row."""
     return MODULES[type(row)](in_channels, row, partial(ConvBNAct, conventions=conventions))
+
+
+class HeadModule(Protocol):
+    """What the module of a head answers about its classifier."""
+
+    logits_shift: float
+    """What a bias of logits that may be negative needs more, for the head's activation to let them pass."""
+
+    @property
+    def logits_layer(self) -> nn.Linear | nn.Conv2d:
+        """The layer that gives the classes."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> what `logits_layer` reads (batch, features)."""
 
 
 def residual_norms(module: nn.Module) -> Iterator[BatchNorm2d]:

@@ -17,6 +17,7 @@ from search.training.evaluate import autocast
 from search.training.recipe import Recipe
 from searchspace.files import write_atomic
 from searchspace.nn.blocks import residual_norms
+from searchspace.nn.weights.statistics import renew_batch_norm
 
 STATISTICS_IMAGES = 512  # training images that the averaged weights' batch-norm statistics are taken over
 
@@ -108,20 +109,12 @@ class TrainingState:
         """
         for parameter, averaged in zip(self.module.parameters(), self.average, strict=True):
             parameter.copy_(averaged)
-        self.module.eval()
-        norms = [part for part in self.module.modules() if isinstance(part, nn.BatchNorm2d)]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain mean over the batches
-            norm.train()
         first, how = images[:STATISTICS_IMAGES], preprocessing_of(self.module)
-        for batch in torch.chunk(first, max(1, len(first) // 128)):
-            with autocast(images.device):
-                self.module(normalise(resized(batch, pixels, how.interpolation), how))
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        self.module.eval()
+        batches = torch.chunk(first, max(1, len(first) // 128))
+        with autocast(images.device):
+            renew_batch_norm(
+                self.module, (normalise(resized(batch, pixels, how.interpolation), how) for batch in batches)
+            )
 
     @contextmanager
     def with_average(self, images: Tensor, *, pixels: int | None = None) -> Iterator[None]:

@@ -19,7 +19,7 @@ from searchspace.nn.build import Network
 from searchspace.nn.fold import fold_batch_norm
 from searchspace.nn.layers import ConvBNAct, SqueezeExcite, pad_same
 from searchspace.nn.weights.prune import Gates, LayerSlice, layer_slices
-from searchspace.nn.weights.transfer import slice_rows, slice_weight
+from searchspace.nn.weights.slices import slice_rows, slice_weight
 
 Weights = list[tuple[Tensor, ...]]  # by layer: weight and bias; of an SE block both of its layers'
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from searchspace.nn.weights.transfer import slice_rows, slice_weight
+from searchspace.nn.weights.slices import slice_rows, slice_weight
 
 
 @torch.no_grad()

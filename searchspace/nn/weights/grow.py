@@ -17,7 +17,7 @@ from searchspace.graph import lower
 from searchspace.nn.blocks import residual_norms
 from searchspace.nn.build import Network, build
 from searchspace.nn.layers import BatchNorm2d, Conv2d, ConvBNAct, SqueezeExcite
-from searchspace.nn.weights.transfer import copy_into, weighted_parts
+from searchspace.nn.weights.slices import copy_into, weighted_parts
 from searchspace.spec import NetworkSpec
 
 EXACT = 1e-4  # of the largest logit

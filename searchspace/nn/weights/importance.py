@@ -11,7 +11,7 @@ from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
 from searchspace.nn.build import Network
 from searchspace.nn.layers import SqueezeExcite
-from searchspace.nn.weights.transfer import weighted_parts
+from searchspace.nn.weights.slices import weighted_parts
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from torch import Tensor
 from searchspace.channels.steps import Step
 from searchspace.graph import Layer, lower
 from searchspace.nn.build import Network
-from searchspace.nn.weights.transfer import Channels, copy_slice, weighted_parts
+from searchspace.nn.weights.slices import Channels, copy_slice, weighted_parts
 
 Gates = Mapping[int, Tensor]  # {SE layer of the larger graph: mean gate of each channel}
 

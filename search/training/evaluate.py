@@ -5,7 +5,7 @@ from statistics import NormalDist
 from typing import NamedTuple, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from search.data import Split
 from search.training.augmentation import normalise, preprocessing_of, resized
@@ -46,17 +46,33 @@ def evaluate(
     Images are resized to `pixels` (None: as they are stored) and prepared as the module's spec says (OWN where it has
     none). The module is left in eval mode on `device` (None: CUDA if there is one).
     """
+    right = told_right(module, split, images=images, batch_size=batch_size, device=device, pixels=pixels)
+    return int(right.sum()) / max(1, len(right))
+
+
+def told_right(
+    module: nn.Module,
+    split: Split,
+    *,
+    images: int | None = None,
+    batch_size: int = 250,
+    device: str | None = None,
+    pixels: int | None = None,
+) -> Tensor:
+    """Which of the images are told right: bool (n,), on the CPU; see `evaluate`."""
     where = device_for(device)
     module.to(where).eval()  # outside inference mode: what is moved can be trained later
     stored, labels, how = split.pixels[:images], split.labels[:images], preprocessing_of(module)
-    right = 0
+    right = torch.zeros(len(labels), dtype=torch.bool)
     with torch.inference_mode():
         for start in range(0, len(labels), batch_size):
             batch = torch.tensor(stored[start : start + batch_size]).to(where)
             with autocast(where):
                 logits = module(normalise(resized(batch, pixels, how.interpolation), how))
-            right += int((logits.argmax(1).cpu() == torch.tensor(labels[start : start + batch_size])).sum())
-    return right / max(1, len(labels))
+            right[start : start + batch_size] = logits.argmax(1).cpu() == torch.tensor(
+                labels[start : start + batch_size]
+            )
+    return right
 
 
 def wilson_interval(fraction: float, count: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -39,15 +39,16 @@ def _levels(spec: NetworkSpec) -> dict[int, Placed]:
 def _between(channels: int, one: Block, other_channels: int, other: Block) -> float:
     if not one.is_head and hasattr(one, "squeeze_channels") != hasattr(other, "squeeze_channels"):
         return MISSING
-    inner = [getattr(block, "expand_channels", before) for before, block in ((channels, one), (other_channels, other))]
-    outer = [block.channels_after(before) for before, block in ((channels, one), (other_channels, other))]
-    kernels, squeezed, activations = (
-        [getattr(block, field, 0) for block in (one, other)] for field in ("kernel", "squeeze_channels", "activation")
-    )
-    return (
-        abs(log2(inner[0] / inner[1]))
-        + abs(log2(outer[0] / outer[1]))
-        + KERNEL * abs(kernels[0] - kernels[1]) / 2
-        + SQUEEZE * (bool(squeezed[0]) != bool(squeezed[1]))
-        + ACTIVATION * (activations[0] != activations[1])
-    )
+    inner = [
+        getattr(block, "expand_channels", 0) or before for before, block in ((channels, one), (other_channels, other))
+    ]
+    outer = [
+        before if block.is_head else block.channels_after(before)
+        for before, block in ((channels, one), (other_channels, other))
+    ]
+    kernels = [getattr(block, "kernel", 0) for block in (one, other)]
+    squeezed = [bool(getattr(block, "squeeze_channels", 0)) for block in (one, other)]
+    activations = [getattr(block, "activation", "") for block in (one, other)]
+    unlike = KERNEL * abs(kernels[0] - kernels[1]) / 2
+    unlike += SQUEEZE * (squeezed[0] != squeezed[1]) + ACTIVATION * (activations[0] != activations[1])
+    return unlike + abs(log2(inner[0] / inner[1])) + abs(log2(outer[0] / outer[1]))

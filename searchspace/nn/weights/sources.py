@@ -110,4 +110,6 @@ def _load(row: PublishedWeights, place: Place) -> Parent:
 def _check_finite(network: Network, place: Place) -> None:
     for name, tensor in network.state_dict().items():
         if not torch.isfinite(tensor).all():
-            raise InvalidArgument(f"weights must be finite numbers, {name} in {place.path} has others: take another file")
+            raise InvalidArgument(
+                f"weights must be finite numbers, {name} in {place.path} has others: take another file"
+            )

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from itertools import zip_longest
 from math import log2
+from typing import NamedTuple
 
 from searchspace.blocks import Block
 from searchspace.spec import NetworkSpec
@@ -12,7 +13,16 @@ MISSING = 1.0
 KERNEL, SQUEEZE, ACTIVATION = 0.5, 0.5, 0.25
 """What two pixels of kernel, SE in one of two blocks, and another activation cost."""
 
-Placed = list[tuple[int, Block]]
+
+class _Shape(NamedTuple):
+    """What of a block is compared."""
+
+    kind: str
+    inner: int
+    outer: int
+    kernel: int
+    squeezes: bool
+    activation: str
 
 
 def distance(one: NetworkSpec, other: NetworkSpec) -> float:
@@ -23,32 +33,37 @@ def distance(one: NetworkSpec, other: NetworkSpec) -> float:
     """
     first, second = _levels(one), _levels(other)
     pairs = [pair for level in first.keys() | second.keys() for pair in zip_longest(first[level], second[level])]
-    return sum(MISSING if a is None or b is None else _between(*a, *b) for a, b in pairs)
+    return sum(_between(a, b) if a and b else MISSING for a, b in pairs)
 
 
-def _levels(spec: NetworkSpec) -> dict[int, Placed]:
-    """{input pixels per pixel of the output: blocks with their input channels}, the head under 0."""
-    levels: dict[int, Placed] = defaultdict(list)
+def _levels(spec: NetworkSpec) -> dict[int, list[_Shape]]:
+    """{input pixels per pixel of the output: the shapes of the blocks there}, the head under 0."""
+    levels: dict[int, list[_Shape]] = defaultdict(list)
     stride = 1
     for _, channels, block in spec.walk():
         stride *= block.reduction
-        levels[0 if block.is_head else stride].append((channels, block))
+        levels[0 if block.is_head else stride].append(_shape(channels, block))
     return levels
 
 
-def _between(channels: int, one: Block, other_channels: int, other: Block) -> float:
-    if not one.is_head and hasattr(one, "squeeze_channels") != hasattr(other, "squeeze_channels"):
+def _shape(channels: int, block: Block) -> _Shape:
+    return _Shape(
+        kind="residual" if hasattr(block, "squeeze_channels") else type(block).__name__,
+        inner=getattr(block, "expand_channels", 0) or channels,
+        outer=channels if block.is_head else block.channels_after(channels),
+        kernel=getattr(block, "kernel", 0),
+        squeezes=getattr(block, "squeeze_channels", 0) > 0,
+        activation=getattr(block, "activation", ""),
+    )
+
+
+def _between(one: _Shape, other: _Shape) -> float:
+    if one.kind != other.kind:
         return MISSING
-    inner = [
-        getattr(block, "expand_channels", 0) or before for before, block in ((channels, one), (other_channels, other))
-    ]
-    outer = [
-        before if block.is_head else block.channels_after(before)
-        for before, block in ((channels, one), (other_channels, other))
-    ]
-    kernels = [getattr(block, "kernel", 0) for block in (one, other)]
-    squeezed = [bool(getattr(block, "squeeze_channels", 0)) for block in (one, other)]
-    activations = [getattr(block, "activation", "") for block in (one, other)]
-    unlike = KERNEL * abs(kernels[0] - kernels[1]) / 2
-    unlike += SQUEEZE * (squeezed[0] != squeezed[1]) + ACTIVATION * (activations[0] != activations[1])
-    return unlike + abs(log2(inner[0] / inner[1])) + abs(log2(outer[0] / outer[1]))
+    return (
+        abs(log2(one.inner / other.inner))
+        + abs(log2(one.outer / other.outer))
+        + KERNEL * abs(one.kernel - other.kernel) / 2
+        + SQUEEZE * (one.squeezes != other.squeezes)
+        + ACTIVATION * (one.activation != other.activation)
+    )

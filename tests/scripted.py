@@ -150,6 +150,7 @@ class ScriptedTrainer(Trainer):
         on_epoch: Callable[[int, float], None] | None = None,
         on_step: Callable[[int, int], None] | None = None,
         deadline: Callable[[], bool] | None = None,
+        pixels: int | None = None,
     ) -> Outcome:
         self.fits.append((module, self.recipe, state_file))
         if len(self.fits) in self.fail:

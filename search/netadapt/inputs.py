@@ -31,11 +31,15 @@ from searchspace.spec import NetworkSpec, read_spec
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """The network in eval mode, its images, the seed of their splits and of all trainings."""
+    """The network in eval mode, its images, the seed of their splits and of all trainings.
+
+    pixels: That proposals are compared and trained at; None for those of the images.
+    """
 
     network: Prunable
     images: Dataset
     seed: int
+    pixels: int | None = None
 
 
 def read_inputs(

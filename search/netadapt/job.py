@@ -96,6 +96,7 @@ class Job:
         settings, images = self.settings, self.inputs.images
         recipe = short_recipe(self.recipe, max(1, settings.short_steps), len(images.train))
         how: dict[str, Any] = {"recipe": recipe, "validation_images": settings.validation_images}
+        how["pixels"] = self.inputs.pixels
         if settings.workers == 1:
             yield Serial.on(images, **how)
             return

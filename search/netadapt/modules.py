@@ -71,7 +71,7 @@ class PrunableModule(Prunable):
         """See Prunable. The channels that stay were chosen by their L2 norm when they were proposed."""
         networks = [proposal.make(lambda group: ()) for proposal in proposals]
         modules, split = [each.module for each in networks], first(how.images.validation, how.image_count)
-        found = screen_modules(self.module, modules, split, rank=how.rank, device=how.device)
+        found = screen_modules(self.module, modules, split, rank=how.rank, device=how.device, pixels=how.pixels)
         return [
             Candidate(
                 proposal,

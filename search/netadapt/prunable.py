@@ -26,8 +26,9 @@ from searchspace.spec import NetworkSpec
 class Screening(NamedTuple):
     """How proposals are compared before any training.
 
-    On the first `image_count` validation images of `images`. Channels that stay are chosen by `criterion`. `rank` sorts
-    a proposal by its place and what was seen of it, see `search.netadapt.screen`.
+    On the first `image_count` validation images of `images`, at `pixels` (None: as they are stored). Channels that stay
+    are chosen by `criterion`. `rank` sorts a proposal by its place and what was seen of it, see
+    `search.netadapt.screen`.
     """
 
     images: Dataset
@@ -35,6 +36,7 @@ class Screening(NamedTuple):
     criterion: str
     rank: Ranking
     device: str
+    pixels: int | None = None
 
 
 class Prunable(ABC):

@@ -77,7 +77,7 @@ class Pruner:
 
     def _accuracy(self, network: Prunable) -> float:
         split = first(self._job.inputs.images.validation, self._settings.validation_images)
-        found = evaluate(network.module, split, device=self._device)
+        found = evaluate(network.module, split, device=self._device, pixels=self._job.inputs.pixels)
         network.module.cpu()
         return found
 
@@ -165,7 +165,8 @@ class Pruner:
             return -found.images, -worth, found.loss
 
         count = min(SCREEN_IMAGES, self._settings.validation_images)
-        how = Screening(self._job.inputs.images, count, self._settings.criterion, rank, self._device)
+        inputs = self._job.inputs
+        how = Screening(inputs.images, count, self._settings.criterion, rank, self._device, inputs.pixels)
         candidates = network.screen(proposals, how)
         order = sorted(range(len(candidates)), key=lambda place: rank(place, candidates[place].screened))
         return [candidates[place] for place in order]

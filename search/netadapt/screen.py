@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from search.data import Split
-from search.training.augmentation import normalise
+from search.training.augmentation import prepared
 from searchspace.channels.steps import Step
 from searchspace.graph import lower
 from searchspace.nn import Network
@@ -26,7 +26,7 @@ LARGEST_BATCH = 250
 
 Rank = tuple[float, ...]  # the lower the better
 Logits = Callable[[Tensor, Sequence[int]], Iterable[Tensor]]
-"""Of a batch (images, 3, height, width): the logits of the network itself, then of each proposal at these places."""
+"""Of uint8 images (batch, height, width, 3): logits of the network itself, then of each proposal at these places."""
 
 
 class Screened(NamedTuple):
@@ -57,6 +57,7 @@ def screen(
     gates: Gates,
     rank: Ranking | None = None,
     device: str = "cpu",
+    pixels: int | None = None,
 ) -> list[Screened]:
     """The networks of steps from `network`, see `screen_all`. The network is on the CPU afterwards."""
     network.to(device)  # not in inference mode, in which it would come back as one that cannot be trained
@@ -65,12 +66,13 @@ def screen(
         branches = [branch(graph, weights, step, gates=gates) for step in steps]
 
         def by_branch(batch: Tensor, places: Sequence[int]) -> Iterable[Tensor]:
-            base = forward(graph, weights, batch)
+            inputs = prepared(batch, network, pixels)
+            base = forward(graph, weights, inputs)
             yield base[-1]
             for place in places:
-                yield logits(branches[place], base, batch)
+                yield logits(branches[place], base, inputs)
 
-        size = batch_for(network, images.pixels.shape[1])
+        size = batch_for(network, pixels or images.pixels.shape[1])
         found = screen_all(by_branch, len(steps), images, size=size, rank=rank, device=device)
     network.cpu()
     return found
@@ -83,13 +85,15 @@ def screen_modules(
     *,
     rank: Ranking | None = None,
     device: str = "cpu",
+    pixels: int | None = None,
 ) -> list[Screened]:
     """Any modules beside `module`, see `screen_all`. They are in eval mode on the CPU afterwards."""
     for one in (module, *others):
         one.to(device).eval()
 
     def by_module(batch: Tensor, places: Sequence[int]) -> Iterable[Tensor]:
-        return (each(batch) for each in (module, *(others[place] for place in places)))
+        inputs = prepared(batch, module, pixels)
+        return (each(inputs) for each in (module, *(others[place] for place in places)))
 
     with torch.inference_mode():
         found = screen_all(by_module, len(others), images, rank=rank, device=device)
@@ -125,7 +129,7 @@ def screen_all(
 def _round(logits_of: Logits, places: Sequence[int], images: Split, size: int, device: str) -> dict[int, Screened]:
     right, loss, right_before = dict.fromkeys(places, 0), dict.fromkeys(places, 0.0), 0
     for start in range(0, len(images), size):
-        batch = normalise(torch.tensor(images.pixels[start : start + size]).to(device))
+        batch = torch.tensor(images.pixels[start : start + size]).to(device)
         labels = torch.tensor(images.labels[start : start + size]).to(device)
         own, *others = logits_of(batch, places)
         right_before += int((own.argmax(1) == labels).sum())

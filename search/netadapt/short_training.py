@@ -65,14 +65,14 @@ def first(split: Split, images: int) -> Split:
 class Serial:
     """One after the other in this process, with all its threads, by a Trainer whose seed is replaced."""
 
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
+    def __init__(self, trainer: Trainer, *, pixels: int | None = None) -> None:
+        self._trainer, self._pixels = trainer, pixels
 
     @classmethod
-    def on(cls, images: Dataset, *, recipe: Recipe, validation_images: int) -> "Serial":
-        """With the training images of a data set and its first `validation_images` validation images."""
+    def on(cls, images: Dataset, *, recipe: Recipe, validation_images: int, pixels: int | None = None) -> "Serial":
+        """With the training images of a data set and its first `validation_images` validation images, at `pixels`."""
         validation = first(images.validation, validation_images)
-        return cls(Trainer(train=images.train, validation=validation, recipe=recipe, seed=0))
+        return cls(Trainer(train=images.train, validation=validation, recipe=recipe, seed=0), pixels=pixels)
 
     @classmethod
     def load(cls, source: str | None, resolution: int, seed: int, **how: Any) -> "Serial":
@@ -84,7 +84,7 @@ class Serial:
         trainer = replace(self._trainer, seed=seed)
         for place, module in enumerate(modules):
             try:
-                outcome = trainer.fit(module)
+                outcome = trainer.fit(module, pixels=self._pixels)
             except TrainingDiverged:
                 module.cpu().eval()
                 yield Trained(place, 0.0, 0.0, diverged=True)

@@ -10,7 +10,7 @@ from search.netadapt.proposals import Proposal, propose, smallest
 from search.netadapt.prunable import Candidate, Prunable, Screening, new_record
 from search.netadapt.screen import Screened, batch_for, screen
 from search.netadapt.short_training import first
-from search.training.augmentation import normalise
+from search.training.augmentation import prepared
 from searchspace.channels.coupling import coupling
 from searchspace.channels.groups import ChannelGroup
 from searchspace.channels.maps import Scores
@@ -52,7 +52,7 @@ class PrunableSpec(Prunable):
         """See Prunable."""
         network, images = self.module.cpu().eval(), how.images
         if how.criterion == "taylor":
-            _add_gradients(network, images.train)
+            _add_gradients(network, images.train, how.pixels)
         known: dict[str, Scores] = {}
 
         def score(group: ChannelGroup) -> Scores:
@@ -60,9 +60,10 @@ class PrunableSpec(Prunable):
 
         steps = [proposal.make(score) for proposal in proposals]
         network.zero_grad()
-        gates = gates_of(network, images.train) if any(proposal.move == "se" for proposal in proposals) else {}
+        has_se = any(proposal.move == "se" for proposal in proposals)
+        gates = gates_of(network, images.train, pixels=how.pixels) if has_se else {}
         split = first(images.validation, how.image_count)
-        found = screen(network, steps, split, gates=gates, rank=how.rank, device=how.device)
+        found = screen(network, steps, split, gates=gates, rank=how.rank, device=how.device, pixels=how.pixels)
         return [self._candidate(*each, gates) for each in zip(proposals, steps, found, strict=True)]
 
     def _candidate(self, proposal: Proposal[Step], step: Step, screened: Screened, gates: Gates) -> Candidate:
@@ -78,20 +79,20 @@ class PrunableSpec(Prunable):
         )
 
 
-def gates_of(network: Network, images: Split, *, batch_size: int | None = None) -> Gates:
+def gates_of(network: Network, images: Split, *, batch_size: int | None = None, pixels: int | None = None) -> Gates:
     """The mean gates of each SE layer over the first GATE_IMAGES images, in batches that fit into memory."""
-    pixels = images.pixels[:GATE_IMAGES]
-    size = batch_size or batch_for(network, pixels.shape[1])
-    batches = [torch.tensor(pixels[at : at + size]) for at in range(0, len(pixels), size)]
-    found = [(mean_gates(network, normalise(batch)), len(batch) / len(pixels)) for batch in batches]
+    stored = images.pixels[:GATE_IMAGES]
+    size = batch_size or batch_for(network, pixels or stored.shape[1])
+    batches = [torch.tensor(stored[at : at + size]) for at in range(0, len(stored), size)]
+    found = [(mean_gates(network, prepared(batch, network, pixels)), len(batch) / len(stored)) for batch in batches]
     return {layer: torch.stack([gates[layer] * share for gates, share in found]).sum(0) for layer in found[0][0]}
 
 
-def _add_gradients(network: Network, images: Split) -> None:
+def _add_gradients(network: Network, images: Split, pixels: int | None) -> None:
     """Of the loss over some training images, with batch norm as it is used later."""
     network.zero_grad()
     size = TAYLOR_BATCH_SIZE
     for start in range(0, min(len(images), size * TAYLOR_BATCHES), size):
-        batch = normalise(torch.tensor(images.pixels[start : start + size]))
+        batch = prepared(torch.tensor(images.pixels[start : start + size]), network, pixels)
         labels = torch.tensor(images.labels[start : start + size])
         torch.autograd.backward(torch.nn.functional.cross_entropy(network(batch), labels))

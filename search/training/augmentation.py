@@ -41,6 +41,12 @@ def resized(images: Tensor, pixels: int | None, interpolation: str = "bicubic") 
     return out.permute(0, 2, 3, 1)
 
 
+def prepared(images: Tensor, module: nn.Module, pixels: int | None = None) -> Tensor:
+    """uint8 (batch, height, width, 3) as the input of a module, as its spec wants it, at `pixels` (None: their own)."""
+    how = preprocessing_of(module)
+    return normalise(resized(images, pixels, how.interpolation), how)
+
+
 def augmented(
     images: Tensor,
     chosen: Tensor,

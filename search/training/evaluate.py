@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from search.data import Split
-from search.training.augmentation import normalise, preprocessing_of, resized
+from search.training.augmentation import prepared
 
 TEST_FIELDS = ("test_accuracy", "test_low", "test_high", "test_images")  # an Accuracy in a summary
 
@@ -62,13 +62,13 @@ def told_right(
     """Which of the images are told right: bool (n,), on the CPU; see `evaluate`."""
     where = device_for(device)
     module.to(where).eval()  # outside inference mode: what is moved can be trained later
-    stored, labels, how = split.pixels[:images], split.labels[:images], preprocessing_of(module)
+    stored, labels = split.pixels[:images], split.labels[:images]
     right = torch.zeros(len(labels), dtype=torch.bool)
     with torch.inference_mode():
         for start in range(0, len(labels), batch_size):
             batch = torch.tensor(stored[start : start + batch_size]).to(where)
             with autocast(where):
-                logits = module(normalise(resized(batch, pixels, how.interpolation), how))
+                logits = module(prepared(batch, module, pixels))
             right[start : start + batch_size] = logits.argmax(1).cpu() == torch.tensor(
                 labels[start : start + batch_size]
             )

@@ -17,20 +17,28 @@ from searchspace.channels.coupling import coupling
 from searchspace.channels.steps import prune_group
 from searchspace.nn.weights.importance import mean_gates
 from searchspace.nn.weights.prune import prune_network
-from tests.search.netadapt.scripted import own_module, start
+from searchspace.preprocessing import Preprocessing
+from tests.search.netadapt.scripted import own_module, start, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_proposals_are_screened_as_each_network_alone_would_be(images: Dataset) -> None:
-    network = start().module
+OTHER = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+@pytest.mark.parametrize(("how", "pixels"), [(None, None), (OTHER, 24)])
+def test_proposals_are_screened_as_each_network_alone_would_be(
+    how: Preprocessing | None, pixels: int | None, images: Dataset
+) -> None:
+    """At any pixels, prepared as the weights want."""
+    network = start(tiny().with_preprocessing(how)).module
     group = next(group for group in coupling(network.spec) if group.counts)
     rng = random.Random(0)
     steps = [prune_group(network.spec, group, count, [rng.random() for _ in group.cells]) for count in (2, 5)]
-    found = screen(network, steps, images.validation, gates={})
+    found = screen(network, steps, images.validation, gates={}, pixels=pixels)
     for step, screened in zip(steps, found, strict=True):
-        assert screened.before == pytest.approx(evaluate(network, images.validation), abs=2e-3)
-        alone = evaluate(prune_network(network, step), images.validation)
+        assert screened.before == pytest.approx(evaluate(network, images.validation, pixels=pixels), abs=2e-3)
+        alone = evaluate(prune_network(network, step), images.validation, pixels=pixels)
         assert screened.accuracy == pytest.approx(alone, abs=2e-3)
         assert math.isfinite(screened.loss)
         assert screened.images == len(images.validation)

@@ -54,7 +54,7 @@ def read_inputs(
     network: instead of the spec's file; a Network brings its own weights. images: instead of those of --data.
     """
     path = settings.network
-    is_published = network is None and path.suffix != ".json" and not path.exists() and str(path) in zoo.names()
+    is_published = network is None and path.suffix != ".json" and not path.exists() and zoo.is_name(str(path))
     if network is None:
         network = zoo.get(str(path)) if is_published else read_spec(path)
     spec = network.spec if isinstance(network, Network) else network

@@ -2,16 +2,18 @@
 
 import difflib
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from searchspace.cost import costs
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
 from searchspace.report import count_text
-from searchspace.spec import Conventions, NetworkSpec, read_spec
+from searchspace.spec import DEFAULT_CONVENTIONS, Conventions, NetworkSpec, read_spec
 from searchspace.template import Template
 from searchspace.zoo import (
     efficientnet,
+    efficientnet_lite,
     fbnet,
     mnasnet,
     mobilenet_v1,
@@ -35,20 +37,28 @@ _FILES = (
     fbnet,
     single_path_nas,
     efficientnet,
+    efficientnet_lite,
 )
 CATALOGUE: dict[str, Entry] = {entry.name: entry for file in _FILES for entry in file.ENTRIES}
 TENSORFLOW = Conventions(padding="same", norm_eps=1e-3)
+PADDINGS = {"half": DEFAULT_CONVENTIONS, "same": TENSORFLOW}
+TF = "tf_"  # before a name: its padding is "same" where none is given, as in timm's names
 
 
 def names() -> tuple[str, ...]:
-    """Every name that `get` takes, oldest family first."""
+    """Every network of the zoo, oldest family first; `get` takes each with "tf_" before it as well."""
     return tuple(CATALOGUE)
+
+
+def is_name(text: str) -> bool:
+    """Whether `get` takes it as a name."""
+    return text.removeprefix(TF) in CATALOGUE
 
 
 def entry(name: str) -> Entry:
     """What the zoo knows of `name`. Raises InvalidArgument that offers the nearest names."""
-    if name in CATALOGUE:
-        return CATALOGUE[name]
+    if is_name(name):
+        return CATALOGUE[name.removeprefix(TF)]
     longer = [known for known in CATALOGUE if name and known.startswith(name)]
     near = longer or difflib.get_close_matches(name.lower(), CATALOGUE, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(CATALOGUE)}"
@@ -56,7 +66,7 @@ def entry(name: str) -> Entry:
 
 
 def is_grown(name: str) -> bool:
-    """Whether a name is another network grown by compound scaling (EfficientNet-B1 to B7)."""
+    """Whether a name is another network grown by compound scaling (EfficientNet-B1 to B7, Lite1 to Lite4)."""
     return (entry(name).width, entry(name).depth) != (1.0, 1.0)
 
 
@@ -78,7 +88,8 @@ def template(
             raise InvalidArgument(f"{option} is an option of {', '.join(takers)}; {name} has none")
     if found.reads_width:
         options["width"] = width
-    return found.template if isinstance(found.template, Template) else found.template(**options)
+    table = found.template if isinstance(found.template, Template) else found.template(**options)
+    return replace(table, conventions=TENSORFLOW) if name.startswith(TF) else table
 
 
 def get(
@@ -88,14 +99,15 @@ def get(
     depth: float = 1.0,
     resolution: int | None = None,
     classes: int = 1000,
-    padding: str = "half",
+    padding: str | None = None,
     groups: int | None = None,
     rounding: str | None = None,
     fixed_ends: bool | None = None,
 ) -> NetworkSpec:
     """The published network `name`, at another width, depth, resolution or number of classes if asked.
 
-    padding: "half", or "same" for TensorFlow's own variant (SAME padding, batch-norm eps 1e-3).
+    padding: "half", or "same" for TensorFlow's own variant (SAME padding, batch-norm eps 1e-3), which
+    "tf_efficientnet_lite0" and any other name with "tf_" before it has from the start.
     groups: of shufflenet_v1, 1, 2, 3, 4 or 8. rounding: of mobilenet_v3_*, "paper" or "torchvision". fixed_ends: of
     mobilenet_v2, as timm's 110d and 120d have them.
 
@@ -114,11 +126,9 @@ def get(
         resolution=found.resolution if resolution is None else resolution,
         name=_label(name, width, depth, groups),
     )
-    if padding == "half":
-        return scaled
-    if padding != "same":
+    if padding not in (None, *PADDINGS):
         raise InvalidArgument(f'padding must be "half" or "same" (TensorFlow), got {padding!r}')
-    return scaled.with_conventions(TENSORFLOW)
+    return scaled if padding is None else scaled.with_conventions(PADDINGS[padding])
 
 
 def load(network: str, *, resolution: int | None = None, classes: int | None = None) -> NetworkSpec:

@@ -36,6 +36,8 @@ EXACT: tuple[tuple[str, str, int, int, int, str, dict[str, Any]], ...] = (
     ("timm", "mobilenetv3_small_100", 224, 2_542_856, 56_510_400, "mobilenet_v3_small", {}),
     ("timm", "mnasnet_100", 224, 4_383_312, 314_415_872, "mnasnet_b1", {}),
     ("timm", "semnasnet_100", 224, 3_887_038, 311_579_072, "mnasnet_a1", {}),
+    ("timm", "tf_efficientnet_lite0", 224, 4_652_008, 385_187_552, "tf_efficientnet_lite0", {}),
+    ("timm", "tf_efficientnet_lite1", 240, 5_416_680, 600_185_232, "tf_efficientnet_lite1", {}),
 )
 
 #        implementation's name, parameters, millions of MACs at 224 px in one decimal; our name, our options
@@ -298,6 +300,11 @@ TOP1: tuple[tuple[str, dict[str, Any], float], ...] = (
     ("efficientnet_b5", {}, 83.6),
     ("efficientnet_b6", {}, 84.0),
     ("efficientnet_b7", {}, 84.3),
+    ("efficientnet_lite0", {}, 75.1),
+    ("efficientnet_lite1", {}, 76.7),
+    ("efficientnet_lite2", {}, 77.6),
+    ("efficientnet_lite3", {}, 79.8),
+    ("efficientnet_lite4", {}, 81.5),
 )
 
 
@@ -316,10 +323,11 @@ def test_an_accuracy_is_of_exactly_one_network() -> None:
 
 
 RESOLUTIONS = {"b0": 224, "b1": 240, "b2": 260, "b3": 300, "b4": 380, "b5": 456, "b6": 528, "b7": 600}
+LITE_RESOLUTIONS = {"lite0": 224, "lite1": 240, "lite2": 260, "lite3": 280, "lite4": 300}
 
 
 def test_networks_have_their_papers_resolutions() -> None:
-    own = {f"efficientnet_{name}": resolution for name, resolution in RESOLUTIONS.items()}
+    own = {f"efficientnet_{name}": resolution for name, resolution in (RESOLUTIONS | LITE_RESOLUTIONS).items()}
     assert {name: zoo.get(name).resolution for name in zoo.names()} == dict.fromkeys(zoo.names(), 224) | own
 
 
@@ -335,11 +343,12 @@ def test_activations_gates_and_skips_are_the_papers() -> None:
     assert kinds["mobilenet_v1"] == kinds["mobilenet_v2"] == {"relu6"}
     assert kinds["mobilenet_v3_large"] == kinds["mobilenet_v3_small"] == {"relu", "h_swish"}
     assert kinds["efficientnet_b0"] == kinds["efficientnet_b7"] == {"swish"}
+    assert kinds["efficientnet_lite0"] == kinds["efficientnet_lite4"] == {"relu6"}
     assert all(kinds[name] == {"relu"} for name in ("mnasnet_a1", "mnasnet_b1", "fbnet_c", "single_path_nas"))
     gates = {name: {b.gate for b in bodies(name) if b.squeeze_channels} for name in zoo.names()}
     assert gates["mobilenet_v3_large"] == {"hard_sigmoid"}
     assert gates["efficientnet_b0"] == gates["mnasnet_a1"] == {"sigmoid"}
-    assert gates["mobilenet_v2"] == gates["mnasnet_b1"] == set()
+    assert gates["mobilenet_v2"] == gates["mnasnet_b1"] == gates["efficientnet_lite0"] == set()
     assert not any(block.skip for block in bodies("mobilenet_v1"))
     # Of V2's 17 blocks, 10 repeat within their stage (1 + 2 + 3 + 2 + 2).
     assert sum(block.skip for block in bodies("mobilenet_v2")) == 10

@@ -63,7 +63,7 @@ def test_a_published_network_survives_json_and_lifting(name: str) -> None:
 
 def test_all_networks_differ() -> None:
     fingerprints = {zoo.get(name).fingerprint() for name in zoo.names()}
-    assert len(fingerprints) == len(zoo.names()) == 21
+    assert len(fingerprints) == len(zoo.names()) == 26
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -91,6 +91,21 @@ def test_padding_same_is_tensorflows_variant_with_its_batch_norm() -> None:
     half, same = zoo.get("efficientnet_b0").conventions, zoo.get("efficientnet_b0", padding="same").conventions
     assert (half.padding, half.norm_eps) == ("half", 1e-5)
     assert (same.padding, same.norm_eps) == ("same", 1e-3)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_lite3", "mobilenet_v3_small"])
+def test_tf_before_a_name_is_tensorflows_variant_of_it(name: str) -> None:
+    assert zoo.is_name(name)
+    assert zoo.is_name(f"tf_{name}")
+    assert not zoo.is_name(f"tf_tf_{name}")
+    assert f"tf_{name}" not in zoo.names()
+    spec = zoo.get(f"tf_{name}", width=0.5)
+    assert spec.name == f"tf_{name}_w0.5"
+    assert spec.fingerprint() == zoo.get(name, width=0.5, padding="same").fingerprint()
+    assert zoo.get(f"tf_{name}", padding="half").fingerprint() == zoo.get(name).fingerprint()
+    assert zoo.template(f"tf_{name}").conventions == spec.conventions
+    assert zoo.published_top1(f"tf_{name}") == zoo.published_top1(name)
+    assert zoo.describe(f"tf_{name}") == zoo.describe(name)
 
 
 @pytest.mark.parametrize("name", zoo.names())

@@ -111,15 +111,15 @@ def decode_all(
     return digests, corrupt
 
 
-def has_image_header(data: bytes) -> bool:
-    """Whether the beginning is that of an image."""
+def shorter_side(data: bytes) -> int | None:
+    """An image's pixels along its shorter side, from its header alone; None where the beginning is no image's."""
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data), formats=_formats()):
-            return True
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+            return min(image.size)
     except Exception:  # Pillow's readers raise almost any type on a corrupt file
-        return False
+        return None
 
 
 @cache

@@ -5,9 +5,10 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median_low
 
 from search.data.cache import PixelFile, new_pixels
-from search.data.decode import content_digest, decode_all, has_image_header
+from search.data.decode import content_digest, decode_all, shorter_side
 from search.data.source import (
     PARTS,
     Content,
@@ -26,6 +27,7 @@ from search.data.splits import split
 from searchspace.errors import InvalidData
 
 LARGEST_CORRUPT_SHARE = 0.01
+_NATIVE_IMAGES = 64  # looked at for the images' own size
 
 
 class EncodedSource(Source):
@@ -41,6 +43,19 @@ class EncodedSource(Source):
     @abstractmethod
     def read(self, items: Sequence[Item]) -> Iterator[Content]:
         """Each item with its bytes or why they cannot be had, in the order that suits the source."""
+
+    def native_resolution(self) -> int:
+        """The median shorter side of images evenly spread over the listing. Raises InvalidData."""
+        items = self.listing().items
+        some_items = items[:: -(-len(items) // _NATIVE_IMAGES)]
+        found = [shorter_side(data) for _, data in self.read(some_items) if isinstance(data, bytes)]
+        sides = [side for side in found if side is not None]
+        if not sides:
+            raise InvalidData(
+                f"{self.name} must hold images that can be read, got {len(some_items)} of {len(items)} that cannot, "
+                f"as {printable(some_items[0].name)}: mend them or give other images"
+            )
+        return median_low(sides)
 
     def prepare(self, path: Path, request: Request, progress: Progress) -> Record:
         """List, split and decode the images into a pixel file. Raises InvalidData, StorageError."""
@@ -92,7 +107,7 @@ class EncodedSource(Source):
             if isinstance(data, bytes):
                 digest = digests[item.name] = content_digest(data)
                 if digest in seen and digest not in is_image:
-                    is_image[digest] = has_image_header(data)
+                    is_image[digest] = shorter_side(data) is not None
                 seen.add(digest)
         return {name: digest for name, digest in digests.items() if is_image.get(digest, True)}
 

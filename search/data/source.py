@@ -48,6 +48,9 @@ class Source(Protocol):
     def signature(self) -> str:
         """Return a text that changes when the images may have changed; cheap. Raises InvalidData."""
 
+    def native_resolution(self) -> int:
+        """Return the images' own size: the median shorter side of some of them. Raises InvalidData."""
+
     def prepare(self, path: Path, request: Request, progress: Progress) -> Record:
         """Write all pixels to `path` (see `cache.new_pixels`). Raises InvalidData, InvalidArgument, StorageError."""
 

@@ -10,6 +10,7 @@ from searchspace.errors import InvalidData
 # Stands for what the generator draws, also in the fingerprints that studies keep. Change it with any change of a pixel.
 _SIGNATURE = "bbcb74faa850ec80"
 _FEWEST = 20
+NATIVE_PX = 48
 
 
 def is_digits(text: str | None) -> bool:
@@ -44,6 +45,10 @@ class DigitsSource:
     def signature(self) -> str:
         """A constant: what is drawn depends on the request alone."""
         return _SIGNATURE
+
+    def native_resolution(self) -> int:
+        """What trainings of digits use: they can be drawn at any size, and larger ones show nothing more."""
+        return NATIVE_PX
 
     def prepare(self, path: Path, request: Request, progress: Progress) -> Record:
         """Draw the digits into a pixel file. Raises InvalidArgument, StorageError."""

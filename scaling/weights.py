@@ -143,7 +143,8 @@ def train_on(
     shares = zip(("test", "low", "high", "test_images"), tested, strict=True)
     spent = {"pixels": images.resolution, "epochs": outcome.epochs, "seconds": outcome.seconds}
     weights.trained = {"before": before, "after": outcome.accuracy, **dict(shares), **spent}
-    weights.about = weights_metadata(images, seed=schedule.seed) | {"fingerprint": network.spec.fingerprint()}
+    about = weights_metadata(images, seed=schedule.seed, preprocessing=network.spec.preprocessing)
+    weights.about = about | {"fingerprint": network.spec.fingerprint()}
     if out and state_file:
         weights.save(out)
         state_file.unlink(missing_ok=True)

@@ -13,7 +13,10 @@ from searchspace.spec import NetworkSpec, read_spec
 from studies.storage import BEST, SUMMARY
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
+    from torch import Tensor
 
     from searchspace.nn import Network
 
@@ -40,12 +43,26 @@ class Result:
     def module(self) -> Network:
         """The trained network as a `torch.nn.Module` in eval mode.
 
-        It takes float32 (n, 3, height, width) as `search.training.augmentation.normalise` gives it, and returns logits
-        (n, classes), in the order of `summary["classes"]`.
+        It takes float32 (n, 3, height, width) as `prepare` gives it, and returns logits (n, classes), in the order of
+        `summary["classes"]`.
         """
         from searchspace.nn import load_weights, read_weights
 
         return load_weights(self.spec, read_weights((self.folder / BEST).with_suffix(".safetensors"))).eval()
+
+    def prepare(self, images: NDArray[np.uint8]) -> Tensor:
+        """Square RGB images uint8 (n, height, width, 3) as the module's input.
+
+        They are resized to the deployed size (`spec.resolution`) and normalised as the weights want it
+        (`spec.preprocessing`): `result.module(result.prepare(images)).argmax(1)` are their classes.
+        """
+        import torch
+
+        from search.training.augmentation import normalise, resized
+        from searchspace.preprocessing import OWN
+
+        how = self.spec.preprocessing or OWN
+        return normalise(resized(torch.tensor(images), self.spec.resolution, how.interpolation), how)
 
     @property
     def study(self) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from searchspace.cost import costs
 from searchspace.files import write_atomic
 from searchspace.graph import lower
 from searchspace.nn import network_bytes
+from searchspace.preprocessing import OWN
 from studies.storage import BEST, SUMMARY
 
 WEIGHTS = "best.safetensors"
@@ -23,9 +24,11 @@ WEIGHTS = "best.safetensors"
 def write_results(search: Search, winner: Winner, data: Dataset, folder: Path) -> dict[str, Any]:
     """Write best.json, best.safetensors and summary.json; gives the content of the last.
 
-    Weights carry in their metadata: classes, training pixels, the seed of the splits and how images are normalised.
+    Weights carry in their metadata: classes, pixels, the seed of the splits and their preprocessing.
     """
-    about = weights_metadata(data, seed=search.settings.seed) | {"fingerprint": winner.spec.fingerprint()}
+    how = winner.spec.preprocessing
+    about = weights_metadata(data, seed=search.settings.seed, preprocessing=how)
+    about |= {"fingerprint": winner.spec.fingerprint()}
     write_atomic(folder / WEIGHTS, network_bytes(winner.module, about))
     write_atomic(folder / BEST, winner.spec.to_json())
     for state_file in folder.glob("winner-*.ckpt"):
@@ -55,6 +58,7 @@ def _summary(search: Search, winner: Winner, data: Dataset, folder: Path) -> dic
         "spent_s": round(search.clock.elapsed_s(), 1),
         "resolution": settings.resolution,
         "proxy_resolution": data.resolution,
+        "preprocessing": (winner.spec.preprocessing or OWN).to_dict(),
         "classes": list(data.classes),
         "skipped_images": list(data.skipped),
         "threads": search.budget.table.identity["threads"],

@@ -9,6 +9,7 @@ from searchspace import zoo
 from searchspace.command import CommandParser, integer, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
+from searchspace.preprocessing import OWN, Preprocessing
 from searchspace.report import fields, megabytes_text, paragraphs
 from searchspace.spec import NetworkSpec
 
@@ -80,6 +81,8 @@ def export(
     model = to_onnx(module, batch=batch)
     for key, value in about.items():
         model.metadata_props.add(key=key, value=json.dumps(value))
+    if "preprocessing" not in about and (how := preprocessing_of(module.spec, about)) and weights:
+        model.metadata_props.add(key="preprocessing", value=json.dumps(how.to_dict()))
     content = model.SerializeToString()
     difference = logits_difference(module, content, images=batch or 1)
     if not difference <= TOLERANCE:
@@ -107,6 +110,16 @@ def _weights_path(network: str, weights: Path | None, *, untrained: bool) -> Pat
     )
 
 
+def preprocessing_of(spec: NetworkSpec, about: dict[str, Any]) -> Preprocessing | None:
+    """How an image becomes the model's input: what is written beside the weights, else in the spec; None if unknown.
+
+    Weights of before 2026-11-29 have one centre and scale for all channels, which are those of OWN.
+    """
+    if "preprocessing" in about:
+        return Preprocessing.from_dict(about["preprocessing"])
+    return spec.preprocessing or (OWN if "pixel_centre" in about else None)
+
+
 def as_text(done: Exported) -> str:
     """What was written, and what to do next."""
     spec, about = done.spec, done.about
@@ -119,14 +132,13 @@ def as_text(done: Exported) -> str:
             "largest one",
         ),
     ]
-    if "pixel_centre" in about:
-        pixel = f"(pixel - {about['pixel_centre']:g}) / {about['pixel_scale']:g}"
-        pairs.append(("images", f"RGB, float32, {pixel} with pixels from 0 to 255"))
-    pixels = about.get("trained_at_px")
+    if how := preprocessing_of(spec, about):
+        pairs.append(("images", f"{how.sentence()}, resized to {spec.resolution} px ({how.interpolation})"))
+    pixels = about.get("deployed_at_px") or about.get("trained_at_px")
     if pixels and pixels != spec.resolution:
         note = (
-            f"the weights were trained at {pixels} px, where their accuracy was measured; the model takes "
-            f"{spec.resolution} px, where its latency was: --resolution {pixels} writes one for {pixels} px"
+            f"the weights are good at {pixels} px, where they were trained and their accuracy was measured; the model "
+            f"takes {spec.resolution} px, where its latency was: --resolution {pixels} writes one for {pixels} px"
         )
         pairs.append(("note", note))
     steps = [

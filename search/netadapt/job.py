@@ -21,7 +21,7 @@ from search.netadapt.settings import Settings
 from search.netadapt.short_training import Serial, ShortTraining, Workers, short_recipe
 from search.netadapt.timing import PairedTimer
 from search.session import given_table
-from search.training.augmentation import weights_metadata
+from search.training.augmentation import preprocessing_of, weights_metadata
 from search.training.recipe import Recipe
 from searchspace.graph import Graph
 from searchspace.latency.table import LatencyTable
@@ -88,7 +88,11 @@ class Job:
 
     def about_weights(self) -> dict[str, Any]:
         """What is written beside weights, the fingerprint apart."""
-        return weights_metadata(self.inputs.images, seed=self.inputs.seed)
+        return weights_metadata(
+            self.inputs.images,
+            seed=self.inputs.seed,
+            preprocessing=preprocessing_of(self.inputs.network.module),
+        )
 
     @contextmanager
     def short_training(self) -> Iterator[ShortTraining]:

@@ -10,10 +10,13 @@ from safetensors.torch import save
 
 from searchspace import zoo
 from searchspace.export import main
-from searchspace.nn import build
+from searchspace.nn import build, network_bytes
+from searchspace.preprocessing import OWN, Preprocessing
+from searchspace.spec import read_spec
 
 onnxruntime = pytest.importorskip("onnxruntime")
-ABOUT = {"classes": ["a", "b", "c"], "trained_at_px": 32, "pixel_centre": 127.5, "pixel_scale": 64.0}
+ABOUT = {"classes": ["a", "b", "c"], "trained_at_px": 32, "preprocessing": OWN.to_dict()}
+IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 @pytest.fixture
@@ -43,17 +46,38 @@ def test_a_winner_becomes_a_model_with_its_weights_and_what_is_known_of_them(
     out = capsys.readouterr().out
     assert f"{best.with_suffix('.onnx')}" in out
     assert "(pixel - 127.5) / 64" in out
-    assert "trained at 32 px" in out
+    assert "with pixels from 0 to 255, resized to 64 px (bicubic)" in out
+    assert "good at 32 px" in out
     session = onnxruntime.InferenceSession(best.with_suffix(".onnx"), providers=["CPUExecutionProvider"])
     about = session.get_modelmeta().custom_metadata_map
     assert {key: json.loads(value) for key, value in about.items()} == ABOUT
     assert [one.shape for one in session.get_inputs()] == [[1, 3, 64, 64]]
 
 
+@pytest.mark.parametrize(
+    ("about", "how", "said"),
+    [
+        ({"pixel_centre": 127.5, "pixel_scale": 64.0}, OWN, "(pixel - 127.5) / 64"),
+        ({}, IMAGENET, "(pixel - (123.67, 116.28, 103.53)) / (58.395, 57.12, 57.375)"),
+    ],
+)
+def test_the_model_says_how_its_weights_want_pixels_also_where_only_the_spec_or_an_old_file_does(
+    best: Path, capsys: pytest.CaptureFixture[str], about: dict[str, float], how: Preprocessing, said: str
+) -> None:
+    spec = read_spec(best).with_preprocessing(None if how == OWN else how)
+    best.write_text(spec.to_json())
+    best.with_suffix(".safetensors").write_bytes(network_bytes(build(spec), about))
+    assert main([str(best)]) == 0
+    assert said in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(best.with_suffix(".onnx"), providers=["CPUExecutionProvider"])
+    written = json.loads(session.get_modelmeta().custom_metadata_map["preprocessing"])
+    assert Preprocessing.from_dict(written) == how
+
+
 def test_pixels_and_batch_can_be_chosen(best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "any.onnx"
     assert main([str(best), "--resolution", "32", "--batch", "any", "--out", str(out)]) == 0
-    assert "trained at" not in capsys.readouterr().out
+    assert "good at" not in capsys.readouterr().out
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
     assert session.run(None, {"image": torch.zeros(5, 3, 32, 32).numpy()})[0].shape == (5, 3)
 

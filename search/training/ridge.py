@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from search.data import Split
-from search.training.augmentation import normalise
+from search.training.augmentation import normalise, preprocessing_of, resized
 from search.training.errors import TrainingFailed, translated_out_of_memory
 from search.training.evaluate import autocast, binomial_deviation, device_for
 from searchspace.errors import InvalidArgument
@@ -59,13 +59,14 @@ def pooled_features(
     """
     where = device_for(device)
     module.to(where).eval()
+    preprocessing = preprocessing_of(module)
     *body, head = _blocks(module)
     found = []
     with torch.inference_mode():
         for start in range(0, len(split.labels[:images]), batch_size):
             batch = torch.tensor(split.pixels[:images][start : start + batch_size]).to(where)
             with autocast(where):
-                x = _resized(normalise(batch), pixels)
+                x = normalise(resized(batch, pixels, preprocessing.interpolation), preprocessing)
                 for block in body:
                     x = block(x)
                 found.append(head.features(x).float().cpu())
@@ -79,12 +80,6 @@ def _blocks(module: Network) -> list[Any]:
 def _head(module: Network) -> HeadModule:
     head: HeadModule = _blocks(module)[-1]
     return head
-
-
-def _resized(images: Tensor, pixels: int | None) -> Tensor:
-    if pixels is None or images.shape[-1] == pixels:
-        return images
-    return nn.functional.interpolate(images, size=(pixels, pixels), mode="bicubic", antialias=True)
 
 
 @translated_out_of_memory()

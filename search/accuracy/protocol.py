@@ -19,6 +19,7 @@ from searchspace.spec import NetworkSpec
 
 if TYPE_CHECKING:
     from search.data import Dataset
+    from searchspace.nn.weights.sources import Parents
 
 OnEpoch = Callable[[int, float], None]
 OnProgress = Callable[[float], None]
@@ -44,6 +45,8 @@ class EstimatorSettings:
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = 0  # of all randomness, a fresh network's weights included
     device: str | None = None  # None: CUDA if there is one
+    parents: Parents | None = None  # published weights to start from; None: there are none
+    pixels: int | None = None  # that images are judged at; None: what the estimator holds best
     clock: Callable[[], float] = time.perf_counter
 
 

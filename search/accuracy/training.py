@@ -1,6 +1,6 @@
 """Accuracy by a short training from scratch: the reference estimator."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -37,7 +37,10 @@ class ShortTraining:
 
     def prepare(self, data: Dataset, *, on_progress: OnProgress | None = None) -> None:
         """Takes the images; nothing is computed."""
-        self._trainer = Trainer(train=data.train, validation=data.validation, **vars(self._settings))
+        settings = self._settings
+        self._trainer = replace(
+            Trainer.on(data, recipe=settings.recipe, seed=settings.seed), device=settings.device, clock=settings.clock
+        )
 
     def score(
         self,

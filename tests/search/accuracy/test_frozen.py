@@ -1,0 +1,85 @@
+"""The estimator that trains nothing: published weights, batch norm anew, a ridge by leaving one out."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from search.accuracy import EstimatorSettings, estimator
+from search.accuracy.frozen import rank_by_frozen_features
+from search.data import Split
+from search.training.evaluate import binomial_deviation
+from searchspace.errors import InvalidArgument, InvalidData
+from searchspace.nn import Network, build
+from searchspace.nn.weights.sources import Parent, Parents
+from searchspace.spaces.mnasnet import mnasnet_space
+from searchspace.spec import NetworkSpec
+from tests.scripted import dataset_of, two_halves
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SPACE = mnasnet_space(classes=3, resolution=32)
+SPEC = SPACE.spec(SPACE.corner("smallest"))
+LARGER = SPACE.spec(SPACE.corner("smallest") | {"stage2.kernel": 5})
+IMAGES = dataset_of(two_halves(60, pixels=32), two_halves(40, pixels=32, seed=1))
+
+
+def parent(name: str, spec: NetworkSpec, **changes: float) -> Parent:
+    network = build(spec, generator=torch.Generator().manual_seed(0)).eval()
+    for weights in network.parameters():
+        weights.data *= changes.get("times", 1.0)
+    return Parent(name, network, "these tests", None, None, name)
+
+
+def settings(*parents: Parent, **changes: Any) -> EstimatorSettings:
+    return EstimatorSettings(**({"seed": 5, "device": "cpu", "parents": Parents(parents), "pixels": 32} | changes))
+
+
+def test_features_of_random_weights_tell_halves_apart_and_a_parent_without_any_does_not() -> None:
+    judge = estimator("frozen", settings(parent("random", SPEC)))
+    judge.prepare(IMAGES)
+    found = judge.score(SPEC)
+    assert found.mean > 0.7
+    assert found.deviation == binomial_deviation(found.mean, 100)
+    silent = estimator("frozen", settings(parent("silent", SPEC, times=0.0)))
+    silent.prepare(IMAGES)
+    assert silent.score(SPEC).mean == 0.5
+
+
+def test_each_network_starts_from_its_nearest_parent_which_stays_as_it_is() -> None:
+    near, far = parent("near", SPEC, times=0.0), parent("far", SPACE.spec(SPACE.corner("largest")))
+    before = {name: value.clone() for name, value in near.network.state_dict().items()}
+    judge = estimator("frozen", settings(near, far))
+    judge.prepare(IMAGES)
+    assert judge.score(SPEC).mean == 0.5
+    assert all(torch.equal(value, before[name]) for name, value in near.network.state_dict().items())
+    assert isinstance(near.network, Network)
+    assert not near.network.training
+
+
+def test_networks_are_ranked_by_their_frozen_features() -> None:
+    specs = {"silent": SPEC, "speaks": SPACE.spec(SPACE.corner("largest"))}
+    shares = list[float]()
+    own = settings(parent("silent", SPEC, times=0.0), parent("speaks", specs["speaks"]))
+    found = rank_by_frozen_features(specs, IMAGES, own, on_progress=shares.append)
+    assert [name for name, _ in found] == ["speaks", "silent"]
+    assert shares == [0.5, 1.0]
+
+
+def test_a_study_knows_it_by_its_parents_and_pixels() -> None:
+    one, other = (estimator("frozen", settings(parent(name, SPEC))).identity() for name in ("one", "other"))
+    larger = estimator("frozen", replace(settings(parent("one", SPEC)), pixels=48)).identity()
+    assert one != other
+    assert one != larger
+
+
+def test_without_weights_or_with_too_few_images_the_next_step_is_told() -> None:
+    with pytest.raises(InvalidArgument, match=r"starts from published weights.*--weights NAME.*--accuracy training"):
+        estimator("frozen", EstimatorSettings())
+    judge = estimator("frozen", settings(parent("random", SPEC)))
+    few = Split(IMAGES.train.pixels[:1], IMAGES.train.labels[:1])
+    with pytest.raises(InvalidData, match=r"at least 4 images .* got 2"):
+        judge.prepare(dataset_of(few, few))
+    with pytest.raises(ValueError, match=r"prepare\(data\) must come before score"):
+        judge.score(SPEC)

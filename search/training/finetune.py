@@ -1,9 +1,15 @@
-"""Fine-tunes a network that has weights already, for so many seconds, on images of another task."""
+"""Fine-tunes a network that has weights already, for so many seconds, on images of another task.
 
+The clock is the schedule: the learning rate and the size of the images follow the share of the time that is over, so a
+machine that becomes slower sees fewer images and keeps the limit. Given a number of images instead of seconds, the same
+seed, threads and machine give the same result, also across a cut; by the clock no two runs see the same images.
+"""
+
+import hashlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -13,25 +19,41 @@ from torch import nn
 from search.data import Dataset, Split
 from search.training.augmentation import augmented, preprocessing_of
 from search.training.errors import TrainingDiverged, translated_out_of_memory
-from search.training.evaluate import device_for, evaluate
-from search.training.recipe import Recipe
+from search.training.evaluate import binomial_deviation, device_for, evaluate
+from search.training.finetune_state import FineTuningState, fit_head
+from search.training.order import batch_of, resident, seed_of
+from search.training.recipe import FineTuning
+from search.training.state import STATISTICS_IMAGES
+from searchspace.errors import InvalidArgument
 
 OnProgress = Callable[[float, str], None]
 OnLine = Callable[[str], None]
+
+DOUBLING = 0.2  # of the errors: what twice the images take away at best, where few are left
+CLOSING = 0.15  # of the images so far: the rate falls to 0 within them, once little is left to gain
+LOOKS_SHARE = 0.02  # of the time, for the looks at validation images on the way
+HEAD_SHARE = 0.1  # for the new classifier, at most
+LEAST_LOOK = 200  # validation images, or all there are
+LAST_LOOK_SHARE = 0.05  # for the last one, which is at the whole split where that is enough
+EVALUATION = 0.35  # of the time of a training image; the first guess
 
 
 class Tuned(NamedTuple):
     """What a fine-tuning came to.
 
     Attributes:
-        history: Validation accuracy after each chunk of it, a fraction, the last on the whole split.
+        history: Validation accuracy at each look, a fraction; the last is of the weights that the module ends with.
         seconds: Of all runs.
         images: Training images seen, with repetition.
+        stopped_early: Whether what could still be gained was less than the validation images could show.
+        spent: Seconds by what they were spent on: "head", "training at 64 px", "validation".
     """
 
     history: tuple[float, ...]
     seconds: float
     images: int
+    stopped_early: bool
+    spent: dict[str, float]
 
     @property
     def accuracy(self) -> float:
@@ -40,69 +62,230 @@ class Tuned(NamedTuple):
 
     @property
     def epochs(self) -> int:
-        """Validations."""
+        """Looks at validation images."""
         return len(self.history)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuner:
-    """Fine-tunes modules on the same images, from one seed."""
+    """Fine-tunes modules alike: on the same images, by one recipe, from one seed."""
 
     train: Split
     validation: Split
-    seed: int
-    recipe: Recipe
+    seed: int  # of the images' order and their augmentation
+    recipe: FineTuning = field(default_factory=FineTuning)
     device: str | None = None  # None: CUDA if there is one
     clock: Callable[[], float] = time.perf_counter
 
     @classmethod
-    def on(cls, images: Dataset, *, recipe: Recipe, seed: int = 0) -> Self:
+    def on(cls, images: Dataset, *, recipe: FineTuning | None = None, seed: int = 0) -> Self:
         """The fine-tuner with the images of a data set."""
-        return cls(train=images.train, validation=images.validation, recipe=recipe, seed=seed)
+        return cls(train=images.train, validation=images.validation, recipe=recipe or FineTuning(), seed=seed)
 
     @translated_out_of_memory()
     def fit(
         self,
         module: nn.Module,
         *,
-        seconds: float,
         pixels: int,
+        seconds: float | None = None,
+        images: int | None = None,
         state_file: Path | None = None,
         on_progress: OnProgress | None = None,
         on_line: OnLine | None = None,
-        teacher: nn.Module | None = None,
+        new_head: bool = True,
     ) -> Tuned:
-        """Fine-tune `module` in place for `seconds`, to be used at `pixels`; it ends in eval mode, on the CPU.
+        """Fine-tune `module` in place, to be used at `pixels`; it ends with averaged weights, in eval mode, on the CPU.
 
-        Its classifier must have the classes of the images. Raises TrainingDiverged, OutOfMemory, StorageError.
+        For `seconds` (its validations included), or until `images` training images were seen. The classifier must
+        have the classes of the images; with `new_head` it is fitted anew in closed form first. Batches are prepared as
+        the module's spec says. Each look at validation images, some ten of them, is on disk in `state_file` before the
+        training goes on, and the same call goes on there. Where what could still be gained becomes less than the
+        validation images could show, the rate falls to 0 at once and the rest of the time is handed back.
+
+        Raises InvalidArgument, TrainingDiverged, OutOfMemory, StorageError.
         """
-        device, began, size = device_for(self.device), self.clock(), min(32, len(self.train))
-        images, labels = torch.tensor(self.train.pixels).to(device), torch.tensor(self.train.labels).to(device)
-        generator = torch.Generator().manual_seed(self.seed)
-        module.to(device).train()
-        optimizer = torch.optim.SGD(module.parameters(), lr=0.0, momentum=0.9, nesterov=True, weight_decay=1e-5)
-        seen = 0
-        while (share := (self.clock() - began) / max(seconds, 1e-9)) < 1 or seen == 0:
-            for group in optimizer.param_groups:
-                group["lr"] = 0.02 * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-            chosen = torch.randint(len(labels), (size,), generator=generator)
-            batch = augmented(
-                images,
-                chosen,
-                self.recipe,
-                generator=generator,
-                preprocessing=preprocessing_of(module),
-                pixels=pixels,
+        if (seconds is None) == (images is None) or (seconds or images or 0) <= 0:
+            raise InvalidArgument(f"a fine-tuning takes seconds or images, above 0, got {seconds} and {images}")
+        run = _Run(self, module, pixels, seconds, images, state_file, on_progress or _nothing, on_line or _nothing)
+        return run.all(new_head=new_head)
+
+    def key(self, module: nn.Module, *limits: object) -> str:
+        """What tells a training from every other."""
+        digest = hashlib.blake2b(repr(module).encode(), digest_size=16)
+        digest.update(self.train.labels.tobytes())
+        digest.update(self.train.pixels[:: max(1, len(self.train) // 16)].tobytes())
+        return f"{digest.hexdigest()} {self.seed} {asdict(self.recipe)} {preprocessing_of(module)} {limits}"
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+class _Run:
+    """One call of `fit`."""
+
+    def __init__(
+        self,
+        tuner: FineTuner,
+        module: nn.Module,
+        pixels: int,
+        seconds: float | None,
+        images: int | None,
+        state_file: Path | None,
+        on_progress: OnProgress,
+        on_line: OnLine,
+    ) -> None:
+        self.tuner, self.recipe, self.module, self.pixels = tuner, tuner.recipe, module, pixels
+        self.seconds, self.images, self.state_file = seconds, images, state_file
+        self.on_progress, self.on_line = on_progress, on_line
+        self.began, self.device = tuner.clock(), device_for(tuner.device)
+        self.key = tuner.key(module, pixels, seconds, images)
+        self.train, self.labels = resident(tuner.train, self.device)
+        self.size = min(self.recipe.batch_size, len(self.labels))
+        self.state = FineTuningState(module.to(self.device), self.recipe)
+        self.classes = int(self.labels.max()) + 1
+        self.before_s = 0.0
+
+    def all(self, *, new_head: bool) -> Tuned:
+        """The whole training."""
+        if self.state_file is not None:
+            self.state = self.state.resumed(self.state_file, self.key)
+            self.before_s = self.state.seconds
+        if not self.state.images and new_head:
+            self._head()
+        self._train()
+        state, began = self.state, self.tuner.clock()
+        if not state.finished:
+            state.use_average(self.train, pixels=self.pixels)
+            state.history.append(self._evaluate(self._last_look(), self.pixels))
+            state.finished = True
+            self._spend("validation", began)
+            self._save()
+        self.module.to("cpu").eval()
+        return Tuned(tuple(state.history), state.seconds, state.images, state.closing is not None, dict(state.spent))
+
+    def _elapsed(self) -> float:
+        return self.before_s + self.tuner.clock() - self.began
+
+    def _spend(self, what: str, began: float) -> None:
+        self.state.spent[what] = self.state.spent.get(what, 0.0) + self.tuner.clock() - began
+
+    def _head(self) -> None:
+        began, pixels = self.tuner.clock(), self.recipe.pixels_at(0.0, self.pixels)
+        self.on_progress(0.0, "fitting a new classifier")
+        limit = None if self.seconds is None else HEAD_SHARE * self.seconds
+        fitted = fit_head(
+            self.module,
+            self.tuner.train,
+            pixels=pixels,
+            images=self.recipe.head_images,
+            seconds=limit,
+            clock=self.tuner.clock,
+            device=self.tuner.device,
+        )
+        self.state.restart_average()
+        self._spend("the new classifier", began)
+        if fitted is not None:
+            self.on_line(f"a new classifier in closed form: {fitted:.1%} of images left out of it, at {pixels} px")
+
+    def _train(self) -> None:
+        state, looks = self.state, self.recipe.epochs
+        while (share := self._share()) < self._end() and not state.finished:
+            pixels, began = self.recipe.pixels_at(share, self.pixels), self.tuner.clock()
+            until = min(self._end(), (math.floor(share * looks + 1e-9) + 1) / looks)
+            images = state.images
+            state.prepare()
+            while share < until:
+                self._step(share, pixels)
+                share = self._share()
+                self.on_progress(min(1.0, share / self._end()), f"fine-tuning at {pixels} px")
+            self._spend(f"training at {pixels} px", began)
+            state.image_s = (self.tuner.clock() - began) / (state.images - images) / pixels**2
+            if share < self._end():
+                self._look(share, pixels)
+        if not state.images:  # the limit left no time for a step
+            state.prepare()
+            self._step(self.recipe.warmup_fraction, self.pixels)
+
+    def _share(self) -> float:
+        """Of the training that is over; 1 is its planned end."""
+        if self.images is not None:
+            return self.state.images / self.images
+        assert self.seconds is not None
+        return self._elapsed() / max(1e-9, self.seconds - self._validation_s(self._last_look()))
+
+    def _end(self) -> float:
+        closing = self.state.closing
+        return 1.0 if closing is None else min(1.0, closing * (1 + CLOSING))
+
+    def _rate(self, share: float) -> float:
+        closing = self.state.closing
+        if closing is None:
+            return self.recipe.rate_at(share)
+        return self.recipe.rate_at(closing) * max(0.0, 1 - (share - closing) / (self._end() - closing))
+
+    def _step(self, share: float, pixels: int) -> None:
+        state, tuner = self.state, self.tuner
+        number = state.images // self.size
+        generator = torch.Generator().manual_seed(seed_of(tuner.seed, "fine-tuning", number))
+        chosen = batch_of(len(self.labels), self.size, number, tuner.seed).to(self.device, non_blocking=True)
+        batch = augmented(
+            self.train,
+            chosen,
+            self.recipe,
+            generator=generator,
+            preprocessing=preprocessing_of(self.module),
+            pixels=pixels,
+        )
+        rate = self._rate(share)
+        state.set_rate(rate)
+        loss = state.step(*state.mixed(batch, self.labels[chosen], self.classes, generator))
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"the loss must stay finite, got {loss:g} after {state.images} images at learning rate {rate:.2g}: "
+                f"lower the recipe's learning_rate ({self.recipe.learning_rate:g}), or look at the images and weights"
             )
-            loss = nn.functional.cross_entropy(module(batch), labels[chosen.to(device)], label_smoothing=0.1)
-            if not math.isfinite(loss.detach()):
-                raise TrainingDiverged(f"the loss must stay finite, got {loss:g} while fine-tuning")
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            seen += size
-            if on_progress is not None:
-                on_progress(min(1.0, share), f"fine-tuning at {pixels} px")
-        accuracy = evaluate(module, self.validation, device=self.device, pixels=pixels)
-        module.to("cpu").eval()
-        return Tuned((accuracy,), self.clock() - began, seen)
+        state.images += self.size
+        state.update_average((1 + number) / (1 / self.recipe.ema_fraction + number))
+
+    def _look(self, share: float, pixels: int) -> None:
+        """Validate the averaged weights at the present size, and decide whether to go on."""
+        state, began, recipe = self.state, self.tuner.clock(), self.recipe
+        with state.with_average(self.train, pixels=pixels):
+            accuracy = self._evaluate(self._images_for(LOOKS_SHARE / recipe.epochs, recipe.epoch_validation), pixels)
+        state.history.append(accuracy)
+        self._spend("validation", began)
+        self.on_line(f"{accuracy:.1%} validation accuracy at {pixels} px after {state.images} images")
+        if recipe.stops_early and state.closing is None and share >= 0.5 and pixels == self.pixels:
+            gain = DOUBLING * (1 - accuracy) * -math.log2(share)
+            if gain < binomial_deviation(accuracy, len(self.tuner.validation)):
+                state.closing = share
+                self.on_line(
+                    f"the rest of the time could gain about {gain:.2%}, less than {len(self.tuner.validation)} "
+                    "validation images can show: the training comes to its end"
+                )
+        self._save()
+
+    def _evaluate(self, images: int, pixels: int) -> float:
+        return evaluate(self.module, self.tuner.validation, images=images, device=self.tuner.device, pixels=pixels)
+
+    def _validation_s(self, images: int) -> float:
+        """How long validation takes, with new batch-norm statistics before it."""
+        return (images + STATISTICS_IMAGES) * EVALUATION * self.state.image_s * self.pixels**2
+
+    def _images_for(self, share: float, most: int) -> int:
+        """How many validation images to look at, at most, within that share of the time."""
+        most = min(most, len(self.tuner.validation))
+        image_s = EVALUATION * self.state.image_s * self.pixels**2
+        if self.seconds is None or not image_s:
+            return most
+        return max(min(most, LEAST_LOOK), min(most, int(share * self.seconds / image_s)))
+
+    def _last_look(self) -> int:
+        return self._images_for(LAST_LOOK_SHARE, len(self.tuner.validation))
+
+    def _save(self) -> None:
+        self.state.seconds = self._elapsed()
+        if self.state_file is not None:
+            self.state.save(self.state_file, self.key)

@@ -49,6 +49,46 @@ class Recipe:
         return max(1, min(self.epoch_images, images) // min(self.batch_size, images))
 
 
+@dataclass(frozen=True, kw_only=True)
+class FineTuning(Recipe):
+    """How a network that has weights learns another task. What each element is worth: `README.md`.
+
+    Shares are of the training's time. `epochs`, `epoch_images` and `warmup_fraction` of a Recipe are not used but for
+    the number of looks at validation images: the clock is the schedule.
+    """
+
+    epochs: int = 10  # looks at validation images
+    learning_rate: float = 0.03  # of the classifier at its peak, for batches of 32
+    warmup_fraction: float = 0.05
+    weight_decay: float = 1e-4
+    zero_init_residual: bool = False  # what was learnt is kept
+    ema_fraction: float = 0.1  # of the steps so far
+    input_rate: float = 0.3  # the first block's rate, of the classifier's; those between by equal factors
+    head_images: int = 2000  # the new classifier is fitted to in closed form, before any step; 0: it starts at 0
+    small: float = 2 / 3  # the smaller size that training begins at, of the deployed one
+    small_share: float = 0.5  # how long; where that size is below `small_least` training begins at the deployed one
+    small_least: int = 64
+    frozen: float = 0.0  # the first blocks that keep their weights, as a share of all
+    stops_early: bool = True  # where what is left to gain is less than the validation images can show
+    mixup: float = 0.0  # Beta(mixup, mixup) mixes pairs of images and their labels (arXiv:1710.09412); 0: none
+
+    def rates(self, blocks: int) -> tuple[float, ...]:
+        """What the rate is multiplied with, from the first of `blocks` to the last."""
+        return tuple(self.input_rate ** (1 - (at + 1) / blocks) for at in range(blocks))
+
+    def pixels_at(self, share: float, pixels: int) -> int:
+        """The size to train at when `share` of the training is over, for a network deployed at `pixels`."""
+        small = round(self.small * pixels / 32) * 32
+        return small if share < self.small_share and self.small_least <= small < pixels else pixels
+
+    def rate_at(self, share: float) -> float:
+        """The learning rate there: linear warm-up, then cosine to 0."""
+        if share < self.warmup_fraction:
+            return self.learning_rate * (0.02 + 0.98 * share / self.warmup_fraction)
+        progress = min(1.0, (share - self.warmup_fraction) / (1 - self.warmup_fraction))
+        return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
     """The rate at `step` (from 0) of `steps`: linear warm-up, then cosine to 0."""
     warmup = recipe.warmup_fraction * steps

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -32,24 +32,28 @@ class TrainingState:
         if recipe.zero_init_residual:
             for norm in residual_norms(module):
                 norm.weight.data.zero_()
-        matrices = [p for p in module.parameters() if p.ndim > 1]
-        others = [p for p in module.parameters() if p.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.module, self.recipe = module, recipe
         self.average = [p.detach().clone() for p in module.parameters()]
-        self.optimizer = torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, nesterov=True, fused=True)
+        self.optimizer = torch.optim.SGD(self._groups(), lr=0.0, momentum=recipe.momentum, nesterov=True, fused=True)
         self.history: list[float] = []
         self.seconds = 0.0
 
+    def _groups(self) -> list[dict[str, Any]]:
+        """The optimizer's groups of parameters."""
+        return decayed(self.module.parameters(), self.recipe.weight_decay)
+
     def save(self, path: Path, key: str) -> None:
         """Write a state file of the training that `key` tells from others. Raises StorageError."""
-        content: dict[str, Any] = {"key": key, "module": self.module.state_dict(), "ema": self.average}
-        content |= {"optimizer": self.optimizer.state_dict(), "history": self.history, "seconds": self.seconds}
         buffer = io.BytesIO()  # torch's own writer fails on a full disk with an error of its own
-        torch.save(content, buffer)
+        torch.save({"key": key} | self._content(), buffer)
         write_atomic(path, buffer.getvalue())
 
-    def resumed(self, path: Path, key: str) -> TrainingState:
+    def _content(self) -> dict[str, Any]:
+        """What a state file holds, beside its key."""
+        content = {"module": self.module.state_dict(), "ema": self.average, "optimizer": self.optimizer.state_dict()}
+        return content | {"history": self.history, "seconds": self.seconds}
+
+    def resumed(self, path: Path, key: str) -> Self:
         """This training as its state file left it; as it is, if there is no file, or (with a warning) another's."""
         fresh = {name: value.clone() for name, value in self.module.state_dict().items()}
         try:
@@ -65,7 +69,7 @@ class TrainingState:
             reason = str(error).partition("\n")[0] or type(error).__name__
         warnings.warn(f"the checkpoint {path} is left out, the training begins anew: {reason}", stacklevel=4)
         self.module.load_state_dict(fresh)
-        return TrainingState(self.module, self.recipe)
+        return type(self)(self.module, self.recipe)
 
     def _load(self, content: dict[str, Any]) -> None:
         self.module.load_state_dict(content["module"])
@@ -123,3 +127,10 @@ class TrainingState:
         self.use_average(images, pixels=pixels)
         yield
         self.module.load_state_dict(present)
+
+
+def decayed(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Groups of an optimizer: kernels and matrices with weight decay, biases and batch norms without."""
+    every = list(parameters)
+    matrices, others = [p for p in every if p.ndim > 1], [p for p in every if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -9,13 +9,11 @@ for bit, also across a cut.
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +23,7 @@ from search.training.augmentation import augmented, preprocessing_of
 from search.training.cuda_graph import GraphedStep, Step
 from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import device_for, evaluate
+from search.training.order import batch_of, global_randomness, resident, seed_of
 from search.training.recipe import Recipe, learning_rate
 from search.training.state import TrainingState
 from searchspace.preprocessing import OWN
@@ -97,7 +96,7 @@ class Trainer:
         """
         recipe, device = self.recipe, device_for(self.device)
         began = self.clock()
-        images, labels = _resident(self.train, device)
+        images, labels = resident(self.train, device)
         batches = partial(augmented, images, recipe=recipe, preprocessing=preprocessing_of(module), pixels=pixels)
         key = self._key(module, pixels)
         state = TrainingState(module.to(device), recipe)
@@ -109,7 +108,7 @@ class Trainer:
             on_step(len(state.history) * per_epoch, recipe.epochs * per_epoch)
         step = self._step_of(state, device)
         for epoch in range(len(state.history), recipe.epochs):
-            with _global_randomness(_seed(self.seed, "dropout", epoch), device):
+            with global_randomness(seed_of(self.seed, "dropout", epoch), device):
                 self._epoch(state, step, batches, labels, epoch, on_step)
             is_last = epoch + 1 == recipe.epochs or (deadline is not None and deadline())
             looked_at = None if is_last else recipe.epoch_validation
@@ -151,12 +150,12 @@ class Trainer:
         recipe, images = self.recipe, len(labels)
         per_epoch = recipe.steps_per_epoch(images)
         steps = per_epoch * recipe.epochs
-        generator = torch.Generator().manual_seed(_seed(self.seed, "augmentation", epoch))
+        generator = torch.Generator().manual_seed(seed_of(self.seed, "augmentation", epoch))
         state.module.train()
         for number in range(epoch * per_epoch, (epoch + 1) * per_epoch):
             rate = learning_rate(number, steps, recipe)
             state.set_rate(rate)
-            chosen = _batch(images, min(recipe.batch_size, images), number, self.seed)
+            chosen = batch_of(images, min(recipe.batch_size, images), number, self.seed)
             chosen = chosen.to(labels.device, non_blocking=True)
             loss = step(batches(chosen, generator=generator), labels[chosen])
             is_checked = number % LOSS_CHECK_STEPS == 0 or (number + 1) % per_epoch == 0 or loss.device.type == "cpu"
@@ -168,42 +167,3 @@ class Trainer:
             state.update_average(min(1 - 1 / max(1.0, recipe.ema_fraction * steps), (1 + number) / (10 + number)))
             if on_step is not None:
                 on_step(number + 1, steps)
-
-
-_ON_GPU: WeakKeyDictionary[Split, tuple[Tensor, Tensor]] = WeakKeyDictionary()
-
-
-def _resident(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixels and labels on the device. On a GPU they stay as long as the split: many short trainings copy them once."""
-    found = _ON_GPU.get(split) if device.type == "cuda" else None
-    if found is None:
-        found = torch.tensor(split.pixels).to(device), torch.tensor(split.labels).to(device)
-        if device.type == "cuda":
-            _ON_GPU[split] = found
-    return found
-
-
-def _seed(*parts: object) -> int:
-    """A seed below 2**63 for one purpose of one training."""
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
-
-
-@contextmanager
-def _global_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout draws from torch's global state: seed it here, and leave it outside as it was."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-def _batch(images: int, size: int, step: int, seed: int) -> Tensor:
-    """The images of a step: every image once in a random order, then again in another one; a rest is left out."""
-    per_order = images // size
-    at = step % per_order * size
-    return _order(images, seed, step // per_order)[at : at + size]
-
-
-@lru_cache(maxsize=1)
-def _order(images: int, seed: int, number: int) -> Tensor:
-    return torch.randperm(images, generator=torch.Generator().manual_seed(_seed(seed, "order", number)))

@@ -1,0 +1,130 @@
+"""What a fine-tuning needs to go on, beside what any training does; and the new classifier that it begins with."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from search.data import Split
+from search.training.augmentation import normalise, preprocessing_of, resized
+from search.training.evaluate import device_for
+from search.training.recipe import FineTuning
+from search.training.ridge import pooled_features, ridge, set_classifier
+from search.training.state import STATISTICS_IMAGES, TrainingState, decayed
+from searchspace.nn import Network
+from searchspace.nn.weights.statistics import renew_batch_norm
+
+_PROBE = 64  # images that tell how many more there is time for
+
+
+class FineTuningState(TrainingState):
+    """A module under fine-tuning: rates fall towards its input, and its first blocks may be frozen.
+
+    Attributes:
+        images: Training images seen.
+        image_s: Seconds of one and a pixel of it; 0 until it is known.
+        closing: The share of the training at which it was cut short; None while it was not.
+        finished: Whether the module has its last weights.
+        spent: Seconds by what they were spent on.
+    """
+
+    recipe: FineTuning
+
+    def __init__(self, module: nn.Module, recipe: FineTuning) -> None:
+        self.images, self.image_s = 0, 0.0
+        self.closing: float | None = None
+        self.finished = False
+        self.spent: dict[str, float] = {}
+        super().__init__(module, recipe)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        blocks = blocks_of(self.module)
+        frozen = round(self.recipe.frozen * len(blocks))
+        groups = []
+        for at, (block, rate) in enumerate(zip(blocks, self.recipe.rates(len(blocks)), strict=True)):
+            block.requires_grad_(at >= frozen)
+            for group in decayed(block.parameters(), self.recipe.weight_decay):
+                if at >= frozen and group["params"]:
+                    groups.append(group | {"share": rate})
+        return groups
+
+    def prepare(self) -> None:
+        """Modes of a training step: dropout is off, frozen blocks keep their statistics."""
+        self.module.train()
+        for part in self.module.modules():
+            if isinstance(part, nn.Dropout):
+                part.eval()
+        blocks = blocks_of(self.module)
+        for block in blocks[: round(self.recipe.frozen * len(blocks))]:
+            block.eval()
+
+    def mixed(self, images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A batch and its targets, by the recipe's mixup."""
+        if not self.recipe.mixup:
+            return images, labels
+        seed = int(torch.randint(1 << 62, (), generator=generator))
+        first = float(np.random.default_rng(seed).beta(self.recipe.mixup, self.recipe.mixup))
+        targets = nn.functional.one_hot(labels, classes).to(images.dtype)
+        return first * images + (1 - first) * images.flip(0), first * targets + (1 - first) * targets.flip(0)
+
+    def set_rate(self, rate: float | Tensor) -> None:
+        """The classifier's learning rate in the next steps; the others have their shares of it."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["share"]
+
+    def restart_average(self) -> None:
+        """The moving average begins at the present weights."""
+        self.average = [parameter.detach().clone() for parameter in self.module.parameters()]
+
+    def _content(self) -> dict[str, Any]:
+        own = {"images": self.images, "image_s": self.image_s, "closing": self.closing, "spent": self.spent}
+        return super()._content() | own | {"finished": self.finished}
+
+    def _load(self, content: dict[str, Any]) -> None:
+        super()._load(content)
+        self.images, self.image_s, self.closing = content["images"], content["image_s"], content["closing"]
+        self.finished, self.spent = content["finished"], content["spent"]
+
+
+def blocks_of(module: nn.Module) -> list[nn.Module]:
+    """The parts of a module from its input to its output: a network's blocks, or the children of another module."""
+    if isinstance(module, Network):
+        return [block for stage in module.children() for block in stage.children()]
+    return list(module.children())
+
+
+def fit_head(
+    module: nn.Module,
+    train: Split,
+    *,
+    pixels: int,
+    images: int,
+    seconds: float | None,
+    clock: Callable[[], float],
+    device: str | None,
+) -> float | None:
+    """Give a network a classifier fitted in closed form to the first `images`, as many as `seconds` allow.
+
+    Batch-norm statistics are those of the images before. Returns its accuracy on images left out of the fit; None,
+    and nothing is done, for a module that `searchspace.nn.build` did not make, or without images.
+    """
+    if not isinstance(module, Network) or not images:
+        return None
+    how = preprocessing_of(module)
+    first = torch.tensor(train.pixels[: min(STATISTICS_IMAGES, images)]).to(device_for(device))
+    module.to(device_for(device))
+    renew_batch_norm(
+        module, (normalise(resized(part, pixels, how.interpolation), how) for part in torch.split(first, 128))
+    )
+    began = clock()
+    features = pooled_features(module, train, pixels=pixels, images=min(_PROBE, images), device=device)
+    if seconds is not None:
+        image_s = max(1e-9, (clock() - began) / len(features))
+        images = max(len(features), min(images, int(seconds / image_s)))
+    features = pooled_features(module, train, pixels=pixels, images=images, device=device)
+    labels = torch.tensor(train.labels[: len(features)])
+    fitted = ridge(features, labels, classes=module.spec.classes)
+    set_classifier(module, fitted)
+    return fitted.loo_accuracy

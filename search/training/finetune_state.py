@@ -8,13 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from search.data import Split
-from search.training.augmentation import normalise, preprocessing_of, resized
-from search.training.evaluate import device_for
 from search.training.recipe import FineTuning
 from search.training.ridge import pooled_features, ridge, set_classifier
-from search.training.state import STATISTICS_IMAGES, TrainingState, decayed
+from search.training.state import TrainingState, decayed
 from searchspace.nn import Network
-from searchspace.nn.weights.statistics import renew_batch_norm
 
 _PROBE = 64  # images that tell how many more there is time for
 
@@ -51,10 +48,11 @@ class FineTuningState(TrainingState):
         return groups
 
     def prepare(self) -> None:
-        """Modes of a training step: dropout is off, frozen blocks keep their statistics."""
+        """Modes of a training step: dropout is off, and batch norms keep their statistics where the recipe says so."""
         self.module.train()
+        still = (nn.Dropout, nn.modules.batchnorm._BatchNorm) if self.recipe.keeps_statistics else (nn.Dropout,)
         for part in self.module.modules():
-            if isinstance(part, nn.Dropout):
+            if isinstance(part, still):
                 part.eval()
         blocks = blocks_of(self.module)
         for block in blocks[: round(self.recipe.frozen * len(blocks))]:
@@ -73,6 +71,16 @@ class FineTuningState(TrainingState):
         """The classifier's learning rate in the next steps; the others have their shares of it."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
+
+    @torch.no_grad()
+    def use_average(self, images: Tensor, *, pixels: int | None = None) -> None:
+        """As in any training; statistics that the recipe keeps are not taken again."""
+        if not self.recipe.keeps_statistics:
+            super().use_average(images, pixels=pixels)
+            return
+        for parameter, averaged in zip(self.module.parameters(), self.average, strict=True):
+            parameter.copy_(averaged)
+        self.module.eval()
 
     def restart_average(self) -> None:
         """The moving average begins at the present weights."""
@@ -107,17 +115,11 @@ def fit_head(
 ) -> float | None:
     """Give a network a classifier fitted in closed form to the first `images`, as many as `seconds` allow.
 
-    Batch-norm statistics are those of the images before. Returns its accuracy on images left out of the fit; None,
+    Batch-norm statistics stay. Returns its accuracy on images left out of the fit; None,
     and nothing is done, for a module that `searchspace.nn.build` did not make, or without images.
     """
     if not isinstance(module, Network) or not images:
         return None
-    how = preprocessing_of(module)
-    first = torch.tensor(train.pixels[: min(STATISTICS_IMAGES, images)]).to(device_for(device))
-    module.to(device_for(device))
-    renew_batch_norm(
-        module, (normalise(resized(part, pixels, how.interpolation), how) for part in torch.split(first, 128))
-    )
     began = clock()
     features = pooled_features(module, train, pixels=pixels, images=min(_PROBE, images), device=device)
     if seconds is not None:

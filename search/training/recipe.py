@@ -70,6 +70,7 @@ class FineTuning(Recipe):
     small_least: int = 64
     frozen: float = 0.0  # the first blocks that keep their weights, as a share of all
     stops_early: bool = True  # where what is left to gain is less than the validation images can show
+    keeps_statistics: bool = True  # of batch norms, which then are a scale and an offset that train
     mixup: float = 0.0  # Beta(mixup, mixup) mixes pairs of images and their labels (arXiv:1710.09412); 0: none
 
     def rates(self, blocks: int) -> tuple[float, ...]:

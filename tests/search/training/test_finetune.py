@@ -17,7 +17,7 @@ from searchspace.zoo import get
 from tests.scripted import Ticks, two_halves
 
 TRAIN, VALIDATION = two_halves(80), two_halves(50, seed=1)
-RECIPE = FineTuning(batch_size=8, epochs=4, learning_rate=0.1, stops_early=False)
+RECIPE = FineTuning(batch_size=8, epochs=4, learning_rate=0.1, stops_early=False, keeps_statistics=False)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -123,6 +123,14 @@ def test_frozen_blocks_keep_their_weights_and_statistics() -> None:
     assert torch.equal(before["0.weight"], after["0.weight"])
     assert torch.equal(before["1.weight"], after["1.weight"])
     assert not torch.equal(before["5.weight"], after["5.weight"])
+
+
+def test_batch_norms_keep_their_statistics_where_the_recipe_says_so() -> None:
+    module = make()
+    tuner(replace(RECIPE, keeps_statistics=True)).fit(module, images=80, pixels=16)
+    fresh = make().state_dict()
+    assert torch.equal(module.state_dict()["1.running_mean"], fresh["1.running_mean"])
+    assert not torch.equal(module.state_dict()["1.weight"], fresh["1.weight"])
 
 
 def test_rates_rise_towards_the_classifier() -> None:

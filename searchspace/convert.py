@@ -15,7 +15,8 @@ from searchspace.report import fields, paragraphs
 from searchspace.spec import NetworkSpec
 
 _DESCRIPTION = """\
-Convert a file of weights between published implementations (torchvision, timm) and this project.
+Convert a file of weights between published implementations (torchvision, timm, the package
+efficientnet_lite_pytorch) and this project.
 
 FILE is .safetensors, .pth or .pt; pickled Python objects are never loaded. --network says what network it
 holds: a name of the zoo with its width, depth and classes, or a spec file. Every entry must fit: one that is
@@ -27,15 +28,17 @@ _EPILOG = f"""\
 examples:
   python -m searchspace.convert mobilenet_v2.pth --network mobilenet_v2 --from torchvision \\
       --out weights.safetensors --spec-out net.json
-  python -m searchspace.convert tf_efficientnet_b0.pth --network efficientnet_b0 --padding same --from timm \\
-      --out weights.safetensors --spec-out net.json          timm's tf_ networks have SAME padding
+  python -m searchspace.convert tf_efficientnet_b0.pth --network tf_efficientnet_b0 --from timm \\
+      --out weights.safetensors --spec-out net.json          tf_: TensorFlow's variant, as timm has it
+  python -m searchspace.convert efficientnet-lite0-57934424.pth --network efficientnet_lite0 \\
+      --from efficientnet_lite_pytorch --out weights.safetensors --spec-out net.json
   python -m searchspace.convert weights.safetensors --network net.json --to timm --out timm.safetensors
 
 networks: {", ".join(zoo.names())}
 exit codes: 0 done, 2 the input is wrong (nothing is written then)."""
 
 OURS = "phinas"
-FORMS = (OURS, "torchvision", "timm")
+FORMS = (OURS, "torchvision", "timm", "efficientnet_lite_pytorch")
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
@@ -53,18 +56,18 @@ def parser() -> CommandParser:
     add("--depth", type=number, default=1.0, metavar="X", help="depth multiplier of a zoo network (default: 1)")
     add("--resolution", type=integer, metavar="PX", help="input pixels (default: the network's own)")
     add("--classes", type=integer, metavar="N", help="classes (default: 1000, or the spec file's)")
-    add("--padding", choices=("half", "same"), default="half", help='"same" for timm\'s tf_ networks (default: half)')
+    add("--padding", choices=("half", "same"), help="of a zoo network (default: half; same where its name begins tf_)")
     return cli
 
 
 def network(
-    name: str, *, width: float, depth: float, padding: str, resolution: int | None, classes: int | None
+    name: str, *, width: float, depth: float, padding: str | None, resolution: int | None, classes: int | None
 ) -> NetworkSpec:
     """The network that the flags describe. Raises PhinasError."""
     if not name.endswith(".json"):
         count = 1000 if classes is None else classes
         return zoo.get(name, width=width, depth=depth, resolution=resolution, padding=padding, classes=count)
-    if (width, depth, padding) != (1.0, 1.0, "half"):
+    if (width, depth, padding) != (1.0, 1.0, None):
         raise InvalidArgument(
             f"--width, --depth and --padding belong to the zoo's networks; {name} says its own: leave them out"
         )
@@ -88,11 +91,16 @@ def convert(
     tensors = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
     if target != OURS:
         tensors = nn.to_published(module, target)
-        eps = nn.published_conventions(found, target).norm_eps
-        if eps != found.conventions.norm_eps:
+        theirs = nn.published_conventions(found, target)
+        if theirs.norm_eps != found.conventions.norm_eps:
             notes.append(
-                f"{target} gives this network a batch-norm eps of {eps:g}: set it there to "
+                f"{target} gives this network a batch-norm eps of {theirs.norm_eps:g}: set it there to "
                 f"{found.conventions.norm_eps:g}, or the outputs differ a little"
+            )
+        if theirs.padding != found.conventions.padding:
+            notes.append(
+                f'{target} has only "{theirs.padding}" padding, this network has "{found.conventions.padding}": its '
+                "outputs differ there"
             )
         if hasattr(tensors, "_metadata") and out.suffix == ".safetensors":
             notes.append(f"{target} loads this network only with its version, which .pth keeps: use --out NAME.pth")
@@ -117,8 +125,8 @@ def _write(contents: dict[Path, bytes]) -> None:
 def _check_paths(args: argparse.Namespace) -> None:
     if args.source == args.target:
         raise InvalidArgument(
-            f"--from and --to must differ, got {args.source} for both: give --from torchvision or timm to read "
-            "published weights, --to torchvision or timm to write them"
+            f"--from and --to must differ, got {args.source} for both: give --from {' or '.join(FORMS[1:])} to "
+            "read published weights, --to one of them to write those"
         )
     if args.out.suffix not in SUFFIXES:
         raise InvalidArgument(f"--out must end in {', '.join(SUFFIXES)}, got {args.out}: name the file so")

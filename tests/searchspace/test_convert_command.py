@@ -112,3 +112,22 @@ def test_either_both_files_are_written_or_none(file: Path, tmp_path: Path, capsy
     )
     assert f"cannot write {tmp_path / 'net.json'}: Is a directory; that path is a folder: choose another name" in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.json", file.name]
+
+
+def test_names_of_the_package_of_efficientnet_lite_go_in_and_out_and_its_padding_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = zoo.get("efficientnet_lite0", width=0.35, depth=0.5, classes=2)
+    save_file(to_published(build(spec), "efficientnet_lite_pytorch"), tmp_path / "theirs.safetensors")
+    flags = ("--network", "efficientnet_lite0", "--width", 0.35, "--depth", 0.5, "--classes", 2)
+    lite = "efficientnet_lite_pytorch"
+    ours, net = tmp_path / "ours.safetensors", tmp_path / "net.json"
+    assert run(tmp_path / "theirs.safetensors", *flags, "--from", lite, "--out", ours, "--spec-out", net) == 0
+    assert "note" not in capsys.readouterr().out
+    assert read_spec(net).conventions == published_conventions(spec, lite)
+    assert run(ours, "--network", net, "--to", lite, "--out", tmp_path / "back.safetensors") == 0
+    assert "has only" not in capsys.readouterr().out
+    assert run(ours, *flags, "--to", lite, "--out", tmp_path / "half.safetensors") == 0
+    assert f'{lite} has only "same" padding, this network has "half"' in capsys.readouterr().out
+    timm = ("--network", "tf_efficientnet_lite0", *flags[2:], "--to", "timm", "--out", tmp_path / "timm.pth")
+    assert run(ours, *timm) == 0

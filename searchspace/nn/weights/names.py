@@ -4,12 +4,14 @@ A name stands for a module with weights. An implementation's names come in the o
 of ours too, so they need not say which module of ours they stand for.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from itertools import groupby
 from typing import NamedTuple
 
-from searchspace.blocks import Block, ConvBN, MBConv, SeparableConv
+from searchspace.blocks import Block, Classifier, ConvBN, MBConv, SeparableConv
 from searchspace.spec import NetworkSpec
+
+InvertedResidual = MBConv | SeparableConv
 
 
 class Row(NamedTuple):
@@ -42,6 +44,7 @@ class Family(NamedTuple):
         fits: whether a network is of this family, by its structure.
         names: its modules in the implementation's order.
         norm: the implementation's batch-norm (eps, momentum) for a padding.
+        padding: the only one that the implementation has, None where it has the spec's.
         version: what the implementation's own loader asks a state dict's metadata for, None for nothing.
     """
 
@@ -49,6 +52,7 @@ class Family(NamedTuple):
     fits: Callable[[Sections], bool]
     names: Callable[[Sections], Iterator[str]]
     norm: Callable[[Sections, str], tuple[float, float]] = lambda net, padding: (1e-5, 0.1)
+    padding: str | None = None
     version: int | None = None
 
 
@@ -66,7 +70,45 @@ def stacked(rows: list[Row]) -> tuple[tuple[Row, ...], ...]:
 
 def parts(block: Block) -> list[str]:
     """The weighted layers of an inverted residual in order, by our names."""
-    assert isinstance(block, MBConv | SeparableConv)
+    assert isinstance(block, InvertedResidual)
     expand = ["expand"] if isinstance(block, MBConv) else []
     squeeze = ["squeeze"] if block.squeeze_channels else []
     return [*expand, "depthwise", *squeeze, "project"]
+
+
+def inverted_residuals(
+    net: Sections,
+    *,
+    hidden: bool,
+    activations: Set[str],
+    squeezes: Set[tuple[str, ...]],
+    kernels: Set[int] | None = None,
+    free_stacks: int = 0,
+) -> bool:
+    """Whether the network is stem, inverted residuals, last convolution and linear classifier with these traits.
+
+    `squeezes` are (activation, gate) of the SE blocks, () for none. Blocks behind the first `free_stacks` stacks have
+    a skip wherever it fits, and no expansion to as many channels as they read.
+    """
+    blocks = [row.block for row in net.body if isinstance(row.block, InvertedResidual)]
+    stem, head, last = net.stem.block, net.head.block, net.last and net.last.block
+    if not blocks or len(blocks) < len(net.body) or not isinstance(head, Classifier):
+        return False
+    if not isinstance(stem, ConvBN) or not isinstance(last, ConvBN) or stem.groups * last.groups > 1:
+        return False
+    if any(isinstance(block, SeparableConv) and block.project_activation != "identity" for block in blocks):
+        return False
+    return (
+        hidden == (head.hidden_features > 0)
+        and activations >= {block.activation for block in (stem, *blocks, last)}
+        and squeezes >= {(each.squeeze_activation, each.gate) if each.squeeze_channels else () for each in blocks}
+        and (kernels is None or kernels >= {block.kernel for block in blocks})
+        and all(_as_built(row) for stack in net.stacks[free_stacks:] for row in stack)
+    )
+
+
+def _as_built(row: Row) -> bool:
+    _, in_channels, block = row
+    assert isinstance(block, InvertedResidual)
+    skip_fits = block.stride == 1 and block.out_channels == in_channels
+    return block.skip == skip_fits and not (isinstance(block, MBConv) and block.expand_channels == in_channels)

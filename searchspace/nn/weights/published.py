@@ -1,4 +1,4 @@
-"""Weights of published implementations in and out: the same network under torchvision's or timm's names."""
+"""Weights of published implementations in and out: the same network under an implementation's names."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Set
@@ -11,12 +11,16 @@ from torch import Tensor
 
 from searchspace.errors import InvalidArgument
 from searchspace.nn.build import Network
-from searchspace.nn.weights import timm, torchvision
+from searchspace.nn.weights import efficientnet_lite_pytorch, timm, torchvision
 from searchspace.nn.weights.names import Family, Sections, sections
 from searchspace.spec import Conventions, NetworkSpec
 from searchspace.zoo.variants import siblings
 
-IMPLEMENTATIONS: dict[str, tuple[Family, ...]] = {"torchvision": torchvision.FAMILIES, "timm": timm.FAMILIES}
+IMPLEMENTATIONS: dict[str, tuple[Family, ...]] = {
+    "torchvision": torchvision.FAMILIES,
+    "timm": timm.FAMILIES,
+    "efficientnet_lite_pytorch": efficientnet_lite_pytorch.FAMILIES,
+}
 _COUNTER = "num_batches_tracked"  # files older than torch 0.4.1 have none, and no output depends on it
 _NAMED = 3
 
@@ -32,24 +36,25 @@ Entries = dict[str, _Entry]
 
 
 def published_conventions(spec: NetworkSpec, implementation: str) -> Conventions:
-    """The batch norm that `implementation` gives this network, with the spec's padding.
+    """The batch norm that `implementation` gives this network, and the spec's padding where it has both.
 
     torchvision: eps 1e-5, momentum 0.1; MobileNetV3 and EfficientNet-B5 to B7 1e-3 and 0.01; MnasNet's momentum is
-    3e-4. timm: eps 1e-5, or 1e-3 with SAME padding (its tf_ networks), momentum 0.1. Raises InvalidArgument for a
-    network that the implementation has no family for.
+    3e-4. timm: eps 1e-5, or 1e-3 with SAME padding (its tf_ networks), momentum 0.1. efficientnet_lite_pytorch: SAME
+    padding, eps 1e-3, momentum 0.01. Raises InvalidArgument for a network that the implementation has no family for.
     """
     family, net = _family(spec, implementation)
-    eps, momentum = family.norm(net, spec.conventions.padding)
-    return replace(spec.conventions, norm_eps=eps, norm_momentum=momentum)
+    padding = family.padding or spec.conventions.padding
+    eps, momentum = family.norm(net, padding)
+    return replace(spec.conventions, padding=padding, norm_eps=eps, norm_momentum=momentum)
 
 
 def load_published(
     spec: NetworkSpec, state_dict: Mapping[str, Tensor], implementation: str, *, norm_eps: float | None = None
 ) -> Network:
-    """The network with the weights of a "torchvision" or "timm" state dict, in eval mode, float32, channels-last.
+    """The network with the weights of a state dict of one of `IMPLEMENTATIONS`, in eval mode, float32, channels-last.
 
-    Its spec has the implementation's batch norm (`published_conventions`; `norm_eps` instead where it is given) and
-    the padding of `spec`. Where the weights do not fit a network of the zoo but fit it under another `rounding` or
+    Its spec has the implementation's batch norm and padding (`published_conventions`; `norm_eps` instead where it is
+    given). Where the weights do not fit a network of the zoo but fit it under another `rounding` or
     with `fixed_ends` (implementations differ in both), the returned network and its spec are that one.
     Raises InvalidArgument naming the entries that are missing, left over, of another shape or no tensors, and for a
     network that the implementation has no family for. num_batches_tracked may be missing: it is then 0.
@@ -79,8 +84,8 @@ def weights_classes(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> int:
 def to_published(module: Network, implementation: str) -> dict[str, Tensor]:
     """The module's weights as `implementation`'s state dict: its keys in its order, contiguous copies.
 
-    The numbers are ours: where the implementation's batch norm has another eps than `module.spec`, its outputs differ
-    a little (train with `published_conventions` to have them equal). Raises InvalidArgument for a network that the
+    The numbers are ours: where the implementation's batch norm has another eps than `module.spec`, or it has another
+    padding, its outputs differ (train with `published_conventions` to have them equal). Raises InvalidArgument for a network that the
     implementation has no family for, and for one whose batch norms are folded.
     """
     if not isinstance(module, Network):

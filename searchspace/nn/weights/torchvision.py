@@ -1,6 +1,6 @@
 """torchvision's names: a scheme and a batch norm of its own for every network."""
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from searchspace.blocks import (
@@ -15,47 +15,7 @@ from searchspace.blocks import (
     SeparableConv,
     ShuffleUnitV2,
 )
-from searchspace.nn.weights.names import Family, Row, Sections, parts
-
-InvertedResidual = MBConv | SeparableConv
-
-
-def _inverted_residuals(
-    net: Sections,
-    *,
-    hidden: bool,
-    activations: Set[str],
-    squeezes: Set[tuple[str, ...]],
-    kernels: Set[int] | None = None,
-    free_stacks: int = 0,
-) -> bool:
-    """Whether the network is stem, inverted residuals, last convolution and linear classifier with these traits.
-
-    `squeezes` are (activation, gate) of the SE blocks, () for none. Blocks behind the first `free_stacks` stacks have
-    a skip wherever it fits, and no expansion to as many channels as they read.
-    """
-    blocks = [row.block for row in net.body if isinstance(row.block, InvertedResidual)]
-    stem, head, last = net.stem.block, net.head.block, net.last and net.last.block
-    if not blocks or len(blocks) < len(net.body) or not isinstance(head, Classifier):
-        return False
-    if not isinstance(stem, ConvBN) or not isinstance(last, ConvBN) or stem.groups * last.groups > 1:
-        return False
-    if any(isinstance(block, SeparableConv) and block.project_activation != "identity" for block in blocks):
-        return False
-    return (
-        hidden == (head.hidden_features > 0)
-        and activations >= {block.activation for block in (stem, *blocks, last)}
-        and squeezes >= {(each.squeeze_activation, each.gate) if each.squeeze_channels else () for each in blocks}
-        and (kernels is None or kernels >= {block.kernel for block in blocks})
-        and all(_as_built(row) for stack in net.stacks[free_stacks:] for row in stack)
-    )
-
-
-def _as_built(row: Row) -> bool:
-    _, in_channels, block = row
-    assert isinstance(block, InvertedResidual)
-    skip_fits = block.stride == 1 and block.out_channels == in_channels
-    return block.skip == skip_fits and not (isinstance(block, MBConv) and block.expand_channels == in_channels)
+from searchspace.nn.weights.names import Family, Row, Sections, inverted_residuals, parts
 
 
 def _features(
@@ -84,7 +44,7 @@ def _se_block(block: Block) -> Iterator[str]:
 
 
 def _is_mnasnet(net: Sections) -> bool:
-    if not _inverted_residuals(net, hidden=False, activations={"relu"}, squeezes={()}, free_stacks=1):
+    if not inverted_residuals(net, hidden=False, activations={"relu"}, squeezes={()}, free_stacks=1):
         return False
     (first, *more), *stacks = net.stacks
     return (
@@ -171,13 +131,13 @@ def _efficientnet_norm(net: Sections) -> tuple[float, float]:
 FAMILIES = (
     Family(
         "MobileNetV2 (ReLU6, 3x3, no SE)",
-        partial(_inverted_residuals, hidden=False, activations={"relu6"}, squeezes={()}, kernels={3}),
+        partial(inverted_residuals, hidden=False, activations={"relu6"}, squeezes={()}, kernels={3}),
         lambda net: _features(net, _v2_block, "classifier.1"),
     ),
     Family(
         "MobileNetV3 (ReLU and h-swish, hard-sigmoid SE, hidden layer in the head)",
         partial(
-            _inverted_residuals,
+            inverted_residuals,
             hidden=True,
             activations={"relu", "h_swish"},
             squeezes={(), ("relu", "hard_sigmoid")},
@@ -190,7 +150,7 @@ FAMILIES = (
     ),
     Family(
         "EfficientNet (swish, SE in every block)",
-        partial(_inverted_residuals, hidden=False, activations={"swish"}, squeezes={("swish", "sigmoid")}),
+        partial(inverted_residuals, hidden=False, activations={"swish"}, squeezes={("swish", "sigmoid")}),
         lambda net: _features(net, _se_block, "classifier.1", staged=True),
         lambda net, padding: _efficientnet_norm(net),
     ),

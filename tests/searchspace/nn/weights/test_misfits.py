@@ -130,7 +130,9 @@ def test_what_is_no_state_dict_is_refused() -> None:
 
 def test_an_unknown_implementation_is_named() -> None:
     for call in (lambda: load_published(SPEC, {}, "keras"), lambda: to_published(build(SPEC), "keras")):
-        with pytest.raises(InvalidArgument, match="must be one of torchvision, timm, got 'keras'"):
+        with pytest.raises(
+            InvalidArgument, match="must be one of torchvision, timm, efficientnet_lite_pytorch, got 'keras'"
+        ):
             call()
 
 

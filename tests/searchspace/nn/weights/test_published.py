@@ -1,9 +1,9 @@
 """Published weights in and out: the implementations' own outputs, their keys in their order, and every misfit named.
 
-tests/facts/published_weights.json holds, for networks of torchvision 0.29.1 and timm 1.0.31 made with `options`, the
-first 16 hex digits of the SHA-256 of their state dict's JSON [[key, shape], ...] in order, and the outputs (first
-row's first 8, mean and standard deviation of all) that they give with the weights and the image of `states.fill` and
-`states.image`. The images are small: 64 px, or 75 px where maps of odd sizes tell kinds of padding apart.
+tests/facts/published_weights.json holds, for networks of torchvision 0.29.1, timm 1.0.31 and efficientnet_lite_pytorch
+0.1.0, the first 16 hex digits of the SHA-256 of their state dict's JSON [[key, shape], ...] in order, and the outputs
+(first row's first 8, mean and standard deviation of all) that they give with the weights and the image of `states.fill`
+and `states.image`. Most images are small: 64 px, or 75 px where maps of odd sizes tell kinds of padding apart.
 """
 
 import hashlib
@@ -30,6 +30,7 @@ from searchspace.nn import (
     published_conventions,
     to_published,
 )
+from searchspace.nn.weights.published import IMPLEMENTATIONS
 from searchspace.spec import Conventions, NetworkSpec, Stage
 from tests.searchspace.nn.weights.states import equal, filled, image, shapes
 
@@ -64,7 +65,7 @@ def test_weights_give_the_outputs_of_their_implementation_and_come_back_unchange
     assert equal(to_published(network, implementation), state)
 
 
-def test_the_facts_cover_every_family_of_both_implementations() -> None:
+def test_the_facts_cover_every_family_of_all_implementations() -> None:
     named = {(case["implementation"], case["network"]["name"]) for case in CASES}
     assert {name for implementation, name in named if implementation == "timm"} >= {
         "mobilenet_v1",
@@ -88,6 +89,11 @@ def test_the_facts_cover_every_family_of_both_implementations() -> None:
         "squeezenet1_0",
         "squeezenet1_1",
     }
+    assert {name for implementation, name in named if implementation == "efficientnet_lite_pytorch"} >= {
+        "efficientnet_lite0",
+        "efficientnet_b0",
+    }
+    assert {implementation for implementation, _ in named} == set(IMPLEMENTATIONS)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +117,9 @@ def test_the_facts_cover_every_family_of_both_implementations() -> None:
         ("torchvision", "shufflenet_v2", "stage4.3.branch2.5.weight", [232, 232, 1, 1]),
         ("torchvision", "squeezenet1_0", "features.10.expand3x3.weight", [256, 64, 3, 3]),
         ("torchvision", "squeezenet1_1", "classifier.1.weight", [1000, 512, 1, 1]),
+        ("efficientnet_lite_pytorch", "efficientnet_lite0", "_blocks.1._expand_conv.weight", [96, 16, 1, 1]),
+        ("efficientnet_lite_pytorch", "efficientnet_lite4", "_blocks.0._bn1.running_var", [32]),
+        ("efficientnet_lite_pytorch", "efficientnet_b7", "_blocks.54._se_reduce.bias", [160]),
     ],
 )
 def test_modules_have_the_names_of_the_implementation(
@@ -132,7 +141,7 @@ SMALL = [name for name in zoo.names() if not zoo.is_grown(name)]
     depth=st.sampled_from((0.5, 1.0)),
     classes=st.integers(1, 9),
     padding=st.sampled_from(("half", "same")),
-    implementation=st.sampled_from(("timm", "torchvision")),
+    implementation=st.sampled_from(tuple(IMPLEMENTATIONS)),
 )
 def test_a_zoo_network_gives_the_same_logits_after_a_round_trip(
     name: str, width: float, depth: float, classes: int, padding: str, implementation: str
@@ -150,7 +159,7 @@ def test_a_zoo_network_gives_the_same_logits_after_a_round_trip(
 
 
 @settings(max_examples=8)
-@given(spec=..., implementation=st.sampled_from(("timm", "torchvision")))
+@given(spec=..., implementation=st.sampled_from(tuple(IMPLEMENTATIONS)))
 def test_any_network_has_published_names_for_all_its_weights_or_an_error_that_says_the_families(
     spec: NetworkSpec, implementation: str
 ) -> None:
@@ -162,7 +171,7 @@ def test_any_network_has_published_names_for_all_its_weights_or_an_error_that_sa
         message = str(error)
     if message:
         assert f"{implementation} has no network with the structure of " in message
-        assert "its families are: MobileNet" in message
+        assert "its families are: " in message
         return
     assert sum(tensor.numel() for tensor in state.values()) == sum(t.numel() for t in network.state_dict().values())
     again = load_published(spec, state, implementation)
@@ -241,6 +250,8 @@ def test_timms_mobilenetv1_100h_has_a_conv_head_and_5_282_600_parameters() -> No
         ("mnasnet_small", {}, "torchvision", "'timm'"),
         ("fbnet_c", {}, "torchvision", "'timm'"),
         ("single_path_nas", {}, "torchvision", "'timm'"),
+        ("efficientnet_lite0", {"depth": 0.5}, "torchvision", "'timm' and 'efficientnet_lite_pytorch'"),
+        ("mobilenet_v3_small", {}, "efficientnet_lite_pytorch", "'torchvision' and 'timm'"),
     ],
 )
 def test_a_structure_without_a_family_is_refused_with_the_families_and_who_has_it(
@@ -286,13 +297,17 @@ def test_torchvision_has_no_network_whose_skips_or_expansions_are_not_its_own() 
         ("timm", "efficientnet_b7", {}, 1e-5, 0.1),
         ("timm", "efficientnet_b0", {"padding": "same"}, 1e-3, 0.1),
         ("timm", "mobilenet_v3_small", {"padding": "same"}, 1e-3, 0.1),
+        ("timm", "efficientnet_lite0", {}, 1e-5, 0.1),
+        ("timm", "tf_efficientnet_lite0", {}, 1e-3, 0.1),
+        ("efficientnet_lite_pytorch", "efficientnet_lite0", {}, 1e-3, 0.01),
+        ("efficientnet_lite_pytorch", "efficientnet_b0", {"padding": "half"}, 1e-3, 0.01),
     ],
 )
 def test_batch_norm_is_the_implementations(
     implementation: str, name: str, options: dict[str, Any], eps: float, momentum: float
 ) -> None:
     spec = zoo.get(name, **options)
-    padding = options.get("padding", "half")
+    padding = "same" if implementation == "efficientnet_lite_pytorch" else spec.conventions.padding
     assert published_conventions(spec, implementation) == Conventions(
         padding=padding, norm_eps=eps, norm_momentum=momentum
     )

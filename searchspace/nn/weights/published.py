@@ -85,8 +85,8 @@ def to_published(module: Network, implementation: str) -> dict[str, Tensor]:
     """The module's weights as `implementation`'s state dict: its keys in its order, contiguous copies.
 
     The numbers are ours: where the implementation's batch norm has another eps than `module.spec`, or it has another
-    padding, its outputs differ (train with `published_conventions` to have them equal). Raises InvalidArgument for a network that the
-    implementation has no family for, and for one whose batch norms are folded.
+    padding, its outputs differ (train with `published_conventions` to have them equal). Raises InvalidArgument for a
+    network that the implementation has no family for, and for one whose batch norms are folded.
     """
     if not isinstance(module, Network):
         raise InvalidArgument(f"to_published takes a network that searchspace.nn built, got {type(module).__name__}")

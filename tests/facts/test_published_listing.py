@@ -1,0 +1,124 @@
+"""The listing of published weights says what their publishers say: top-1, size, test pixels, interpolation.
+
+`TIMM` are rows of timm's results/results-imagenet.csv (name, top-1, millions of parameters, test pixels,
+interpolation), and for its ra4 weights, which that file lacks, of the table in its README and in the weights' cards.
+`STATISTICS` are the means of `default_cfgs` in timm/models/efficientnet.py and mobilenetv3.py where they are not
+ImageNet's own. EfficientNet-Lite's are in tensorflow/tpu's efficientnet_lite_builder.py: MEAN_RGB 127, STDDEV_RGB 128.
+"""
+
+import pytest
+
+from searchspace.cost import params
+from searchspace.preprocessing import Preprocessing
+from searchspace.zoo.published import PublishedWeights, listing
+
+TIMM = """
+efficientnet_b0.ra4_e3600_r224_in1k 79.364 5.29 256 bicubic
+efficientnet_b0.ra_in1k 77.694 5.29 224 bicubic
+efficientnet_b1.ft_in1k 78.800 7.79 256 bicubic
+efficientnet_b1.ra4_e3600_r240_in1k 81.440 7.79 288 bicubic
+efficientnet_b2.ra_in1k 80.610 9.11 288 bicubic
+efficientnet_b3.ra2_in1k 82.242 12.23 320 bicubic
+efficientnet_b4.ra2_in1k 83.414 19.34 384 bicubic
+efficientnet_b5.sw_in12k_ft_in1k 85.892 30.39 448 bicubic
+efficientnet_lite0.ra_in1k 75.480 4.65 224 bicubic
+fbnetc_100.rmsp_in1k 75.130 5.57 224 bilinear
+mnasnet_100.rmsp_in1k 74.650 4.38 224 bicubic
+mnasnet_small.lamb_in1k 66.196 2.03 224 bicubic
+mobilenetv1_100.ra4_e3600_r224_in1k 76.094 4.23 256 bicubic
+mobilenetv1_125.ra4_e3600_r224_in1k 77.600 6.27 256 bicubic
+mobilenetv2_050.lamb_in1k 65.950 1.97 224 bicubic
+mobilenetv2_100.ra_in1k 72.976 3.50 224 bicubic
+mobilenetv2_110d.ra_in1k 75.056 4.52 224 bicubic
+mobilenetv2_120d.ra_in1k 77.302 5.83 224 bicubic
+mobilenetv2_140.ra_in1k 76.520 6.11 224 bicubic
+mobilenetv3_large_100.miil_in21k_ft_in1k 77.918 5.48 224 bilinear
+mobilenetv3_large_100.ra4_e3600_r224_in1k 77.164 5.48 256 bicubic
+mobilenetv3_large_100.ra_in1k 75.766 5.48 224 bicubic
+mobilenetv3_small_050.lamb_in1k 57.910 1.59 224 bicubic
+mobilenetv3_small_075.lamb_in1k 65.234 2.04 224 bicubic
+mobilenetv3_small_100.lamb_in1k 67.656 2.54 224 bicubic
+semnasnet_075.rmsp_in1k 72.992 2.91 224 bicubic
+semnasnet_100.rmsp_in1k 75.450 3.89 224 bicubic
+spnasnet_100.rmsp_in1k 74.086 4.42 224 bilinear
+tf_efficientnet_b0.aa_in1k 76.834 5.29 224 bicubic
+tf_efficientnet_b0.ap_in1k 77.090 5.29 224 bicubic
+tf_efficientnet_b0.in1k 76.532 5.29 224 bicubic
+tf_efficientnet_b0.ns_jft_in1k 78.670 5.29 224 bicubic
+tf_efficientnet_b1.aa_in1k 78.830 7.79 240 bicubic
+tf_efficientnet_b1.ap_in1k 79.280 7.79 240 bicubic
+tf_efficientnet_b1.in1k 78.560 7.79 240 bicubic
+tf_efficientnet_b1.ns_jft_in1k 81.394 7.79 240 bicubic
+tf_efficientnet_b2.aa_in1k 80.084 9.11 260 bicubic
+tf_efficientnet_b2.ap_in1k 80.308 9.11 260 bicubic
+tf_efficientnet_b2.in1k 79.604 9.11 260 bicubic
+tf_efficientnet_b2.ns_jft_in1k 82.378 9.11 260 bicubic
+tf_efficientnet_b3.aa_in1k 81.644 12.23 300 bicubic
+tf_efficientnet_b3.ap_in1k 81.826 12.23 300 bicubic
+tf_efficientnet_b3.in1k 80.878 12.23 300 bicubic
+tf_efficientnet_b3.ns_jft_in1k 84.056 12.23 300 bicubic
+tf_efficientnet_b4.aa_in1k 83.018 19.34 380 bicubic
+tf_efficientnet_b4.ap_in1k 83.250 19.34 380 bicubic
+tf_efficientnet_b4.in1k 82.608 19.34 380 bicubic
+tf_efficientnet_b4.ns_jft_in1k 85.162 19.34 380 bicubic
+tf_efficientnet_b5.aa_in1k 83.688 30.39 456 bicubic
+tf_efficientnet_b5.ap_in1k 84.258 30.39 456 bicubic
+tf_efficientnet_b5.in1k 83.176 30.39 456 bicubic
+tf_efficientnet_b5.ns_jft_in1k 86.088 30.39 456 bicubic
+tf_efficientnet_b5.ra_in1k 83.810 30.39 456 bicubic
+tf_efficientnet_b6.aa_in1k 84.116 43.04 528 bicubic
+tf_efficientnet_b6.ap_in1k 84.786 43.04 528 bicubic
+tf_efficientnet_b6.ns_jft_in1k 86.456 43.04 528 bicubic
+tf_efficientnet_b7.aa_in1k 84.414 66.35 600 bicubic
+tf_efficientnet_b7.ap_in1k 85.122 66.35 600 bicubic
+tf_efficientnet_b7.ns_jft_in1k 86.840 66.35 600 bicubic
+tf_efficientnet_b7.ra_in1k 84.932 66.35 600 bicubic
+tf_efficientnet_lite0.in1k 74.830 4.65 224 bicubic
+tf_efficientnet_lite1.in1k 76.644 5.42 240 bicubic
+tf_efficientnet_lite2.in1k 77.464 6.09 260 bicubic
+tf_efficientnet_lite3.in1k 79.808 8.20 300 bilinear
+tf_efficientnet_lite4.in1k 81.532 13.01 380 bilinear
+tf_mobilenetv3_large_075.in1k 73.432 3.99 224 bilinear
+tf_mobilenetv3_large_100.in1k 75.516 5.48 224 bilinear
+tf_mobilenetv3_small_075.in1k 65.728 2.04 224 bilinear
+tf_mobilenetv3_small_100.in1k 67.918 2.54 224 bilinear
+"""
+FACTS = {line.split()[0]: line.split()[1:] for line in TIMM.strip().splitlines()}
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+AS_IT_IS = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+ROWS = [row for row in listing() if row.implementation == "timm"]
+
+
+def statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """timm's mean and deviation for the weights of that name."""
+    if ".miil_" in name:
+        return AS_IT_IS
+    network, _, tag = name.partition(".")
+    is_half = tag.startswith(("ap_", "ra4_")) or network.startswith(("tf_efficientnet_lite", "tf_mobilenetv3"))
+    return HALF if is_half else IMAGENET
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_row_of_timms_has_its_published_accuracy_size_and_preprocessing(row: PublishedWeights) -> None:
+    top1, mega_params, pixels, interpolation = FACTS[row.name]
+    assert row.top1 == pytest.approx(float(top1), abs=0.01)
+    assert f"{params(row.spec()) / 1e6:.2f}" == mega_params
+    mean, std = statistics(row.name)
+    assert row.preprocessing == Preprocessing(mean=mean, std=std, interpolation=interpolation, pixels=int(pixels))  # type: ignore[arg-type]
+    assert row.spec().conventions.padding == ("same" if row.name.startswith("tf_") else "half")
+
+
+def test_packaged_weights_are_the_released_lite_networks_with_their_own_scale() -> None:
+    rows = [row for row in listing() if row.package]
+    assert [(row.name, row.top1, row.preprocessing.pixels) for row in rows] == [
+        ("efficientnet_lite0", 75.1, 224),
+        ("efficientnet_lite1", 76.7, 240),
+        ("efficientnet_lite2", 77.6, 260),
+    ]
+    for row in rows:
+        assert row.preprocessing.centre == pytest.approx((127, 127, 127))
+        assert row.preprocessing.scale == pytest.approx((128, 128, 128))
+        assert row.spec().conventions.padding == "same"
+        assert row.licence == "apache-2.0"

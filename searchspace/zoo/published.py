@@ -19,6 +19,7 @@ from searchspace.zoo.catalogue import get
 MEAN_STD = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "inception": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "fraction": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     "lite": ((127 / 255, 127 / 255, 127 / 255), (128 / 255, 128 / 255, 128 / 255)),
 }
 """Means and deviations by name: timm's IMAGENET_DEFAULT and IMAGENET_INCEPTION, and EfficientNet-Lite's own."""

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import secrets
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from searchspace.errors import StorageError
 
 _TEMPORARY = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp[^/]*$")  # as atomic_path names them
+_LONGEST_HEADER = 100_000_000  # of safetensors
 _NEXT_STEP = {
     errno.ENOSPC: "free some space on that disk, or choose another folder",
     errno.EDQUOT: "your disk quota is used up: delete something, or choose another folder",
@@ -118,6 +120,27 @@ def read_json(path: Path) -> Any:
             f"{path} must hold JSON and does not ({error}): restore it from a copy, or delete it and run the"
             " command that writes it again"
         ) from error
+
+
+def is_cut_short(path: Path) -> bool:
+    """Whether a safetensors or zip file (torch's .pth) ends too early, as after a broken download; False for others."""
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            start = file.read(9)
+            if start[:4] == b"PK\3\4":
+                return not zipfile.is_zipfile(path)
+            length = int.from_bytes(start[:8], "little")
+            if start[8:] != b"{" or length > _LONGEST_HEADER:
+                return False
+            if 8 + length > size:
+                return True
+            file.seek(8)
+            tensors = json.loads(file.read(length))
+    except (OSError, ValueError):
+        return False
+    ends = [tensor.get("data_offsets", [0, 0])[1] for tensor in tensors.values() if isinstance(tensor, dict)]
+    return 8 + length + max(ends, default=0) > size
 
 
 def _check_replaceable(target: Path) -> None:

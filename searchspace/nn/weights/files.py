@@ -1,5 +1,6 @@
 """Files of weights: safetensors, and torch's own, never unpickled."""
 
+import argparse
 import io
 import json
 import pickle
@@ -12,20 +13,26 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from searchspace.errors import StorageError
+from searchspace.errors import InvalidArgument, StorageError
+from searchspace.files import is_cut_short
+from searchspace.nn.build import Network
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
-PARALLEL = "module."
+AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema")
+PREFIXES = ("module.", "_orig_mod.", "model.")
 _ABOUT = "phinas"
+_AVERAGES = "n_averaged"  # torch's AveragedModel counts in it
 
 
-def read_weights(path: Path | str) -> dict[str, Tensor]:
+def read_weights(path: Path | str, *, ema: bool | None = None) -> dict[str, Tensor]:
     """The tensors in a safetensors file or a torch checkpoint (.pth, .pt), by name, on the CPU.
 
     What the file is counts, not its suffix. A checkpoint may hold its state dict under "state_dict",
-    "model_state_dict" or "model"; DataParallel's prefix "module." is taken off. Pickled Python objects are never
-    loaded (torch's weights_only). Raises StorageError for a file that cannot be read, is damaged or holds anything
-    else.
+    "model_state_dict" or "model", and the running average of its weights under "state_dict_ema", "model_ema" and the
+    like; `ema` says which of the two is meant. The prefixes of DataParallel, torch.compile and Lightning ("module.",
+    "_orig_mod.", "model.") are taken off. Pickled Python objects are never loaded (torch's weights_only).
+    Raises StorageError for a file that cannot be read, is damaged or holds anything else, InvalidArgument where both
+    kinds of weights are there and `ema` is None, or the kind that it asks for is not.
     """
     try:
         with open(path, "rb") as file:
@@ -35,7 +42,8 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
             if is_safetensors:
                 content = safetensors.torch.load_file(path)
             else:
-                content = torch.load(file, map_location="cpu", weights_only=True)
+                with torch.serialization.safe_globals([argparse.Namespace]):  # timm keeps its flags so: plain values
+                    content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise StorageError(
             f"cannot read the weights file {path}: {error.strerror or error}; look whether the path is spelt right and "
@@ -47,12 +55,16 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
             "holds Python objects, which are never unpickled here: save model.state_dict() alone where it was made"
         ) from None
     except Exception as error:  # whatever a damaged file makes the readers raise
+        if is_cut_short(Path(path)):
+            raise StorageError(
+                f"the weights file {path} is cut short, as by a broken download: delete it and download it again"
+            ) from None
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise StorageError(
             f"a weights file must be safetensors or a torch checkpoint (.pth, .pt); {path} is neither, or damaged "
             f"({first_line[:120]}): download or save it again"
         ) from None
-    return _unwrapped(content, path)
+    return _unwrapped(_of_kind(content, path, ema=ema), path)
 
 
 def weights_bytes(tensors: dict[str, Tensor], *, suffix: str) -> bytes:
@@ -78,10 +90,29 @@ def read_about(path: Path | str) -> dict[str, Any]:
 
 
 def network_bytes(module: nn.Module, about: Mapping[str, Any]) -> bytes:
-    """The content of a safetensors file: a network's weights, and `about` (JSON types) in its metadata."""
+    """The content of a safetensors file: weights, and in the metadata `about` (JSON types) and the network's spec."""
     state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+    if isinstance(module, Network):
+        about = {**about, "network": module.spec.to_dict()}
     # One key of the metadata: safetensors writes several in no fixed order.
     return safetensors.torch.save(state, {_ABOUT: json.dumps(about)})
+
+
+def _of_kind(content: Any, path: Path | str, *, ema: bool | None) -> Any:
+    """The part of a checkpoint that `ema` asks for: the running average of the weights or the weights themselves."""
+    found = content if isinstance(content, Mapping) else {}
+    average = next((name for name in AVERAGED if isinstance(found.get(name), Mapping)), None)
+    plain = next((name for name in WRAPPERS if isinstance(found.get(name), Mapping)), None)
+    if ema is None and average and plain:
+        raise InvalidArgument(
+            f"{path} holds weights ({plain!r}) and their running average ({average!r}), one must be chosen: give --ema "
+            "for the average, which is usually better, or --no-ema"
+        )
+    if ema and not average:
+        raise InvalidArgument(f"--ema means a running average beside the weights, {path} has none: leave it out")
+    if ema is False and average and not plain:
+        raise InvalidArgument(f"--no-ema means the weights themselves, {path} has their average only: leave it out")
+    return found[average] if average and ema is not False else content
 
 
 def _unwrapped(content: Any, path: Path | str) -> dict[str, Tensor]:
@@ -94,5 +125,7 @@ def _unwrapped(content: Any, path: Path | str) -> dict[str, Tensor]:
             f"a weights file must hold a state dict (names and tensors), got {what} in {path}: "
             "save model.state_dict() where it was made"
         )
-    parallel = all(isinstance(key, str) and key.startswith(PARALLEL) for key in content)
-    return {key.removeprefix(PARALLEL) if parallel else key: value for key, value in content.items()}
+    state = {key: value for key, value in content.items() if key != _AVERAGES}
+    while prefix := next((each for each in PREFIXES if all(str(key).startswith(each) for key in state)), ""):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state

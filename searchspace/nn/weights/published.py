@@ -70,6 +70,23 @@ def load_weights(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> Network
     return _load(spec, state_dict, None)
 
 
+def load_any(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> tuple[Network, str | None]:
+    """The network with weights under whatever names, for as many classes as they tell apart, and whose names they are.
+
+    None for our own names. Raises InvalidArgument that names what differs, by the names that the most entries have.
+    """
+    skeleton, found = _skeleton(spec), {}
+    for implementation in (None, *IMPLEMENTATIONS):
+        try:
+            entries = _entries(skeleton, implementation)
+        except InvalidArgument:  # the implementation has no such network
+            continue
+        found[implementation] = (len(entries.keys() & state_dict.keys()), _misfit(state_dict, entries).classes)
+    implementation = max(found, key=lambda each: found[each][0])
+    classes = found[implementation][1] or spec.classes
+    return _load(spec.with_classes(classes), state_dict, implementation), implementation
+
+
 def weights_classes(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> int:
     """How many classes weights under our own names tell apart.
 

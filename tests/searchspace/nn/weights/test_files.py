@@ -8,14 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from searchspace.errors import StorageError
+from searchspace.errors import InvalidArgument, StorageError
 from searchspace.nn import read_weights, weights_bytes
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2, dtype=torch.float16)}
 
 
-def _same(path: Path) -> bool:
-    read = read_weights(path)
+def _same(path: Path, ema: bool | None = None) -> bool:
+    read = read_weights(path, ema=ema)
     return read.keys() == TENSORS.keys() and all(torch.equal(read[key], TENSORS[key]) for key in TENSORS)
 
 
@@ -46,24 +46,59 @@ def test_python_objects_are_never_unpickled(tmp_path: Path) -> None:
             return (Path.touch, (Path(tmp_path / "exploded"),))  # type: ignore[return-value]
 
     (tmp_path / "bomb.pth").write_bytes(pickle.dumps({"a": Bomb()}, protocol=2))
-    torch.save({"args": argparse.Namespace(lr=1), "model": TENSORS}, tmp_path / "namespace.pth")
-    for name in ("bomb.pth", "namespace.pth"):
+    torch.save({"args": Path("runs"), "model": TENSORS}, tmp_path / "path.pth")
+    for name in ("bomb.pth", "path.pth"):
         with pytest.raises(StorageError, match=r"nothing but tensors; .*never unpickled here: save model.state_dict"):
             read_weights(tmp_path / name)
     assert not (tmp_path / "exploded").exists()
 
 
-def test_files_that_are_neither_or_damaged_are_named(tmp_path: Path) -> None:
+def test_the_flags_that_timm_keeps_in_a_checkpoint_are_read_over(tmp_path: Path) -> None:
+    torch.save({"args": argparse.Namespace(lr=1, opt=None), "state_dict": TENSORS}, tmp_path / "checkpoint.pth")
+    assert _same(tmp_path / "checkpoint.pth")
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "model.", "module._orig_mod.", "model.module."])
+def test_prefixes_of_wrapping_modules_are_taken_off(tmp_path: Path, prefix: str) -> None:
+    torch.save({f"{prefix}{key}": tensor for key, tensor in TENSORS.items()}, tmp_path / "checkpoint.pth")
+    assert _same(tmp_path / "checkpoint.pth")
+
+
+@pytest.mark.parametrize("average", ["state_dict_ema", "model_ema", "model_ema_state_dict"])
+def test_of_weights_and_their_average_one_must_be_chosen(tmp_path: Path, average: str) -> None:
+    path = tmp_path / "checkpoint.pth"
+    averaged = {"n_averaged": torch.tensor(3)} | {f"module.{key}": tensor + 1 for key, tensor in TENSORS.items()}
+    torch.save({"state_dict": TENSORS, average: averaged}, path)
+    with pytest.raises(InvalidArgument, match=f"{average}.*--ema for the average, .* or --no-ema"):
+        read_weights(path)
+    assert _same(path, ema=False)
+    chosen = read_weights(path, ema=True)
+    assert chosen.keys() == TENSORS.keys()
+    assert all(torch.equal(chosen[key], tensor + 1) for key, tensor in TENSORS.items())
+
+
+def test_a_kind_of_weights_that_is_not_there_is_not_replaced_by_the_other(tmp_path: Path) -> None:
+    torch.save({"state_dict": TENSORS}, tmp_path / "plain.pth")
+    torch.save({"model_ema": TENSORS}, tmp_path / "average.pth")
+    for name, ema in (("plain.pth", True), ("average.pth", False)):
+        with pytest.raises(InvalidArgument, match="leave it out"):
+            read_weights(tmp_path / name, ema=ema)
+
+
+def test_a_broken_download_is_told_with_its_file_and_what_to_do(tmp_path: Path) -> None:
     save_file(TENSORS, tmp_path / "whole.safetensors")
     torch.save(TENSORS, tmp_path / "whole.pth")
+    for name, left in (("whole.safetensors", -5), ("whole.safetensors", 20), ("whole.pth", -200)):
+        path = tmp_path / f"cut-{name}"
+        path.write_bytes((tmp_path / name).read_bytes()[:left])
+        with pytest.raises(StorageError, match=f"{path} is cut short, .*: delete it and download it again"):
+            read_weights(path)
+
+
+def test_files_that_are_neither_or_damaged_are_named(tmp_path: Path) -> None:
     contents = {
-        "empty": b"",
         "text": b"weights, honestly",
         "json": b'{"a": 1}' * 9,
-        "zip": b"PK\x03\x04" + bytes(60),
-        "cut.safetensors": (tmp_path / "whole.safetensors").read_bytes()[:-5],
-        "header.safetensors": (tmp_path / "whole.safetensors").read_bytes()[:20],
-        "cut.pth": (tmp_path / "whole.pth").read_bytes()[:-200],
     }
     for name, content in contents.items():
         path = tmp_path / name

@@ -3,6 +3,7 @@
     import search
     found = search.find(budget_ms=20, data="photos/", minutes=10)
     found.spec, found.module, found.summary, found.study, found.save("mine/")
+    search.finetune("photos/", minutes=30)
     search.prune(found.module, budget_macs=100e6, data="photos/")
 
 The names are imported when they are used: this package alone imports no torch.
@@ -13,11 +14,18 @@ from typing import TYPE_CHECKING
 from searchspace.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from search.finetune_job import finetune
     from search.netadapt.api import prune
     from search.result import Result
     from search.run import find
 
-__all__ = ["Result", "find", "prune"]
+__all__ = ["Result", "find", "finetune", "prune"]
 __getattr__, __dir__ = lazy_names(
-    __name__, {"Result": "search.result", "find": "search.run", "prune": "search.netadapt.api"}
+    __name__,
+    {
+        "Result": "search.result",
+        "find": "search.run",
+        "finetune": "search.finetune",
+        "prune": "search.netadapt.api",
+    },
 )

@@ -46,7 +46,7 @@ def opened_study(name: str, about: dict[str, Any] | None = None, *, fresh: bool 
     Raises StudyMismatch for a study of other settings or one that is in use, StorageError.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with _locked(folder(name)):
+    with locked(folder(name)):
         if fresh:
             set_aside(name)
         is_new = not (folder(name) / DATABASE).exists()
@@ -62,7 +62,7 @@ def opened_study(name: str, about: dict[str, Any] | None = None, *, fresh: bool 
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Only one process works in a study at a time; the lock goes with the process, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

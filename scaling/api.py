@@ -1,11 +1,12 @@
 """`scaling.compound`: what the command `python -m scaling.compound` does, as a function."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scaling.base import Base, base_template, is_file, latency_table, separate_files
+from scaling.base import Base, base_template, latency_table, separate_files, zoo_name
 from scaling.formula import RULES, Coefficients, Factors, read_coefficients
 from scaling.growth import RESOLUTION_STEP, Grown, grow, grow_to
 from scaling.member import Member
@@ -35,6 +36,9 @@ def compound(
     latency: LatencyTable | str | Path | None = None,
     measure: bool = False,
     inherit: str | Path | None = None,
+    weights: str | Path | None = None,
+    ema: bool | None = None,
+    minutes: float | None = None,
     epochs: int | None = None,
     data: str | None = None,
     proxy_resolution: int | None = None,
@@ -48,36 +52,41 @@ def compound(
     The keywords are the flags of `python -m scaling.compound`, whose --help explains each. `network` is a spec, a
     template, a spec file or a name of the zoo (None: EfficientNet-B0). It grows by `phi` (default 1; several phis make
     several networks) or to one target. The growth is shared by a `rule` of `scaling.formula.RULES`, by `coefficients`,
-    or by alpha, beta and gamma; `compare` takes every rule. `inherit` starts from the small network's weights and
-    `epochs` trains. With `out` the spec, and the weights beside it, are written, and a training that was stopped goes
-    on. `quiet`: no progress is printed. Raises PhinasError.
+    or by alpha, beta and gamma; `compare` takes every rule. `inherit` starts from the small network's weights,
+    `weights` from published ones; `minutes` fine-tunes, `epochs` trains. With `out` the spec, and the weights beside
+    it, are written, and a training that was stopped goes on. `quiet`: no progress is printed. Raises PhinasError.
     """
     phis = [] if phi is None else [float(one) for one in (phi if isinstance(phi, Sequence) else [phi])]
     target = _target(phis, {"ms": target_ms, "macs": target_macs, "params": target_params})
     rules = _rules(compare, rule, coefficients, {"alpha": alpha, "beta": beta, "gamma": gamma})
-    flags = {"--out": out, "--onnx": onnx, "--inherit": inherit, "--epochs": epochs, "--data": data}
+    flags = {"--out": out, "--onnx": onnx, "--inherit": inherit, "--weights": weights, "--ema": ema, "--data": data}
+    lengths = {"--epochs": epochs, "--minutes": minutes}
     pixels = {"--proxy-resolution": proxy_resolution, "--resolution-step": resolution_step}
-    _check(flags | pixels, phis, rules)
-    weights = weights_file(out) if out and (inherit or epochs) else None
+    _check(flags | lengths | pixels, phis, rules)
+    trains, makes_weights = bool(epochs or minutes), bool(inherit or weights or epochs or minutes)
+    file = weights_file(out) if out and makes_weights else None
     separate_files(
-        {"--out": out, "--onnx": onnx, "the weights' file beside --out": weights},
+        {"--out": out, "--onnx": onnx, "the weights' file beside --out": file},
         {"--network": network, "--latency": latency, "--coefficients": coefficients, "--inherit": inherit},
     )
     table = latency_table(latency, needed=target_ms is not None)
     template = base_template(network)
     grown = partial(_grown, network is None, rules, phis or [1.0], target, table, resolution_step)
-    if inherit or epochs:
-        from scaling.weights import Schedule, with_weights
+    if makes_weights:
+        from scaling.weights import Schedule, published_start, with_weights
 
-        schedule = Schedule(epochs, data, proxy_resolution, seed)
-        is_published = network is None or (isinstance(network, str | Path) and not is_file(network))
-        if is_published and not inherit:  # it tells the classes of the data apart, not ImageNet's
-            template = template.with_classes(len(schedule.images(grown(template), {}).classes))
-    result = grown(template, beside_published=not epochs)
+        name = zoo_name(network)
+        schedule = Schedule(epochs, minutes, data, proxy_resolution, seed)
+        parent = None
+        if weights:
+            parent, template = published_start(template, weights, name=name, ema=ema, quiet=quiet)
+        if trains and (weights or (name and not inherit)):  # it tells the classes of the data apart, not ImageNet's
+            template = template.with_classes(len(schedule.images(grown(template)).classes))
+    result = grown(template, beside_published=not trains)
     if measure:
         result.measure()
-    if inherit or epochs:
-        return with_weights(result, inherit, schedule, out=out, onnx=onnx, quiet=quiet)
+    if makes_weights:
+        return with_weights(result, inherit, schedule, parent=parent, out=out, onnx=onnx, quiet=quiet)
     result.save(out, onnx=onnx)
     return result
 
@@ -192,12 +201,27 @@ def _check(flags: Mapping[str, Any], phis: Sequence[float], rules: Mapping[str, 
     if len(rules) > 1 and len(phis) > 1:
         raise InvalidArgument(f"--compare takes one phi, got {len(phis)}: --phi {phis[0]:g}")
     count = max(len(rules), len(phis))
-    for flag in ("--out", "--onnx", "--inherit", "--epochs"):
+    for flag in ("--out", "--onnx", "--inherit", "--weights", "--epochs", "--minutes"):
         if flags[flag] and count > 1:
             raise InvalidArgument(f"{flag} writes one network, got {count}: give one --phi and no --compare with it")
+    for one, other, what in (
+        ("--inherit", "--weights", "a network starts from one file or from published weights"),
+        ("--epochs", "--minutes", "a training has one length"),
+    ):
+        if flags[one] is not None and flags[other] is not None:
+            raise InvalidArgument(f"{what}, got {one} and {other}: leave one of them out")
+    if flags["--ema"] is not None and flags["--weights"] is None:
+        raise InvalidArgument("--ema chooses among published weights, got no --weights: give both or none")
+    trains = flags["--epochs"] is not None or flags["--minutes"] is not None
     for flag in ("--data", "--proxy-resolution"):
-        if flags[flag] is not None and flags["--epochs"] is None:
-            raise InvalidArgument(f"{flag} belongs to training, got no --epochs: give both or none")
+        if flags[flag] is not None and not trains:
+            raise InvalidArgument(f"{flag} belongs to training, got no --epochs and no --minutes: give both or none")
+    if flags["--minutes"] is not None and flags["--proxy-resolution"] is not None:
+        raise InvalidArgument(
+            "--proxy-resolution belongs to --epochs, got --minutes, which are for the network's pixels: leave one out"
+        )
+    if flags["--minutes"] is not None and not 0 < flags["--minutes"] < math.inf:
+        raise InvalidArgument(f"--minutes must be above 0, got {flags['--minutes']:g}")
     for flag, unit in (("--epochs", ""), ("--proxy-resolution", " px"), ("--resolution-step", " px")):
         if flags[flag] is not None and flags[flag] < 1:
             raise InvalidArgument(f"{flag} must be at least 1{unit}, got {flags[flag]}")

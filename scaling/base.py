@@ -44,6 +44,13 @@ def is_file(network: str | Path) -> bool:
     return Path(network).suffix == ".json" or Path(network).exists()
 
 
+def zoo_name(network: Base) -> str | None:
+    """The network's name in the zoo, where it is named by it; EfficientNet-B0's for None."""
+    if network is None:
+        return "efficientnet_b0"
+    return str(network) if isinstance(network, str | Path) and not is_file(network) else None
+
+
 def latency_table(latency: LatencyTable | str | Path | None, *, needed: bool) -> LatencyTable | None:
     """A table or the file of one; None is this machine's own table where one is `needed`. Raises PhinasError."""
     if isinstance(latency, LatencyTable):

@@ -40,6 +40,7 @@ examples:
   python -m scaling.compound --target-ms 60 --latency my.json --out grown.json
   python -m scaling.compound --target-macs 600e6 --compare                every rule, to the same MACs
   python -m scaling.compound --network best.json --inherit best.safetensors --epochs 20 --out grown.json
+  python -m scaling.compound --network efficientnet_lite0 --weights auto --minutes 30 --data photos/ --out grown.json
 
 next:
   python -m search.run --budget-ms 20                   search a network, then grow its best.json
@@ -61,6 +62,9 @@ def _phis(text: str) -> list[float]:
 def _per_step(name: str, what: str) -> tuple[str, Any, str, str]:
     return f"--{name}", number, "X", f"{what} per step of phi (default: {getattr(Coefficients(), name):g})"
 
+
+_WEIGHTS = """start from published weights in place of --inherit: auto (the network's own, or the nearest that can be
+had), a name of python -m searchspace.zoo --weights, or a file"""
 
 # By the title of a group: flag, type (None: a switch), name of the value, help.
 _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
@@ -97,7 +101,10 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
     ],
     "weights, which are written beside --out": [
         ("--inherit", Path, "FILE", "start from the small network's weights: the grown one computes the same at first"),
-        ("--epochs", integer, "N", "train so long, from the inherited weights or from scratch, and test"),
+        ("--weights", str, "NAME", _WEIGHTS),
+        ("--ema", argparse.BooleanOptionalAction, "", "of weights with averaged ones (EMA): those, or the others"),
+        ("--minutes", number, "M", "fine-tune so long, at the network's own pixels in the end, and test"),
+        ("--epochs", integer, "N", "train so long in place of --minutes, from these weights or from scratch, and test"),
         ("--data", str, "SOURCE", "images, as python -m search.run takes them (default: digits)"),
         ("--proxy-resolution", integer, "PX", "pixels to train at (default: those of the small one's, grown likewise)"),
         ("--seed", integer, "N", "of splits, new weights and order (default: 0)"),
@@ -112,8 +119,9 @@ def parser() -> CommandParser:
     for title, flags in _FLAGS.items():
         group = cli.add_argument_group(title)
         for flag, kind, metavar, text in flags:
-            if kind is None:
-                group.add_argument(flag, action="store_true", help=text)
+            if kind is None or kind is argparse.BooleanOptionalAction:
+                how = {"action": kind, "default": None} if kind else {"action": "store_true"}
+                group.add_argument(flag, help=text, **how)
             else:
                 group.add_argument(flag, type=kind, metavar=metavar, help=text)
     cli.set_defaults(seed=0)
@@ -125,7 +133,8 @@ def _check(args: argparse.Namespace) -> None:
     written, read = ("out", "onnx", "plot"), ("network", "latency", "coefficients", "inherit")
     separate_files(*({f"--{name}": getattr(args, name) for name in names} for names in (written, read)))
     several = args.compare or len(args.phi or ()) > 1
-    flag = "--inherit" if args.inherit is not None else "--epochs" if args.epochs is not None else ""
+    flags = ("inherit", "weights", "epochs", "minutes")
+    flag = next((f"--{name}" for name in flags if getattr(args, name) is not None), "")
     if flag and not several and not args.out:
         raise InvalidArgument(f"{flag} writes weights beside the spec, got no --out: name it, as --out grown.json")
     if flag and not several and args.table:

@@ -14,6 +14,7 @@ from scaling.growth import BAND
 from scaling.member import Member
 from scaling.result import Result, Weights
 from searchspace.describe import StageRow, block_names, stage_names, stage_rows, stage_table
+from searchspace.preprocessing import OWN
 from searchspace.report import (
     WIDTH,
     beside,
@@ -92,6 +93,8 @@ def as_dict(result: Result, *, written: str | Path | None = None) -> dict[str, A
         and {
             "path": str(weights.path),
             "inherited_from": weights.inherited_from and str(weights.inherited_from),
+            "parent": weights.parent,
+            "preprocessing": (weights.module.spec.preprocessing or OWN).to_dict(),
             "difference": weights.difference,
             "reasons": weights.reasons,
             "trained": weights.trained,
@@ -284,18 +287,24 @@ def _weights(weights: Weights | None) -> str:
     if weights is None:
         return ""
     pairs = []
-    if weights.difference is not None:
+    if weights.parent:
+        pairs = [("weights of", weights.parent), *(("", reason) for reason in weights.reasons)]
+    elif weights.difference is not None:
         outputs = f"{'' if weights.difference <= 1e-4 else 'NOT '}the same outputs at the small network's resolution"
         difference = f"(logits differ by {weights.difference:.1e} of the largest)"
         pairs = [("inherited", f"from {weights.inherited_from}:"), ("", f"{outputs} {difference}")]
         pairs += [("", reason) for reason in weights.reasons]
     if weights.trained:
         figures = weights.trained
-        how = "{epochs} epochs at {pixels} px in {seconds:.0f} s".format(**figures)
+        how = f"{figures['epochs']} epochs" if figures["epochs"] else "fine-tuned"
+        how += " at {pixels} px in {seconds:.0f} s".format(**figures)
         accuracies = "validation accuracy {before:.1%} before, {after:.1%} after".format(**figures)
         pairs.append(("trained", f"{how}: {accuracies}"))
-        tested = "{test:.1%} (95 % interval {low:.1%} to {high:.1%}, {test_images} images)".format(**figures)
-        pairs.append(("tested", tested))
+        tested = "{test:.1%} at {deployed_at} px (95 % interval {low:.1%} to {high:.1%}, {test_images} images)"
+        pairs.append(("tested", tested.format(**figures)))
+        if figures["as_trained"] is not None:
+            pairs.append(("", "{as_trained:.1%} at {pixels} px, where it was trained".format(**figures)))
+    pairs.append(("input", (weights.module.spec.preprocessing or OWN).sentence()))
     return fields([*pairs, ("weights", str(weights.path))])
 
 

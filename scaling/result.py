@@ -37,7 +37,9 @@ class Weights:
         module: The network with them, in eval mode.
         about: What is written in the file beside them (JSON types).
         inherited_from: The file of the small network's weights, if any.
-        difference: Of the logits from the small network's, as a share of the largest.
+        parent: The published weights that it starts from, if any.
+        difference: Of the logits from the small network's or the parent's, as a share of the largest; None where they
+            tell other classes apart.
         reasons: What stood in the way of equal logits.
         trained: Figures of a training.
         path: Where they were written.
@@ -46,6 +48,7 @@ class Weights:
     module: "Network"
     about: Mapping[str, Any]
     inherited_from: Path | None = None
+    parent: str | None = None
     difference: float | None = None
     reasons: tuple[str, ...] = ()
     trained: dict[str, Any] | None = None

@@ -1,45 +1,74 @@
 """Weights of a grown network: those of the network it grew from, and training from there on."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from scaling.result import Result, Weights
 from search.console import Progress, TimeLeft
-from search.data import Dataset, load
+from search.data import Dataset, load, native_resolution
+from search.parents import as_published, file_or_names, is_of, published_parent
 from search.settings import Settings
-from search.training.augmentation import weights_metadata
-from search.training.evaluate import Accuracy, evaluate
+from search.training.augmentation import preprocessing_of, weights_metadata
+from search.training.evaluate import evaluate
+from search.training.handover import Handover
 from search.training.recipe import Recipe
-from search.training.trainer import Trainer
 from searchspace.errors import InvalidArgument
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
 from searchspace.nn.weights.grow import inherit
+from searchspace.nn.weights.sources import Parent
+from searchspace.nn.weights.transfer import transfer
+from searchspace.template import Template
+
+PUBLISHED_PX = 96  # of a training by epochs from published weights, at most
 
 
 class Schedule(NamedTuple):
-    """How a grown network is trained.
+    """How a grown network is trained, and at which pixels.
 
-    `epochs`: None for no training. `data`: a source of `search.data.load`. `pixels`: to train at; None takes those of
-    the small network's training, grown like the resolution. `seed`: of the splits, the new weights and the order of
-    images.
+    `epochs` or `minutes`: both None for no training. `data`: a source of `search.data.load`. `pixels`: to train at by
+    epochs; None takes those of the small network's training, grown like the resolution. `seed`: of the splits, the new
+    weights and the order of images.
     """
 
     epochs: int | None
+    minutes: float | None
     data: str | None
     pixels: int | None
     seed: int
 
-    def images(self, result: Result, about: Mapping[str, Any]) -> Dataset:
-        """The images for the one network of a result, where `about` is what is known of the small one's weights."""
-        before = about.get("trained_at_px")
+    @property
+    def trains(self) -> bool:
+        """Whether there is any training."""
+        return bool(self.epochs or self.minutes)
+
+    def images(self, result: Result) -> Dataset:
+        """The images for the one network of a result, no larger than they are or than it takes them."""
+        return load(self.data, resolution=min(native_resolution(self.data), result.spec.resolution), seed=self.seed)
+
+    def trained_px(self, result: Result, weights: Weights) -> int:
+        """Pixels of a training by epochs."""
+        deployed, before = result.spec.resolution, weights.about.get("trained_at_px")
+        if weights.parent is not None:
+            return self.pixels or min(deployed, PUBLISHED_PX)
         before = before if isinstance(before, int) else Settings.proxy_resolution
-        growth = result.spec.resolution / result.template.resolution
-        return load(self.data, resolution=self.pixels or max(1, round(before * growth)), seed=self.seed)
+        return self.pixels or max(1, round(before * deployed / result.template.resolution))
+
+
+def published_start(
+    template: Template, weights: str | Path, *, name: str | None, ema: bool | None, quiet: bool
+) -> tuple[Parent, Template]:
+    """The published weights to start from, and the template as they want it. `name`: of the template in the zoo."""
+    with Progress(lambda: None, quiet=quiet) as progress:
+        spec = template.expand()
+        parent = published_parent(spec, file_or_names(weights), name=name, ema=ema, note=progress.line)
+    if name is not None and is_of(parent, spec):
+        own = as_published(spec, parent)
+        return parent, replace(template, conventions=own.conventions, preprocessing=own.preprocessing)
+    return parent, template
 
 
 def with_weights(
@@ -47,32 +76,44 @@ def with_weights(
     small: str | Path | None,
     schedule: Schedule,
     *,
+    parent: Parent | None = None,
     out: str | Path | None = None,
     onnx: str | Path | None = None,
     quiet: bool = False,
 ) -> Result:
-    """The result with weights: those of the file `small`, if any, and trained by the schedule.
+    """The result with weights: those of the file `small` or of `parent`, if any, and trained by the schedule.
 
     With `out` the spec is written before the training, and the weights beside it. Everything is read and checked
     before anything is written. Raises PhinasError.
     """
-    weights = start(result, None if small is None else Path(small), seed=schedule.seed)
-    images = _images_for(weights, result, schedule) if schedule.epochs else None
+    weights = start(result, None if small is None else Path(small), parent, seed=schedule.seed)
+    images = _images_for(weights, result, schedule) if schedule.trains else None
+    result.grown[0].spec = weights.module.spec  # with the preprocessing of its weights
     result.save(out, onnx=onnx)
     if images is not None:
-        train_on(weights, images, schedule, out=None if out is None else Path(out), quiet=quiet)
+        train_on(weights, result, images, schedule, out=None if out is None else Path(out), quiet=quiet)
     elif out is not None:
         weights.save(Path(out))
     return replace(result, weights=weights)
 
 
-def start(result: Result, small: Path | None, *, seed: int) -> Weights:
-    """The grown network, with the small network's weights in it or (None) fresh ones.
+def start(result: Result, small: Path | None, parent: Parent | None = None, *, seed: int) -> Weights:
+    """The grown network, with the weights of the file `small` or of `parent` in it, or (None of them) fresh ones.
 
     Raises StorageError for a file that is no weights file, InvalidArgument for weights of another network and for a
     network that shrinks.
     """
     generator = torch.Generator().manual_seed(seed)
+    if parent is not None:
+        found = transfer(parent.network, result.spec, generator=generator)
+        about = {"fingerprint": result.spec.fingerprint(), "preprocessing": preprocessing_of(found.network).to_dict()}
+        return Weights(
+            module=found.network,
+            about=about,
+            parent=f"{parent.name} ({parent.source})",
+            difference=found.difference,
+            reasons=found.reasons,
+        )
     if small is None:
         return Weights(module=build(result.spec, generator=generator).eval(), about={})
     depth, width, _ = result.grown[0].factors
@@ -106,7 +147,7 @@ def _images_for(weights: Weights, result: Result, schedule: Schedule) -> Dataset
             f"the small network was trained on the splits of --seed {split_seed}, got --seed {schedule.seed}: another "
             "seed would test the grown one on images that those weights have seen; leave --seed as it was"
         )
-    images = schedule.images(result, weights.about)
+    images = schedule.images(result)
     if len(images.classes) != result.spec.classes:
         raise InvalidArgument(
             f"the network tells {result.spec.classes} classes apart and the data have {len(images.classes)}: "
@@ -116,34 +157,59 @@ def _images_for(weights: Weights, result: Result, schedule: Schedule) -> Dataset
 
 
 def train_on(
-    weights: Weights, images: Dataset, schedule: Schedule, *, out: Path | None = None, quiet: bool = False
+    weights: Weights,
+    result: Result,
+    images: Dataset,
+    schedule: Schedule,
+    *,
+    out: Path | None = None,
+    quiet: bool = False,
 ) -> None:
-    """Train on from `weights`, in place, by the recipe of the search, and test the network.
+    """Train on from `weights`, in place, make the network good at the pixels it is made for, and test it there.
 
-    With `out` (the file of the spec) each epoch is on disk before the next, in a file beside it; the same call goes on
-    from there.
+    With `out` (the file of the spec) what is trained is on disk all the time, in a file beside it; the same call goes
+    on from there.
     """
-    network, epochs = weights.module, schedule.epochs or 0
+    network, epochs, minutes = weights.module, schedule.epochs or 0, schedule.minutes
     recipe = Recipe.for_data(schedule.data, epochs=epochs)
-    if weights.inherited_from is not None:
+    if weights.inherited_from is not None or weights.parent is not None:
         recipe = recipe.onward(epochs=epochs)
     key = hashlib.sha256(network_bytes(network, {})).hexdigest()[:12]
-    state_file = out and out.with_name(f".{out.stem}-{key}-{epochs}.ckpt")
-    clock = TimeLeft()
+    state_file = out and out.with_name(f".{out.stem}-{key}-{f'{minutes:g}m' if minutes else epochs}.ckpt")
+    deployed, clock = result.spec.resolution, TimeLeft()
+    trained_px = deployed if minutes else schedule.trained_px(result, weights)
     with Progress(clock.left_s, quiet=quiet) as progress:
-        before = evaluate(network, images.validation)
-        progress.line(f"before training: {before:.1%} validation accuracy at {images.resolution} px")
-        outcome = Trainer.on(images, recipe=recipe, seed=schedule.seed).fit(
-            network,
-            state_file=state_file,
-            on_step=lambda step, steps: progress.update(clock.at(step / steps), "training"),
-            on_epoch=lambda epoch, value: progress.line(f"epoch {epoch} of {epochs}: {value:.1%} validation accuracy"),
+        handover = Handover(
+            images=images,
+            recipe=recipe,
+            seed=schedule.seed,
+            trained_px=trained_px,
+            deployed_px=deployed,
+            on_share=lambda share: progress.update(clock.at(share), "training"),
+            on_line=progress.line,
         )
-    tested = Accuracy.of(network, images.open_test())
+        before = evaluate(network, images.validation, pixels=trained_px)
+        progress.line(f"before training: {before:.1%} validation accuracy at {trained_px} px")
+        if minutes:
+            new_head = weights.parent is not None
+            outcome = handover.fine_tune(network, 60 * minutes, new_head=new_head, state_file=state_file)
+        else:
+            outcome = handover.train(
+                network,
+                state_file=state_file,
+                on_epoch=lambda epoch, value: progress.line(f"epoch {epoch} of {epochs}: {value:.1%} validation"),
+            )
+        tested, as_trained = handover.test(network)
     shares = zip(("test", "low", "high", "test_images"), tested, strict=True)
-    spent = {"pixels": images.resolution, "epochs": outcome.epochs, "seconds": outcome.seconds}
-    weights.trained = {"before": before, "after": outcome.accuracy, **dict(shares), **spent}
-    about = weights_metadata(images, seed=schedule.seed, preprocessing=network.spec.preprocessing)
+    spent = {"pixels": trained_px, "deployed_at": deployed, "epochs": outcome.epochs, "seconds": outcome.seconds}
+    weights.trained = {"before": before, "after": outcome.accuracy, **dict(shares), "as_trained": as_trained, **spent}
+    about = weights_metadata(
+        images,
+        seed=schedule.seed,
+        preprocessing=network.spec.preprocessing,
+        trained_at=trained_px,
+        deployed_at=deployed,
+    )
     weights.about = about | {"fingerprint": network.spec.fingerprint()}
     if out and state_file:
         weights.save(out)

@@ -3,13 +3,13 @@
 import json
 import shlex
 import sys
-from argparse import Namespace
+from argparse import BooleanOptionalAction, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.latency.runtimes import names
 from search.netadapt.proposals import MOVES
-from search.netadapt.settings import ALGORITHMS, Settings
+from search.netadapt.settings import ALGORITHMS, EPOCHS, MINUTES, Settings
 from searchspace.channels.steps import CRITERIA
 from searchspace.command import CommandParser, integer, number, run_command, show
 from searchspace.errors import InfeasibleBudget
@@ -24,13 +24,15 @@ Prune a trained network step by step down to a budget (NetAdapt, arXiv:1804.0323
 Each iteration asks for a small reduction. For every group of channels that can be cut a proposal is made that meets it,
 and so for dropped SE blocks, smaller kernels (of as many blocks as it takes) and removed blocks. The best proposals are
 trained for a moment, and the most accurate one is accepted (where they go further down than asked for, that counts
-too), if this device really runs it faster. At the budget the network is trained on and tested once. Everything is kept
-in studies/NAME/: the same command again goes on where it stopped."""
+too), if this device really runs it faster. At the budget the network is trained on, made good at the pixels that it is
+timed at, and tested there. A published network starts from its published weights: it gets a head for the classes of the
+images and is fine-tuned first. Everything is kept in studies/NAME/: the same command again goes on where it stopped."""
 
 _EPILOG = """\
 examples:
   python -m search.netadapt --network studies/digits-20ms/best.json --budget-ms 15
   python -m search.netadapt --network studies/photos-20ms/best.json --data photos/ --budgets 16,12,8
+  python -m search.netadapt --network efficientnet_lite0 --data photos/ --budget-ms 8 --minutes 30
   python -m search.netadapt --network mobilenet_v1 --weights mine.safetensors --data photos/ --budget-macs 200e6
   python -m search.netadapt --network net.json --weights net.safetensors --budget-ms 9 --latency phone.json
   python -m search.netadapt --network net.json --weights net.safetensors --budget-ms 9 --moves channels \\
@@ -51,6 +53,10 @@ def _numbers(text: str) -> tuple[float, ...]:
     return tuple(number(part) for part in text.split(","))
 
 
+def _resolution(text: str) -> int | str:
+    return text if text == "auto" else integer(text)
+
+
 def _by_algorithm(at: int) -> str:
     return ", ".join(f"{pair[at]:g} with {name}" for name, pair in ALGORITHMS.items())
 
@@ -62,14 +68,23 @@ the least accuracy lost for its reduction"""
 _SHORTLIST = """proposals of an iteration that are trained: the most accurate before any training, and of three or more
 one without a block that has no residual sum, which looks worse before than it is"""
 
+_WEIGHTS = """its weights: a file; or published ones, auto (the nearest that can be had) or a name of python -m
+searchspace.zoo --weights (default: the .safetensors file beside the spec; of a published network its own)"""
+_RESOLUTION = """pixels that it is timed, tested and handed over at; auto: by the images' own size (default: the spec's;
+for a published network auto)"""
+_MINUTES = f"""fine-tune for so long in all: before the pruning where the head is new, and after it; the pruning is done
+in this time too, in larger steps where it has to be (default: {MINUTES:g} where the head is new, else --epochs)"""
+
 # By the title of a group: flag, type (None: a switch), name of the value, help. Settings has the defaults, which are
 # added to the help.
 _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
     "the network and its images": [
         ("--network", str, "FILE.json", "a spec file, as a search's best.json, or the name of a published network"),
-        ("--weights", str, "FILE", "its weights (default: the .safetensors file beside the spec)"),
-        ("--data", str, "SOURCE", "the images that it was trained on, as for search.run (default: 'digits')"),
-        ("--proxy-resolution", integer, "PX", "pixels it is trained and tested at (default: those of its weights)"),
+        ("--weights", str, "FILE", _WEIGHTS),
+        ("--ema", BooleanOptionalAction, "", "of a file with averaged weights (EMA) and others: those, or the others"),
+        ("--data", str, "SOURCE", "images, as for search.run (default: 'digits'); of other classes: a new head"),
+        ("--resolution", _resolution, "PX", _RESOLUTION),
+        ("--proxy-resolution", integer, "PX", "pixels that proposals are trained at (default: those of its weights)"),
         ("--seed", integer, "N", "splits and trainings (default: the weights' own, else 0)"),
     ],
     "budget (one of them)": [
@@ -95,8 +110,9 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         ("--validation-images", integer, "N", "validation images that proposals are compared on"),
         ("--workers", integer, "N", "processes that train proposals side by side, each with its share of the threads"),
     ],
-    "the training at the end": [
-        ("--epochs", integer, "N", "0 for none"),
+    "the training": [
+        ("--minutes", number, "M", _MINUTES),
+        ("--epochs", integer, "N", f"in place of --minutes; 0 for none (default: {EPOCHS})"),
         ("--epoch-images", integer, "N", "training images of one: where there are many, give all (default: 1280)"),
     ],
     "what is kept and printed": [
@@ -115,8 +131,9 @@ def parser() -> CommandParser:
     for title, flags in _FLAGS.items():
         group = cli.add_argument_group(title)
         for flag, kind, metavar, text in flags:
-            if kind is None:
-                group.add_argument(flag, action="store_true", help=text)
+            if kind is None or kind is BooleanOptionalAction:
+                how = {"action": kind, "default": None} if kind else {"action": "store_true"}
+                group.add_argument(flag, help=text, **how)
                 continue
             default = getattr(Settings, flag.removeprefix("--").replace("-", "_"), None)
             text += f" (default: {default})" if isinstance(default, str | int) else ""

@@ -22,6 +22,8 @@ from search.netadapt.records import Part
 from search.netadapt.report import report
 from search.netadapt.settings import Settings
 from search.netadapt.timing import PairedTimer
+from search.netadapt.tuning import fine_tuned
+from search.parents import file_or_names
 from search.result import Result
 from search.session import opened_study
 from search.training.recipe import Recipe
@@ -36,8 +38,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 AnyNetwork = str | Path | NetworkSpec | nn.Module
-_OF_A_MODULE: dict[str, Any] = {"weights": None, "study": None, "replay": None, "family": False, "workers": 1}
-_OF_A_MODULE |= {"criterion": "l2", "moves": ("channels",)}
+_OF_A_MODULE: dict[str, Any] = dict.fromkeys(("weights", "ema", "minutes", "study", "replay"))
+_OF_A_MODULE |= {"family": False, "workers": 1, "criterion": "l2", "moves": ("channels",)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,6 +86,7 @@ def prune(
     network: AnyNetwork,
     *,
     weights: str | Path | None = None,
+    ema: bool | None = None,
     data: str | Path | Dataset | None = None,
     budget_ms: float | None = None,
     budget_macs: float | None = None,
@@ -100,7 +103,8 @@ def prune(
     short_steps: int = Settings.short_steps,
     shortlist: int = Settings.shortlist,
     validation_images: int = Settings.validation_images,
-    epochs: int = Settings.epochs,
+    minutes: float | None = None,
+    epochs: int | None = None,
     epoch_images: int | None = None,
     proxy_resolution: int | None = None,
     workers: int = Settings.workers,
@@ -109,17 +113,17 @@ def prune(
     study: str | None = None,
     fresh: bool = False,
     replay: str | None = None,
-    resolution: int | None = None,
+    resolution: int | str | None = None,
     timer: PairedTimer | None = None,
     quiet: bool = False,
 ) -> Pruned:
     """Prune a trained network to a budget, train it on and test it once (NetAdapt, arXiv:1804.03230).
 
-    The keyword arguments are the flags of `python -m search.netadapt --help`. `network` is a spec file, the name of a
-    published network or a NetworkSpec (these two with `weights`, which a spec file has beside it), a network that
-    `searchspace.nn.build` or a search made, or a torch module of your own. What you give stays as it is. `data` may be
-    a Dataset and `latency` a LatencyTable. A module of your own, and no other, needs `resolution`: the pixels that it
-    is priced and timed at. `timer` times networks in place of this machine. `quiet`: print no progress.
+    The keyword arguments are the flags of `python -m search.netadapt --help`. `network` is a spec file, which has
+    its weights beside it, the name of a published network, which has its own, a NetworkSpec (with `weights`), a network
+    that `searchspace.nn.build` or a search made, or a torch module of your own. What you give stays as it is. `data`
+    may be a Dataset and `latency` a LatencyTable. A module of your own needs `resolution`: the pixels that it is priced
+    and timed at. `timer` times networks in place of this machine. `quiet`: print no progress.
 
     A module of your own takes (batch, 3, height, width) as `search.training.augmentation.normalise` gives it and
     returns (batch, classes). Only its channels are pruned, by their L2 norm, and nothing is kept on disk. For any other
@@ -138,8 +142,8 @@ def prune(
         if isinstance(settings.latency, Path):
             read_table(settings.latency)
         earlier = StoredHistory(existing(settings.replay), keep_all=True) if settings.replay else None
-        if own is not None and resolution is not None:
-            inputs = module_inputs(own, settings, progress, resolution=resolution, images=images)
+        if own is not None and isinstance(settings.resolution, int):
+            inputs = module_inputs(own, settings, progress, resolution=settings.resolution, images=images)
         else:
             of_spec = network if isinstance(network, (NetworkSpec, Network)) else None
             inputs = read_inputs(settings, progress, network=of_spec, images=images)
@@ -151,6 +155,7 @@ def prune(
         if own is None:
             about = definition(settings, inputs, table)
             job = replace(job, study=stack.enter_context(opened_study(settings.study_name, about, fresh=fresh)))
+            job = fine_tuned(job)
         summary = prune_and_finish(job)
     if job.study is not None and not summary.get("nothing_to_do"):
         result = Result(summary)
@@ -178,12 +183,10 @@ def _settings(given: dict[str, Any]) -> Settings:
             "moves": tuple((("channels",) if is_own else MOVES) if given["moves"] is None else given["moves"]),
         }
     )
-    workers, resolution, fresh = settings.workers, given["resolution"], given["fresh"]
+    workers, fresh = settings.workers, given["fresh"]
     if isinstance(data, Dataset) and workers > 1:
         raise InvalidArgument(f"workers read the images themselves: give data as a source, or workers=1, got {workers}")
-    if not is_own and resolution is not None:
-        raise InvalidArgument(f"resolution is for a module of your own, a spec has its own: leave {resolution} out")
-    if is_own and resolution is None:
+    if is_own and not isinstance(settings.resolution, int):
         raise InvalidArgument("a module of your own needs resolution: the pixels that it is priced and timed at")
     for name, needed in _OF_A_MODULE.items() if is_own else ():
         if (value := getattr(settings, name)) != needed or fresh:
@@ -220,11 +223,15 @@ def _name(network: AnyNetwork) -> Path:
     return Path(spec.name if isinstance(spec, NetworkSpec) else type(network).__name__)
 
 
-def _weights(network: AnyNetwork, weights: str | Path | None) -> Path | None:
-    if weights is not None or isinstance(network, nn.Module):
-        return None if weights is None else Path(weights)
-    if isinstance(network, NetworkSpec) or Path(network).suffix != ".json":
+def _weights(network: AnyNetwork, weights: str | Path | None) -> Path | str | None:
+    """A file as a path; words and names of published weights as they are."""
+    if weights is not None:
+        return file_or_names(weights)
+    if isinstance(network, nn.Module):
+        return None
+    if isinstance(network, NetworkSpec):
         raise InvalidArgument(
-            f"a network is pruned with its trained weights, got --network {_name(network)} and no --weights: name them"
+            f"a network is pruned with its trained weights, got --network {network.name} and no --weights: name them, "
+            "or give auto"
         )
-    return Path(network).with_suffix(".safetensors")
+    return Path(network).with_suffix(".safetensors") if Path(network).suffix == ".json" else "auto"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search.budget import latency_fields
+from search.console import clock_text
 from search.netadapt.job import Job
 from search.netadapt.prunable import Prunable
 from search.netadapt.pruner import prune
@@ -15,9 +16,9 @@ from search.netadapt.records import Iteration
 from search.netadapt.selection import PRUNING_SHARE
 from search.netadapt.settings import budget_text
 from search.netadapt.trials import trial_of
-from search.training.evaluate import Accuracy
+from search.netadapt.tuning import last_s
+from search.training.augmentation import preprocessing_of
 from search.training.recipe import Recipe
-from search.training.trainer import Trainer
 from searchspace.channels.groups import in_the_way
 from searchspace.cost import costs
 from searchspace.errors import InfeasibleBudget
@@ -79,8 +80,11 @@ def finish(job: Job, *, always: bool = False, missed: str = "") -> dict[str, Any
         "proposals": sum(len(one.proposals) for one in job.history.iterations),
         "timed": job.timer is not None,
         "fixed": in_the_way(job.inputs.network.groups()),
-        "proxy_resolution": job.inputs.images.resolution,
+        "proxy_resolution": job.inputs.trained_px,
         "resolution": job.inputs.network.graph.in_shape[1],
+        "deployed_at": job.inputs.deployed_px,
+        "preprocessing": preprocessing_of(job.inputs.network.module).to_dict(),
+        "weights": job.inputs.source,
         "classes": list(job.inputs.images.classes),
         "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "settings": job.study.user_attrs["settings"] if job.study else job.settings.identity(),
@@ -96,29 +100,30 @@ def finish(job: Job, *, always: bool = False, missed: str = "") -> dict[str, Any
 
 def _final(job: Job, budget: float, stem: str, number: int, count: int) -> dict[str, Any]:
     """The result for one budget, number `number` of `count`. What an earlier run finished is read from its files."""
-    found, recipe = job.history.snapshot(budget), job.recipe.onward(epochs=job.settings.epochs)
+    found, recipe = job.history.snapshot(budget), job.recipe.onward(epochs=job.settings.long_epochs)
     recipe = replace(recipe, epoch_images=job.settings.epoch_images or recipe.epoch_images)
     path = job.folder / f"{stem}.safetensors" if job.folder else None
     key = {
         "budget": budget,
         "iteration": found.number,
-        "epochs": job.settings.epochs,
+        "epochs": job.settings.long_epochs,
         "epoch_images": recipe.epoch_images,
         "fingerprint": found.spec.fingerprint() if found.spec else "",
     }
+    if job.settings.minutes is not None:
+        key |= {"epochs": 0, "minutes": job.settings.minutes}
     result = _result(job, budget, found, path)
     known = _finished(path, key, job.recipe) if path else None
     if path is None or known is None:
         network = job.history.network(found.number)
-        validation, epochs = found.accuracy, 0
-        if job.settings.epochs:
-            validation, epochs = _train_on(job, network, recipe, path, number, count)
-        known = {"validation_accuracy": validation, "epochs": epochs}
-        known |= Accuracy.of(network.module, job.inputs.images.open_test()).as_test()
+        known = {"validation_accuracy": found.accuracy, "epochs": 0}
+        if job.settings.minutes is not None or job.settings.long_epochs:
+            known |= _train_on(job, network, recipe, path, number, count)
+        known |= _tested(job, network, recipe)
         network.module.cpu()
         if path is None:
             return result | known | {"fvcore": str(module_macs(network.module, resolution=network.graph.in_shape[1]))}
-        about = {**job.about_weights(), "fingerprint": network.fingerprint}
+        about = {**job.about_weights(deployed=True), "fingerprint": network.fingerprint}
         write_atomic(path, network_bytes(network.module, about))
         write_atomic(path.with_suffix(".json"), network.spec.to_json() if network.spec else "")
         write_atomic(path.with_suffix(".done.json"), json.dumps({"key": key, "result": result | known}, indent=1))
@@ -136,22 +141,32 @@ def _finished(path: Path, key: dict[str, Any], recipe: Recipe) -> dict[str, Any]
 
 def _train_on(
     job: Job, network: Prunable, recipe: Recipe, path: Path | None, number: int, count: int
-) -> tuple[float, int]:
+) -> dict[str, Any]:
+    """Train on by minutes or epochs, in place; a spec's network is good at the deployed size afterwards."""
+    begun = hashlib.sha256(network_bytes(network.module, {})).hexdigest()[:12]
+
+    def on_share(share: float) -> None:
+        done = PRUNING_SHARE + (1 - PRUNING_SHARE) * (number + share) / count
+        job.progress.update(job.clock.at(done), "training the pruned network")
+
+    handover = job.handover(recipe, on_share)
+    if job.settings.minutes is not None:
+        assert path is not None
+        seconds = last_s(job) / count
+        job.progress.line(f"fine-tuning for {clock_text(seconds)}, at up to {job.inputs.deployed_px} px")
+        tuned = handover.fine_tune(network.module, seconds, state_file=path.with_name(f"{path.stem}-{begun}.ckpt"))
+        return {"validation_accuracy": tuned.accuracy, "epochs": 0, "seconds": tuned.seconds}
     images = min(recipe.epoch_images, len(job.inputs.images.train))
-    what = f"training on for {recipe.epochs} epochs of {images} images"
-    job.progress.line(what)
-    state_file = None
-    if path is not None:
-        begun = hashlib.sha256(network_bytes(network.module, {})).hexdigest()[:12]
-        state_file = path.with_name(f"{path.stem}-{begun}-{recipe.epochs}x{images}.ckpt")
+    job.progress.line(f"training on for {recipe.epochs} epochs of {images} images")
+    state_file = path and path.with_name(f"{path.stem}-{begun}-{recipe.epochs}x{images}.ckpt")
+    trained = handover.train(network.module, state_file=state_file, deadline=job.late)
+    return {"validation_accuracy": trained.accuracy, "epochs": trained.epochs}
 
-    def on_step(step: int, steps: int) -> None:
-        share = PRUNING_SHARE + (1 - PRUNING_SHARE) * (number + step / steps) / count
-        job.progress.update(job.clock.at(share), what)
 
-    trainer = Trainer.on(job.inputs.images, recipe=recipe, seed=job.inputs.seed)
-    outcome = trainer.fit(network.module, state_file=state_file, on_step=on_step, deadline=job.late)
-    return outcome.accuracy, outcome.epochs
+def _tested(job: Job, network: Prunable, recipe: Recipe) -> dict[str, Any]:
+    test, as_trained = job.handover(recipe).test(network.module)
+    found: dict[str, Any] = test.as_test()
+    return found if as_trained is None else found | {"test_accuracy_as_trained": as_trained}
 
 
 def _result(job: Job, budget: float, found: Iteration, path: Path | None) -> dict[str, Any]:

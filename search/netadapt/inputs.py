@@ -1,45 +1,62 @@
 """What a pruning begins with: the network and its images, the table that counts its budget, what times it."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from search.console import Progress
-from search.data import Dataset, load
+from search.data import Dataset, load, native_resolution
+from search.deployed import auto_resolution
 from search.latency import table_for
 from search.latency.cache import Cache, default_dir
 from search.latency.runtimes import is_this_machine, runtime
 from search.netadapt.modules import PrunableModule
+from search.netadapt.origin import Note, Origin, read_origin
 from search.netadapt.prunable import Prunable
 from search.netadapt.settings import Settings
 from search.netadapt.specs import PrunableSpec
 from search.netadapt.timing import DeviceTimer, PairedTimer
 from search.netadapt.variants import shrunk, variants
-from searchspace import zoo
 from searchspace.errors import InvalidArgument, InvalidSpec
 from searchspace.latency.table import LatencyTable, describe, read_table
-from searchspace.nn import Network, load_weights, read_about, read_weights, trace, weights_classes
+from searchspace.nn import Network, trace
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
-from searchspace.spec import NetworkSpec, read_spec
+from searchspace.spec import NetworkSpec
+
+TRAINED_PX = 96  # proposals for a published network: larger images say little more of which is best
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
     """The network in eval mode, its images, the seed of their splits and of all trainings.
 
-    pixels: That proposals are compared and trained at; None for those of the images.
+    Attributes:
+        pixels: That proposals are compared and trained at; None for those of the images.
+        is_new: Whether the network's head is new, so that it is fine-tuned before it is pruned.
+        source: Where its weights come from, in words.
     """
 
     network: Prunable
     images: Dataset
     seed: int
     pixels: int | None = None
+    is_new: bool = False
+    source: str = ""
+
+    @property
+    def trained_px(self) -> int:
+        """Pixels that proposals are trained at."""
+        return self.pixels or self.images.resolution
+
+    @property
+    def deployed_px(self) -> int:
+        """Pixels that the network is priced, timed and tested at; those of a user's own module are its training's."""
+        return self.trained_px if self.network.spec is None else self.network.spec.resolution
 
 
 def read_inputs(
@@ -53,53 +70,69 @@ def read_inputs(
 
     network: instead of the spec's file; a Network brings its own weights. images: instead of those of --data.
     """
-    path = settings.network
-    is_published = network is None and path.suffix != ".json" and not path.exists() and zoo.is_name(str(path))
-    if network is None:
-        network = zoo.get(str(path)) if is_published else read_spec(path)
-    spec = network.spec if isinstance(network, Network) else network
-    if spec.in_channels != 3:
-        raise InvalidArgument(
-            f"--network must be one for images of 3 channels, which all data here have; {spec.name} takes "
-            f"{spec.in_channels}: give another network"
-        )
-    weights, about = settings.weights, {} if settings.weights is None else read_about(settings.weights)
-    state = read_weights(weights) if weights else network.state_dict() if isinstance(network, Network) else {}
-    pixels = settings.proxy_resolution or about.get("trained_at_px") or spec.resolution
-    _check_pixels(spec, pixels)
-    classes = len(about["classes"]) if "classes" in about else weights_classes(spec, state) if is_published else None
-    if classes not in (None, spec.classes):
-        spec = spec.with_classes(classes)
-    if about.get("fingerprint") not in (None, spec.fingerprint()):
-        raise InvalidArgument(
-            f"--weights must be those of the network {spec.name} ({spec.fingerprint()}), got {weights} of "
-            f"{about['fingerprint']}: give the files that belong together"
-        )
-    module = load_weights(spec, state).eval()
-    broken = [name for name, tensor in module.state_dict().items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise InvalidArgument(
-            f"weights must be finite, those of {broken[0]} in {weights or spec.name} are not: train the network anew"
-        )
-    seed = _seed_of(settings, about)
-    images = _images(settings, images, pixels, seed, progress)
-    if len(images.classes) != spec.classes:
-        raise InvalidArgument(
-            f"the network tells {spec.classes} classes apart and the data have {len(images.classes)}: give the data "
-            "that it was trained on with --data"
-        )
-    named = about.get("classes")
-    if named is not None and list(named) != list(images.classes):
-        raise InvalidArgument(
-            f"the network was trained on the classes {_some(named)}, the data have {_some(images.classes)}: give the "
-            "data that it was trained on with --data"
-        )
+    origin = read_origin(settings, network, note=progress.line)
+    native = native_resolution(settings.data) if images is None else images.resolution
+    deployed = _deployed(settings, origin, native, progress.line)
+    pixels = _pixels(settings, origin, deployed, images)
+    seed = int(origin.about.get("split_seed", 0) if settings.seed is None else settings.seed)
+    images = _images(settings, images, min(native, deployed), seed, progress)
+    module, is_new = origin.network(deployed, images.classes, seed=seed, note=progress.line)
+    if is_new:
+        _check_new(settings)
+    else:
+        _check_seed(origin.about, seed, progress)
+    return Inputs(
+        network=PrunableSpec(module), images=images, seed=seed, pixels=pixels, is_new=is_new, source=origin.source
+    )
+
+
+def _deployed(settings: Settings, origin: Origin, native: int, note: Note) -> int:
+    """The pixels that the network is priced, timed and tested at."""
+    wanted, latency = settings.resolution, settings.latency
+    if wanted is None and (not origin.is_published or latency is not None):
+        wanted = origin.spec.resolution
+        if origin.is_published and latency is not None:
+            table = read_table(latency) if isinstance(latency, Path) else latency
+            wanted = table.identity["resolution"]
+    if not isinstance(wanted, int):
+        wanted, why = auto_resolution(native)
+        note(f"deployed at {wanted} px: {why}")
+    _check_pixels("--resolution", origin.spec, wanted)
+    return wanted
+
+
+def _pixels(settings: Settings, origin: Origin, deployed: int, images: Dataset | None) -> int:
+    """The pixels that proposals are trained and compared at."""
+    found = settings.proxy_resolution or origin.about.get("trained_at_px")
+    if not found and images is not None and not origin.is_published:
+        found = images.resolution
+    of_images = origin.is_published or settings.resolution is not None
+    found = int(found or (min(deployed, TRAINED_PX) if of_images else deployed))
+    _check_pixels("--proxy-resolution", origin.spec, found)
+    return found
+
+
+def _check_new(settings: Settings) -> None:
+    for flag, value in (("--epochs", settings.epochs), ("--epoch-images", settings.epoch_images)):
+        if value is not None:
+            raise InvalidArgument(
+                f"{flag} trains on a network that knows the classes of the images; one with a new head is fine-tuned "
+                f"by minutes, got {flag} {value}: give --minutes in its place"
+            )
+
+
+def _check_seed(about: dict[str, Any], seed: int, progress: Progress) -> None:
+    """Raises InvalidArgument for other splits than the weights were trained on."""
     if "split_seed" not in about:
         progress.line(
             f"the weights do not say which images they were trained on: images are split by --seed {seed}, and those "
             "of the test may be among them"
         )
-    return Inputs(network=PrunableSpec(module), images=images, seed=seed)
+    elif seed != about["split_seed"]:
+        raise InvalidArgument(
+            f"the network was trained on the splits of --seed {about['split_seed']}, got --seed {seed}: another seed "
+            "would test it on images that its weights have seen; leave --seed out"
+        )
 
 
 def module_inputs(
@@ -128,27 +161,13 @@ def _images(settings: Settings, given: Dataset | None, pixels: int, seed: int, p
     return images
 
 
-def _seed_of(settings: Settings, about: dict[str, Any]) -> int:
-    seed = int(about.get("split_seed", 0) if settings.seed is None else settings.seed)
-    if seed != about.get("split_seed", seed):
-        raise InvalidArgument(
-            f"the network was trained on the splits of --seed {about['split_seed']}, got --seed {seed}: another seed "
-            "would test it on images that its weights have seen; leave --seed out"
-        )
-    return seed
-
-
-def _check_pixels(spec: NetworkSpec, pixels: int) -> None:
+def _check_pixels(flag: str, spec: NetworkSpec, pixels: int) -> None:
     try:
         spec.check_room(pixels)
+        if flag == "--resolution":
+            spec.with_resolution(pixels)
     except InvalidSpec as error:
-        raise InvalidArgument(
-            f"--proxy-resolution must leave every kernel of {spec.name} room, got {pixels} px: {error}"
-        ) from None
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        raise InvalidArgument(f"{flag} must leave every kernel of {spec.name} room, got {pixels} px: {error}") from None
 
 
 def table_of(

@@ -22,6 +22,7 @@ from search.netadapt.short_training import Serial, ShortTraining, Workers, short
 from search.netadapt.timing import PairedTimer
 from search.session import given_table
 from search.training.augmentation import preprocessing_of, weights_metadata
+from search.training.handover import Handover
 from search.training.recipe import Recipe
 from searchspace.graph import Graph
 from searchspace.latency.table import LatencyTable
@@ -37,7 +38,7 @@ def definition(settings: Settings, inputs: Inputs, table: LatencyTable | None) -
         "kind": "netadapt",
         "seed": inputs.seed,
         "resolution": network.graph.in_shape[1],
-        "proxy_resolution": inputs.images.resolution,
+        "proxy_resolution": inputs.trained_px,
         "network": network.fingerprint,
         "weights": hashlib.sha256(network_bytes(network.module, {})).hexdigest()[:16],
         "data_fingerprint": inputs.images.fingerprint,
@@ -61,6 +62,7 @@ class Job:
             they are.
         replay: Outcomes of timing tests that are taken and not timed again.
         late: Whether the time is over. The long training ends with its epoch then.
+        pruning_began: By time.monotonic, where the job is by minutes.
     """
 
     settings: Settings
@@ -75,6 +77,7 @@ class Job:
     confidence: float = DEFAULT_CONFIDENCE
     replay: Part | None = None
     late: Callable[[], bool] | None = None
+    pruning_began: float | None = None
     folder: Path | None = None
 
     def __post_init__(self) -> None:
@@ -86,12 +89,30 @@ class Job:
                     "the study was begun without --family: the weights of its earlier iterations are gone"
                 )
 
-    def about_weights(self) -> dict[str, Any]:
-        """What is written beside weights, the fingerprint apart."""
+    def about_weights(self, *, deployed: bool = False) -> dict[str, Any]:
+        """What is written beside weights, the fingerprint apart. deployed: they were made good at the deployed size."""
+        inputs = self.inputs
         return weights_metadata(
-            self.inputs.images,
-            seed=self.inputs.seed,
-            preprocessing=preprocessing_of(self.inputs.network.module),
+            inputs.images,
+            seed=inputs.seed,
+            preprocessing=preprocessing_of(inputs.network.module),
+            trained_at=inputs.trained_px,
+            deployed_at=inputs.deployed_px if deployed else None,
+        )
+
+    def handover(
+        self, recipe: Recipe, on_share: Callable[[float], None] = lambda share: None, *, pixels: int | None = None
+    ) -> Handover:
+        """What trains networks on, to be used at `pixels` (None: the deployed size), and tests them."""
+        inputs = self.inputs
+        return Handover(
+            images=inputs.images,
+            recipe=recipe,
+            seed=inputs.seed,
+            trained_px=inputs.trained_px,
+            deployed_px=pixels or inputs.deployed_px,
+            on_share=on_share,
+            on_line=self.progress.line,
         )
 
     @contextmanager

@@ -60,7 +60,7 @@ class Pruner:
         measured = self._timer.alone(start)
         cost = measured.latency_ms if measured else self._job.cost_model.cost(start.graph)
         met = self._job.met(self._settings.limits, cost, measured, start.graph)
-        self._check_reachable(start, cost, [budget for budget in self._settings.limits if budget not in met])
+        check_reachable(self._job, start, cost, [budget for budget in self._settings.limits if budget not in met])
         accuracy = self._accuracy(start)
         zero = Iteration(
             number=0, spec=start.spec, cost=cost, accuracy=accuracy, target=cost, measured=measured, reached=met
@@ -80,20 +80,6 @@ class Pruner:
         found = evaluate(network.module, split, device=self._device, pixels=self._job.inputs.pixels)
         network.module.cpu()
         return found
-
-    def _check_reachable(self, start: Prunable, cost: float, budgets: Sequence[float]) -> None:
-        if not budgets:
-            return
-        model, moves, smallest = self._job.cost_model, self._settings.moves, min(budgets)
-        least = start.smallest(model, moves) * cost / model.cost(start.graph)
-        limit = self._job.limit(smallest, start.graph)
-        if least > limit:
-            surely = "" if limit == smallest else f" (by this table's error a prediction of {model.text(limit)})"
-            raise InfeasibleBudget(
-                f"the budget must be one that pruning can reach, got {model.text(smallest)}{surely}: with "
-                f"--moves {','.join(moves)} this network comes down to {model.text(least)} at the least; "
-                f"raise the budget, allow more --moves, or begin with a smaller network{_obstacles(start)}"
-            )
 
     def _iterate(self, network: Prunable) -> tuple[Iteration, Prunable]:
         """One iteration: its record, and the network after it."""
@@ -184,6 +170,22 @@ class Pruner:
         measured = self._timer.alone(after)
         cost = measured.latency_ms if measured else cost
         return cost, measured, self._job.met(left, cost, measured, after.graph)
+
+
+def check_reachable(job: Job, start: Prunable, cost: float, budgets: Sequence[float]) -> None:
+    """Raises InfeasibleBudget where pruning cannot bring a network that costs `cost` to the smallest of the budgets."""
+    if not budgets:
+        return
+    model, moves, smallest = job.cost_model, job.settings.moves, min(budgets)
+    least = start.smallest(model, moves) * cost / model.cost(start.graph)
+    limit = job.limit(smallest, start.graph)
+    if least > limit:
+        surely = "" if limit == smallest else f" (by this table's error a prediction of {model.text(limit)})"
+        raise InfeasibleBudget(
+            f"the budget must be one that pruning can reach, got {model.text(smallest)}{surely}: with "
+            f"--moves {','.join(moves)} this network comes down to {model.text(least)} at the least; "
+            f"raise the budget, allow more --moves, or begin with a smaller network{_obstacles(start)}"
+        )
 
 
 def prune(job: Job) -> None:

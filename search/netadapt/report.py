@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from search.budget import CostModel
+from search.console import clock_text
 from search.report import grow_command
 from searchspace.describe import stage_table
+from searchspace.preprocessing import Preprocessing
 from searchspace.report import count_text, interval_text, next_steps, paragraphs, percent_text, table
 from searchspace.spec import read_spec
 
@@ -39,18 +41,36 @@ def report(summary: dict[str, Any]) -> str:
     if summary["timed"]:
         notes.append("time ratio: measured beside the iteration before; slower: passed over, as they measured slower")
     network = summary["winner"]["network"]
-    outcomes = [line for one in summary["budgets"] for line in _outcome(one, summary["start"], text)]
+    outcomes = [line for one in summary["budgets"] for line in _outcome(one, summary, text)]
     if missed := summary.get("missed"):
         outcomes.append(f"missed     {', '.join(map(text, missed['budgets']))}: {missed['why']}")
     return "\n" + paragraphs(
         "\n".join([table(headers, rows, text_columns=(1,)), *notes]),
         stage_table(read_spec(Path(network))) if network else "",
-        "\n".join(outcomes),
+        "\n".join([*outcomes, *_input(summary)]),
         next_steps(_commands(summary)) if network else "",
     )
 
 
-def _outcome(one: dict[str, Any], start: dict[str, Any], text: Callable[[float], str]) -> list[str]:
+def _input(summary: dict[str, Any]) -> list[str]:
+    """How an image becomes the network's input, and where its weights began."""
+    lines = []
+    if how := summary.get("preprocessing"):
+        lines.append(f"input      {Preprocessing.from_dict(how).sentence()}")
+    if summary.get("weights"):
+        lines.append(f"weights    began as {summary['weights']}")
+    return lines
+
+
+def _at_other_pixels(one: dict[str, Any], summary: dict[str, Any]) -> list[str]:
+    if "test_accuracy_as_trained" not in one:
+        return []
+    trained, deployed = summary["proxy_resolution"], summary["deployed_at"]
+    return [f"pixels     tested at {deployed} px, as timed; at {trained} px {one['test_accuracy_as_trained']:.1%}"]
+
+
+def _outcome(one: dict[str, Any], summary: dict[str, Any], text: Callable[[float], str]) -> list[str]:
+    start = summary["start"]
     how, among = one["held"], ""
     if how == "measured":
         how = f"measured ({interval_text(one['measured_low_ms'], one['measured_high_ms'])})"
@@ -60,6 +80,8 @@ def _outcome(one: dict[str, Any], start: dict[str, Any], text: Callable[[float],
         among = f" ({interval} in 9 of 10 networks){guessed}"
     less = 1 - one["cost"] / start["cost"]
     trained = f"after {one['epochs']} epochs" if one["epochs"] else "not trained on"
+    if one.get("seconds"):
+        trained = f"fine-tuned for {clock_text(one['seconds'])}"
     tested = interval_text(one["test_low"], one["test_high"], percent_text)
     lines = [
         f"budget     {text(one['budget'])}: {how} {text(one['cost'])}{among}, {one['used']:.1%} of it used, "
@@ -68,6 +90,7 @@ def _outcome(one: dict[str, Any], start: dict[str, Any], text: Callable[[float],
         f"accuracy   test {one['test_accuracy']:.1%} ({tested}, "
         f"{one['test_images']} images), validation {one['validation_accuracy']:.1%} {trained}; at the start "
         f"{start['accuracy']:.1%} of {start['images']} validation images",
+        *_at_other_pixels(one, summary),
         f"size       {count_text(one['params'])} parameters (from {count_text(start['params'])}), "
         f"{count_text(one['macs'])} MACs (from {count_text(start['macs'])})",
     ]

@@ -19,6 +19,8 @@ LAST_STAGE: dict[str, Any] = {"step": 0.06, "decay": 1.0, "short_steps": 20, "sh
 _TABLE_S = 8.0  # kernels of odd channel counts
 _TIMING_S = 6.0  # an iteration's timing test and its proposals before training
 ALGORITHMS = {"netadapt": (0.05, 0.98), "mobilenetv3": (0.01, 1.0)}  # --step and --decay where they are not given
+EPOCHS = 20  # of the training at the end
+MINUTES = 20.0  # where a network with a new head is fine-tuned
 _LEAST = {"short_steps": 0, "shortlist": 1, "validation_images": 1, "epochs": 0, "workers": 1, "epoch_images": 1}
 _LEAST |= {"threads": 1}
 _SAME = ("threads", "proxy_resolution", "criterion", "algorithm", "short_steps", "shortlist", "validation_images")
@@ -33,7 +35,8 @@ class Settings:
     """
 
     network: Path
-    weights: Path | None = None
+    weights: Path | str | None = None  # a file; or "auto", or names of published ones
+    ema: bool | None = None
     data: str | None = None
     budget_ms: float | None = None
     budget_macs: float | None = None
@@ -43,6 +46,7 @@ class Settings:
     runtime: str | None = None
     threads: int | None = None
     proxy_resolution: int | None = None
+    resolution: int | str | None = None  # "auto"
     moves: tuple[str, ...] = MOVES
     criterion: str = "l2"
     algorithm: str = "netadapt"
@@ -51,7 +55,8 @@ class Settings:
     short_steps: int = 40
     shortlist: int = 4
     validation_images: int = 2000
-    epochs: int = 20
+    minutes: float | None = None
+    epochs: int | None = None
     epoch_images: int | None = None
     workers: int = 1
     seed: int | None = None
@@ -76,6 +81,10 @@ class Settings:
             _check(flag, value, value is None or value >= least, f"an integer of at least {least}")
         px = self.proxy_resolution
         _check("--proxy-resolution", px, px is None or px >= 1, "at least 1 px")
+        wanted = self.resolution
+        fits = wanted is None or wanted == "auto" or (isinstance(wanted, int) and wanted >= 1)
+        _check("--resolution", wanted, fits, "auto or at least 1 px")
+        self._check_minutes()
         if self.latency is None and self.unit == "ms":
             check_profiles_layers(self.runtime or "eager")
         _check("--seed", self.seed, self.seed is None or 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
@@ -101,6 +110,29 @@ class Settings:
             if value and (self.unit != "ms" or by_table):
                 got = f"--budget-{self.unit}{' and --latency' * by_table}"
                 raise InvalidArgument(f"{flag} {why}, got {got}: leave it out")
+
+    def _check_minutes(self) -> None:
+        minutes = self.minutes
+        _check("--minutes", minutes, minutes is None or 0 < minutes < math.inf, "a number above 0")
+        for flag, value in (("--epochs", self.epochs), ("--epoch-images", self.epoch_images)):
+            if minutes is not None and value is not None:
+                raise InvalidArgument(f"the training is by --minutes or by {flag}, got both: leave one out")
+        if self.ema is not None and self.weights is None:
+            raise InvalidArgument("--ema chooses among weights of a file or a published network: give --weights")
+        if self.weights == "none":
+            raise InvalidArgument(
+                "a network is pruned with trained weights, got --weights none: give auto, a name or a file"
+            )
+
+    @property
+    def long_epochs(self) -> int:
+        """Of the training at the end, where it is not by minutes."""
+        return EPOCHS if self.epochs is None else self.epochs
+
+    @property
+    def weights_beside(self) -> bool:
+        """Whether the weights are the file beside the spec."""
+        return self.weights == self.network.with_suffix(".safetensors")
 
     @property
     def unit(self) -> str:
@@ -145,6 +177,7 @@ class Settings:
             "step": step,
             "decay": decay,
             "data": resolved_source(self.data) if self.data else "digits",
+            **({} if self.minutes is None else {"minutes": self.minutes}),
         }
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 from torch import nn
 
 import studies
-from search.data import Dataset
+from search.data import load
 from search.netadapt.__main__ import main
 from search.netadapt.history import StoredHistory
-from search.training.augmentation import normalise
+from search.training.augmentation import prepared
 from searchspace import zoo
 from searchspace.blocks import Classifier, ConvBN, MBConv
 from searchspace.channels.coupling import coupling
@@ -100,9 +100,9 @@ def test_two_workers_go_the_way_of_one(best: Path, place: Path) -> None:
 
 
 @pytest.mark.parametrize("criterion", ["l2", "bn", "taylor"])
-def test_channels_stay_by_the_criterion_that_was_asked_for(criterion: str, place: Path, images: Dataset) -> None:
+def test_channels_stay_by_the_criterion_that_was_asked_for(criterion: str, place: Path) -> None:
     """The weights after one iteration are those of the channels that score highest, which differ by criterion."""
-    network = start().module
+    network, images = start().module, load("digits:200", resolution=32)
     for name, parameter in network.named_parameters():  # scales that tell channels apart
         if name.endswith("norm.weight"):
             parameter.data.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(len(name)))
@@ -118,7 +118,7 @@ def test_channels_stay_by_the_criterion_that_was_asked_for(criterion: str, place
     kept = read_weights(place / "studies" / "by" / "iterations" / "001.safetensors")
     for at in range(0, len(images.train), 64):  # for taylor
         pixels, labels = (torch.tensor(each[at : at + 64]) for each in (images.train.pixels, images.train.labels))
-        torch.autograd.backward(nn.functional.cross_entropy(network(normalise(pixels)), labels))
+        torch.autograd.backward(nn.functional.cross_entropy(network(prepared(pixels, network, 16)), labels))
     group = next(group for group in coupling(tiny()) if group.name == accepted.where)
     same = []
     for each in CRITERIA:
@@ -187,7 +187,11 @@ def test_a_published_networks_weights_are_of_the_datas_classes(place: Path, caps
     assert "of it used" in capsys.readouterr().out
     assert studies.best("v3").spec.classes == 10
     assert main([*line, "--weights", "1000.safetensors"]) == 2
-    assert "the network tells 1000 classes apart and the data have 10" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert (
+        "the weights know 1000 classes, the images have 10 classes (0, 1, 2, ...): the network gets a new head" in err
+    )
+    assert "give --minutes in its place" in err
 
 
 def test_what_an_older_version_finished_is_not_trained_again(
@@ -259,11 +263,14 @@ MISTAKES = {
     "--budget-macs 1e6 --weights other.safetensors": "give the files that belong together",
     "--budget-macs 1e6 --weights broken.safetensors": "weights must be finite, those of",
     "--budget-macs 1e6 --seed 3": "the splits of --seed 0, got --seed 3",
-    "--budget-macs 1e6 --data pairs": "tells 10 classes apart and the data have 2",
+    "--budget-macs 1e6 --data pairs": "one with a new head is fine-tuned by minutes, got --epochs 1",
     "--budget-macs 1e6 --replay one": "--replay gives the outcomes of timing tests",
     "--budget-macs 1e6 --runtime eager": "--runtime times a network for a budget in ms",
     "--budget-ms 3 --latency tiny.json": "cannot use tiny.json",
-    "--network mobilenet_v1 --budget-macs 1e6": "got --network mobilenet_v1 and no --weights",
+    "--budget-macs 1e6 --weights nobody": "names of the listing, got 'nobody'",
+    "--budget-macs 1e6 --weights none": "a network is pruned with trained weights, got --weights none",
+    "--budget-macs 1e6 --minutes 3": "the training is by --minutes or by --epochs, got both",
+    "--budget-macs 1e6 --resolution 2": "--resolution must leave every kernel of tiny room, got 2 px",
     "--network nobody.json --budget-macs 1e6": "nobody.json",
     # told before images are read, which are nowhere
     "--budget-ms 3 --replay nobody --data /nowhere": "there is no study 'nobody'",

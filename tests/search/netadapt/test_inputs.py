@@ -54,7 +54,7 @@ def test_a_network_is_read_with_its_images_as_the_weights_say(best: Path) -> Non
         "macs",
     )
     assert inputs.network.spec == tiny()
-    assert inputs.images.resolution == 16  # as the weights were trained
+    assert (inputs.pixels, inputs.deployed_px) == (16, 32)  # trained as the weights were, deployed as the spec is
 
 
 def test_settings_that_identify_a_pruning_are_those_of_the_version_before() -> None:

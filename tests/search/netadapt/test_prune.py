@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import search
 from search.budget import CostModel
-from search.data import Dataset
+from search.data import Dataset, load
 from search.latency.reference import REFERENCE
 from search.latency.runtimes import runtime
 from search.latency.runtimes.eager import Eager
@@ -135,9 +135,9 @@ def test_arguments_that_are_not_for_a_module_of_ones_own_are_named(arguments: di
         prune(own_module(), budget_macs=1e4, **(OWN | arguments))
 
 
-def test_a_spec_a_network_and_a_file_go_the_same_way(best: Path, images: Dataset) -> None:
+def test_a_spec_a_network_and_a_file_go_the_same_way(best: Path) -> None:
     """With weights beside the file, given as a file, in the network; all of it is kept as a study."""
-    budget = 0.85 * macs(tiny())
+    budget, images = 0.85 * macs(tiny()), load("digits:200", resolution=32)
     common = QUICK | {"budget_macs": budget, "proxy_resolution": 16, "epochs": 0}
     by_file = prune(best, data="digits:200", study="file", **common)
     by_spec = prune(tiny(), weights=best.with_suffix(".safetensors"), data=images, study="spec", **common)
@@ -158,8 +158,10 @@ def test_a_spec_a_network_and_a_file_go_the_same_way(best: Path, images: Dataset
 def test_arguments_that_are_not_for_a_spec_are_named(best: Path, images: Dataset) -> None:
     with pytest.raises(InvalidArgument, match="give one budget"):
         prune(best, budgets=[])
-    with pytest.raises(InvalidArgument, match="resolution is for a module of your own"):
-        prune(best, budget_macs=1e4, **OWN)
+    with pytest.raises(InvalidArgument, match="by --minutes or by --epochs, got both"):
+        prune(best, budget_macs=1e4, minutes=1, **QUICK)
+    with pytest.raises(InvalidArgument, match="--resolution must be auto or at least 1 px, got 0"):
+        prune(best, budget_macs=1e4, resolution=0, **QUICK)
     with pytest.raises(InvalidArgument, match="workers read the images themselves"):
         prune(best, data=images, budget_macs=1e4, **(QUICK | {"workers": 2}))
     with pytest.raises(InvalidArgument, match="got --network tiny and no --weights"):

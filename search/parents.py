@@ -1,0 +1,59 @@
+"""Which published weights a network that was named starts from: its own, or the nearest that can be had."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.nn.weights.sources import Parent, resolve
+from searchspace.spec import NetworkSpec
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+
+
+def file_or_names(weights: str | Path) -> Path | str:
+    """A file as a path; "auto", "none" and names of published weights as they are."""
+    path = Path(weights)
+    return path if isinstance(weights, Path) or path.suffix in SUFFIXES or path.exists() else str(weights)
+
+
+def published_parent(
+    spec: NetworkSpec, weights: str | Path, *, name: str | None, ema: bool | None = None, note: Callable[[str], None]
+) -> Parent:
+    """The weights that `spec` starts from: of those that `weights` names, its own or else the nearest.
+
+    Args:
+        spec: The network.
+        weights: As for `searchspace.nn.weights.sources.resolve`.
+        name: The network's in the zoo, whose own weights "auto" takes, if they can be had.
+        ema: As for `resolve`.
+        note: Takes lines that a user should read.
+
+    Raises InvalidArgument where there are none.
+    """
+    parents = None
+    if weights == "auto" and name is not None:
+        try:
+            parents = resolve(name, ema=ema, note=note)
+        except PhinasError as error:
+            note(f"{error}; the nearest weights that are here are taken")
+    parents = parents or resolve(str(weights), ema=ema, note=note)
+    if parents is None:
+        raise InvalidArgument(
+            f"this needs trained weights, got --weights {weights}{' and none are here' if weights == 'auto' else ''}: "
+            "install some (python -m searchspace.zoo --weights lists them), or give a file"
+        )
+    parent = next((one for one in parents if is_of(one, spec)), None) or parents.nearest(spec)
+    note(f"starts from the weights of {parent.name} ({parent.source})")
+    return parent
+
+
+def is_of(parent: Parent, spec: NetworkSpec) -> bool:
+    """Whether weights are those of a network itself, whatever their padding and number of classes."""
+    return parent.network.spec.with_classes(spec.classes).blocks == spec.blocks
+
+
+def as_published(spec: NetworkSpec, parent: Parent) -> NetworkSpec:
+    """A network of the zoo as its own weights want it: with their padding, batch norm and preprocessing."""
+    theirs = parent.network.spec
+    return replace(spec, conventions=theirs.conventions, preprocessing=theirs.preprocessing)

@@ -193,7 +193,8 @@ class _Run:
         state, looks = self.state, self.recipe.epochs
         while (share := self._share()) < self._end() and not state.finished:
             pixels, began = self.recipe.pixels_at(share, self.pixels), self.tuner.clock()
-            until = min(self._end(), (math.floor(share * looks + 1e-9) + 1) / looks)
+            next_look = max(math.floor(share * looks + 1e-9), len(state.history)) + 1  # a share may fall back a little
+            until = min(self._end(), next_look / looks)
             images = state.images
             state.prepare()
             while share < until:

@@ -51,10 +51,9 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning(Recipe):
-    """How a network that has weights learns another task. What each element is worth: `README.md`.
+    """How a network that has weights learns another task. What each element is worth: README.md of this folder.
 
-    Shares are of the training's time. `epochs`, `epoch_images` and `warmup_fraction` of a Recipe are not used but for
-    the number of looks at validation images: the clock is the schedule.
+    Shares are of the training's time: the clock is the schedule. `epoch_images` of a Recipe is not used.
     """
 
     epochs: int = 10  # looks at validation images

@@ -89,7 +89,7 @@ def template(
     if found.reads_width:
         options["width"] = width
     table = found.template if isinstance(found.template, Template) else found.template(**options)
-    return replace(table, conventions=TENSORFLOW) if name.startswith(TF) else table
+    return replace(table, name=name, conventions=TENSORFLOW) if name.startswith(TF) else table
 
 
 def get(

@@ -8,26 +8,26 @@ import torch
 
 from search.accuracy.protocol import Estimate, EstimatorSettings, OnEpoch, OnProgress, register
 from search.data import Dataset, Split
-from search.training.augmentation import normalise, preprocessing_of, resized
 from search.training.errors import TrainingFailed
 from search.training.evaluate import binomial_deviation
 from search.training.ridge import pooled_features, ridge
 from searchspace.errors import InvalidArgument, InvalidData
 from searchspace.nn import fold_batch_norm
 from searchspace.nn.build import Network
-from searchspace.nn.weights.statistics import renew_batch_norm
 from searchspace.nn.weights.transfer import transfer
 from searchspace.spec import NetworkSpec
 
 PIXELS = 64
 IMAGES = 600
-STATISTICS_IMAGES = 128  # of them, for the batch norms
-STEPS = 3  # of one score
+STEPS = 2  # of one score
 
 
 @register("frozen")
 class FrozenFeatures:
-    """Weights from the nearest parent, batch norm's statistics anew, then a ridge on what the classifier reads.
+    """Weights from the nearest parent, then a ridge on what the classifier reads.
+
+    Batch norm keeps the statistics that came with the weights: plainly renewed on the images they cost 20 points
+    (EfficientNet-Lite0 on CIFAR-10, 59 % to 38 % at 64 px), and random networks of the space fall to chance.
 
     The accuracy is that of leaving one image out, over validation and training images alike: nothing but the ridge
     has seen them, and each is judged by a ridge that has not seen it. All networks are judged on the same images.
@@ -83,27 +83,17 @@ class FrozenFeatures:
         generator = torch.Generator().manual_seed(self._settings.seed)
         network = transfer(parent, spec.with_classes(self._classes), generator=generator).network
         done(1)
-        with torch.inference_mode():
-            renew_batch_norm(network, self._batches(network))
-            network = fold_batch_norm(network)  # type: ignore[assignment]
-        done(2)
-        features = pooled_features(network, images, pixels=self._pixels, device=self._settings.device)
+        folded: Network = fold_batch_norm(network)  # type: ignore[assignment]
+        features = pooled_features(folded, images, pixels=self._pixels, device=self._settings.device)
         found = ridge(features, labels, classes=self._classes)
         # Where features say nothing, the image left out makes its own class rarer, and every guess is wrong.
         largest = float(labels.bincount().max()) / len(labels)
         mean = max(found.loo_accuracy, largest)
-        done(3)
+        done(2)
         if on_epoch is not None:
             on_epoch(1, mean)
         spent = self._settings.clock() - began
         return Estimate(mean, binomial_deviation(mean, len(labels)), spent, (mean,))
-
-    def _batches(self, network: Network) -> list[torch.Tensor]:
-        assert self._images is not None
-        how = preprocessing_of(network)
-        pixels = torch.tensor(self._images.pixels[-STATISTICS_IMAGES:])  # training images, where there are enough
-        chunks = torch.chunk(pixels, max(1, len(pixels) // 64))
-        return [normalise(resized(each, self._pixels, how.interpolation), how) for each in chunks]
 
 
 def _report(on_progress: OnProgress | None) -> Callable[[int], None]:

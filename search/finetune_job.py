@@ -16,6 +16,7 @@ from search.deployed import auto_resolution
 from search.result import Result
 from search.session import StudyClock, locked
 from search.training.augmentation import preprocessing_of, weights_metadata
+from search.training.distill import Teacher
 from search.training.evaluate import Accuracy, evaluate
 from search.training.finetune import FineTuner, Tuned
 from search.training.recipe import FineTuning
@@ -47,6 +48,7 @@ class Settings:
     weights: str = "auto"
     minutes: float = 10.0
     resolution: int | None = None  # None: by the images' own size
+    teacher: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -81,6 +83,7 @@ def finetune(
     weights: str | Path = "auto",
     resolution: int | None = None,
     study: str | None = None,
+    teacher: str | Path | None = None,
     seed: int = 0,
     fresh: bool = False,
     recipe: FineTuning | None = None,
@@ -94,7 +97,13 @@ def finetune(
     read back. By the clock no two runs see the same images: results differ from run to run. Raises PhinasError.
     """
     settings = Settings(
-        network=str(network), data=data, weights=str(weights), minutes=minutes, resolution=resolution, seed=seed
+        network=str(network),
+        data=data,
+        weights=str(weights),
+        minutes=minutes,
+        resolution=resolution,
+        teacher=None if teacher is None else str(teacher),
+        seed=seed,
     )
     name = study or settings.study
     recipe = recipe or FineTuning.for_data(data)
@@ -156,6 +165,7 @@ class _Job:
         progress.line(f"{start.network.spec.name} for {px} px ({reason}), from {start.source}")
         for text in start.reasons:
             progress.line(text)
+        teacher = self._teacher(images, px)
         test = self._test_split(images, start.network, px)
         tuner = FineTuner.on(images, recipe=self.recipe, seed=settings.seed)
         tuner = replace(tuner, clock=self.clock.now)
@@ -168,6 +178,7 @@ class _Job:
                 on_progress=progress.update,
                 on_line=self._line,
                 new_head=settings.weights != "none",
+                teacher=teacher,
             )
         progress.update(1.0, "testing")
         accuracy = Accuracy.of(start.network, test, pixels=px)
@@ -228,6 +239,14 @@ class _Job:
             parent = parents.nearest(spec)
         given = transfer(parent.network, spec.with_classes(classes).with_resolution(pixels), generator=generator)
         return Start(given.network, f"{parent.name}, {parent.source}", parent.licence, given.reasons)
+
+    def _teacher(self, images: Dataset, pixels: int) -> Teacher | None:
+        settings = self.settings
+        parents = resolve(settings.teacher, note=self.progress.line) if settings.teacher is not None else None
+        if parents is None:
+            return None
+        self.progress.line(f"it learns from {parents[0].name} too, {parents[0].source}")
+        return Teacher.of(parents[0], images.train, classes=len(images.classes), pixels=pixels, seed=settings.seed)
 
     def _test_split(self, images: Dataset, network: Network, pixels: int) -> Split:
         """The test images that there is time for; what is left is the training's."""

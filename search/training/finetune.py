@@ -18,6 +18,7 @@ from torch import nn
 
 from search.data import Dataset, Split
 from search.training.augmentation import augmented, preprocessing_of
+from search.training.distill import Teacher
 from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import binomial_deviation, device_for, evaluate
 from search.training.finetune_state import FineTuningState, fit_head
@@ -94,6 +95,7 @@ class FineTuner:
         on_progress: OnProgress | None = None,
         on_line: OnLine | None = None,
         new_head: bool = True,
+        teacher: Teacher | None = None,
     ) -> Tuned:
         """Fine-tune `module` in place, to be used at `pixels`; it ends with averaged weights, in eval mode, on the CPU.
 
@@ -101,13 +103,16 @@ class FineTuner:
         have the classes of the images; with `new_head` it is fitted anew in closed form first. Batches are prepared as
         the module's spec says. Each look at validation images, some ten of them, is on disk in `state_file` before the
         training goes on, and the same call goes on there. Where what could still be gained becomes less than the
-        validation images could show, the rate falls to 0 at once and the rest of the time is handed back.
+        validation images could show, the rate falls to 0 at once and the rest of the time is handed back. With a
+        `teacher` the images are the teacher's, which may be more than those with labels, and its answers count too.
 
         Raises InvalidArgument, TrainingDiverged, OutOfMemory, StorageError.
         """
         if (seconds is None) == (images is None) or (seconds or images or 0) <= 0:
             raise InvalidArgument(f"a fine-tuning takes seconds or images, above 0, got {seconds} and {images}")
-        run = _Run(self, module, pixels, seconds, images, state_file, on_progress or _nothing, on_line or _nothing)
+        run = _Run(
+            self, module, pixels, seconds, images, state_file, on_progress or _nothing, on_line or _nothing, teacher
+        )
         return run.all(new_head=new_head)
 
     def key(self, module: nn.Module, *limits: object) -> str:
@@ -135,13 +140,15 @@ class _Run:
         state_file: Path | None,
         on_progress: OnProgress,
         on_line: OnLine,
+        teacher: Teacher | None,
     ) -> None:
         self.tuner, self.recipe, self.module, self.pixels = tuner, tuner.recipe, module, pixels
         self.seconds, self.images, self.state_file = seconds, images, state_file
         self.on_progress, self.on_line = on_progress, on_line
         self.began, self.device = tuner.clock(), device_for(tuner.device)
-        self.key = tuner.key(module, pixels, seconds, images)
-        self.train, self.labels = resident(tuner.train, self.device)
+        self.key = tuner.key(module, pixels, seconds, images, *([] if teacher is None else [teacher.name]))
+        self.teacher = teacher
+        self.train, self.labels = resident(tuner.train if teacher is None else teacher.images, self.device)
         self.size = min(self.recipe.batch_size, len(self.labels))
         self.state = FineTuningState(module.to(self.device), self.recipe)
         self.classes = int(self.labels.max()) + 1
@@ -241,7 +248,12 @@ class _Run:
         )
         rate = self._rate(share)
         state.set_rate(rate)
-        loss = state.step(*state.mixed(batch, self.labels[chosen], self.classes, generator))
+        teacher, labels = self.teacher, self.labels[chosen]
+        if teacher is None:
+            loss = state.step(*state.mixed(batch, labels, self.classes, generator))
+        else:
+            smoothing = self.recipe.label_smoothing
+            loss = state.step_by(batch, lambda logits: teacher.loss(logits, labels, chosen, label_smoothing=smoothing))
         if not math.isfinite(loss):
             raise TrainingDiverged(
                 f"the loss must stay finite, got {loss:g} after {state.images} images at learning rate {rate:.2g}: "

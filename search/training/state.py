@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -90,10 +90,16 @@ class TrainingState:
                 group["lr"] = rate
 
     def step(self, images: Tensor, target: Tensor) -> Tensor:
-        """One step of SGD on images (batch, 3, height, width) and target (batch,); the loss before it."""
+        """One step on images (batch, 3, height, width) and target (batch,); the loss before it."""
+        smoothing = self.recipe.label_smoothing
+        return self.step_by(
+            images, lambda logits: nn.functional.cross_entropy(logits, target, label_smoothing=smoothing)
+        )
+
+    def step_by(self, images: Tensor, loss_of: Callable[[Tensor], Tensor]) -> Tensor:
+        """One step by the loss of the logits (batch, classes); the loss before it."""
         with autocast(images.device):
-            logits = self.module(images)
-            loss = nn.functional.cross_entropy(logits, target, label_smoothing=self.recipe.label_smoothing)
+            loss = loss_of(self.module(images))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

@@ -13,6 +13,8 @@ from searchspace.nn.build import Network
 from searchspace.nn.layers import SqueezeExcite
 from searchspace.nn.weights.slices import weighted_parts
 
+_QUANTILES = 32  # of a normal distribution, to take means over
+
 
 @torch.no_grad()
 def mean_gates(network: Network, images: Tensor) -> dict[int, Tensor]:
@@ -33,6 +35,27 @@ def mean_gates(network: Network, images: Tensor) -> dict[int, Tensor]:
     for hook in hooks:
         hook.remove()
     return found
+
+
+@torch.no_grad()
+def likely_gates(network: Network, layer: int) -> Tensor:
+    """The gate of each channel of an SE layer of `lower(network.spec)`, estimated without images.
+
+    The batch norm before it says how the maps that it pools are distributed: normally, with its bias as the mean and
+    its scale as the deviation; their mean behind the activation goes through the block.
+    """
+    layers = lower(network.spec).layers
+    block, before = (network.get_submodule(layers[at].name) for at in (layer, layers[layer].inputs[0]))
+    assert isinstance(block, SqueezeExcite)
+    norm = getattr(before, "norm", None)
+    if not isinstance(norm, nn.BatchNorm2d):
+        return torch.ones(layers[layer].in_shape[0])
+    normal = torch.special.ndtri((torch.arange(_QUANTILES) + 0.5) / _QUANTILES)
+    x = norm.bias.cpu() + normal[:, None] * norm.weight.cpu().abs()
+    act = getattr(before, "act", nn.Identity())
+    pooled = act(x).mean(0).to(norm.weight.device)[None, :, None, None]
+    gates: Tensor = block.gate(block.expand(block.act(block.reduce(pooled))))
+    return gates.flatten().cpu()
 
 
 def scores(network: Network, group: ChannelGroup, criterion: str) -> list[float]:

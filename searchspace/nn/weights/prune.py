@@ -9,7 +9,7 @@ from torch import Tensor
 from searchspace.channels.steps import Step
 from searchspace.graph import Layer, lower
 from searchspace.nn.build import Network
-from searchspace.nn.weights.slices import Channels, copy_slice, weighted_parts
+from searchspace.nn.weights.slices import Channels, fill, weighted_parts
 
 Gates = Mapping[int, Tensor]  # {SE layer of the larger graph: mean gate of each channel}
 
@@ -67,5 +67,5 @@ def prune_network(network: Network, step: Step, *, gates: Gates | None = None) -
             targets = weighted_parts(small.get_submodule(layer.name), None, None, None)
             sources = weighted_parts(network.get_submodule(larger[origin].name), outs, ins, inside)
             for (target, _, _), (source, rows, columns) in zip(targets, sources, strict=True):
-                copy_slice(source, target, rows, columns, scale)
+                fill(source, target, rows, columns, scale)
     return small.eval()

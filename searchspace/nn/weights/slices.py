@@ -1,7 +1,7 @@
-"""Which channels of one network's weights are another's: slices of a larger network, places in it.
+"""Which channels of one network's weights are another's.
 
-`outs` and `ins` are the larger layer's output and input channels that the smaller layer has, in the smaller one's
-order; None means all of them.
+`outs` and `ins` are the output and input channels of the layer that weights come from, in the order of the layer that
+takes them; None means all of them.
 """
 
 from collections.abc import Sequence
@@ -67,32 +67,39 @@ def slice_rows(values: Tensor, outs: Channels) -> Tensor:
     return values if outs is None else values.index_select(0, outs.to(values.device))
 
 
-def copy_slice(large: nn.Module, small: nn.Module, outs: Channels, ins: Channels, scale: Tensor | None = None) -> None:
-    """Give a part of the smaller network the values of the larger one's."""
-    for name, target in small.state_dict().items():
-        source = large.state_dict()[name]
-        if target.ndim > 1:
-            groups = _groups(large), _groups(small)
-            target.copy_(slice_weight(source, outs, ins, groups=groups, kernel=target.shape[2:], scale=scale))
-        else:
-            target.copy_(slice_rows(source, outs) if target.ndim else source)
+def fill(source: nn.Module, target: nn.Module, outs: Channels, ins: Channels, scale: Tensor | None = None) -> None:
+    """Give a part of a network the values of another one's part, whatever their sizes.
 
-
-def copy_into(small: nn.Module, large: nn.Module, outs: Channels, ins: Channels) -> None:
-    """Give a part of the larger network the values of the smaller one's, at their places.
-
-    The old output channels do not see the new input channels: those columns become 0.
+    `outs` and `ins` say which channel of `source` each of the target's is; -1 for none: such an output keeps the values
+    it has, and the others do not see such an input (their weights for it become 0). A larger kernel is cut to its
+    middle, a smaller one stands in the middle of zeros. `scale` is a factor for each input channel of `source`.
     """
-    for name, target in large.state_dict().items():
-        source = small.state_dict()[name]
-        if target.ndim > 1 and ins is not None:
-            places = slice_weight(
-                torch.arange(target.numel()).view(target.shape), outs, ins, groups=(_groups(large), _groups(small))
+    rows, places = _known(outs)
+    columns, seen = _known(ins)
+    for name, value in target.state_dict().items():
+        given = source.state_dict()[name]
+        if value.ndim < 2:
+            value[... if places is None or not value.ndim else places] = (
+                slice_rows(given, rows) if given.ndim else given
             )
-            target[... if outs is None else outs] = 0.0
-            target.put_(places, source)
+            continue
+        groups = _groups(source), _groups(target)
+        kernel = [min(sizes) for sizes in zip(value.shape[2:], given.shape[2:], strict=True)]
+        new = slice_weight(given, rows, columns, groups=groups, kernel=kernel, scale=scale)
+        if new.shape == value.shape:
+            value.copy_(new)
         else:
-            target[... if outs is None or not target.ndim else outs] = source
+            value[... if places is None else places] = 0.0
+            numbers = torch.arange(value.numel()).view(value.shape)
+            value.put_(slice_weight(numbers, places, seen, groups=groups[::-1], kernel=kernel), new.to(value))
+
+
+def _known(channels: Channels) -> tuple[Channels, Channels]:
+    """(the source's channels, their places in the target); None for all of them in order."""
+    if channels is None or bool((channels >= 0).all()):
+        return channels, None
+    places = (channels >= 0).nonzero().flatten()
+    return channels[places], places
 
 
 def _groups(part: nn.Module) -> int:

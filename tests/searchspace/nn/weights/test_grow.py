@@ -11,7 +11,8 @@ from searchspace.channels.maps import unit_maps
 from searchspace.errors import InvalidArgument
 from searchspace.nn import build
 from searchspace.nn.build import Network
-from searchspace.nn.weights.grow import Inherited, inherit
+from searchspace.nn.weights.grow import inherit
+from searchspace.nn.weights.transfer import Transferred
 from searchspace.spec import NetworkSpec
 from searchspace.template import Template
 from searchspace.to_template import to_template
@@ -52,7 +53,7 @@ def trained(spec: NetworkSpec, seed: int) -> Network:
     return network
 
 
-def grown(template: Template, depth: float, width: float, seed: int = 0) -> Inherited:
+def grown(template: Template, depth: float, width: float, seed: int = 0) -> Transferred:
     small, deep, wide = ({}, {"depth": depth}, {"depth": depth, "width": width})
     specs = [template.expand(resolution=32, **multipliers) for multipliers in (small, deep, wide)]
     return inherit(trained(specs[0], seed), *specs[1:], generator=torch.Generator().manual_seed(1))
@@ -72,7 +73,7 @@ def test_a_grown_residual_network_computes_what_the_small_one_does(
     if found.reasons:  # rounding made a skip appear or a block without one repeat
         assert all("without a skip" in reason or "keep their groups" in reason for reason in found.reasons)
         return
-    assert found.difference <= 1e-4
+    assert found.exact
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ from searchspace.nn.blocks import residual_norms
 from searchspace.nn.blocks.mbconv import InvertedResidual
 from searchspace.nn.build import Network, build
 from searchspace.nn.layers import BatchNorm2d, Conv2d, ConvBNAct, SqueezeExcite
+from searchspace.nn.weights.calibrate import Origins
 from searchspace.nn.weights.importance import likely_gates, scores
 from searchspace.nn.weights.slices import fill, weighted_parts
-from searchspace.nn.weights.statistics import Origins
 from searchspace.spec import DEFAULT_CONVENTIONS, NetworkSpec
 
 EXACT = 1e-4  # of the largest logit
@@ -40,13 +40,13 @@ class Transferred(NamedTuple):
         network: The new network.
         difference: Of its logits from the parent's on noise, as a share of the largest; None for other classes.
         reasons: What could not be kept.
-        norms: Where each batch norm's channels come from, for `match_batch_norm`.
+        origins: Where the channels of each layer with a batch norm come from, for `calibrate`.
     """
 
     network: Network
     difference: float | None
     reasons: tuple[str, ...]
-    norms: Origins = MappingProxyType({})
+    origins: Origins = MappingProxyType({})
 
     @property
     def exact(self) -> bool:
@@ -66,8 +66,9 @@ def transfer(
     layers, parameters and MACs are the same. Where the spec sets an eps, batch norm's scales make it good.
 
     Where blocks, kernels, channels, SE or strides differ, the batch-norm statistics are no longer those of the maps:
-    `match_batch_norm` sets them by some hundred images. Fresh weights are drawn from `generator`; `criterion` says
-    which channels stay (`importance.scores`). Raises InvalidArgument for another number of input channels.
+    `calibrate` sets them, and fits the 1x1 convolutions, by a hundred images. Fresh weights are drawn from `generator`;
+    `criterion` says which channels stay (`importance.scores`). Raises InvalidArgument for another number of input
+    channels.
     """
     if spec.in_channels != parent.spec.in_channels:
         raise InvalidArgument(
@@ -88,7 +89,7 @@ def transfer(
         was_training = parent.training
         difference = difference_of(parent.eval(), network.eval())
         parent.train(was_training)
-    return Transferred(network.eval(), difference, reasons, move.norms)
+    return Transferred(network.eval(), difference, reasons, move.carried)
 
 
 class _Move:
@@ -106,7 +107,7 @@ class _Move:
             parent.spec, network.spec, self.origins, lambda group: scores(parent, group, criterion)
         )
         self.bare: Counter[str] = Counter()
-        self.norms: dict[str, tuple[str, Tensor]] = {}
+        self.carried: dict[str, tuple[str, Tensor]] = {}
 
     def fill_layers(self) -> None:
         """Every layer that has an origin takes over its weights, and of an SE block before it that is gone the gate."""
@@ -127,7 +128,7 @@ class _Move:
                 fill(source, target, rows, columns, scale if isinstance(target, (nn.Conv2d, nn.Linear)) else None)
                 if isinstance(target, nn.BatchNorm2d):
                     channels = torch.arange(target.num_features) if rows is None else rows
-                    self.norms[f"{layer.name}.norm"] = (f"{self.theirs[origin].name}.norm", channels)
+                    self.carried[layer.name] = (self.theirs[origin].name, channels)
 
     def _both(self, index: int, origin: int) -> tuple[tuple[Network, Layer], tuple[Network, Layer]]:
         return (self.network, self.layers[index]), (self.parent, self.theirs[origin])

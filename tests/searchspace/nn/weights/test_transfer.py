@@ -15,9 +15,9 @@ from searchspace.channels.steps import prune_group
 from searchspace.errors import InvalidArgument
 from searchspace.nn import build
 from searchspace.nn.build import Network
+from searchspace.nn.weights.calibrate import calibrate
 from searchspace.nn.weights.importance import scores
 from searchspace.nn.weights.prune import prune_network
-from searchspace.nn.weights.statistics import match_batch_norm
 from searchspace.nn.weights.transfer import Transferred, transfer
 from searchspace.preprocessing import OWN
 from searchspace.spaces.mnasnet import mnasnet_space
@@ -84,9 +84,9 @@ def test_every_network_of_the_default_space_takes_weights_from_every_parent(
     assert found.network.spec.with_conventions(spec.conventions).fingerprint() == spec.fingerprint()
     assert found.reasons
     assert found.network(images()).isfinite().all()
-    match_batch_norm(found.network, parents[name], found.norms, images(8))
+    calibrate(found.network, parents[name], found.origins, images(8))
     assert found.network(images()).isfinite().all()
-    match_batch_norm(again.network, parents[name], again.norms, images(8))
+    calibrate(again.network, parents[name], again.origins, images(8))
     for one, other in zip(found.network.state_dict().values(), again.network.state_dict().values(), strict=True):
         assert torch.equal(one, other)
 
@@ -133,10 +133,10 @@ def test_the_parents_conventions_and_preprocessing_hold_and_another_eps_is_made_
     assert other.exact
 
 
-def test_matched_statistics_leave_the_parent_as_it_is_and_mend_a_cut(parents: dict[str, Network]) -> None:
+def test_calibration_leaves_the_parent_as_it_is_and_mend_a_cut(parents: dict[str, Network]) -> None:
     parent = parents["mobilenet_v2"]
     same = moved(parent, parent.spec)
-    match_batch_norm(same.network, parent, same.norms, images(16))
+    calibrate(same.network, parent, same.origins, images(16))
     assert torch.allclose(same.network(images()), parent(images()), atol=1e-3)
 
 

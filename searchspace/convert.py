@@ -56,6 +56,7 @@ def parser() -> CommandParser:
     add("--depth", type=number, default=1.0, metavar="X", help="depth multiplier of a zoo network (default: 1)")
     add("--resolution", type=integer, metavar="PX", help="input pixels (default: the network's own)")
     add("--classes", type=integer, metavar="N", help="classes (default: 1000, or the spec file's)")
+    add("--ema", action=argparse.BooleanOptionalAction, help="of a checkpoint with both: the running average, or not")
     add("--padding", choices=("half", "same"), help="of a zoo network (default: half; same where its name begins tf_)")
     return cli
 
@@ -75,7 +76,14 @@ def network(
 
 
 def convert(
-    file: Path, spec: NetworkSpec, *, source: str = OURS, target: str = OURS, out: Path, spec_out: Path | None = None
+    file: Path,
+    spec: NetworkSpec,
+    *,
+    source: str = OURS,
+    target: str = OURS,
+    out: Path,
+    spec_out: Path | None = None,
+    ema: bool | None = None,
 ) -> tuple[NetworkSpec, int, list[str]]:
     """Write the weights of `file`, those of `spec` by `source`, under `target`'s names. Raises PhinasError.
 
@@ -83,7 +91,7 @@ def convert(
     """
     from searchspace import nn  # torch is slow to import: --help and mistakes do without
 
-    weights = nn.read_weights(file)
+    weights = nn.read_weights(file, ema=ema)
     module = nn.load_weights(spec, weights) if source == OURS else nn.load_published(spec, weights, source)
     found, notes = module.spec, []
     if found.blocks != spec.blocks and not spec_out:
@@ -144,7 +152,7 @@ def run(args: argparse.Namespace) -> str:
     options = {name: getattr(args, name) for name in ("width", "depth", "padding", "resolution", "classes")}
     spec = network(args.network, **options)
     paths = {"out": args.out, "spec_out": args.spec_out}
-    found, entries, notes = convert(args.file, spec, source=args.source, target=args.target, **paths)
+    found, entries, notes = convert(args.file, spec, source=args.source, target=args.target, ema=args.ema, **paths)
     conventions = found.conventions
     pairs = [
         ("network", f"{found.name}, {found.classes} classes: {params(found):,} parameters, {entries} entries"),

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from searchspace.command import CommandParser, integer, number, run_command
 from searchspace.errors import InvalidArgument
@@ -11,6 +12,7 @@ from searchspace.files import write_atomic
 from searchspace.latency.table import read_table
 from searchspace.zoo.catalogue import entry, names
 from searchspace.zoo.report import list_dict, list_text, one_dict, one_text, price
+from searchspace.zoo.weights_report import newest_table, weights_dict, weights_rows, weights_text
 
 _DESCRIPTION = """\
 The published networks, built from their papers' tables: parameters, MACs (1 multiply-add = 1), input
@@ -21,6 +23,7 @@ commands take."""
 _EPILOG = """\
 examples:
   python -m searchspace.zoo                                         all of them
+  python -m searchspace.zoo --weights                               weights to start from: where, top-1, licence
   python -m searchspace.zoo --width 0.5 --resolution 160            all of them, narrower and coarser
   python -m searchspace.zoo mobilenet_v3_large                      one, stage by stage
   python -m searchspace.zoo mobilenet_v3_small --width 0.75 --classes 10 --out small.json
@@ -55,6 +58,7 @@ def parser() -> CommandParser:
     add("--rounding", metavar="RULE", help='of mobilenet_v3_*: "paper" or "torchvision" (default: paper)')
     add("--fixed-ends", action="store_true", default=None, help="of mobilenet_v2: scale neither stem nor head")
     add("--latency", type=Path, metavar="TABLE.json", help="predict ms with a table of python -m search.latency build")
+    add("--weights", action="store_true", help="list the published weights: where, licence, top-1, pixels, ms")
     add("--out", type=Path, metavar="FILE.json", help="write the network NAME as a spec")
     add("--json", action="store_true", help="print the same as one JSON document")
     return cli
@@ -67,6 +71,11 @@ def run(args: argparse.Namespace) -> str:
         if options.get(option, 1) > _MOST:
             raise InvalidArgument(f"--{option} must be at most {_MOST}, got {options[option]:g}")
     latencies = None if args.latency is None else read_table(args.latency)
+    if args.weights:
+        _check_alone(args, options)
+        latencies = latencies or newest_table()
+        listed = weights_rows(latencies)
+        return json.dumps(weights_dict(listed, latencies), indent=1) if args.json else weights_text(listed, latencies)
     if args.name is None:
         _check_for_all(args)
         rows = [price(name, options, latencies) for name in names()]
@@ -85,6 +94,15 @@ def _check_for_all(args: argparse.Namespace) -> None:
             flag = "--" + option.replace("_", "-")
             example = next((name for name in names() if option in entry(name).options), names()[0])
             raise InvalidArgument(f"{flag} is for one network: give its NAME, such as {example} {flag}")
+
+
+def _check_alone(args: argparse.Namespace, options: dict[str, Any]) -> None:
+    given = [args.name, *(f"--{option.replace('_', '-')}" for option in options), "--out" if args.out else None]
+    if others := [each for each in given if each]:
+        raise InvalidArgument(
+            f"--weights lists the weights of all networks as they were published, got {' '.join(others)} too: leave "
+            "them out"
+        )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -53,7 +53,7 @@ def test_the_command_lists_them_for_a_person_and_for_a_machine(
     cached.touch()
     assert main(["--weights"]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("mobilenetv2_100.ra_in1k"))
-    assert line.split() == "mobilenetv2_100.ra_in1k 3.50 M 73.0 224 imagenet, bicubic apache-2.0 hub yes".split()
+    assert " ".join(line.split()) == "mobilenetv2_100.ra_in1k 3.50 M 73.0 224 imagenet, bicubic apache-2.0 hub yes"
     assert main(["--weights", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["weights"]}
     assert rows["mobilenetv2_100.ra_in1k"]["source"] == "hub timm/mobilenetv2_100.ra_in1k@abc"

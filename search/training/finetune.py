@@ -30,11 +30,11 @@ from searchspace.errors import InvalidArgument
 OnProgress = Callable[[float, str], None]
 OnLine = Callable[[str], None]
 
-DOUBLING = 0.2  # of the errors: what twice the images take away at best, where few are left
+DOUBLING = 0.2  # of the errors: what twice the images may still take away, where the last doubling took less
 CLOSING = 0.15  # of the images so far: the rate falls to 0 within them, once little is left to gain
 LOOKS_SHARE = 0.02  # of the time, for the looks at validation images on the way
 HEAD_SHARE = 0.1  # for the new classifier, at most
-LEAST_LOOK = 200  # validation images, or all there are
+LEAST_LOOK = 100  # validation images, or all there are
 LAST_LOOK_SHARE = 0.05  # for the last one, which is at the whole split where that is enough
 EVALUATION = 0.35  # of the time of a training image; the first guess
 
@@ -246,7 +246,7 @@ class _Run:
             preprocessing=preprocessing_of(self.module),
             pixels=pixels,
         )
-        rate = self._rate(share)
+        rate = self._rate(share) * min(1.0, (number + 1) / self.recipe.warmup_steps)
         state.set_rate(rate)
         teacher, labels = self.teacher, self.labels[chosen]
         if teacher is None:
@@ -271,7 +271,8 @@ class _Run:
         self._spend("validation", began)
         self.on_line(f"{accuracy:.1%} validation accuracy at {pixels} px after {state.images} images")
         if recipe.stops_early and state.closing is None and share >= 0.5 and pixels == self.pixels:
-            gain = DOUBLING * (1 - accuracy) * -math.log2(share)
+            before = state.history[max(0, len(state.history) // 2 - 1)]  # at about half of the images
+            gain = max(DOUBLING * (1 - accuracy), accuracy - before) * -math.log2(share)
             if gain < binomial_deviation(accuracy, len(self.tuner.validation)):
                 state.closing = share
                 self.on_line(

@@ -60,6 +60,7 @@ class FineTuning(Recipe):
     learning_rate: float = 5e-4  # of the classifier at its peak, for batches of 32
     adam: bool = True  # AdamW; else SGD, for which the rates must be some 20 times as high
     warmup_fraction: float = 0.05
+    warmup_steps: int = 100  # the rate rises within at least so many: Adam's first steps undo what was learnt
     weight_decay: float = 0.02  # as AdamW counts it: times the learning rate
     zero_init_residual: bool = False  # what was learnt is kept
     ema_fraction: float = 0.1  # of the steps so far

@@ -20,7 +20,9 @@ from searchspace.zoo import get
 from tests.scripted import Ticks, two_halves
 
 TRAIN, VALIDATION = two_halves(80), two_halves(50, seed=1)
-RECIPE = FineTuning(batch_size=8, epochs=4, learning_rate=0.02, stops_early=False, keeps_statistics=False)
+RECIPE = FineTuning(
+    batch_size=8, epochs=4, learning_rate=0.02, stops_early=False, keeps_statistics=False, warmup_steps=1
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

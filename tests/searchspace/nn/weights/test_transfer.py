@@ -133,7 +133,7 @@ def test_the_parents_conventions_and_preprocessing_hold_and_another_eps_is_made_
     assert other.exact
 
 
-def test_calibration_leaves_the_parent_as_it_is_and_mend_a_cut(parents: dict[str, Network]) -> None:
+def test_calibration_leaves_the_parent_as_it_is(parents: dict[str, Network]) -> None:
     parent = parents["mobilenet_v2"]
     same = moved(parent, parent.spec)
     calibrate(same.network, parent, same.origins, images(16))

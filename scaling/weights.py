@@ -191,7 +191,7 @@ def train_on(
         before = evaluate(network, images.validation, pixels=trained_px)
         progress.line(f"before training: {before:.1%} validation accuracy at {trained_px} px")
         if minutes:
-            new_head = weights.parent is not None
+            new_head = weights.parent is not None and weights.difference is None
             outcome = handover.fine_tune(network, 60 * minutes, new_head=new_head, state_file=state_file)
         else:
             outcome = handover.train(

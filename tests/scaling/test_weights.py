@@ -11,6 +11,7 @@ import torch
 from scaling.api import compound
 from scaling.compound import main
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
+from searchspace.preprocessing import Preprocessing
 from searchspace.spec import read_spec
 
 FEW = ("--data", "digits:50")
@@ -120,11 +121,38 @@ def test_training_on_keeps_the_splits_that_the_weights_have_seen(
     assert read_about(best.with_name("grown.safetensors"))["split_seed"] == 3
 
 
+def test_weights_of_another_network_are_transferred_and_fine_tuned_with_their_preprocessing(
+    best: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They know other classes: the grown network gets a new head, and is tested at its own pixels."""
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
+    how = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    spec = read_spec(best.with_name("eleven.json")).with_preprocessing(how)
+    best.with_name("eleven.json").write_text(spec.to_json())
+    parent = build(spec, generator=torch.Generator().manual_seed(0))
+    best.with_name("eleven.safetensors").write_bytes(network_bytes(parent, {}))
+    weights = ("--weights", str(best.with_name("eleven.safetensors")))
+    found = run(capsys, best, "--phi", "0.5", *weights, "--minutes", "0.02", *FEW)["weights"]
+    assert "eleven.safetensors" in found["parent"]
+    assert found["preprocessing"] == how.to_dict()
+    trained, grown = found["trained"], read_spec(best.with_name("grown.json"))
+    assert (trained["deployed_at"], trained["pixels"], trained["test_images"]) == (grown.resolution,) * 2 + (30,)
+    assert (grown.preprocessing, grown.classes) == (how, 10)
+    assert read_about(best.with_name("grown.safetensors"))["deployed_at_px"] == grown.resolution
+
+
 MISTAKES = {
     "--inherit best.safetensors": "--inherit writes weights beside the spec, got no --out",
     "--inherit best.safetensors --phi -1 --out grown.json": "only a network that grows can inherit",
     "--inherit nowhere.safetensors --out grown.json": "cannot read the weights file nowhere.safetensors",
     "--inherit best.json --out grown.json": "a weights file must be safetensors or a torch checkpoint",
+    "--inherit best.safetensors --weights auto --out grown.json": "starts from one file or from published weights",
+    "--epochs 1 --minutes 1 --out grown.json": "a training has one length, got --epochs and --minutes",
+    "--minutes 0 --out grown.json": "--minutes must be above 0, got 0",
+    "--ema --out grown.json": "--ema chooses among published weights, got no --weights",
+    "--weights auto": "--weights writes weights beside the spec, got no --out",
+    "--weights none --out grown.json": "this needs trained weights, got --weights none",
+    "--weights nobody --out grown.json": "nobody",
     "--inherit best.safetensors --phi 1,2": "--inherit writes one network, got 2",
     "--inherit best.safetensors --out best.json": "--out must not replace the file that --network reads",
     "--epochs 0 --out grown.json": "--epochs must be at least 1, got 0",

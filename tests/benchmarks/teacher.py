@@ -43,6 +43,7 @@ def parser() -> BenchmarkParser:
 def trained(data: "Dataset", student: "Parent", teacher: "Parent | None", args: Namespace, seed: int) -> Row:
     """Test accuracy and images seen of one training; `args.steps` instead of the minutes where that is given."""
     import torch
+    from torch import Tensor
 
     from search.training.augmentation import augmented, normalise, preprocessing_of, resized
     from search.training.distill import Teacher
@@ -50,17 +51,21 @@ def trained(data: "Dataset", student: "Parent", teacher: "Parent | None", args: 
     from search.training.recipe import Recipe
     from search.training.ridge import pooled_features, ridge, set_classifier
     from searchspace import zoo
+    from searchspace.nn.weights.calibrate import calibrate
     from searchspace.nn.weights.statistics import renew_batch_norm
     from searchspace.nn.weights.transfer import transfer
 
     began, classes = time.process_time(), len(data.classes)
     generator = torch.Generator().manual_seed(seed)
     spec = zoo.get(student.network.spec.name, width=args.width, classes=classes)
-    module = transfer(
-        student.network, spec.with_conventions(student.network.spec.conventions), generator=generator
-    ).network
+    found = transfer(student.network, spec.with_conventions(student.network.spec.conventions), generator=generator)
+    module = found.network
     images, labels, how = torch.tensor(data.train.pixels), torch.tensor(data.train.labels), preprocessing_of(module)
-    renew_batch_norm(module, [normalise(resized(images[:128], args.pixels, how.interpolation), how)])
+
+    def first(count: int) -> Tensor:
+        return normalise(resized(images[:count], args.pixels, how.interpolation), how)
+
+    calibrate(module, student.network, found.origins, first(128))
     features = pooled_features(module, data.train, pixels=args.pixels, images=1000)
     set_classifier(module, ridge(features, labels[:1000], classes=classes))
     taught = teacher and Teacher.of(teacher, data.train, classes=classes, pixels=args.pixels)
@@ -86,12 +91,13 @@ def trained(data: "Dataset", student: "Parent", teacher: "Parent | None", args: 
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         step += 1
+    renew_batch_norm(module, first(512).chunk(4))  # running ones are behind after so few steps
     accuracy = evaluate(module, data.open_test(), images=args.test_images, pixels=args.pixels, device="cpu")
-    found: Row = {"accuracy": accuracy, "steps": step}
+    row: Row = {"accuracy": accuracy, "steps": step}
     if taught is not None:
         test = data.open_test()
-        found["teacher"] = evaluate(taught.network, test, images=1000, pixels=args.pixels, device="cpu")
-    return found
+        row["teacher"] = evaluate(taught.network, test, images=1000, pixels=args.pixels, device="cpu")
+    return row
 
 
 def run(args: Namespace) -> str:

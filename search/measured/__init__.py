@@ -1,0 +1,1 @@
+"""Networks that somebody has measured: read from a CSV, learnt from, searched."""

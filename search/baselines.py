@@ -1,88 +1,156 @@
-"""Was the search worth it? Published networks that meet the same budget, trained exactly as the winner was.
+"""Was the search worth it? Published networks that meet the same budget, for as many minutes as the whole search had.
 
 Each network of the zoo is taken as it is if it measures within the budget, and otherwise at the largest width
-multiplier that does. It is trained with the winner's recipe, epochs, seed and images, and tested once, after training.
-Every result is in the study's baselines.json before the next training begins; a training that is cut off goes on at
-its last epoch.
+multiplier that does. It is fine-tuned from its own published weights, narrowed ones by transfer, or trained from
+scratch where the search was; then it is made good at the deployed size and tested once, as the winner was, on the same
+images. Every result is in the study's baselines.json before the next training begins; a training that is cut off goes
+on where it was.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from search.accuracy import EstimatorSettings
+from search.accuracy.frozen import rank_by_frozen_features
 from search.budget import LatencyBudget, latency_fields
 from search.console import Progress, TimeLeft, clock_text
-from search.data import Dataset
 from search.latency import Measurement
-from search.settings import Settings
+from search.long_training import LongTraining
+from search.results import TESTED
+from search.settings import BEST_OF_ALL, Settings
 from search.training.errors import OutOfMemory, TrainingFailed
-from search.training.evaluate import Accuracy
-from search.training.trainer import Trainer
+from search.versus import packed, paired_difference, unpacked, unpaired_difference
 from searchspace import zoo
 from searchspace.cost import costs
-from searchspace.errors import InvalidSpec, MissingLatency, StorageError
+from searchspace.errors import InvalidArgument, InvalidSpec, MissingLatency, PhinasError, StorageError
 from searchspace.files import read_json, write_atomic
 from searchspace.graph import lower
-from searchspace.nn import build
+from searchspace.nn.weights.sources import Parents, resolve
 from searchspace.spec import NetworkSpec
 from studies.storage import SUMMARY
 
 BASELINES = "baselines.json"
 WIDTH_STEP = 0.05
+MOST = 3  # that --baselines best trains
 Fitting = tuple[NetworkSpec, float, Measurement]  # the network, its width multiplier, its latency
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """Trains published networks as a search's winner was. `trainer` has the recipe of the search."""
+    """Trains published networks as a search's winner was. `weights` finds a network's own; see sources.resolve."""
 
     settings: Settings
-    dataset: Dataset
-    trainer: Trainer
+    training: LongTraining
     budget: LatencyBudget
     progress: Progress
     folder: Path
+    weights: Callable[..., Parents | None] = resolve
+    _own: dict[str, Parents] = field(default_factory=dict)
 
     def compare(self, summary: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
         """The summary of a search with its "baselines", the networks `names` of the zoo, best first.
 
-        summary.json is written anew with them. Raises a PhinasError as search and training do.
+        ("best",) means those three that their frozen features say are worth the time. summary.json is written anew with
+        them. Raises a PhinasError as search and training do.
         """
-        epochs, table = summary["winner"]["epochs"], self.budget.table
+        seconds, table = float(summary["spent_s"]), self.budget.table
         effort = {
-            "epochs": epochs,
+            "seconds": seconds,
+            "tested": summary["winner"]["test_images"],
+            "start": "random weights" if self.training.parents is None else "own weights",
             "seed": self.settings.seed,
-            "data": self.dataset.fingerprint,
+            "data": self.training.images.fingerprint,
             "device": json.loads(json.dumps(table.identity)),
             **({} if self.budget.measures else {"kernels": len(table.kernels), "error": table.relative_error}),
         }
         path = self.folder / BASELINES
         runs = _stored(path)
-        done: dict[str, Any] = next((run["networks"] for run in runs if run["effort"] == effort), {})
-        if not done:
-            runs.append({"effort": effort, "networks": done})
-        missing = [name for name in names if name not in done]
+        run: dict[str, Any] = next((run for run in runs if run["effort"] == effort), {})
+        if not run:
+            run = {"effort": effort, "networks": {}, "lengths": {}}
+            runs.append(run)
+        done = run["networks"]
+
+        def keep() -> None:
+            write_atomic(path, json.dumps(runs, indent=1))
+
         clock = TimeLeft()
         self.progress.left_s = clock.left_s  # the search's own has run out
-        known = [name for name in missing if self._is_known(name)]
-        fitting = self.fit(known) if known else {}
+        fitting: dict[str, Fitting | None] = {}
+        if tuple(names) == (BEST_OF_ALL,):
+            if "best" not in run:
+                run["best"], fitting = self._worth_the_time()
+                keep()
+            names = run["best"]
+        missing = [name for name in names if name not in done]
+        left_out = {name: why for name in missing if (why := self._why_not(name))}
+        fitting |= self.fit([name for name in missing if name not in left_out and name not in fitting])
         for place, name in enumerate(missing):
             clock.at(place / len(missing))
-            if name not in known:
-                done[name] = {"name": name, "status": "the latency table has no kernels like some of its"}
+            if name in left_out:
+                done[name] = {"name": name, "status": left_out[name]}
             elif fitted := fitting[name]:
-                done[name] = self._train(name, fitted, epochs)
+                done[name] = self._train(name, fitted, seconds, run["lengths"], keep, effort["tested"])
             else:
                 done[name] = {"name": name, "status": f"no width meets {self.budget.limit_ms:g} ms"}
-            write_atomic(path, json.dumps(runs, indent=1))
+            keep()
         rows = sorted((done[name] for name in names), key=lambda row: -row.get("test_accuracy", -1.0))
-        summary = {**summary, "baselines": rows}
+        summary = {**summary, "baselines": [self._versus(summary["winner"], row) for row in rows]}
         write_atomic(self.folder / SUMMARY, json.dumps(summary, indent=1))
         return summary
+
+    def _worth_the_time(self) -> tuple[list[str], dict[str, Fitting | None]]:
+        """The networks whose frozen features tell the images best, and all that fit the budget."""
+        if self.training.parents is None:
+            raise InvalidArgument(
+                "--baselines best goes by features of published weights, got --weights none: name the networks, as in "
+                "--baselines mobilenet_v2,mnasnet_a1"
+            )
+        known = [name for name in zoo.names() if not self._why_not(name)]
+        fitting = self.fit(known)
+        specs = {name: fitted[0] for name, fitted in fitting.items() if fitted}
+        own = Parents([parent for name in specs for parent in self._own[name]])
+        ranked = rank_by_frozen_features(
+            specs,
+            self.training.images,
+            EstimatorSettings(parents=own, seed=self.settings.seed),
+            on_progress=lambda share: self.progress.update(share, "judging published networks by their features"),
+        )
+        best = ranked[:MOST]
+        told = ", ".join(f"{name} {found.mean:.1%}" for name, found in best)
+        self.progress.line(f"worth the time by their frozen features: {told or 'none'}")
+        return [name for name, _ in best], fitting
+
+    def _why_not(self, name: str) -> str:
+        """Why a network is left out; "" if it is not."""
+        if not self._is_known(name):
+            return "the latency table has no kernels like some of its"
+        if self.training.parents is None or name in self._own:
+            return ""
+        try:
+            found = self.weights(name, ema=None, note=self.progress.line)
+        except PhinasError as error:
+            return f"its weights are not to be had ({error})"
+        if found is not None:
+            self._own[name] = found
+        return ""
+
+    def _versus(self, winner: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+        """The row with how it stands to the winner, by the images that both were tested on."""
+        if row["status"] != "trained":
+            return row
+        path, right = self.folder / TESTED, row["right"]
+        tested = read_json(path)["winner"] if path.exists() else ""
+        if tested.partition(":")[0] == right.partition(":")[0]:
+            found = paired_difference(unpacked(right), unpacked(tested))
+        else:
+            images = row["test_images"], winner["test_images"]
+            found = unpaired_difference(row["test_accuracy"], winner["test_accuracy"], images=images)
+        about = {**found._asdict(), "verdict": found.verdict, "paired": bool(tested)}
+        return {key: value for key, value in row.items() if key != "right"} | {"versus_winner": about}
 
     def fit(self, names: Sequence[str]) -> dict[str, Fitting | None]:
         """For each name the network at the largest width of a grid of 0.05, at most 1, that measures within the budget.
@@ -119,46 +187,62 @@ class Baselines:
             return False
 
     def _spec(self, name: str, width: float) -> NetworkSpec | None:
-        resolution, classes = self.settings.resolution, len(self.dataset.classes)
+        classes = len(self.training.images.classes)
         try:
-            return zoo.get(name, width=width, resolution=resolution, classes=classes)
+            spec = zoo.get(name, width=width, resolution=self.training.pixels, classes=classes)
         except InvalidSpec:
             return None
+        own = self._own.get(name)
+        return spec if own is None else replace(spec, conventions=own[0].network.spec.conventions)
 
-    def _train(self, name: str, fitted: Fitting, epochs: int) -> dict[str, Any]:
+    def _train(
+        self,
+        name: str,
+        fitted: Fitting,
+        seconds: float,
+        lengths: dict[str, int],
+        keep: Callable[[], None],
+        tested: int,
+    ) -> dict[str, Any]:
         """One row of the comparison. A training that diverges or finds no memory is a result too."""
         spec, width, measured = fitted
         cost, kind = costs(lower(spec)), "measured" if measured.rounds else "predicted"
-        trainer = self.trainer.for_epochs(epochs)
         row: dict[str, Any] = {
             "name": name,
             "width": width,
             "fingerprint": spec.fingerprint(),
             "params": cost.params,
             "macs": cost.macs,
-            "epochs": epochs,
             **latency_fields(kind, measured),
         }
         what = f"baseline {name}, width {width:g}, {measured.latency_ms:.1f} ms"
-        self.progress.line(f"{what}: training for {epochs} epochs")
-        state_file = self.folder / f"baseline-{row['fingerprint']}-{epochs}.ckpt"
-        module = build(spec, generator=torch.Generator().manual_seed(trainer.seed))
         try:
-            outcome = trainer.fit(
-                module, state_file=state_file, on_step=lambda step, steps: self.progress.update(step / steps, what)
+            if name not in lengths:
+                lengths[name] = self.training.length(spec, seconds)
+                keep()
+            length = lengths[name]
+            how_long = clock_text(length) if self.training.by_seconds else f"{length} epochs"
+            self.progress.line(f"{what}: training for {how_long}")
+            state_file = self.folder / f"baseline-{row['fingerprint']}-{length}.ckpt"
+            module = self.training.start(spec, self._own.get(name)).network
+            trained = self.training.train(module, length, state_file=state_file, what=what)
+            final = self.training.deploy_and_test(
+                module, trained, what, left_s=seconds - trained.seconds, images=tested
             )
         except TrainingFailed as error:
             self.progress.line(f"{what}: {error}")
             return {**row, "status": "out of memory" if isinstance(error, OutOfMemory) else "diverged"}
-        test = Accuracy.of(module, self.dataset.open_test())
         state_file.unlink(missing_ok=True)
-        self.progress.line(f"{what}: test {test.value:.1%} after {clock_text(outcome.seconds)}")
+        self.progress.line(f"{what}: test {final.test.value:.1%} after {clock_text(trained.seconds)}")
         return {
             **row,
             "status": "trained",
-            "train_s": outcome.seconds,
-            "validation_accuracy": outcome.accuracy,
-            **test.as_test(),
+            "epochs": trained.epochs,
+            "train_s": trained.seconds,
+            "accuracy_at_training_px": trained.accuracy,
+            "validation_accuracy": final.validation_accuracy,
+            "right": packed(final.right),
+            **final.test.as_test(),
         }
 
 

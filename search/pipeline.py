@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -18,19 +18,24 @@ from search.baselines import Baselines
 from search.budget import CostModel, LatencyBudget
 from search.candidates import PricedSpace
 from search.console import Now, Progress
+from search.deployed import auto_resolution
 from search.device import Device
 from search.latency.runtimes import runtime
+from search.long_training import LongTraining
 from search.loop import Search, measured_before, recover
 from search.netadapt.timing import DeviceTimer, PairedTimer
 from search.results import write_results
 from search.session import StudyClock, bind, given_table, opened_study, stored_settings
-from search.settings import Settings, check_same
-from search.training.recipe import Recipe
+from search.settings import AUTO, NO_WEIGHTS, Settings, check_same
+from search.training.finetune import FineTuner
+from search.training.recipe import FineTuning, Recipe
 from search.training.trainer import Trainer
 from search.winner import WinnerSelection
 from searchspace import zoo
 from searchspace.errors import InvalidChoice, InvalidData, StorageError
 from searchspace.latency.table import LatencyTable, describe, read_table
+from searchspace.nn.weights.sources import Parents, resolve
+from searchspace.preprocessing import OWN
 from searchspace.spaces.encode import encode
 from searchspace.spaces.mnasnet import KNOWN
 from searchspace.spaces.space import Choices, SearchSpace
@@ -46,13 +51,17 @@ class Machinery:
     Attributes:
         device: Measures networks.
         timer: Makes, by a table and a `seed`, what times a network against the one that it was pruned from.
-        trainer: Makes what trains the winner and the baselines; see Trainer.
+        trainer: Makes what trains the winner and the baselines from scratch; see Trainer.
+        tuner: Makes what fine-tunes them; see FineTuner.
+        weights: Finds published weights; see searchspace.nn.weights.sources.resolve.
         now: Gives seconds, from any start.
     """
 
     device: Device = field(default_factory=Device)
     timer: Callable[..., PairedTimer] = DeviceTimer
     trainer: Callable[..., Trainer] = Trainer
+    tuner: Callable[..., FineTuner] = FineTuner
+    weights: Callable[..., Parents | None] = resolve
     now: Now = time.monotonic
 
 
@@ -75,6 +84,7 @@ def run_search(
     with opened_study(name, fresh=fresh) as study:
         stored = stored_settings(study)
         if stored is not None:
+            settings = settings.going_on_with(stored)
             check_same(name, stored, settings.identity())
         spent_s = float(study.user_attrs.get("spent_s", 0.0))
         clock = StudyClock(settings.time_limit_s, spent_before_s=spent_s, now=machinery.now)
@@ -91,6 +101,7 @@ class Pipeline:
     clock: StudyClock
     progress: Progress
     machinery: Machinery
+    parents: Parents | None = None  # see `_resolved`
 
     @property
     def folder(self) -> Path:
@@ -103,13 +114,33 @@ class Pipeline:
         summary = self._finished_already()
         if summary is not None:
             self.progress.line(f"the study {name!r} is finished; give more --minutes or --trials to go on")
-        else:
-            try:
-                summary = self._search()
-            finally:
-                self.study.set_user_attr("spent_s", self.clock.elapsed_s())
-                write_trials_csv(name)
-        return self._compared(summary, baselines) if baselines else summary
+            return self._resolved()._compared(summary, baselines) if baselines else summary
+        try:
+            pipeline = self._resolved()
+            summary = pipeline._search()
+        finally:
+            self.study.set_user_attr("spent_s", self.clock.elapsed_s())
+            write_trials_csv(name)
+        return pipeline._compared(summary, baselines) if baselines else summary
+
+    def _resolved(self) -> "Pipeline":
+        """This run with its weights at hand, and every `auto` decided."""
+        settings, note = self.settings, self.progress.line
+        parents = self.machinery.weights(settings.weights, ema=settings.ema, note=note)
+        if parents is not None:
+            note(f"weights: {told(parents)}")
+        elif settings.weights != AUTO:  # else it is told why there are none
+            note("weights: none, networks start from random ones")
+        if settings.weights == AUTO:
+            names = NO_WEIGHTS if parents is None else ",".join(parent.name for parent in parents)
+            settings = replace(settings, weights=names)
+        if settings.accuracy == AUTO:
+            settings = replace(settings, accuracy="training" if parents is None else "finetune")
+        if settings.auto_resolution:
+            found = auto_resolution(data.native_resolution(settings.data), budget_ms=settings.budget_ms)
+            note(f"deployed size: {found.px} px: {found.reason}")
+            settings = replace(settings, resolution=found.px, auto_resolution=False)
+        return replace(self, settings=settings, parents=parents)
 
     def _search(self) -> dict[str, Any]:
         settings, progress = self.settings, self.progress
@@ -137,8 +168,9 @@ class Pipeline:
         )
         progress.left_s = search.left_s
         search.run()
-        selection = WinnerSelection(search, self._trainer(images), images, self.folder, self.machinery.timer)
-        summary = write_results(search, selection.select_winner(), images, self.folder)
+        selection = WinnerSelection(search, self._training(images), images, self.folder, self.machinery.timer)
+        weights = None if self.parents is None else told(self.parents)
+        summary = write_results(search, selection.select_winner(), images, self.folder, weights=weights)
         self.study.set_user_attr("finished", [settings.time_limit_s, settings.trials])
         return summary
 
@@ -168,15 +200,21 @@ class Pipeline:
         )
         return priced, budget
 
-    def _images(self) -> data.Dataset:
+    def _images(self, pixels: int | None = None, known: data.Dataset | None = None) -> data.Dataset:
+        """The images at so many pixels (None: those of candidates); `known` are those at other pixels, told already."""
         settings, progress = self.settings, self.progress
+        pixels = pixels or settings.proxy_resolution
+        if known is not None and known.resolution == pixels:
+            return known
         images = data.load(
             settings.data,
-            resolution=settings.proxy_resolution,
+            resolution=pixels,
             seed=settings.seed,
             images=settings.images,
             progress=lambda done, total: progress.update(done / max(1, total), "reading images"),
         )
+        if known is not None:
+            return images
         progress.line(
             f"images: {images.name}, {len(images.train)} to train and {len(images.validation)} to validate at "
             f"{images.resolution} px, {len(images.classes)} classes"
@@ -204,15 +242,33 @@ class Pipeline:
 
     @cached_property
     def _estimator(self) -> AccuracyEstimator:
-        return estimator(self.settings.accuracy, EstimatorSettings(recipe=self._recipe, seed=self.settings.seed))
+        settings = EstimatorSettings(recipe=self._recipe, seed=self.settings.seed, parents=self.parents)
+        return estimator(self.settings.accuracy, settings)
 
     @property
     def _recipe(self) -> Recipe:
         return Recipe.for_data(self.settings.data, epochs=self.settings.epochs)
 
-    def _trainer(self, images: data.Dataset) -> Trainer:
-        return self.machinery.trainer(
-            train=images.train, validation=images.validation, recipe=self._recipe, seed=self.settings.seed
+    def _training(self, images: data.Dataset) -> LongTraining:
+        """What trains the winner and the baselines."""
+        settings, recipe = self.settings, self._recipe
+        large = self._images(min(data.native_resolution(settings.data), settings.resolution), images)
+        tuner = None
+        if self.parents is not None:
+            tuning = FineTuning.for_data(settings.data)
+            tuner = self.machinery.tuner(
+                train=large.train, validation=large.validation, recipe=tuning, seed=settings.seed
+            )
+        return LongTraining(
+            trainer=self.machinery.trainer(
+                train=images.train, validation=images.validation, recipe=recipe, seed=settings.seed
+            ),
+            tuner=tuner,
+            parents=self.parents,
+            images=large,
+            pixels=settings.resolution,
+            limit_s=settings.time_limit_s,
+            progress=self.progress,
         )
 
     def _about(self, images: data.Dataset, space: SearchSpace, table: LatencyTable) -> dict[str, Any]:
@@ -225,6 +281,7 @@ class Pipeline:
             **self._estimator.identity(),
             "device": table.identity,
             **given_table(self.settings.latency, table),
+            **({} if self.parents is None else {"weights_sha256": [parent.sha256 for parent in self.parents]}),
         }
 
     def _finished_already(self) -> dict[str, Any] | None:
@@ -251,8 +308,18 @@ class Pipeline:
         budget = LatencyBudget(
             self.settings.budget_ms, table, confidence=self.settings.confidence, device=self.machinery.device
         )
-        compared = Baselines(self.settings, images, self._trainer(images), budget, self.progress, self.folder)
+        training = replace(self._training(images), limit_s=float(summary["spent_s"]))  # as long as the search was
+        compared = Baselines(self.settings, training, budget, self.progress, self.folder, self.machinery.weights)
         return compared.compare(summary, names)
+
+
+def told(parents: Parents) -> str:
+    """Published weights in one line: names, licences, where from, and how an image becomes the first one's input."""
+    each = [
+        f"{parent.name} ({parent.source}, {f'licence {parent.licence}' if parent.licence else 'no licence stated'})"
+        for parent in parents
+    ]
+    return f"{'; '.join(each)}; {(parents[0].network.spec.preprocessing or OWN).sentence()}"
 
 
 def starting_points(space: SearchSpace) -> list[Choices]:

@@ -8,6 +8,7 @@ from typing import Any
 from search.latency.runtimes import runtime_info
 from search.settings import Settings
 from searchspace.describe import stage_table
+from searchspace.preprocessing import Preprocessing
 from searchspace.report import count_text, interval_text, ms_text, next_steps, paragraphs, percent_text, table
 from searchspace.report import fields as labelled
 from searchspace.spec import read_spec
@@ -20,7 +21,7 @@ def report(summary: dict[str, Any]) -> str:
     return "\n" + paragraphs(
         f"Winner of {summary['study']}: trial {summary['winner']['trial']}",
         stage_table(read_spec(folder / BEST)),
-        labelled([*_accuracy(summary), *latency_rows(summary), *_search(summary)]),
+        labelled([*_accuracy(summary), *latency_rows(summary), *_weights(summary), *_search(summary)]),
         _baselines(summary),
         f"Written to {folder}/: best.json (network), best.safetensors (weights), trials.csv, summary.json",
         next_steps(_next_steps(summary, folder)),
@@ -30,13 +31,34 @@ def report(summary: dict[str, Any]) -> str:
 def _accuracy(summary: dict[str, Any]) -> list[tuple[str, str]]:
     winner = summary["winner"]
     interval = interval_text(winner["test_low"], winner["test_high"], percent_text)
+    pixels = winner.get("tested_at_px", summary["proxy_resolution"])  # before there was no other size
     text = (
         f"test {percent_text(winner['test_accuracy'])} (95 % interval {interval}, {winner['test_images']} images), "
-        f"validation {percent_text(winner['validation_accuracy'])}, at {summary['proxy_resolution']} px"
+        f"validation {percent_text(winner['validation_accuracy'])}, at {pixels} px"
     )
+    rows = [("accuracy", text)]
+    if winner.get("trained_at_px", pixels) != pixels:
+        rows.append(
+            (
+                "",
+                f"trained at {winner['trained_at_px']} px, where validation was "
+                f"{percent_text(winner['accuracy_at_training_px'])}",
+            )
+        )
     times = summary["times_tested"]
-    again = f"the test images have now been used {times} times (once per extension)"
-    return [("accuracy", text), *([("", again)] if times > 1 else [])]
+    if times > 1:
+        rows.append(("", f"the test images have now been used {times} times (once per extension)"))
+    return rows
+
+
+def _weights(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where the winner's weights began, and how an image becomes its input."""
+    winner, found = summary["winner"], summary.get("weights")
+    rows = [("weights", f"from {winner['parent']}, fine-tuned"), ("", f"of {found}")] if found else []
+    if summary.get("preprocessing"):
+        how = Preprocessing.from_dict(summary["preprocessing"]).sentence()
+        rows.append(("input", f"{how}, at {winner.get('tested_at_px', summary['resolution'])} px"))
+    return rows
 
 
 def latency_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
@@ -119,23 +141,43 @@ def _baselines(summary: dict[str, Any]) -> str:
             count_text(row["params"]),
             count_text(row["macs"]),
             _ms(row),
-            percent_text(row["validation_accuracy"]),
             percent_text(row["test_accuracy"]),
             interval_text(row["test_low"], row["test_high"], percent_text),
+            *_versus(row),
         ]
         for row in rows
     ]
     others = [f"{row['name']}: {row['status']}" for row in summary["baselines"] if row["status"] != "trained"]
-    better = sum(row["test_accuracy"] > winner["test_accuracy"] for row in rows)
     return paragraphs(
-        f"The same budget, recipe and effort ({winner['epochs']} epochs each), one seed: {better or 'none'} of "
-        f"{len(rows) - 1} published networks did better than the winner.",
+        _verdict(summary, [row["versus_winner"] for row in rows if "versus_winner" in row]),
         table(
-            ["network", "width", "params", "MACs", f"{kind} ms", "validation", "test", "95 % interval"],
+            ["network", "width", "params", "MACs", f"{kind} ms", "test", "95 % interval", "to the winner", "it is"],
             cells,
-            text_columns=(0,),
+            text_columns=(0, 8),
         )
-        + (f"\nleft out: {', '.join(others)}" if others else ""),
+        + (f"\nleft out: {'; '.join(others)}" if others else ""),
+    )
+
+
+def _versus(row: dict[str, Any]) -> list[str]:
+    """The difference to the winner in points with its interval, and the verdict."""
+    found = row.get("versus_winner")
+    if found is None:
+        return ["-", "-"]
+    value, low, high = (f"{100 * found[name]:+.1f}" for name in ("value", "low", "high"))
+    return [f"{value} ({low} to {high})", found["verdict"]]
+
+
+def _verdict(summary: dict[str, Any], found: list[dict[str, Any]]) -> str:
+    """One sentence that says whether the search was worth it, and by what."""
+    better, tied, worse = (sum(each["verdict"] == verdict for each in found) for verdict in ("better", "tied", "worse"))
+    how = "fine-tuned from their own weights" if summary.get("weights") else "trained from scratch"
+    paired = all(each["paired"] for each in found)
+    by = "paired on the same test images (McNemar's counts)" if paired else "of two accuracies, not paired"
+    return (
+        f"Of {len(found)} published networks within the same budget, {how} for {summary['spent_s'] / 60:.1f} minutes "
+        f"each, as long as the whole search: {better} better than the winner, {tied} tied with it, {worse} worse, by "
+        f"the 95 % interval of the difference, {by}; one seed."
     )
 
 
@@ -151,7 +193,8 @@ def _next_steps(summary: dict[str, Any], folder: Path) -> list[str]:
         f"python -m searchspace.export {best}",
         f"{again} --minutes {minutes}",
     ]
-    return steps if summary.get("baselines") else [*steps, f"{again} --baselines"]
+    compared = "--baselines best" if summary.get("weights") else "--baselines"
+    return steps if summary.get("baselines") else [*steps, f"{again} {compared}"]
 
 
 def _source(settings: dict[str, Any]) -> str:
@@ -181,6 +224,9 @@ def command(settings: dict[str, Any], *, study: str) -> str:
     for field in fields(Settings):
         value = settings.get(field.name, field.default)
         if value != field.default and field.name != "study":
+            if field.name == "ema":
+                words.append("--ema" if value else "--no-ema")
+                continue
             flag = "--space" if field.name == "space_file" else "--" + field.name.replace("_", "-")
             text = f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
             words.append(f"{flag} {shlex.quote(text)}")

@@ -10,6 +10,7 @@ from search.budget import latency_fields
 from search.data import Dataset
 from search.loop import Search
 from search.training.augmentation import weights_metadata
+from search.versus import packed
 from search.winner import Winner
 from searchspace.cost import costs
 from searchspace.files import write_atomic
@@ -19,21 +20,31 @@ from searchspace.preprocessing import OWN
 from studies.storage import BEST, SUMMARY
 
 WEIGHTS = "best.safetensors"
+TESTED = "tested.json"  # which test images the winner told right, to compare others with
 
 
-def write_results(search: Search, winner: Winner, data: Dataset, folder: Path) -> dict[str, Any]:
-    """Write best.json, best.safetensors and summary.json; gives the content of the last.
+def write_results(
+    search: Search, winner: Winner, data: Dataset, folder: Path, *, weights: str | None = None
+) -> dict[str, Any]:
+    """Write best.json, best.safetensors, tested.json and summary.json; gives the content of the last.
 
-    Weights carry in their metadata: classes, pixels, the seed of the splits and their preprocessing.
+    Weights carry in their metadata: classes, pixels, the seed of the splits and how images are normalised.
     """
-    how = winner.spec.preprocessing
-    about = weights_metadata(data, seed=search.settings.seed, preprocessing=how)
+    about = weights_metadata(
+        data,
+        seed=search.settings.seed,
+        preprocessing=winner.spec.preprocessing,
+        trained_at=winner.trained.pixels,
+        deployed_at=search.settings.resolution,
+    )
     about |= {"fingerprint": winner.spec.fingerprint()}
     write_atomic(folder / WEIGHTS, network_bytes(winner.module, about))
     write_atomic(folder / BEST, winner.spec.to_json())
+    if winner.tested is not None:
+        write_atomic(folder / TESTED, json.dumps({"winner": packed(winner.tested.right)}))
     for state_file in folder.glob("winner-*.ckpt"):
         state_file.unlink(missing_ok=True)
-    summary = _summary(search, winner, data, folder)
+    summary = _summary(search, winner, data, folder) | {"weights": weights}
     write_atomic(folder / SUMMARY, json.dumps(summary, indent=1))
     return summary
 
@@ -82,7 +93,21 @@ def _winner(winner: Winner) -> dict[str, Any]:
         **latency_fields("measured", found),
         "noisy": found and found.noisy,
         "search_accuracy": winner.trial.user_attrs["accuracy"],
-        "validation_accuracy": winner.validation_accuracy,
-        **(winner.test.as_test() if winner.test else {}),
-        "epochs": winner.epochs,
+        **_accuracies(winner),
+        "epochs": winner.trained.epochs,
+        "trained_s": round(winner.trained.seconds, 1),
+        "parent": winner.trained.parent,
+    }
+
+
+def _accuracies(winner: Winner) -> dict[str, Any]:
+    """At the deployed size, where the network was tested, and the validation accuracy at the size of its training."""
+    found = {"trained_at_px": winner.trained.pixels, "accuracy_at_training_px": winner.trained.accuracy}
+    if winner.tested is None:
+        return found
+    return {
+        **winner.tested.test.as_test(),
+        "validation_accuracy": winner.tested.validation_accuracy,
+        "tested_at_px": winner.tested.pixels,
+        **found,
     }

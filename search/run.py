@@ -11,7 +11,7 @@ from search.accuracy import names as estimators
 from search.latency.runtimes import names as runtimes
 from search.reward import REWARDS
 from search.samplers import KINDS
-from search.settings import DEFAULT_MINUTES, DEFAULT_RESOLUTION, Settings
+from search.settings import AUTO, BEST_OF_ALL, DEFAULT_MINUTES, DEFAULT_RESOLUTION, Settings
 from searchspace import zoo
 from searchspace.command import CommandParser, integer, number, run_command
 from searchspace.errors import InvalidArgument
@@ -35,6 +35,9 @@ examples:
   python -m search.run --budget-ms 20 --data photos.tar --minutes 120 --study photos
   python -m search.run --budget-ms 20 --baselines              and: was it worth it? published networks beside it
   python -m search.run --budget-ms 20 --baselines mnasnet_a1,mobilenet_v3_large
+  python -m search.run --budget-ms 20 --baselines best     three of them that are worth the time
+  python -m search.run --budget-ms 20 --weights none           from scratch, as if there were no published weights
+  python -m search.run --budget-ms 20 --resolution auto        at the pixels that suit the images
   python -m search.run --budget-ms 5 --trials 10 --json        ten candidates, however long they take
   python -m search.run --budget-ms 30 --latency phone.json     for another device, by its table
 
@@ -55,13 +58,15 @@ def find(
     study: str | None = None,
     fresh: bool = False,
     seed: int = 0,
-    resolution: int | None = None,
+    resolution: int | str | None = None,
     runtime: str | None = None,
     threads: int | None = None,
     latency: str | Path | None = None,
     confidence: float = Settings.confidence,
     overshoot: float = Settings.overshoot,
     proxy_resolution: int = Settings.proxy_resolution,
+    weights: str = Settings.weights,
+    ema: bool | None = None,
     epochs: int | None = None,
     accuracy: str = Settings.accuracy,
     space: str | Path | None = None,
@@ -90,7 +95,10 @@ def find(
                     f"a table says what runs the network, got --latency and --{name} {flags[name]}: give one of them"
                 )
         flags["latency"] = str(latency)
-        flags.setdefault("resolution", read_table(Path(latency)).identity["resolution"])
+        if flags.get("resolution") in (None, AUTO):
+            flags["resolution"] = read_table(Path(latency)).identity["resolution"]
+    if flags.get("resolution") == AUTO:
+        flags["auto_resolution"] = flags.pop("resolution") == AUTO
     settings, compared = Settings(**flags), baseline_names(baselines)
     from search.pipeline import run_search
     from search.result import Result
@@ -99,9 +107,11 @@ def find(
 
 
 def baseline_names(given: str | None) -> tuple[str, ...]:
-    """The zoo names that --baselines means. Raises InvalidArgument for an unknown one."""
+    """The zoo names that --baselines means, or "best" alone. Raises InvalidArgument for an unknown one."""
     if given is None:
         return ()
+    if given == BEST_OF_ALL:
+        return (BEST_OF_ALL,)
     names = zoo.names() if given == "all" else tuple(dict.fromkeys(map(str.strip, given.split(","))))
     for name in names:
         zoo.get(name)
@@ -115,7 +125,18 @@ measured first); it says resolution, runtime and threads. Networks are measured 
 taken at its word"""
 _OVERSHOOT = """look at networks up to F times the budget and prune the winner down to it (python -m search.netadapt); 1
 searches within the budget alone"""
+_RESOLUTION = """its pixels: latency is measured and the winner tested there; auto chooses by the images' own size and
+says why"""
+_WEIGHTS = """what networks start from: auto (published weights that are here or can be had, else none), none (random
+weights), names that python -m searchspace.zoo --weights lists, or files (.safetensors, .pth), with commas between"""
+_JUDGE = "estimator that judges candidates: auto (finetune where there are weights, else training)"
 _CHOICES = 'such as "*.activation" = ["relu"], "stage3.kernel" = [3, 5]'
+
+
+def _pixels(text: str) -> int | str:
+    return AUTO if text == AUTO else integer(text)
+
+
 # By the title of a group: flag, type (None: a switch), name of the value, help. Defaults are those of `find`.
 _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
     "images, time and study": [
@@ -128,19 +149,28 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         ("--seed", integer, "N", "splits, first weights and proposals, which also depend on what was measured"),
     ],
     "the deployed network and its latency": [
-        ("--resolution", integer, "PX", f"its pixels; latency is measured there (default: {DEFAULT_RESOLUTION})"),
+        ("--resolution", _pixels, "PX", f"{_RESOLUTION} (default: {DEFAULT_RESOLUTION})"),
         ("--runtime", str, "NAME", f"what runs it: {', '.join(runtimes())} (default: {Settings.runtime} torch)"),
         ("--threads", integer, "N", "that it runs with (default: torch's here); training uses all that torch has"),
         ("--latency", str, "FILE.json", _TABLE),
         ("--confidence", number, "P", "train only candidates that meet the budget with this probability by the table"),
         ("--overshoot", number, "F", _OVERSHOOT),
     ],
+    "published weights": [
+        ("--weights", str, "NAME|FILE", _WEIGHTS),
+        (
+            "--ema",
+            bool,
+            "",
+            "of a file with two sets of weights, take those averaged in training, or --no-ema those not",
+        ),
+    ],
     "candidates": [
         ("--space", str, "FILE.toml", f"narrower or wider choices, in a table [choices], {_CHOICES}"),
         ("--sampler", str, "NAME", f"who proposes: {', '.join(KINDS)}"),
         ("--reward", str, "NAME", f"what is maximised: {', '.join(REWARDS)}"),
-        ("--accuracy", str, "NAME", f"estimator that judges candidates: {', '.join(estimators())}"),
-        ("--proxy-resolution", integer, "PX", "pixels that networks are trained and tested at"),
+        ("--accuracy", str, "NAME", f"{_JUDGE}, {', '.join(estimators())}"),
+        ("--proxy-resolution", integer, "PX", "pixels that candidates are trained and judged at"),
         ("--epochs", integer, "N", "epochs of a candidate's short training (default: the recipe's)"),
     ],
 }
@@ -156,11 +186,14 @@ def parser() -> CommandParser:
             default = signature(find).parameters[flag[2:].replace("-", "_")].default
             if kind is None:
                 add(flag, action="store_true", help=text)
+            elif kind is bool:
+                add(flag, action=argparse.BooleanOptionalAction, default=default, help=text)
             else:
                 shown = "" if default is None else " (default: %(default)s)"
                 add(flag, type=kind, default=default, metavar=metavar, help=text + shown)
     add = cli.add_argument_group("what is printed").add_argument
-    compared = "published networks that meet the budget, trained as the winner was: all of the zoo, or a,b,c"
+    compared = """published networks that meet the budget, each for as many minutes as the search had: all of the zoo,
+    best for the three that their features say are worth the time, or a,b,c"""
     add("--baselines", nargs="?", const="all", metavar="NAMES", help=f"compare with {compared}")
     add("--json", action="store_true", help="print summary.json instead of the report, and no progress")
     return cli

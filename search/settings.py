@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,25 @@ DEFAULT_MINUTES = 9.0
 DEFAULT_RESOLUTION = 224
 MAX_RESOLUTION = 2048
 MAX_OVERSHOOT = 2.0
-BEFORE = {"overshoot": 1.0}  # what older studies did, which do not store the setting
+BEFORE = {"overshoot": 1.0, "weights": "none", "accuracy": "training"}  # of older studies, which do not store these
 RENAMED_IN_RECIPE = {"calm_residuals": "zero_init_residual"}  # older studies store the first name
 UNRECORDED = {"table"}  # older studies do not store it: it is taken to be as it is now
-_FILES = (".tar", ".gz", ".tgz", ".zip", ".parquet")
+AUTO = "auto"
+BEST_OF_ALL = "best"  # of --baselines: those of the zoo that frozen features say are worth the time
+NO_WEIGHTS = "none"
+_FILES = (".tar", ".gz", ".tgz", ".zip", ".parquet", ".safetensors", ".pth", ".pt", ".bin")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The flags of `search.run`. `minutes` and `trials` say how far to go; all others define the study.
 
-    proxy_resolution: pixels that candidates are trained at; resolution: pixels that latency is measured at.
+    proxy_resolution: pixels that candidates are trained at.
+    resolution: pixels of the deployed network: latency is measured there, and the winner is tested there.
+    auto_resolution: choose these pixels by the images' own size (search.deployed), whatever `resolution` says.
+    weights: what networks start from: "auto" for what is at hand, "none" for random weights, names or files.
+    ema: of a weights file that has both, take the averaged ones; None where a file has one kind.
+    accuracy: the estimator; "auto" for fine-tuning where there are weights, else training.
     confidence: the probability of measuring within the budget that a candidate's prediction must leave.
     runtime: what runs the deployed network; latency is measured with it.
     threads: of the deployed network; None for as many as torch uses in this process.
@@ -46,9 +54,12 @@ class Settings:
     budget_ms: float
     data: str | None = None
     resolution: int = DEFAULT_RESOLUTION
+    auto_resolution: bool = False
     proxy_resolution: int = 48
+    weights: str = AUTO
+    ema: bool | None = None
     reward: str = "feasible"
-    accuracy: str = "training"
+    accuracy: str = AUTO
     sampler: str = "gp"
     confidence: float = DEFAULT_CONFIDENCE
     runtime: str = "eager"
@@ -72,11 +83,12 @@ class Settings:
         _check("--overshoot", self.overshoot, 1 <= self.overshoot <= MAX_OVERSHOOT, f"from 1 to {MAX_OVERSHOOT:g}")
         for flag, name, known in (
             ("--sampler", self.sampler, KINDS),
-            ("--accuracy", self.accuracy, estimators()),
+            ("--accuracy", self.accuracy, (AUTO, *estimators())),
             ("--runtime", self.runtime, names()),
             ("--reward", self.reward, tuple(REWARDS)),
         ):
             _check(flag, name, name in known, f"one of {', '.join(known)}")
+        _check("--weights", repr(self.weights), bool(self.weights.strip(" ,")), "auto, none, names or files")
         if self.latency is None:
             check_profiles_layers(self.runtime)
         for flag, count in (
@@ -130,15 +142,30 @@ class Settings:
                     "any to estimate it from; narrow the space with --space, or measure a table for it"
                 ) from None
 
+    def going_on_with(self, stored: dict[str, Any]) -> "Settings":
+        """These settings for a study that was begun: what is left to chance now was decided then."""
+        was: dict[str, Any] = {**BEFORE, **stored}
+        weights = was["weights"] if self.weights == AUTO else self.weights
+        accuracy = was["accuracy"] if self.accuracy == AUTO else self.accuracy
+        resolution = was["resolution"] if self.auto_resolution else self.resolution
+        return replace(self, weights=weights, accuracy=accuracy, resolution=resolution, auto_resolution=False)
+
     def identity(self) -> dict[str, Any]:
         """The settings that must agree for a study to go on."""
         own = asdict(self)
-        for free in ("study", "minutes", "trials"):
+        for free in ("study", "minutes", "trials", "auto_resolution"):
             del own[free]
+        own["weights"] = ",".join(_resolved_weights(one.strip()) for one in self.weights.split(","))
         own["data"] = None if self.data == "digits" else self.data and resolved_source(self.data)
         for file in ("space_file", "latency"):
             own[file] = own[file] and str(Path(own[file]).resolve())
         return own
+
+
+def _resolved_weights(one: str) -> str:
+    """NAME, FILE or NAME=FILE, with one text for one file."""
+    name, equals, source = one.rpartition("=")
+    return f"{name}{equals}{resolved_source(source)}"
 
 
 def resolved_source(data: str) -> str:

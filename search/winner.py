@@ -1,34 +1,35 @@
-"""The winner: the best trained network that runs within the budget; trained longer, pruned to it, tested once."""
+"""The winner: the best network that runs within the budget; trained longer, pruned to it, tested once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from optuna.trial import FrozenTrial
 
 from search.console import clock_text
 from search.data import Dataset
 from search.finalists import Finalist, finalists_within
 from search.latency import Measurement
+from search.long_training import Final, LongTraining, Trained
 from search.loop import LONGER, Search, record_measured
 from search.netadapt.last_stage import prune_winner
 from search.netadapt.settings import pruning_time_s
 from search.netadapt.timing import DeviceTimer, PairedTimer
-from search.training.evaluate import TEST_FIELDS, Accuracy
-from search.training.trainer import Trainer
 from searchspace.errors import InfeasibleBudget
 from searchspace.latency.table import LatencyTable
-from searchspace.nn import Network, build
+from searchspace.nn import Network
 from searchspace.spec import NetworkSpec
 
-AFTER_PRUNING = 0.35  # of the winner's epochs
-CLOSING_S = 20.0  # kept free for the last measurement, the test and writing
+AFTER_PRUNING = 0.35  # of the winner's training
+CLOSING_S = 20.0  # kept free for the last measurement and writing
 
 
 class Plan(NamedTuple):
-    """Epochs from scratch, and after pruning (0: the network is not pruned)."""
+    """The length of the first training and of the one after pruning (0: the network is not pruned).
+
+    In epochs; in seconds where networks are fine-tuned.
+    """
 
     first: int
     last: int
@@ -42,39 +43,42 @@ class Winner(NamedTuple):
         spec: Of the network; after pruning not the trial's.
         module: The network, trained, in eval mode.
         measured: Its latency, or the prediction where nothing is measured.
-        validation_accuracy: A fraction.
-        test: The one test; None until it was made.
-        epochs: Of its training, in all.
+        trained: Its training, in all.
         refined: How pruning brought it to the budget, if it had to.
         table: What predicts it: after pruning, with those kernels of its channels that were measured for it.
         rejected: Better trials that were passed over.
+        tested: At the deployed size; None until it was.
     """
 
     trial: FrozenTrial
     spec: NetworkSpec
     module: Network
     measured: Measurement
-    validation_accuracy: float
-    test: Accuracy | None
-    epochs: int
+    trained: Trained
     refined: dict[str, Any] | None
     table: LatencyTable
     rejected: tuple[dict[str, Any], ...] = ()
+    tested: Final | None = None
 
 
 @dataclass
 class WinnerSelection:
-    """Chooses the winner of a search. `timer(table, seed=...)` makes what times cuts of its pruning."""
+    """Chooses the winner of a search. `timer(table, seed=...)` makes what times cuts of its pruning.
+
+    data: the images that candidates were judged by.
+    """
 
     search: Search
-    trainer: Trainer
+    training: LongTraining
     data: Dataset
     folder: Path
     timer: Callable[..., PairedTimer] = DeviceTimer
     _epochs_s: dict[str, float] = field(default_factory=dict)
 
     def select_winner(self) -> Winner:
-        """Choose a finalist, train it longer, prune it to the budget if it is over it, measure it, test it once.
+        """Choose a finalist, train it longer, prune it to the budget if it is over it, measure it.
+
+        Then make it good at the deployed size and test it once there.
 
         If pruning cannot bring it there, or the trained module measures over the budget, the next finalist is taken;
         where none of what the search looked at comes down, one that measures within the budget as it is. Raises
@@ -93,8 +97,14 @@ class WinnerSelection:
             )
         if found.refined is None:
             record_measured(self.search.study, found.trial.number, found.measured, budget.table)
-        test = found.test or Accuracy.of(found.module, self.data.open_test())
-        return found._replace(test=test, rejected=tuple(rejected))
+        left_s = self.search.clock.left_s()
+        tested = self.training.deploy_and_test(
+            found.module,
+            found.trained,
+            f"the winner, trial {found.trial.number}",
+            left_s=None if left_s is None else left_s - CLOSING_S / 2,  # half of it was for measuring
+        )
+        return found._replace(tested=tested, rejected=tuple(rejected))
 
     def first_within(self, finalists: list[Finalist], rejected: list[dict[str, Any]]) -> Winner | None:
         """The first finalist that is within the budget once it is trained, and pruned where it has to be.
@@ -112,7 +122,7 @@ class WinnerSelection:
                     f"{finalist.text(found.measured)} once it is trained, not within {budget.limit_ms:g} ms: it is "
                     "pruned to it"
                 )
-                found = self.pruned(finalist, Plan(plan.first, 1)) or found
+                found = self.pruned(finalist, Plan(plan.first, 1), is_trained=True) or found
             is_last = budget.overshoot == 1 and place == len(finalists) - 1
             if found is not None and (budget.within(found.measured) or is_last):
                 return found
@@ -137,13 +147,13 @@ class WinnerSelection:
         Of a winner 1.4 % over the budget, pruned and trained for 7 epochs, 93.7 % were right; of one within the budget
         that was trained for 20 epochs in the same time 97.8 %.
         """
-        enough, decided = LONGER * self.trainer.recipe.epochs, self._decided()
+        decided = self._decided()
 
         def is_hurried(finalist: Finalist) -> bool:
             over = self._times_over(finalist)
-            if over <= 1 or self._plan_key(finalist) in decided:
+            if over <= 1 or self._plan_key(finalist) in decided or self.search.clock.left_s() is None:
                 return False
-            return sum(self._share_time(finalist, over)) < enough
+            return sum(self._share_time(finalist, over)) < self._lengths(finalist, LONGER * self._short)
 
         return sorted(finalists, key=is_hurried)
 
@@ -172,14 +182,28 @@ class WinnerSelection:
 
     def _share_time(self, finalist: Finalist, over: float) -> Plan:
         """over: how many times the budget the network takes; up to 1 for none to prune."""
-        left_s, short = self.search.clock.left_s(), self.trainer.recipe.epochs
+        left_s, short = self.search.clock.left_s(), self._short
         if left_s is None:
-            return Plan(LONGER * short, 0) if over <= 1 else Plan(LONGER * short - short, short)
-        epoch_s = self._epoch_s(finalist)
-        pruning_s = 0.0 if over <= 1 else pruning_time_s(over, epoch_s)
-        epochs = max(short, int((left_s - CLOSING_S - pruning_s) * 0.95 / epoch_s))
-        last = 0 if over <= 1 else max(1, round(AFTER_PRUNING * epochs))
-        return Plan(max(1, epochs - last), last)
+            last = 0 if over <= 1 else self._lengths(finalist, short)
+            return Plan(self._lengths(finalist, LONGER * short) - last, last)
+        pruning_s = 0.0 if over <= 1 else pruning_time_s(over, self._epoch_s(finalist))
+        training_s = 0.95 * (left_s - self._closing_s(finalist.spec, left_s) - pruning_s)
+        unit_s = 1.0 if self.training.by_seconds else self._epoch_s(finalist)
+        whole = max(self._lengths(finalist, short), int(training_s / unit_s))
+        last = 0 if over <= 1 else max(1, round(AFTER_PRUNING * whole))
+        return Plan(max(1, whole - last), last)
+
+    @property
+    def _short(self) -> int:
+        """Epochs of a candidate's training."""
+        return self.training.trainer.recipe.epochs
+
+    def _lengths(self, finalist: Finalist, epochs: int) -> int:
+        """So many epochs in a plan's unit."""
+        return max(1, round(epochs * self._epoch_s(finalist))) if self.training.by_seconds else epochs
+
+    def _closing_s(self, spec: NetworkSpec, left_s: float) -> float:
+        return CLOSING_S + self.training.closing_s(spec, left_s)
 
     def _epoch_s(self, finalist: Finalist) -> float:
         """Seconds of an epoch: by the trial's training, or of one epoch now where its estimator trained nothing."""
@@ -188,75 +212,92 @@ class WinnerSelection:
             return float(attrs["train_s"] / attrs["epochs"])
         key = attrs["fingerprint"]
         if key not in self._epochs_s:
-            self._epochs_s[key] = self.trainer.for_epochs(1).fit(self._untrained(finalist)).seconds
+            self._epochs_s[key] = self.training.epoch_s(finalist.spec)
         return self._epochs_s[key]
 
-    def _untrained(self, finalist: Finalist) -> Network:
-        return build(finalist.spec, generator=torch.Generator().manual_seed(self.trainer.seed))
-
-    def trained(self, finalist: Finalist, epochs: int) -> Winner:
-        """The finalist's network trained from scratch for `epochs` and measured."""
-        budget, spec = self.search.budget, finalist.spec
-        module, accuracy = self._train(finalist, epochs)
+    def trained(self, finalist: Finalist, length: int) -> Winner:
+        """The finalist's network trained for `length`, in a plan's unit, and measured."""
+        budget = self.search.budget
+        module, trained = self._train(finalist, length)
         self.search.progress.update(1.0, "measuring the winner")
-        (measured,) = budget.networks([spec], modules=[module])
-        return Winner(finalist.trial, spec, module, measured, accuracy, None, epochs, None, budget.table)
+        (measured,) = budget.networks([module.spec], modules=[module])
+        return Winner(finalist.trial, module.spec, module, measured, trained, None, budget.table)
 
-    def pruned(self, finalist: Finalist, plan: Plan) -> Winner | None:
+    def pruned(self, finalist: Finalist, plan: Plan, *, is_trained: bool = False) -> Winner | None:
         """The finalist's network trained, pruned to the budget and trained on.
 
-        None where pruning cannot bring it there.
+        None where pruning cannot bring it there. is_trained: `trained` has done the first part.
         """
         search, trial = self.search, finalist.trial
-        module, _ = self._train(finalist, plan.first)
-        search.study.set_user_attr("spent_s", search.clock.elapsed_s())
+        module, first = self._train(finalist, plan.first, for_deployed=is_trained)
+        self._keep_spent()
         try:
             found = prune_winner(
                 module,
                 budget=search.budget,
                 fixed_table=search.settings.latency is not None,
                 images=self.data,
-                recipe=self.trainer.recipe,
-                epochs=plan.last,
+                recipe=self.training.trainer.recipe,
                 name=f"{search.study.study_name[:80]}-trial{trial.number}-pruned",
                 data=search.settings.data,
                 seed=search.settings.seed,
                 space=search.priced.space,
                 progress=search.progress,
-                late=self._is_late,
                 timer=self.timer,
             )
         except InfeasibleBudget as error:
             search.progress.line(str(error))
             return None
-        result, network = found.result, found.network
-        test = Accuracy(*map(result.__getitem__, TEST_FIELDS))
-        epochs, accuracy = plan.first + result["epochs"], result["validation_accuracy"]
-        return Winner(trial, network.spec, network, found.measured, accuracy, test, epochs, found.pruning, found.table)
-
-    def _is_late(self) -> bool:
-        left_s = self.search.clock.left_s()
-        return left_s is not None and left_s <= CLOSING_S
-
-    def _train(self, finalist: Finalist, epochs: int) -> tuple[Network, float]:
-        """The network trained from scratch for `epochs`, and its validation accuracy.
-
-        Each epoch is on disk before the next; a run that was cut off goes on after its last epoch.
-        """
-        search, trial = self.search, finalist.trial
-        what = f"training the winner, trial {trial.number}, for {epochs} epochs"
-        search.progress.line(what)
-
-        def on_epoch(epoch: int, accuracy: float) -> None:
-            search.study.set_user_attr("spent_s", search.clock.elapsed_s())
-            search.progress.line(f"winner: {accuracy:.1%} validation accuracy after epoch {epoch} of {epochs}")
-
-        module = self._untrained(finalist)
-        outcome = self.trainer.for_epochs(epochs).fit(
-            module,
-            state_file=self.folder / f"winner-{trial.user_attrs['fingerprint']}-{epochs}.ckpt",
-            on_epoch=on_epoch,
-            on_step=lambda step, steps: search.progress.update(step / steps, what),
+        network = found.network
+        length = self._after_pruning(finalist, plan, network.spec)
+        last = self.training.train(
+            network,
+            length,
+            onward=True,
+            state_file=self.folder / f"winner-{network.spec.fingerprint()}-pruned-{length}.ckpt",
+            what="the pruned winner",
+            kept=self._keep_spent,
+            late=lambda: self._is_late(network.spec),
         )
-        search.progress.line(f"winner trained in {clock_text(outcome.seconds)}")
-        return module, outcome.accuracy
+        trained = last._replace(
+            epochs=first.epochs + last.epochs, seconds=first.seconds + last.seconds, parent=first.parent
+        )
+        return Winner(trial, network.spec, network, found.measured, trained, found.pruning, found.table)
+
+    def _after_pruning(self, finalist: Finalist, plan: Plan, spec: NetworkSpec) -> int:
+        """What of the plan's last training fits the time left after pruning; decided once."""
+        left_s, key = self.search.clock.left_s(), f"{self._plan_key(finalist)} pruned"
+        if left_s is None or not self.training.by_seconds:
+            return plan.last
+        decided = self._decided()
+        if key not in decided:
+            seconds = min(plan.last, int(0.95 * (left_s - self._closing_s(spec, left_s))))
+            decided = {**decided, key: max(1, seconds)}
+            self.search.study.set_user_attr("winner_epochs", decided)
+        return int(decided[key])
+
+    def _is_late(self, spec: NetworkSpec) -> bool:
+        left_s = self.search.clock.left_s()
+        return left_s is not None and left_s <= self._closing_s(spec, left_s)
+
+    def _keep_spent(self) -> None:
+        self.search.study.set_user_attr("spent_s", self.search.clock.elapsed_s())
+
+    def _train(self, finalist: Finalist, length: int, *, for_deployed: bool = True) -> tuple[Network, Trained]:
+        """The network trained for `length`; a run that was cut off goes on where it was."""
+        search, trial = self.search, finalist.trial
+        how_long = clock_text(length) if self.training.by_seconds else f"{length} epochs"
+        search.progress.line(f"training the winner, trial {trial.number}, for {how_long}")
+        module, parent = self.training.start(finalist.spec)
+        stem = f"winner-{trial.user_attrs['fingerprint']}-{length}"
+        stem += "-first" if self.training.by_seconds and not for_deployed else ""
+        trained = self.training.train(
+            module,
+            length,
+            for_deployed=for_deployed,
+            state_file=self.folder / f"{stem}.ckpt",
+            what="the winner",
+            kept=self._keep_spent,
+        )
+        search.progress.line(f"winner trained in {clock_text(trained.seconds)}")
+        return module, trained._replace(parent=parent)

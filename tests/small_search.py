@@ -41,6 +41,7 @@ PHONE = Identity(
     versions={},
 )
 FLAGS = ("--budget-ms", "1000", *["--data", "digits:60", "--proxy-resolution", "32", "--epochs", "1"])
+FLAGS += ("--weights", "none")
 
 
 def space_in(folder: Path, toml: str = TOML) -> SearchSpace:

@@ -119,7 +119,8 @@ def _final(job: Job, budget: float, stem: str, number: int, count: int) -> dict[
         known = {"validation_accuracy": found.accuracy, "epochs": 0}
         if job.settings.minutes is not None or job.settings.long_epochs:
             known |= _train_on(job, network, recipe, path, number, count)
-        known |= _tested(job, network, recipe)
+        if job.tests:
+            known |= _tested(job, network, recipe)
         network.module.cpu()
         if path is None:
             return result | known | {"fvcore": str(module_macs(network.module, resolution=network.graph.in_shape[1]))}

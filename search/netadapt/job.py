@@ -63,6 +63,7 @@ class Job:
         replay: Outcomes of timing tests that are taken and not timed again.
         late: Whether the time is over. The long training ends with its epoch then.
         pruning_began: By time.monotonic, where the job is by minutes.
+        tests: Whether what is finished is tested; not where more is done to it.
     """
 
     settings: Settings
@@ -78,6 +79,7 @@ class Job:
     replay: Part | None = None
     late: Callable[[], bool] | None = None
     pruning_began: float | None = None
+    tests: bool = True
     folder: Path | None = None
 
     def __post_init__(self) -> None:

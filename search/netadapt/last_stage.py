@@ -32,9 +32,8 @@ VARIANTS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class PrunedWinner:
-    """A search's winner after pruning by `table`: `result` as finish has it, `pruning` says how it came there."""
+    """A search's winner after pruning by `table`, not trained on; `pruning` says how it came there."""
 
-    result: dict[str, Any]
     pruning: dict[str, Any]
     network: Network
     measured: Measurement
@@ -48,26 +47,23 @@ def prune_winner(
     fixed_table: bool,
     images: Dataset,
     recipe: Recipe,
-    epochs: int,
     name: str,
     data: str | None,
     seed: int,
     space: SearchSpace,
     progress: Progress,
-    late: Callable[[], bool] | None = None,
     timer: Callable[..., PairedTimer] = DeviceTimer,
 ) -> PrunedWinner:
-    """A search's trained winner pruned to the budget, trained on and tested, as the study `name`.
+    """A search's trained winner pruned to the budget, as the study `name`; training on and testing are the caller's.
 
     fixed_table: The budget's table is taken as it is; else kernels of odd channel counts, which no network of the space
         has, are measured and added.
-    late: Ends the last training with its epoch.
     timer: `timer(table, seed=...)` makes what times cuts.
 
     A study of this name that is of other weights, or damaged, is set aside. Raises InfeasibleBudget.
     """
     settings = Settings(
-        network=Path(name), budget_ms=budget.limit_ms, data=data, epochs=epochs, seed=seed, study=name, **LAST_STAGE
+        network=Path(name), budget_ms=budget.limit_ms, data=data, epochs=0, seed=seed, study=name, **LAST_STAGE
     )
     if not fixed_table:
         table = budget.device.table_for(
@@ -87,7 +83,7 @@ def prune_winner(
         progress,
         recipe,
         confidence=budget.confidence,
-        late=late,
+        tests=False,
     )
     try:
         return _run(job, budget, fresh=False)
@@ -107,4 +103,4 @@ def _run(job: Job, budget: LatencyBudget, *, fresh: bool) -> PrunedWinner:
     pruning = {"study": name, "start_ms": summary["start"]["cost"], "iterations": winner["iteration"]}
     pruning |= {"proposals": summary["proposals"], "timed": budget.measures}
     measured = job.history.snapshot(budget.limit_ms).measured or budget.networks([network.spec])[0]
-    return PrunedWinner(result=winner, pruning=pruning, network=network, measured=measured, table=budget.table)
+    return PrunedWinner(pruning=pruning, network=network, measured=measured, table=budget.table)

@@ -91,6 +91,7 @@ def adapt_to_deployed(
     *,
     pixels: int,
     seconds: float | None = None,
+    shown: int = UNLIMITED_IMAGES,
     trained_at: int | None = None,
     recipe: Recipe | None = None,
     seed: int = 0,
@@ -110,7 +111,8 @@ def adapt_to_deployed(
         module: Trained, as `augmentation.normalise` feeds it.
         images: Of its task.
         pixels: The deployed size.
-        seconds: For all of it; None for as long as 20,000 images take.
+        seconds: For all of it; None for as long as `shown` images take.
+        shown: Images from which all layers learn where no time is set: the same every time.
         trained_at: Pixels; None for those of `images`.
         recipe: How images are varied while all layers learn; None: moved a little.
         seed: Of the images' order and variation.
@@ -123,7 +125,7 @@ def adapt_to_deployed(
     if seconds is not None and not seconds > 0:
         raise InvalidArgument(f"seconds must be above 0, got {seconds:g}")
     job = _Adaptation(
-        module, images, pixels, trained_at or images.resolution, seconds, recipe or Recipe(), seed, device, clock
+        module, images, pixels, trained_at or images.resolution, seconds, shown, recipe or Recipe(), seed, device, clock
     )
     try:
         return job.run(on_line or (lambda line: None))
@@ -138,6 +140,7 @@ class _Adaptation:
     pixels: int
     trained_at: int
     seconds: float | None
+    shown: int
     recipe: Recipe
     seed: int
     device: str | None
@@ -277,7 +280,7 @@ class _Adaptation:
 
     def _share(self, seen: int, began: float, seconds: float | None) -> float:
         """Of the training that is done."""
-        return seen / UNLIMITED_IMAGES if seconds is None else (self.clock() - began) / seconds
+        return seen / self.shown if seconds is None else (self.clock() - began) / seconds
 
 
 def size_at(done: float, *, trained_at: int, pixels: int) -> int:

@@ -1,4 +1,4 @@
-"""Baselines: published networks brought within the budget by width, trained like the winner, kept as they come."""
+"""Baselines: published networks within the budget by width, trained as long as the search took, kept as they come."""
 
 import json
 import time
@@ -10,18 +10,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from search.baselines import BASELINES, Baselines
 from search.budget import LatencyBudget
 from search.console import Progress
 from search.data import Dataset, Split
 from search.latency import Measurement
+from search.long_training import Final, LongTraining
+from search.results import TESTED
 from search.run import main
 from search.settings import Settings
 from search.training.errors import OutOfMemory, TrainingDiverged
+from search.training.evaluate import Accuracy
 from search.training.recipe import Recipe
+from search.versus import packed
 from searchspace import macs, zoo
-from searchspace.errors import InvalidSpec, StorageError
+from searchspace.errors import InvalidArgument, InvalidSpec, StorageError
+from searchspace.nn import build
+from searchspace.nn.weights.sources import Parent, Parents
 from searchspace.spec import NetworkSpec
 from tests.scripted import ScriptedTrainer
 
@@ -83,7 +90,6 @@ def dataset() -> Dataset:
 def winner() -> dict[str, Any]:
     return {
         "trial": 3,
-        "epochs": 1,
         "params": 1,
         "macs": 1,
         "measured_latency_ms": 1.0,
@@ -91,6 +97,7 @@ def winner() -> dict[str, Any]:
         "test_accuracy": 0.5,
         "test_low": 0.4,
         "test_high": 0.6,
+        "test_images": 20,
     }
 
 
@@ -101,29 +108,106 @@ def trainer(fail: dict[int, BaseException] | None = None) -> ScriptedTrainer:
     )
 
 
-def baselines(folder: Path, budget_ms: float, *, by: ScriptedTrainer | None = None, classes: int = 2) -> Baselines:
-    images = replace(dataset(), classes=tuple("abcdefghij"[:classes]))
-    return Baselines(settings(budget_ms), images, by or trainer(), budget(budget_ms), quiet(), folder)
+class Scripted(LongTraining):
+    """Tells the first of every ten test images wrong; nothing takes time."""
+
+    def closing_s(self, spec: NetworkSpec, left_s: float) -> float:
+        return 2.0
+
+    def deploy_and_test(
+        self, module: Any, trained: Any, what: str, *, left_s: float | None, images: int | None = None
+    ) -> Final:
+        right = tuple(place % 10 > 0 for place in range(images or 20))
+        return Final(self.pixels, 0.8, Accuracy(0.9, 0.7, 1.0, len(right)), right)
 
 
-def run(
-    folder: Path, names: Sequence[str], *, budget_ms: float = 100.0, by: ScriptedTrainer | None = None
-) -> dict[str, Any]:
-    return baselines(folder, budget_ms, by=by).compare({"winner": winner()}, names)
+def training(
+    *, by: ScriptedTrainer | None = None, classes: int = 2, parents: Parents | None = None, **more: Any
+) -> Scripted:
+    return Scripted(
+        trainer=by or trainer(),
+        parents=parents,
+        images=replace(dataset(), classes=tuple("abcdefghij"[:classes])),
+        pixels=64,
+        limit_s=7.5,
+        progress=quiet(),
+        **{"tuner": None, **more},
+    )
+
+
+def baselines(folder: Path, budget_ms: float, *, classes: int = 2, **more: Any) -> Baselines:
+    found = training(classes=classes, **more)
+    return Baselines(settings(budget_ms), found, budget(budget_ms), quiet(), folder, published)
+
+
+def run(folder: Path, names: Sequence[str], *, budget_ms: float = 100.0, **more: Any) -> dict[str, Any]:
+    return baselines(folder, budget_ms, **more).compare({"winner": winner(), "spent_s": 7.5}, names)
 
 
 def test_every_result_is_kept_before_the_next_and_never_trained_again(tmp_path: Path) -> None:
-    names, interrupted, whole = ("shufflenet_v2", "squeezenet1_1"), trainer({2: KeyboardInterrupt()}), trainer()
+    names, interrupted, whole = ("shufflenet_v2", "squeezenet1_1"), trainer({4: KeyboardInterrupt()}), trainer()
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, names, by=interrupted)
     (stored,) = json.loads((tmp_path / BASELINES).read_text())
     assert list(stored["networks"]) == ["shufflenet_v2"]
     summary = run(tmp_path, names, by=whole)
     trained = [(module.spec.name, recipe.epochs) for module, recipe, _ in interrupted.fits + whole.fits]
-    assert trained == [("shufflenet_v2", 1), ("squeezenet1_1", 1), ("squeezenet1_1", 1)]  # the winner's epochs
+    timed, long = 1, 5  # 7.5 s as the search had, less 2 s for the test, by epochs of 1 s
+    first, second = "shufflenet_v2", "squeezenet1_1"
+    assert trained == [(first, timed), (first, long), (second, timed), (second, long), (second, long)]
     assert {row["name"] for row in summary["baselines"]} == set(names)
     assert all(row["status"] == "trained" and row["test_images"] == 20 for row in summary["baselines"])
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
+
+
+def test_each_is_better_tied_or_worse_than_the_winner_on_the_same_test_images(tmp_path: Path) -> None:
+    (alone,) = run(tmp_path, ("shufflenet_v2",))["baselines"]
+    assert (alone["versus_winner"]["paired"], alone["versus_winner"]["verdict"]) == (False, "better")  # 18 and 10 of 20
+    for told_right, verdict in ((range(0, 20, 2), "better"), (range(1, 20), "tied")):
+        right = [place in told_right for place in range(20)]
+        (tmp_path / TESTED).write_text(json.dumps({"winner": packed(right)}))
+        (row,) = run(tmp_path, ("shufflenet_v2",))["baselines"]
+        assert (row["versus_winner"]["paired"], row["versus_winner"]["verdict"]) == (True, verdict)
+        assert "right" not in row
+
+
+class Tuner:
+    """A FineTuner that notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int, int]] = []
+
+    def fit(self, module: Any, *, seconds: int | None, pixels: int, **_: Any) -> Any:
+        assert seconds is not None
+        self.asked.append((module.spec.name, seconds, pixels))
+        return SimpleNamespace(accuracy=0.8, epochs=2, seconds=float(seconds))
+
+
+def parent(name: str, sha256: str) -> Parents:
+    network = build(zoo.get(name, width=0.5, resolution=32), generator=torch.Generator().manual_seed(1)).eval()
+    return Parents([Parent(name, network, "a test", None, None, sha256)])
+
+
+def published(name: str, **_: Any) -> Parents:
+    if name == "squeezenet1_1":
+        raise InvalidArgument("no hub can be reached")
+    return parent(name, name)
+
+
+def test_with_published_weights_each_is_fine_tuned_from_its_own(tmp_path: Path) -> None:
+    tuner = Tuner()
+    given: dict[str, Any] = {"tuner": tuner, "parents": parent("mobilenet_v2", "0")}
+    rows = run(tmp_path, ("shufflenet_v2", "squeezenet1_1"), **given)["baselines"]
+    assert tuner.asked == [("shufflenet_v2", 5, 64)]  # seconds, at the deployed size
+    assert [row["status"] for row in rows] == ["trained", "its weights are not to be had (no hub can be reached)"]
+    assert rows[0]["accuracy_at_training_px"] == 0.8
+    run(tmp_path, ("shufflenet_v2",), **given)
+    assert len(tuner.asked) == 1
+
+
+def test_the_best_of_all_are_told_by_features_of_weights_and_there_must_be_some(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="got --weights none: name the networks"):
+        run(tmp_path, ("best",))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +216,7 @@ def test_every_result_is_kept_before_the_next_and_never_trained_again(tmp_path: 
 def test_a_training_that_fails_and_a_network_over_the_budget_are_results(
     error: Exception, status: str, tmp_path: Path
 ) -> None:
-    rows = run(tmp_path, ("shufflenet_v2", "efficientnet_b7"), budget_ms=2.0, by=trainer({1: error}))["baselines"]
+    rows = run(tmp_path, ("shufflenet_v2", "efficientnet_b7"), budget_ms=2.0, by=trainer({2: error}))["baselines"]
     assert {row["name"]: row["status"] for row in rows} == {
         "shufflenet_v2": status,
         "efficientnet_b7": "no width meets 2 ms",

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,15 +22,19 @@ from search.latency.kernels import rough_cost
 from search.latency.runtimes import runtime
 from search.netadapt.last_stage import prune_winner
 from search.pipeline import Machinery, run_search
+from search.report import report
 from search.run import main
 from search.settings import Settings
+from search.training.finetune import FineTuner
 from search.training.recipe import Recipe
 from searchspace.cost import macs
-from searchspace.errors import InfeasibleBudget, InvalidTable, StudyMismatch
+from searchspace.errors import InfeasibleBudget, InvalidArgument, InvalidTable, StudyMismatch
 from searchspace.graph import lower
 from searchspace.latency.estimate import layer_of
 from searchspace.latency.table import LatencyTable
-from searchspace.nn import build
+from searchspace.nn import build, read_about
+from searchspace.nn.weights.sources import Parent, Parents
+from searchspace.preprocessing import Preprocessing
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec, read_spec
 from tests.scripted import ScriptedEstimator, ScriptedTrainer
@@ -67,6 +72,7 @@ def settings(folder: Path, budget_ms: float, **more: Any) -> Settings:
         "epochs": 1,
         "trials": 2,
         "accuracy": "scripted",
+        "weights": "none",
         "space_file": str(folder / "space.toml"),
         "latency": str(folder / "table.json"),
         "study": "s",
@@ -119,8 +125,8 @@ def test_a_winner_that_is_over_the_budget_only_once_it_is_trained_is_pruned_from
     assert found["winner"]["measured_latency_ms"] <= budget_ms
     assert found["refined"]["iterations"] > 0
     assert not found["rejected"]
-    first, second = (state_file for _, _, state_file in fits)
-    assert first == second  # the second time what was trained is read
+    first, second, onward = (state_file for _, _, state_file in fits)
+    assert first == second != onward  # the second time what was trained is read
 
 
 class ExtendedTable(TableDevice):
@@ -149,7 +155,7 @@ def test_without_a_given_table_that_of_this_device_is_measured_by_the_runtime_an
     assert device.asked == [("eager torch", 1, RESOLUTION, 0)]
 
 
-def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_on(space: SearchSpace) -> None:
+def test_a_winner_that_a_second_measurement_finds_within_the_budget_stays_as_it_is(space: SearchSpace) -> None:
     network = build(space.spec(space.corner("smallest")), generator=torch.Generator().manual_seed(0)).eval()
     device = ExtendedTable()
     identity = runtime(threads=1).identity(RESOLUTION)
@@ -163,16 +169,16 @@ def test_a_winner_that_a_second_measurement_finds_within_the_budget_is_trained_o
         "space": space,
         "progress": Progress(lambda: None, quiet=True),
     }
-    found = prune_winner(network, fixed_table=False, epochs=1, name="near", **given)
+    found = prune_winner(network, fixed_table=False, name="near", **given)
     assert found.network.spec == network.spec
+    assert all(torch.equal(a, b) for a, b in zip(found.network.parameters(), network.parameters(), strict=True))
     assert device.asked == [("eager torch", 1, RESOLUTION, 2)]  # two networks of fewer channels
     assert not found.table.missing(lower(found.network.spec))
     assert found.measured.latency_ms <= 1e3
-    assert (found.result["epochs"], found.result["iteration"], found.result["test_images"]) == (1, 0, 36)
+    assert found.pruning["iterations"] == 0
     best = studies.best("near")  # the start, which is no trial
-    assert (best.trial, best.spec, best.accuracy) == (-1, network.spec, found.result["validation_accuracy"])
-    late = prune_winner(network, fixed_table=True, epochs=3, name="late", late=lambda: True, **given)
-    assert late.result["epochs"] == 1  # the time of the search was over when the first one ended
+    assert (best.trial, best.spec) == (-1, network.spec)
+    assert "test_accuracy" not in best.summary["winner"]  # the search tests, once
 
 
 def test_a_search_for_another_device_goes_by_its_table_and_measures_nothing(
@@ -223,6 +229,81 @@ def test_a_table_that_does_not_belong_to_the_search_is_refused(
 
 def scripted_run(folder: Path, **more: Any) -> Callable[[], dict[str, Any]]:
     return lambda: run_search(settings(folder, 1e3, **more), quiet=True, machinery=Machinery(trainer=ScriptedTrainer))
+
+
+class Published:
+    """Stands for what finds weights: one network of the space, with weights of its own and a scale of its own."""
+
+    def __init__(self, space: SearchSpace, *, sha256: str = "1") -> None:
+        scale = Preprocessing(mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2))
+        spec = space.spec(space.corner("largest")).with_classes(7).with_preprocessing(scale)
+        network = build(spec, generator=torch.Generator().manual_seed(5)).eval()
+        self.parents = Parents([Parent("lite", network, "a test", "Apache-2.0", 75.1, sha256)])
+        self.asked: list[str] = []
+
+    def __call__(self, weights: str, *, ema: bool | None, note: Callable[[str], None]) -> Parents | None:
+        self.asked.append(weights)
+        return None if weights == "none" else self.parents
+
+
+class ScriptedTuner(FineTuner):
+    """Leaves modules as they are."""
+
+    def fit(self, module: Any, *, pixels: int, images: int | None = None, **_: Any) -> Any:
+        assert images == 4 * 60  # without a time limit: as long as four trainings of candidates
+        module.eval()
+        return SimpleNamespace(accuracy=0.7, epochs=1, seconds=1.0)
+
+
+def test_with_published_weights_candidates_and_the_winner_start_from_them_and_their_scale_goes_with_the_result(
+    tmp_path: Path, space: SearchSpace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_table(tmp_path, space)
+    published = Published(space)
+    machinery = Machinery(weights=published, tuner=ScriptedTuner)
+
+    def run(**more: Any) -> dict[str, Any]:
+        return run_search(
+            settings(tmp_path, 1e3, **{"weights": "auto", "accuracy": "auto", **more}), machinery=machinery
+        )
+
+    found = run()
+    assert "weights: lite (a test, licence Apache-2.0); RGB, float32" in capsys.readouterr().err
+    stored = studies.load("s").attrs["settings"]
+    assert (stored["weights"], stored["accuracy"], stored["weights_sha256"]) == ("lite", "finetune", ["1"])
+    winner, spec = found["winner"], read_spec(Path(found["folder"]) / "best.json")
+    assert (winner["parent"], winner["accuracy_at_training_px"]) == ("lite", 0.7)
+    assert (winner["trained_at_px"], winner["tested_at_px"]) == (RESOLUTION, RESOLUTION)
+    assert spec.preprocessing == Preprocessing(mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2))
+    assert found["preprocessing"] == read_about(Path(found["folder"]) / "best.safetensors")["preprocessing"]
+    printed = " ".join(report(found).split())
+    assert "from lite, fine-tuned" in printed
+    assert "--weights lite" in printed
+    assert run(trials=3)["times_tested"] == 2  # it goes on with what it began with
+    assert published.asked == ["auto", "lite"]
+    published.parents = Published(space, sha256="2").parents
+    with pytest.raises(StudyMismatch, match=r"weights_sha256 is \['2'\] and was \['1'\]"):
+        run(trials=4)
+    with pytest.raises(StudyMismatch, match="weights is 'none' and was 'lite'"):
+        run(trials=4, weights="none", accuracy="finetune")
+
+
+def test_without_published_weights_the_automatic_estimator_trains_from_scratch(
+    tmp_path: Path, space: SearchSpace
+) -> None:
+    with_table(tmp_path, space)
+    asked = settings(tmp_path, 1e3, weights="auto", accuracy="auto", trials=1)
+    machinery = Machinery(weights=lambda weights, **_: None, trainer=ScriptedTrainer)
+    found = run_search(asked, quiet=True, machinery=machinery)
+    assert (found["settings"]["weights"], found["settings"]["accuracy"]) == ("none", "training")
+    assert (found["weights"], found["winner"]["parent"]) == (None, None)
+
+
+def test_fine_tuning_from_no_weights_is_refused_before_any_work(tmp_path: Path, space: SearchSpace) -> None:
+    with_table(tmp_path, space)
+    with pytest.raises(InvalidArgument, match="--accuracy finetune needs published weights"):
+        run_search(settings(tmp_path, 1e3, accuracy="finetune"), quiet=True)
+    assert "s" not in studies.names()
 
 
 def test_a_finished_study_with_another_space_or_table_is_not_taken_for_it(tmp_path: Path, space: SearchSpace) -> None:

@@ -77,6 +77,8 @@ def test_the_summary_agrees_with_the_spec_and_the_trials(finished: Path) -> None
     assert summary["within_budget"]
     assert winner["measured_latency_ms"] <= 1000
     assert winner["test_low"] <= winner["test_accuracy"] <= winner["test_high"]
+    assert (winner["trained_at_px"], winner["tested_at_px"]) == (32, RESOLUTION)
+    assert 0 <= winner["accuracy_at_training_px"] <= 1
     df = studies.load("done")
     assert (df["predicted_low_ms"] < df["predicted_latency_ms"]).all()
     assert (df["predicted_latency_ms"] < df["predicted_high_ms"]).all()
@@ -219,15 +221,17 @@ def test_baselines_stand_in_one_table_with_the_winner(
     finished: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = asked(place, "--study", "done", "--baselines", "shufflenet_v2,squeezenet1_1")
-    assert main(command) == 0
-    out = capsys.readouterr().out
-    assert "of 2 published networks did better than the winner" in " ".join(out.split())
-    assert all(f"\n{name}" in out for name in ("winner: trial", "shufflenet_v2", "squeezenet1_1"))
     summary = json.loads((finished / "summary.json").read_text())
-    epochs = summary["winner"]["epochs"]
-    assert [(row["status"], row["width"], row["epochs"]) for row in summary["baselines"]] == [
-        ("trained", 1.0, epochs)
-    ] * 2
+    (finished / "summary.json").write_text(json.dumps({**summary, "spent_s": 3.0}))
+    assert main(command) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Of 2 published networks within the same budget, trained from scratch for 0.1 minutes each" in out
+    assert "paired on the same test images" in out
+    assert all(f" {name} " in out for name in ("winner: trial", "shufflenet_v2", "squeezenet1_1"))
+    rows = json.loads((finished / "summary.json").read_text())["baselines"]
+    assert [(row["status"], row["width"], row["test_images"]) for row in rows] == [("trained", 1.0, TEST_IMAGES)] * 2
+    assert all(row["versus_winner"]["verdict"] in ("better", "tied", "worse") for row in rows)
+    assert all(row["train_s"] < 10 for row in rows)
     assert not list(finished.glob("*.ckpt"))
     assert main(command) == 0
     assert "training for" not in capsys.readouterr().err

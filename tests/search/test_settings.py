@@ -58,7 +58,7 @@ def test_every_flag_reaches_the_settings(monkeypatch: pytest.MonkeyPatch) -> Non
     flags = (
         "--budget-ms 7 --data a --minutes 3 --trials 4 --study s --seed 5 --resolution 96 --proxy-resolution 64 "
         "--reward mnas-soft --sampler random --space f.toml --epochs 6 --images 7 --confidence 0.8 --overshoot 1.5 "
-        "--runtime onnxruntime --threads 3 --accuracy training"
+        "--runtime onnxruntime --threads 3 --accuracy training --weights a.pth,efficientnet_lite0 --no-ema"
     )
     assert settings_of(monkeypatch, flags.split()) == Settings(
         budget_ms=7,
@@ -79,6 +79,11 @@ def test_every_flag_reaches_the_settings(monkeypatch: pytest.MonkeyPatch) -> Non
         runtime="onnxruntime",
         threads=3,
         accuracy="training",
+        weights="a.pth,efficientnet_lite0",
+        ema=False,
+    )
+    assert settings_of(monkeypatch, ["--budget-ms", "7", "--resolution", "auto"]) == Settings(
+        budget_ms=7, auto_resolution=True
     )
 
 
@@ -118,6 +123,23 @@ def test_a_study_that_is_older_than_a_setting_goes_on_and_had_the_default_of_it(
         check_same("s", old, Settings(budget_ms=20, runtime="onnxruntime").identity())
 
 
+def test_what_a_study_decided_is_not_decided_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = Settings(budget_ms=20, auto_resolution=True)
+    own = Settings(budget_ms=20, resolution=96, weights="a.pth, efficientnet_lite0", accuracy="finetune").identity()
+    assert own["weights"] == f"{tmp_path / 'a.pth'},efficientnet_lite0"
+    named = Settings(budget_ms=20, weights="mobilenet_v2=b.pth").identity()
+    assert named["weights"] == f"mobilenet_v2={tmp_path / 'b.pth'}"
+    assert asked.going_on_with(own).identity() == own
+    before = Settings(budget_ms=20, accuracy="training").identity()
+    del before["weights"], before["ema"]
+    older = asked.going_on_with(before)
+    assert (older.weights, older.accuracy, older.resolution) == ("none", "training", 224)
+    check_same("s", before, older.identity())
+    with pytest.raises(StudyMismatch, match="weights is 'efficientnet_lite0' and was 'none'"):
+        check_same("s", before, Settings(budget_ms=20, weights="efficientnet_lite0", accuracy="training").identity())
+
+
 def test_a_study_that_does_not_tell_its_table_goes_on_and_one_that_does_is_held_to_it() -> None:
     base = Settings(budget_ms=20, latency="phone.json").identity()
     check_same("s", base, base | {"table": "a"})
@@ -151,7 +173,7 @@ def test_settings_name_the_flag_in_their_error() -> None:
 def test_the_command_that_is_printed_goes_on_with_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = (
         "--budget-ms 12.3456789 --data 'my photos/a' --seed 5 --resolution 96 --reward mnas-soft --sampler random "
-        "--space f.toml --epochs 6 --images 7 --confidence 0.8 --runtime onnxruntime"
+        "--space f.toml --epochs 6 --images 7 --confidence 0.8 --runtime onnxruntime --ema"
     )
     settings = settings_of(monkeypatch, shlex.split(flags))
     printed = shlex.split(command(settings.identity(), study="s"))

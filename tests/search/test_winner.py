@@ -52,11 +52,11 @@ class Scripted(WinnerSelection):
     trained_ms = 0.0
     prunes = False
 
-    def trained(self, finalist: Finalist, epochs: int) -> Any:
+    def trained(self, finalist: Finalist, length: int) -> Any:
         self.tried = [*getattr(self, "tried", []), "trained"]
         return SimpleNamespace(measured=measurement(self.trained_ms or finalist.found.latency_ms), refined=None)
 
-    def pruned(self, finalist: Finalist, plan: Plan) -> Any:
+    def pruned(self, finalist: Finalist, plan: Plan, *, is_trained: bool = False) -> Any:
         self.tried = [*getattr(self, "tried", []), "pruned"]
         return SimpleNamespace(measured=measurement(19.0), refined={}) if self.prunes else None
 
@@ -66,7 +66,10 @@ def study() -> Any:
     return SimpleNamespace(user_attrs=attrs, set_user_attr=attrs.__setitem__)
 
 
-def selection(left_s: float | None, *, overshoot: float = 1.15) -> Scripted:
+def selection(
+    left_s: float | None, *, overshoot: float = 1.15, by_seconds: bool = False, timed: list[int] | None = None
+) -> Scripted:
+    """timed: hears of each epoch that is timed, which takes 7 s."""
     device: Any = SimpleNamespace(is_of=lambda table: True)
     search: Any = SimpleNamespace(
         budget=LatencyBudget(20.0, TABLE, overshoot=overshoot, device=device),
@@ -75,9 +78,14 @@ def selection(left_s: float | None, *, overshoot: float = 1.15) -> Scripted:
         progress=SimpleNamespace(line=lambda _: None, update=lambda *_: None),
         estimator=SimpleNamespace(trains=True),
     )
-    trainer: Any = SimpleNamespace(recipe=SimpleNamespace(epochs=4))
+    training: Any = SimpleNamespace(
+        trainer=SimpleNamespace(recipe=SimpleNamespace(epochs=4)),
+        by_seconds=by_seconds,
+        closing_s=lambda spec, left_s: 0.0,
+        epoch_s=lambda spec: (timed if timed is not None else []).append(1) or 7.0,
+    )
     data: Any = None
-    return Scripted(search, trainer, data, Path())
+    return Scripted(search, training, data, Path())
 
 
 @pytest.mark.parametrize(("left_s", "first"), [(80.0, 2), (400.0, 1), (None, 1)])
@@ -108,18 +116,23 @@ def test_a_plan_of_a_study_from_before_pruning_was_one_number() -> None:
 def test_an_estimator_that_trains_nothing_does_not_say_how_long_the_winner_may_train() -> None:
     """Seen: 7,843 epochs planned for one minute, by the thousandths of a second of a score."""
     trainings: list[int] = []
-
-    def for_epochs(epochs: int) -> Any:
-        trainings.append(epochs)
-        return SimpleNamespace(fit=lambda module: SimpleNamespace(seconds=7.0))
-
-    here, quick = selection(104.0), finalist(1, 18.0)
-    here.trainer = SimpleNamespace(recipe=SimpleNamespace(epochs=4), seed=0, for_epochs=for_epochs)
+    here, quick = selection(104.0, timed=trainings), finalist(1, 18.0)
     assert here.plan(finalist(2, 18.0)) == Plan(11, 0)  # 84 s less 5 %, by epochs of 7 s
     quick.trial.user_attrs["train_s"] = 0.0
     here.search.estimator.trains = False
     assert here.in_order([quick, quick]) == [quick, quick]
     assert (here.plan(quick), trainings) == (Plan(11, 0), [1])
+
+
+def test_a_fine_tuning_is_planned_in_seconds_less_what_the_test_at_the_deployed_size_takes() -> None:
+    here = selection(500.0, by_seconds=True)
+    here.training.closing_s = lambda spec, left_s: 80.0
+    assert here.plan(finalist(1, 18.0)) == Plan(380, 0)  # (500 - 20 - 80) s less 5 %
+    pruned = here.plan(finalist(2, 20.3))
+    assert 0 < pruned.last < pruned.first < 380 - pruned.last
+    without_limit = selection(None, by_seconds=True)
+    assert without_limit.plan(finalist(1, 18.0)) == Plan(112, 0)  # 16 epochs of 7 s
+    assert without_limit.plan(finalist(2, 20.3)) == Plan(84, 28)
 
 
 @pytest.mark.parametrize(

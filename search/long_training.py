@@ -1,0 +1,205 @@
+"""The training of a network that is kept: long, ready for the deployed size at its end, then tested once.
+
+A search's winner and the published networks beside it go the same way: from transferred weights, fine-tuned by seconds,
+or from scratch, trained by the recipe; then batch norm, classifier and last blocks are made good at the deployed size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from search.console import Progress
+from search.data import Dataset, Split
+from search.training.deploy import adapt_to_deployed
+from search.training.evaluate import Accuracy, evaluate, told_right, wilson_interval
+from search.training.finetune import FineTuner
+from search.training.start import Start, start
+from search.training.trainer import Trainer
+from searchspace.nn import Network, build
+from searchspace.nn.weights.sources import Parents
+from searchspace.spec import NetworkSpec
+
+DEPLOY_SHARE = 0.35  # of the time from a training from scratch on, for making it good at the deployed size
+TUNED_SHARE = 0.03  # the same of a fine-tuning, which ends at that size
+TEST_SHARE = 0.1  # of the time limit, where there is one
+LEAST_TESTED = 1000  # images, however little time there is
+TIMED_IMAGES = 50
+
+
+class Trained(NamedTuple):
+    """How a training ended: validation accuracy and at which pixels, epochs, seconds, whose weights it started from."""
+
+    accuracy: float
+    pixels: int
+    epochs: int
+    seconds: float
+    parent: str | None = None
+
+
+class Final(NamedTuple):
+    """A network at its deployed size: those pixels, validation accuracy there, and the one test, image by image."""
+
+    pixels: int
+    validation_accuracy: float
+    test: Accuracy
+    right: tuple[bool, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongTraining:
+    """Trains networks alike.
+
+    Attributes:
+        trainer: From scratch, and on from what it trained, on images as they are stored for it.
+        tuner: Fine-tunes networks that start from `parents`; None where they start from random weights.
+        parents: Published networks.
+        images: For the deployed size, as large as they are or as that is.
+        pixels: The deployed size.
+        limit_s: Of everything; None for none.
+    """
+
+    trainer: Trainer
+    tuner: FineTuner | None
+    parents: Parents | None
+    images: Dataset
+    pixels: int
+    limit_s: float | None
+    progress: Progress
+    clock: Callable[[], float] = time.perf_counter
+    _known_s: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def by_seconds(self) -> bool:
+        """Whether the length of a training is given in seconds, not in epochs: where a time limit is to be kept."""
+        return self.tuner is not None and self.limit_s is not None
+
+    def start(self, spec: NetworkSpec, parents: Parents | None = None) -> Start:
+        """The network before training; `parents` in place of the usual ones."""
+        return start(spec, parents or self.parents, images=self.trainer.train, seed=self.trainer.seed)
+
+    def train(
+        self,
+        module: Network,
+        length: int,
+        *,
+        onward: bool = False,
+        for_deployed: bool = True,
+        state_file: Path | None,
+        what: str,
+        kept: Callable[[], None] = lambda: None,
+        late: Callable[[], bool] | None = None,
+    ) -> Trained:
+        """Train `module` in place for so many epochs of the recipe's images, or seconds (see `by_seconds`).
+
+        A run that was cut off goes on by the `state_file`. onward: it was trained before. for_deployed: it is to end
+        good at the deployed size; else at the size of the trainer's images. kept() is called whenever something was
+        kept. late() ends a training by epochs.
+        """
+        own_px = self.trainer.train.pixels.shape[1]
+        if self.tuner is not None:
+            pixels = self.pixels if for_deployed else own_px
+            images = length * min(self.trainer.recipe.epoch_images, len(self.trainer.train))
+            tuned = self.tuner.fit(
+                module,
+                pixels=pixels,
+                seconds=length if self.by_seconds else None,
+                images=None if self.by_seconds else images,
+                state_file=state_file,
+                on_progress=lambda share, doing: self.progress.update(share, f"{what}: {doing}"),
+                on_line=lambda line: self.progress.line(f"{what}: {line}"),
+                new_head=not onward,
+            )
+            kept()
+            return Trained(tuned.accuracy, pixels, tuned.epochs, tuned.seconds)
+
+        def on_epoch(epoch: int, accuracy: float) -> None:
+            kept()
+            self.progress.line(f"{what}: {accuracy:.1%} validation accuracy after epoch {epoch} of {length}")
+
+        trainer = self.trainer.for_epochs(length)
+        if onward:
+            trainer = replace(trainer, recipe=trainer.recipe.onward(epochs=length))
+        outcome = trainer.fit(
+            module,
+            state_file=state_file,
+            on_epoch=on_epoch,
+            on_step=lambda step, steps: self.progress.update(step / steps, what),
+            deadline=late,
+        )
+        return Trained(outcome.accuracy, own_px, outcome.epochs, outcome.seconds)
+
+    def length(self, spec: NetworkSpec, seconds: float) -> int:
+        """Of a training that ends, with what follows it, after so many seconds: in epochs or seconds."""
+        left_s = max(1.0, seconds - self.closing_s(spec, seconds))
+        return max(1, int(left_s if self.by_seconds else 0.95 * left_s / self.epoch_s(spec)))
+
+    def epoch_s(self, spec: NetworkSpec) -> float:
+        """Seconds of one epoch of the recipe, by doing it."""
+        module = build(spec, generator=torch.Generator().manual_seed(self.trainer.seed))
+        return self.trainer.for_epochs(1).fit(module).seconds
+
+    def closing_s(self, spec: NetworkSpec, left_s: float) -> float:
+        """Of `left_s` seconds, those after the training: making it good at the deployed size, and the test."""
+        image_s = self._image_s(spec)
+        return self._deploy_s(left_s) + image_s * self._tested(image_s)
+
+    def _deploy_s(self, left_s: float) -> float:
+        if self.tuner is not None:
+            return TUNED_SHARE * left_s
+        return DEPLOY_SHARE * left_s if self.pixels != self.trainer.train.pixels.shape[1] else 0.0
+
+    def deploy_and_test(
+        self, module: Network, trained: Trained, what: str, *, left_s: float | None, images: int | None = None
+    ) -> Final:
+        """Make the network good at the deployed size, in place, then test it once there; in `left_s` (None: no limit).
+
+        images: to test; None for all that the time limit allows, at least 1,000.
+        """
+        image_s = self._image_s(module.spec)
+        count = images or self._tested(image_s)
+        self.progress.update(0.0, f"{what}: adapting it to {self.pixels} px")
+        adapted = adapt_to_deployed(
+            module,
+            self.images,
+            pixels=self.pixels,
+            trained_at=trained.pixels,
+            seconds=None if left_s is None else max(1.0, left_s - count * image_s),
+            shown=min(self.trainer.recipe.epoch_images, len(self.images.train)),
+            recipe=self.trainer.recipe,
+            seed=self.trainer.seed,
+            on_line=lambda line: self.progress.line(f"{what}: {line}"),
+        )
+        split = self.images.open_test()
+        self.progress.update(1.0, f"{what}: testing it at {self.pixels} px")
+        right = told_right(module, split, images=count, pixels=self.pixels)
+        module.cpu()
+        share = int(right.sum()) / len(right)
+        test = Accuracy(share, *wilson_interval(share, len(right)), len(right))
+        return Final(self.pixels, adapted.accuracy, test, tuple(map(bool, right)))
+
+    def _tested(self, image_s: float) -> int:
+        """Test images that the time limit allows: any beginning of them has the classes in their proportions."""
+        all_of_them = len(self.images.open_test())
+        if self.limit_s is None:
+            return all_of_them
+        return min(all_of_them, max(LEAST_TESTED, int(TEST_SHARE * self.limit_s / max(image_s, 1e-9))))
+
+    def _image_s(self, spec: NetworkSpec) -> float:
+        """Seconds that one image takes at the deployed size, in a batch."""
+        key = spec.fingerprint()
+        if key not in self._known_s:
+            split, module = self.images.validation, build(spec, generator=torch.Generator().manual_seed(0))
+            few = Split(split.pixels[:TIMED_IMAGES], split.labels[:TIMED_IMAGES])
+            took = []
+            for _ in range(2):  # the first one warms up
+                began = self.clock()
+                evaluate(module, few, pixels=self.pixels)
+                took.append((self.clock() - began) / len(few))
+            self._known_s[key] = min(took)
+        return self._known_s[key]

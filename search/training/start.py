@@ -1,0 +1,42 @@
+"""What a training starts from: weights of a published network, or random ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from search.data import Split
+from search.training.augmentation import prepared
+from searchspace.nn import Network, build
+from searchspace.nn.weights.calibrate import calibrate
+from searchspace.nn.weights.transfer import transfer
+from searchspace.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from searchspace.nn.weights.sources import Parents
+
+CALIBRATION_IMAGES = 128
+
+
+class Start(NamedTuple):
+    """A network in eval mode, and the name of the network whose weights it has (None: random ones)."""
+
+    network: Network
+    parent: str | None
+
+
+def start(spec: NetworkSpec, parents: Parents | None, *, images: Split, seed: int, pixels: int | None = None) -> Start:
+    """A network of `spec` with the weights of the nearest of `parents`, or random ones (None), drawn from `seed`.
+
+    Where a network could not keep all of its parent, its statistics and 1x1 convolutions are fitted to the parent's
+    maps of the first of the `images`, at `pixels` (None: as they are stored).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if parents is None:
+        return Start(build(spec, generator=generator), None)
+    parent = parents.nearest(spec)
+    found = transfer(parent.network, spec, generator=generator)
+    first = torch.tensor(images.pixels[:CALIBRATION_IMAGES])
+    calibrate(found.network, parent.network, found.origins, prepared(first, found.network, pixels))
+    return Start(found.network, parent.name)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from search.baselines import Baselines
 from search.budget import CostModel, LatencyBudget
 from search.candidates import PricedSpace
 from search.console import Now, Progress
-from search.deployed import auto_resolution
+from search.deployed import Deployed, auto_resolution, from_scratch
 from search.device import Device
+from search.latency.rough import rough_ms
 from search.latency.runtimes import runtime
 from search.long_training import LongTraining
 from search.loop import Search, measured_before, recover
@@ -54,6 +55,7 @@ class Machinery:
         trainer: Makes what trains the winner and the baselines from scratch; see Trainer.
         tuner: Makes what fine-tunes them; see FineTuner.
         weights: Finds published weights; see searchspace.nn.weights.sources.resolve.
+        rough_ms: Says about how long a small network takes; see search.latency.rough.
         now: Gives seconds, from any start.
     """
 
@@ -62,6 +64,7 @@ class Machinery:
     trainer: Callable[..., Trainer] = Trainer
     tuner: Callable[..., FineTuner] = FineTuner
     weights: Callable[..., Parents | None] = resolve
+    rough_ms: Callable[..., float] = rough_ms
     now: Now = time.monotonic
 
 
@@ -137,10 +140,19 @@ class Pipeline:
         if settings.accuracy == AUTO:
             settings = replace(settings, accuracy="training" if parents is None else "finetune")
         if settings.auto_resolution:
-            found = auto_resolution(data.native_resolution(settings.data), budget_ms=settings.budget_ms)
+            found = self._deployed_size(parents)
             note(f"deployed size: {found.px} px: {found.reason}")
             settings = replace(settings, resolution=found.px, auto_resolution=False)
         return replace(self, settings=settings, parents=parents)
+
+    def _deployed_size(self, parents: Parents | None) -> Deployed:
+        """What `--resolution auto` comes to."""
+        settings = self.settings
+        if parents is None:
+            return from_scratch(settings.proxy_resolution)
+        native = data.native_resolution(settings.data)
+        latency_of = partial(self.machinery.rough_ms, threads=settings.threads)
+        return auto_resolution(native, budget_ms=settings.budget_ms, latency_of=latency_of)
 
     def _search(self) -> dict[str, Any]:
         settings, progress = self.settings, self.progress

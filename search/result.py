@@ -73,6 +73,10 @@ class Result:
 
     def report(self) -> str:
         """What the command prints."""
+        if self.summary.get("kind") == "table":
+            from search.measured.job import report as of_table
+
+            return of_table(self.summary)
         from search.report import report
 
         return report(self.summary)

@@ -11,7 +11,7 @@ from search.accuracy import names as estimators
 from search.latency.runtimes import names as runtimes
 from search.reward import REWARDS
 from search.samplers import KINDS
-from search.settings import AUTO, BEST_OF_ALL, DEFAULT_MINUTES, DEFAULT_RESOLUTION, Settings
+from search.settings import AUTO, BEST_OF_ALL, DEFAULT_MINUTES, Settings
 from searchspace import zoo
 from searchspace.command import CommandParser, integer, number, run_command
 from searchspace.errors import InvalidArgument
@@ -19,6 +19,8 @@ from searchspace.latency.table import read_table
 
 if TYPE_CHECKING:
     from search.result import Result
+
+ACCURACY_COLUMN = "top1"
 
 _DESCRIPTION = """\
 Find the most accurate network that runs within a latency budget on this machine.
@@ -37,9 +39,10 @@ examples:
   python -m search.run --budget-ms 20 --baselines mnasnet_a1,mobilenet_v3_large
   python -m search.run --budget-ms 20 --baselines best     three of them that are worth the time
   python -m search.run --budget-ms 20 --weights none           from scratch, as if there were no published weights
-  python -m search.run --budget-ms 20 --resolution auto        at the pixels that suit the images
+  python -m search.run --budget-ms 20 --resolution 224         at other pixels than those that suit the images
   python -m search.run --budget-ms 5 --trials 10 --json        ten candidates, however long they take
   python -m search.run --budget-ms 30 --latency phone.json     for another device, by its table
+  python -m search.run --budget-ms 5 --table measured.csv --latency-column latency_ms    networks measured elsewhere
 
 afterwards:
   python -m studies                                            your studies
@@ -58,7 +61,7 @@ def find(
     study: str | None = None,
     fresh: bool = False,
     seed: int = 0,
-    resolution: int | str | None = None,
+    resolution: int | str = AUTO,
     runtime: str | None = None,
     threads: int | None = None,
     latency: str | Path | None = None,
@@ -72,6 +75,9 @@ def find(
     space: str | Path | None = None,
     sampler: str = Settings.sampler,
     reward: str = Settings.reward,
+    table: str | Path | None = None,
+    latency_column: str | None = None,
+    accuracy_column: str = ACCURACY_COLUMN,
     baselines: str | None = None,
     quiet: bool = False,
 ) -> "Result":
@@ -84,7 +90,9 @@ def find(
         PhinasError: for whatever the caller can mend; InfeasibleBudget where no network meets the budget.
     """
     flags: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
-    for name in ("fresh", "baselines", "quiet"):
+    if table is not None or latency_column is not None or accuracy_column != ACCURACY_COLUMN:
+        return _of_table(flags)
+    for name in ("fresh", "baselines", "quiet", "accuracy_column"):
         flags.pop(name, None)
     if space is not None:
         flags["space_file"] = str(flags.pop("space"))
@@ -95,15 +103,37 @@ def find(
                     f"a table says what runs the network, got --latency and --{name} {flags[name]}: give one of them"
                 )
         flags["latency"] = str(latency)
-        if flags.get("resolution") in (None, AUTO):
+        if resolution == AUTO:
             flags["resolution"] = read_table(Path(latency)).identity["resolution"]
-    if flags.get("resolution") == AUTO:
+    if flags["resolution"] == AUTO:
         flags["auto_resolution"] = flags.pop("resolution") == AUTO
     settings, compared = Settings(**flags), baseline_names(baselines)
     from search.pipeline import run_search
     from search.result import Result
 
     return Result(run_search(settings, fresh=fresh, quiet=quiet, baselines=compared))
+
+
+def _of_table(flags: dict[str, Any]) -> "Result":
+    """The search by a table of measured networks. Raises InvalidArgument for a flag that means nothing there."""
+    defaults = {name: each.default for name, each in signature(find).parameters.items()}
+    missing = [name for name in ("table", "latency_column") if name not in flags]
+    other = [name for name, value in flags.items() if name not in _BY_TABLE and value != defaults[name]]
+    if missing or other:
+        known = ", ".join(map(_flag, _BY_TABLE))
+        wrong = f"{_flag(missing[0])} is missing" if missing else f"got {_flag(other[0])} {flags[other[0]]}"
+        raise InvalidArgument(
+            f"a search by a table of measured networks trains nothing and takes {known}; {wrong}: "
+            f"{'add it' if missing else 'leave it out'}"
+        )
+    from search.measured.job import search_table
+    from search.result import Result
+
+    return Result(search_table(flags.pop("table"), **{name: flags[name] for name in _BY_TABLE if name in flags}))
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def baseline_names(given: str | None) -> tuple[str, ...]:
@@ -118,6 +148,7 @@ def baseline_names(given: str | None) -> tuple[str, ...]:
     return names
 
 
+_BY_TABLE = ("table", "latency_column", "accuracy_column", "budget_ms", "confidence", "seed", "study", "fresh", "quiet")
 _LIMIT = f"default: {DEFAULT_MINUTES:g}, or no limit where --trials is given"
 _SOURCES = "a folder, .tar or .zip of class folders, a .parquet file, or a data set's name on the Hugging Face hub"
 _TABLE = """latency table of any device, by python -m search.latency build, adapt or import (default: this device's,
@@ -125,11 +156,13 @@ measured first); it says resolution, runtime and threads. Networks are measured 
 taken at its word"""
 _OVERSHOOT = """look at networks up to F times the budget and prune the winner down to it (python -m search.netadapt); 1
 searches within the budget alone"""
-_RESOLUTION = """its pixels: latency is measured and the winner tested there; auto chooses by the images' own size and
-says why"""
+_RESOLUTION = """its pixels: latency is measured and the winner tested there; auto: with published weights by the
+images' own size and the budget, from scratch the --proxy-resolution"""
 _WEIGHTS = """what networks start from: auto (published weights that are here or can be had, else none), none (random
 weights), names that python -m searchspace.zoo --weights lists, or files (.safetensors, .pth), with commas between"""
 _JUDGE = "estimator that judges candidates: auto (finetune where there are weights, else training)"
+_MEASURED = """search networks that somebody measured in place of training any: a CSV with a row for each, its choices,
+accuracies and latencies. Networks between the rows are predicted"""
 _CHOICES = 'such as "*.activation" = ["relu"], "stage3.kernel" = [3, 5]'
 
 
@@ -149,7 +182,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         ("--seed", integer, "N", "splits, first weights and proposals, which also depend on what was measured"),
     ],
     "the deployed network and its latency": [
-        ("--resolution", _pixels, "PX", f"{_RESOLUTION} (default: {DEFAULT_RESOLUTION})"),
+        ("--resolution", _pixels, "PX", _RESOLUTION),
         ("--runtime", str, "NAME", f"what runs it: {', '.join(runtimes())} (default: {Settings.runtime} torch)"),
         ("--threads", integer, "N", "that it runs with (default: torch's here); training uses all that torch has"),
         ("--latency", str, "FILE.json", _TABLE),
@@ -172,6 +205,11 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         ("--accuracy", str, "NAME", f"{_JUDGE}, {', '.join(estimators())}"),
         ("--proxy-resolution", integer, "PX", "pixels that candidates are trained and judged at"),
         ("--epochs", integer, "N", "epochs of a candidate's short training (default: the recipe's)"),
+    ],
+    "a table of measured networks": [
+        ("--table", str, "FILE.csv", _MEASURED),
+        ("--latency-column", str, "NAME", "its column of ms (or of images/s, where it begins with throughput)"),
+        ("--accuracy-column", str, "NAME", "its column of accuracies, fractions or percent"),
     ],
 }
 

@@ -1,32 +1,36 @@
 """Accuracy by a short fine-tuning: from the weights of a published network, the same steps for every candidate."""
 
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from typing import Any
 
-import torch
-
-from search.accuracy.protocol import EstimatorSettings, register
-from search.accuracy.training import ShortTraining
-from search.data import Split
-from search.training.recipe import Recipe
-from search.training.ridge import pooled_features, ridge, set_classifier
+from search.accuracy.protocol import Estimate, EstimatorSettings, OnEpoch, OnProgress, register
+from search.data import Dataset
+from search.training.evaluate import binomial_deviation
+from search.training.finetune import FineTuner
+from search.training.recipe import FineTuning
 from search.training.start import start
 from searchspace.errors import InvalidArgument
-from searchspace.nn import Network
 from searchspace.spec import NetworkSpec
 
-RATE_SHARE = 0.4  # of the peak rate of a training from scratch
-WARMUP = 0.1
 HEAD_IMAGES = 1024  # that the first classifier is fitted to
+WARMUP_STEPS = 30
+
+
+class _EnoughError(Exception):
+    """The time of a score is over."""
 
 
 @register("finetune")
-class ShortFineTuning(ShortTraining):
-    """Fine-tunes each network from the weights of the nearest parent, by the recipe at a lower rate.
+class ShortFineTuning:
+    """Fine-tunes each network from the weights of the nearest parent, on as many images as a short training sees.
 
     Its classifier comes first, in closed form, from the features of some training images: a random one would spoil the
-    weights before it while it learns.
+    weights before it while it learns. Batch norms keep the statistics that came with the weights. The deviation is that
+    of the validation images alone.
     """
+
+    trains = True
 
     def __init__(self, settings: EstimatorSettings) -> None:
         if settings.parents is None:
@@ -34,24 +38,65 @@ class ShortFineTuning(ShortTraining):
                 "--accuracy finetune needs published weights to start from, got none: give --weights, or --accuracy "
                 "training for trainings from scratch"
             )
-        super().__init__(settings)
+        self._settings = settings
+        self._tuner: FineTuner | None = None
 
     @property
-    def _recipe(self) -> Recipe:
-        recipe = self._settings.recipe
+    def epochs(self) -> int:
+        """Looks at validation images."""
+        return self._settings.recipe.epochs
+
+    @property
+    def _recipe(self) -> FineTuning:
+        short = self._settings.recipe
+        own = FineTuning(head_images=HEAD_IMAGES, warmup_steps=WARMUP_STEPS, stops_early=False, small_share=0.0)
         return replace(
-            recipe, zero_init_residual=False, learning_rate=RATE_SHARE * recipe.learning_rate, warmup_fraction=WARMUP
+            own,
+            epochs=short.epochs,
+            flip=short.flip,
+            epoch_images=short.epoch_images,
+            epoch_validation=short.epoch_validation,
         )
 
     def identity(self) -> dict[str, Any]:
-        """The recipe and how it is changed."""
-        how = {"rate_share": RATE_SHARE, "warmup": WARMUP, "head_images": HEAD_IMAGES}
-        return {**super().identity(), "finetune": how}
+        """The recipe."""
+        return {"recipe": asdict(self._settings.recipe), "finetune": asdict(self._recipe)}
 
-    def _start(self, spec: NetworkSpec, images: Split) -> Network:
+    def prepare(self, data: Dataset, *, on_progress: OnProgress | None = None) -> None:
+        """Takes the images; nothing is computed."""
         settings = self._settings
-        network = start(spec, settings.parents, images=images, seed=settings.seed, pixels=settings.pixels).network
-        features = pooled_features(network, images, images=HEAD_IMAGES, pixels=settings.pixels, device=settings.device)
-        labels = torch.tensor(images.labels[:HEAD_IMAGES])
-        set_classifier(network, ridge(features, labels, classes=spec.classes))
-        return network
+        tuner = FineTuner.on(data, recipe=self._recipe, seed=settings.seed)
+        self._tuner = replace(tuner, device=settings.device, clock=settings.clock)
+
+    def score(
+        self,
+        spec: NetworkSpec,
+        *,
+        seconds: float | None = None,
+        on_epoch: OnEpoch | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Estimate:
+        """See AccuracyEstimator. Partial results are of the averaged weights."""
+        if self._tuner is None:
+            raise ValueError("prepare(data) must come before score(spec)")
+        settings, tuner = self._settings, self._tuner
+        began, history = settings.clock(), list[float]()
+
+        def on_look(number: int, accuracy: float) -> None:
+            history.append(accuracy)
+            if on_epoch is not None:
+                on_epoch(number, accuracy)
+            if seconds is not None and settings.clock() - began >= seconds:
+                raise _EnoughError
+
+        network = start(spec, settings.parents, images=tuner.train, seed=settings.seed, pixels=settings.pixels).network
+        with suppress(_EnoughError):
+            tuner.fit(
+                network,
+                pixels=settings.pixels or tuner.train.pixels.shape[1],
+                images=self.epochs * min(self._recipe.epoch_images, len(tuner.train)),
+                on_look=on_look,
+                on_progress=(lambda share, _: on_progress(share)) if on_progress else None,
+            )
+        deviation = binomial_deviation(history[-1], len(tuner.validation))
+        return Estimate(history[-1], deviation, settings.clock() - began, tuple(history))

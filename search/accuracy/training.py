@@ -3,13 +3,13 @@
 from dataclasses import asdict, replace
 from typing import Any
 
+import torch
+
 from search.accuracy.protocol import Estimate, EstimatorSettings, OnEpoch, OnProgress, register
-from search.data import Dataset, Split
+from search.data import Dataset
 from search.training.evaluate import binomial_deviation
-from search.training.recipe import Recipe
-from search.training.start import start
 from search.training.trainer import Trainer
-from searchspace.nn import Network
+from searchspace.nn import build
 from searchspace.spec import NetworkSpec
 
 
@@ -31,14 +31,6 @@ class ShortTraining:
         """Of a training."""
         return self._settings.recipe.epochs
 
-    @property
-    def _recipe(self) -> Recipe:
-        return self._settings.recipe
-
-    def _start(self, spec: NetworkSpec, images: Split) -> Network:
-        """The network before its training."""
-        return start(spec, None, images=images, seed=self._settings.seed).network
-
     def identity(self) -> dict[str, Any]:
         """The recipe."""
         return {"recipe": asdict(self._settings.recipe)}
@@ -47,7 +39,7 @@ class ShortTraining:
         """Takes the images; nothing is computed."""
         settings = self._settings
         self._trainer = replace(
-            Trainer.on(data, recipe=self._recipe, seed=settings.seed), device=settings.device, clock=settings.clock
+            Trainer.on(data, recipe=settings.recipe, seed=settings.seed), device=settings.device, clock=settings.clock
         )
 
     def score(
@@ -63,7 +55,7 @@ class ShortTraining:
             raise ValueError("prepare(data) must come before score(spec)")
         clock, began = self._settings.clock, self._settings.clock()
         outcome = self._trainer.fit(
-            self._start(spec, self._trainer.train),
+            build(spec, generator=torch.Generator().manual_seed(self._settings.seed)),
             on_epoch=on_epoch,
             on_step=(lambda step, steps: on_progress(step / steps)) if on_progress else None,
             pixels=self._settings.pixels,

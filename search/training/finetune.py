@@ -29,6 +29,7 @@ from searchspace.errors import InvalidArgument
 
 OnProgress = Callable[[float, str], None]
 OnLine = Callable[[str], None]
+OnLook = Callable[[int, float], None]
 
 DOUBLING = 0.2  # of the errors: what twice the images may still take away, where the last doubling took less
 CLOSING = 0.15  # of the images so far: the rate falls to 0 within them, once little is left to gain
@@ -94,6 +95,7 @@ class FineTuner:
         state_file: Path | None = None,
         on_progress: OnProgress | None = None,
         on_line: OnLine | None = None,
+        on_look: OnLook | None = None,
         new_head: bool = True,
         teacher: Teacher | None = None,
     ) -> Tuned:
@@ -102,16 +104,26 @@ class FineTuner:
         For `seconds` (its validations included), or until `images` training images were seen. The classifier must
         have the classes of the images; with `new_head` it is fitted anew in closed form first. Batches are prepared as
         the module's spec says. Each look at validation images, some ten of them, is on disk in `state_file` before the
-        training goes on, and the same call goes on there. Where what could still be gained becomes less than the
-        validation images could show, the rate falls to 0 at once and the rest of the time is handed back. With a
-        `teacher` the images are the teacher's, which may be more than those with labels, and its answers count too.
+        training goes on, and the same call goes on there; on_look(number from 1, accuracy) hears it, and what it raises
+        stops the training. Where what could still be gained becomes less than the validation images could show, the
+        rate falls to 0 at once and the rest of the time is handed back. With a `teacher` the images are the teacher's,
+        which may be more than those with labels, and its answers count too.
 
         Raises InvalidArgument, TrainingDiverged, OutOfMemory, StorageError.
         """
         if (seconds is None) == (images is None) or (seconds or images or 0) <= 0:
             raise InvalidArgument(f"a fine-tuning takes seconds or images, above 0, got {seconds} and {images}")
         run = _Run(
-            self, module, pixels, seconds, images, state_file, on_progress or _nothing, on_line or _nothing, teacher
+            self,
+            module,
+            pixels,
+            seconds,
+            images,
+            state_file,
+            on_progress or _nothing,
+            on_line or _nothing,
+            on_look or _nothing,
+            teacher,
         )
         return run.all(new_head=new_head)
 
@@ -140,11 +152,12 @@ class _Run:
         state_file: Path | None,
         on_progress: OnProgress,
         on_line: OnLine,
+        on_look: OnLook,
         teacher: Teacher | None,
     ) -> None:
         self.tuner, self.recipe, self.module, self.pixels = tuner, tuner.recipe, module, pixels
         self.seconds, self.images, self.state_file = seconds, images, state_file
-        self.on_progress, self.on_line = on_progress, on_line
+        self.on_progress, self.on_line, self.on_look = on_progress, on_line, on_look
         self.began, self.device = tuner.clock(), device_for(tuner.device)
         self.key = tuner.key(module, pixels, seconds, images, *([] if teacher is None else [teacher.name]))
         self.teacher = teacher
@@ -169,6 +182,7 @@ class _Run:
             state.finished = True
             self._spend("validation", began)
             self._save()
+            self.on_look(len(state.history), state.history[-1])
         self.module.to("cpu").eval()
         return Tuned(tuple(state.history), state.seconds, state.images, state.closing is not None, dict(state.spent))
 
@@ -280,6 +294,7 @@ class _Run:
                     "validation images can show: the training comes to its end"
                 )
         self._save()
+        self.on_look(len(state.history), accuracy)
 
     def _evaluate(self, images: int, pixels: int) -> float:
         return evaluate(self.module, self.tuner.validation, images=images, device=self.tuner.device, pixels=pixels)

@@ -58,6 +58,11 @@ class ShortFineTuning:
             epoch_validation=short.epoch_validation,
         )
 
+    def _epoch_images(self, images: int) -> int:
+        """Images from one look to the next: whole batches."""
+        batch = min(self._recipe.batch_size, images)
+        return batch * self._recipe.steps_per_epoch(images)
+
     def identity(self) -> dict[str, Any]:
         """The recipe."""
         return {"recipe": asdict(self._settings.recipe), "finetune": asdict(self._recipe)}
@@ -94,7 +99,7 @@ class ShortFineTuning:
             tuner.fit(
                 network,
                 pixels=settings.pixels or tuner.train.pixels.shape[1],
-                images=self.epochs * min(self._recipe.epoch_images, len(tuner.train)),
+                images=self.epochs * self._epoch_images(len(tuner.train)),
                 on_look=on_look,
                 on_progress=(lambda share, _: on_progress(share)) if on_progress else None,
             )

@@ -163,25 +163,32 @@ class LongTraining:
         """
         image_s = self._image_s(module.spec)
         count = images or self._tested(image_s)
-        self.progress.update(0.0, f"{what}: adapting it to {self.pixels} px")
-        adapted = adapt_to_deployed(
-            module,
-            self.images,
-            pixels=self.pixels,
-            trained_at=trained.pixels,
-            seconds=None if left_s is None else max(1.0, left_s - count * image_s),
-            shown=min(self.trainer.recipe.epoch_images, len(self.images.train)),
-            recipe=self.trainer.recipe,
-            seed=self.trainer.seed,
-            on_line=lambda line: self.progress.line(f"{what}: {line}"),
-        )
+        accuracy = trained.accuracy
+        if trained.pixels != self.pixels:
+            seconds = None if left_s is None else max(1.0, left_s - count * image_s)
+            accuracy = self._adapted(module, trained, what, seconds)
         split = self.images.open_test()
         self.progress.update(1.0, f"{what}: testing it at {self.pixels} px")
         right = told_right(module, split, images=count, pixels=self.pixels)
         module.cpu()
         share = int(right.sum()) / len(right)
         test = Accuracy(share, *wilson_interval(share, len(right)), len(right))
-        return Final(self.pixels, adapted.accuracy, test, tuple(map(bool, right)))
+        return Final(self.pixels, accuracy, test, tuple(map(bool, right)))
+
+    def _adapted(self, module: Network, trained: Trained, what: str, seconds: float | None) -> float:
+        """Make the network good at the deployed size; its validation accuracy there."""
+        self.progress.update(0.0, f"{what}: adapting it to {self.pixels} px")
+        return adapt_to_deployed(
+            module,
+            self.images,
+            pixels=self.pixels,
+            trained_at=trained.pixels,
+            seconds=seconds,
+            shown=min(self.trainer.recipe.epoch_images, len(self.images.train)),
+            recipe=self.trainer.recipe,
+            seed=self.trainer.seed,
+            on_line=lambda line: self.progress.line(f"{what}: {line}"),
+        ).accuracy
 
     def _tested(self, image_s: float) -> int:
         """Test images that the time limit allows: any beginning of them has the classes in their proportions."""

@@ -129,11 +129,7 @@ class Pipeline:
     def _resolved(self) -> "Pipeline":
         """This run with its weights at hand, and every `auto` decided."""
         settings, note = self.settings, self.progress.line
-        parents = self.machinery.weights(settings.weights, ema=settings.ema, note=note)
-        if parents is not None:
-            note(f"weights: {told(parents)}")
-        elif settings.weights != AUTO:  # else it is told why there are none
-            note("weights: none, networks start from random ones")
+        parents = self._parents()
         if settings.weights == AUTO:
             names = NO_WEIGHTS if parents is None else ",".join(parent.name for parent in parents)
             settings = replace(settings, weights=names)
@@ -144,6 +140,21 @@ class Pipeline:
             note(f"deployed size: {found.px} px: {found.reason}")
             settings = replace(settings, resolution=found.px, auto_resolution=False)
         return replace(self, settings=settings, parents=parents)
+
+    def _parents(self) -> Parents | None:
+        """What `--weights` comes to, told in a line."""
+        settings, note = self.settings, self.progress.line
+        if settings.weights == AUTO and data.is_digits(settings.data):
+            note(
+                "weights: none, the embedded task is learnt faster from random ones (--weights NAME: from published ones)"
+            )
+            return None
+        parents = self.machinery.weights(settings.weights, ema=settings.ema, note=note)
+        if parents is not None:
+            note(f"weights: {told(parents)}")
+        elif settings.weights != AUTO:  # else it is told why there are none
+            note("weights: none, networks start from random ones")
+        return parents
 
     def _deployed_size(self, parents: Parents | None) -> Deployed:
         """What `--resolution auto` comes to."""

@@ -151,12 +151,13 @@ class _Adaptation:
         teacher = copy.deepcopy(self.module).to(device_for(self.device)).eval()
         self._validation = self._some(self.images.validation, self._affordable(LOOKING, most=LOOKED_AT, least=100))
         looked_at = len(self._validation)
-        before = evaluate(self.module, self._validation, device=self.device, pixels=self.trained_at)
         stages = [self._looked_at("as trained", began, 0)]
         best, weights = stages[0], _weights(self.module)
-        say(f"{best.name}: {best.accuracy:.1%} at {self.pixels} px, {before:.1%} at {self.trained_at} px")
         if self.pixels == self.trained_at:
-            return Adapted(self.pixels, self.trained_at, best.name, best.accuracy, before, looked_at, tuple(stages))
+            same = best.accuracy
+            return Adapted(self.pixels, self.trained_at, best.name, same, same, looked_at, tuple(stages))
+        before = evaluate(self.module, self._validation, device=self.device, pixels=self.trained_at)
+        say(f"{best.name}: {best.accuracy:.1%} at {self.pixels} px, {before:.1%} at {self.trained_at} px")
 
         def stage(name: str, work: Callable[[], int], start: dict[str, Tensor]) -> None:
             nonlocal best, weights

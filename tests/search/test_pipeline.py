@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import studies
@@ -246,13 +247,20 @@ class Published:
         return None if weights == "none" else self.parents
 
 
-class ScriptedTuner(FineTuner):
+class AnyTuner(FineTuner):
     """Leaves modules as they are."""
 
-    def fit(self, module: Any, *, pixels: int, images: int | None = None, **_: Any) -> Any:
-        assert images == 4 * 60  # without a time limit: as long as four trainings of candidates
+    def fit(self, module: Any, **_: Any) -> Any:
         module.eval()
         return SimpleNamespace(accuracy=0.7, epochs=1, seconds=1.0)
+
+
+class ScriptedTuner(AnyTuner):
+    """Without a time limit it is asked for as long as four trainings of candidates."""
+
+    def fit(self, module: Any, *, images: int | None = None, **how: Any) -> Any:
+        assert images == 4 * 60
+        return super().fit(module, **how)
 
 
 def test_with_published_weights_candidates_and_the_winner_start_from_them_and_their_scale_goes_with_the_result(
@@ -264,7 +272,7 @@ def test_with_published_weights_candidates_and_the_winner_start_from_them_and_th
 
     def run(**more: Any) -> dict[str, Any]:
         return run_search(
-            settings(tmp_path, 1e3, **{"weights": "auto", "accuracy": "auto", **more}), machinery=machinery
+            settings(tmp_path, 1e3, **{"weights": "lite", "accuracy": "auto", **more}), machinery=machinery
         )
 
     found = run()
@@ -280,7 +288,7 @@ def test_with_published_weights_candidates_and_the_winner_start_from_them_and_th
     assert "from lite, fine-tuned" in printed
     assert "--weights lite" in printed
     assert run(trials=3)["times_tested"] == 2  # it goes on with what it began with
-    assert published.asked == ["auto", "lite"]
+    assert published.asked == ["lite", "lite"]
     published.parents = Published(space, sha256="2").parents
     with pytest.raises(StudyMismatch, match=r"weights_sha256 is \['2'\] and was \['1'\]"):
         run(trials=4)
@@ -297,6 +305,22 @@ def test_without_published_weights_the_automatic_estimator_trains_from_scratch(
     found = run_search(asked, quiet=True, machinery=machinery)
     assert (found["settings"]["weights"], found["settings"]["accuracy"]) == ("none", "training")
     assert (found["weights"], found["winner"]["parent"]) == (None, None)
+
+
+def test_auto_takes_published_weights_for_images_of_ones_own_but_not_for_the_embedded_task(
+    tmp_path: Path, space: SearchSpace
+) -> None:
+    with_table(tmp_path, space)
+    for label in ("a", "b"):
+        (tmp_path / "own" / label).mkdir(parents=True)
+        for number in range(40):
+            Image.new("RGB", (8, 8), (number, 5 * number, 40 * (label == "a"))).save(
+                tmp_path / "own" / label / f"{number}.png"
+            )
+    for source, weights in (("digits:60", "none"), (str(tmp_path / "own"), "lite")):
+        asked = settings(tmp_path, 1e3, weights="auto", trials=1, data=source, study=f"of-{weights}")
+        machinery = Machinery(weights=Published(space), trainer=ScriptedTrainer, tuner=AnyTuner)
+        assert run_search(asked, quiet=True, machinery=machinery)["settings"]["weights"] == weights
 
 
 def test_fine_tuning_from_no_weights_is_refused_before_any_work(tmp_path: Path, space: SearchSpace) -> None:

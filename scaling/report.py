@@ -6,6 +6,7 @@ from dataclasses import asdict
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from scaling.family import device_text, latency_interval_text, measured_text, predicted_text, titles
@@ -304,7 +305,8 @@ def _weights(weights: Weights | None) -> str:
         pairs.append(("tested", tested.format(**figures)))
         if figures["as_trained"] is not None:
             pairs.append(("", "{as_trained:.1%} at {pixels} px, where it was trained".format(**figures)))
-    pairs.append(("input", (weights.module.spec.preprocessing or OWN).sentence()))
+    spec = weights.module.spec
+    pairs.append(("input", f"{(spec.preprocessing or OWN).sentence()}, at {spec.resolution} px"))
     return fields([*pairs, ("weights", str(weights.path))])
 
 
@@ -312,6 +314,8 @@ def _next_steps(result: Result, written: str | Path | None, again: str) -> str:
     steps = []
     if result.grown and not written:
         steps.append((f"{COMMAND} {again} --out grown.json", "keep the formula's network"))
+    if written and result.weights and not result.weights.trained:
+        steps.append((f"python -m search.finetune --network {quote(str(written))} --data YOUR_IMAGES", "train it on"))
     if result.published:
         name = result.published.name
         if result.grown or not written:

@@ -112,6 +112,9 @@ class Baselines:
         known = [name for name in zoo.names() if not self._why_not(name)]
         fitting = self.fit(known)
         specs = {name: fitted[0] for name, fitted in fitting.items() if fitted}
+        without = f"{len(zoo.names()) - len(known)} of {len(zoo.names())} without weights here or kernels in the table"
+        over = f"{len(known) - len(specs)} over {self.budget.limit_ms:g} ms"
+        self.progress.line(f"published networks left out: {without}, {over}")
         own = Parents([parent for name in specs for parent in self._own[name]])
         ranked = rank_by_frozen_features(
             specs,

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from searchspace.command import CommandParser, integer, number, run_command
+from searchspace.preprocessing import Preprocessing
 from searchspace.report import count_text, interval_text, next_steps, paragraphs, percent_text
 from searchspace.report import fields as labelled
 
@@ -94,6 +95,7 @@ def report(summary: dict[str, Any]) -> str:
         ("accuracy", f"test {percent_text(summary['test_accuracy'])} (95 % interval {interval}, {of})"),
         ("", f"validation {percent_text(summary['validation_accuracy'])}, both at {summary['resolution']} px"),
         ("pixels", f"{summary['resolution']}: {summary['resolution_reason']}"),
+        ("input", Preprocessing.from_dict(summary["preprocessing"]).sentence()),
         ("weights", f"{summary['weights']}{licence}"),
         *[("", text) for text in summary["not_kept"]],
         ("size", f"{count_text(summary['params'])} parameters, {count_text(summary['macs'])} MACs"),

@@ -145,9 +145,7 @@ class Pipeline:
         """What `--weights` comes to, told in a line."""
         settings, note = self.settings, self.progress.line
         if settings.weights == AUTO and data.is_digits(settings.data):
-            note(
-                "weights: none, the embedded task is learnt faster from random ones (--weights NAME: from published ones)"
-            )
+            note("weights: none, the embedded task is learnt faster from random ones (--weights NAME: published ones)")
             return None
         parents = self.machinery.weights(settings.weights, ema=settings.ema, note=note)
         if parents is not None:

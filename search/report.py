@@ -54,7 +54,11 @@ def _accuracy(summary: dict[str, Any]) -> list[tuple[str, str]]:
 def _weights(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Where the winner's weights began, and how an image becomes its input."""
     winner, found = summary["winner"], summary.get("weights")
-    rows = [("weights", f"from {winner['parent']}, fine-tuned"), ("", f"of {found}")] if found else []
+    rows = []
+    if found:
+        each = found.split("; ")  # the winner began as one of them
+        own = next((text for text in each if text.startswith(f"{winner['parent']} (")), winner["parent"])
+        rows = [("weights", f"{own}, fine-tuned")]
     if summary.get("preprocessing"):
         how = Preprocessing.from_dict(summary["preprocessing"]).sentence()
         rows.append(("input", f"{how}, at {winner.get('tested_at_px', summary['resolution'])} px"))
@@ -215,7 +219,8 @@ def grow_command(settings: dict[str, Any], folder: Path) -> str:
     source = _source(settings)
     seed = settings.get("seed", 0)
     source += f" --seed {seed}" if seed else ""  # the same splits: nothing that was trained on is tested on
-    return f"python -m scaling.compound --phi 1 --network {spec} --inherit {weights} --epochs 20{source} --out {out}"
+    effort = "--epochs 20" if settings.get("weights", "none") == "none" else "--minutes 20"  # as the winner learnt
+    return f"python -m scaling.compound --phi 1 --network {spec} --inherit {weights} {effort}{source} --out {out}"
 
 
 def command(settings: dict[str, Any], *, study: str) -> str:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from searchspace.errors import InvalidArgument
 from searchspace.files import storage_error
 from searchspace.spec import NetworkSpec, read_spec
 from studies.storage import BEST, SUMMARY
@@ -44,8 +45,13 @@ class Result:
         """The trained network as a `torch.nn.Module` in eval mode.
 
         It takes float32 (n, 3, height, width) as `prepare` gives it, and returns logits (n, classes), in the order of
-        `summary["classes"]`.
+        `summary["classes"]`. Raises InvalidArgument for a search by a table of measured networks: nothing is trained.
         """
+        if self.summary.get("kind") == "table":
+            raise InvalidArgument(
+                f"a search by a table of measured networks trains nothing, so {self.summary['study']} has no weights: "
+                f"train its network on your images with search.finetune(DATA, network='{self.folder / BEST}')"
+            )
         from searchspace.nn import load_weights, read_weights
 
         return load_weights(self.spec, read_weights((self.folder / BEST).with_suffix(".safetensors"))).eval()

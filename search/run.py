@@ -120,8 +120,8 @@ def _of_table(flags: dict[str, Any]) -> "Result":
     missing = [name for name in ("table", "latency_column") if name not in flags]
     other = [name for name, value in flags.items() if name not in _BY_TABLE and value != defaults[name]]
     if missing or other:
-        known = ", ".join(map(_flag, _BY_TABLE))
-        wrong = f"{_flag(missing[0])} is missing" if missing else f"got {_flag(other[0])} {flags[other[0]]}"
+        known = ", ".join(_flag(name) for name in _BY_TABLE if name != "quiet")
+        wrong = f"{_flag(missing[0])} is missing" if missing else f"got {_flag(other[0])}"
         raise InvalidArgument(
             f"a search by a table of measured networks trains nothing and takes {known}; {wrong}: "
             f"{'add it' if missing else 'leave it out'}"

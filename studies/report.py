@@ -58,7 +58,7 @@ def _overview(name: str) -> dict[str, Any]:
         best = frame.within_budget(df).head(1)
         row |= {
             "trials": len(df),
-            "trained": int((df["status"] == Status.TRAINED).sum()),
+            "trained": 0 if _is_of_table(df) else int((df["status"] == Status.TRAINED).sum()),
             "budget_ms": df.attrs[SETTINGS].get("budget_ms"),
             "state": storage.state(name),
         }
@@ -95,7 +95,7 @@ def study(name: str, form: str, *, top: int) -> str:
         return json.dumps(content, indent=1)
     return paragraphs(
         _headline(df, summary),
-        _trials(f"Best {len(best)} of {len(trained)} trained", best),
+        _trials(f"Best {len(best)} of {len(trained)} {'predicted' if _is_of_table(df) else 'trained'}", best),
         _trials("Pareto front: none is faster and as accurate", front),
     )
 
@@ -135,10 +135,14 @@ def _headline(df: pd.DataFrame, summary: dict[str, Any]) -> str:
     name, settings = df.attrs["name"], df.attrs[SETTINGS]
     counts = df["status"].value_counts()
     endings = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in counts.items() if count)
+    endings = "by a table of measured networks, none trained" if _is_of_table(df) else endings
     budget = f", budget {settings['budget_ms']:g} ms" if "budget_ms" in settings else ""
     lines = [f"{name}: {len(df)} trials{f' ({endings})' if endings else ''}{budget}, {storage.state(name)}"]
     winner = summary.get("winner")
-    if winner:
+    if winner and _is_of_table(df):
+        lines.append(f"best: trial {winner['trial']}, expected {percent_text(winner['accuracy'])}")
+        lines.append(f"network: {df.attrs['folder']}/{storage.BEST}")
+    elif winner:
         within = "within" if summary.get("within_budget") else "NOT within"
         predicted = "predicted " if summary.get("held") == "predicted" else ""
         ms = winner.get("measured_latency_ms")
@@ -150,6 +154,11 @@ def _headline(df: pd.DataFrame, summary: dict[str, Any]) -> str:
             f"network: {df.attrs['folder']}/{storage.BEST}",
         ]
     return "\n".join(lines)
+
+
+def _is_of_table(df: pd.DataFrame) -> bool:
+    """Whether the study is of networks that were measured elsewhere: its accuracies are theirs, or predicted."""
+    return "table_sha256" in df.attrs[SETTINGS]
 
 
 def _trials(title: str, df: pd.DataFrame) -> str:

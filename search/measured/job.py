@@ -18,7 +18,7 @@ from searchspace.files import write_atomic
 from searchspace.graph import lower
 from searchspace.report import fields, interval_text, ms_text, next_steps, paragraphs, percent_text, table
 from searchspace.spec import NetworkSpec, read_spec
-from studies.frame import write_trials_csv
+from studies.frame import read_summary, write_trials_csv
 from studies.schema import Status, TrialRecord
 from studies.storage import BEST, SUMMARY
 from studies.storage import folder as study_folder
@@ -36,7 +36,7 @@ def search_table(
     fresh: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Search the space of a table's networks; the content of summary.json. The same call gives the same networks.
+    """Search the space of a table's networks; the content of summary.json. A finished study is not searched again.
 
     Raises StorageError, InvalidTable, InfeasibleBudget, StudyMismatch.
     """
@@ -56,6 +56,10 @@ def search_table(
             "seed": seed,
         }
         with opened_study(name, about, fresh=fresh) as opened:
+            if finished := _finished(study_folder(name)):
+                progress.line(f"{name} is finished; --fresh searches anew")
+                return finished
+            progress.line("learning from them")
             search = TableSearch.of(
                 networks, accuracy=accuracy_column, latency=latency_column, limit_ms=budget_ms, confidence=confidence
             )
@@ -69,6 +73,13 @@ def search_table(
     return summary
 
 
+def _finished(folder: Path) -> dict[str, Any]:
+    """The summary of a search that came to its end; empty if there is none."""
+    if not ((folder / BEST).exists() and (folder / SUMMARY).exists()):
+        return {}
+    return read_summary(folder / SUMMARY) | {"folder": str(folder)}
+
+
 def _written(
     study: optuna.Study, networks: MeasuredNetworks, search: TableSearch, found: list[Found], about: dict[str, Any]
 ) -> dict[str, Any]:
@@ -80,6 +91,7 @@ def _written(
         if spec.fingerprint() not in known:
             study.add_trial(_trial(each, spec, search))
     best = space.spec(found[0].choices, name=f"{study.study_name}-best"[:80])
+    trials = {trial.user_attrs["fingerprint"]: trial.number for trial in study.get_trials(deepcopy=False)}
     summary = {
         "study": study.study_name,
         "folder": str(folder),
@@ -89,6 +101,7 @@ def _written(
         "settings": about,
         "budget_ms": search.limit_ms,
         "fits": {"accuracy": search.accuracy.fit._asdict(), "latency": search.latency.fit._asdict()},
+        "winner": {"trial": trials[best.fingerprint()], "accuracy": found[0].accuracy},
         "found": [vars(each) for each in found],
         "best_measured": _best_measured(search),
         "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

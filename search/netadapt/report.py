@@ -56,7 +56,7 @@ def _input(summary: dict[str, Any]) -> list[str]:
     """How an image becomes the network's input, and where its weights began."""
     lines = []
     if how := summary.get("preprocessing"):
-        lines.append(f"input      {Preprocessing.from_dict(how).sentence()}")
+        lines.append(f"input      {Preprocessing.from_dict(how).sentence()}, at {summary['deployed_at']} px")
     if summary.get("weights"):
         lines.append(f"weights    began as {summary['weights']}")
     return lines

@@ -290,8 +290,8 @@ class _Run:
             if gain < binomial_deviation(accuracy, len(self.tuner.validation)):
                 state.closing = share
                 self.on_line(
-                    f"the rest of the time could gain about {gain:.2%}, less than {len(self.tuner.validation)} "
-                    "validation images can show: the training comes to its end"
+                    f"the rest of the time could gain about {100 * gain:.1f} points, less than "
+                    f"{len(self.tuner.validation)} validation images can show: the training comes to its end"
                 )
         self._save()
         self.on_look(len(state.history), accuracy)

@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ def truth(choices: Choices) -> tuple[float, float]:
     return 40 + 8 * np.log(cost.macs / 1e7) + 0.3 * kernels, cost.macs / 4e7 + 0.05 * kernels
 
 
-def written(path: Path, count: int = 300, seed: int = 0, **changed: object) -> Path:
+def written(path: Path, count: int = 300, seed: int = 0, **changed: Any) -> Path:
     rng = random.Random(seed)
     rows = {tuple(choices.items()): choices for choices in (SPACE.sample(rng) for _ in range(count))}
     full = [{**dict.fromkeys(mnasnet_space().parameters(), None), **choices} for choices in rows.values()]
@@ -146,7 +147,7 @@ def test_rows_of_one_network_count_by_their_mean_and_refuse_to_disagree(tmp_path
         ({"latency": 0.0}, "latency must be above 0"),
     ],
 )
-def test_a_wrong_cell_is_named(tmp_path: Path, changed: dict[str, object], words: str) -> None:
+def test_a_wrong_cell_is_named(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
     path = written(tmp_path / "networks.csv", 40, **changed)
     with pytest.raises(InvalidTable, match=words):
         searched(path)

@@ -30,7 +30,7 @@ def test_weights_of_other_classes_get_a_new_head_and_keep_their_preprocessing(
     out, err = capsys.readouterr()
     assert "the weights know 7 classes, the images have 10 classes (0, 1, 2, ...): the network gets a new head" in err
     assert "fine-tuned: " in err
-    assert f"input      {HOW.sentence()}" in out
+    assert f"input      {HOW.sentence()}, at 32 px" in out
     folder = place / "studies" / "new"
     found, about = read_spec(folder / "best.json"), read_about(folder / "best.safetensors")
     assert (found.classes, found.preprocessing, macs(found) < 0.9 * macs(tiny())) == (10, HOW, True)

@@ -12,6 +12,7 @@ from scaling.growth import RESOLUTION_STEP, Grown, grow, grow_to
 from scaling.member import Member
 from scaling.result import Result, Target, weights_file
 from search.budget import CostModel
+from searchspace.arguments import check_types
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
 from searchspace.latency.table import LatencyTable
@@ -40,7 +41,7 @@ def compound(
     ema: bool | None = None,
     minutes: float | None = None,
     epochs: int | None = None,
-    data: str | None = None,
+    data: str | Path | None = None,
     proxy_resolution: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -56,6 +57,8 @@ def compound(
     `weights` from published ones; `minutes` fine-tunes, `epochs` trains. With `out` the spec, and the weights beside
     it, are written, and a training that was stopped goes on. `quiet`: no progress is printed. Raises PhinasError.
     """
+    check_types(compound, locals())
+    data = None if data is None else str(data)
     phis = [] if phi is None else [float(one) for one in (phi if isinstance(phi, Sequence) else [phi])]
     target = _target(phis, {"ms": target_ms, "macs": target_macs, "params": target_params})
     rules = _rules(compare, rule, coefficients, {"alpha": alpha, "beta": beta, "gamma": gamma})
@@ -63,7 +66,8 @@ def compound(
     lengths = {"--epochs": epochs, "--minutes": minutes}
     pixels = {"--proxy-resolution": proxy_resolution, "--resolution-step": resolution_step}
     _check(flags | lengths | pixels, phis, rules)
-    trains, makes_weights = bool(epochs or minutes), bool(inherit or weights or epochs or minutes)
+    trains = bool(epochs or minutes)
+    makes_weights = inherit is not None or weights is not None or trains
     file = weights_file(out) if out and makes_weights else None
     separate_files(
         {"--out": out, "--onnx": onnx, "the weights' file beside --out": file},
@@ -78,15 +82,16 @@ def compound(
         name = zoo_name(network)
         schedule = Schedule(epochs, minutes, data, proxy_resolution, seed)
         parent = None
-        if weights:
+        if weights is not None:
             parent, template = published_start(template, weights, name=name, ema=ema, quiet=quiet)
-        if trains and (weights or (name and not inherit)):  # it tells the classes of the data apart, not ImageNet's
+        is_of_imagenet = weights is not None or (name and inherit is None)
+        if trains and is_of_imagenet:  # it is to tell the classes of the data apart
             template = template.with_classes(len(schedule.images(grown(template)).classes))
     result = grown(template, beside_published=not trains)
     if measure:
         result.measure()
     if makes_weights:
-        return with_weights(result, inherit, schedule, parent=parent, out=out, onnx=onnx, quiet=quiet)
+        return with_weights(result, inherit, schedule, ema=ema, parent=parent, out=out, onnx=onnx, quiet=quiet)
     result.save(out, onnx=onnx)
     return result
 
@@ -210,8 +215,8 @@ def _check(flags: Mapping[str, Any], phis: Sequence[float], rules: Mapping[str, 
     ):
         if flags[one] is not None and flags[other] is not None:
             raise InvalidArgument(f"{what}, got {one} and {other}: leave one of them out")
-    if flags["--ema"] is not None and flags["--weights"] is None:
-        raise InvalidArgument("--ema chooses among published weights, got no --weights: give both or none")
+    if flags["--ema"] is not None and flags["--weights"] is None and flags["--inherit"] is None:
+        raise InvalidArgument("--ema chooses among the weights of a file, got no --weights: give both or none")
     trains = flags["--epochs"] is not None or flags["--minutes"] is not None
     for flag in ("--data", "--proxy-resolution"):
         if flags[flag] is not None and not trains:

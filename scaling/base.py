@@ -41,7 +41,7 @@ def base_template(network: Base) -> Template:
 
 def is_file(network: str | Path) -> bool:
     """Whether a text names a spec file, not a network of the zoo."""
-    return Path(network).suffix == ".json" or Path(network).exists()
+    return Path(network).suffix == ".json" or os.path.exists(network)
 
 
 def zoo_name(network: Base) -> str | None:

@@ -77,6 +77,7 @@ def with_weights(
     schedule: Schedule,
     *,
     parent: Parent | None = None,
+    ema: bool | None = None,
     out: str | Path | None = None,
     onnx: str | Path | None = None,
     quiet: bool = False,
@@ -86,7 +87,7 @@ def with_weights(
     With `out` the spec is written before the training, and the weights beside it. Everything is read and checked
     before anything is written. Raises PhinasError.
     """
-    weights = start(result, None if small is None else Path(small), parent, seed=schedule.seed)
+    weights = start(result, None if small is None else Path(small), parent, ema=ema, seed=schedule.seed)
     images = _images_for(weights, result, schedule) if schedule.trains else None
     result.grown[0].spec = weights.module.spec  # with the preprocessing of its weights
     result.save(out, onnx=onnx)
@@ -97,7 +98,9 @@ def with_weights(
     return replace(result, weights=weights)
 
 
-def start(result: Result, small: Path | None, parent: Parent | None = None, *, seed: int) -> Weights:
+def start(
+    result: Result, small: Path | None, parent: Parent | None = None, *, ema: bool | None = None, seed: int
+) -> Weights:
     """The grown network, with the weights of the file `small` or of `parent` in it, or (None of them) fresh ones.
 
     Raises StorageError for a file that is no weights file, InvalidArgument for weights of another network and for a
@@ -129,7 +132,7 @@ def start(result: Result, small: Path | None, parent: Parent | None = None, *, s
             f"those of {about['fingerprint']}: give the files that belong together"
         )
     deep = result.template.expand(depth=depth, name=base.name)
-    inherited = inherit(load_weights(base, read_weights(small)), deep, result.spec, generator=generator)
+    inherited = inherit(load_weights(base, read_weights(small, ema=ema)), deep, result.spec, generator=generator)
     return Weights(
         module=inherited.network,
         about={**about, "fingerprint": result.spec.fingerprint()},

@@ -4,7 +4,7 @@ import inspect
 import json
 import shlex
 import sys
-from argparse import Namespace
+from argparse import BooleanOptionalAction, Namespace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,7 @@ _FLAGS: list[tuple[str, Any, str, str]] = [
     ("--data", str, "SOURCE", "the images, as for search.run (default: 'digits')"),
     ("--network", str, "NAME", "a name of python -m searchspace.zoo, or a spec file (default: efficientnet_lite0)"),
     ("--weights", str, "NAME", "auto: published ones that are here; a name; a file; none: random ones (default: auto)"),
+    ("--ema", BooleanOptionalAction, "", "of a file with averaged weights (EMA) and others: those, or the others"),
     ("--teacher", str, "NAME", "a network with weights, or a file of them, that it learns from too; it costs time"),
     ("--minutes", number, "M", "for everything, the test included (default: 10)"),
     ("--resolution", _pixels, "PX", "pixels it is deployed at; auto: by the images' own size, at most 224 (default)"),
@@ -63,12 +64,14 @@ def parser() -> CommandParser:
     for flag, kind, metavar, text in _FLAGS:
         if kind is None:
             cli.add_argument(flag, action="store_true", help=text)
+        elif kind is BooleanOptionalAction:
+            cli.add_argument(flag, action=kind, help=text)
         else:
             cli.add_argument(flag, type=kind, metavar=metavar, help=text)
     return cli
 
 
-def finetune(data: str | None = None, **flags: Any) -> "Result":
+def finetune(data: str | Path | None = None, **flags: Any) -> "Result":
     """See `search.finetune_job.finetune`, which this imports (and torch) when it is called."""
     from search.finetune_job import finetune as job
 

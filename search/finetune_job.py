@@ -1,6 +1,8 @@
 """One fine-tuning in its folder: images, weights to start from, training by the clock, one test, files."""
 
 import json
+import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,18 +17,20 @@ from search.data import Dataset, Split, load, native_resolution
 from search.deployed import auto_resolution
 from search.result import Result
 from search.session import StudyClock, locked
+from search.settings import MAX_RESOLUTION
 from search.training.augmentation import preprocessing_of, weights_metadata
 from search.training.distill import Teacher
 from search.training.evaluate import Accuracy, evaluate
 from search.training.finetune import FineTuner, Tuned
 from search.training.recipe import FineTuning
 from searchspace import zoo
+from searchspace.arguments import check_types
 from searchspace.cost import costs
 from searchspace.errors import InvalidArgument, StudyMismatch
 from searchspace.files import read_json, write_atomic
 from searchspace.graph import lower
 from searchspace.nn import Network, build, network_bytes
-from searchspace.nn.weights.sources import Parents, resolve
+from searchspace.nn.weights.sources import Parents, names_file, resolve
 from searchspace.nn.weights.transfer import transfer
 from searchspace.spec import NetworkSpec, read_spec
 from studies.storage import BEST, SUMMARY, set_aside
@@ -37,6 +41,7 @@ TEST_SHARE = 0.06  # of the time, for the test: at the whole split where that is
 PROBE = 100  # test-sized images that tell how long the test will take
 WRITING_S = 1.0
 DEFAULT = "efficientnet_lite0"
+SMALLEST = 32  # px, the total stride of all networks here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,17 +51,20 @@ class Settings:
     network: str = DEFAULT
     data: str | None = None
     weights: str = "auto"
+    ema: bool | None = None
     minutes: float = 10.0
     resolution: int | None = None  # None: by the images' own size
     teacher: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.minutes > 0:
-            raise InvalidArgument(f"--minutes must be above 0, got {self.minutes:g}")
-        if self.seed < 0 or (self.resolution is not None and self.resolution < 1):
+        if not 0 < self.minutes < math.inf:
+            raise InvalidArgument(f"--minutes must be a number above 0, got {self.minutes:g}")
+        if not 0 <= self.seed < 2**31:
+            raise InvalidArgument(f"--seed must be an integer from 0 to 2147483647, got {self.seed}")
+        if self.resolution is not None and not SMALLEST <= self.resolution <= MAX_RESOLUTION:
             raise InvalidArgument(
-                f"--seed must be at least 0 and --resolution above 0, got {self.seed} and {self.resolution}"
+                f"--resolution must be {SMALLEST} to {MAX_RESOLUTION} px, or auto, got {self.resolution}"
             )
 
     @property
@@ -76,12 +84,13 @@ class Start(NamedTuple):
 
 
 def finetune(
-    data: str | None = None,
+    data: str | Path | None = None,
     *,
     network: str | Path = DEFAULT,
     minutes: float = Settings.minutes,
     weights: str | Path = "auto",
-    resolution: int | None = None,
+    ema: bool | None = None,
+    resolution: int | str | None = None,
     study: str | None = None,
     teacher: str | Path | None = None,
     seed: int = 0,
@@ -96,12 +105,19 @@ def finetune(
     that for the images. All is kept in studies/NAME/: the same call goes on where it stopped, and a finished one is
     read back. By the clock no two runs see the same images: results differ from run to run. Raises PhinasError.
     """
+    check_types(finetune, locals())
+    if isinstance(resolution, str) and resolution != "auto":
+        raise InvalidArgument(f"--resolution must be {SMALLEST} to {MAX_RESOLUTION} px, or auto, got {resolution!r}")
+    data = None if data is None else str(data)
+    if not (os.path.exists(network) or Path(network).suffix == ".json"):
+        zoo.get(str(network))  # a wrong name is told before images are read
     settings = Settings(
         network=str(network),
         data=data,
         weights=str(weights),
+        ema=ema,
         minutes=minutes,
-        resolution=resolution,
+        resolution=None if isinstance(resolution, str) else resolution,
         teacher=None if teacher is None else str(teacher),
         seed=seed,
     )
@@ -212,10 +228,12 @@ class _Job:
     def _start(self, classes: int, pixels: int) -> Start:
         settings, generator = self.settings, torch.Generator().manual_seed(self.settings.seed)
         path = Path(settings.network)
-        spec = read_spec(path) if path.suffix == ".json" or path.exists() else None
+        spec = read_spec(path) if path.suffix == ".json" or os.path.exists(path) else None
         beside = path.with_suffix(".safetensors")
-        named = str(beside) if settings.weights == "auto" and spec is not None and beside.exists() else settings.weights
-        parents = resolve(named, note=self.progress.line)
+        has_own = settings.weights == "auto" and spec is not None and os.path.exists(beside)
+        named = str(beside) if has_own else settings.weights
+        parents = resolve(named, ema=self._ema(named), note=self.progress.line)
+        self._check_same_weights(parents)
         if settings.weights == "none":
             spec = (spec or zoo.get(settings.network)).with_classes(classes).with_resolution(pixels)
             self.recipe = replace(self.recipe, keeps_statistics=False)
@@ -226,6 +244,22 @@ class _Job:
                 '"phinas[weights]", or give a file with --weights FILE (--weights none trains from random ones)'
             )
         return self._transferred(spec, parents, classes, pixels, generator)
+
+    def _ema(self, weights: str) -> bool | None:
+        """--ema, for what it means something to: it is of files, and the teacher may be the only one."""
+        settings = self.settings
+        others = [each for each in (settings.weights, settings.teacher) if each and each != weights]
+        of_other = not names_file(weights) and any(map(names_file, others))
+        return None if of_other else settings.ema
+
+    def _check_same_weights(self, parents: Parents | None) -> None:
+        """Raises StudyMismatch where a file holds other weights than when the fine-tuning was begun."""
+        sums = None if parents is None else [parent.sha256 for parent in parents]
+        if self.job.setdefault("weights_sha256", sums) != sums and self.settings.weights != "auto":
+            raise StudyMismatch(
+                f"{self.folder} holds a fine-tuning that began with other weights of {self.settings.weights} than are "
+                "there now: bring them back, give another --study, or --fresh to set it aside"
+            )
 
     def _transferred(
         self, spec: NetworkSpec | None, parents: Parents, classes: int, pixels: int, generator: torch.Generator
@@ -242,9 +276,14 @@ class _Job:
 
     def _teacher(self, images: Dataset, pixels: int) -> Teacher | None:
         settings = self.settings
-        parents = resolve(settings.teacher, note=self.progress.line) if settings.teacher is not None else None
-        if parents is None:
+        if settings.teacher is None:
             return None
+        parents = resolve(settings.teacher, ema=self._ema(settings.teacher), note=self.progress.line)
+        if parents is None:
+            raise InvalidArgument(
+                f"--teacher must be a network with weights, got {settings.teacher} and none are here: name one of "
+                "python -m searchspace.zoo --weights, or give a file"
+            )
         self.progress.line(f"it learns from {parents[0].name} too, {parents[0].source}")
         return Teacher.of(parents[0], images.train, classes=len(images.classes), pixels=pixels, seed=settings.seed)
 

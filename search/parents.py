@@ -1,5 +1,6 @@
 """Which published weights a network that was named starts from: its own, or the nearest that can be had."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 
 
 def file_or_names(weights: str | Path) -> Path | str:
-    """A file as a path; "auto", "none" and names of published weights as they are."""
+    """One file as a path; "auto", "none", names, NAME=FILE and several files as they are."""
     path = Path(weights)
-    return path if isinstance(weights, Path) or path.suffix in SUFFIXES or path.exists() else str(weights)
+    is_one = weights and not {"=", ","} & set(str(weights)) and path.suffix in SUFFIXES
+    return path if isinstance(weights, Path) or is_one or os.path.isfile(path) else str(weights)
 
 
 def published_parent(

@@ -165,6 +165,7 @@ class Pipeline:
 
     def _search(self) -> dict[str, Any]:
         settings, progress = self.settings, self.progress
+        judge = self._estimator  # told before anything takes time if there are no weights for it
         if settings.latency is None:
             runtime(settings.runtime, threads=settings.threads)  # told before images are read if it is not installed
         else:
@@ -178,7 +179,6 @@ class Pipeline:
         progress.line(f"latency table: {len(table.kernels)} kernels, error {table.relative_error:.1%}")
         versions = {package: version(package) for package in ("torch", "optuna", "numpy")}
         bind(self.study, self._about(images, space, table), name=self.study.study_name, versions=versions)
-        judge = self._estimator
         judge.prepare(images, on_progress=lambda share: progress.update(share, "preparing the estimator"))
         known, cut_off = recover(self.study)
         priced, budget = self._budget(space, table)

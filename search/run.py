@@ -13,6 +13,7 @@ from search.reward import REWARDS
 from search.samplers import KINDS
 from search.settings import AUTO, BEST_OF_ALL, DEFAULT_MINUTES, Settings
 from searchspace import zoo
+from searchspace.arguments import check_types
 from searchspace.command import CommandParser, integer, number, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import read_table
@@ -54,7 +55,7 @@ exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (everything is k
 def find(
     budget_ms: float,
     *,
-    data: str | None = None,
+    data: str | Path | None = None,
     images: int | None = None,
     minutes: float | None = None,
     trials: int | None = None,
@@ -68,7 +69,7 @@ def find(
     confidence: float = Settings.confidence,
     overshoot: float = Settings.overshoot,
     proxy_resolution: int = Settings.proxy_resolution,
-    weights: str = Settings.weights,
+    weights: str | Path = Settings.weights,
     ema: bool | None = None,
     epochs: int | None = None,
     accuracy: str = Settings.accuracy,
@@ -90,6 +91,9 @@ def find(
         PhinasError: for whatever the caller can mend; InfeasibleBudget where no network meets the budget.
     """
     flags: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
+    check_types(find, {**flags, "budget_ms": budget_ms})
+    for name in ("data", "weights"):
+        flags |= {name: str(flags[name])} if name in flags else {}
     if table is not None or latency_column is not None or accuracy_column != ACCURACY_COLUMN:
         return _of_table(flags)
     for name in ("fresh", "baselines", "quiet", "accuracy_column"):
@@ -105,7 +109,9 @@ def find(
         flags["latency"] = str(latency)
         if resolution == AUTO:
             flags["resolution"] = read_table(Path(latency)).identity["resolution"]
-    if flags["resolution"] == AUTO:
+    if isinstance(flags["resolution"], str):
+        if flags["resolution"] != AUTO:
+            raise InvalidArgument(f"--resolution must be auto or a number of px, got {flags['resolution']!r}")
         flags["auto_resolution"] = flags.pop("resolution") == AUTO
     settings, compared = Settings(**flags), baseline_names(baselines)
     from search.pipeline import run_search

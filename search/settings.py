@@ -1,6 +1,7 @@
 """The settings of a search: checked once, stored with the study, compared when the study goes on."""
 
 import math
+import os
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -170,7 +171,7 @@ def _resolved_weights(one: str) -> str:
 
 def resolved_source(data: str) -> str:
     """One text for one file, also for a file that is gone; a name on the hub stays as it is."""
-    is_file = Path(data).exists() or data.startswith((".", "/", "~")) or Path(data).suffix in _FILES
+    is_file = os.path.exists(data) or data.startswith((".", "/", "~")) or Path(data).suffix in _FILES
     return str(Path(data).resolve()) if is_file else data
 
 

@@ -27,6 +27,7 @@ from search.parents import file_or_names
 from search.result import Result
 from search.session import opened_study
 from search.training.recipe import Recipe
+from searchspace.arguments import check_types
 from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
 from searchspace.latency.table import LatencyTable, read_table
@@ -134,7 +135,9 @@ def prune(
         InfeasibleBudget: No budget can be reached. Where some are and the smallest is not, `summary["missed"]` says so.
         PhinasError: Anything else that the caller can mend.
     """
-    settings, clock = _settings(dict(locals())), TimeLeft()
+    given = dict(locals())
+    check_types(prune, given)
+    settings, clock = _settings(given), TimeLeft()
     own = network if isinstance(network, nn.Module) and _is_own(network) else None
     images = data if isinstance(data, Dataset) else None
     with Progress(clock.left_s, quiet=quiet) as progress, ExitStack() as stack:

@@ -1,5 +1,6 @@
 """The weights that a pruning starts from: a file of the network itself, or those of a published network."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,7 @@ def read_origin(settings: Settings, given: NetworkSpec | Network | None, *, note
     Raises PhinasError.
     """
     path, weights = settings.network, settings.weights
-    is_name = given is None and path.suffix != ".json" and not path.exists() and zoo.is_name(str(path))
+    is_name = given is None and path.suffix != ".json" and not os.path.exists(path) and zoo.is_name(str(path))
     if given is None:
         given = zoo.get(str(path)) if is_name else read_spec(path)
     spec = given.spec if isinstance(given, Network) else given

@@ -9,7 +9,7 @@ from typing import Any
 from search.budget import UNITS
 from search.latency.runtimes import check_profiles_layers, names
 from search.netadapt.proposals import MOVES
-from search.settings import resolved_source
+from search.settings import MAX_RESOLUTION, resolved_source
 from searchspace.channels.steps import CRITERIA
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import LatencyTable
@@ -80,10 +80,10 @@ class Settings:
             flag, value = f"--{name.replace('_', '-')}", getattr(self, name)
             _check(flag, value, value is None or value >= least, f"an integer of at least {least}")
         px = self.proxy_resolution
-        _check("--proxy-resolution", px, px is None or px >= 1, "at least 1 px")
+        _check("--proxy-resolution", px, px is None or 1 <= px <= MAX_RESOLUTION, f"1 to {MAX_RESOLUTION} px")
         wanted = self.resolution
-        fits = wanted is None or wanted == "auto" or (isinstance(wanted, int) and wanted >= 1)
-        _check("--resolution", wanted, fits, "auto or at least 1 px")
+        fits = wanted is None or wanted == "auto" or (isinstance(wanted, int) and 1 <= wanted <= MAX_RESOLUTION)
+        _check("--resolution", wanted, fits, f"auto, or 1 to {MAX_RESOLUTION} px")
         self._check_minutes()
         if self.latency is None and self.unit == "ms":
             check_profiles_layers(self.runtime or "eager")

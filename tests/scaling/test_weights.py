@@ -149,7 +149,7 @@ MISTAKES = {
     "--inherit best.safetensors --weights auto --out grown.json": "starts from one file or from published weights",
     "--epochs 1 --minutes 1 --out grown.json": "a training has one length, got --epochs and --minutes",
     "--minutes 0 --out grown.json": "--minutes must be above 0, got 0",
-    "--ema --out grown.json": "--ema chooses among published weights, got no --weights",
+    "--ema --out grown.json": "--ema chooses among the weights of a file, got no --weights",
     "--weights auto": "--weights writes weights beside the spec, got no --out",
     "--weights none --out grown.json": "this needs trained weights, got --weights none",
     "--weights nobody --out grown.json": "nobody",
@@ -181,3 +181,22 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_writes_nothing(
     assert (out, err.count("\n")) == ("", 1)
     assert MISTAKES[line] in err
     assert {path: path.read_bytes() for path in best.parent.iterdir() if path.is_file()} == before
+
+
+def test_weights_that_are_not_finite_are_not_inherited_and_one_of_two_kinds_is_chosen(
+    best: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = read_weights(best.with_suffix(".safetensors"))
+    both, broken = best.with_name("both.pth"), best.with_name("broken.pth")
+    torch.save({"state_dict": state, "state_dict_ema": state}, both)
+    torch.save({name: each / 0 if each.is_floating_point() else each for name, each in state.items()}, broken)
+    line = ["--network", str(best), "--out", str(best.with_name("grown.json"))]
+    for flags, said in (
+        (["--inherit", str(broken)], "finite"),
+        (["--inherit", str(both)], "give --ema"),
+        (["--weights", ""], "must be auto"),
+    ):
+        assert main([*line, *flags]) == 2
+        assert said in capsys.readouterr().err
+        assert not best.with_name("grown.json").exists()
+    assert main([*line, "--inherit", str(both), "--ema"]) == 0

@@ -13,6 +13,7 @@ from search.finetune_job import finetune
 from search.training.evaluate import evaluate
 from search.training.recipe import FineTuning
 from searchspace.errors import InvalidArgument, StudyMismatch
+from searchspace.nn import build, network_bytes
 from searchspace.zoo import get
 from tests.scripted import Ticks
 
@@ -76,9 +77,50 @@ def test_another_job_in_the_same_folder_is_refused(spec: Path) -> None:
 
 
 def test_without_weights_it_says_what_to_do(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.finetune_job.resolve", lambda weights, note: None)
+    monkeypatch.setattr("search.finetune_job.resolve", lambda weights, ema, note: None)
     with pytest.raises(InvalidArgument, match=r"pip install \"phinas\[weights\]\".*--weights FILE"):
         finetune("digits:40", network=spec, minutes=0.1, resolution=32, quiet=True)
+
+
+def test_of_a_file_with_averaged_weights_one_kind_is_chosen_by_a_flag(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = build(get("mobilenet_v3_small", width=0.25, resolution=32)).state_dict()
+    torch.save({"state_dict": state, "state_dict_ema": state}, tmp_path / "both.pth")
+    torch.save(state, tmp_path / "plain.pth")
+    words = ["--data", "digits:40", "--network", str(spec), "--minutes", "0.03", "--resolution", "32", "--json"]
+    (tmp_path / "both.json").write_text(spec.read_text())
+    (tmp_path / "plain.json").write_text(spec.read_text())
+    weights = str(tmp_path / "both.pth")
+    assert main([*words, "--weights", weights]) == 2
+    assert "give --ema" in capsys.readouterr().err
+    assert main([*words, "--weights", weights, "--ema", "--study", "averaged"]) == 0
+    assert main([*words, "--weights", str(tmp_path / "plain.pth"), "--ema"]) == 2
+    assert main([*words, "--weights", "none", "--ema"]) == 2
+
+
+def test_weights_that_changed_since_it_began_are_refused(spec: Path, tmp_path: Path) -> None:
+    def save(seed: int) -> None:
+        own = get("mobilenet_v3_small", width=0.25, resolution=32)
+        module = build(own, generator=torch.Generator().manual_seed(seed))
+        (tmp_path / "a.safetensors").write_bytes(network_bytes(module, {}))
+
+    clock, lines = Ticks(each=0.05), 0
+
+    def stopping() -> float:
+        nonlocal lines
+        lines += 1
+        if lines == 150:
+            raise KeyboardInterrupt
+        return clock()
+
+    flags = {"network": spec, "weights": tmp_path / "a.safetensors", "minutes": 0.2, "resolution": 32}
+    save(0)
+    with pytest.raises(KeyboardInterrupt):
+        finetune("digits:40", now=stopping, recipe=RECIPE, quiet=True, **flags)  # type: ignore[arg-type]
+    save(1)
+    with pytest.raises(StudyMismatch, match=r"began with other weights of .*a\.safetensors.*--fresh"):
+        finetune("digits:40", now=Ticks(each=0.05), recipe=RECIPE, quiet=True, **flags)  # type: ignore[arg-type]
 
 
 def test_the_command_prints_a_report_and_json(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:

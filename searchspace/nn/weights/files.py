@@ -4,6 +4,7 @@ import argparse
 import io
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")
 AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 _ABOUT = "phinas"
+_NUMBERS = (".weight", ".bias", "running_mean", "running_var")
 _AVERAGES = "n_averaged"  # torch's AveragedModel counts in it
 
 
@@ -32,18 +34,29 @@ def read_weights(path: Path | str, *, ema: bool | None = None) -> dict[str, Tens
     like; `ema` says which of the two is meant. The prefixes of DataParallel, torch.compile and Lightning ("module.",
     "_orig_mod.", "model.") are taken off. Pickled Python objects are never loaded (torch's weights_only).
     Raises StorageError for a file that cannot be read, is damaged or holds anything else, InvalidArgument where both
-    kinds of weights are there and `ema` is None, or the kind that it asks for is not.
+    kinds of weights are there and `ema` is None, or the kind that it asks for is not, and for weights that are
+    quantised or not finite.
     """
+    state = _unwrapped(_of_kind(_content(path), path, ema=ema), path)
+    _check_numbers(state, path)
+    return state
+
+
+def _content(path: Path | str) -> Any:
     try:
         with open(path, "rb") as file:
             # A safetensors file begins with 8 bytes of length and a JSON object; no torch file has a "{" there.
-            is_safetensors = file.read(9)[8:] == b"{"
+            head = file.read(9)
             file.seek(0)
-            if is_safetensors:
-                content = safetensors.torch.load_file(path)
-            else:
-                with torch.serialization.safe_globals([argparse.Namespace]):  # timm keeps its flags so: plain values
-                    content = torch.load(file, map_location="cpu", weights_only=True)
+            if not head:
+                raise StorageError(f"the weights file {path} is empty: download or save it again")
+            if head[8:] == b"{":
+                return safetensors.torch.load_file(path)
+            with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what torch thinks of a file's age says nothing to its user
+                return torch.load(file, map_location="cpu", weights_only=True)  # timm keeps its flags in a Namespace
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(
             f"cannot read the weights file {path}: {error.strerror or error}; look whether the path is spelt right and "
@@ -64,7 +77,6 @@ def read_weights(path: Path | str, *, ema: bool | None = None) -> dict[str, Tens
             f"a weights file must be safetensors or a torch checkpoint (.pth, .pt); {path} is neither, or damaged "
             f"({first_line[:120]}): download or save it again"
         ) from None
-    return _unwrapped(_of_kind(content, path, ema=ema), path)
 
 
 def weights_bytes(tensors: dict[str, Tensor], *, suffix: str) -> bytes:
@@ -125,7 +137,27 @@ def _unwrapped(content: Any, path: Path | str) -> dict[str, Tensor]:
             f"a weights file must hold a state dict (names and tensors), got {what} in {path}: "
             "save model.state_dict() where it was made"
         )
-    state = {key: value for key, value in content.items() if key != _AVERAGES}
-    while prefix := next((each for each in PREFIXES if all(str(key).startswith(each) for key in state)), ""):
+    state = {str(key): value for key, value in content.items() if key != _AVERAGES}
+    if not any(isinstance(value, Tensor) for value in state.values()):
+        raise StorageError(
+            f"a weights file must hold a state dict (names and tensors), got no tensor under {', '.join(state)[:80]} "
+            f"in {path}: save model.state_dict() where it was made"
+        )
+    while prefix := next((each for each in PREFIXES if all(key.startswith(each) for key in state)), ""):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def _check_numbers(state: Mapping[str, Any], path: Path | str) -> None:
+    """Raises InvalidArgument for weights that nothing can be trained from."""
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            continue
+        is_float = value.is_floating_point() and value.dtype.itemsize > 1
+        if not is_float and (value.dtype.itemsize == 1 or value.is_quantized or key.endswith(_NUMBERS)):
+            raise InvalidArgument(
+                f"weights must be floating-point numbers of 16 bits or more, {key} in {path} is {value.dtype}: "
+                "quantised weights cannot be trained; take the file from before the quantisation"
+            )
+        if is_float and value.layout == torch.strided and not torch.isfinite(value).all():
+            raise InvalidArgument(f"weights must be finite, {key} in {path} has other numbers: take another file")

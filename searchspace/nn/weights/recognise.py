@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from searchspace.cost import params
-from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.errors import InvalidArgument, InvalidSpec, PhinasError
 from searchspace.nn.build import Network
 from searchspace.nn.weights.files import read_about, read_weights
 from searchspace.nn.weights.published import load_any
@@ -47,9 +46,11 @@ def recognise(path: Path, *, name: str = "", ema: bool | None = None, note: Call
     Raises PhinasError for a file that cannot be read, is quantised, or fits none: with the first entry that differs.
     """
     state = read_weights(path, ema=ema)
-    _check_floating(state, path)
     config = _config(path)
-    row, spec = _said(path, name, config)
+    try:
+        row, spec = _said(path, name, config)
+    except InvalidSpec as error:
+        raise InvalidSpec(f"{path}: {error}; NAME={path} says which network it is") from None
     if spec is None:
         spec = _tried(state, path, note)
     try:
@@ -108,15 +109,6 @@ def _said(path: Path, name: str, config: _Config) -> tuple[PublishedWeights | No
         if row.name == config.name or (row.checksum and digest.startswith(row.checksum)):
             return row, row.spec()
     return None, None
-
-
-def _check_floating(state: Mapping[str, Any], path: Path) -> None:
-    for key, value in state.items():
-        if isinstance(value, Tensor) and (value.is_quantized or value.dtype in (torch.int8, torch.uint8)):
-            raise InvalidArgument(
-                f"weights must be floating-point numbers, {key} in {path} is {value.dtype}: quantised weights cannot "
-                "be trained; take the file from before the quantisation"
-            )
 
 
 def _tried(state: Mapping[str, Any], path: Path, note: Callable[[str], None]) -> NetworkSpec:

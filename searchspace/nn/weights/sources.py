@@ -1,10 +1,9 @@
 """Weights that a network can start from: published ones by name, and files of the user."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, overload
-
-import torch
 
 from searchspace.distance import distance
 from searchspace.errors import InvalidArgument, PhinasError
@@ -80,8 +79,8 @@ def resolve(weights: str, *, ema: bool | None = None, note: Note) -> Parents | N
     """
     if weights == "none" and ema is None:
         return None
-    wanted = [each.strip() for each in weights.split(",")]
-    if ema is not None and not any(_file(each) for each in wanted):
+    wanted = list(dict.fromkeys(each.strip() for each in weights.split(",")))
+    if ema is not None and not names_file(weights):
         raise InvalidArgument(f"--ema and --no-ema choose between the weights in a file, got the weights {weights}")
     if weights == "auto":
         parents = _automatic(note)
@@ -93,10 +92,15 @@ def resolve(weights: str, *, ema: bool | None = None, note: Note) -> Parents | N
     return Parents(parents) if parents else None
 
 
+def names_file(weights: str) -> bool:
+    """Whether a file is among the weights that a user means, as `resolve` takes them."""
+    return any(_file(each.strip()) for each in weights.split(","))
+
+
 def _file(text: str) -> Path | None:
     """The file that a FILE or NAME=FILE means; None for a name."""
     path = Path(text.partition("=")[2] or text)
-    return path if "=" in text or path.suffix in SUFFIXES or path.is_file() else None
+    return path if "=" in text or path.suffix in SUFFIXES or os.path.isfile(path) else None
 
 
 def _automatic(note: Note) -> list[Parent]:
@@ -144,9 +148,6 @@ def _from_file(text: str, ema: bool | None, note: Note) -> Parent:
 
 
 def _checked(parent: Parent, path: Path) -> Parent:
-    for name, tensor in parent.network.state_dict().items():
-        if not torch.isfinite(tensor).all():
-            raise InvalidArgument(f"weights must be finite, {name} in {path} has other numbers: take another file")
     if (channels := parent.network.spec.in_channels) != 3:
         raise InvalidArgument(f"weights must take images of 3 channels, those in {path} take {channels}: take others")
     return parent

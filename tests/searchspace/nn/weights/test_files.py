@@ -8,8 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from searchspace.errors import InvalidArgument, StorageError
-from searchspace.nn import read_weights, weights_bytes
+from searchspace import zoo
+from searchspace.errors import InvalidArgument, InvalidSpec, PhinasError, StorageError
+from searchspace.nn import build, load_weights, network_bytes, read_weights, weights_bytes
+from searchspace.nn.weights.sources import resolve
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2, dtype=torch.float16)}
 
@@ -119,3 +121,53 @@ def test_a_checkpoint_without_a_state_dict_is_named(tmp_path: Path, content: obj
     torch.save(content, tmp_path / "file.pth")
     with pytest.raises(StorageError, match=f"must hold a state dict .*, got {said} in "):
         read_weights(tmp_path / "file.pth")
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({1: torch.zeros(3), 2: torch.ones(2)}, "these are not weights"),
+        ({"a": "b"}, "no tensor under a"),
+        ({"state_dict": None}, "no tensor under state_dict"),
+        ({"conv.weight": torch.zeros(3, dtype=torch.int32)}, "conv.weight in .* is torch.int32: quantised"),
+        ({"conv.weight": torch.zeros(3).to(torch.float8_e4m3fn)}, "is torch.float8_e4m3fn: quantised"),
+        ({"conv.weight": torch.zeros(3, dtype=torch.complex64)}, "is torch.complex64"),
+        ({"conv.bias": torch.tensor([1.0, torch.inf])}, "finite, conv.bias in"),
+    ],
+)
+def test_entries_that_are_no_weights_are_told(tmp_path: Path, entries: dict[object, object], said: str) -> None:
+    torch.save(entries, tmp_path / "a.pth")
+    with pytest.raises(PhinasError, match=said):
+        load_weights(zoo.get("mobilenet_v3_small"), read_weights(tmp_path / "a.pth"))
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(StorageError, match=f"{name} is empty"):
+        read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a" * 300 + ".pth"])
+def test_a_name_longer_than_files_have_is_told(name: str) -> None:
+    with pytest.raises(PhinasError):
+        resolve(name, note=lambda line: None)
+
+
+def test_one_file_given_twice_is_one_parent_and_a_wrong_spec_in_it_names_it(tmp_path: Path) -> None:
+    module = build(zoo.get("mobilenet_v3_small", width=0.35))
+    (good := tmp_path / "good.safetensors").write_bytes(network_bytes(module, {}))
+    parents = resolve(f"{good},{good}", note=lambda line: None)
+    assert parents is not None
+    assert len(parents) == 1
+    save_file(TENSORS, tmp_path / "bad.safetensors", {"phinas": '{"network": {"x": 1}}'})
+    with pytest.raises(InvalidSpec, match=r"bad\.safetensors: .*schema"):
+        resolve(str(tmp_path / "bad.safetensors"), note=lambda line: None)
+
+
+def test_reading_a_file_warns_of_nothing(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    with open(tmp_path / "old.pth", "wb") as file:
+        pickle.dump({"a": 1}, file, protocol=4)
+    with pytest.raises(StorageError):
+        read_weights(tmp_path / "old.pth")
+    assert not recwarn.list

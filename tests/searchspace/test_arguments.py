@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,23 +34,29 @@ def test_values_that_mean_the_same_are_taken() -> None:
     )
 
 
+FIND: Any = search.find
+FINETUNE: Any = search.finetune
+PRUNE: Any = search.prune
+COMPOUND: Any = scaling.compound
+
+
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: search.find(20, minutes="ten"),
-        lambda: search.find(20, resolution=1.5),
-        lambda: search.find(20, resolution="big"),
-        lambda: search.find(None),
-        lambda: search.finetune(minutes="ten"),
-        lambda: search.finetune(resolution=1.5),
-        lambda: search.finetune(minutes=float("inf")),
-        lambda: search.finetune(resolution=4096),
-        lambda: search.finetune(network="efficientnet_lite9"),
-        lambda: search.prune("efficientnet_lite0", budget_ms="ten"),
-        lambda: search.prune("efficientnet_lite0", budgets=3),
-        lambda: scaling.compound(minutes="ten"),
-        lambda: scaling.compound(weights=3),
-        lambda: scaling.compound(phi="x"),
+        lambda: FIND(20, minutes="ten"),
+        lambda: FIND(20, resolution=1.5),
+        lambda: FIND(20, resolution="big"),
+        lambda: FIND(None),
+        lambda: FINETUNE(minutes="ten"),
+        lambda: FINETUNE(resolution=1.5),
+        lambda: FINETUNE(minutes=float("inf")),
+        lambda: FINETUNE(resolution=4096),
+        lambda: FINETUNE(network="efficientnet_lite9"),
+        lambda: PRUNE("efficientnet_lite0", budget_ms="ten"),
+        lambda: PRUNE("efficientnet_lite0", budgets=3),
+        lambda: COMPOUND(minutes="ten"),
+        lambda: COMPOUND(weights=3),
+        lambda: COMPOUND(phi="x"),
     ],
 )
 def test_the_functions_of_the_python_api_look_at_their_arguments(call) -> None:  # type: ignore[no-untyped-def]

@@ -20,6 +20,7 @@ from searchspace.spaces.space import Choices, SearchSpace, StageChoices
 
 Floats = NDArray[np.float64]
 
+_MOST = 1e9  # ms or images/s: what is beyond is a mistake
 FEWEST = 20  # networks that a fit can begin with
 _ACCEL = re.compile(r"block(\d+)_(e|k|l|se)")
 _ACCEL_KINDS = {"e": "expand_ratio", "k": "kernel", "l": "layers", "se": "se"}
@@ -73,7 +74,7 @@ class MeasuredNetworks:
     def latency_ms(self, name: str) -> Floats:
         """A cost column in ms: of one image; for a column called throughput..., in images a second, 1000 / value."""
         values = self.column(name)
-        self._check(name, values, values > 0, "above 0")
+        self._check(name, values, (values >= 1 / _MOST) & (values <= _MOST), f"above 0, and {_MOST:g} at most")
         return 1000 / values if name.startswith("throughput") else values
 
     def _check(self, name: str, values: Floats, holds: NDArray[np.bool_], rule: str) -> None:
@@ -87,6 +88,11 @@ class MeasuredNetworks:
         if known < FEWEST:
             raise InvalidTable(
                 f"{self.path}: a search needs {name} of at least {FEWEST} networks, got {known}: measure more of them"
+            )
+        if np.nanmax(values) == np.nanmin(values):
+            raise InvalidTable(
+                f"{self.path}: {name} must differ among networks to learn from, all have {np.nanmax(values):g}: take "
+                "another column"
             )
 
 
@@ -128,12 +134,17 @@ def read_measured(path: Path | str) -> MeasuredNetworks:
 def _frame(path: Path) -> tuple[pd.DataFrame, str]:
     try:
         digest = sha256(path.read_bytes()).hexdigest()
+        header = pd.read_csv(path, encoding="utf-8-sig", skipinitialspace=True, header=None, nrows=1, dtype=str)
         frame = pd.read_csv(path, encoding="utf-8-sig", skipinitialspace=True)
     except OSError as error:
         raise StorageError(f"cannot read the table {path}: {error.strerror or error}; look at the path") from None
     except (ValueError, pd.errors.ParserError) as error:
         reason = str(error).partition("\n")[0]
         raise InvalidTable(f"a table of measured networks must be a CSV file with a header, {path}: {reason}") from None
+    names = [str(name).strip() for name in header.iloc[0]]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1 and name != "nan"]:
+        raise InvalidTable(f"{path} has two columns called {twice[0]!r}: rename one or take it out")
+    frame.columns = frame.columns.str.strip()
     if frame.empty:
         raise InvalidTable(f"{path} has no rows: give a CSV with one measured network a row")
     return frame, digest
@@ -227,7 +238,8 @@ def _mean(values: Floats) -> float:
 
 def _disagreement(name: str, values: Floats, rows: list[list[int]]) -> str:
     """What is wrong where rows of one network are further apart than networks usually are; nothing elsewhere."""
-    spread = float(np.nanstd(values)) if not np.isnan(values).all() else 0.0
+    with np.errstate(over="ignore"):  # values of 1e308 are refused where their column is read
+        spread = float(np.nanstd(values)) if not np.isnan(values).all() else 0.0
     for lines in rows:
         if len(lines) > 1 and np.nanmax(values[lines]) - np.nanmin(values[lines]) > spread > 0:
             found, at = values[lines], " and ".join(str(line + 2) for line in lines)

@@ -58,7 +58,7 @@ def cached(row: PublishedWeights, revision: str = "") -> Place | None:
     wanted = [revision] if revision else [row.revision, "main", *there]
     for each in wanted:
         ref = folder / "refs" / each
-        commit = ref.read_text(encoding="utf-8").strip() if ref.is_file() else each
+        commit = ref.read_bytes().decode(errors="replace").strip("\0 \r\n") if ref.is_file() else each
         if (path := snapshots / commit / FILE).is_file():
             return Place(path, f"hub {row.repo}@{commit}")
     return None

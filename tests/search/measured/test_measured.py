@@ -175,6 +175,26 @@ def test_a_file_that_is_no_table_is_told(tmp_path: Path, text: str, words: str) 
         read_measured(tmp_path / "none.csv")
 
 
+def test_columns_of_one_name_and_columns_that_teach_nothing_are_told(tmp_path: Path) -> None:
+    frame = pd.read_csv(written(tmp_path / "a.csv", count=40))
+    pd.concat([frame, frame[["accuracy"]]], axis=1).to_csv(tmp_path / "twice.csv", index=False)
+    with pytest.raises(InvalidTable, match="two columns called 'accuracy'"):
+        read_measured(tmp_path / "twice.csv")
+    frame.assign(accuracy=60.0, latency=[1e308] + [1.0] * (len(frame) - 1)).to_csv(tmp_path / "same.csv", index=False)
+    table = read_measured(tmp_path / "same.csv")
+    with pytest.raises(InvalidTable, match=r"accuracy must differ among networks .* all have 60"):
+        table.accuracy("accuracy")
+    with pytest.raises(InvalidTable, match="latency must be above 0, and 1e"):
+        table.latency_ms("latency")
+
+
+def test_blanks_around_the_names_of_columns_are_no_part_of_them(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", count=40)
+    header, _, rows = path.read_text().partition("\n")
+    path.write_text(header.replace(",", " , ") + "\n" + rows)
+    assert {"accuracy", "latency"} <= read_measured(path).columns.keys()
+
+
 def test_a_column_that_is_not_there_is_named_with_its_nearest(table: MeasuredNetworks) -> None:
     with pytest.raises(InvalidTable, match="did you mean 'latency'"):
         table.latency_ms("latencies")

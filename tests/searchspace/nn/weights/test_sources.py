@@ -270,3 +270,25 @@ def test_a_wrong_file_and_a_missing_one_are_told(tmp_path: Path) -> None:
 def test_ema_without_a_file_is_refused(weights: str) -> None:
     with pytest.raises(PhinasError, match="choose between the weights in a file"):
         resolve(weights, ema=True, note=_no_note)
+
+
+@pytest.mark.parametrize("damage", ["link", "blob", "other", "ref"])
+def test_a_damaged_cache_is_told_and_auto_goes_on_without_it(
+    cache: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _hide_packages(monkeypatch)
+    blob = cache / "blobs" / "5a2ef04d"
+    if damage == "link":
+        blob.unlink()
+    elif damage == "blob":
+        blob.write_bytes(b"")
+    elif damage == "other":
+        save_file({"a.weight": torch.ones(2)}, blob)
+    else:
+        (cache / "refs" / "main").write_bytes(b"\xff\xfe\0")
+        (cache / "snapshots" / COMMIT / "model.safetensors").unlink()
+    with pytest.raises(PhinasError, match=NAME):
+        resolve(NAME, note=_no_note)
+    lines: list[str] = []
+    assert resolve("auto", note=lines.append) is None
+    assert "random weights" in lines[-1]

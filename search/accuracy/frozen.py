@@ -8,20 +8,17 @@ import torch
 
 from search.accuracy.protocol import Estimate, EstimatorSettings, OnEpoch, OnProgress, register
 from search.data import Dataset, Split
-from search.training.augmentation import normalise, preprocessing_of, resized
 from search.training.errors import TrainingFailed
 from search.training.evaluate import binomial_deviation
 from search.training.ridge import pooled_features, ridge
+from search.training.start import CALIBRATION_IMAGES, transferred
 from searchspace.errors import InvalidArgument, InvalidData
 from searchspace.nn import fold_batch_norm
 from searchspace.nn.build import Network
-from searchspace.nn.weights.calibrate import calibrate
-from searchspace.nn.weights.transfer import transfer
 from searchspace.spec import NetworkSpec
 
 PIXELS = 64
 IMAGES = 600
-CALIBRATION_IMAGES = 256
 STEPS = 2  # of one score
 
 
@@ -85,10 +82,9 @@ class FrozenFeatures:
         images, labels = self._images, torch.tensor(self._images.labels)
         parent = self._parents.nearest(spec).network
         generator = torch.Generator().manual_seed(self._settings.seed)
-        network, _, _, origins = transfer(parent, spec.with_classes(self._classes), generator=generator)
-        how = preprocessing_of(network)
-        some = resized(torch.tensor(images.pixels[-CALIBRATION_IMAGES:]), self._pixels, how.interpolation)
-        calibrate(network, parent, origins, normalise(some, how))
+        last = Split(images.pixels[-CALIBRATION_IMAGES:], images.labels[-CALIBRATION_IMAGES:])
+        wanted = spec.with_classes(self._classes)
+        network = transferred(parent, wanted, images=last, generator=generator, pixels=self._pixels).network
         done(1)
         folded: Network = fold_batch_norm(network)  # type: ignore[assignment]
         features = pooled_features(folded, images, pixels=self._pixels, device=self._settings.device)

@@ -76,7 +76,7 @@ def read_inputs(
     pixels = _pixels(settings, origin, deployed, images)
     seed = int(origin.about.get("split_seed", 0) if settings.seed is None else settings.seed)
     images = _images(settings, images, min(native, deployed), seed, progress)
-    module, is_new = origin.network(deployed, images.classes, seed=seed, note=progress.line)
+    module, is_new = origin.network(deployed, images, seed=seed, note=progress.line)
     if is_new:
         _check_new(settings)
     else:

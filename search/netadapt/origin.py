@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
+from search.data import Dataset
 from search.netadapt.settings import Settings
 from search.parents import as_published, is_of, published_parent
+from search.training.start import transferred
 from searchspace import zoo
 from searchspace.errors import InvalidArgument, StorageError
 from searchspace.nn import Network, load_weights, read_about, read_weights, weights_classes
-from searchspace.nn.weights.transfer import transfer
 from searchspace.preprocessing import OWN, Preprocessing
 from searchspace.spec import NetworkSpec, read_spec
 
@@ -37,13 +38,14 @@ class Origin:
     source: str
     is_published: bool = False
 
-    def network(self, resolution: int, classes: Sequence[str], *, seed: int, note: Note) -> tuple[Network, bool]:
-        """The network at a resolution for these classes, and whether its head is new: then it is not trained yet."""
-        spec = self.spec.with_resolution(resolution)
+    def network(self, resolution: int, images: Dataset, *, seed: int, note: Note) -> tuple[Network, bool]:
+        """The network at a resolution for these images, and whether its head is new: then it is not trained yet."""
+        spec, classes = self.spec.with_resolution(resolution), images.classes
         named = self.about.get("classes")
         if not self.is_published and spec.classes == len(classes) and named in (None, list(classes)):
             return load_weights(spec, self.parent.state_dict()).eval(), False
-        found = transfer(self.parent, spec.with_classes(len(classes)), generator=torch.Generator().manual_seed(seed))
+        wanted, generator = spec.with_classes(len(classes)), torch.Generator().manual_seed(seed)
+        found = transferred(self.parent, wanted, images=images.train, generator=generator, pixels=resolution)
         theirs = f"{spec.classes} classes" if named is None else some(named)
         note(f"the weights know {theirs}, the images have {some(classes)}: the network gets a new head")
         for reason in found.reasons:

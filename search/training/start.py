@@ -10,13 +10,13 @@ from search.data import Split
 from search.training.augmentation import prepared
 from searchspace.nn import Network, build
 from searchspace.nn.weights.calibrate import calibrate
-from searchspace.nn.weights.transfer import transfer
+from searchspace.nn.weights.transfer import Transferred, transfer
 from searchspace.spec import NetworkSpec
 
 if TYPE_CHECKING:
     from searchspace.nn.weights.sources import Parents
 
-CALIBRATION_IMAGES = 128
+CALIBRATION_IMAGES = 256  # 128 fit worse
 
 
 class Start(NamedTuple):
@@ -36,7 +36,16 @@ def start(spec: NetworkSpec, parents: Parents | None, *, images: Split, seed: in
     if parents is None:
         return Start(build(spec, generator=generator), None)
     parent = parents.nearest(spec)
-    found = transfer(parent.network, spec, generator=generator)
+    return Start(
+        transferred(parent.network, spec, images=images, generator=generator, pixels=pixels).network, parent.name
+    )
+
+
+def transferred(
+    parent: Network, spec: NetworkSpec, *, images: Split, generator: torch.Generator, pixels: int | None = None
+) -> Transferred:
+    """A network of `spec` with the parent's weights, fitted to the parent's maps of the first of the `images`."""
+    found = transfer(parent, spec, generator=generator)
     first = torch.tensor(images.pixels[:CALIBRATION_IMAGES])
-    calibrate(found.network, parent.network, found.origins, prepared(first, found.network, pixels))
-    return Start(found.network, parent.name)
+    calibrate(found.network, parent, found.origins, prepared(first, found.network, pixels))
+    return found

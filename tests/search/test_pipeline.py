@@ -285,7 +285,7 @@ def test_with_published_weights_candidates_and_the_winner_start_from_them_and_th
     assert spec.preprocessing == Preprocessing(mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2))
     assert found["preprocessing"] == read_about(Path(found["folder"]) / "best.safetensors")["preprocessing"]
     printed = " ".join(report(found).split())
-    assert "from lite, fine-tuned" in printed
+    assert "weights lite (a test, licence Apache-2.0), fine-tuned" in printed
     assert "--weights lite" in printed
     assert run(trials=3)["times_tested"] == 2  # it goes on with what it began with
     assert published.asked == ["lite", "lite"]

@@ -261,7 +261,7 @@ MISTAKES = {
     "--budget-macs 1e6 --workers 0": "--workers must be an integer of at least 1, got 0",
     "--budget-macs 1e6 --weights nowhere.safetensors": "cannot read the weights file nowhere.safetensors",
     "--budget-macs 1e6 --weights other.safetensors": "give the files that belong together",
-    "--budget-macs 1e6 --weights broken.safetensors": "weights must be finite, those of",
+    "--budget-macs 1e6 --weights broken.safetensors": "weights must be finite, ",
     "--budget-macs 1e6 --seed 3": "the splits of --seed 0, got --seed 3",
     "--budget-macs 1e6 --data pairs": "one with a new head is fine-tuned by minutes, got --epochs 1",
     "--budget-macs 1e6 --replay one": "--replay gives the outcomes of timing tests",

@@ -43,7 +43,7 @@ QUICK = {
 IN_PYTHON = {
     "budget_ms=20, minutes=10": 'budget_ms=20, trials=1, data="photos", space="space.toml", latency="device.json", '
     "epochs=1, proxy_resolution=32",
-    "budget_macs=200e6": 'budget_macs=30e6, data="photos", epochs=1, short_steps=1, shortlist=1',
+    "budget_macs=200e6": 'budget_macs=30e6, data="photos", epochs=1, short_steps=1, shortlist=1, proxy_resolution=32',
 }
 LEFT_OUT = {"--minutes", "--runtime", "--threads", "--trials", "--networks", "--seconds", "--epochs"}
 
@@ -114,6 +114,11 @@ def quick(words: list[str]) -> list[str]:
             kept += ["--data", "digits:40", "--study", f"digits-{kept[kept.index('--budget-ms') + 1]}ms"]
         if "--latency" not in kept:
             kept += ["--latency", "device.json"]
+    if "--budgets" in kept:
+        at = kept.index("--budgets") + 1
+        kept[at] = kept[at].partition(",")[0]
+    if key == "search.netadapt" and "--latency" not in kept and {"--budgets", "--budget-ms"} & set(kept):
+        kept += ["--latency", "device.json"]
     return kept + QUICK[key].split()
 
 

@@ -20,7 +20,8 @@ from search.measured.surrogate import Surrogate
 from searchspace.errors import InfeasibleBudget
 from searchspace.spaces.space import Choices, SearchSpace
 
-SCORES = 40_000  # networks that are looked at
+SCORES = 40_000  # networks that are looked at, at most
+PATIENCE = 6  # batches without a better network after which the search ends
 _PARENTS = 200
 _BATCH = 2_000
 _SHOWN = 20  # networks that a result has
@@ -85,19 +86,22 @@ class TableSearch:
         space = self.networks.space
         known: dict[_KEY, tuple[float, float]] = {}
         batch = [*self.networks.choices, *(space.sample(rng) for _ in range(_BATCH))]
+        best, waited = -math.inf, 0
         while True:
             self._score(batch, known)
             inside = sorted(
                 (key for key in known if self._is_within(key, known[key][1])), key=lambda key: -known[key][0]
             )
             on_progress(min(1.0, len(known) / SCORES))
-            if len(known) >= min(SCORES, space.size()):
+            top = known[inside[0]][0] if inside else -min(ms for _, ms in known.values())
+            best, waited = (top, 0) if top > best else (best, waited + 1)
+            if len(known) >= min(SCORES, space.size()) or waited == PATIENCE:
                 break
             parents = [dict(key) for key in inside[:_PARENTS]]
             parents = parents or [dict(key) for key in sorted(known, key=lambda key: known[key][1])[:_PARENTS]]
             batch = _children(space, parents, known, rng)
-            if not batch:
-                break
+            if len(batch) < _BATCH // 20:
+                break  # all near the best ones is known
         if not inside:
             fastest = min(known, key=lambda key: known[key][1])
             raise InfeasibleBudget(

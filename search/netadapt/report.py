@@ -101,10 +101,11 @@ def _outcome(one: dict[str, Any], summary: dict[str, Any], text: Callable[[float
 
 def _commands(summary: dict[str, Any]) -> list[str]:
     folder, settings = Path(summary["folder"]), summary["settings"]
-    is_digits = settings["data"] == "digits"
+    data = None if settings["data"] == "digits" else settings["data"]
+    weights = "none" if settings.get("minutes") is None else "published"  # trained by epochs, or fine-tuned by minutes
     return [
         f"python -m studies {summary['study']}",
-        grow_command({**settings, "data": None if is_digits else settings["data"]}, folder).strip(),
+        grow_command({**settings, "data": data, "weights": weights}, folder).strip(),
         f"python -m searchspace.export {shlex.quote(str(folder / 'best.json'))}",
     ]
 

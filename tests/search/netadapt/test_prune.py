@@ -160,7 +160,7 @@ def test_arguments_that_are_not_for_a_spec_are_named(best: Path, images: Dataset
         prune(best, budgets=[])
     with pytest.raises(InvalidArgument, match="by --minutes or by --epochs, got both"):
         prune(best, budget_macs=1e4, minutes=1, **QUICK)
-    with pytest.raises(InvalidArgument, match="--resolution must be auto or at least 1 px, got 0"):
+    with pytest.raises(InvalidArgument, match="--resolution must be auto, or 1 to 2048 px, got 0"):
         prune(best, budget_macs=1e4, resolution=0, **QUICK)
     with pytest.raises(InvalidArgument, match="workers read the images themselves"):
         prune(best, data=images, budget_macs=1e4, **(QUICK | {"workers": 2}))

@@ -1,13 +1,11 @@
 """python -m scaling.compound --phi 3: grow a network by compound scaling, or show a published EfficientNet."""
 
 import argparse
-import inspect
 import json
 import re
 import shlex
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from scaling import family, report
@@ -17,6 +15,7 @@ from scaling.formula import BASES, RULES, Coefficients
 from scaling.growth import RESOLUTION_STEP
 from searchspace.command import CommandParser, integer, number, run_command
 from searchspace.errors import InvalidArgument
+from searchspace.lazy import make_callable
 from searchspace.report import next_steps
 
 _DESCRIPTION = """\
@@ -209,14 +208,7 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(parser(), argv, run=run, stopped=_STOPPED)
 
 
-class _CallableModule(ModuleType):
-    """This module is called like the function: `scaling.compound(...)` works whichever of both was imported."""
-
-    __call__ = staticmethod(compound)
-
-
-sys.modules[__name__].__class__ = _CallableModule
-__signature__ = inspect.signature(compound)  # of the call, for notebooks and help()
+make_callable(__name__, compound)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,7 +10,7 @@ import torch
 from scaling.result import Result, Weights
 from search.console import Progress, TimeLeft
 from search.data import Dataset, load, native_resolution
-from search.parents import as_published, file_or_names, is_of, published_parent
+from search.parents import as_published, file_or_names, published_parent
 from search.settings import Settings
 from search.training.augmentation import preprocessing_of, weights_metadata
 from search.training.evaluate import evaluate
@@ -65,7 +65,7 @@ def published_start(
     with Progress(lambda: None, quiet=quiet) as progress:
         spec = template.expand()
         parent = published_parent(spec, file_or_names(weights), name=name, ema=ema, note=progress.line)
-    if name is not None and is_of(parent, spec):
+    if name is not None and parent.network.spec.has_layers_of(spec):
         own = as_published(spec, parent)
         return parent, replace(template, conventions=own.conventions, preprocessing=own.preprocessing)
     return parent, template

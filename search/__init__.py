@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from searchspace.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from search.finetune_job import finetune
+    from search.finetune import finetune
     from search.netadapt.api import prune
     from search.result import Result
     from search.run import find

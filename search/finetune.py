@@ -1,15 +1,23 @@
 """python -m search.finetune: one published network, fine-tuned on your images; also `search.finetune(...)`."""
 
-import inspect
 import json
+import os
 import shlex
 import sys
+import time
 from argparse import BooleanOptionalAction, Namespace
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from search.console import Now
+from search.finetune_settings import DEFAULT, SMALLEST, Settings
+from search.settings import MAX_RESOLUTION
+from search.training.recipe import FineTuning
+from searchspace import zoo
+from searchspace.arguments import check_types
 from searchspace.command import CommandParser, integer, number, run_command
+from searchspace.errors import InvalidArgument
+from searchspace.lazy import make_callable
 from searchspace.preprocessing import Preprocessing
 from searchspace.report import count_text, interval_text, next_steps, paragraphs, percent_text
 from searchspace.report import fields as labelled
@@ -71,11 +79,48 @@ def parser() -> CommandParser:
     return cli
 
 
-def finetune(data: str | Path | None = None, **flags: Any) -> "Result":
-    """See `search.finetune_job.finetune`, which this imports (and torch) when it is called."""
-    from search.finetune_job import finetune as job
+def finetune(
+    data: str | Path | None = None,
+    *,
+    network: str | Path = DEFAULT,
+    minutes: float = Settings.minutes,
+    weights: str | Path = Settings.weights,
+    ema: bool | None = None,
+    resolution: int | str | None = None,
+    study: str | None = None,
+    teacher: str | Path | None = None,
+    seed: int = Settings.seed,
+    fresh: bool = False,
+    recipe: FineTuning | None = None,
+    now: Now = time.monotonic,
+    quiet: bool = False,
+) -> "Result":
+    """Fine-tune one published network on your images, for so many minutes.
 
-    return job(data, **flags)
+    The keywords are the flags of `python -m search.finetune`, whose --help explains each. `recipe`: another one than
+    that for the images. All is kept in studies/NAME/: the same call goes on where it stopped, and a finished one is
+    read back. By the clock no two runs see the same images: results differ from run to run. Raises PhinasError.
+    """
+    check_types(finetune, locals())
+    if isinstance(resolution, str) and resolution != "auto":
+        raise InvalidArgument(f"--resolution must be {SMALLEST} to {MAX_RESOLUTION} px, or auto, got {resolution!r}")
+    data = None if data is None else str(data)
+    if not (os.path.exists(network) or Path(network).suffix == ".json"):
+        zoo.get(str(network))  # a wrong name is told before images are read
+    settings = Settings(
+        network=str(network),
+        data=data,
+        weights=str(weights),
+        ema=ema,
+        minutes=minutes,
+        resolution=None if isinstance(resolution, str) else resolution,
+        teacher=None if teacher is None else str(teacher),
+        seed=seed,
+    )
+    from search.finetune_job import run_finetune
+
+    recipe = recipe or FineTuning.for_data(data)
+    return run_finetune(settings, name=study or settings.study, recipe=recipe, fresh=fresh, now=now, quiet=quiet)
 
 
 def run(args: Namespace) -> str:
@@ -134,14 +179,7 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(parser(), argv, run=run, stopped=stopped)
 
 
-class _CallableModule(ModuleType):
-    """This module is called like the function: `search.finetune(...)` works whichever of both was imported."""
-
-    __call__ = staticmethod(finetune)
-
-
-sys.modules[__name__].__class__ = _CallableModule
-__signature__ = inspect.signature(finetune)  # of the call, for notebooks and help()
+make_callable(__name__, finetune)
 
 if __name__ == "__main__":
     sys.exit(main())

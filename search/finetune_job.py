@@ -1,12 +1,11 @@
 """One fine-tuning in its folder: images, weights to start from, training by the clock, one test, files."""
 
 import json
-import math
 import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +14,9 @@ import torch
 from search.console import Now, Progress
 from search.data import Dataset, Split, load, native_resolution
 from search.deployed import auto_resolution
+from search.finetune_settings import Settings
 from search.result import Result
 from search.session import StudyClock, locked
-from search.settings import MAX_RESOLUTION
 from search.training.augmentation import preprocessing_of, weights_metadata
 from search.training.distill import Teacher
 from search.training.evaluate import Accuracy, evaluate
@@ -25,7 +24,6 @@ from search.training.finetune import FineTuner, Tuned
 from search.training.recipe import FineTuning
 from search.training.start import transferred
 from searchspace import zoo
-from searchspace.arguments import check_types
 from searchspace.cost import costs
 from searchspace.errors import InvalidArgument, StudyMismatch
 from searchspace.files import read_json, write_atomic
@@ -40,38 +38,6 @@ JOB, STATE, WEIGHTS = "finetune.json", "finetune.ckpt", "best.safetensors"
 TEST_SHARE = 0.06  # of the time, for the test: at the whole split where that is enough
 PROBE = 100  # test-sized images that tell how long the test will take
 WRITING_S = 1.0
-DEFAULT = "efficientnet_lite0"
-SMALLEST = 32  # px, the total stride of all networks here
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What defines a fine-tuning; how long it goes on is `minutes`."""
-
-    network: str = DEFAULT
-    data: str | None = None
-    weights: str = "auto"
-    ema: bool | None = None
-    minutes: float = 10.0
-    resolution: int | None = None  # None: by the images' own size
-    teacher: str | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.minutes < math.inf:
-            raise InvalidArgument(f"--minutes must be a number above 0, got {self.minutes:g}")
-        if not 0 <= self.seed < 2**31:
-            raise InvalidArgument(f"--seed must be an integer from 0 to 2147483647, got {self.seed}")
-        if self.resolution is not None and not SMALLEST <= self.resolution <= MAX_RESOLUTION:
-            raise InvalidArgument(
-                f"--resolution must be {SMALLEST} to {MAX_RESOLUTION} px, or auto, got {self.resolution}"
-            )
-
-    @property
-    def study(self) -> str:
-        """A name made of the network and the images."""
-        plain = "".join(c if c.isalnum() else "-" for c in Path(self.data or "digits").name.partition(".")[0])
-        return f"{plain.strip('-') or 'images'}-{Path(self.network).stem}-tuned"[:100]
 
 
 class Start(NamedTuple):
@@ -83,46 +49,16 @@ class Start(NamedTuple):
     reasons: tuple[str, ...]
 
 
-def finetune(
-    data: str | Path | None = None,
+def run_finetune(
+    settings: Settings,
     *,
-    network: str | Path = DEFAULT,
-    minutes: float = Settings.minutes,
-    weights: str | Path = "auto",
-    ema: bool | None = None,
-    resolution: int | str | None = None,
-    study: str | None = None,
-    teacher: str | Path | None = None,
-    seed: int = 0,
+    name: str,
+    recipe: FineTuning,
     fresh: bool = False,
-    recipe: FineTuning | None = None,
     now: Now = time.monotonic,
     quiet: bool = False,
 ) -> Result:
-    """Fine-tune one published network on your images, for so many minutes.
-
-    The keywords are the flags of `python -m search.finetune`, whose --help explains each. `recipe`: another one than
-    that for the images. All is kept in studies/NAME/: the same call goes on where it stopped, and a finished one is
-    read back. By the clock no two runs see the same images: results differ from run to run. Raises PhinasError.
-    """
-    check_types(finetune, locals())
-    if isinstance(resolution, str) and resolution != "auto":
-        raise InvalidArgument(f"--resolution must be {SMALLEST} to {MAX_RESOLUTION} px, or auto, got {resolution!r}")
-    data = None if data is None else str(data)
-    if not (os.path.exists(network) or Path(network).suffix == ".json"):
-        zoo.get(str(network))  # a wrong name is told before images are read
-    settings = Settings(
-        network=str(network),
-        data=data,
-        weights=str(weights),
-        ema=ema,
-        minutes=minutes,
-        resolution=None if isinstance(resolution, str) else resolution,
-        teacher=None if teacher is None else str(teacher),
-        seed=seed,
-    )
-    name = study or settings.study
-    recipe = recipe or FineTuning.for_data(data)
+    """The whole job of `search.finetune` in the folder of the study `name`. Raises PhinasError."""
     about = json.loads(json.dumps({"settings": asdict(settings), "recipe": asdict(recipe)}))
     with ExitStack() as stack:
         stack.enter_context(locked(study_folder(name)))
@@ -132,7 +68,7 @@ def finetune(
         job = _opened(study_folder(name) / JOB, about)
         if (study_folder(name) / SUMMARY).exists():
             return Result(read_json(study_folder(name) / SUMMARY))
-        clock = StudyClock(60 * minutes, spent_before_s=job.get("spent_s", 0.0), now=now)
+        clock = StudyClock(60 * settings.minutes, spent_before_s=job.get("spent_s", 0.0), now=now)
         progress = stack.enter_context(Progress(clock.left_s, quiet=quiet))
         return _Job(settings, recipe, name, job, clock, progress).run()
 
@@ -171,6 +107,7 @@ class _Job:
         self.clock, self.progress, self.folder = clock, progress, study_folder(name)
 
     def run(self) -> Result:
+        """Fine-tune within the minutes, test once, write the files. Raises PhinasError."""
         settings, progress = self.settings, self.progress
         native = native_resolution(settings.data)
         px, reason = settings.resolution or 0, "as asked"
@@ -325,6 +262,7 @@ class _Job:
         summary = {
             "study": self.name,
             "folder": str(self.folder),
+            "kind": "finetune",
             "network": spec.name,
             "fingerprint": spec.fingerprint(),
             "weights": start.source,

@@ -45,14 +45,9 @@ def published_parent(
             f"this needs trained weights, got --weights {weights}{' and none are here' if weights == 'auto' else ''}: "
             "install some (python -m searchspace.zoo --weights lists them), or give a file"
         )
-    parent = next((one for one in parents if is_of(one, spec)), None) or parents.nearest(spec)
+    parent = next((one for one in parents if one.network.spec.has_layers_of(spec)), None) or parents.nearest(spec)
     note(f"starts from the weights of {parent.name} ({parent.source})")
     return parent
-
-
-def is_of(parent: Parent, spec: NetworkSpec) -> bool:
-    """Whether weights are those of a network itself, whatever their padding and number of classes."""
-    return parent.network.spec.with_classes(spec.classes).blocks == spec.blocks
 
 
 def as_published(spec: NetworkSpec, parent: Parent) -> NetworkSpec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from searchspace.nn import Network
 
+# By the kind of a summary, the module whose `report(summary)` is its text.
+_REPORTS = {"search": "search.report", "table": "search.measured.job", "finetune": "search.finetune"}
 _FILES = (BEST, "best.safetensors", SUMMARY, "trials.csv")
 
 
@@ -72,20 +75,24 @@ class Result:
 
     @property
     def study(self) -> pd.DataFrame:
-        """All trials, one row each, by `studies.load`; `study.attrs["name"]` is the study's name."""
+        """All trials, one row each, by `studies.load`; `study.attrs["name"]` is the study's name.
+
+        Raises InvalidArgument for a fine-tuning, which has none.
+        """
+        if self.summary.get("kind") == "finetune":
+            raise InvalidArgument(
+                f"a fine-tuning tries one network, so {self.summary['study']} has no trials: its validation accuracies "
+                "stand in summary['history']"
+            )
         import studies
 
         return studies.load(self.summary["study"])
 
     def report(self) -> str:
         """What the command prints."""
-        if self.summary.get("kind") == "table":
-            from search.measured.job import report as of_table
-
-            return of_table(self.summary)
-        from search.report import report
-
-        return report(self.summary)
+        home = import_module(_REPORTS[self.summary.get("kind", "search")])
+        text: str = home.report(self.summary)
+        return text
 
     def save(self, folder: str | Path) -> Path:
         """Copy best.json, best.safetensors, summary.json and trials.csv to `folder`, which is made if it is missing.

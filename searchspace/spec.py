@@ -171,6 +171,10 @@ class NetworkSpec:
         """The same network under another name; its fingerprint stays."""
         return replace(self, name=name)
 
+    def has_layers_of(self, other: "NetworkSpec") -> bool:
+        """Whether both have the same blocks, whatever their resolution, conventions and numbers of classes."""
+        return self.with_classes(other.classes).blocks == other.blocks
+
     def fingerprint(self) -> str:
         """16 hex digits that two specs share exactly when they are the same network at the same resolution.
 

@@ -9,7 +9,7 @@ import torch
 
 from search.data import Dataset
 from search.netadapt.settings import Settings
-from search.parents import as_published, is_of, published_parent
+from search.parents import as_published, published_parent
 from search.training.start import transferred
 from searchspace import zoo
 from searchspace.errors import InvalidArgument, StorageError
@@ -71,7 +71,7 @@ def read_origin(settings: Settings, given: NetworkSpec | Network | None, *, note
     if isinstance(weights, str):
         name = str(path) if is_name else None
         parent = published_parent(spec, weights, name=name, ema=settings.ema, note=note)
-        if is_name and is_of(parent, spec):
+        if is_name and parent.network.spec.has_layers_of(spec):
             spec = as_published(spec, parent)
         source = f"{parent.name} ({parent.source})"
         return Origin(parent=parent.network, spec=spec, about={}, source=source, is_published=True)

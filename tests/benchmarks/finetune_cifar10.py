@@ -30,7 +30,7 @@ def parser() -> BenchmarkParser:
 
 def run(args: Namespace) -> Verdict:
     """What is missing, and what all runs reached. Raises Skipped, PhinasError."""
-    from search.finetune_job import finetune
+    from search.finetune import finetune
 
     stem = Path(needed(args.data)).name.partition(".")[0].partition(":")[0]
     rows, reached, px = [], [], 0

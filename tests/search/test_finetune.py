@@ -8,8 +8,7 @@ import torch
 
 import search
 from search.data import load
-from search.finetune import main
-from search.finetune_job import finetune
+from search.finetune import finetune, main
 from search.training.evaluate import evaluate
 from search.training.recipe import FineTuning
 from searchspace.errors import InvalidArgument, StudyMismatch

@@ -15,6 +15,8 @@ import searchspace
 HEAVY = ("torch", "optuna", "pandas", "numpy", "sklearn", "datasets", "PIL", "fvcore")
 COMMANDS = (
     "search.run",
+    "search.finetune",
+    "search.netadapt",
     "search.latency",
     "scaling.compound",
     "scaling.coefficients",

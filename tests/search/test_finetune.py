@@ -1,5 +1,6 @@
 """The command that fine-tunes: its files, its limit, going on, and what it refuses."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 
 import search
 from search.data import load
-from search.finetune import finetune, main
+from search.finetune import finetune, main, report
 from search.training.evaluate import evaluate
 from search.training.recipe import FineTuning
 from searchspace.errors import InvalidArgument, StudyMismatch
@@ -47,6 +48,17 @@ def test_it_writes_what_a_search_writes_and_reads_a_finished_one_back(spec: Path
         "digits:40", network=spec, weights="none", minutes=0.2, resolution=32, recipe=RECIPE, now=clock, quiet=True
     )
     assert again.summary == found.summary
+    assert "fine-tuned" in again.report()
+    assert again.report() == report(found.summary)
+    with pytest.raises(InvalidArgument, match="has no trials"):
+        _ = again.study
+
+
+def test_help_of_the_function_names_its_keywords() -> None:
+    keywords = inspect.signature(search.finetune).parameters
+    assert {"network", "minutes", "weights", "resolution", "seed"} < keywords.keys()
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        search.finetune("digits:40", minuets=1)
 
 
 def test_a_stopped_one_goes_on_within_the_same_minutes(spec: Path) -> None:

@@ -1,0 +1,44 @@
+"""Where a training starts: the parent's weights as they are, or fitted to its maps."""
+
+import numpy as np
+import pytest
+import torch
+
+from search.data import Split
+from search.training.start import CALIBRATION_PX, transferred
+from searchspace.nn import Network, build
+from searchspace.zoo import get
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def images() -> Split:
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 40, 40, 3), dtype=np.uint8)
+    return Split(pixels, np.arange(20) % 10)
+
+
+@pytest.fixture
+def parent() -> Network:
+    return build(get("mobilenet_v2", width=0.35, resolution=32), generator=torch.Generator().manual_seed(0)).eval()
+
+
+def test_a_network_with_its_parents_layers_has_its_weights_to_the_bit(images: Split, parent: Network) -> None:
+    spec = parent.spec.with_classes(10).with_resolution(64)
+    found = transferred(parent, spec, images=images, generator=torch.Generator(), pixels=64).network.state_dict()
+    theirs = parent.state_dict()
+    kept = [name for name, value in found.items() if value.shape == theirs[name].shape]
+    assert len(kept) == len(theirs) - 2  # but the classifier's weight and bias
+    assert all(torch.equal(found[name], theirs[name]) for name in kept)
+
+
+def test_a_network_with_other_layers_is_fitted_to_its_parent_at_a_bounded_size(images: Split, parent: Network) -> None:
+    spec = get("mobilenet_v2", width=0.25, classes=10, resolution=224)
+
+    def weights(pixels: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        found = transferred(parent, spec, images=images, generator=generator, pixels=pixels).network
+        return torch.cat([value.flatten() for value in found.state_dict().values()])
+
+    assert torch.equal(weights(224), weights(CALIBRATION_PX))
+    assert not torch.equal(weights(48), weights(CALIBRATION_PX))

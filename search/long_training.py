@@ -17,7 +17,7 @@ import torch
 from search.console import Progress
 from search.data import Dataset, Split
 from search.training.deploy import adapt_to_deployed
-from search.training.evaluate import Accuracy, evaluate, told_right, wilson_interval
+from search.training.evaluate import Accuracy, evaluate, told_right
 from search.training.finetune import FineTuner
 from search.training.start import Start, start
 from search.training.trainer import Trainer
@@ -171,8 +171,7 @@ class LongTraining:
         self.progress.update(1.0, f"{what}: testing it at {self.pixels} px")
         right = told_right(module, split, images=count, pixels=self.pixels)
         module.cpu()
-        share = int(right.sum()) / len(right)
-        test = Accuracy(share, *wilson_interval(share, len(right)), len(right))
+        test = Accuracy.counted(right)
         return Final(self.pixels, accuracy, test, tuple(map(bool, right)))
 
     def _adapted(self, module: Network, trained: Trained, what: str, seconds: float | None) -> float:

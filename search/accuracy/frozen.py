@@ -14,7 +14,6 @@ from search.training.ridge import pooled_features, ridge
 from search.training.start import CALIBRATION_IMAGES, transferred
 from searchspace.errors import InvalidArgument, InvalidData
 from searchspace.nn import fold_batch_norm
-from searchspace.nn.build import Network
 from searchspace.spec import NetworkSpec
 
 PIXELS = 64
@@ -86,7 +85,7 @@ class FrozenFeatures:
         wanted = spec.with_classes(self._classes)
         network = transferred(parent, wanted, images=last, generator=generator, pixels=self._pixels).network
         done(1)
-        folded: Network = fold_batch_norm(network)  # type: ignore[assignment]
+        folded = fold_batch_norm(network)
         features = pooled_features(folded, images, pixels=self._pixels, device=self._settings.device)
         found = ridge(features, labels, classes=self._classes)
         # Where features say nothing, the image left out makes its own class rarer, and every guess is wrong.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from search.data import Dataset, Split
-from search.training.augmentation import augmented, normalise, preprocessing_of, resized
+from search.training.augmentation import augmented, prepared, preprocessing_of
 from search.training.errors import TrainingDiverged, TrainingFailed, translated_out_of_memory
 from search.training.evaluate import autocast, binomial_deviation, device_for, evaluate
 from search.training.recipe import Recipe
@@ -147,6 +147,7 @@ class _Adaptation:
     clock: Callable[[], float]
 
     def run(self, say: OnLine) -> Adapted:
+        """All stages, each told to `say`; the module has the weights of the best one."""
         began = self.clock()
         teacher = copy.deepcopy(self.module).to(device_for(self.device)).eval()
         self._validation = self._some(self.images.validation, self._affordable(LOOKING, most=LOOKED_AT, least=100))
@@ -206,12 +207,12 @@ class _Adaptation:
         return count
 
     def _batches(self, count: int) -> Iterator[Tensor]:
-        how, where = preprocessing_of(self.module), device_for(self.device)
+        where = device_for(self.device)
         first = self.images.train.pixels[:count]
         for start in range(0, count, STATISTICS_BATCH):
             batch = torch.tensor(first[start : start + STATISTICS_BATCH]).to(where)
             with autocast(where):
-                yield normalise(resized(batch, self.pixels, how.interpolation), how)
+                yield prepared(batch, self.module, self.pixels)
 
     def _fit_classifier(self) -> int:
         assert isinstance(self.module, Network)

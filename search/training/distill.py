@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from search.data import Split
-from search.training.augmentation import normalise, preprocessing_of, resized
+from search.training.augmentation import prepared
 from search.training.errors import translated_out_of_memory
 from search.training.evaluate import autocast, device_for
 from search.training.ridge import pooled_features, ridge, set_classifier
@@ -76,11 +76,11 @@ class Teacher:
         return torch.stack([self._said[at] for at in wanted]).to(chosen.device)
 
     def _say(self, new: list[int]) -> Tensor:
-        where, how = device_for(self.device), preprocessing_of(self.network)
+        where = device_for(self.device)
         self.network.to(where)
         batch = torch.tensor(self.images.pixels[new]).to(where)
         with torch.no_grad(), autocast(where):
-            logits: Tensor = self.network(normalise(resized(batch, self.pixels, how.interpolation), how))
+            logits: Tensor = self.network(prepared(batch, self.network, self.pixels))
         return logits.float()
 
     def loss(self, logits: Tensor, labels: Tensor, chosen: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

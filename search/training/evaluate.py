@@ -24,8 +24,13 @@ class Accuracy(NamedTuple):
     @classmethod
     def of(cls, module: nn.Module, split: Split, *, device: str | None = None, pixels: int | None = None) -> Self:
         """Of a module on a split; see `evaluate`."""
-        value = evaluate(module, split, device=device, pixels=pixels)
-        return cls(value, *wilson_interval(value, len(split)), len(split))
+        return cls.counted(told_right(module, split, device=device, pixels=pixels))
+
+    @classmethod
+    def counted(cls, right: Tensor) -> Self:
+        """Where it is known of each image whether it was told right: bool (n,)."""
+        value = int(right.sum()) / len(right)
+        return cls(value, *wilson_interval(value, len(right)), len(right))
 
     def as_test(self) -> dict[str, float]:
         """The fields of a summary that hold the accuracy on the test split."""

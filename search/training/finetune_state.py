@@ -12,6 +12,7 @@ from search.training.recipe import FineTuning
 from search.training.ridge import pooled_features, ridge, set_classifier
 from search.training.state import TrainingState, decayed
 from searchspace.nn import Network
+from searchspace.nn.build import block_modules
 
 _PROBE = 64  # images that tell how many more there is time for
 
@@ -101,7 +102,7 @@ class FineTuningState(TrainingState):
 def blocks_of(module: nn.Module) -> list[nn.Module]:
     """The parts of a module from its input to its output: a network's blocks, or the children of another module."""
     if isinstance(module, Network):
-        return [block for stage in module.children() for block in stage.children()]
+        return block_modules(module)
     return list(module.children())
 
 

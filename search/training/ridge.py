@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from search.data import Split
-from search.training.augmentation import normalise, preprocessing_of, resized
+from search.training.augmentation import prepared
 from search.training.errors import TrainingFailed, translated_out_of_memory
 from search.training.evaluate import autocast, binomial_deviation, device_for
 from searchspace.errors import InvalidArgument
 from searchspace.nn import Network
 from searchspace.nn.blocks import HeadModule
+from searchspace.nn.build import block_modules
 
 PENALTIES = tuple(10 ** (power / 3) for power in range(-12, 10))  # of the features' mean eigenvalue
 SCALES = tuple(2 ** (power / 4) for power in range(-4, 33))  # of logits, before softmax
@@ -59,27 +60,23 @@ def pooled_features(
     """
     where = device_for(device)
     module.to(where).eval()
-    preprocessing = preprocessing_of(module)
-    *body, head = _blocks(module)
+    body, head = block_modules(module)[:-1], _head(module)
     found = []
     with torch.inference_mode():
         for start in range(0, len(split.labels[:images]), batch_size):
             batch = torch.tensor(split.pixels[:images][start : start + batch_size]).to(where)
             with autocast(where):
-                x = normalise(resized(batch, pixels, preprocessing.interpolation), preprocessing)
+                x = prepared(batch, module, pixels)
                 for block in body:
                     x = block(x)
                 found.append(head.features(x).float().cpu())
     return torch.cat(found).clone()  # no tensor of inference mode: a training may use it
 
 
-def _blocks(module: Network) -> list[Any]:
-    return [block for stage in module for block in stage]  # type: ignore[attr-defined]
-
-
 def _head(module: Network) -> HeadModule:
-    head: HeadModule = _blocks(module)[-1]
-    return head
+    head: Any = block_modules(module)[-1]
+    found: HeadModule = head
+    return found
 
 
 @translated_out_of_memory()

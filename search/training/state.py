@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from search.training.augmentation import normalise, preprocessing_of, resized
+from search.training.augmentation import prepared
 from search.training.evaluate import autocast
 from search.training.recipe import Recipe
 from searchspace.files import write_atomic
@@ -119,12 +119,10 @@ class TrainingState:
         """
         for parameter, averaged in zip(self.module.parameters(), self.average, strict=True):
             parameter.copy_(averaged)
-        first, how = images[:STATISTICS_IMAGES], preprocessing_of(self.module)
+        first = images[:STATISTICS_IMAGES]
         batches = torch.chunk(first, max(1, len(first) // 128))
         with autocast(images.device):
-            renew_batch_norm(
-                self.module, (normalise(resized(batch, pixels, how.interpolation), how) for batch in batches)
-            )
+            renew_batch_norm(self.module, (prepared(batch, self.module, pixels) for batch in batches))
 
     @contextmanager
     def with_average(self, images: Tensor, *, pixels: int | None = None) -> Iterator[None]:

@@ -40,6 +40,11 @@ def build(spec: NetworkSpec, *, generator: torch.Generator | None = None) -> Net
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
+def block_modules(network: Network) -> list[nn.Module]:
+    """The network's blocks from its input to its output, whatever stage they are of; the last is the head."""
+    return [block for stage in network.children() for block in stage.children()]
+
+
 def untrained(spec: NetworkSpec) -> Network:
     """A network of random weights in eval mode, the same ones each time: to be timed, not used."""
     return build(spec, generator=torch.Generator().manual_seed(0)).eval()

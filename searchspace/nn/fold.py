@@ -1,14 +1,17 @@
 """Batch norm folded into the convolution before it, as every inference runtime does."""
 
 import copy
+from typing import TypeVar
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from searchspace.nn.layers import ConvBNAct
 
+Module = TypeVar("Module", bound=nn.Module)
 
-def fold_batch_norm(module: nn.Module) -> nn.Module:
+
+def fold_batch_norm(module: Module) -> Module:
     """A copy of `module` in eval mode whose batch norms are folded into their convolutions.
 
     Its outputs equal those of `module.eval()` up to float rounding. This is the form that latency is measured in

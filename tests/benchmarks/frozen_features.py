@@ -62,9 +62,9 @@ def as_it_is(parents: "Parents", data: "Dataset", args: Namespace) -> list[tuple
             images = resized(torch.tensor(data.train.pixels[:128]), args.pixels, how.interpolation)
             renew_batch_norm(network, [normalise(half, how) for half in images.chunk(2)])
         module = fold_batch_norm(network)
-        train = pooled_features(module, data.train, pixels=args.pixels, images=args.images)  # type: ignore[arg-type]
+        train = pooled_features(module, data.train, pixels=args.pixels, images=args.images)
         spent = time.process_time() - began
-        held_out = pooled_features(module, test, pixels=args.pixels, images=args.test_images)  # type: ignore[arg-type]
+        held_out = pooled_features(module, test, pixels=args.pixels, images=args.test_images)
         row(name, train, held_out, time.process_time() - spent)
         deviation = train.std(0) + 1e-6
         row(f"{name}, divided by deviations", train / deviation, held_out / deviation, time.process_time() - spent)

@@ -81,12 +81,8 @@ def _config(path: Path) -> _Config:
         published = data["pretrained_cfg"]
         name = ".".join(filter(None, (data["architecture"], published.get("tag"))))
         size = published.get("test_input_size") or published["input_size"]
-        preprocessing = Preprocessing(
-            mean=tuple(map(float, published["mean"])),  # type: ignore[arg-type]
-            std=tuple(map(float, published["std"])),  # type: ignore[arg-type]
-            interpolation=published["interpolation"],
-            pixels=size[-1],
-        )
+        own = {name: published[name] for name in ("mean", "std", "interpolation")}
+        preprocessing = Preprocessing.from_dict({**own, "pixels": size[-1]})
     except (OSError, ValueError, LookupError, TypeError, AttributeError, PhinasError):
         return _Config()
     return _Config(name, preprocessing, published.get("license"))

@@ -53,11 +53,11 @@ def _pixels(text: str) -> int | None:
 
 _FLAGS: list[tuple[str, Any, str, str]] = [
     ("--data", str, "SOURCE", "the images, as for search.run (default: 'digits')"),
-    ("--network", str, "NAME", "a name of python -m searchspace.zoo, or a spec file (default: efficientnet_lite0)"),
+    ("--network", str, "NAME", f"a name of python -m searchspace.zoo, or a spec file (default: {DEFAULT})"),
     ("--weights", str, "NAME", "auto: published ones that are here; a name; a file; none: random ones (default: auto)"),
     ("--ema", BooleanOptionalAction, "", "of a file with averaged weights (EMA) and others: those, or the others"),
     ("--teacher", str, "NAME", "a network with weights, or a file of them, that it learns from too; it costs time"),
-    ("--minutes", number, "M", "for everything, the test included (default: 10)"),
+    ("--minutes", number, "M", f"for everything, the test included (default: {Settings.minutes:g})"),
     ("--resolution", _pixels, "PX", "pixels it is deployed at; auto: by the images' own size, at most 224 (default)"),
     ("--seed", integer, "N", "of splits, order and augmentation (default: 0)"),
     ("--study", str, "NAME", "name of the folder in studies/ (default: made of the images and the network)"),

@@ -10,10 +10,12 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from searchspace.report import percent_text, table
 from searchspace.spaces.mnasnet import mnasnet_space
+from searchspace.spaces.space import Choices
 from tests.benchmarks.harness import CIFAR, BenchmarkParser, Kept, Row, Verdict, benchmark, needed
 
 if TYPE_CHECKING:
@@ -59,10 +61,7 @@ def measured(args: Namespace) -> Iterator[Row]:
     known = {name: value for name, value in vars(args).items() if name not in ("json", "specs")}
     kept = Kept(args.json, known)
 
-    def row(number: int) -> Row:
-        choices = space.sample(rng)
-        if str(number) in kept.rows():
-            return {}  # only the random numbers are used up
+    def row(number: int, choices: Choices) -> Row:
         spec = space.spec(choices, name=f"network {number}")
         parent = parents.nearest(spec)
         began = time.process_time()
@@ -81,9 +80,8 @@ def measured(args: Namespace) -> Iterator[Row]:
         shares = {"before": before, "after": after, "random": bare}
         return {**shares, "seconds": seconds, "calibration_s": calibration, "reasons": reasons}
 
-    for number in range(args.specs):
-        made = row(number)
-        yield kept.once(str(number), lambda made=made: made)  # type: ignore[misc]
+    for number, choices in enumerate([space.sample(rng) for _ in range(args.specs)]):
+        yield kept.once(str(number), partial(row, number, choices))
 
 
 def batches(network: "Network", split: "Split") -> "Iterator[Tensor]":

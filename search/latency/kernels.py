@@ -18,13 +18,15 @@ from searchspace.template import StageTemplate, Template
 class PlacedBlock(NamedTuple):
     """A block with its input, `in_channels` channels at `resolution` pixels, and the layers that it becomes.
 
-    Layer names are those of the block's submodules ("expand", "depthwise", ...), "" for the block itself.
+    Layer names are those of the block's submodules ("expand", "depthwise", ...), "" for the block itself. `padding` is
+    the network's convention.
     """
 
     in_channels: int
     resolution: int
     block: Block
     layers: tuple[Layer, ...]
+    padding: str = "half"
 
     @property
     def signatures(self) -> frozenset[Signature]:
@@ -34,7 +36,7 @@ class PlacedBlock(NamedTuple):
 
 def blocks_of(spec: NetworkSpec) -> list[PlacedBlock]:
     """The blocks of one network where they stand in it."""
-    places = _Places()
+    places = _Places(spec.conventions.padding)
     state = (spec.in_channels, spec.resolution)
     for block in spec.blocks:
         state = places.after(state, block)
@@ -44,18 +46,19 @@ def blocks_of(spec: NetworkSpec) -> list[PlacedBlock]:
 class _Places:
     """Every placed block once, by its input and itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, padding: str = "half") -> None:
         self.blocks: dict[tuple[int, int, Block], PlacedBlock] = {}
+        self._padding = padding
 
     def after(self, state: tuple[int, int], block: Block) -> tuple[int, int]:
         """Place `block` behind `state` (channels, resolution); the state behind it."""
         key = (*state, block)
         if key not in self.blocks:
             (channels, resolution), prefix = state, "block.0"
-            graph = GraphBuilder((channels, resolution, resolution))
+            graph = GraphBuilder((channels, resolution, resolution), self._padding)
             block.lower(graph, prefix)
             layers = tuple(layer._replace(name=layer.name[len(prefix) + 1 :]) for layer in graph.layers)
-            self.blocks[key] = PlacedBlock(channels, resolution, block, layers)
+            self.blocks[key] = PlacedBlock(channels, resolution, block, layers, self._padding)
         return self.blocks[key].layers[-1].out_shape[:2]
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from search.latency.kernels import PlacedBlock
 from searchspace.nn import fold_batch_norm
 from searchspace.nn.blocks import initialise, make_block
+from searchspace.spec import DEFAULT_CONVENTIONS
 
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -35,7 +37,7 @@ def without_garbage_collection() -> Iterator[None]:
 
 def isolated_block(placed: PlacedBlock) -> nn.Module:
     """A block's module with random weights and folded batch norm; its submodules are named like the block's layers."""
-    block = make_block(placed.in_channels, placed.block)
+    block = make_block(placed.in_channels, placed.block, replace(DEFAULT_CONVENTIONS, padding=placed.padding))
     initialise(block, torch.Generator().manual_seed(0))
     return fold_batch_norm(block)
 

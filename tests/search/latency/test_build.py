@@ -21,7 +21,7 @@ from searchspace.graph import lower
 from searchspace.latency.estimate import layer_of
 from searchspace.latency.table import LatencyTable
 from searchspace.spaces.mnasnet import mnasnet_space
-from searchspace.spec import NetworkSpec
+from searchspace.spec import Conventions, NetworkSpec
 from tests.scripted_runtime import (
     NETWORK_FACTOR,
     SPACE,
@@ -273,6 +273,17 @@ def test_a_table_of_a_space_is_extended_by_the_kernels_of_published_networks(
     for spec in published:
         assert table.latency_ms(lower(spec)) == pytest.approx(true_ms(spec), rel=1e-3)
     assert LatencyTable.from_json(table.to_json()).missing(lower(published[0])) == []
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_networks_of_published_weights_have_kernels_with_the_padding_of_those(is_new: bool, tmp_path: Path) -> None:
+    """EfficientNet-Lite0 pads as TensorFlow does: a new table once ended in a KeyError."""
+    padded = replace(some_networks(SPACE)[0], conventions=Conventions(padding="same"))
+    if not is_new:
+        table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime())
+    table = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime(), networks=[padded])
+    assert table.missing(lower(padded)) == []
+    assert table.latency_ms(lower(padded)) == pytest.approx(true_ms(padded), rel=1e-3)
 
 
 def test_a_rough_table_says_how_to_measure_again(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
-"""What a person sees while a job runs, on stderr: a live bar on a terminal, elsewhere a line now and then."""
+"""What a person sees while a job runs, on stderr: on a terminal a table that grows over a live bar, elsewhere lines."""
 
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+from search.rows import SHOWN, Row, plain, table_of
 
 Now = Callable[[], float]
 LINE_EVERY_S = 15.0
@@ -49,42 +51,70 @@ class TimeLeft:
 
 
 class Progress:
-    """Phases with the time left. `left_s` estimates the seconds until the whole command ends (None: unknown)."""
+    """Phases with the time left, and the candidates of a search.
+
+    `left_s` estimates the seconds until the whole command ends (None: unknown).
+    """
 
     def __init__(self, left_s: Callable[[], float | None], *, quiet: bool = False) -> None:
         self.left_s = left_s
         self._start = time.monotonic()
         self._last_line = -LINE_EVERY_S
         self._quiet = quiet
+        self._live: Any = None  # what draws the table and the bar on a terminal
         self._bar: Any = None
         self._task: Any = None
+        self._rows: list[Row] = []
+        self._plan = ""
 
     def __enter__(self) -> "Progress":
         if sys.stderr.isatty() and not self._quiet:
             from rich.console import Console
+            from rich.live import Live
             from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
 
             columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[left]}"))
-            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
-            self._bar.start()
+            self._bar = Bar(*columns)
             self._task = self._bar.add_task("starting", total=1.0, left="")
+            console = Console(stderr=True)
+            self._live = Live(self._bar, console=console, transient=True)
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.stop()
+            if self._rows:
+                self._live.console.print(table_of(self._rows))
 
     def line(self, text: str) -> None:
         """Print one line that stays."""
         if self._quiet:
             return
         self._last_line = time.monotonic()
-        stamped = f"[{self._time()}] {text}"
-        if self._bar is not None:
-            self._bar.console.print(stamped, highlight=False, markup=False)
+        self._print(f"[{self._time()}] {text}")
+
+    def candidate(self, row: Row) -> None:
+        """Show one more candidate: a row of the table on a terminal, a line elsewhere."""
+        self._rows.append(row)
+        if self._live is not None:
+            self._draw()
+        elif not self._quiet:
+            self._last_line = time.monotonic()
+            if len(self._rows) == 1:
+                self._print(plain())
+            self._print(plain(row.cells))
+
+    def plan(self, text: str) -> None:
+        """Say what is done with the time left, and why: below a table on a terminal, elsewhere a line if it is new."""
+        if text == self._plan:
+            return
+        self._plan = text
+        if self._live is not None:
+            self._draw()
         else:
-            print(stamped, file=sys.stderr, flush=True)
+            self.line(text)
 
     def update(self, fraction: float, what: str) -> None:
         """Show that the present phase is done to `fraction` (0 to 1)."""
@@ -92,6 +122,21 @@ class Progress:
             self._bar.update(self._task, completed=fraction, description=what, left=self._time())
         elif time.monotonic() - self._last_line >= LINE_EVERY_S:
             self.line(f"{what}: {fraction:.0%}")
+
+    def _print(self, text: str) -> None:
+        if self._live is not None:
+            self._live.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _draw(self) -> None:
+        """The table, as much of it as the terminal has room for, the plan and the bar."""
+        from rich.console import Group
+        from rich.text import Text
+
+        room = max(3, min(SHOWN, self._live.console.height - 8))
+        table = [table_of(self._rows, room)] if self._rows else []
+        self._live.update(Group(*table, *([Text(self._plan)] if self._plan else []), self._bar), refresh=True)
 
     def _time(self) -> str:
         left = self.left_s()

@@ -26,6 +26,7 @@ from search.accuracy import Estimate, EstimatorSettings, estimator
 from search.accuracy.protocol import OnProgress
 from search.budget import CostModel
 from search.console import Progress, TimeLeft
+from search.cores import limit_threads
 from search.data import load
 from search.session import opened_study
 from search.training.recipe import Recipe
@@ -120,6 +121,7 @@ def fit(
     table = latency_table(latency, needed=cost == "latency")
     clock = TimeLeft(None if minutes is None else 60 * minutes)
     recipe, by_latency = Recipe.for_data(data, epochs=epochs), cost == "latency"
+    limit_threads()
     with Progress(clock.left_s, quiet=quiet) as progress:
 
         def reading(done: int, total: int) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from scaling.result import Result, Weights
 from search.console import Progress, TimeLeft
+from search.cores import limit_threads
 from search.data import Dataset, load, native_resolution
 from search.parents import as_published, file_or_names, published_parent
 from search.settings import Settings
@@ -180,6 +181,7 @@ def train_on(
     key = hashlib.sha256(network_bytes(network, {})).hexdigest()[:12]
     state_file = out and out.with_name(f".{out.stem}-{key}-{f'{minutes:g}m' if minutes else epochs}.ckpt")
     deployed, clock = result.spec.resolution, TimeLeft()
+    limit_threads()
     trained_px = deployed if minutes else schedule.trained_px(result, weights)
     with Progress(clock.left_s, quiet=quiet) as progress:
         handover = Handover(

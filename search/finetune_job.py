@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from search.console import Now, Progress
+from search.cores import limit_threads
 from search.data import Dataset, Split, load, native_resolution
 from search.deployed import auto_resolution
 from search.finetune_settings import Settings
@@ -60,6 +61,7 @@ def run_finetune(
 ) -> Result:
     """The whole job of `search.finetune` in the folder of the study `name`. Raises PhinasError."""
     about = json.loads(json.dumps({"settings": asdict(settings), "recipe": asdict(recipe)}))
+    limit_threads()
     with ExitStack() as stack:
         stack.enter_context(locked(study_folder(name)))
         if fresh:

@@ -18,6 +18,7 @@ from search.baselines import Baselines
 from search.budget import CostModel, LatencyBudget
 from search.candidates import PricedSpace
 from search.console import Now, Progress
+from search.cores import limit_threads
 from search.deployed import Deployed, auto_resolution, from_scratch
 from search.device import Device
 from search.latency.rough import rough_ms
@@ -82,6 +83,7 @@ def run_search(
     Raises a PhinasError for anything the user can mend; KeyboardInterrupt passes with everything kept.
     """
     machinery = machinery or Machinery()
+    limit_threads()
     settings.search_space(classes=2)  # a mistake in --space is told before images are read
     name = settings.study_name
     with opened_study(name, fresh=fresh) as study:

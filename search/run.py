@@ -190,7 +190,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
     "the deployed network and its latency": [
         ("--resolution", _pixels, "PX", _RESOLUTION),
         ("--runtime", str, "NAME", f"what runs it: {', '.join(runtimes())} (default: {Settings.runtime} torch)"),
-        ("--threads", integer, "N", "that it runs with (default: torch's here); training uses all that torch has"),
+        ("--threads", integer, "N", "that it runs with (default: as many cores as are available here, as in training)"),
         ("--latency", str, "FILE.json", _TABLE),
         ("--confidence", number, "P", "train only candidates that meet the budget with this probability by the table"),
         ("--overshoot", number, "F", _OVERSHOOT),

@@ -6,7 +6,6 @@ keeps the aspect ratio. Both are one bicubic, antialiased resampling of the larg
 
 import hashlib
 import io
-import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from search.cores import available_cores
 from search.data.cache import PixelFile
 from search.data.source import Content, one_line
 
@@ -72,8 +72,7 @@ def decode_all(
     """
     digests: dict[str, str] = {}
     corrupt: dict[str, str] = {}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(_MAX_WORKERS, cores)
+    workers = min(_MAX_WORKERS, available_cores())
     _formats()  # once, before threads could do it at the same time
     from PIL import UnidentifiedImageError
 

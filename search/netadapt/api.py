@@ -12,6 +12,7 @@ from torch import nn
 
 from search.budget import CostModel
 from search.console import Progress, TimeLeft
+from search.cores import limit_threads
 from search.data import Dataset
 from search.netadapt.finish import prune_and_finish
 from search.netadapt.history import StoredHistory
@@ -138,6 +139,7 @@ def prune(
     given = dict(locals())
     check_types(prune, given)
     settings, clock = _settings(given), TimeLeft()
+    limit_threads()
     own = network if isinstance(network, nn.Module) and _is_own(network) else None
     images = data if isinstance(data, Dataset) else None
     with Progress(clock.left_s, quiet=quiet) as progress, ExitStack() as stack:

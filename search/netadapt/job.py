@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 
 from search.budget import DEFAULT_CONFIDENCE, CostModel
 from search.console import Progress, TimeLeft
+from search.cores import default_threads
 from search.latency.measurement import TARGET_SHARE, Measurement
 from search.netadapt.history import History, StoredHistory
 from search.netadapt.inputs import Inputs
@@ -42,7 +42,7 @@ def definition(settings: Settings, inputs: Inputs, table: LatencyTable | None) -
         "network": network.fingerprint,
         "weights": hashlib.sha256(network_bytes(network.module, {})).hexdigest()[:16],
         "data_fingerprint": inputs.images.fingerprint,
-        "threads": torch.get_num_threads() if table else None,
+        "threads": default_threads() if table else None,
         "device": None if table is None else dict(table.identity),
         "table": None,
         **given_table(settings.latency, table),

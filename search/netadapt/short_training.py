@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from search.cores import default_threads
 from search.data import Dataset, Split, load
 from search.training.errors import TrainingDiverged
 from search.training.recipe import Recipe
@@ -105,7 +106,7 @@ class Workers(AbstractContextManager["Workers"]):
             count,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_begin,
-            initargs=(os.getpid(), max(1, torch.get_num_threads() // count), make),
+            initargs=(os.getpid(), max(1, default_threads() // count), make),
         )
 
     def __call__(self, modules: Sequence[nn.Module], *, seed: int) -> Iterator[Trained]:

@@ -29,6 +29,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search.cores import available_cores
 from searchspace.errors import InvalidArgument, PhinasError
 from searchspace.report import count_text, ms_text, paragraphs, table
 from tests.benchmarks.harness import CIFAR, BenchmarkParser, Row, benchmark, needed, spread_text
@@ -109,7 +110,7 @@ def _begin_worker(args: Namespace, parent: int) -> None:
     from searchspace.latency.table import read_table
 
     end_with(parent)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // args.jobs))
+    torch.set_num_threads(max(1, available_cores() // args.jobs))
     images = _images(args)
     table = read_table(args.latency)
     if args.timed:

@@ -14,7 +14,6 @@ The price is a sum over kernels. Budgets are given as the share of random networ
 Results go to --json as they come; the same command again computes what is missing.
 """
 
-import os
 import random
 import statistics
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from search.candidates import Candidate
+from search.cores import available_cores
 from searchspace.command import number
 from searchspace.errors import InfeasibleBudget, InvalidArgument
 from searchspace.report import paragraphs, table
@@ -135,7 +135,7 @@ def compute(jobs: list[Job], args: Namespace, kept: Kept) -> None:
     """Run jobs on all cores until the time is up; every result is written when it is there."""
     ends = time.monotonic() + 60 * args.minutes
     waiting, running = iter(jobs), dict[Future[Scores], Job]()
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     with ProcessPoolExecutor(cores) as pool:
         while True:
             while len(running) <= cores and time.monotonic() < ends and (job := next(waiting, None)):

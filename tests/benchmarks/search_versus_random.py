@@ -13,6 +13,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from search.cores import available_cores
 from searchspace.errors import PhinasError
 from searchspace.files import read_json
 from searchspace.report import ms_text, percent_text, table
@@ -60,7 +61,7 @@ def summary_of(args: Namespace, sampler: str, seed: int) -> dict[str, Any] | Non
 
 def run_missing(args: Namespace, samplers: list[str]) -> None:
     """Run what has no summary yet, a seed's samplers side by side (or one after the other)."""
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     side_by_side = 1 if args.one_at_a_time else len(samplers)
     for seed in range(args.seeds):
         todo = [sampler for sampler in samplers if summary_of(args, sampler, seed) is None]

@@ -10,6 +10,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import NamedTuple
 
+from search.cores import default_threads
 from search.latency.interleave import Runtime
 from searchspace.errors import InvalidArgument, InvalidTable, PhinasError
 from searchspace.latency.table import Identity
@@ -93,7 +94,7 @@ def runtime(name: str = DEFAULT, *, threads: int | None = None, device: str = "c
             f"({', '.join(one for one in DEVICES if available[one])}), got {device!r}: install a torch that was built "
             "for it, or choose --device cpu"
         )
-    return info.make(device, DTYPES[dtype], threads or torch.get_num_threads())
+    return info.make(device, DTYPES[dtype], threads or default_threads())
 
 
 def setting_of(identity: Identity) -> Setting:

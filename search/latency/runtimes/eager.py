@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from search.cores import default_threads
 from search.latency.clock import Clock, clock_of
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
@@ -39,7 +40,7 @@ class Eager:
         clock: Clock | None = None,
         calls: int | None = None,
     ) -> None:
-        self._threads = threads or torch.get_num_threads()
+        self._threads = threads or default_threads()
         self._device = device
         self._dtype: torch.dtype = getattr(torch, dtype)
         self._clock = clock or clock_of(device)

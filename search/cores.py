@@ -1,0 +1,89 @@
+"""The cores that this process may use: those of its affinity and of its container's quota, not the machine's."""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+ROOT = Path("/")
+
+
+def available_cores(root: Path = ROOT, *, affinity: int | None = None) -> int:
+    """Cores of the affinity (None: this process's), at most the container's quota; fractions round up, at least 1.
+
+    `root` is where /proc and /sys are.
+    """
+    if affinity is None:
+        affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = quota_cores(root)
+    return affinity if quota is None else max(1, min(affinity, math.ceil(quota)))
+
+
+def quota_cores(root: Path = ROOT) -> float | None:
+    """The least quota of the control groups that this process is in, in cores; None for no limit.
+
+    Version 2 has it in `cpu.max`, version 1 in `cpu.cfs_quota_us` and `cpu.cfs_period_us`; a group is bound by those
+    that it is in.
+    """
+    found = (_quota(folder) for folder in _groups(root))
+    return min((quota for quota in found if quota is not None), default=None)
+
+
+def default_threads() -> int:
+    """Threads where none are asked for: as many as torch would use, at most one for each available core."""
+    import torch
+
+    return min(torch.get_num_threads(), available_cores())
+
+
+def limit_threads() -> None:
+    """Keep torch to the available cores in this process: it knows the affinity, not the container's quota."""
+    import torch
+
+    torch.set_num_threads(default_threads())
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """The folders of this process's groups that may hold a quota, from its own upwards."""
+    paths = dict(_memberships(root))
+    for mount, inside, is_v2, options in _mounts(root):
+        names = [""] if is_v2 else [name for name in paths if "cpu" in name.split(",")] if "cpu" in options else []
+        for path in (paths[name] for name in names if name in paths):
+            # In a container the mount begins at its own group, whose path is told as the host sees it.
+            own = PurePosixPath(path)
+            own = own.relative_to(inside) if own.is_relative_to(inside) else PurePosixPath(path.lstrip("/"))
+            parts = [part for part in own.parts if part not in ("/", "..")]
+            for depth in range(len(parts), -1, -1):
+                yield mount.joinpath(*parts[:depth])
+
+
+def _memberships(root: Path) -> list[tuple[str, str]]:
+    """(controllers, path) of each line of /proc/self/cgroup; version 2 has no controllers there."""
+    lines = (line.split(":", 2) for line in _text(root / "proc/self/cgroup").splitlines())
+    return [(parts[1], parts[2]) for parts in lines if len(parts) == 3]
+
+
+def _mounts(root: Path) -> Iterator[tuple[Path, str, bool, list[str]]]:
+    """Of each mounted hierarchy: where, the group that is its top, whether it is of version 2, its options."""
+    for line in _text(root / "proc/self/mountinfo").splitlines():
+        place, _, about = line.partition(" - ")
+        fields, kind = place.split(), about.split()
+        if len(fields) > 4 and len(kind) > 2 and kind[0] in ("cgroup", "cgroup2"):
+            yield root / fields[4].lstrip("/"), fields[3], kind[0] == "cgroup2", kind[2].split(",")
+
+
+def _quota(folder: Path) -> float | None:
+    both = _text(folder / "cpu.max").split() or [_text(folder / f"cpu.cfs_{each}_us") for each in ("quota", "period")]
+    try:
+        quota, period = map(int, both)
+        cores = quota / period
+    except (ValueError, ZeroDivisionError):  # "max", or no such file
+        return None
+    return cores if cores > 0 else None  # version 1 says -1 for no limit
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""

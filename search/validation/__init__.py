@@ -1,0 +1,1 @@
+"""Which accuracy estimator tells best: a set of fully trained networks, and what each estimator says of them."""

@@ -1,0 +1,211 @@
+"""The files of a reference set: FILE.csv (a row for each training), FILE.json (settings), FILE.scores.csv (estimators).
+
+Each row is on disk before the next one is begun; every file is written whole.
+"""
+
+import csv
+import fcntl
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar, get_type_hints
+
+from searchspace.errors import InvalidArgument, StorageError, StudyMismatch
+from searchspace.files import read_json, storage_error, write_atomic
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """One training of one network.
+
+    Attributes:
+        network: Its name.
+        kind: "published", "known" or "random".
+        fingerprint: Of its spec.
+        seed: Of the training; the first training of a network has the set's own.
+        accuracy: On the held-out half of the validation images, a fraction; None where the training failed.
+        judged: How many of these images that is.
+        seconds: Of the training, without what came before it.
+        images: Training images seen, with repetition.
+        parent: Whose weights it began with; "" for random ones.
+        price: In ms by the latency table, or MACs, as the set's budget is.
+        macs: Multiply-adds at the set's pixels.
+        params: Learnable parameters.
+        depth: Convolutions and linear layers on the longest way.
+        failed: Why there is no accuracy; else "".
+        choices: JSON of the point of the search space; "" for a network outside it.
+        spec: JSON of the network where it has no choices; else "".
+    """
+
+    network: str
+    kind: str
+    fingerprint: str
+    seed: int
+    accuracy: float | None
+    judged: int
+    seconds: float
+    images: int
+    parent: str
+    price: float
+    macs: int
+    params: int
+    depth: int
+    failed: str = ""
+    choices: str = ""
+    spec: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What one estimator says of one network.
+
+    Attributes:
+        estimator: Its name.
+        identity: A digest of what its scores depend on, besides the images.
+        fingerprint: Of the network.
+        score: Higher is better; None where it could not judge the network.
+        deviation: Its own standard deviation; None for proxies.
+        seconds: Of this score.
+        prepare_s: What the estimator did once, before all scores.
+        failed: Why there is no score; else "".
+    """
+
+    estimator: str
+    identity: str
+    fingerprint: str
+    score: float | None
+    deviation: float | None
+    seconds: float
+    prepare_s: float
+    failed: str = ""
+
+
+RowType = TypeVar("RowType", bound=Trained | Score)
+
+
+class Rows(Generic[RowType]):
+    """The rows of one CSV file. Raises StorageError for a file that cannot be read or holds something else."""
+
+    def __init__(self, path: Path, kind: type[RowType]) -> None:
+        self.path, self.kind = path, kind
+        self.rows: list[RowType] = list(_read(path, kind)) if path.exists() else []
+
+    def __iter__(self) -> Iterator[RowType]:
+        return iter(self.rows)
+
+    def add(self, row: RowType) -> None:
+        """Keep a row. Raises StorageError."""
+        self.rows.append(row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [field.name for field in fields(self.kind)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _cell(value) for name, value in asdict(each).items()} for each in self.rows)
+        write_atomic(self.path, text.getvalue())
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    return repr(round(value, 6)) if isinstance(value, float) else value
+
+
+def _read(path: Path, kind: type[RowType]) -> Iterator[RowType]:
+    types: dict[str, Any] = get_type_hints(kind)
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for cells in csv.DictReader(file):
+                yield kind(**{name: _value(cells[name], types[name]) for name in types})
+    except OSError as error:
+        raise storage_error("read", path, error) from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise StorageError(
+            f"{path} must hold the columns {', '.join(types)}, and does not ({type(error).__name__}: {error}): bring "
+            "it back from a copy, or name another file"
+        ) from None
+
+
+def _value(text: str, kind: Any) -> Any:
+    if kind is str:
+        return text
+    if kind in (int, float):
+        return kind(text)
+    return float(text) if text else None
+
+
+@dataclass(frozen=True)
+class ReferenceFiles:
+    """The three files of a set."""
+
+    path: Path
+
+    @classmethod
+    def named(cls, path: str | Path) -> Self:
+        """By the name of the CSV. Raises InvalidArgument for another suffix."""
+        path = Path(path)
+        if path.suffix != ".csv" or path.name.endswith(".scores.csv"):
+            raise InvalidArgument(f"--reference must be a file that ends in .csv, got {str(path)!r}")
+        return cls(path)
+
+    @property
+    def about_path(self) -> Path:
+        """Of the settings."""
+        return self.path.with_suffix(".json")
+
+    @property
+    def state_path(self) -> Path:
+        """Of the training under way."""
+        return self.path.with_suffix(".ckpt")
+
+    def trained(self) -> Rows[Trained]:
+        """The trainings."""
+        return Rows(self.path, Trained)
+
+    def scores(self) -> Rows[Score]:
+        """What estimators said."""
+        return Rows(self.path.with_suffix(".scores.csv"), Score)
+
+    def about(self) -> dict[str, Any]:
+        """The settings. Raises InvalidArgument where there is no set, StorageError for a damaged file."""
+        if not self.about_path.exists():
+            raise InvalidArgument(f"there is no reference set {self.path} yet: leave --as-is out, and it is trained")
+        about = read_json(self.about_path)
+        if not isinstance(about, dict) or about.get("schema") != SCHEMA or not isinstance(about.get("settings"), dict):
+            raise StorageError(
+                f"{self.about_path} must hold the settings of a reference set: bring it back from a copy"
+            )
+        return about
+
+    def bind(self, about: dict[str, Any], *, command: str) -> None:
+        """Store what defines the set, or raise StudyMismatch where the file is of another one."""
+        about = json.loads(json.dumps({"schema": SCHEMA} | about))
+        if not self.about_path.exists():
+            if self.path.exists():
+                raise StudyMismatch(f"{self.path} has no {self.about_path.name} beside it: name another --reference")
+            write_atomic(self.about_path, json.dumps(about | {"command": command}, indent=1) + "\n")
+            return
+        stored = self.about()
+        was, now = ({**each["settings"], **each, "settings": None} for each in (stored, about))
+        other = {name: value for name, value in now.items() if was.get(name) != value}
+        differing = [f"{name} is {value!r:.80} and was {was.get(name)!r:.80}" for name, value in other.items()]
+        if differing:
+            raise StudyMismatch(
+                f"{self.path} was made with other settings: {'; '.join(differing)}. Give the same flags to go on with "
+                "it, or another --reference"
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Only one process works on a set at a time; the lock goes with the process. The set must be bound."""
+        with open(self.about_path, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StudyMismatch(
+                    f"another process works on {self.path}: wait until it ends, stop it, or name another --reference"
+                ) from None
+            yield

@@ -1,0 +1,107 @@
+"""What defines a reference set: the flags of `search.validate`, checked once. No torch."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from search.settings import MAX_RESOLUTION, resolved_source
+from search.settings import Settings as SearchSettings
+from searchspace.errors import InvalidArgument
+from searchspace.spaces.mnasnet import mnasnet_space
+from searchspace.spaces.space import SearchSpace
+from searchspace.spaces.toml import space_from_toml
+
+BAND = (0.5, 1.5)  # of the budget: the prices of the networks in the reference set
+SMALLEST = 32  # px, the total stride of all networks here
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How the networks of a reference set are chosen and trained.
+
+    Attributes:
+        budget_ms: The middle of the band of prices, in ms by a latency table; None for a budget of MACs.
+        budget_macs: The same in MACs, at `resolution`; None for a budget of ms.
+        data: The images, as for a search.
+        latency: The file of a latency table; None for this machine's own.
+        weights: What networks start from, as for a search.
+        resolution: Pixels that networks are trained and judged at, and their MACs are counted at.
+        networks: How many.
+        seeds: Trainings of a network, of those that are trained more than once.
+        seeds_share: Of the networks, those that are trained so often; the others are trained once.
+        minutes_each: Of each training.
+        images_each: Training images that each one sees, with repetition, in place of minutes.
+        judged_images: Held-out validation images that tell a network's accuracy, at most.
+        space_file: A TOML file that changes the search space.
+        seed: Of the choice of networks, of the splits and of the first training of each.
+
+    Raises InvalidArgument.
+    """
+
+    budget_ms: float | None = None
+    budget_macs: float | None = None
+    data: str | None = None
+    latency: str | None = None
+    weights: str = SearchSettings.weights
+    resolution: int = 64
+    networks: int = 30
+    seeds: int = 2
+    seeds_share: float = 0.5
+    minutes_each: float = 5.0
+    images_each: int | None = None
+    judged_images: int = 3000
+    space_file: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.budget_ms is None) == (self.budget_macs is None):
+            raise InvalidArgument(
+                "a reference set has --budget-ms (by a latency table) or --budget-macs (counted), one of both; got "
+                f"{self.budget_ms} ms and {self.budget_macs} MACs"
+            )
+        if self.latency is not None and self.budget_ms is None:
+            raise InvalidArgument("--latency is the table that prices networks in ms: give --budget-ms with it")
+        for flag, number in (("--budget-ms", self.budget_ms), ("--budget-macs", self.budget_macs)):
+            _check(flag, number, number is None or 0 < number < math.inf, "a number above 0")
+        _check("--minutes-each", self.minutes_each, 0 < self.minutes_each < math.inf, "a number above 0")
+        _check("--seeds-share", self.seeds_share, 0 <= self.seeds_share <= 1, "a share from 0 to 1")
+        _check("--networks", self.networks, self.networks >= 3, "an integer of at least 3")
+        images = self.images_each
+        for flag, count in (
+            ("--seeds", self.seeds),
+            ("--images-each", 1 if images is None else images),
+            ("--judged-images", self.judged_images),
+        ):
+            _check(flag, count, count >= 1, "an integer of at least 1")
+        _check("--seed", self.seed, 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
+        in_range = SMALLEST <= self.resolution <= MAX_RESOLUTION
+        _check("--resolution", self.resolution, in_range, f"{SMALLEST} to {MAX_RESOLUTION} px")
+
+    @property
+    def budget(self) -> float:
+        """In ms or MACs."""
+        return self.budget_ms or self.budget_macs or 0.0
+
+    def search_space(self, *, classes: int) -> SearchSpace:
+        """The space that random networks are drawn from."""
+        if self.space_file is None:
+            return mnasnet_space(classes=classes, resolution=self.resolution)
+        return space_from_toml(Path(self.space_file), classes=classes, resolution=self.resolution)
+
+    def identity(self) -> dict[str, Any]:
+        """What rows of one file must agree in; a set may grow by more networks and more trainings of each."""
+        own = asdict(self)
+        for free in ("networks", "seeds", "seeds_share"):
+            del own[free]
+        if self.images_each is not None:
+            del own["minutes_each"]
+        own["data"] = None if self.data in (None, "digits") else Path(resolved_source(str(self.data))).name
+        own["space_file"] = self.space_file and Path(self.space_file).name
+        own["latency"] = self.latency and Path(self.latency).name
+        return own
+
+
+def _check(flag: str, value: object, holds: bool, rule: str) -> None:
+    if not holds:
+        raise InvalidArgument(f"{flag} must be {rule}, got {value}")

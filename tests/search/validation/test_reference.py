@@ -1,0 +1,183 @@
+"""The reference set: which networks it takes, that its trainings are kept and go on, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.budget import CostModel
+from search.console import Progress
+from search.validate import main
+from search.validation.files import ReferenceFiles, Rows, Score, Trained
+from search.validation.job import Inputs
+from search.validation.networks import depth, members, van_der_corput
+from search.validation.reference import halves, jobs
+from search.validation.settings import BAND, Settings
+from searchspace import zoo
+from searchspace.cost import macs
+from searchspace.errors import InfeasibleBudget, InvalidArgument, StorageError
+from searchspace.spaces.mnasnet import mnasnet_space
+from searchspace.spaces.space import SearchSpace
+from tests.scripted import dataset_of, two_halves
+from tests.small_search import TOML
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+BUDGET = 1.6e6
+Command = Callable[..., list[str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """A small set's command line; the cache stands in the test's own folder."""
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "space.toml").write_text(TOML)
+
+    def flags(*more: str) -> list[str]:
+        return [
+            *("--reference", str(tmp_path / "set.csv"), "--budget-macs", str(BUDGET), "--data", "digits:60"),
+            *("--space", str(tmp_path / "space.toml"), "--resolution", "32", "--images-each", "32", *more),
+        ]
+
+    return flags
+
+
+@pytest.fixture(scope="module")
+def space() -> SearchSpace:
+    return mnasnet_space(classes=10, resolution=64)
+
+
+def test_a_set_is_spread_over_its_band_and_a_larger_one_begins_with_it(space: SearchSpace) -> None:
+    budget = 30e6
+    few, many = (members(space, CostModel("macs"), budget, count=count, seed=3, parents=None) for count in (14, 24))
+    assert [one.fingerprint for one in many[:14]] == [one.fingerprint for one in few]
+    assert len({one.fingerprint for one in many}) == 24
+    assert all(BAND[0] * budget <= one.price <= BAND[1] * budget for one in many)
+    assert all(one.price == macs(one.spec) for one in many)
+    assert {"mobilenet_v2", "efficientnet_b0"} <= {one.name for one in many if one.kind == "known"}
+    drawn = sorted(one.price / budget for one in many if one.kind == "random")
+    assert max(b - a for a, b in pairwise(drawn)) < 0.15  # 1 over 16 places would be 0.06
+    other = members(space, CostModel("macs"), budget, count=24, seed=4, parents=None)
+    assert {one.fingerprint for one in other} != {one.fingerprint for one in many}
+
+
+def test_a_band_without_networks_is_refused(space: SearchSpace) -> None:
+    with pytest.raises(InfeasibleBudget, match="the cheapest of the space is at"):
+        members(space, CostModel("macs"), 1e5, count=5, seed=0, parents=None)
+
+
+def test_the_van_der_corput_sequence_halves_the_widest_gap() -> None:
+    assert [van_der_corput(number) for number in range(1, 8)] == [0.5, 0.25, 0.75, 0.125, 0.625, 0.375, 0.875]
+
+
+def test_depth_counts_the_longest_way_without_squeeze_and_excitation() -> None:
+    # arXiv:1801.04381, Table 2: stem, one block of two convolutions, 16 of three, head, classifier
+    assert depth(zoo.get("mobilenet_v2")) == 1 + 2 + 16 * 3 + 1 + 1
+    # arXiv:1905.11946, Table 1: the same with 15 blocks of three, and SE in all
+    assert depth(zoo.get("efficientnet_b0")) == 1 + 2 + 15 * 3 + 1 + 1
+
+
+def test_held_out_images_are_the_second_half_of_the_validation_images() -> None:
+    data = dataset_of(two_halves(20), two_halves(30, seed=1), test=two_halves(9, seed=2))
+    shown, held = halves(data, judged=10)
+    assert len(shown.validation) == 15
+    assert len(held) == 10
+    assert (held.pixels == data.validation.pixels[15:25]).all()
+    assert (held.labels == data.validation.labels[15:25]).all()
+    assert len(halves(data, judged=1000).held) == 15
+
+
+def test_repeated_trainings_are_spread_over_the_set(space: SearchSpace) -> None:
+    few = members(space, CostModel("macs"), 30e6, count=6, seed=0, parents=None)
+    half = list(jobs(few, seed=7, seeds=2, share=0.5))
+    assert [job.seed for job in half] == [7, 7, 8, 7, 7, 8, 7, 7, 8]
+    assert [job.member for job in half if job.seed == 8] == few[1::2]
+    assert [job.seed for job in jobs(few, seed=0, seeds=2, share=0)] == [0] * 6
+    assert len(list(jobs(few, seed=0, seeds=3, share=1))) == 18
+
+
+def test_the_command_trains_a_set_and_goes_on_with_it(command: Command, tmp_path: Path, capsys: Any) -> None:
+    assert main(command("--networks", "3", "--seeds-share", "0.4")) == 0
+    files = ReferenceFiles.named(tmp_path / "set.csv")
+    rows = list(files.trained())
+    assert [row.seed for row in rows] == [0, 0, 0, 1]
+    assert len({row.fingerprint for row in rows}) == 3
+    assert all(row.accuracy is not None and 0 <= row.accuracy <= 1 for row in rows)
+    assert {row.images for row in rows} == {32}
+    space = Settings(budget_macs=BUDGET, space_file=str(tmp_path / "space.toml"), resolution=32).search_space(
+        classes=10
+    )
+    assert [space.spec(json.loads(row.choices)).fingerprint() for row in rows] == [row.fingerprint for row in rows]
+    before = (tmp_path / "set.csv").read_text()
+    assert not files.state_path.exists()
+
+    assert main(command("--networks", "4", "--seeds-share", "0.4")) == 0
+    after = (tmp_path / "set.csv").read_text()
+    assert after.startswith(before)
+    assert len(list(files.trained())) == 5
+    capsys.readouterr()
+
+    assert main(command("--networks", "4", "--seeds-share", "0.4", "--seed", "1")) == 2
+    assert "made with other settings: seed is 1 and was 0" in capsys.readouterr().err
+    assert (tmp_path / "set.csv").read_text() == after
+
+
+def test_a_training_that_is_stopped_is_done_again_with_the_same_result(command: Command, tmp_path: Path) -> None:
+    flags = command("--networks", "3", "--seeds-share", "0")
+    assert main(flags) == 0
+    whole = (tmp_path / "set.csv").read_text().splitlines()
+    (tmp_path / "set.csv").write_text("\n".join(whole[:2]) + "\n")
+    assert main(flags) == 0
+    again = (tmp_path / "set.csv").read_text().splitlines()
+    seconds = whole[0].split(",").index("seconds")
+
+    def without_seconds(line: str) -> list[str]:
+        cells = line.split(",")
+        return cells[:seconds] + cells[seconds + 1 :]
+
+    assert [without_seconds(line) for line in again] == [without_seconds(line) for line in whole]
+
+
+def test_only_one_process_works_on_a_set(command: Command, tmp_path: Path, capsys: Any) -> None:
+    assert main(command("--networks", "3", "--seeds-share", "0")) == 0
+    with ReferenceFiles.named(tmp_path / "set.csv").locked():
+        assert main(command("--networks", "3", "--seeds-share", "0")) == 2
+    assert "another process works on" in capsys.readouterr().err
+
+
+def test_rows_survive_a_file(tmp_path: Path) -> None:
+    score = Score(
+        estimator="a, b", identity="x", fingerprint="f", score=0.25, deviation=None, seconds=1.5, prepare_s=0.0,
+        failed='it said "no",\nand stopped',
+    )  # fmt: skip
+    Rows(tmp_path / "a.csv", Score).add(score)
+    assert list(Rows(tmp_path / "a.csv", Score)) == [score]
+    with pytest.raises(StorageError, match="must hold the columns network, kind"):
+        Rows(tmp_path / "a.csv", Trained)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({}, "one of both"),
+        ({"budget_ms": 5.0, "budget_macs": 1e6}, "one of both"),
+        ({"budget_macs": 1e6, "latency": "phone.json"}, "give --budget-ms with it"),
+        ({"budget_macs": 0.0}, "--budget-macs must be a number above 0"),
+        ({"budget_macs": 1e6, "networks": 2}, "--networks must be an integer of at least 3"),
+        ({"budget_macs": 1e6, "seeds_share": 1.5}, "--seeds-share must be a share"),
+        ({"budget_macs": 1e6, "images_each": 0}, "--images-each must be an integer of at least 1"),
+        ({"budget_macs": 1e6, "resolution": 16}, "--resolution must be 32 to"),
+    ],
+)
+def test_settings_out_of_range_are_told(flags: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidArgument, match=told):
+        Settings(**flags)
+
+
+def test_this_machines_table_is_asked_for_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path))
+    with Progress(lambda: None, quiet=True) as progress, pytest.raises(InvalidArgument, match=r"search\.latency build"):
+        _ = Inputs(Settings(budget_ms=5.0), 1, progress).table

@@ -11,7 +11,7 @@ from searchspace.spec import NetworkSpec
 
 
 class Candidate(NamedTuple):
-    """One point of the space, priced.
+    """One point of the space, or a published network (without choices), priced.
 
     latency_ms: the table's prediction. latency_upper_ms: the same, or more where kernels are estimated; it is compared
     with `LatencyBudget.prediction_limit_ms`.
@@ -32,21 +32,28 @@ class PricedSpace:
     def __init__(self, space: SearchSpace, cost_model: CostModel, *, confidence: float = DEFAULT_CONFIDENCE) -> None:
         self.space = space
         self._cost_model, self._confidence = cost_model, confidence
-        self._known: dict[tuple[tuple[str, object], ...], Candidate] = {}
+        self._known: dict[tuple[tuple[str, object], ...] | str, Candidate] = {}
 
     def price(self, choices: Choices) -> Candidate:
         """The candidate that `choices` mean. Raises InvalidChoice or MissingLatency."""
         canonical = self.space.canonical(choices)
         key = tuple(canonical.items())
         if key not in self._known:
-            spec = self.space.spec(canonical)
-            graph = lower(spec)
-            cost = costs(graph)
-            latency_ms, upper_ms = self._cost_model.cost_and_upper(graph, self._confidence)
-            self._known[key] = Candidate(
-                canonical, spec, spec.fingerprint(), cost.params, cost.macs, latency_ms, upper_ms
-            )
+            self._known[key] = self._priced(canonical, self.space.spec(canonical))
         return self._known[key]
+
+    def price_spec(self, spec: NetworkSpec) -> Candidate:
+        """A network that need be no point of the space, priced; without choices. Raises MissingLatency."""
+        key = spec.fingerprint()
+        if key not in self._known:
+            self._known[key] = self._priced({}, spec)
+        return self._known[key]
+
+    def _priced(self, choices: Choices, spec: NetworkSpec) -> Candidate:
+        graph = lower(spec)
+        cost = costs(graph)
+        latency_ms, upper_ms = self._cost_model.cost_and_upper(graph, self._confidence)
+        return Candidate(choices, spec, spec.fingerprint(), cost.params, cost.macs, latency_ms, upper_ms)
 
     def fastest(self) -> Candidate:
         """The network with the lowest latency, by descent over neighbours from the smallest corner.

@@ -24,6 +24,12 @@ class Finalist(NamedTuple):
         return NetworkSpec.from_json(self.trial.user_attrs["spec"])
 
     @property
+    def network(self) -> str | None:
+        """The published network that it is."""
+        name: str | None = self.trial.user_attrs.get("network")
+        return name
+
+    @property
     def rejected(self) -> dict[str, Any]:
         """What a summary says of it where it is passed over."""
         kind = "measured" if self.found.rounds else "predicted"
@@ -39,11 +45,13 @@ class Finalist(NamedTuple):
 def finalists_within(search: Search, limit_ms: float) -> tuple[list[Finalist], list[dict[str, Any]]]:
     """Trained trials that measure within `limit_ms`, best first, and those better than the first of them that did not.
 
-    The best AT_ONCE are measured in one interleaved run; if all are over the limit the next ones follow, until
-    no trained network is left. A network passes if the upper end of its measured interval is within the limit,
-    or, where none does, if its measured latency is. Raises InfeasibleBudget if not even one does.
+    The best is the one of the highest mean by what the search knows (see `believed`): the best of many noisy results
+    is partly lucky. The best AT_ONCE, the best published network among them, are measured in one interleaved run; if
+    all are over the limit the next ones follow, until no trained network is left. A network passes if the upper end of
+    its measured interval is within the limit, or, where none does, if its measured latency is. Raises InfeasibleBudget
+    if not even one does.
     """
-    trials = search.finished()
+    trials = _with_published(_by_belief(search))
     if not trials:
         raise InfeasibleBudget(
             "no network was trained to its end, so there is no winner: give more --trials or --minutes"
@@ -70,6 +78,31 @@ def finalists_within(search: Search, limit_ms: float) -> tuple[list[Finalist], l
         f"{nearest.trial.number} with {nearest.found.latency_ms:.2f} ms. Go on searching with more --minutes or "
         "--trials, or raise --budget-ms"
     )
+
+
+def believed(search: Search) -> dict[int, tuple[float, float]]:
+    """Mean and standard deviation of each finished trial's reward, by its number.
+
+    By the sampler's Gaussian process, which learns from all trials, for networks of the space; for published ones,
+    and where there are few trials, what their own score says.
+    """
+    own = {
+        trial.number: (trial.value or 0.0, float(trial.user_attrs.get("deviation", 0.0))) for trial in search.finished()
+    }
+    return own | {number: found for number, found in search.sampler.posterior(search.study).items() if number in own}
+
+
+def _by_belief(search: Search) -> list[FrozenTrial]:
+    belief = believed(search)
+    return sorted(search.finished(), key=lambda trial: (-belief[trial.number][0], trial.number))
+
+
+def _with_published(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """The best published network among the first AT_ONCE."""
+    place = next((at for at, trial in enumerate(trials) if "network" in trial.user_attrs), 0)
+    if place < AT_ONCE:
+        return trials
+    return [*trials[: AT_ONCE - 1], trials[place], *trials[AT_ONCE - 1 : place], *trials[place + 1 :]]
 
 
 def _measured(search: Search, trials: list[FrozenTrial]) -> list[Finalist]:

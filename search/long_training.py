@@ -32,6 +32,10 @@ LEAST_TESTED = 1000  # images, however little time there is
 TIMED_IMAGES = 50
 
 
+class _PausedError(Exception):
+    """Ends an epoch-wise training at the pause that was asked for."""
+
+
 class Trained(NamedTuple):
     """How a training ended: validation accuracy and at which pixels, epochs, seconds, whose weights it started from."""
 
@@ -75,6 +79,11 @@ class LongTraining:
     _known_s: dict[str, float] = field(default_factory=dict)
 
     @property
+    def tunes(self) -> bool:
+        """Whether networks are fine-tuned; else they are trained from scratch."""
+        return self.tuner is not None
+
+    @property
     def by_seconds(self) -> bool:
         """Whether the length of a training is given in seconds, not in epochs: where a time limit is to be kept."""
         return self.tuner is not None and self.limit_s is not None
@@ -94,12 +103,14 @@ class LongTraining:
         what: str,
         kept: Callable[[], None] = lambda: None,
         late: Callable[[], bool] | None = None,
+        until: float | None = None,
     ) -> Trained:
         """Train `module` in place for so many epochs of the recipe's images, or seconds (see `by_seconds`).
 
         A run that was cut off goes on by the `state_file`. onward: it was trained before. for_deployed: it is to end
         good at the deployed size; else at the size of the trainer's images. kept() is called whenever something was
-        kept. late() ends a training by epochs.
+        kept. late() ends a training by epochs. until: pause at this share of the training; the same call without it
+        goes on there.
         """
         own_px = self.trainer.train.pixels.shape[1]
         if self.tuner is not None:
@@ -114,24 +125,35 @@ class LongTraining:
                 on_progress=lambda share, doing: self.progress.update(share, f"{what}: {doing}"),
                 on_line=lambda line: self.progress.line(f"{what}: {line}"),
                 new_head=not onward,
+                until=until,
             )
             kept()
             return Trained(tuned.accuracy, pixels, tuned.epochs, tuned.seconds)
 
+        history: list[float] = []
+        last = length if until is None else max(1, round(until * length))
+
         def on_epoch(epoch: int, accuracy: float) -> None:
             kept()
+            history.append(accuracy)
             self.progress.line(f"{what}: {accuracy:.1%} validation accuracy after epoch {epoch} of {length}")
+            if last <= epoch < length:
+                raise _PausedError
 
         trainer = self.trainer.for_epochs(length)
         if onward:
             trainer = replace(trainer, recipe=trainer.recipe.onward(epochs=length))
-        outcome = trainer.fit(
-            module,
-            state_file=state_file,
-            on_epoch=on_epoch,
-            on_step=lambda step, steps: self.progress.update(step / steps, what),
-            deadline=late,
-        )
+        began = self.clock()
+        try:
+            outcome = trainer.fit(
+                module,
+                state_file=state_file,
+                on_epoch=on_epoch,
+                on_step=lambda step, steps: self.progress.update(step / steps, what),
+                deadline=late,
+            )
+        except _PausedError:
+            return Trained(history[-1], own_px, len(history), self.clock() - began)
         return Trained(outcome.accuracy, own_px, outcome.epochs, outcome.seconds)
 
     def length(self, spec: NetworkSpec, seconds: float) -> int:

@@ -3,8 +3,7 @@
 Every trial is in the study's database before the next begins, with everything that was known of it.
 """
 
-import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,21 +15,23 @@ from search.budget import LatencyBudget
 from search.candidates import Candidate, PricedSpace
 from search.console import Progress, clock_text
 from search.latency import Measurement
+from search.published import Published
 from search.reward import REWARDS
 from search.samplers.budget_sampler import BudgetSampler, distributions, early_stopping
 from search.samplers.moves import SpaceExhausted
+from search.schedule import Schedule
 from search.session import StudyClock
 from search.settings import Settings
 from search.training.errors import TrainingFailed
 from searchspace.errors import PhinasError
 from searchspace.latency.table import LatencyTable
 from searchspace.spaces.space import Choices
+from searchspace.spec import NetworkSpec
 from studies.schema import MEASURED, MEASURED_AT, Status
 
-SEARCH_SHARE = 0.66  # of the time limit, the rest is the winner's
+FIRST_PUBLISHED = 2  # published networks before the sampler's first proposal; the others come in turn with it
 FAILURES_IN_A_ROW = 5
 MEASURE_S = 1.5  # timing of a network that is the best so far
-LONGER = 4  # the winner's training in short trainings, where no time limit says how long
 
 
 @dataclass
@@ -38,7 +39,8 @@ class Search:
     """One study and what its trials need.
 
     A network that is the best so far is measured at once, and the budget learns from it. `known`: the fingerprints of
-    networks tried before (see `recover`). `starts`: choices to try first, but for the random sampler.
+    networks tried before (see `recover`). `starts`: choices to try first, but for the random sampler. `published`:
+    networks outside of the space that are candidates too.
     """
 
     study: optuna.Study
@@ -50,10 +52,12 @@ class Search:
     progress: Progress
     known: set[str]
     starts: Iterable[Choices] = ()
+    published: Sequence[Published] = ()
 
     def __post_init__(self) -> None:
         self.reward = REWARDS[self.settings.reward]
-        self._ends_at: float | None = None
+        self.published_names = {one.spec.fingerprint(): one.name for one in self.published}
+        self.schedule = Schedule(self.study, self.settings, self.clock, self.estimator.trains)
         self.sampler = BudgetSampler(
             self.priced,
             limit_ms=self.budget.prediction_limit_ms,
@@ -64,19 +68,19 @@ class Search:
             starting_points=() if self.settings.sampler == "random" else tuple(self.starts),
         )
         self.study.sampler = self.sampler
-        self.study.pruner = early_stopping(self.estimator.epochs)
+        self.study.pruner = early_stopping()
 
     def run(self) -> None:
         """Try candidates until the time for it or the number of trials is reached, or the space is used up."""
         failures = 0
-        while not self._is_done():
-            self._guess_end()
+        while not self.schedule.is_over():
+            self.schedule.guess_end()
             try:
-                trial = self.study.ask(fixed_distributions=distributions(self.priced.space))
+                trial, candidate = self._ask()
             except SpaceExhausted as end:
                 self.progress.line(str(end))
                 return
-            failures = 0 if self._run_trial(trial) else failures + 1
+            failures = 0 if self._run_trial(trial, candidate) else failures + 1
             self.study.set_user_attr("spent_s", self.clock.elapsed_s())
             if failures == FAILURES_IN_A_ROW:
                 last = self.study.get_trials(deepcopy=False)[-1].user_attrs.get("error")
@@ -85,24 +89,39 @@ class Search:
                     "cause (smaller --proxy-resolution, other data) and run the same command again"
                 )
 
-    def left_s(self) -> float | None:
-        """Seconds until the whole command ends: by the time limit, or else by what trainings have taken so far."""
-        limit = self.clock.left_s()
-        if limit is not None or self._ends_at is None:
-            return limit
-        return max(0.0, self._ends_at - self.clock.elapsed_s())
+    def _ask(self) -> tuple[optuna.Trial, Candidate]:
+        """The next candidate: a published network, or what the sampler proposes."""
+        turn = self.schedule.attempts()
+        waiting = [one for one in self.published if one.spec.fingerprint() not in self.known]
+        if waiting and (turn < FIRST_PUBLISHED or turn % 2 == 0):
+            return self._ask_for(waiting[0])
+        try:
+            trial = self.study.ask(fixed_distributions=distributions(self.priced.space))
+        except SpaceExhausted:
+            if not waiting:
+                raise
+            return self._ask_for(waiting[0])
+        return trial, self.priced.price(trial.params)
+
+    def _ask_for(self, published: Published) -> tuple[optuna.Trial, Candidate]:
+        """A trial without parameters: the network is no point of the space."""
+        self.study.sampler = optuna.samplers.RandomSampler(seed=0)  # it proposes nothing before it is asked
+        try:
+            return self.study.ask(), self.priced.price_spec(published.spec)
+        finally:
+            self.study.sampler = self.sampler
 
     def finished(self) -> list[FrozenTrial]:
         """The trials that were trained to their end, best reward first."""
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
 
-    def begin(self, trial: optuna.Trial) -> Candidate:
-        """The candidate of a trial, with everything that is known of it stored before anything else is done."""
-        candidate = self.priced.price(trial.params)
+    def begin(self, trial: optuna.Trial, candidate: Candidate) -> None:
+        """Store everything that is known of a trial's candidate before anything else is done."""
         _, low_ms, high_ms, _ = self.budget.table.predict(candidate.spec)
         attrs = {
             "status": Status.RUNNING,
+            **({"network": name} if (name := self.published_names.get(candidate.fingerprint)) else {}),
             "choices": candidate.choices,
             "spec": candidate.spec.to_json(),
             "fingerprint": candidate.fingerprint,
@@ -115,17 +134,17 @@ class Search:
         }
         for name, value in attrs.items():
             trial.set_user_attr(name, value)
-        return candidate
 
-    def _run_trial(self, trial: optuna.Trial) -> bool:
+    def _run_trial(self, trial: optuna.Trial, candidate: Candidate) -> bool:
         """Estimate one candidate and record how it ended; False if it failed."""
-        fingerprint = self.priced.price(trial.params).fingerprint
+        fingerprint = candidate.fingerprint
         if fingerprint in self.known:
             attrs = {"status": Status.FAILED, "error": "trained already", "fingerprint": fingerprint}
             self._end(trial, TrialState.FAIL, attrs)
             return True
-        candidate = self.begin(trial)
-        what = f"trial {trial.number}: {candidate.macs / 1e6:.0f} M MACs, {candidate.latency_ms:.1f} ms"
+        self.begin(trial, candidate)
+        name = self.published_names.get(fingerprint, f"{candidate.macs / 1e6:.0f} M MACs")
+        what = f"trial {trial.number}: {name}, {candidate.latency_ms:.1f} ms"
         began_s = self.clock.elapsed_s()
         history: list[float] = []
 
@@ -166,6 +185,7 @@ class Search:
         attrs = {
             "status": Status.TRAINED,
             "accuracy": estimate.mean,
+            "deviation": estimate.deviation,
             "history": list(estimate.history),
             "train_s": estimate.seconds,
             "epochs": len(estimate.history),
@@ -202,30 +222,6 @@ class Search:
             trial.set_user_attr(name, attr)
         self.study.tell(trial, value, state=state)
 
-    def _is_done(self) -> bool:
-        if self.settings.trials is not None and self._attempts() >= self.settings.trials:
-            return True
-        left_s, usual_s = self.clock.left_s(SEARCH_SHARE), self._usual_s()
-        if left_s is None or usual_s is None:
-            return False  # at least one network is trained, however short the time
-        return left_s < 0.7 * usual_s
-
-    def _attempts(self) -> int:
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-        trials = self.study.get_trials(deepcopy=False, states=states)
-        return sum(trial.user_attrs.get("status") != Status.RUNNING for trial in trials)
-
-    def _usual_s(self) -> float | None:
-        took = [trial.user_attrs["train_s"] for trial in self.finished()]
-        return statistics.median_high(took) if took else None
-
-    def _guess_end(self) -> None:
-        """Work out when a search without a time limit will end."""
-        usual_s = self._usual_s()
-        if usual_s is not None and self.settings.trials is not None:
-            trainings = max(0, self.settings.trials - self._attempts()) + LONGER
-            self._ends_at = self.clock.elapsed_s() + trainings * usual_s
-
 
 def record_measured(study: optuna.Study, number: int, found: Measurement, table: LatencyTable) -> None:
     """Keep what a trial measured, unless the machine was noisy, in the study: a finished trial cannot be written to."""
@@ -245,7 +241,8 @@ def measured_before(study: optuna.Study, priced: PricedSpace, table: LatencyTabl
     known = {
         number: ms for number, ms in study.user_attrs.get(MEASURED, {}).items() if speeds.get(number) == _speed(table)
     }
-    return [(priced.price(trials[number].user_attrs["choices"]).latency_ms, ms) for number, ms in known.items()]
+    specs = {number: NetworkSpec.from_json(trials[number].user_attrs["spec"]) for number in known}
+    return [(priced.price_spec(specs[number]).latency_ms, ms) for number, ms in known.items()]
 
 
 def recover(study: optuna.Study) -> tuple[set[str], int]:
@@ -263,8 +260,8 @@ def recover(study: optuna.Study) -> tuple[set[str], int]:
         status = trial.user_attrs.get("status")
         if status in (Status.TRAINED, Status.STOPPED_EARLY, Status.FAILED):
             known.add(trial.user_attrs["fingerprint"])
-        elif status == Status.RUNNING and trial.number not in queued:
-            again.append(trial)
+        elif status == Status.RUNNING and trial.number not in queued and trial.params:
+            again.append(trial)  # published networks have no parameters: the search asks for those it lacks
     study.set_user_attr("queued_again", queued + [trial.number for trial in again])
     for trial in again:
         study.enqueue_trial(trial.params)

@@ -26,6 +26,7 @@ from search.latency.runtimes import runtime
 from search.long_training import LongTraining
 from search.loop import Search, measured_before, recover
 from search.netadapt.timing import DeviceTimer, PairedTimer
+from search.published import Published, published_candidates
 from search.results import write_results
 from search.session import StudyClock, bind, given_table, opened_study, stored_settings
 from search.settings import AUTO, NO_WEIGHTS, Settings, check_same
@@ -44,6 +45,8 @@ from searchspace.spaces.space import Choices, SearchSpace
 from studies.frame import read_summary, write_trials_csv
 from studies.storage import BEST, SUMMARY
 from studies.storage import folder as study_folder
+
+STARTS = 2  # known networks that are tried first; the sampler has the rest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,15 +190,36 @@ class Pipeline:
         if known or cut_off:
             progress.line(f"going on with {len(known)} networks tried before; {cut_off} cut off are run again")
         search = Search(
-            self.study, settings, priced, budget, judge, self.clock, progress, known, starts=starting_points(space)
+            self.study,
+            settings,
+            priced,
+            budget,
+            judge,
+            self.clock,
+            progress,
+            known,
+            starts=starting_points(space)[:STARTS] if self.parents is None else (),
+            published=self._published(priced, budget),
         )
-        progress.left_s = search.left_s
+        progress.left_s = search.schedule.left_s
         search.run()
         selection = WinnerSelection(search, self._training(images), images, self.folder, self.machinery.timer)
         weights = None if self.parents is None else told(self.parents)
         summary = write_results(search, selection.select_winner(), images, self.folder, weights=weights)
         self.study.set_user_attr("finished", [settings.time_limit_s, settings.trials])
         return summary
+
+    def _published(self, priced: PricedSpace, budget: LatencyBudget) -> list[Published]:
+        """The published networks that are candidates."""
+        if self.parents is None or self.settings.sampler == "random":
+            return []
+        return published_candidates(
+            self.parents,
+            sizes=(priced.space.resolution,),
+            classes=priced.space.classes,
+            upper_ms=lambda spec: priced.price_spec(spec).latency_upper_ms,
+            limit_ms=budget.first_prediction_limit_ms,
+        )
 
     def _budget(self, space: SearchSpace, table: LatencyTable) -> tuple[PricedSpace, LatencyBudget]:
         """The space with its prices, and the budget. Raises InfeasibleBudget where no network of the space meets it."""

@@ -63,6 +63,7 @@ def _summary(search: Search, winner: Winner, data: Dataset, folder: Path) -> dic
         "correction": {"networks": len(search.budget.measured), "factor": search.budget.correction},
         "refined": winner.refined,
         "rejected": list(winner.rejected),
+        "contest": winner.contest,
         "trials": dict(Counter(map(str, statuses))),
         "priced_and_rejected": dict(search.sampler.rejected),
         "times_tested": tested,
@@ -84,6 +85,7 @@ def _winner(winner: Winner) -> dict[str, Any]:
     found = winner.measured if winner.measured.rounds else None  # nothing where the table is of another device
     return {
         "trial": winner.trial.number,
+        "network": winner.trial.user_attrs.get("network"),
         "fingerprint": winner.spec.fingerprint(),
         "params": cost.params,
         "macs": cost.macs,

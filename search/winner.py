@@ -1,38 +1,26 @@
 """The winner: the best network that runs within the budget; trained longer, pruned to it, tested once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from optuna.trial import FrozenTrial
 
 from search.console import clock_text
+from search.contest import Contest, Standing
 from search.data import Dataset
-from search.finalists import Finalist, finalists_within
+from search.finalists import Finalist, believed, finalists_within
 from search.latency import Measurement
 from search.long_training import Final, LongTraining, Trained
-from search.loop import LONGER, Search, record_measured
+from search.loop import Search, record_measured
 from search.netadapt.last_stage import prune_winner
-from search.netadapt.settings import pruning_time_s
 from search.netadapt.timing import DeviceTimer, PairedTimer
+from search.plan import CLOSING_S, Plan, Plans
 from searchspace.errors import InfeasibleBudget
 from searchspace.latency.table import LatencyTable
 from searchspace.nn import Network
 from searchspace.spec import NetworkSpec
-
-AFTER_PRUNING = 0.35  # of the winner's training
-CLOSING_S = 20.0  # kept free for the last measurement and writing
-
-
-class Plan(NamedTuple):
-    """The length of the first training and of the one after pruning (0: the network is not pruned).
-
-    In epochs; in seconds where networks are fine-tuned.
-    """
-
-    first: int
-    last: int
 
 
 class Winner(NamedTuple):
@@ -48,6 +36,7 @@ class Winner(NamedTuple):
         table: What predicts it: after pruning, with those kernels of its channels that were measured for it.
         rejected: Better trials that were passed over.
         tested: At the deployed size; None until it was.
+        contest: Between tied finalists, where there was one; see Contest.
     """
 
     trial: FrozenTrial
@@ -59,6 +48,7 @@ class Winner(NamedTuple):
     table: LatencyTable
     rejected: tuple[dict[str, Any], ...] = ()
     tested: Final | None = None
+    contest: dict[str, Any] | None = None
 
 
 @dataclass
@@ -73,7 +63,9 @@ class WinnerSelection:
     data: Dataset
     folder: Path
     timer: Callable[..., PairedTimer] = DeviceTimer
-    _epochs_s: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.plans = Plans(self.search, self.training)
 
     def select_winner(self) -> Winner:
         """Choose a finalist, train it longer, prune it to the budget if it is over it, measure it.
@@ -86,10 +78,11 @@ class WinnerSelection:
         """
         budget = self.search.budget
         finalists, rejected = finalists_within(self.search, budget.search_limit_ms)
+        finalists, contest = self.contested(finalists)
         found = self.first_within(finalists, rejected)
         if found is None and budget.overshoot > 1:
             finalists, _ = finalists_within(self.search, budget.limit_ms)
-            found = self.first_within(finalists, rejected)
+            found = self.first_within(self.plans.in_order(finalists), rejected)
         if found is None:
             raise InfeasibleBudget(
                 f"none of the {len(finalists)} finalists is within {budget.limit_ms:g} ms or could be pruned to it: "
@@ -104,7 +97,32 @@ class WinnerSelection:
             f"the winner, trial {found.trial.number}",
             left_s=None if left_s is None else left_s - CLOSING_S / 2,  # half of it was for measuring
         )
-        return found._replace(tested=tested, rejected=tuple(rejected))
+        return found._replace(tested=tested, rejected=tuple(rejected), contest=contest)
+
+    def contested(self, finalists: list[Finalist]) -> tuple[list[Finalist], dict[str, Any] | None]:
+        """The finalists in the order that a contest of the tied ones gives, and what a summary says of it."""
+        search, belief = self.search, believed(self.search)
+        standings = [
+            Standing(one, self._name(one), *belief[one.trial.number]) for one in self.plans.in_order(finalists)
+        ]
+        left_s = search.clock.left_s()
+        if left_s is not None:
+            left_s = max(0.0, left_s - self.plans.closing_s(standings[0].finalist.spec, left_s))
+        contest = Contest(self._contest_training, search.progress, left_s, by_epochs=not self.training.tunes)
+        return contest.run(standings)
+
+    def _name(self, finalist: Finalist) -> str:
+        return finalist.network or f"trial {finalist.trial.number}"
+
+    def _contest_training(self, finalist: Finalist, until: float, reserve_s: float) -> float:
+        """Validation accuracy after the share `until` of the finalist's training; kept."""
+        done, key = dict(self.search.study.user_attrs.get("contest", {})), self.plans.key(finalist)
+        if key not in done:
+            plan = self.plans.plan(finalist, reserve_s)
+            _, trained = self._train(finalist, plan.first, for_deployed=not plan.last, until=until)
+            done[key] = trained.accuracy
+            self.search.study.set_user_attr("contest", done)
+        return float(done[key])
 
     def first_within(self, finalists: list[Finalist], rejected: list[dict[str, Any]]) -> Winner | None:
         """The first finalist that is within the budget once it is trained, and pruned where it has to be.
@@ -112,8 +130,8 @@ class WinnerSelection:
         Those that are not are added to `rejected`. Without pruning (overshoot 1) the last one is taken as it is.
         """
         search, budget = self.search, self.search.budget
-        for place, finalist in enumerate(self.in_order(finalists)):
-            plan = self.plan(finalist)
+        for place, finalist in enumerate(finalists):
+            plan = self.plans.plan(finalist)
             found = self.pruned(finalist, plan) if plan.last else self.trained(finalist, plan.first)
             if found is None and budget.within(finalist.found):  # pruning was to make it surer, and there is no less
                 found = self.trained(finalist, plan.first)
@@ -140,80 +158,6 @@ class WinnerSelection:
         """
         over = self.search.budget.counted_ms(found.measured) / self.search.budget.limit_ms
         return 1 < over <= self.search.budget.overshoot
-
-    def in_order(self, finalists: list[Finalist]) -> list[Finalist]:
-        """Those last that need pruning, where too little time is left to train one well besides.
-
-        Of a winner 1.4 % over the budget, pruned and trained for 7 epochs, 93.7 % were right; of one within the budget
-        that was trained for 20 epochs in the same time 97.8 %.
-        """
-        decided = self._decided()
-
-        def is_hurried(finalist: Finalist) -> bool:
-            over = self._times_over(finalist)
-            if over <= 1 or self._plan_key(finalist) in decided or self.search.clock.left_s() is None:
-                return False
-            return sum(self._share_time(finalist, over)) < self._lengths(finalist, LONGER * self._short)
-
-        return sorted(finalists, key=is_hurried)
-
-    def plan(self, finalist: Finalist) -> Plan:
-        """What fits the time left.
-
-        What an earlier, cut-off run decided stands, so that a second measurement of the network changes nothing.
-        """
-        decided, key = self._decided(), self._plan_key(finalist)
-        if key not in decided:
-            decided = {**decided, key: self._share_time(finalist, self._times_over(finalist))}
-            self.search.study.set_user_attr("winner_epochs", decided)
-        found = decided[key]
-        return Plan(found, 0) if isinstance(found, int) else Plan(*found)  # studies of before had one number
-
-    def _decided(self) -> dict[str, Any]:
-        return dict(self.search.study.user_attrs.get("winner_epochs", {}))
-
-    def _plan_key(self, finalist: Finalist) -> str:
-        return f"{finalist.trial.user_attrs['fingerprint']}@{self.search.clock.limit_s}"
-
-    def _times_over(self, finalist: Finalist) -> float:
-        """How many times the budget the network takes; 1 where pruning is not asked for."""
-        budget = self.search.budget
-        return budget.times_over(finalist.found) if budget.overshoot > 1 else 1.0
-
-    def _share_time(self, finalist: Finalist, over: float) -> Plan:
-        """over: how many times the budget the network takes; up to 1 for none to prune."""
-        left_s, short = self.search.clock.left_s(), self._short
-        if left_s is None:
-            last = 0 if over <= 1 else self._lengths(finalist, short)
-            return Plan(self._lengths(finalist, LONGER * short) - last, last)
-        pruning_s = 0.0 if over <= 1 else pruning_time_s(over, self._epoch_s(finalist))
-        training_s = 0.95 * (left_s - self._closing_s(finalist.spec, left_s) - pruning_s)
-        unit_s = 1.0 if self.training.by_seconds else self._epoch_s(finalist)
-        whole = max(self._lengths(finalist, short), int(training_s / unit_s))
-        last = 0 if over <= 1 else max(1, round(AFTER_PRUNING * whole))
-        return Plan(max(1, whole - last), last)
-
-    @property
-    def _short(self) -> int:
-        """Epochs of a candidate's training."""
-        return self.training.trainer.recipe.epochs
-
-    def _lengths(self, finalist: Finalist, epochs: int) -> int:
-        """So many epochs in a plan's unit."""
-        return max(1, round(epochs * self._epoch_s(finalist))) if self.training.by_seconds else epochs
-
-    def _closing_s(self, spec: NetworkSpec, left_s: float) -> float:
-        return CLOSING_S + self.training.closing_s(spec, left_s)
-
-    def _epoch_s(self, finalist: Finalist) -> float:
-        """Seconds of an epoch: by the trial's training, or of one epoch now where its estimator trained nothing."""
-        attrs = finalist.trial.user_attrs
-        if self.search.estimator.trains:
-            return float(attrs["train_s"] / attrs["epochs"])
-        key = attrs["fingerprint"]
-        if key not in self._epochs_s:
-            self._epochs_s[key] = self.training.epoch_s(finalist.spec)
-        return self._epochs_s[key]
 
     def trained(self, finalist: Finalist, length: int) -> Winner:
         """The finalist's network trained for `length`, in a plan's unit, and measured."""
@@ -249,7 +193,7 @@ class WinnerSelection:
             search.progress.line(str(error))
             return None
         network = found.network
-        length = self._after_pruning(finalist, plan, network.spec)
+        length = self.plans.after_pruning(finalist, plan, network.spec)
         last = self.training.train(
             network,
             length,
@@ -257,37 +201,24 @@ class WinnerSelection:
             state_file=self.folder / f"winner-{network.spec.fingerprint()}-pruned-{length}.ckpt",
             what="the pruned winner",
             kept=self._keep_spent,
-            late=lambda: self._is_late(network.spec),
+            late=lambda: self.plans.is_late(network.spec),
         )
         trained = last._replace(
             epochs=first.epochs + last.epochs, seconds=first.seconds + last.seconds, parent=first.parent
         )
         return Winner(trial, network.spec, network, found.measured, trained, found.pruning, found.table)
 
-    def _after_pruning(self, finalist: Finalist, plan: Plan, spec: NetworkSpec) -> int:
-        """What of the plan's last training fits the time left after pruning; decided once."""
-        left_s, key = self.search.clock.left_s(), f"{self._plan_key(finalist)} pruned"
-        if left_s is None or not self.training.by_seconds:
-            return plan.last
-        decided = self._decided()
-        if key not in decided:
-            seconds = min(plan.last, int(0.95 * (left_s - self._closing_s(spec, left_s))))
-            decided = {**decided, key: max(1, seconds)}
-            self.search.study.set_user_attr("winner_epochs", decided)
-        return int(decided[key])
-
-    def _is_late(self, spec: NetworkSpec) -> bool:
-        left_s = self.search.clock.left_s()
-        return left_s is not None and left_s <= self._closing_s(spec, left_s)
-
     def _keep_spent(self) -> None:
         self.search.study.set_user_attr("spent_s", self.search.clock.elapsed_s())
 
-    def _train(self, finalist: Finalist, length: int, *, for_deployed: bool = True) -> tuple[Network, Trained]:
-        """The network trained for `length`; a run that was cut off goes on where it was."""
+    def _train(
+        self, finalist: Finalist, length: int, *, for_deployed: bool = True, until: float | None = None
+    ) -> tuple[Network, Trained]:
+        """The network trained for `length`; a run that was cut off goes on where it was. until: see LongTraining."""
         search, trial = self.search, finalist.trial
         how_long = clock_text(length) if self.training.by_seconds else f"{length} epochs"
-        search.progress.line(f"training the winner, trial {trial.number}, for {how_long}")
+        if until is None:
+            search.progress.line(f"training the winner, {self._name(finalist)}, for {how_long}")
         module, parent = self.training.start(finalist.spec)
         stem = f"winner-{trial.user_attrs['fingerprint']}-{length}"
         stem += "-first" if self.training.by_seconds and not for_deployed else ""
@@ -296,8 +227,10 @@ class WinnerSelection:
             length,
             for_deployed=for_deployed,
             state_file=self.folder / f"{stem}.ckpt",
-            what="the winner",
+            what="the winner" if until is None else self._name(finalist),
             kept=self._keep_spent,
+            until=until,
         )
-        search.progress.line(f"winner trained in {clock_text(trained.seconds)}")
+        if until is None:
+            search.progress.line(f"winner trained in {clock_text(trained.seconds)}")
         return module, trained._replace(parent=parent)

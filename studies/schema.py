@@ -39,6 +39,7 @@ class TrialRecord:
 
     Attributes:
         status: How it ended.
+        network: The published network that it is, with its width; None where a sampler drew it from the space.
         choices: Of the search space, by name.
         spec: JSON text of the NetworkSpec.
         fingerprint: Of the spec: equal networks have equal ones.
@@ -49,6 +50,7 @@ class TrialRecord:
         predicted_high_ms: Its upper end.
         measured_latency_ms: Of finalists and of what was once the best.
         accuracy: On the validation images, a fraction.
+        deviation: The standard deviation of the accuracy.
         history: The same after each epoch.
         train_s: Seconds of training.
         epochs: Done.
@@ -58,6 +60,7 @@ class TrialRecord:
     """
 
     status: Status = Status.RUNNING
+    network: str | None = None
     choices: Mapping[str, Value] = field(default_factory=dict)
     spec: str | None = None
     fingerprint: str | None = None
@@ -68,6 +71,7 @@ class TrialRecord:
     predicted_high_ms: float | None = None
     measured_latency_ms: float | None = None
     accuracy: float | None = None
+    deviation: float | None = None
     history: tuple[float, ...] = ()
     train_s: float | None = None
     epochs: int | None = None
@@ -114,8 +118,10 @@ class Column(NamedTuple):
 FIRST_COLUMNS = (
     Column("trial", "Int64"),
     Column("status", "category"),
+    Column("network", "string"),
     Column("reward", "Float64"),
     Column("accuracy", "Float64"),
+    Column("deviation", "Float64"),
     Column("predicted_latency_ms", "Float64"),
     Column("predicted_low_ms", "Float64"),
     Column("predicted_high_ms", "Float64"),

@@ -40,9 +40,9 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     return {name: CategoricalDistribution(values) for name, values in space.parameters().items() if len(values) > 1}
 
 
-def early_stopping(epochs: int) -> optuna.pruners.BasePruner:
-    """Stops a training of `epochs` whose reward after one is below the median of the trials before it."""
-    return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=epochs // 2)
+def early_stopping() -> optuna.pruners.BasePruner:
+    """Successive halving (arXiv:1810.05934): after 1, 2, 4 ... epochs the better half of the trainings goes on."""
+    return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2, min_early_stopping_rate=0)
 
 
 class BudgetSampler(optuna.samplers.BaseSampler):
@@ -106,6 +106,26 @@ class BudgetSampler(optuna.samplers.BaseSampler):
     ) -> Any:
         """Raises InvalidArgument: the space has no such choice."""
         raise InvalidArgument(f"{param_name!r} is no choice of the space; ask with distributions(space)")
+
+    def posterior(self, study: optuna.Study) -> dict[int, tuple[float, float]]:
+        """What the Gaussian process believes of finished trials: mean and standard deviation of their values by number.
+
+        Empty where there are fewer than FIRST_TRIALS values to learn from.
+        """
+        states = (TrialState.COMPLETE, TrialState.PRUNED)
+        trials = study.get_trials(deepcopy=False, states=states)
+        whole = [t for t in trials if self._distributions and self._distributions.keys() <= t.params.keys()]
+        values = _values(study, whole)
+        if len(values) < FIRST_TRIALS:
+            return {}
+        params = {t.number: t.params for t in whole}
+        rows = self._features.of([self.priced.price(params[number]) for number in values])
+        process = GaussianProcess(rows, len(self._features.codes))
+        process.fit(rows, np.array(list(values.values())))
+        found = zip(*process.predict(rows), strict=True)
+        return {
+            number: (float(mean), float(deviation)) for number, (mean, deviation) in zip(values, found, strict=True)
+        }
 
     def _propose(self, study: optuna.Study, trial: FrozenTrial) -> Candidate:
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.WAITING)

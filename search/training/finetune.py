@@ -98,6 +98,7 @@ class FineTuner:
         on_look: OnLook | None = None,
         new_head: bool = True,
         teacher: Teacher | None = None,
+        until: float | None = None,
     ) -> Tuned:
         """Fine-tune `module` in place, to be used at `pixels`; it ends with averaged weights, in eval mode, on the CPU.
 
@@ -107,7 +108,9 @@ class FineTuner:
         training goes on, and the same call goes on there; on_look(number from 1, accuracy) hears it, and what it raises
         stops the training. Where what could still be gained becomes less than the validation images could show, the
         rate falls to 0 at once and the rest of the time is handed back. With a `teacher` the images are the teacher's,
-        which may be more than those with labels, and its answers count too.
+        which may be more than those with labels, and its answers count too. With `until`, a share of the training, it
+        pauses there after a look: the module is not finished, and the same call without `until` goes on (so that there
+        must be a state_file).
 
         Raises InvalidArgument, TrainingDiverged, OutOfMemory, StorageError.
         """
@@ -124,6 +127,7 @@ class FineTuner:
             on_line or _nothing,
             on_look or _nothing,
             teacher,
+            until,
         )
         return run.all(new_head=new_head)
 
@@ -154,7 +158,9 @@ class _Run:
         on_line: OnLine,
         on_look: OnLook,
         teacher: Teacher | None,
+        until: float | None,
     ) -> None:
+        self.until = math.inf if until is None else until
         self.tuner, self.recipe, self.module, self.pixels = tuner, tuner.recipe, module, pixels
         self.seconds, self.images, self.state_file = seconds, images, state_file
         self.on_progress, self.on_line, self.on_look = on_progress, on_line, on_look
@@ -166,6 +172,7 @@ class _Run:
         self.state = FineTuningState(module.to(self.device), self.recipe)
         self.classes = int(self.labels.max()) + 1
         self.before_s = 0.0
+        self.paused = False
 
     def all(self, *, new_head: bool) -> Tuned:
         """The whole training."""
@@ -176,7 +183,7 @@ class _Run:
             self._head()
         self._train()
         state, began = self.state, self.tuner.clock()
-        if not state.finished:
+        if not state.finished and not self.paused:
             state.use_average(self.train, pixels=self.pixels)
             state.history.append(self._evaluate(self._last_look(), self.pixels))
             state.finished = True
@@ -212,10 +219,10 @@ class _Run:
 
     def _train(self) -> None:
         state, looks = self.state, self.recipe.epochs
-        while (share := self._share()) < self._end() and not state.finished:
+        while not self.paused and (share := self._share()) < self._end() and not state.finished:
             pixels, began = self.recipe.pixels_at(share, self.pixels), self.tuner.clock()
             next_look = max(math.floor(share * looks + 1e-9), len(state.history)) + 1  # a share may fall back a little
-            until = min(self._end(), next_look / looks)
+            until = min(self._end(), next_look / looks, self.until)
             images = state.images
             state.prepare()
             while share < until:
@@ -226,6 +233,7 @@ class _Run:
             state.image_s = (self.tuner.clock() - began) / (state.images - images) / pixels**2
             if share < self._end():
                 self._look(share, pixels)
+                self.paused = share >= self.until
         if not state.images:  # the limit left no time for a step
             state.prepare()
             self._step(self.recipe.warmup_fraction, self.pixels)

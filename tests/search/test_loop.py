@@ -196,6 +196,11 @@ def test_the_same_network_is_not_trained_again_after_a_restart() -> None:
     assert not set(first.scored) & set(second.scored)
 
 
+def same(_: NetworkSpec) -> float:
+    """No training falls behind."""
+    return 0.9
+
+
 def test_a_resumed_search_proposes_what_an_undisturbed_one_would(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -209,7 +214,7 @@ def test_a_resumed_search_proposes_what_an_undisturbed_one_would(
 
 @pytest.mark.parametrize("error", [TrainingDiverged("the loss became nan"), OutOfMemory("CUDA"), MemoryError()])
 def test_a_failed_training_is_recorded_and_the_study_goes_on(error: Exception) -> None:
-    make_search(for_trials(3), ScriptedEstimator(fail={2: error})).run()
+    make_search(for_trials(3), ScriptedEstimator(lambda _: 0.9, fail={2: error})).run()
     df = studies.load("s")
     assert list(df["status"]) == [Status.TRAINED, Status.FAILED, Status.TRAINED]
     assert df["error"].iloc[1]
@@ -227,7 +232,7 @@ def test_five_failures_in_a_row_end_the_search_with_the_reason() -> None:
 
 
 def test_an_interrupted_trial_is_run_again_first() -> None:
-    first, second = ScriptedEstimator(fail={3: KeyboardInterrupt()}), ScriptedEstimator()
+    first, second = ScriptedEstimator(same, fail={3: KeyboardInterrupt()}), ScriptedEstimator(same)
     with pytest.raises(KeyboardInterrupt):
         make_search(for_trials(4), first).run()
     assert list(studies.load("s")["status"]) == [Status.TRAINED, Status.TRAINED, Status.INTERRUPTED]
@@ -238,7 +243,9 @@ def test_an_interrupted_trial_is_run_again_first() -> None:
 
 def test_a_trial_killed_in_the_middle_is_closed_and_run_again_once() -> None:
     search = make_search(for_trials(3), ScriptedEstimator())
-    candidate = search.begin(search.study.ask(fixed_distributions=distributions(SPACE)))  # and then kill -9
+    trial = search.study.ask(fixed_distributions=distributions(SPACE))
+    candidate = PRICED.price(trial.params)
+    search.begin(trial, candidate)  # and then kill -9
     for trials, is_first in ((2, True), (3, False)):
         estimator = ScriptedEstimator()
         make_search(for_trials(trials), estimator).run()
@@ -283,14 +290,14 @@ def test_the_search_takes_two_thirds_of_the_time_and_leaves_the_rest_to_the_winn
     )
     search.run()
     assert estimator.calls == 8  # of 10 s each, within 0.66 of 120 s
-    assert search.left_s() == pytest.approx(40.0)
+    assert search.schedule.left_s() == pytest.approx(40.0)
 
 
 def test_without_a_time_limit_the_time_left_follows_what_trainings_take() -> None:
     now = Ticks()
     search = make_search(
-        for_trials(4), ScriptedEstimator(seconds_each=10.0, clock=now), clock=StudyClock(None, now=now)
+        for_trials(4), ScriptedEstimator(same, seconds_each=10.0, clock=now), clock=StudyClock(None, now=now)
     )
-    assert search.left_s() is None
+    assert search.schedule.left_s() is None
     search.run()
-    assert search.left_s() == pytest.approx(40.0)  # four more for the winner
+    assert search.schedule.left_s() == pytest.approx(40.0)  # four more for the winner

@@ -10,7 +10,8 @@ import pytest
 from search.budget import LatencyBudget
 from search.finalists import Finalist, finalists_within
 from search.latency import Measurement
-from search.winner import Plan, WinnerSelection
+from search.plan import Plan
+from search.winner import WinnerSelection
 from searchspace.errors import InfeasibleBudget
 from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
 from searchspace.spaces.mnasnet import mnasnet_space
@@ -39,7 +40,7 @@ def measurement(ms: float, *, low_ms: float | None = None, high_ms: float | None
 
 def trial(number: int) -> Any:
     attrs = {"fingerprint": str(number), "train_s": 28.0, "epochs": 4, "accuracy": 0.9, "spec": SPEC}
-    return SimpleNamespace(number=number, user_attrs=attrs)
+    return SimpleNamespace(number=number, user_attrs=attrs, value=0.9 - number / 100)
 
 
 def finalist(number: int, ms: float, high_ms: float | None = None) -> Finalist:
@@ -93,46 +94,46 @@ def test_a_network_over_the_budget_comes_first_only_where_there_is_time_to_prune
     left_s: float | None, first: int
 ) -> None:
     three = [finalist(1, 20.3), finalist(2, 18.0), finalist(3, 21.0)]
-    order = [each.trial.number for each in selection(left_s).in_order(three)]
+    order = [each.trial.number for each in selection(left_s).plans.in_order(three)]
     assert order == ([1, 2, 3] if first == 1 else [2, 1, 3])
 
 
 def test_what_an_interrupted_run_had_begun_to_train_stays_first() -> None:
     three = [finalist(1, 20.3), finalist(2, 18.0)]
     interrupted = selection(80.0)
-    assert interrupted.in_order(three) == three[::-1]
-    begun = interrupted.plan(three[0])
-    assert interrupted.in_order(three) == three
-    assert interrupted.plan(finalist(1, 19.0)) == begun  # a second measurement changes nothing
-    assert selection(80.0, overshoot=1.0).in_order(three) == three
+    assert interrupted.plans.in_order(three) == three[::-1]
+    begun = interrupted.plans.plan(three[0])
+    assert interrupted.plans.in_order(three) == three
+    assert interrupted.plans.plan(finalist(1, 19.0)) == begun  # a second measurement changes nothing
+    assert selection(80.0, overshoot=1.0).plans.in_order(three) == three
 
 
 def test_a_plan_of_a_study_from_before_pruning_was_one_number() -> None:
     here = selection(80.0)
     here.search.study.set_user_attr("winner_epochs", {"1@540.0": 7})
-    assert here.plan(finalist(1, 20.3)) == Plan(7, 0)
+    assert here.plans.plan(finalist(1, 20.3)) == Plan(7, 0)
 
 
 def test_an_estimator_that_trains_nothing_does_not_say_how_long_the_winner_may_train() -> None:
     """Seen: 7,843 epochs planned for one minute, by the thousandths of a second of a score."""
     trainings: list[int] = []
     here, quick = selection(104.0, timed=trainings), finalist(1, 18.0)
-    assert here.plan(finalist(2, 18.0)) == Plan(11, 0)  # 84 s less 5 %, by epochs of 7 s
+    assert here.plans.plan(finalist(2, 18.0)) == Plan(11, 0)  # 84 s less 5 %, by epochs of 7 s
     quick.trial.user_attrs["train_s"] = 0.0
     here.search.estimator.trains = False
-    assert here.in_order([quick, quick]) == [quick, quick]
-    assert (here.plan(quick), trainings) == (Plan(11, 0), [1])
+    assert here.plans.in_order([quick, quick]) == [quick, quick]
+    assert (here.plans.plan(quick), trainings) == (Plan(11, 0), [1])
 
 
 def test_a_fine_tuning_is_planned_in_seconds_less_what_the_test_at_the_deployed_size_takes() -> None:
     here = selection(500.0, by_seconds=True)
     here.training.closing_s = lambda spec, left_s: 80.0
-    assert here.plan(finalist(1, 18.0)) == Plan(380, 0)  # (500 - 20 - 80) s less 5 %
-    pruned = here.plan(finalist(2, 20.3))
+    assert here.plans.plan(finalist(1, 18.0)) == Plan(380, 0)  # (500 - 20 - 80) s less 5 %
+    pruned = here.plans.plan(finalist(2, 20.3))
     assert 0 < pruned.last < pruned.first < 380 - pruned.last
     without_limit = selection(None, by_seconds=True)
-    assert without_limit.plan(finalist(1, 18.0)) == Plan(112, 0)  # 16 epochs of 7 s
-    assert without_limit.plan(finalist(2, 20.3)) == Plan(84, 28)
+    assert without_limit.plans.plan(finalist(1, 18.0)) == Plan(112, 0)  # 16 epochs of 7 s
+    assert without_limit.plans.plan(finalist(2, 20.3)) == Plan(84, 28)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_a_network_that_another_measurement_may_find_over_the_budget_is_pruned(
     ms: float, high_ms: float, is_pruned: bool
 ) -> None:
     here, one = selection(None), finalist(1, ms, high_ms)
-    assert bool(here.plan(one).last) == is_pruned
+    assert bool(here.plans.plan(one).last) == is_pruned
     assert here.search.budget.within(one.found) == (ms <= 20.0)  # what is said of one that is trained
 
 
@@ -179,6 +180,7 @@ def measuring(*found: Measurement) -> Any:
     left = iter(found)
     device: Any = SimpleNamespace(is_of=lambda table: True, measure=lambda specs, **_: [next(left) for _ in specs])
     return SimpleNamespace(
+        sampler=SimpleNamespace(posterior=lambda _: {}),
         finished=lambda: [trial(number) for number in range(len(found))],
         budget=LatencyBudget(20.0, TABLE, device=device),
         study=study(),

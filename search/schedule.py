@@ -1,0 +1,70 @@
+"""How long a search goes on: how many candidates it judges, and when the time for them is over."""
+
+import statistics
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.trial import TrialState
+
+from search.session import StudyClock
+from search.settings import Settings
+from studies.schema import Status
+
+SEARCH_SHARE = 0.66  # of the time limit, the rest is the winner's
+# The same where no training from scratch judges: the longer a network is fine-tuned the better it is, and whatever was
+# judged has to be trained yet.
+QUICK_SHARE = 0.12
+JUDGED = 36  # candidates that a quick estimator judges at least, within MOST_QUICK_SHARE
+MOST_QUICK_SHARE = 0.4
+LONGER = 4  # the winner's training in short trainings, where no time limit says how long
+
+
+@dataclass
+class Schedule:
+    """Of one run of a search. trains: whether its estimator trains candidates; see AccuracyEstimator."""
+
+    study: optuna.Study
+    settings: Settings
+    clock: StudyClock
+    trains: bool
+    _ends_at: float | None = field(default=None, init=False)
+
+    def is_over(self) -> bool:
+        """Whether no other candidate is to be judged."""
+        if self.settings.trials is not None and self.attempts() >= self.settings.trials:
+            return True
+        left_s, usual_s = self.clock.left_s(self._share()), self._usual_s()
+        if left_s is None or usual_s is None:
+            return False  # at least one network is trained, however short the time
+        return left_s < 0.7 * usual_s
+
+    def left_s(self) -> float | None:
+        """Seconds until the whole command ends: by the time limit, or else by what trainings have taken so far."""
+        limit = self.clock.left_s()
+        if limit is not None or self._ends_at is None:
+            return limit
+        return max(0.0, self._ends_at - self.clock.elapsed_s())
+
+    def attempts(self) -> int:
+        """Candidates that were judged, or whose training failed."""
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+        trials = self.study.get_trials(deepcopy=False, states=states)
+        return sum(trial.user_attrs.get("status") != Status.RUNNING for trial in trials)
+
+    def guess_end(self) -> None:
+        """Work out when a search without a time limit will end."""
+        usual_s = self._usual_s()
+        if usual_s is not None and self.settings.trials is not None:
+            trainings = max(0, self.settings.trials - self.attempts()) + LONGER
+            self._ends_at = self.clock.elapsed_s() + trainings * usual_s
+
+    def _share(self) -> float:
+        """Of the time limit, until when candidates are judged."""
+        if self.trains:
+            return SEARCH_SHARE
+        return QUICK_SHARE if self.attempts() >= JUDGED else MOST_QUICK_SHARE
+
+    def _usual_s(self) -> float | None:
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        took = [trial.user_attrs["train_s"] for trial in trials]
+        return statistics.median_high(took) if took else None

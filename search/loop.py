@@ -13,10 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 from search.accuracy import AccuracyEstimator, Estimate
 from search.budget import LatencyBudget
 from search.candidates import Candidate, PricedSpace
-from search.console import Progress, clock_text
+from search.console import Progress
 from search.latency import Measurement
 from search.published import Published
 from search.reward import REWARDS
+from search.rows import BEST, Row
 from search.samplers.budget_sampler import BudgetSampler, distributions, early_stopping
 from search.samplers.moves import SpaceExhausted
 from search.schedule import Schedule
@@ -73,6 +74,7 @@ class Search:
     def run(self) -> None:
         """Try candidates until the time for it or the number of trials is reached, or the space is used up."""
         failures = 0
+        self.progress.plan(self.schedule.sentence())
         while not self.schedule.is_over():
             self.schedule.guess_end()
             try:
@@ -143,8 +145,7 @@ class Search:
             self._end(trial, TrialState.FAIL, attrs)
             return True
         self.begin(trial, candidate)
-        name = self.published_names.get(fingerprint, f"{candidate.macs / 1e6:.0f} M MACs")
-        what = f"trial {trial.number}: {name}, {candidate.latency_ms:.1f} ms"
+        what = f"judging trial {trial.number}, {self._name(candidate)}"
         began_s = self.clock.elapsed_s()
         history: list[float] = []
 
@@ -165,22 +166,44 @@ class Search:
             )
         except optuna.TrialPruned:
             self._end(trial, TrialState.PRUNED, {"status": Status.STOPPED_EARLY, **partial()})
-            self.progress.line(f"{what}: {history[-1]:.1%} after epoch {len(history)}, stopped early")
+            status = f"stopped early, after {len(history)} of {self.estimator.epochs}"
+            self._show(trial.number, candidate, history[-1], None, partial()["train_s"], status)
         except KeyboardInterrupt:
             self._end(trial, TrialState.FAIL, partial())
             raise
         except (TrainingFailed, MemoryError) as error:
             reason = str(error) or "out of memory"
             self._end(trial, TrialState.FAIL, {"status": Status.FAILED, "error": reason, **partial()})
-            self.progress.line(f"{what}: failed ({reason}); the study goes on")
+            self._show(
+                trial.number, candidate, None, None, partial()["train_s"], f"failed ({reason}), the study goes on"
+            )
             self.known.add(fingerprint)
             return False
         else:
-            self._succeed(trial, candidate, estimate, what)
+            self._succeed(trial, candidate, estimate)
         self.known.add(fingerprint)
         return True
 
-    def _succeed(self, trial: optuna.Trial, candidate: Candidate, estimate: Estimate, what: str) -> None:
+    def _name(self, candidate: Candidate) -> str:
+        """For people."""
+        own = f"{candidate.macs / 1e6:.0f} M MACs, {candidate.params / 1e6:.1f} M params"
+        return self.published_names.get(candidate.fingerprint, own)
+
+    def _show(
+        self,
+        number: int,
+        candidate: Candidate,
+        accuracy: float | None,
+        deviation: float | None,
+        seconds: float,
+        status: str,
+    ) -> None:
+        """A row of the table of candidates; the latency is the prediction."""
+        ms, low_ms, high_ms, _ = self.budget.corrected_table.predict(candidate.spec)
+        name = self._name(candidate)
+        self.progress.candidate(Row(str(number), name, accuracy, deviation, ms, low_ms, high_ms, seconds, status))
+
+    def _succeed(self, trial: optuna.Trial, candidate: Candidate, estimate: Estimate) -> None:
         value = self._reward_of(candidate, estimate.mean)
         attrs = {
             "status": Status.TRAINED,
@@ -194,8 +217,8 @@ class Search:
         best = self.finished()[:1]
         self._end(trial, TrialState.COMPLETE, attrs, value)
         is_best = not best or value > (best[0].value or 0.0)
-        mark = ", the best so far" if is_best else ""
-        self.progress.line(f"{what}: {estimate.mean:.1%} validation accuracy in {clock_text(estimate.seconds)}{mark}")
+        status = BEST if is_best else ""
+        self._show(trial.number, candidate, estimate.mean, estimate.deviation, estimate.seconds, status)
         if is_best and self.budget.measures:
             self._measure(trial.number, candidate)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import optuna
 from optuna.trial import TrialState
 
+from search.console import clock_text
 from search.session import StudyClock
 from search.settings import Settings
 from studies.schema import Status
@@ -37,6 +38,19 @@ class Schedule:
         if left_s is None or usual_s is None:
             return False  # at least one network is trained, however short the time
         return left_s < 0.7 * usual_s
+
+    def sentence(self) -> str:
+        """What the time is for, for people."""
+        limit_s = self.clock.limit_s
+        if limit_s is None:
+            return f"{self.settings.trials} candidates are judged, then the best is trained for longer"
+        spent_s, share = self.clock.elapsed_s(), SEARCH_SHARE if self.trains else QUICK_SHARE
+        until_s = max(spent_s, share * limit_s)
+        least = "" if self.trains else f", and until {JUDGED} are"
+        return (
+            f"candidates are judged for about {clock_text(until_s - spent_s)}{least}; then those tied with the best "
+            f"train on, and the winner has what is left of {clock_text(limit_s - until_s)}"
+        )
 
     def left_s(self) -> float | None:
         """Seconds until the whole command ends: by the time limit, or else by what trainings have taken so far."""

@@ -18,8 +18,11 @@ from searchspace.errors import InvalidArgument
 from searchspace.spec import NetworkSpec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from search.data import Dataset
     from searchspace.nn.weights.sources import Parents
+    from searchspace.spaces.space import SearchSpace
 
 OnEpoch = Callable[[int, float], None]
 OnProgress = Callable[[float], None]
@@ -48,6 +51,10 @@ class EstimatorSettings:
     parents: Parents | None = None  # published weights to start from; None: there are none
     pixels: int | None = None  # that images are judged at; None: what the estimator holds best
     clock: Callable[[], float] = time.perf_counter
+    space: SearchSpace | None = None  # that candidates come from
+    within: Callable[[NetworkSpec], bool] | None = None  # whether a network is within the budget; None: all are
+    seconds: float | None = None  # that `prepare` may take to train something; None: as long as the recipe says
+    folder: Path | None = None  # where `prepare` keeps what it trained
 
 
 class AccuracyEstimator(Protocol):

@@ -62,6 +62,16 @@ class NearestMean:
         return Estimate(mean, deviation, self._clock() - began, (mean,))
 
 
+# What `spec` is the smallest network of.
+SPACE = mnasnet_space(classes=2, resolution=32).with_choices(
+    {
+        **{"*.expand_ratio": (3,), "*.kernel": (3,), "*.se": (False,), "*.activation": ("relu",), "*.layers": (1,)},
+        **{"*.width_mult": (0.75,), "stage1.expand_ratio": (1,), "stage2.kernel": (3, 5)},
+        **{"stage5.layers": (0, 1), "stage7.layers": (0,)},
+    }
+)
+
+
 def spec(resolution: int = 32) -> NetworkSpec:
     space = mnasnet_space(classes=2, resolution=resolution)
     return space.spec(space.corner("smallest"))
@@ -74,7 +84,7 @@ def parents() -> Parents:
 
 
 def settings(**changes: Any) -> EstimatorSettings:
-    own = {"recipe": RECIPE, "seed": 3, "device": "cpu", "parents": parents(), "pixels": 32}
+    own = {"recipe": RECIPE, "seed": 3, "device": "cpu", "parents": parents(), "pixels": 32, "space": SPACE}
     return EstimatorSettings(**(own | changes))
 
 

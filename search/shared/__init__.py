@@ -1,0 +1,1 @@
+"""Trains one weight-sharing network over a search space: see README.md of search/accuracy."""

@@ -1,0 +1,43 @@
+"""What the training of a shared network needs to go on, in a file that says which training it is of."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search.training.finetune_state import FineTuningState
+from searchspace.errors import StorageError, StudyMismatch
+
+
+class SharedState(FineTuningState):
+    """A shared network's largest network under training."""
+
+    def go_on(self, path: Path, about: dict[str, Any]) -> None:
+        """Take up what a checkpoint holds; nothing where there is no file.
+
+        Raises StudyMismatch for one of another training, naming what differs, and StorageError for a damaged one.
+        """
+        try:
+            content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+            stored = json.loads(content["key"])
+        except FileNotFoundError:
+            return
+        except Exception as error:  # whatever a damaged file makes torch.load raise
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise StorageError(
+                f"{path} must be the checkpoint of a shared network and cannot be read ({reason}): delete it, and the "
+                "training begins anew"
+            ) from error
+        wanted = json.loads(json.dumps(about))
+        differing = [name for name in wanted if stored.get(name) != wanted[name]]
+        if differing:
+            raise StudyMismatch(
+                f"the shared network in {path} was trained with another {' and another '.join(differing)}: give the "
+                "same ones to go on with it, or another folder (--study), or delete the file"
+            )
+        self._load(content)
+
+    def keep(self, path: Path, about: dict[str, Any]) -> None:
+        """Write the checkpoint whole."""
+        self.save(path, json.dumps(about))

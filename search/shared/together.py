@@ -1,0 +1,81 @@
+"""Several processes that train one network (torchrun), as if they were one with the whole batch.
+
+Without a process group all of this does nothing.
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+from searchspace.nn.build import Network
+from searchspace.nn.layers import BatchNorm2d
+
+
+def processes() -> tuple[int, int]:
+    """(this process's number from 0, how many there are)."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def from_first(value: float) -> float:
+    """The first process's value, in all: what a clock says must be the same for all."""
+    if processes()[1] == 1:
+        return value
+    held = [value]
+    dist.broadcast_object_list(held, src=0)
+    return held[0]
+
+
+def same_start(module: nn.Module) -> None:
+    """Give all processes the first one's parameters and statistics."""
+    if processes()[1] > 1:
+        for values in module.state_dict().values():
+            dist.broadcast(values, src=0)
+
+
+def mean_over_processes(values: Iterable[Tensor]) -> None:
+    """Replace tensors by their means over all processes, in one exchange."""
+    every = list(values)
+    count = processes()[1]
+    if count == 1:
+        return
+    flat = torch.cat([each.reshape(-1) for each in every])
+    dist.all_reduce(flat)
+    for each, mean in zip(every, torch.split(flat.div_(count), [each.numel() for each in every]), strict=True):
+        each.copy_(mean.view(each.shape))
+
+
+class JointBatchNorm(BatchNorm2d):
+    """Batch norm by the mean and variance of all processes' images; equally many in each."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as the input."""
+        if not self.training:
+            return super().forward(x)
+        count = x[:, 0].numel() * processes()[1]
+        wide = x.float()
+        mean = all_reduce(wide.sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
+        centred = wide - mean[:, None, None]
+        variance = all_reduce(centred.square().sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.momentum is not None
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / max(1, count - 1)), self.momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        out: Tensor = (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return out
+
+
+def joined(network: Network) -> Network:
+    """The network, whose batch norms take the statistics of all processes' images; alone it stays as it is."""
+    if processes()[1] > 1:
+        for part in network.modules():
+            if type(part) is BatchNorm2d:
+                part.__class__ = JointBatchNorm
+    return network

@@ -1,0 +1,284 @@
+"""Trains a shared network by the sandwich rule with in-place distillation (BigNAS, arXiv:2003.11142).
+
+Each step takes the largest network, the smallest and some random ones within the budget through the same images. The
+largest learns from the labels, all others from what the largest says.
+"""
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from search.data import Dataset, Split
+from search.shared.draws import BudgetedDraws, Within
+from search.shared.state import SharedState
+from search.shared.statistics import with_statistics
+from search.shared.together import from_first, joined, mean_over_processes, processes, same_start
+from search.training.augmentation import augmented, preprocessing_of
+from search.training.errors import TrainingDiverged, translated_out_of_memory
+from search.training.evaluate import autocast, device_for
+from search.training.finetune_state import fit_head
+from search.training.order import batch_of, resident, seed_of
+from search.training.recipe import FineTuning, Recipe
+from searchspace.errors import InvalidArgument
+from searchspace.nn.build import Network
+from searchspace.nn.shared.network import SharedNetwork
+from searchspace.nn.shared.start import shared_network
+from searchspace.nn.weights.sources import Parents
+from searchspace.spaces.space import SearchSpace
+from searchspace.spec import NetworkSpec
+
+OnProgress = Callable[[float], None]
+SAVES = 10  # checkpoints, at equal shares of the training
+HEAD_SHARE = 0.1  # of the time, for the first classifier
+SMALLEST_PX = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedRecipe(FineTuning):
+    """The schedule of a shared network, `randoms` random networks a step. The defaults go on from published weights.
+
+    Every batch norm takes the statistics of its batch, and nothing ends early.
+    """
+
+    randoms: int = 2
+    warmup_steps: int = 30
+    keeps_statistics: bool = False
+    stops_early: bool = False
+    small_share: float = 0.0
+
+    @classmethod
+    def following(cls, recipe: Recipe, *, from_weights: bool) -> Self:
+        """As large batches, and images varied as, in the recipe of short trainings; from random weights by its SGD."""
+        varied = ("flip", "shift", "brightness", "contrast", "colour", "cutout", "batch_size", "label_smoothing")
+        given: dict[str, Any] = {name: getattr(recipe, name) for name in varied}
+        if not from_weights:
+            like = ("learning_rate", "momentum", "weight_decay", "warmup_fraction", "ema_fraction")
+            given |= {name: getattr(recipe, name) for name in like}
+            given |= {"adam": False, "zero_init_residual": True, "input_rate": 1.0, "warmup_steps": 1, "head_images": 0}
+        return cls(**given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedTrainer:
+    """Trains the shared network of a space on some images.
+
+    Under torchrun all processes call `fit` alike; each takes its share of every batch, and the result is that of one
+    process. A candidate with fewer pixels than the space's resolution sees images smaller by as much.
+    """
+
+    space: SearchSpace
+    train: Split
+    recipe: SharedRecipe
+    seed: int
+    pixels: int  # of the images that the largest network sees
+    parents: Parents | None = None
+    within: Within | None = None
+    fingerprint: str = ""  # of the data
+    device: str | None = None  # None: CUDA if there is one
+    clock: Callable[[], float] = time.perf_counter
+
+    @classmethod
+    def on(cls, data: Dataset, space: SearchSpace, **more: Any) -> Self:
+        """The trainer with the images and classes of a data set, at their own size unless `pixels` is given."""
+        own: dict[str, Any] = {"pixels": data.resolution, "fingerprint": data.fingerprint} | more
+        return cls(space=replace(space, classes=len(data.classes)), train=data.train, **own)
+
+    def about(self) -> dict[str, Any]:
+        """What a checkpoint is held to."""
+        parents = [] if self.parents is None else [parent.sha256 for parent in self.parents]
+        return {
+            "search space": self.space.to_dict(),
+            "data set": self.fingerprint,
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+            "size of images": self.pixels,
+            "set of published weights": parents,
+        }
+
+    def start(self) -> SharedNetwork:
+        """The shared network before its training."""
+        generator = torch.Generator().manual_seed(seed_of(self.seed, "shared"))
+        parent = None
+        if self.parents is not None:
+            parent = self.parents.nearest(self.space.spec(self.space.corner("largest"))).network
+        return shared_network(self.space, parent, generator=generator)
+
+    def pixels_of(self, spec: NetworkSpec) -> int:
+        """Pixels that a network of the space is trained and judged at."""
+        size = round(self.pixels * spec.resolution / self.space.resolution)
+        return min(self.pixels, max(SMALLEST_PX, size))
+
+    @translated_out_of_memory()
+    def fit(
+        self,
+        *,
+        seconds: float | None = None,
+        images: int | None = None,
+        state_file: Path | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> SharedNetwork:
+        """The shared network, trained for `seconds` or until it saw `images` training images; on its device.
+
+        With a `state_file` a training that was cut off goes on from its last checkpoint, one that was finished is
+        taken as it is. By images the same seed gives the same weights, also across a cut. It ends with averaged
+        weights. Raises InvalidArgument, InfeasibleBudget, StudyMismatch, StorageError, TrainingDiverged, OutOfMemory.
+        """
+        if (seconds is None) == (images is None) or (seconds or images or 0) <= 0:
+            raise InvalidArgument(f"a shared network takes seconds or images, above 0, got {seconds} and {images}")
+        run = _Run(self, seconds, images, state_file, on_progress or (lambda share: None))
+        run.all()
+        return run.shared
+
+
+class _Run:
+    """One call of `fit`."""
+
+    def __init__(
+        self,
+        trainer: SharedTrainer,
+        seconds: float | None,
+        images: int | None,
+        state_file: Path | None,
+        on_progress: OnProgress,
+    ) -> None:
+        self.trainer, self.recipe = trainer, trainer.recipe
+        self.seconds, self.images, self.state_file, self.on_progress = seconds, images, state_file, on_progress
+        self.began, self.before_s = trainer.clock(), 0.0
+        self.device = device_for(trainer.device)
+        self.draws = BudgetedDraws(trainer.space, trainer.within)
+        self.shared = trainer.start()
+        self.largest = self.shared.network
+        self.train, self.labels = resident(trainer.train, self.device)
+        self.rank, count = processes()
+        self.size = min(self.recipe.batch_size, len(self.labels)) // count * count
+        if not self.size:
+            raise InvalidArgument(f"a batch needs an image for each process, got {count} processes: start fewer")
+        self.state = SharedState(self.largest.to(self.device), self.recipe)
+        self.smallest: Network | None = None
+
+    def all(self) -> None:
+        """The whole training."""
+        state = self.state
+        if self.state_file is not None:
+            state.go_on(self.state_file, self.trainer.about())
+            self.before_s = state.seconds
+        if not state.images:
+            self._first_classifier()
+            same_start(self.largest)
+            state.restart_average()
+        joined(self.largest)
+        saves = math.floor(self._share() * SAVES)
+        while not state.finished:
+            self._step(min(self._share(), 1.0))
+            share = self._share()
+            self.on_progress(min(1.0, share))
+            if share >= 1:
+                self._finish()
+            if share >= 1 or math.floor(share * SAVES) > saves:
+                self._save()
+                saves = math.floor(share * SAVES)
+        self.largest.eval()
+
+    def _share(self) -> float:
+        """Of the training that is over."""
+        if self.images is not None:
+            return self.state.images / self.images
+        assert self.seconds is not None
+        return from_first((self.before_s + self.trainer.clock() - self.began) / self.seconds)
+
+    def _first_classifier(self) -> None:
+        """From published weights: a new classifier in closed form, so that the largest network can teach at once."""
+        trainer = self.trainer
+        if trainer.parents is not None:
+            with_statistics(self.largest, trainer.train, pixels=trainer.pixels, device=self.device)
+            fit_head(
+                self.largest,
+                trainer.train,
+                pixels=trainer.pixels,
+                images=self.recipe.head_images,
+                seconds=None if self.seconds is None else HEAD_SHARE * self.seconds,
+                clock=trainer.clock,
+                device=trainer.device,
+            )
+
+    def _networks(self, number: int) -> Iterator[tuple[Network, int]]:
+        """The networks of a step, the largest first, in training mode without dropout, and the pixels of each."""
+        trainer = self.trainer
+        rng = random.Random(seed_of(trainer.seed, "networks", number))
+        yield _training(self.largest), trainer.pixels
+        if self.smallest is None:  # its parameters are views, so it is always up to date
+            self.smallest = self._view(self.draws.smallest)
+        yield self.smallest, trainer.pixels_of(self.draws.smallest)
+        for spec in (self.draws.draw(rng) for _ in range(self.recipe.randoms)):
+            yield self._view(spec), trainer.pixels_of(spec)
+
+    def _view(self, spec: NetworkSpec) -> Network:
+        return _training(joined(self.shared.view(spec).to(self.device)))
+
+    def _step(self, share: float) -> None:
+        trainer, state, recipe = self.trainer, self.state, self.recipe
+        number = state.images // self.size
+        chosen = batch_of(len(self.labels), self.size, number, trainer.seed)
+        mine = slice(self.rank * self.size // processes()[1], (self.rank + 1) * self.size // processes()[1])
+        labels = self.labels[chosen.to(self.device)][mine]
+        state.set_rate(recipe.rate_at(share) * min(1.0, (number + 1) / recipe.warmup_steps))
+        state.optimizer.zero_grad(set_to_none=True)
+        soft: Tensor | None = None
+        losses, seen = torch.zeros((), device=self.device), dict[int, Tensor]()
+        for network, pixels in self._networks(number):
+            if pixels not in seen:
+                seen[pixels] = self._batch(chosen, number, pixels)[mine]
+            with autocast(self.device):
+                logits = network(seen[pixels])
+            target = labels if soft is None else soft
+            smoothing = recipe.label_smoothing if soft is None else 0.0
+            loss = nn.functional.cross_entropy(logits.float(), target, label_smoothing=smoothing)
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses += loss.detach()
+            if soft is None:
+                soft = logits.detach().float().softmax(1)
+            else:
+                self.shared.add_gradients(network)
+        gradients = [weights.grad for weights in self.largest.parameters() if weights.grad is not None]
+        mean_over_processes([losses, *gradients])
+        if not bool(losses.isfinite()):
+            raise TrainingDiverged(
+                f"the loss of a shared network must stay finite, got {float(losses):g} after {state.images} images: "
+                "look at the images and weights, or judge by another --accuracy"
+            )
+        state.optimizer.step()
+        state.images += self.size
+        state.update_average((1 + number) / (1 / recipe.ema_fraction + number))
+
+    def _batch(self, chosen: Tensor, number: int, pixels: int) -> Tensor:
+        """The images of a step at some size: at every size the same moves and flips."""
+        generator = torch.Generator().manual_seed(seed_of(self.trainer.seed, "augmentation", number))
+        how = preprocessing_of(self.largest)
+        return augmented(self.train, chosen, self.recipe, generator=generator, preprocessing=how, pixels=pixels)
+
+    def _finish(self) -> None:
+        with torch.no_grad():
+            for weights, average in zip(self.largest.parameters(), self.state.average, strict=True):
+                weights.copy_(average)
+        self.state.finished = True
+
+    def _save(self) -> None:
+        self.state.seconds = self.before_s + self.trainer.clock() - self.began
+        if self.state_file is not None and self.rank == 0:
+            self.state.keep(self.state_file, self.trainer.about())
+
+
+def _training(network: Network) -> Network:
+    """A network in training mode; its dropout is off."""
+    network.train()
+    for part in network.modules():
+        if isinstance(part, nn.Dropout):
+            part.eval()
+    return network

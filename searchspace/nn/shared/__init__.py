@@ -1,0 +1,1 @@
+"""One set of weights for all networks of a search space."""

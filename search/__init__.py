@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from search.netadapt.api import prune
     from search.result import Result
     from search.run import find
+    from search.validate import validate
 
-__all__ = ["Result", "find", "finetune", "prune"]
+__all__ = ["Result", "find", "finetune", "prune", "validate"]
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
@@ -27,5 +28,6 @@ __getattr__, __dir__ = lazy_names(
         "find": "search.run",
         "finetune": "search.finetune",
         "prune": "search.netadapt.api",
+        "validate": "search.validate",
     },
 )

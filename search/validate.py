@@ -1,14 +1,27 @@
-"""python -m search.validate: which accuracy estimator tells best, by networks that are trained fully."""
+"""python -m search.validate: which accuracy estimator tells best, by networks that are trained fully.
 
+Also `search.validate(...)`.
+"""
+
+import json
 import shlex
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from search.console import Progress
+from search.accuracy import names as estimators
+from search.settings import Settings as SearchSettings
 from search.validation.settings import BAND, Settings
+from searchspace.arguments import check_types
 from searchspace.command import CommandParser, integer, number, positive_integer, run_command
+from searchspace.errors import InvalidArgument
+from searchspace.lazy import make_callable
+
+if TYPE_CHECKING:
+    from search.validation.comparison import Comparison
+
+NEAR = 1.2  # times the MACs of the smaller of two networks: a pair of about equal MACs
 
 _DESCRIPTION = f"""\
 Train a set of networks fully, once, and compare with them what every accuracy estimator says in seconds.
@@ -25,11 +38,13 @@ examples:
   python -m search.validate --reference photos.csv --budget-macs 50e6 --data photos/
   python -m search.validate --reference photos.csv --budget-ms 20 --latency phone.json --data photos/
   python -m search.validate --reference scratch.csv --budget-macs 50e6 --data photos/ --weights none
+  python -m search.validate --reference photos.csv --budget-macs 50e6 --data photos/ --as-is --plot tau.png
 
+in Python: search.validate("photos.csv", budget_macs=50e6, data="photos/"), with the same keywords as these flags
 exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (all but the training under way is kept)."""
 
 _FLAGS: list[tuple[str, Any, str, str]] = [
-    ("--reference", str, "FILE.csv", "where the set is kept; its settings stand beside it"),
+    ("--reference", str, "FILE.csv", "where the set is kept; settings and scores stand beside it"),
     ("--budget-macs", number, "M", "middle of the band in MACs at --resolution: nothing is timed"),
     ("--budget-ms", number, "MS", "middle of the band in ms, by a latency table"),
     ("--latency", str, "FILE", "the table; without it this machine's own, as search.latency build has measured it"),
@@ -37,19 +52,20 @@ _FLAGS: list[tuple[str, Any, str, str]] = [
     ("--weights", str, "NAME", f"what networks start from, as for search.run (default: {Settings.weights})"),
     ("--resolution", integer, "PX", f"pixels that networks are trained and judged at (default: {Settings.resolution})"),
     ("--networks", integer, "N", f"in the set (default: {Settings.networks}); a larger N adds some"),
+    ("--twice", number, "X", f"share of them that is trained by a second seed too (default: {Settings.twice:g})"),
     ("--minutes-each", number, "M", f"of each training (default: {Settings.minutes_each:g})"),
     ("--images-each", integer, "N", "training images that each one sees, in place of minutes: results repeat"),
-    ("--seeds", integer, "N", f"trainings of networks that are trained repeatedly (default: {Settings.seeds})"),
-    ("--seeds-share", number, "X", f"of the networks, those trained repeatedly (default: {Settings.seeds_share:g})"),
-    (
-        "--judged-images",
-        integer,
-        "N",
-        f"held-out images that tell accuracy, at most (default: {Settings.judged_images})",
-    ),
+    ("--judged-images", integer, "N", f"held-out images that tell accuracy, at most ({Settings.judged_images})"),
     ("--space", str, "FILE", "a TOML file that changes the search space"),
     ("--seed", integer, "N", "of the choice of networks, splits and trainings (default: 0)"),
+    ("--as-is", None, "", "train nothing more: compare with the networks that are there"),
+    ("--accuracy", str, "NAMES", f"estimators, separated by commas (default: all, {','.join(estimators())})"),
+    ("--proxy-resolution", integer, "PX", f"pixels of their images (default: {SearchSettings.proxy_resolution})"),
+    ("--epochs", integer, "N", "of their short trainings, as for search.run"),
+    ("--band", number, "X", f"pairs of about equal MACs differ by this factor at most (default: {NEAR:g})"),
     ("--threads", positive_integer, "N", "that compute (default: as many as torch takes)"),
+    ("--plot", str, "FILE", "draw the figure: .png, .svg or .pdf; needs the extra 'plot'"),
+    ("--json", None, "", "print the figures as JSON, and no progress"),
 ]
 
 
@@ -57,34 +73,101 @@ def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser("python -m search.validate", description=_DESCRIPTION, epilog=_EPILOG)
     for flag, kind, metavar, text in _FLAGS:
-        cli.add_argument(flag, type=kind, metavar=metavar, help=text, required=flag == "--reference")
+        if kind is None:
+            cli.add_argument(flag, action="store_true", help=text)
+        else:
+            cli.add_argument(flag, type=kind, metavar=metavar, help=text, required=flag == "--reference")
     return cli
+
+
+def validate(
+    reference: str | Path,
+    *,
+    budget_macs: float | None = None,
+    budget_ms: float | None = None,
+    latency: str | Path | None = None,
+    data: str | Path | None = None,
+    weights: str | Path = Settings.weights,
+    resolution: int = Settings.resolution,
+    networks: int = Settings.networks,
+    twice: float = Settings.twice,
+    minutes_each: float = Settings.minutes_each,
+    images_each: int | None = None,
+    judged_images: int = Settings.judged_images,
+    space: str | Path | None = None,
+    seed: int = Settings.seed,
+    as_is: bool = False,
+    accuracy: str | None = None,
+    proxy_resolution: int = SearchSettings.proxy_resolution,
+    epochs: int | None = None,
+    band: float = NEAR,
+    threads: int | None = None,
+    plot: str | Path | None = None,
+    quiet: bool = False,
+    command: str = "search.validate(...)",
+) -> "Comparison":
+    """Compare accuracy estimators with networks that are trained fully, once.
+
+    The keywords are the flags of `python -m search.validate`, whose --help explains each. `command` is stored with the
+    set. All is kept beside `reference`: the same call goes on where it stopped. Of what it returns, `report()` is the
+    text and `frame` the table. Raises PhinasError.
+    """
+    check_types(validate, locals())
+    names = None if accuracy is None else [name.strip() for name in accuracy.split(",")]
+    for name in names or ():
+        if name not in estimators():
+            raise InvalidArgument(f"--accuracy must be of {', '.join(estimators())}, got {name!r}")
+    if not band >= 1:
+        raise InvalidArgument(f"--band must be a factor of at least 1, got {band:g}")
+    settings = Settings(
+        budget_macs=budget_macs,
+        budget_ms=budget_ms,
+        latency=None if latency is None else str(latency),
+        data=None if data is None else str(data),
+        weights=str(weights),
+        resolution=resolution,
+        networks=networks,
+        twice=twice,
+        minutes_each=minutes_each,
+        images_each=images_each,
+        judged_images=judged_images,
+        space_file=None if space is None else str(space),
+        seed=seed,
+    )
+    from search.validation.job import run_validation
+
+    return run_validation(
+        settings,
+        reference,
+        command=command,
+        as_is=as_is,
+        accuracy=names,
+        proxy_resolution=proxy_resolution,
+        epochs=epochs,
+        band=band,
+        threads=threads,
+        figure=None if plot is None else Path(plot),
+        quiet=quiet,
+    )
 
 
 def run(args: Namespace, command: str) -> str:
     """The command's text. Raises PhinasError."""
-    flags = {name: value for name, value in vars(args).items() if value is not None}
-    reference, threads = flags.pop("reference"), flags.pop("threads", None)
-    settings = Settings(**{{"space": "space_file"}.get(name, name): value for name, value in flags.items()})
-    import torch
-
-    from search.validation.files import ReferenceFiles
-    from search.validation.job import Inputs, train_reference
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    files = ReferenceFiles.named(Path(reference))
-    with Progress(lambda: None) as progress:
-        train_reference(Inputs(settings, threads, progress), files, command=command)
-    return f"Written to {files.path}"
+    flags = {name: value for name, value in vars(args).items() if value is not None and name != "json"}
+    found = validate(**flags, quiet=args.json, command=command)
+    if args.json:
+        return json.dumps({"estimators": found.rows(), "verdict": found.verdict()}, indent=1)
+    return "\n" + found.report()
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code."""
     again = f"python -m search.validate {shlex.join(sys.argv[1:] if argv is None else argv)}"
-    stopped = f"stopped; what is trained is kept, the same command goes on: {again}"
+    stopped = f"stopped; what is trained and judged is kept, the same command goes on: {again}"
     return run_command(parser(), argv, run=lambda args: run(args, again), stopped=stopped)
 
+
+make_callable(__name__, validate)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -181,18 +181,24 @@ class ReferenceFiles:
         return about
 
     def bind(self, about: dict[str, Any], *, command: str) -> None:
-        """Store what defines the set, or raise StudyMismatch where the file is of another one."""
-        about = json.loads(json.dumps({"schema": SCHEMA} | about))
-        if not self.about_path.exists():
-            if self.path.exists():
-                raise StudyMismatch(f"{self.path} has no {self.about_path.name} beside it: name another --reference")
-            write_atomic(self.about_path, json.dumps(about | {"command": command}, indent=1) + "\n")
-            return
-        stored = self.about()
-        was, now = ({**each["settings"], **each, "settings": None} for each in (stored, about))
+        """Store what defines the set, or check that the file is of the same one (see `check`)."""
+        if self.about_path.exists():
+            self.check(about)
+        elif self.path.exists():
+            raise StudyMismatch(f"{self.path} has no {self.about_path.name} beside it: name another --reference")
+        else:
+            content = {"schema": SCHEMA, **about, "command": command}
+            write_atomic(self.about_path, json.dumps(content, indent=1) + "\n")
+
+    def check(self, about: dict[str, Any]) -> None:
+        """Raises StudyMismatch, which names what differs, where the set was made with other settings."""
+        flat = (
+            {**each["settings"], **each, "settings": None} for each in (self.about(), json.loads(json.dumps(about)))
+        )
+        was, now = flat
         other = {name: value for name, value in now.items() if was.get(name) != value}
-        differing = [f"{name} is {value!r:.80} and was {was.get(name)!r:.80}" for name, value in other.items()]
-        if differing:
+        if other:
+            differing = [f"{name} is {value!r:.80} and was {was.get(name)!r:.80}" for name, value in other.items()]
             raise StudyMismatch(
                 f"{self.path} was made with other settings: {'; '.join(differing)}. Give the same flags to go on with "
                 "it, or another --reference"

@@ -1,115 +1,74 @@
-"""The whole job of `search.validate`: images, prices, the reference set, estimators, the comparison."""
+"""The whole job of `search.validate`: the reference set, estimators' scores, the comparison."""
 
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from search import data
-from search.budget import CostModel
+import torch
+
+from search.accuracy import names as estimators
 from search.console import Progress
-from search.latency.cache import stored_table
-from search.latency.runtimes import runtime
+from search.validation.comparison import Comparison
 from search.validation.files import ReferenceFiles
-from search.validation.networks import Member, members
-from search.validation.reference import Halves, ReferenceTraining, halves, long_recipe
+from search.validation.inputs import Inputs
+from search.validation.plot import plot
+from search.validation.proxies import PROXIES
+from search.validation.reference import ReferenceTraining
+from search.validation.scores import Scoring
 from search.validation.settings import Settings
-from searchspace.errors import InvalidData
-from searchspace.latency.table import LatencyTable, read_table
-from searchspace.nn.weights.sources import Parents, resolve
-from searchspace.spaces.space import SearchSpace
-
-LEAST_VALIDATION = 40  # images: two halves that say something
+from studies.figure import new_figure
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What a set is made of, each worked out when it is first asked for."""
+def run_validation(
+    settings: Settings,
+    reference: str | Path,
+    *,
+    command: str,
+    as_is: bool = False,
+    accuracy: Sequence[str] | None = None,
+    proxy_resolution: int,
+    epochs: int | None = None,
+    band: float,
+    threads: int | None = None,
+    figure: Path | None = None,
+    quiet: bool = False,
+) -> Comparison:
+    """Train what the set lacks (not with `as_is`), have estimators judge what they have not, and compare.
 
-    settings: Settings
-    threads: int | None
-    progress: Progress
-
-    @cached_property
-    def parents(self) -> Parents | None:
-        """Published weights to start from. The embedded task is learnt faster from random ones, as in a search."""
-        if self.settings.weights == "auto" and data.is_digits(self.settings.data):
-            return None
-        return resolve(self.settings.weights, note=self.progress.line)
-
-    @cached_property
-    def images(self) -> Halves:
-        """At the set's pixels, or at their own where a fine-tuning enlarges them. Raises InvalidData for too few."""
-        pixels = self.settings.resolution
-        if self.parents is not None:
-            pixels = min(pixels, data.native_resolution(self.settings.data))
-        return self.images_at(pixels)
-
-    def images_at(self, pixels: int) -> Halves:
-        """The same images at other pixels."""
-        settings = self.settings
-        images = data.load(
-            settings.data,
-            resolution=pixels,
-            seed=settings.seed,
-            progress=lambda done, total: self.progress.update(done / max(1, total), "reading images"),
+    `accuracy` names the estimators (None: all). Raises PhinasError for whatever the user can mend.
+    """
+    files = ReferenceFiles.named(reference)
+    if figure is not None:
+        new_figure(figure)  # told before hours of work if it cannot be drawn
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with Progress(lambda: None, quiet=quiet) as progress:
+        inputs = Inputs(settings, threads, progress)
+        if as_is:
+            files.check(inputs.identity())
+        else:
+            files.bind(inputs.about(), command=command)
+        with files.locked():
+            if not as_is:
+                train_reference(inputs, files)
+            scoring = Scoring(inputs=inputs, files=files, pixels=proxy_resolution, epochs=epochs)
+            trained = [row for row in files.trained() if row.accuracy is not None]
+            judged = scoring.run(trained, [*(estimators() if accuracy is None else accuracy), *PROXIES])
+        found = Comparison.of(
+            trained, judged, band=band, seed=settings.seed, pixels=settings.resolution, threads=torch.get_num_threads()
         )
-        if len(images.validation) < LEAST_VALIDATION or len(images.classes) < 2:
-            raise InvalidData(
-                f"a reference set needs at least 2 classes and {LEAST_VALIDATION} validation images, got "
-                f"{len(images.classes)} and {len(images.validation)}: add images"
-            )
-        return halves(images, judged=settings.judged_images)
-
-    @cached_property
-    def table(self) -> LatencyTable | None:
-        """What prices networks; None where they are counted in MACs. Nothing is measured. Raises InvalidArgument."""
-        settings = self.settings
-        if settings.budget_ms is None:
-            return None
-        if settings.latency is not None:
-            return read_table(Path(settings.latency))
-        identity = runtime(threads=self.threads).identity(settings.resolution)
-        return stored_table(identity, note=self.progress.line)
-
-    @cached_property
-    def space(self) -> SearchSpace:
-        """At the set's pixels, with the classes of the images."""
-        return self.settings.search_space(classes=len(self.images.shown.classes))
-
-    def about(self) -> dict[str, Any]:
-        """What rows of one file must agree in."""
-        parents, table = self.parents, self.table
-        return {
-            "settings": self.settings.identity(),
-            "data_fingerprint": self.images.shown.fingerprint,
-            "classes": list(self.images.shown.classes),
-            "space": self.space.to_dict(),
-            "recipe": asdict(long_recipe(self.settings.data, tunes=parents is not None)),
-            "weights_sha256": None if parents is None else {parent.name: parent.sha256 for parent in parents},
-            "table": None if table is None else table.fingerprint(),
-        }
-
-    def members(self) -> list[Member]:
-        """The networks of the set."""
-        settings = self.settings
-        cost_model = CostModel("macs") if self.table is None else CostModel("ms", self.table)
-        return members(
-            self.space, cost_model, settings.budget, count=settings.networks, seed=settings.seed, parents=self.parents
-        )
+        if figure is not None:
+            plot(found, figure)
+    return found
 
 
-def train_reference(inputs: Inputs, files: ReferenceFiles, *, command: str) -> None:
-    """Train what the set lacks. Raises StudyMismatch for a file of another set, and whatever the user can mend."""
-    progress, images = inputs.progress, inputs.images
-    files.bind(inputs.about(), command=command)
-    every = inputs.members()
-    shown = images.shown
-    progress.line(
-        f"{len(every)} networks, {len(shown.train)} images to train; {len(images.held)} held-out validation images "
-        f"tell their accuracy at {inputs.settings.resolution} px, {len(shown.validation)} others are the estimators'"
+def train_reference(inputs: Inputs, files: ReferenceFiles) -> None:
+    """Train what the set lacks."""
+    images, every = inputs.images, inputs.members()
+    inputs.progress.line(
+        f"{len(every)} networks, {len(images.shown.train)} images to train; {len(images.held)} held-out validation "
+        f"images tell their accuracy at {inputs.settings.resolution} px, {len(images.shown.validation)} others are the "
+        "estimators'"
     )
-    with files.locked():
-        ReferenceTraining(
-            settings=inputs.settings, images=images, parents=inputs.parents, files=files, progress=progress
-        ).run(every)
+    ReferenceTraining(
+        settings=inputs.settings, images=images, parents=inputs.parents, files=files, progress=inputs.progress
+    ).run(every)

@@ -66,15 +66,15 @@ class Job(NamedTuple):
     seed: int
 
 
-def jobs(members: Iterable[Member], *, seed: int, seeds: int, share: float) -> Iterator[Job]:
-    """Every training of a set, the repeated ones of a network behind its first one.
+def jobs(members: Iterable[Member], *, seed: int, twice: float) -> Iterator[Job]:
+    """Every training of a set, a network's second one behind its first.
 
-    The share that is trained several times is spread evenly over the order of the networks.
+    The share that is trained `twice` is spread evenly over the order of the networks.
     """
     for number, member in enumerate(members):
-        repeated = int((number + 1) * share + 1e-9) > int(number * share + 1e-9)
-        for more in range(seeds if repeated else 1):
-            yield Job(member, seed + more)
+        yield Job(member, seed)
+        if int((number + 1) * twice + 1e-9) > int(number * twice + 1e-9):
+            yield Job(member, seed + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class ReferenceTraining:
     def run(self, members: list[Member]) -> None:
         """Train what is not in the file yet. Raises StorageError."""
         settings, rows = self.settings, self.files.trained()
-        every = list(jobs(members, seed=settings.seed, seeds=settings.seeds, share=settings.seeds_share))
+        every = list(jobs(members, seed=settings.seed, twice=settings.twice))
         done = {(row.fingerprint, row.seed) for row in rows}
         for number, job in enumerate(every, 1):
             if (job.member.fingerprint, job.seed) in done:

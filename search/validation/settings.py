@@ -28,13 +28,12 @@ class Settings:
         weights: What networks start from, as for a search.
         resolution: Pixels that networks are trained and judged at, and their MACs are counted at.
         networks: How many.
-        seeds: Trainings of a network, of those that are trained more than once.
-        seeds_share: Of the networks, those that are trained so often; the others are trained once.
+        twice: The share of the networks that are trained a second time, by the next seed.
         minutes_each: Of each training.
         images_each: Training images that each one sees, with repetition, in place of minutes.
         judged_images: Held-out validation images that tell a network's accuracy, at most.
         space_file: A TOML file that changes the search space.
-        seed: Of the choice of networks, of the splits and of the first training of each.
+        seed: Of the choice of networks, of the splits and of the first trainings.
 
     Raises InvalidArgument.
     """
@@ -46,8 +45,7 @@ class Settings:
     weights: str = SearchSettings.weights
     resolution: int = 64
     networks: int = 30
-    seeds: int = 2
-    seeds_share: float = 0.5
+    twice: float = 0.5
     minutes_each: float = 5.0
     images_each: int | None = None
     judged_images: int = 3000
@@ -65,11 +63,10 @@ class Settings:
         for flag, number in (("--budget-ms", self.budget_ms), ("--budget-macs", self.budget_macs)):
             _check(flag, number, number is None or 0 < number < math.inf, "a number above 0")
         _check("--minutes-each", self.minutes_each, 0 < self.minutes_each < math.inf, "a number above 0")
-        _check("--seeds-share", self.seeds_share, 0 <= self.seeds_share <= 1, "a share from 0 to 1")
+        _check("--twice", self.twice, 0 <= self.twice <= 1, "a share from 0 to 1")
         _check("--networks", self.networks, self.networks >= 3, "an integer of at least 3")
         images = self.images_each
         for flag, count in (
-            ("--seeds", self.seeds),
             ("--images-each", 1 if images is None else images),
             ("--judged-images", self.judged_images),
         ):
@@ -90,9 +87,9 @@ class Settings:
         return space_from_toml(Path(self.space_file), classes=classes, resolution=self.resolution)
 
     def identity(self) -> dict[str, Any]:
-        """What rows of one file must agree in; a set may grow by more networks and more trainings of each."""
+        """What rows of one file must agree in; a set may grow by more networks and more second trainings."""
         own = asdict(self)
-        for free in ("networks", "seeds", "seeds_share"):
+        for free in ("networks", "twice"):
             del own[free]
         if self.images_each is not None:
             del own["minutes_each"]

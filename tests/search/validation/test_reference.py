@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from search.accuracy import register
 from search.budget import CostModel
 from search.console import Progress
 from search.validate import main
 from search.validation.files import ReferenceFiles, Rows, Score, Trained
-from search.validation.job import Inputs
+from search.validation.inputs import Inputs
 from search.validation.networks import depth, members, van_der_corput
 from search.validation.reference import halves, jobs
 from search.validation.settings import BAND, Settings
@@ -21,28 +22,13 @@ from searchspace.cost import macs
 from searchspace.errors import InfeasibleBudget, InvalidArgument, StorageError
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
-from tests.scripted import dataset_of, two_halves
-from tests.small_search import TOML
+from tests.scripted import ScriptedEstimator, dataset_of, two_halves
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-BUDGET = 1.6e6
+register("scripted")(lambda settings: ScriptedEstimator(epochs=1))
+
 Command = Callable[..., list[str]]
-
-
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """A small set's command line; the cache stands in the test's own folder."""
-    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "space.toml").write_text(TOML)
-
-    def flags(*more: str) -> list[str]:
-        return [
-            *("--reference", str(tmp_path / "set.csv"), "--budget-macs", str(BUDGET), "--data", "digits:60"),
-            *("--space", str(tmp_path / "space.toml"), "--resolution", "32", "--images-each", "32", *more),
-        ]
-
-    return flags
 
 
 @pytest.fixture(scope="module")
@@ -90,43 +76,41 @@ def test_held_out_images_are_the_second_half_of_the_validation_images() -> None:
     assert len(halves(data, judged=1000).held) == 15
 
 
-def test_repeated_trainings_are_spread_over_the_set(space: SearchSpace) -> None:
+def test_second_trainings_are_spread_over_the_set(space: SearchSpace) -> None:
     few = members(space, CostModel("macs"), 30e6, count=6, seed=0, parents=None)
-    half = list(jobs(few, seed=7, seeds=2, share=0.5))
+    half = list(jobs(few, seed=7, twice=0.5))
     assert [job.seed for job in half] == [7, 7, 8, 7, 7, 8, 7, 7, 8]
     assert [job.member for job in half if job.seed == 8] == few[1::2]
-    assert [job.seed for job in jobs(few, seed=0, seeds=2, share=0)] == [0] * 6
-    assert len(list(jobs(few, seed=0, seeds=3, share=1))) == 18
+    assert [job.seed for job in jobs(few, seed=0, twice=0)] == [0] * 6
+    assert len(list(jobs(few, seed=0, twice=1))) == 12
 
 
 def test_the_command_trains_a_set_and_goes_on_with_it(command: Command, tmp_path: Path, capsys: Any) -> None:
-    assert main(command("--networks", "3", "--seeds-share", "0.4")) == 0
+    assert main(command("--networks", "3", "--twice", "0.4")) == 0
     files = ReferenceFiles.named(tmp_path / "set.csv")
     rows = list(files.trained())
     assert [row.seed for row in rows] == [0, 0, 0, 1]
     assert len({row.fingerprint for row in rows}) == 3
     assert all(row.accuracy is not None and 0 <= row.accuracy <= 1 for row in rows)
     assert {row.images for row in rows} == {32}
-    space = Settings(budget_macs=BUDGET, space_file=str(tmp_path / "space.toml"), resolution=32).search_space(
-        classes=10
-    )
+    space = Settings(budget_macs=1.6e6, space_file=str(tmp_path / "space.toml"), resolution=32).search_space(classes=10)
     assert [space.spec(json.loads(row.choices)).fingerprint() for row in rows] == [row.fingerprint for row in rows]
     before = (tmp_path / "set.csv").read_text()
     assert not files.state_path.exists()
 
-    assert main(command("--networks", "4", "--seeds-share", "0.4")) == 0
+    assert main(command("--networks", "4", "--twice", "0.4")) == 0
     after = (tmp_path / "set.csv").read_text()
     assert after.startswith(before)
     assert len(list(files.trained())) == 5
     capsys.readouterr()
 
-    assert main(command("--networks", "4", "--seeds-share", "0.4", "--seed", "1")) == 2
+    assert main(command("--networks", "4", "--twice", "0.4", "--seed", "1")) == 2
     assert "made with other settings: seed is 1 and was 0" in capsys.readouterr().err
     assert (tmp_path / "set.csv").read_text() == after
 
 
 def test_a_training_that_is_stopped_is_done_again_with_the_same_result(command: Command, tmp_path: Path) -> None:
-    flags = command("--networks", "3", "--seeds-share", "0")
+    flags = command("--networks", "3", "--twice", "0")
     assert main(flags) == 0
     whole = (tmp_path / "set.csv").read_text().splitlines()
     (tmp_path / "set.csv").write_text("\n".join(whole[:2]) + "\n")
@@ -142,9 +126,9 @@ def test_a_training_that_is_stopped_is_done_again_with_the_same_result(command: 
 
 
 def test_only_one_process_works_on_a_set(command: Command, tmp_path: Path, capsys: Any) -> None:
-    assert main(command("--networks", "3", "--seeds-share", "0")) == 0
+    assert main(command("--networks", "3", "--twice", "0")) == 0
     with ReferenceFiles.named(tmp_path / "set.csv").locked():
-        assert main(command("--networks", "3", "--seeds-share", "0")) == 2
+        assert main(command("--networks", "3", "--twice", "0")) == 2
     assert "another process works on" in capsys.readouterr().err
 
 
@@ -167,7 +151,7 @@ def test_rows_survive_a_file(tmp_path: Path) -> None:
         ({"budget_macs": 1e6, "latency": "phone.json"}, "give --budget-ms with it"),
         ({"budget_macs": 0.0}, "--budget-macs must be a number above 0"),
         ({"budget_macs": 1e6, "networks": 2}, "--networks must be an integer of at least 3"),
-        ({"budget_macs": 1e6, "seeds_share": 1.5}, "--seeds-share must be a share"),
+        ({"budget_macs": 1e6, "twice": 1.5}, "--twice must be a share"),
         ({"budget_macs": 1e6, "images_each": 0}, "--images-each must be an integer of at least 1"),
         ({"budget_macs": 1e6, "resolution": 16}, "--resolution must be 32 to"),
     ],

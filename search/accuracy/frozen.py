@@ -5,20 +5,26 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from search.accuracy.protocol import Estimate, EstimatorSettings, OnEpoch, OnProgress, register
 from search.data import Dataset, Split
+from search.training.augmentation import prepared
 from search.training.errors import TrainingFailed
 from search.training.evaluate import binomial_deviation
 from search.training.ridge import pooled_features, ridge
-from search.training.start import CALIBRATION_IMAGES, transferred
+from search.training.start import CALIBRATION_IMAGES, CALIBRATION_PX
 from searchspace.errors import InvalidArgument, InvalidData
-from searchspace.nn import fold_batch_norm
+from searchspace.nn import Network, fold_batch_norm
+from searchspace.nn.weights.calibrate import ParentMaps, calibrating, watched
+from searchspace.nn.weights.sources import Parent
+from searchspace.nn.weights.transfer import Transferred, transfer
 from searchspace.spec import NetworkSpec
 
 PIXELS = 64
 IMAGES = 600
-STEPS = 2  # of one score
+STEPS = 4  # of one score: transfer, calibration, features, ridge
+MAPS = 4  # parents' maps that are kept, some 50 MB each: of several parents, or at several sizes
 
 
 @register("frozen")
@@ -47,6 +53,7 @@ class FrozenFeatures:
         self._pixels = settings.pixels or PIXELS
         self._images: Split | None = None
         self._classes = 0
+        self._maps: dict[tuple[str, str, int], ParentMaps] = {}  # the one used last stands last
 
     def identity(self) -> dict[str, Any]:
         """Pixels, images and the weights that all start from."""
@@ -63,7 +70,7 @@ class FrozenFeatures:
                 f"frozen features need at least {least} images for validation and training, two of each class, got "
                 f"{len(images)}: add images, or judge by --accuracy training"
             )
-        self._images = images
+        self._images, self._maps = images, {}
 
     def score(
         self,
@@ -76,26 +83,63 @@ class FrozenFeatures:
         """See AccuracyEstimator. There is one result, at the end."""
         if self._images is None:
             raise ValueError("prepare(data) must come before score(spec)")
-        done = _report(on_progress)
-        began = self._settings.clock()
-        images, labels = self._images, torch.tensor(self._images.labels)
-        parent = self._parents.nearest(spec).network
-        generator = torch.Generator().manual_seed(self._settings.seed)
-        last = Split(images.pixels[-CALIBRATION_IMAGES:], images.labels[-CALIBRATION_IMAGES:])
-        wanted = spec.with_classes(self._classes)
-        network = transferred(parent, wanted, images=last, generator=generator, pixels=self._pixels).network
+        done, began = _report(on_progress), self._settings.clock()
+        parent, wanted, pixels = self._parents.nearest(spec), spec.with_classes(self._classes), self._pixels
+        moved = transfer(parent.network, wanted, generator=torch.Generator().manual_seed(self._settings.seed))
         done(1)
-        folded = fold_batch_norm(network)
-        features = pooled_features(folded, images, pixels=self._pixels, device=self._settings.device)
+        fits = not parent.network.spec.has_layers_of(wanted)
+        last = self._calibrated(moved, parent, pixels) if fits else None
+        done(2)
+        features = self._features(moved.network, pixels, last)
+        done(3)
+        labels = torch.tensor(self._images.labels)
         found = ridge(features, labels, classes=self._classes)
         # Where features say nothing, the image left out makes its own class rarer, and every guess is wrong.
         largest = float(labels.bincount().max()) / len(labels)
         mean = max(found.loo_accuracy, largest)
-        done(2)
+        done(4)
         if on_epoch is not None:
             on_epoch(1, mean)
         spent = self._settings.clock() - began
         return Estimate(mean, binomial_deviation(mean, len(labels)), spent, (mean,))
+
+    @property
+    def _last(self) -> Split:
+        """The images that networks are calibrated by."""
+        assert self._images is not None
+        return Split(self._images.pixels[-CALIBRATION_IMAGES:], self._images.labels[-CALIBRATION_IMAGES:])
+
+    def _calibrated(self, found: Transferred, parent: Parent, pixels: int) -> Tensor | None:
+        """The features of the images that the network is calibrated by, which come with it where they have `pixels`."""
+        shown_px = min(pixels, CALIBRATION_PX)
+        with calibrating(found.network, self._maps_of(parent, shown_px), found.origins):
+            last = pooled_features(
+                found.network, self._last, pixels=shown_px, batch_size=CALIBRATION_IMAGES, device="cpu"
+            )
+        return last if shown_px == pixels else None
+
+    def _maps_of(self, parent: Parent, pixels: int) -> ParentMaps:
+        """What a parent makes of the last images: the same for all networks, so the last of them used are kept."""
+        key = (parent.sha256, parent.name, pixels)
+        maps = self._maps.pop(key, None)
+        if maps is None:
+            maps = watched(parent.network, prepared(torch.tensor(self._last.pixels), parent.network, pixels))
+        self._maps[key] = maps
+        if len(self._maps) > MAPS:
+            del self._maps[next(iter(self._maps))]
+        return maps
+
+    def _features(self, network: Network, pixels: int, last: Tensor | None) -> Tensor:
+        """(images, features) of all images; those of the last ones may be there."""
+        assert self._images is not None
+        count = len(self._images) - (0 if last is None else len(last))
+        parts = [] if last is None else [last]
+        if count:
+            module = fold_batch_norm(network)
+            parts.insert(
+                0, pooled_features(module, self._images, pixels=pixels, images=count, device=self._settings.device)
+            )
+        return torch.cat(parts)
 
 
 def _report(on_progress: OnProgress | None) -> Callable[[int], None]:

@@ -50,7 +50,7 @@ def pooled_features(
     *,
     pixels: int | None = None,
     images: int | None = None,
-    batch_size: int = 100,
+    batch_size: int = 50,
     device: str | None = None,
 ) -> Tensor:
     """What the classifier reads, for the first `images` of a split (None: all): float32 (n, features) on the CPU.

@@ -15,7 +15,7 @@ from searchspace.channels.steps import prune_group
 from searchspace.errors import InvalidArgument
 from searchspace.nn import build
 from searchspace.nn.build import Network
-from searchspace.nn.weights.calibrate import calibrate
+from searchspace.nn.weights.calibrate import calibrate, calibrating, watched
 from searchspace.nn.weights.importance import scores
 from searchspace.nn.weights.prune import prune_network
 from searchspace.nn.weights.transfer import Transferred, transfer
@@ -138,6 +138,31 @@ def test_calibration_leaves_the_parent_as_it_is(parents: dict[str, Network]) -> 
     same = moved(parent, parent.spec)
     calibrate(same.network, parent, same.origins, images(16))
     assert torch.allclose(same.network(images()), parent(images()), atol=1e-3)
+
+
+def test_the_pass_that_calibrates_a_network_gives_what_the_network_gives_afterwards(
+    parents: dict[str, Network],
+) -> None:
+    for name in ("mobilenet_v2", "efficientnet_b0", "shufflenet_v2"):
+        parent = parents[name]
+        spec = to_template(parent.spec).expand(resolution=32, width=0.5)
+        found, pixels = moved(parent, spec), images(16)
+        with torch.no_grad(), calibrating(found.network, watched(parent, pixels), found.origins):
+            during = found.network(pixels)
+        assert torch.allclose(found.network(pixels), during, atol=1e-4 * float(during.abs().max()))
+
+
+def test_what_a_parent_shows_serves_every_network(parents: dict[str, Network]) -> None:
+    parent, pixels = parents["mobilenet_v2"], images(16)
+    maps = watched(parent, pixels)
+    narrow = to_template(parent.spec).expand(resolution=32, width=0.5)
+    kept, fresh = moved(parent, narrow), moved(parent, narrow)
+    for each in (moved(parent, parent.spec), kept):
+        with torch.no_grad(), calibrating(each.network, maps, each.origins):
+            each.network(pixels)
+    calibrate(fresh.network, parent, fresh.origins, pixels)
+    for one, other in zip(kept.network.state_dict().values(), fresh.network.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_networks_without_a_common_block_say_so(parents: dict[str, Network]) -> None:

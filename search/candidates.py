@@ -49,6 +49,10 @@ class PricedSpace:
             self._known[key] = self._priced({}, spec)
         return self._known[key]
 
+    def upper_ms(self, spec: NetworkSpec) -> float:
+        """`Candidate.latency_upper_ms` of a network, worked out anew each time."""
+        return self._cost_model.cost_and_upper(lower(spec), self._confidence)[1]
+
     def _priced(self, choices: Choices, spec: NetworkSpec) -> Candidate:
         graph = lower(spec)
         cost = costs(graph)

@@ -28,6 +28,7 @@ from search.loop import Search, measured_before, recover
 from search.netadapt.timing import DeviceTimer, PairedTimer
 from search.published import Published, published_candidates
 from search.results import write_results
+from search.schedule import PREPARE_SHARE
 from search.session import StudyClock, bind, given_table, opened_study, stored_settings
 from search.settings import AUTO, NO_WEIGHTS, Settings, check_same
 from search.training.finetune import FineTuner
@@ -42,6 +43,7 @@ from searchspace.preprocessing import OWN
 from searchspace.spaces.encode import encode
 from searchspace.spaces.mnasnet import KNOWN
 from searchspace.spaces.space import Choices, SearchSpace
+from searchspace.spec import NetworkSpec
 from studies.frame import read_summary, write_trials_csv
 from studies.storage import BEST, SUMMARY
 from studies.storage import folder as study_folder
@@ -170,7 +172,7 @@ class Pipeline:
 
     def _search(self) -> dict[str, Any]:
         settings, progress = self.settings, self.progress
-        judge = self._estimator  # told before anything takes time if there are no weights for it
+        _ = self._estimator  # told before anything takes time if there are no weights for it
         if settings.latency is None:
             runtime(settings.runtime, threads=settings.threads)  # told before images are read if it is not installed
         else:
@@ -184,9 +186,10 @@ class Pipeline:
         progress.line(f"latency table: {len(table.kernels)} kernels, error {table.relative_error:.1%}")
         versions = {package: version(package) for package in ("torch", "optuna", "numpy")}
         bind(self.study, self._about(images, space, table), name=self.study.study_name, versions=versions)
-        judge.prepare(images, on_progress=lambda share: progress.update(share, "preparing the estimator"))
         known, cut_off = recover(self.study)
         priced, budget = self._budget(space, table)
+        judge = self._judge(lambda spec: priced.upper_ms(spec) <= budget.prediction_limit_ms)
+        judge.prepare(images, on_progress=lambda share: progress.update(share, "preparing the estimator"))
         if known or cut_off:
             progress.line(f"going on with {len(known)} networks tried before; {cut_off} cut off are run again")
         search = Search(
@@ -289,7 +292,20 @@ class Pipeline:
 
     @cached_property
     def _estimator(self) -> AccuracyEstimator:
-        settings = EstimatorSettings(recipe=self._recipe, seed=self.settings.seed, parents=self.parents)
+        return self._judge(None)
+
+    def _judge(self, within: Callable[[NetworkSpec], bool] | None) -> AccuracyEstimator:
+        """The estimator of candidates, for those that are `within` the budget."""
+        limit_s = self.clock.limit_s
+        settings = EstimatorSettings(
+            recipe=self._recipe,
+            seed=self.settings.seed,
+            parents=self.parents,
+            space=self.settings.search_space(classes=2),
+            within=within,
+            seconds=None if limit_s is None else PREPARE_SHARE * limit_s,
+            folder=self.folder,
+        )
         return estimator(self.settings.accuracy, settings)
 
     @property

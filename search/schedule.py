@@ -17,6 +17,7 @@ SEARCH_SHARE = 0.66  # of the time limit, the rest is the winner's
 QUICK_SHARE = 0.12
 JUDGED = 36  # candidates that a quick estimator judges at least, within MOST_QUICK_SHARE
 MOST_QUICK_SHARE = 0.4
+PREPARE_SHARE = 0.3  # for an estimator that trains something before it judges: it comes before those shares' end
 LONGER = 4  # the winner's training in short trainings, where no time limit says how long
 
 

@@ -34,6 +34,7 @@ from searchspace.graph import lower
 from searchspace.latency.estimate import layer_of
 from searchspace.latency.table import LatencyTable
 from searchspace.nn import build, read_about
+from searchspace.nn.shared.network import SharedNetwork
 from searchspace.nn.weights.sources import Parent, Parents
 from searchspace.preprocessing import Preprocessing
 from searchspace.spaces.space import SearchSpace
@@ -321,6 +322,25 @@ def test_auto_takes_published_weights_for_images_of_ones_own_but_not_for_the_emb
         asked = settings(tmp_path, 1e3, weights="auto", trials=1, data=source, study=f"of-{weights}")
         machinery = Machinery(weights=Published(space), trainer=ScriptedTrainer, tuner=AnyTuner)
         assert run_search(asked, quiet=True, machinery=machinery)["settings"]["weights"] == weights
+
+
+def test_shared_weights_are_trained_within_the_budget_once_and_kept_with_the_study(
+    tmp_path: Path, space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_table(tmp_path, space)
+    budget_ms = (smallest_ms(space) + largest_ms(space)) / 2
+    seen = list[NetworkSpec]()
+    view = SharedNetwork.view
+    monkeypatch.setattr(SharedNetwork, "view", lambda self, spec: seen.append(spec) or view(self, spec))
+    machinery = Machinery(weights=lambda weights, **_: None, trainer=ScriptedTrainer, device=TableDevice())
+    found = run_search(settings(tmp_path, budget_ms, accuracy="shared", overshoot=1.0), quiet=True, machinery=machinery)
+    kept = (Path(found["folder"]) / "shared.pt").read_bytes()
+    table = table_of(space)
+    assert all(table.latency_ms(lower(spec)) <= budget_ms for spec in seen)
+    assert len({spec.fingerprint() for spec in seen}) > 1
+    asked = settings(tmp_path, budget_ms, accuracy="shared", overshoot=1.0, trials=3)
+    run_search(asked, quiet=True, machinery=machinery)
+    assert (Path(found["folder"]) / "shared.pt").read_bytes() == kept
 
 
 def test_fine_tuning_from_no_weights_is_refused_before_any_work(tmp_path: Path, space: SearchSpace) -> None:

@@ -4,7 +4,7 @@ from itertools import product
 
 from searchspace.blocks.protocol import ROWS, Block
 from searchspace.errors import InvalidChoice
-from searchspace.spaces.space import Choices, SearchSpace, StageChoices
+from searchspace.spaces.space import RESOLUTION, Choices, SearchSpace, StageChoices
 from searchspace.spec import NetworkSpec
 
 Blocks = tuple[Block, ...]
@@ -13,9 +13,10 @@ Blocks = tuple[Block, ...]
 def encode(space: SearchSpace, spec: NetworkSpec) -> Choices:
     """The canonical choices whose network has the layers of `spec`, layer for layer.
 
-    Resolution, classes, dropout and conventions are the space's own business and do not count. Where several choice
-    sets mean one network, the one with the most layers in the earliest stages and multipliers nearest 1 is given.
-    Raises InvalidChoice that says how far the space follows the network.
+    Resolution, classes, dropout and conventions are the space's own business and do not count: of several input sizes
+    the nearest to the network's is given. Where several choice sets mean one network, the one with the most layers in
+    the earliest stages and multipliers nearest 1 is given. Raises InvalidChoice that says how far the space follows the
+    network.
     """
     *body, last = spec.blocks
     given = space.decode(space.corner("smallest")).expand().blocks
@@ -28,6 +29,8 @@ def encode(space: SearchSpace, spec: NetworkSpec) -> Choices:
         )
     found, reached = _match(space, space.stages, tuple(body[1:-1]), space.stem_width)
     if found is not None:
+        if space.smaller_resolutions:
+            found[RESOLUTION] = min(space.resolutions, key=lambda px: abs(px - spec.resolution))
         choices = space.canonical(found)
         if [b.identity() for b in space.spec(choices).blocks[:-1]] == [b.identity() for b in body]:
             return choices

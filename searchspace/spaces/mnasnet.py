@@ -8,7 +8,7 @@ EfficientNet-B0 (40, 80, 112, 192) are all inside, to the parameter.
 """
 
 from searchspace.blocks.protocol import Value
-from searchspace.spaces.space import Choices, SearchSpace, StageChoices
+from searchspace.spaces.space import RESOLUTION, Choices, SearchSpace, StageChoices
 
 _STAGES = (
     # The first stage is SepConv (no expansion) in every published table.
@@ -22,9 +22,10 @@ _STAGES = (
 )
 
 
-def mnasnet_space(*, classes: int = 1000, resolution: int = 224) -> SearchSpace:
-    """The default space for networks with `classes` outputs at `resolution` pixels."""
-    return SearchSpace(name="mnasnet", stages=_STAGES, classes=classes, resolution=resolution)
+def mnasnet_space(*, classes: int = 1000, resolution: int | tuple[int, ...] = 224) -> SearchSpace:
+    """The default space for networks with `classes` outputs at `resolution` pixels, or at one of several sizes."""
+    sizes = (resolution,) if isinstance(resolution, int) else resolution
+    return SearchSpace(name="mnasnet", stages=_STAGES, classes=classes).with_choices({RESOLUTION: sizes})
 
 
 def _known(*rows: tuple[float, int, bool, str, int, float]) -> Choices:

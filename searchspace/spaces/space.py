@@ -1,7 +1,8 @@
 """SearchSpace: the choices of a staged block space, and what each combination of them means.
 
 A choice set is a flat dict: {"stage3.kernel": 5, "stage3.layers": 2, ...}. A stage with 0 layers is absent, so
-its other choices mean nothing there; `canonical` drops them, and `size` does not count them.
+its other choices mean nothing there; `canonical` drops them, and `size` does not count them. A space of several input
+sizes has the choice "resolution".
 """
 
 import difflib
@@ -23,6 +24,7 @@ from searchspace.template import StageTemplate, Template
 Choices = dict[str, Value]
 _FIXED = ("stem", "head", "classifier")
 _ALL = ("layers", "width_mult")  # choices that every kind of block has
+RESOLUTION = "resolution"  # the choice of the input size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,9 @@ class SearchSpace:
 
     The stem takes the first present stage's activation and the head the last one's. SE squeezes to `se_ratio` of
     the block's input (arXiv:1807.11626: a quarter); its inner activation and gate are those of the paper the activation
-    comes from. Raises InvalidChoice for stages that are not named apart or may all be absent.
+    comes from. `resolution` is the input size in pixels; where networks choose one of several, it is the largest, and
+    `smaller_resolutions` are the others. Raises InvalidChoice for stages that are not named apart or may all be absent,
+    and for sizes that are not different.
     """
 
     name: str
@@ -120,6 +124,7 @@ class SearchSpace:
     head_width: int = 1280
     classes: int = 1000
     resolution: int = 224
+    smaller_resolutions: tuple[int, ...] = ()
     se_ratio: float = 0.25
     dropout_percent: int = 20
 
@@ -129,6 +134,13 @@ class SearchSpace:
             raise InvalidChoice(f"stage names must be identifiers, all different and none of {_FIXED}, got {names}")
         if all(0 in stage.layers for stage in self.stages):
             raise InvalidChoice("at least one stage must always have layers; take 0 out of the layers of one")
+        if tuple(_sizes(self.resolutions)) != self.resolutions:
+            raise InvalidChoice(f"{RESOLUTION} must have the smallest size first, got {self.resolutions}")
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """The input sizes of the space's networks in pixels, the smallest first."""
+        return (*self.smaller_resolutions, self.resolution)
 
     @cached_property
     def _names(self) -> dict[str, dict[str, str]]:
@@ -138,15 +150,16 @@ class SearchSpace:
     @cached_property
     def _known(self) -> dict[str, tuple[Value, ...]]:
         stages = zip(self.stages, self._names.values(), strict=True)
-        return {name: stage.values(kind) for stage, names in stages for kind, name in names.items()}
+        known = {name: stage.values(kind) for stage, names in stages for kind, name in names.items()}
+        return known | ({RESOLUTION: self.resolutions} if self.smaller_resolutions else {})
 
     def parameters(self) -> dict[str, tuple[Value, ...]]:
-        """Every choice by name with its values, in stage order; choices with one value included."""
+        """Every choice by name with its values, in stage order; a stage's choices with one value included."""
         return dict(self._known)
 
     def size(self) -> int:
         """Number of distinct canonical choice sets."""
-        return math.prod(stage.sizes() for stage in self.stages)
+        return math.prod(stage.sizes() for stage in self.stages) * len(self.resolutions)
 
     def canonical(self, choices: Mapping[str, Value]) -> Choices:
         """The choices that mean something, in order. Raises InvalidChoice naming what is unknown or missing."""
@@ -162,6 +175,8 @@ class SearchSpace:
             absent = choices.get(layers, known[layers][0]) == 0
             for name in (layers,) if absent else names.values():
                 result[name] = self._value(name, known[name], choices)
+        if RESOLUTION in known:
+            result[RESOLUTION] = self._value(RESOLUTION, known[RESOLUTION], choices)
         return result
 
     @staticmethod
@@ -186,7 +201,9 @@ class SearchSpace:
             "classifier": ClassifierRow(classes=self.classes, dropout_percent=self.dropout_percent),
         }
         stages = tuple(StageTemplate(stage, (row,)) for stage, row in rows.items())
-        return Template(name or self.name, stages, self.resolution)
+        px = choices.get(RESOLUTION, self.resolution)
+        assert isinstance(px, int)
+        return Template(name or self.name, stages, px)
 
     def row(self, stage: StageChoices, choices: Choices) -> Row:
         """The row that one stage's choices mean."""
@@ -196,7 +213,7 @@ class SearchSpace:
         return stage.row.from_choices(chosen, width=width, stride=stage.stride, repeats=repeats, se_ratio=self.se_ratio)
 
     def spec(self, choices: Mapping[str, Value], *, name: str | None = None) -> NetworkSpec:
-        """`decode(choices).expand()`: the network at the space's resolution."""
+        """`decode(choices).expand()`: the network at the resolution chosen, or the space's one."""
         return self.decode(choices, name=name).expand()
 
     def sample(self, rng: random.Random) -> Choices:
@@ -223,11 +240,13 @@ class SearchSpace:
     def with_choices(self, choices: Mapping[str, tuple[Value, ...]]) -> "SearchSpace":
         """The space with other values for some choices: {"stage3.kernel": (3, 5), "*.se": (False,)}.
 
-        `*` stands for every stage, save where the stage's own key says otherwise. Narrower or wider, both are
-        allowed; InvalidChoice names a wrong key or value.
+        `*` stands for every stage, save where the stage's own key says otherwise. "resolution" has the input sizes, one
+        or several. Narrower or wider, both are allowed; InvalidChoice names a wrong key or value.
         """
         stages = {stage.name: stage for stage in self.stages}
-        for key, values in sorted(choices.items(), key=lambda item: not item[0].startswith("*")):
+        *smaller, largest = _sizes(_listed(RESOLUTION, choices.get(RESOLUTION, self.resolutions)))
+        own = {key: values for key, values in choices.items() if key != RESOLUTION}
+        for key, values in sorted(own.items(), key=lambda item: not item[0].startswith("*")):
             stage_name, _, kind = key.partition(".")
             meant = [each for each in stages.values() if stage_name in ("*", each.name) and kind in each.kinds]
             if not meant:
@@ -236,17 +255,19 @@ class SearchSpace:
                     f"{key!r} is no choice of the space {self.name!r}; write STAGE.CHOICE or *.CHOICE with "
                     f"STAGE in {', '.join(stages)} and CHOICE in {', '.join(kinds)}"
                 )
-            if isinstance(values, str) or not hasattr(values, "__iter__"):
-                raise InvalidChoice(f"{key!r} needs a list of values, got {values!r}")
             for stage in meant:
-                update: dict[str, Any] = {kind: tuple(values)}
+                update: dict[str, Any] = {kind: _listed(key, values)}
                 if kind not in StageChoices.__dataclass_fields__:
                     update = {"others": {**stage.others, **update}}
                 stages[stage.name] = replace(stage, **update)
-        return replace(self, stages=tuple(stages.values()))
+        sizes: dict[str, Any] = {"resolution": largest, "smaller_resolutions": tuple(smaller)}
+        return replace(self, stages=tuple(stages.values()), **sizes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The space as JSON types, for a study's settings; a stage of MBConv does not name its block."""
+        """The space as JSON types, for a study's settings.
+
+        A stage of MBConv does not name its block, and a space of one input size no smaller ones.
+        """
         stages = []
         for stage in self.stages:
             values = {f.name: getattr(stage, f.name) for f in fields(stage) if f.name not in ("block", "others")}
@@ -254,7 +275,22 @@ class SearchSpace:
             if stage.block != "MBConv":
                 values["block"] = stage.block
             stages.append({name: list(each) if isinstance(each, tuple) else each for name, each in values.items()})
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "stages"} | {"stages": stages}
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("stages", "smaller_resolutions")}
+        smaller = {"smaller_resolutions": list(self.smaller_resolutions)} if self.smaller_resolutions else {}
+        return own | smaller | {"stages": stages}
+
+
+def _listed(key: str, values: Any) -> tuple[Any, ...]:
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise InvalidChoice(f"{key!r} needs a list of values, got {values!r}")
+    return tuple(values)
+
+
+def _sizes(values: tuple[Any, ...]) -> list[int]:
+    """The input sizes, the smallest first. Raises InvalidChoice."""
+    if not values or not all(type(px) is int and px > 0 for px in values) or len(set(values)) != len(values):
+        raise InvalidChoice(f"{RESOLUTION} must be integers of px above 0, at least one and none twice, got {values}")
+    return sorted(values)
 
 
 def _rank(value: Value, values: tuple[Value, ...]) -> float:

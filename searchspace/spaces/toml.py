@@ -6,11 +6,11 @@ from typing import Any
 
 from searchspace.errors import InvalidChoice, StorageError
 from searchspace.spaces.mnasnet import mnasnet_space
-from searchspace.spaces.space import SearchSpace
+from searchspace.spaces.space import RESOLUTION, SearchSpace
 
 
-def space_from_toml(path: Path, *, classes: int, resolution: int) -> SearchSpace:
-    """The default space with the values that a TOML file gives in its table [choices].
+def space_from_toml(path: Path, *, classes: int, resolution: int | tuple[int, ...]) -> SearchSpace:
+    """The default space with the values that a TOML file gives in its table [choices], at one or several input sizes.
 
     Example: `"*.activation" = ["relu", "swish"]` and `"stage3.kernel" = [3, 5]`. Raises InvalidChoice for
     anything else in the file, StorageError if it cannot be read.
@@ -28,6 +28,11 @@ def space_from_toml(path: Path, *, classes: int, resolution: int) -> SearchSpace
             f"got {sorted(data) or 'an empty file'}"
         )
     flat = _flatten(data["choices"], path)
+    if RESOLUTION in flat:
+        raise InvalidChoice(
+            f"{path} must leave {RESOLUTION} out, got {flat[RESOLUTION]!r}: input sizes are given by the flag, as in "
+            "--resolution 160,192,224"
+        )
     return mnasnet_space(classes=classes, resolution=resolution).with_choices(flat)
 
 

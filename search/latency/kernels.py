@@ -71,7 +71,7 @@ def placed_blocks(space: SearchSpace) -> list[PlacedBlock]:
     templates = {stage.name: list(_templates(space, stage)) for stage in space.stages}
     rows = [template for each in templates.values() for template in each]
     places = _Places()
-    states = {(rows[0].in_channels, space.resolution)}
+    states = {(rows[0].in_channels, px) for px in space.resolutions}
     states = _walk(places, states, (row.stages[0] for row in rows))
     for stage in space.stages:
         parts = (part for row in templates[stage.name] for part in row.stages if part.name == stage.name)

@@ -1,10 +1,10 @@
 """Was the search worth it? Published networks that meet the same budget, for as many minutes as the whole search had.
 
-Each network of the zoo is taken as it is if it measures within the budget, and otherwise at the largest width
-multiplier that does. It is fine-tuned from its own published weights, narrowed ones by transfer, or trained from
-scratch where the search was; then it is made good at the deployed size and tested once, as the winner was, on the same
-images. Every result is in the study's baselines.json before the next training begins; a training that is cut off goes
-on where it was.
+Each network of the zoo is taken as it is if it measures within the budget, at the largest of the searched input sizes
+where it does, and otherwise at the smallest size and the largest width multiplier that does. It is fine-tuned from its
+own published weights, narrowed ones by transfer, or trained from scratch where the search was; then it is made good at
+the deployed size and tested once, as the winner was, on the same images. Every result is in the study's baselines.json
+before the next training begins; a training that is cut off goes on where it was.
 """
 
 import json
@@ -119,7 +119,7 @@ class Baselines:
         ranked = rank_by_frozen_features(
             specs,
             self.training.images,
-            EstimatorSettings(parents=own, seed=self.settings.seed),
+            EstimatorSettings(parents=own, seed=self.settings.seed, largest=self.settings.resolutions[-1]),
             on_progress=lambda share: self.progress.update(share, "judging published networks by their features"),
         )
         best = ranked[:MOST]
@@ -156,43 +156,45 @@ class Baselines:
         return {key: value for key, value in row.items() if key != "right"} | {"versus_winner": about}
 
     def fit(self, names: Sequence[str]) -> dict[str, Fitting | None]:
-        """For each name the network at the largest width of a grid of 0.05, at most 1, that measures within the budget.
+        """For each name the last network of a grid that measures within the budget.
 
+        The grid has the widths up to 1 in steps of 0.05 at the smallest of the input sizes, then width 1 at the others.
         EfficientNet-B1 to B7 are B0 grown, so they are not narrowed: one that is over the budget is left out (None).
         All networks of a step are measured in one interleaved run. By bisection: five steps.
         """
-        steps, limit_ms = round(1 / WIDTH_STEP), self.budget.limit_ms
-        low, high = dict.fromkeys(names, 0), dict.fromkeys(names, steps + 1)  # in grid steps: fits, does not fit
-        asking = dict.fromkeys(names, steps)
+        sizes, limit_ms, whole = self.settings.resolutions, self.budget.limit_ms, round(1 / WIDTH_STEP)
+        grid = [(round(step * WIDTH_STEP, 2), sizes[0]) for step in range(1, whole)] + [(1.0, px) for px in sizes]
+        low = {name: whole - 1 if zoo.is_grown(name) else 0 for name in names}  # in steps of the grid, from 1: fits
+        high, asking = dict.fromkeys(names, len(grid) + 1), dict.fromkeys(names, len(grid))  # high: does not fit
         best: dict[str, Fitting | None] = dict.fromkeys(names)
         while asking:
-            built = {name: spec for name, step in asking.items() if (spec := self._spec(name, step * WIDTH_STEP))}
+            built = {name: spec for name, step in asking.items() if (spec := self._spec(name, *grid[step - 1]))}
             measured = self.budget.networks(list(built.values()), seconds=1.0 + 0.4 * len(built))
             found = dict(zip(built, measured, strict=True))
             for name, step in asking.items():
                 if name not in built:
                     low[name] = step  # too narrow to be built
                 elif found[name].high_ms <= limit_ms:
-                    low[name], best[name] = step, (built[name], round(step * WIDTH_STEP, 2), found[name])
+                    low[name], best[name] = step, (built[name], grid[step - 1][0], found[name])
                 else:
-                    high[name] = 0 if zoo.is_grown(name) else step
+                    high[name] = step
             asking = {name: (low[name] + high[name]) // 2 for name in names if high[name] - low[name] > 1}
             widest = max((high[name] - low[name] for name in asking), default=1)
-            self.progress.update(1 - widest / (steps + 1), "finding the widths that meet the budget")
+            self.progress.update(1 - widest / (len(grid) + 1), "finding the widths that meet the budget")
         return best
 
     def _is_known(self, name: str) -> bool:
         """Whether it can be told how long the network takes: a table of another device may lack kinds of kernels."""
-        spec = self._spec(name, 1.0)
+        spec = self._spec(name, 1.0, self.settings.resolutions[-1])
         try:
             return self.budget.measures or spec is None or bool(self.budget.networks([spec]))
         except MissingLatency:
             return False
 
-    def _spec(self, name: str, width: float) -> NetworkSpec | None:
+    def _spec(self, name: str, width: float, pixels: int) -> NetworkSpec | None:
         classes = len(self.training.images.classes)
         try:
-            spec = zoo.get(name, width=width, resolution=self.training.pixels, classes=classes)
+            spec = zoo.get(name, width=width, resolution=pixels, classes=classes)
         except InvalidSpec:
             return None
         own = self._own.get(name)
@@ -213,6 +215,7 @@ class Baselines:
         row: dict[str, Any] = {
             "name": name,
             "width": width,
+            "resolution": spec.resolution,
             "fingerprint": spec.fingerprint(),
             "params": cost.params,
             "macs": cost.macs,

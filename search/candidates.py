@@ -81,7 +81,7 @@ class PricedSpace:
             surely = "" if fastest.latency_ms > limit_ms else f" and, by estimated kernels, counts {upper_ms:.2f}"
             raise InfeasibleBudget(
                 f"no network of the space {self.space.name!r} meets a budget of {limit_ms:g} ms at "
-                f"{self.space.resolution} px: the fastest one ({fastest.macs / 1e6:.0f} M MACs, fingerprint "
+                f"{fastest.spec.resolution} px: the fastest one ({fastest.macs / 1e6:.0f} M MACs, fingerprint "
                 f"{fastest.fingerprint}) is predicted at {fastest.latency_ms:.2f} ms{surely}. Raise --budget-ms above "
                 f"that, lower --resolution, or widen the space (--space) towards fewer channels and layers"
             )

@@ -11,10 +11,16 @@ WORTH = 3  # times the images' own size: up to there a network for larger images
 
 
 class Deployed(NamedTuple):
-    """The deployed size in pixels, and one sentence that says why."""
+    """The deployed size in pixels, one sentence that says why, and smaller sizes to choose from, if any."""
 
     px: int
     reason: str
+    smaller: tuple[int, ...] = ()
+
+    @property
+    def resolution(self) -> int | tuple[int, ...]:
+        """As a setting of a search: the size, or all of them, the smallest first."""
+        return (*self.smaller, self.px) if self.smaller else self.px
 
 
 def auto_resolution(

@@ -114,7 +114,7 @@ class _Job:
         native = native_resolution(settings.data)
         px, reason = settings.resolution or 0, "as asked"
         if not px:
-            px, reason = auto_resolution(native)
+            px, reason, _ = auto_resolution(native)
         images = self._images(min(native, px))
         start = self._start(images, px)
         progress.line(f"{start.network.spec.name} for {px} px ({reason}), from {start.source}")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 
+from search.accuracy.protocol import scaled_pixels
 from search.console import Progress
 from search.data import Dataset, Split
 from search.training.deploy import adapt_to_deployed
@@ -60,11 +61,11 @@ class LongTraining:
     """Trains networks alike.
 
     Attributes:
-        trainer: From scratch, and on from what it trained, on images as they are stored for it.
+        trainer: From scratch, and on from what it trained, on images as they are stored for it; see `pixels_for`.
         tuner: Fine-tunes networks that start from `parents`; None where they start from random weights.
         parents: Published networks.
-        images: For the deployed size, as large as they are or as that is.
-        pixels: The deployed size.
+        images: For the deployed size, which is the network's own, as large as they are or as `largest` is.
+        largest: Of the deployed sizes that are compared; the images of the trainer are as large as suits it.
         limit_s: Of everything; None for none.
     """
 
@@ -72,7 +73,7 @@ class LongTraining:
     tuner: FineTuner | None
     parents: Parents | None
     images: Dataset
-    pixels: int
+    largest: int
     limit_s: float | None
     progress: Progress
     clock: Callable[[], float] = time.perf_counter
@@ -87,6 +88,10 @@ class LongTraining:
     def by_seconds(self) -> bool:
         """Whether the length of a training is given in seconds, not in epochs: where a time limit is to be kept."""
         return self.tuner is not None and self.limit_s is not None
+
+    def pixels_for(self, spec: NetworkSpec) -> int:
+        """Those of a training that does not end at the deployed size: as the trainer's images are stored, or fewer."""
+        return scaled_pixels(self.trainer.train.pixels.shape[1], spec.resolution, self.largest)
 
     def start(self, spec: NetworkSpec, parents: Parents | None = None) -> Start:
         """The network before training; `parents` in place of the usual ones."""
@@ -108,13 +113,12 @@ class LongTraining:
         """Train `module` in place for so many epochs of the recipe's images, or seconds (see `by_seconds`).
 
         A run that was cut off goes on by the `state_file`. onward: it was trained before. for_deployed: it is to end
-        good at the deployed size; else at the size of the trainer's images. kept() is called whenever something was
-        kept. late() ends a training by epochs. until: pause at this share of the training; the same call without it
-        goes on there.
+        good at the deployed size; else at `pixels_for` it. kept() is called whenever something was kept. late() ends a
+        training by epochs. until: pause at this share of the training; the same call without it goes on there.
         """
-        own_px = self.trainer.train.pixels.shape[1]
+        pixels = self.pixels_for(module.spec)
         if self.tuner is not None:
-            pixels = self.pixels if for_deployed else own_px
+            pixels = module.spec.resolution if for_deployed else pixels
             images = length * min(self.trainer.recipe.epoch_images, len(self.trainer.train))
             tuned = self.tuner.fit(
                 module,
@@ -151,10 +155,11 @@ class LongTraining:
                 on_epoch=on_epoch,
                 on_step=lambda step, steps: self.progress.update(step / steps, what),
                 deadline=late,
+                pixels=self._resized_to(pixels),
             )
         except _PausedError:
-            return Trained(history[-1], own_px, len(history), self.clock() - began)
-        return Trained(outcome.accuracy, own_px, outcome.epochs, outcome.seconds)
+            return Trained(history[-1], pixels, len(history), self.clock() - began)
+        return Trained(outcome.accuracy, pixels, outcome.epochs, outcome.seconds)
 
     def length(self, spec: NetworkSpec, seconds: float) -> int:
         """Of a training that ends, with what follows it, after so many seconds: in epochs or seconds."""
@@ -164,17 +169,21 @@ class LongTraining:
     def epoch_s(self, spec: NetworkSpec) -> float:
         """Seconds of one epoch of the recipe, by doing it."""
         module = build(spec, generator=torch.Generator().manual_seed(self.trainer.seed))
-        return self.trainer.for_epochs(1).fit(module).seconds
+        return self.trainer.for_epochs(1).fit(module, pixels=self._resized_to(self.pixels_for(spec))).seconds
+
+    def _resized_to(self, pixels: int) -> int | None:
+        """None for the images as they are stored."""
+        return None if pixels == self.trainer.train.pixels.shape[1] else pixels
 
     def closing_s(self, spec: NetworkSpec, left_s: float) -> float:
         """Of `left_s` seconds, those after the training: making it good at the deployed size, and the test."""
         image_s = self._image_s(spec)
-        return self._deploy_s(left_s) + image_s * self._tested(image_s)
+        return self._deploy_s(spec, left_s) + image_s * self._tested(image_s)
 
-    def _deploy_s(self, left_s: float) -> float:
+    def _deploy_s(self, spec: NetworkSpec, left_s: float) -> float:
         if self.tuner is not None:
             return TUNED_SHARE * left_s
-        return DEPLOY_SHARE * left_s if self.pixels != self.trainer.train.pixels.shape[1] else 0.0
+        return DEPLOY_SHARE * left_s if spec.resolution != self.pixels_for(spec) else 0.0
 
     def deploy_and_test(
         self, module: Network, trained: Trained, what: str, *, left_s: float | None, images: int | None = None
@@ -183,26 +192,27 @@ class LongTraining:
 
         images: to test; None for all that the time limit allows, at least 1,000.
         """
-        image_s = self._image_s(module.spec)
+        image_s, pixels = self._image_s(module.spec), module.spec.resolution
         count = images or self._tested(image_s)
         accuracy = trained.accuracy
-        if trained.pixels != self.pixels:
+        if trained.pixels != pixels:
             seconds = None if left_s is None else max(1.0, left_s - count * image_s)
             accuracy = self._adapted(module, trained, what, seconds)
         split = self.images.open_test()
-        self.progress.update(1.0, f"{what}: testing it at {self.pixels} px")
-        right = told_right(module, split, images=count, pixels=self.pixels)
+        self.progress.update(1.0, f"{what}: testing it at {pixels} px")
+        right = told_right(module, split, images=count, pixels=pixels)
         module.cpu()
         test = Accuracy.counted(right)
-        return Final(self.pixels, accuracy, test, tuple(map(bool, right)))
+        return Final(pixels, accuracy, test, tuple(map(bool, right)))
 
     def _adapted(self, module: Network, trained: Trained, what: str, seconds: float | None) -> float:
         """Make the network good at the deployed size; its validation accuracy there."""
-        self.progress.update(0.0, f"{what}: adapting it to {self.pixels} px")
+        pixels = module.spec.resolution
+        self.progress.update(0.0, f"{what}: adapting it to {pixels} px")
         return adapt_to_deployed(
             module,
             self.images,
-            pixels=self.pixels,
+            pixels=pixels,
             trained_at=trained.pixels,
             seconds=seconds,
             shown=min(self.trainer.recipe.epoch_images, len(self.images.train)),
@@ -227,7 +237,7 @@ class LongTraining:
             took = []
             for _ in range(2):  # the first one warms up
                 began = self.clock()
-                evaluate(module, few, pixels=self.pixels)
+                evaluate(module, few, pixels=spec.resolution)
                 took.append((self.clock() - began) / len(few))
             self._known_s[key] = min(took)
         return self._known_s[key]

@@ -30,7 +30,7 @@ from search.published import Published, published_candidates
 from search.results import write_results
 from search.schedule import PREPARE_SHARE
 from search.session import StudyClock, bind, given_table, opened_study, stored_settings
-from search.settings import AUTO, NO_WEIGHTS, Settings, check_same
+from search.settings import AUTO, NO_WEIGHTS, Settings, check_same, px_text
 from search.training.finetune import FineTuner
 from search.training.recipe import FineTuning, Recipe
 from search.training.trainer import Trainer
@@ -42,7 +42,7 @@ from searchspace.nn.weights.sources import Parents, resolve
 from searchspace.preprocessing import OWN
 from searchspace.spaces.encode import encode
 from searchspace.spaces.mnasnet import KNOWN
-from searchspace.spaces.space import Choices, SearchSpace
+from searchspace.spaces.space import RESOLUTION, Choices, SearchSpace
 from searchspace.spec import NetworkSpec
 from studies.frame import read_summary, write_trials_csv
 from studies.storage import BEST, SUMMARY
@@ -144,8 +144,8 @@ class Pipeline:
             settings = replace(settings, accuracy="training" if parents is None else "finetune")
         if settings.auto_resolution:
             found = self._deployed_size(parents)
-            note(f"deployed size: {found.px} px: {found.reason}")
-            settings = replace(settings, resolution=found.px, auto_resolution=False)
+            settings = replace(settings, resolution=found.resolution, auto_resolution=False)
+            note(f"deployed size: {px_text(settings.resolutions)} px: {found.reason}")
         return replace(self, settings=settings, parents=parents)
 
     def _parents(self) -> Parents | None:
@@ -181,7 +181,7 @@ class Pipeline:
         if len(images.classes) < 2:
             raise InvalidData(f"a search needs at least 2 classes, got {len(images.classes)}")
         space = settings.search_space(classes=len(images.classes))
-        progress.line(f"search space: {space.name}, {space.size():.3g} networks at {space.resolution} px")
+        progress.line(f"search space: {space.name}, {space.size():.3g} networks at {px_text(space.resolutions)} px")
         table = self._table(space)
         progress.line(f"latency table: {len(table.kernels)} kernels, error {table.relative_error:.1%}")
         versions = {package: version(package) for package in ("torch", "optuna", "numpy")}
@@ -305,6 +305,7 @@ class Pipeline:
             within=within,
             seconds=None if limit_s is None else PREPARE_SHARE * limit_s,
             folder=self.folder,
+            largest=self.settings.resolutions[-1],
         )
         return estimator(self.settings.accuracy, settings)
 
@@ -315,7 +316,8 @@ class Pipeline:
     def _training(self, images: data.Dataset) -> LongTraining:
         """What trains the winner and the baselines."""
         settings, recipe = self.settings, self._recipe
-        large = self._images(min(data.native_resolution(settings.data), settings.resolution), images)
+        largest = settings.resolutions[-1]
+        large = self._images(min(data.native_resolution(settings.data), largest), images)
         tuner = None
         if self.parents is not None:
             tuning = FineTuning.for_data(settings.data)
@@ -329,7 +331,7 @@ class Pipeline:
             tuner=tuner,
             parents=self.parents,
             images=large,
-            pixels=settings.resolution,
+            largest=largest,
             limit_s=settings.time_limit_s,
             progress=self.progress,
         )
@@ -386,14 +388,15 @@ def told(parents: Parents) -> str:
 
 
 def starting_points(space: SearchSpace) -> list[Choices]:
-    """The known and the published networks that are points of the space, each once."""
+    """The known and the published networks that are points of the space, each once, at its largest input size."""
     parameters = space.parameters()
+    at_largest: Choices = {RESOLUTION: space.resolution} if RESOLUTION in parameters else {}
     inside = [
-        space.canonical({key: value for key, value in choices.items() if key in parameters})
+        space.canonical(choices | at_largest)
         for choices in KNOWN.values()
         if all(value in parameters.get(key, ()) for key, value in choices.items())
     ]
     for name in zoo.names():
         with suppress(InvalidChoice):
-            inside.append(encode(space, zoo.get(name)))
+            inside.append(encode(space, zoo.get(name).with_resolution(space.resolution)))
     return list({space.spec(choices).fingerprint(): choices for choices in reversed(inside)}.values())[::-1]

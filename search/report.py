@@ -134,7 +134,8 @@ def _ms(row: dict[str, Any]) -> str:
 def _baselines(summary: dict[str, Any]) -> str:
     if not summary.get("baselines"):
         return ""
-    winner = {**summary["winner"], "name": f"winner: trial {summary['winner']['trial']}", "status": "trained"}
+    name = f"winner: trial {summary['winner']['trial']}"
+    winner = {"resolution": summary["resolution"], **summary["winner"], "name": name, "status": "trained"}
     rows = [row for row in (winner, *summary["baselines"]) if row["status"] == "trained"]
     rows.sort(key=lambda row: -row["test_accuracy"])
     kind = "measured" if winner["measured_latency_ms"] is not None else "predicted"
@@ -142,6 +143,7 @@ def _baselines(summary: dict[str, Any]) -> str:
         [
             row["name"],
             f"{row['width']:g}" if "width" in row else "-",
+            str(row.get("resolution", summary["resolution"])),
             count_text(row["params"]),
             count_text(row["macs"]),
             _ms(row),
@@ -155,9 +157,20 @@ def _baselines(summary: dict[str, Any]) -> str:
     return paragraphs(
         _verdict(summary, [row["versus_winner"] for row in rows if "versus_winner" in row]),
         table(
-            ["network", "width", "params", "MACs", f"{kind} ms", "test", "95 % interval", "to the winner", "it is"],
+            [
+                "network",
+                "width",
+                "px",
+                "params",
+                "MACs",
+                f"{kind} ms",
+                "test",
+                "95 % interval",
+                "to the winner",
+                "it is",
+            ],
             cells,
-            text_columns=(0, 8),
+            text_columns=(0, 9),
         )
         + (f"\nleft out: {'; '.join(others)}" if others else ""),
     )
@@ -234,5 +247,6 @@ def command(settings: dict[str, Any], *, study: str) -> str:
                 continue
             flag = "--space" if field.name == "space_file" else "--" + field.name.replace("_", "-")
             text = f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+            text = ",".join(map(str, value)) if isinstance(value, list) else text
             words.append(f"{flag} {shlex.quote(text)}")
     return " ".join([*words, f"--study {study}"])

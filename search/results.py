@@ -35,7 +35,7 @@ def write_results(
         seed=search.settings.seed,
         preprocessing=winner.spec.preprocessing,
         trained_at=winner.trained.pixels,
-        deployed_at=search.settings.resolution,
+        deployed_at=winner.spec.resolution,
     )
     about |= {"fingerprint": winner.spec.fingerprint()}
     write_atomic(folder / WEIGHTS, network_bytes(winner.module, about))
@@ -68,7 +68,7 @@ def _summary(search: Search, winner: Winner, data: Dataset, folder: Path) -> dic
         "priced_and_rejected": dict(search.sampler.rejected),
         "times_tested": tested,
         "spent_s": round(search.clock.elapsed_s(), 1),
-        "resolution": settings.resolution,
+        "resolution": winner.spec.resolution,
         "proxy_resolution": data.resolution,
         "preprocessing": (winner.spec.preprocessing or OWN).to_dict(),
         "classes": list(data.classes),

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from search.accuracy import names as estimators
 from search.latency.runtimes import names as runtimes
 from search.reward import REWARDS
 from search.samplers import KINDS
-from search.settings import AUTO, BEST_OF_ALL, DEFAULT_MINUTES, Settings
+from search.settings import AUTO, BEST_OF_ALL, DEFAULT_MINUTES, Settings, resolution_of
 from searchspace import zoo
 from searchspace.arguments import check_types
 from searchspace.command import CommandParser, integer, number, run_command
@@ -41,6 +42,7 @@ examples:
   python -m search.run --budget-ms 20 --baselines best     three of them that are worth the time
   python -m search.run --budget-ms 20 --weights none           from scratch, as if there were no published weights
   python -m search.run --budget-ms 20 --resolution 224         at other pixels than those that suit the images
+  python -m search.run --budget-ms 20 --resolution 160,192,224 each candidate at one of three sizes
   python -m search.run --budget-ms 5 --trials 10 --json        ten candidates, however long they take
   python -m search.run --budget-ms 30 --latency phone.json     for another device, by its table
   python -m search.run --budget-ms 5 --table measured.csv --latency-column latency_ms    networks measured elsewhere
@@ -62,7 +64,7 @@ def find(
     study: str | None = None,
     fresh: bool = False,
     seed: int = 0,
-    resolution: int | str = AUTO,
+    resolution: int | str | Sequence[int] = AUTO,
     runtime: str | None = None,
     threads: int | None = None,
     latency: str | Path | None = None,
@@ -109,10 +111,11 @@ def find(
         flags["latency"] = str(latency)
         if resolution == AUTO:
             flags["resolution"] = read_table(Path(latency)).identity["resolution"]
-    if isinstance(flags["resolution"], str):
-        if flags["resolution"] != AUTO:
-            raise InvalidArgument(f"--resolution must be auto or a number of px, got {flags['resolution']!r}")
-        flags["auto_resolution"] = flags.pop("resolution") == AUTO
+    if flags["resolution"] == AUTO:
+        del flags["resolution"]
+        flags["auto_resolution"] = True
+    else:
+        flags["resolution"] = resolution_of(flags["resolution"])
     settings, compared = Settings(**flags), baseline_names(baselines)
     from search.pipeline import run_search
     from search.result import Result
@@ -162,18 +165,15 @@ measured first); it says resolution, runtime and threads. Networks are measured 
 taken at its word"""
 _OVERSHOOT = """look at networks up to F times the budget and prune the winner down to it (python -m search.netadapt); 1
 searches within the budget alone"""
-_RESOLUTION = """its pixels: latency is measured and the winner tested there; auto: with published weights by the
-images' own size and the budget, from scratch the --proxy-resolution"""
+_RESOLUTION = """its pixels: latency is measured and the winner tested there; several, as in 160,192,224, are a choice
+of each candidate; auto: with published weights by the images' own size and the budget, from scratch the
+--proxy-resolution"""
 _WEIGHTS = """what networks start from: auto (published weights that are here or can be had, else none), none (random
 weights), names that python -m searchspace.zoo --weights lists, or files (.safetensors, .pth), with commas between"""
 _JUDGE = "estimator that judges candidates: auto (finetune where there are weights, else training)"
 _MEASURED = """search networks that somebody measured in place of training any: a CSV with a row for each, its choices,
 accuracies and latencies. Networks between the rows are predicted"""
 _CHOICES = 'such as "*.activation" = ["relu"], "stage3.kernel" = [3, 5]'
-
-
-def _pixels(text: str) -> int | str:
-    return AUTO if text == AUTO else integer(text)
 
 
 # By the title of a group: flag, type (None: a switch), name of the value, help. Defaults are those of `find`.
@@ -188,7 +188,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         ("--seed", integer, "N", "splits, first weights and proposals, which also depend on what was measured"),
     ],
     "the deployed network and its latency": [
-        ("--resolution", _pixels, "PX", _RESOLUTION),
+        ("--resolution", str, "PX", _RESOLUTION),
         ("--runtime", str, "NAME", f"what runs it: {', '.join(runtimes())} (default: {Settings.runtime} torch)"),
         ("--threads", integer, "N", "that it runs with (default: as many cores as are available here, as in training)"),
         ("--latency", str, "FILE.json", _TABLE),
@@ -209,7 +209,12 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         ("--sampler", str, "NAME", f"who proposes: {', '.join(KINDS)}"),
         ("--reward", str, "NAME", f"what is maximised: {', '.join(REWARDS)}"),
         ("--accuracy", str, "NAME", f"{_JUDGE}, {', '.join(estimators())}"),
-        ("--proxy-resolution", integer, "PX", "pixels that candidates are trained and judged at"),
+        (
+            "--proxy-resolution",
+            integer,
+            "PX",
+            "pixels that candidates are trained at, smaller ones of --resolution at fewer",
+        ),
         ("--epochs", integer, "N", "epochs of a candidate's short training (default: the recipe's)"),
     ],
     "a table of measured networks": [

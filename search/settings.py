@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ class Settings:
     """The flags of `search.run`. `minutes` and `trials` say how far to go; all others define the study.
 
     proxy_resolution: pixels that candidates are trained at.
-    resolution: pixels of the deployed network: latency is measured there, and the winner is tested there.
+    resolution: pixels of the deployed network: latency is measured there, and the winner is tested there. Several, the
+        smallest first, are a choice of each candidate.
     auto_resolution: choose these pixels by the images' own size (search.deployed), whatever `resolution` says.
     weights: what networks start from: "auto" for what is at hand, "none" for random weights, names or files.
     ema: of a weights file that has both, take the averaged ones; None where a file has one kind.
@@ -54,7 +56,7 @@ class Settings:
 
     budget_ms: float
     data: str | None = None
-    resolution: int = DEFAULT_RESOLUTION
+    resolution: int | tuple[int, ...] = DEFAULT_RESOLUTION
     auto_resolution: bool = False
     proxy_resolution: int = 48
     weights: str = AUTO
@@ -77,8 +79,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check("--budget-ms", self.budget_ms, 0 < self.budget_ms < math.inf, "a number of ms above 0")
-        for flag, value in (("--resolution", self.resolution), ("--proxy-resolution", self.proxy_resolution)):
-            _check(flag, value, 32 <= value <= MAX_RESOLUTION, f"32 to {MAX_RESOLUTION} px (total stride is 32)")
+        sizes = self.resolutions
+        for flag, px in (*(("--resolution", px) for px in sizes), ("--proxy-resolution", self.proxy_resolution)):
+            _check(flag, px, 32 <= px <= MAX_RESOLUTION, f"32 to {MAX_RESOLUTION} px (total stride is 32)")
+        is_rising = list(sizes) == sorted(set(sizes))
+        _check("--resolution", px_text(sizes, ","), is_rising, "one size, or different ones with the smallest first")
         _check("--seed", self.seed, 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
         _check("--confidence", self.confidence, 0.5 <= self.confidence < 1, "a probability from 0.5 to less than 1")
         _check("--overshoot", self.overshoot, 1 <= self.overshoot <= MAX_OVERSHOOT, f"from 1 to {MAX_OVERSHOOT:g}")
@@ -101,6 +106,11 @@ class Settings:
             _check(flag, count, count is None or count >= 1, "an integer of at least 1")
         minutes = self.minutes
         _check("--minutes", minutes, minutes is None or 0 < minutes < math.inf, "a number of minutes above 0")
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """The deployed sizes that candidates may have, the smallest first."""
+        return (self.resolution,) if isinstance(self.resolution, int) else self.resolution
 
     @property
     def time_limit_s(self) -> float | None:
@@ -126,13 +136,18 @@ class Settings:
         return space_from_toml(Path(self.space_file), classes=classes, resolution=self.resolution)
 
     def check_table(self, table: LatencyTable, space: SearchSpace) -> None:
-        """Raises InvalidTable for a table of other pixels, or that has no kernels of a kind that the space needs."""
-        pixels = table.identity["resolution"]
-        if pixels != self.resolution:
+        """Raises InvalidTable for a table of other pixels, or that has no kernels of a kind that the space needs.
+
+        The largest of several sizes must be the table's: those of its kernels that smaller networks have are known, and
+        the others are estimated from them.
+        """
+        pixels, largest = table.identity["resolution"], self.resolutions[-1]
+        if pixels != largest:
+            which = "that" if len(self.resolutions) == 1 else "sizes up to that"
             raise InvalidTable(
-                f"--resolution must be that of the table {self.latency}, {pixels} px, got {self.resolution}: leave "
-                "--resolution out, or measure a table there with python -m search.latency build --resolution "
-                f"{self.resolution}"
+                f"--resolution must be {which} of the table {self.latency}, {pixels} px, got "
+                f"{px_text(self.resolutions, ',')}: leave --resolution out, or measure a table there with python -m "
+                f"search.latency build --resolution {largest}"
             )
         for layer in {layer.signature: layer for block in placed_blocks(space) for layer in block.layers}.values():
             try:
@@ -148,7 +163,7 @@ class Settings:
         was: dict[str, Any] = {**BEFORE, **stored}
         weights = was["weights"] if self.weights == AUTO else self.weights
         accuracy = was["accuracy"] if self.accuracy == AUTO else self.accuracy
-        resolution = was["resolution"] if self.auto_resolution else self.resolution
+        resolution = resolution_of(was["resolution"]) if self.auto_resolution else self.resolution
         return replace(self, weights=weights, accuracy=accuracy, resolution=resolution, auto_resolution=False)
 
     def identity(self) -> dict[str, Any]:
@@ -156,11 +171,34 @@ class Settings:
         own = asdict(self)
         for free in ("study", "minutes", "trials", "auto_resolution"):
             del own[free]
+        own["resolution"] = self.resolution if isinstance(self.resolution, int) else list(self.resolution)
         own["weights"] = ",".join(_resolved_weights(one.strip()) for one in self.weights.split(","))
         own["data"] = None if self.data == "digits" else self.data and resolved_source(self.data)
         for file in ("space_file", "latency"):
             own[file] = own[file] and str(Path(own[file]).resolve())
         return own
+
+
+def resolution_of(given: int | str | Sequence[int]) -> int | tuple[int, ...]:
+    """What --resolution or `resolution=` means as a setting: 224, "224", "160,192,224" or (160, 192, 224).
+
+    Raises InvalidArgument; ranges are for Settings to check.
+    """
+    if isinstance(given, int):
+        return given
+    try:
+        sizes = sorted(map(int, given.split(",") if isinstance(given, str) else given))
+        first, *more = sizes
+    except ValueError:
+        raise InvalidArgument(
+            f"--resolution must be auto, a number of px, or several with commas between (160,192,224), got {given!r}"
+        ) from None
+    return tuple(sizes) if more else first
+
+
+def px_text(sizes: Sequence[int], between: str = ", ") -> str:
+    """Sizes for people: 160, 192, 224."""
+    return between.join(map(str, sizes))
 
 
 def _resolved_weights(one: str) -> str:

@@ -188,6 +188,7 @@ class WinnerSelection:
                 space=search.priced.space,
                 progress=search.progress,
                 timer=self.timer,
+                pixels=self.training.pixels_for(module.spec),
             )
         except InfeasibleBudget as error:
             search.progress.line(str(error))

@@ -44,10 +44,10 @@ FLAGS = ("--budget-ms", "1000", *["--data", "digits:60", "--proxy-resolution", "
 FLAGS += ("--weights", "none")
 
 
-def space_in(folder: Path, toml: str = TOML) -> SearchSpace:
+def space_in(folder: Path, toml: str = TOML, *, resolution: int | tuple[int, ...] = RESOLUTION) -> SearchSpace:
     """The space, whose file is written to the folder."""
     (folder / "space.toml").write_text(toml)
-    return space_from_toml(folder / "space.toml", classes=10, resolution=RESOLUTION)
+    return space_from_toml(folder / "space.toml", classes=10, resolution=resolution)
 
 
 def table_of(space: SearchSpace, identity: Identity = PHONE) -> LatencyTable:

@@ -94,11 +94,12 @@ class ShortFineTuning:
             if seconds is not None and settings.clock() - began >= seconds:
                 raise _EnoughError
 
-        network = start(spec, settings.parents, images=tuner.train, seed=settings.seed, pixels=settings.pixels).network
+        pixels = settings.pixels_for(spec, tuner.train.pixels.shape[1])
+        network = start(spec, settings.parents, images=tuner.train, seed=settings.seed, pixels=pixels).network
         with suppress(_EnoughError):
             tuner.fit(
                 network,
-                pixels=settings.pixels or tuner.train.pixels.shape[1],
+                pixels=pixels,
                 images=self.epochs * self._epoch_images(len(tuner.train)),
                 on_look=on_look,
                 on_progress=(lambda share, _: on_progress(share)) if on_progress else None,

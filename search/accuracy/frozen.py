@@ -50,7 +50,6 @@ class FrozenFeatures:
                 "--accuracy training"
             )
         self._settings, self._parents = settings, settings.parents
-        self._pixels = settings.pixels or PIXELS
         self._images: Split | None = None
         self._classes = 0
         self._maps: dict[tuple[str, str, int], ParentMaps] = {}  # the one used last stands last
@@ -58,7 +57,7 @@ class FrozenFeatures:
     def identity(self) -> dict[str, Any]:
         """Pixels, images and the weights that all start from."""
         parents = [f"{parent.name} {parent.sha256}" for parent in self._parents]
-        return {"frozen": {"pixels": self._pixels, "images": IMAGES, "parents": parents}}
+        return {"frozen": {"pixels": self._settings.pixels or PIXELS, "images": IMAGES, "parents": parents}}
 
     def prepare(self, data: Dataset, *, on_progress: OnProgress | None = None) -> None:
         """Takes the first images: half of them for validation, as far as there are. Raises InvalidData for too few."""
@@ -84,7 +83,8 @@ class FrozenFeatures:
         if self._images is None:
             raise ValueError("prepare(data) must come before score(spec)")
         done, began = _report(on_progress), self._settings.clock()
-        parent, wanted, pixels = self._parents.nearest(spec), spec.with_classes(self._classes), self._pixels
+        parent, wanted = self._parents.nearest(spec), spec.with_classes(self._classes)
+        pixels = self._settings.pixels_for(spec, PIXELS)
         moved = transfer(parent.network, wanted, generator=torch.Generator().manual_seed(self._settings.seed))
         done(1)
         fits = not parent.network.spec.has_layers_of(wanted)

@@ -49,12 +49,27 @@ class EstimatorSettings:
     seed: int = 0  # of all randomness, a fresh network's weights included
     device: str | None = None  # None: CUDA if there is one
     parents: Parents | None = None  # published weights to start from; None: there are none
-    pixels: int | None = None  # that images are judged at; None: what the estimator holds best
+    pixels: int | None = None  # that images are judged at; None: by `pixels_for`
+    largest: int | None = None  # of the input sizes that are compared; None: all networks are judged at the same pixels
     clock: Callable[[], float] = time.perf_counter
     space: SearchSpace | None = None  # that candidates come from
     within: Callable[[NetworkSpec], bool] | None = None  # whether a network is within the budget; None: all are
     seconds: float | None = None  # that `prepare` may take to train something; None: as long as the recipe says
     folder: Path | None = None  # where `prepare` keeps what it trained
+
+    def pixels_for(self, spec: NetworkSpec, best: int) -> int:
+        """The pixels that a network is judged at: `pixels`, or what the estimator holds best, by the network's size."""
+        if self.pixels is not None:
+            return self.pixels
+        return best if self.largest is None else scaled_pixels(best, spec.resolution, self.largest)
+
+
+def scaled_pixels(best: int, resolution: int, largest: int) -> int:
+    """The pixels for a network of input size `resolution` where one of size `largest` takes `best`.
+
+    In proportion, to the nearest multiple of 8, at least 32 (or `best`, if that is less).
+    """
+    return best if resolution == largest else max(min(32, best), round(best * resolution / largest / 8) * 8)
 
 
 class AccuracyEstimator(Protocol):

@@ -58,7 +58,7 @@ class ShortTraining:
             build(spec, generator=torch.Generator().manual_seed(self._settings.seed)),
             on_epoch=on_epoch,
             on_step=(lambda step, steps: on_progress(step / steps)) if on_progress else None,
-            pixels=self._settings.pixels,
+            pixels=self._settings.pixels_for(spec, self._trainer.train.pixels.shape[1]),
             deadline=(lambda: clock() - began >= seconds) if seconds is not None else None,
         )
         deviation = binomial_deviation(outcome.accuracy, len(self._trainer.validation))

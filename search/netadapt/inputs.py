@@ -95,7 +95,7 @@ def _deployed(settings: Settings, origin: Origin, native: int, note: Note) -> in
             table = read_table(latency) if isinstance(latency, Path) else latency
             wanted = table.identity["resolution"]
     if not isinstance(wanted, int):
-        wanted, why = auto_resolution(native)
+        wanted, why, _ = auto_resolution(native)
         note(f"deployed at {wanted} px: {why}")
     _check_pixels("--resolution", origin.spec, wanted)
     return wanted

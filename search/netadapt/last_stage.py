@@ -53,12 +53,14 @@ def prune_winner(
     space: SearchSpace,
     progress: Progress,
     timer: Callable[..., PairedTimer] = DeviceTimer,
+    pixels: int | None = None,
 ) -> PrunedWinner:
     """A search's trained winner pruned to the budget, as the study `name`; training on and testing are the caller's.
 
     fixed_table: The budget's table is taken as it is; else kernels of odd channel counts, which no network of the space
         has, are measured and added.
     timer: `timer(table, seed=...)` makes what times cuts.
+    pixels: That proposals are compared and trained at; None for those of the images.
 
     A study of this name that is of other weights, or damaged, is set aside. Raises InfeasibleBudget.
     """
@@ -74,7 +76,7 @@ def prune_winner(
             runtime=runtime_of(budget.table.identity),
         )
         budget = budget.with_table(table)
-    inputs = Inputs(network=PrunableSpec(network), images=images, seed=seed)
+    inputs = Inputs(network=PrunableSpec(network), images=images, seed=seed, pixels=pixels)
     job = Job(
         settings,
         inputs,

@@ -118,7 +118,7 @@ class Scripted(LongTraining):
         self, module: Any, trained: Any, what: str, *, left_s: float | None, images: int | None = None
     ) -> Final:
         right = tuple(place % 10 > 0 for place in range(images or 20))
-        return Final(self.pixels, 0.8, Accuracy(0.9, 0.7, 1.0, len(right)), right)
+        return Final(module.spec.resolution, 0.8, Accuracy(0.9, 0.7, 1.0, len(right)), right)
 
 
 def training(
@@ -128,7 +128,7 @@ def training(
         trainer=by or trainer(),
         parents=parents,
         images=replace(dataset(), classes=tuple("abcdefghij"[:classes])),
-        pixels=64,
+        largest=64,
         limit_s=7.5,
         progress=quiet(),
         **{"tuner": None, **more},

@@ -153,22 +153,12 @@ def _baselines(summary: dict[str, Any]) -> str:
         ]
         for row in rows
     ]
+    heads = ["network", "width", "px", "params", "MACs"]
     others = [f"{row['name']}: {row['status']}" for row in summary["baselines"] if row["status"] != "trained"]
     return paragraphs(
         _verdict(summary, [row["versus_winner"] for row in rows if "versus_winner" in row]),
         table(
-            [
-                "network",
-                "width",
-                "px",
-                "params",
-                "MACs",
-                f"{kind} ms",
-                "test",
-                "95 % interval",
-                "to the winner",
-                "it is",
-            ],
+            [*heads, f"{kind} ms", "test", "95 % interval", "to the winner", "it is"],
             cells,
             text_columns=(0, 9),
         )

@@ -218,7 +218,7 @@ class Pipeline:
             return []
         return published_candidates(
             self.parents,
-            sizes=(priced.space.resolution,),
+            sizes=priced.space.resolutions[::-1],
             classes=priced.space.classes,
             upper_ms=lambda spec: priced.price_spec(spec).latency_upper_ms,
             limit_ms=budget.first_prediction_limit_ms,

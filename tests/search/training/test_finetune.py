@@ -87,6 +87,24 @@ def test_a_training_that_was_cut_goes_on_to_the_same_end(tmp_path: Path) -> None
     assert same(again, whole)
 
 
+def test_a_training_that_paused_is_not_finished_and_goes_on_to_the_end_of_an_undisturbed_one(tmp_path: Path) -> None:
+    whole, parts, path = make(), make(), tmp_path / "state.ckpt"
+    tuner().fit(whole, images=320, pixels=16)
+    paused = tuner().fit(parts, images=320, pixels=16, state_file=path, until=0.25)
+    assert paused.images == 80
+    assert paused.history
+    again = make()
+    assert tuner().fit(again, images=320, pixels=16, state_file=path).images == 320
+    assert same(again, whole)
+
+
+def test_a_pause_by_the_clock_is_a_share_of_the_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "state.ckpt"
+    paused = tuner(each=1.0).fit(make(), seconds=1000, pixels=16, state_file=path, until=0.2)
+    assert 200 <= paused.seconds < 300
+    assert tuner(each=1.0).fit(make(), seconds=1000, pixels=16, state_file=path).seconds == pytest.approx(1000, rel=0.03)
+
+
 def test_the_clock_is_the_schedule_and_the_limit_is_kept() -> None:
     clock = Ticks(each=0.01)
     trained = replace(tuner(), clock=clock).fit(make(), seconds=20, pixels=16)

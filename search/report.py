@@ -19,13 +19,19 @@ def report(summary: dict[str, Any]) -> str:
     """What a person reads: the winner stage by stage, accuracy, latency, size, files, next commands."""
     folder = Path(summary["folder"])
     return "\n" + paragraphs(
-        f"Winner of {summary['study']}: trial {summary['winner']['trial']}",
+        f"Winner of {summary['study']}: trial {summary['winner']['trial']}{_named(summary['winner'])}",
         stage_table(read_spec(folder / BEST)),
-        labelled([*_accuracy(summary), *latency_rows(summary), *_weights(summary), *_search(summary)]),
+        labelled(
+            [*_accuracy(summary), *latency_rows(summary), *_weights(summary), *_contest(summary), *_search(summary)]
+        ),
         _baselines(summary),
         f"Written to {folder}/: best.json (network), best.safetensors (weights), trials.csv, summary.json",
         next_steps(_next_steps(summary, folder)),
     )
+
+
+def _named(winner: dict[str, Any]) -> str:
+    return f", {winner['network']}" if winner.get("network") else ""
 
 
 def _accuracy(summary: dict[str, Any]) -> list[tuple[str, str]]:
@@ -98,6 +104,25 @@ def _runtime(summary: dict[str, Any]) -> str:
     threads = device.get("threads", summary.get("threads", 1))
     name = device.get("runtime") or runtime_info(summary["settings"].get("runtime", "eager")).title
     return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _contest(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """What decided between tied finalists, and how the winner stands to the best published network of the study."""
+    rows, contest, published = [], summary.get("contest"), summary.get("published")
+    if contest:
+        each = ", ".join(
+            f"{row['network'] or 'trial ' + str(row['trial'])} {percent_text(row['expected'])} ± "
+            f"{100 * row['deviation']:.1f}, then {percent_text(row['contest_accuracy'])}"
+            for row in contest["tied"]
+        )
+        rows += [("chosen", f"{contest['decided_by']}, of those tied with the best:"), ("", each)]
+    if published and published["is_winner"]:
+        rows.append(("", f"the published network {published['network']} is the winner"))
+    elif published:
+        where = "after equal minutes" if published["judged"] == "contest" else "as candidates were judged"
+        stands = f"{100 * published['behind']:+.1f} points to the best published network, {published['network']}"
+        rows.append(("", f"{stands}, {where}"))
+    return rows
 
 
 def _search(summary: dict[str, Any]) -> list[tuple[str, str]]:

@@ -64,6 +64,7 @@ def _summary(search: Search, winner: Winner, data: Dataset, folder: Path) -> dic
         "refined": winner.refined,
         "rejected": list(winner.rejected),
         "contest": winner.contest,
+        "published": _published(search, winner),
         "trials": dict(Counter(map(str, statuses))),
         "priced_and_rejected": dict(search.sampler.rejected),
         "times_tested": tested,
@@ -77,6 +78,23 @@ def _summary(search: Search, winner: Winner, data: Dataset, folder: Path) -> dic
         "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "settings": study.user_attrs["settings"],
     }
+
+
+def _published(search: Search, winner: Winner) -> dict[str, Any] | None:
+    """How the winner stands to the best published network in the study; None without one."""
+    found = next((trial for trial in search.finished() if "network" in trial.user_attrs), None)
+    if found is None:
+        return None
+    own = winner.trial.user_attrs.get("network")
+    if own is not None:
+        return {"network": own, "trial": winner.trial.number, "is_winner": True}
+    rows = winner.contest["tied"] if winner.contest else []
+    after = {row["trial"]: row["contest_accuracy"] for row in rows}
+    about = {"network": found.user_attrs["network"], "trial": found.number, "is_winner": False}
+    if found.number in after:
+        return {**about, "judged": "contest", "behind": after[winner.trial.number] - after[found.number]}
+    behind = winner.trial.user_attrs["accuracy"] - found.user_attrs["accuracy"]
+    return {**about, "judged": "search", "behind": behind}
 
 
 def _winner(winner: Winner) -> dict[str, Any]:

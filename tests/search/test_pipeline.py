@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ from search.run import main
 from search.settings import Settings
 from search.training.finetune import FineTuner
 from search.training.recipe import Recipe
-from searchspace.cost import macs
+from searchspace.cost import macs, params
 from searchspace.errors import InfeasibleBudget, InvalidArgument, InvalidTable, StudyMismatch
 from searchspace.graph import lower
 from searchspace.latency.estimate import layer_of
@@ -295,6 +295,42 @@ def test_with_published_weights_candidates_and_the_winner_start_from_them_and_th
         run(trials=4)
     with pytest.raises(StudyMismatch, match="weights is 'none' and was 'lite'"):
         run(trials=4, weights="none", accuracy="finetune")
+
+
+class ContestTuner(AnyTuner):
+    """Says that the published network is the better one; writes down how far each was trained."""
+
+    asked: ClassVar[list[tuple[float | None, str]]] = []
+
+    def fit(self, module: Any, *, until: float | None = None, state_file: Path | None = None, **_: Any) -> Any:
+        module.eval()
+        self.asked.append((until, "" if state_file is None else state_file.name))
+        return SimpleNamespace(accuracy=0.7 + params(module.spec) / 1e9, epochs=1, seconds=1.0)
+
+
+def test_a_published_network_is_a_candidate_and_where_it_wins_the_contest_it_is_the_winner(
+    tmp_path: Path, space: SearchSpace
+) -> None:
+    with_table(tmp_path, space)
+    register("equal")(lambda _: ScriptedEstimator(lambda _: 0.8))
+    machinery = Machinery(weights=Published(space), tuner=ContestTuner)
+    ContestTuner.asked.clear()
+    found = run_search(
+        settings(tmp_path, 1e3, weights="lite", accuracy="equal", trials=3), quiet=True, machinery=machinery
+    )
+    trials = studies.load("s")
+    assert list(trials["network"].dropna()) == ["lite"]
+    assert found["winner"]["network"] == "lite"
+    assert found["contest"]["decided_by"].startswith("lite was the best")
+    assert len(found["contest"]["tied"]) == 3
+    *contest, last = ContestTuner.asked
+    assert {until for until, _ in contest} == {0.08}
+    assert last[0] is None
+    assert found["published"] == {"network": "lite", "trial": 0, "is_winner": True}
+    printed = " ".join(report(found).split())
+    assert "lite was the best after equal minutes" in printed
+    assert "the published network lite is the winner" in printed
+    assert last[1] in {name for _, name in contest}  # the winner's training goes on with what the contest left
 
 
 def test_without_published_weights_the_automatic_estimator_trains_from_scratch(

@@ -102,7 +102,9 @@ def test_a_pause_by_the_clock_is_a_share_of_the_seconds(tmp_path: Path) -> None:
     path = tmp_path / "state.ckpt"
     paused = tuner(each=1.0).fit(make(), seconds=1000, pixels=16, state_file=path, until=0.2)
     assert 200 <= paused.seconds < 300
-    assert tuner(each=1.0).fit(make(), seconds=1000, pixels=16, state_file=path).seconds == pytest.approx(1000, rel=0.03)
+    assert tuner(each=1.0).fit(make(), seconds=1000, pixels=16, state_file=path).seconds == pytest.approx(
+        1000, rel=0.03
+    )
 
 
 def test_the_clock_is_the_schedule_and_the_limit_is_kept() -> None:

@@ -1,4 +1,14 @@
-"""Accuracy by a short fine-tuning: from the weights of a published network, the same steps for every candidate."""
+"""Accuracy by a short fine-tuning: from the weights of a published network, the same steps for every candidate.
+
+A score has as many partial results as the recipe has epochs. The first costs no step of training: the accuracy of the
+classifier in closed form, by leaving one out of HEAD_IMAGES images. The others are of validation images, each after
+GROWTH times the images of the one before, the last after `epochs * epoch_images` of them. By default: 0, 576, 1,728 and
+5,120 images, in whole batches. A pruner that stops the worse half at each spends most of the time on those that stay.
+With one epoch the last result is the only one.
+
+No candidate inherits from a relative in the study: later ones would have seen more images than earlier ones, and a
+score would depend on what was scored before it.
+"""
 
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -8,6 +18,7 @@ from search.accuracy.protocol import Estimate, EstimatorSettings, OnEpoch, OnPro
 from search.data import Dataset
 from search.training.evaluate import binomial_deviation
 from search.training.finetune import FineTuner
+from search.training.finetune_state import fit_head
 from search.training.recipe import FineTuning
 from search.training.start import start
 from searchspace.errors import InvalidArgument
@@ -15,6 +26,7 @@ from searchspace.spec import NetworkSpec
 
 HEAD_IMAGES = 1024  # that the first classifier is fitted to
 WARMUP_STEPS = 30
+GROWTH = 3.0  # of the images, from one partial result to the next
 
 
 class _EnoughError(Exception):
@@ -43,7 +55,7 @@ class ShortFineTuning:
 
     @property
     def epochs(self) -> int:
-        """Looks at validation images."""
+        """The classifier alone, and looks at validation images."""
         return self._settings.recipe.epochs
 
     @property
@@ -52,7 +64,8 @@ class ShortFineTuning:
         own = FineTuning(head_images=HEAD_IMAGES, warmup_steps=WARMUP_STEPS, stops_early=False, small_share=0.0)
         return replace(
             own,
-            epochs=short.epochs,
+            epochs=max(1, short.epochs - 1),
+            look_growth=GROWTH,
             flip=short.flip,
             epoch_images=short.epoch_images,
             epoch_validation=short.epoch_validation,
@@ -85,24 +98,34 @@ class ShortFineTuning:
         if self._tuner is None:
             raise ValueError("prepare(data) must come before score(spec)")
         settings, tuner = self._settings, self._tuner
-        began, history = settings.clock(), list[float]()
+        began, history, judged_by = settings.clock(), list[float](), len(tuner.validation)
+        pixels = settings.pixels_for(spec, tuner.train.pixels.shape[1])
 
-        def on_look(number: int, accuracy: float) -> None:
+        def on_result(accuracy: float) -> None:
             history.append(accuracy)
             if on_epoch is not None:
-                on_epoch(number, accuracy)
+                on_epoch(len(history), accuracy)
             if seconds is not None and settings.clock() - began >= seconds:
                 raise _EnoughError
 
-        pixels = settings.pixels_for(spec, tuner.train.pixels.shape[1])
         network = start(spec, settings.parents, images=tuner.train, seed=settings.seed, pixels=pixels).network
+        head = min(HEAD_IMAGES, len(tuner.train))
+        fitted = fit_head(
+            network, tuner.train, pixels=pixels, images=head, seconds=None, clock=settings.clock, device=settings.device
+        )
         with suppress(_EnoughError):
+            if fitted is not None and self.epochs > 1:
+                on_result(fitted)
             tuner.fit(
                 network,
                 pixels=pixels,
                 images=self.epochs * self._epoch_images(len(tuner.train)),
-                on_look=on_look,
+                on_look=lambda _, accuracy: on_result(accuracy),
                 on_progress=(lambda share, _: on_progress(share)) if on_progress else None,
+                new_head=False,
             )
-        deviation = binomial_deviation(history[-1], len(tuner.validation))
-        return Estimate(history[-1], deviation, settings.clock() - began, tuple(history))
+        if len(history) == 1 < self.epochs:
+            judged_by = head
+        return Estimate(
+            history[-1], binomial_deviation(history[-1], judged_by), settings.clock() - began, tuple(history)
+        )

@@ -218,11 +218,11 @@ class _Run:
             self.on_line(f"a new classifier in closed form: {fitted:.1%} of images left out of it, at {pixels} px")
 
     def _train(self) -> None:
-        state, looks = self.state, self.recipe.epochs
+        state = self.state
         while not self.paused and (share := self._share()) < self._end() and not state.finished:
             pixels, began = self.recipe.pixels_at(share, self.pixels), self.tuner.clock()
-            next_look = max(math.floor(share * looks + 1e-9), len(state.history)) + 1  # a share may fall back a little
-            until = min(self._end(), next_look / looks, self.until)
+            next_look = max(self.recipe.looks_by(share), len(state.history)) + 1  # a share may fall back a little
+            until = min(self._end(), self.recipe.look_at(next_look), self.until)
             images = state.images
             state.prepare()
             while share < until:

@@ -123,11 +123,11 @@ def fit_head(
     """
     if not isinstance(module, Network) or not images:
         return None
-    began = clock()
-    features = pooled_features(module, train, pixels=pixels, images=min(_PROBE, images), device=device)
     if seconds is not None:
-        image_s = max(1e-9, (clock() - began) / len(features))
-        images = max(len(features), min(images, int(seconds / image_s)))
+        began, probe = clock(), min(_PROBE, images, len(train))
+        pooled_features(module, train, pixels=pixels, images=probe, device=device)
+        image_s = max(1e-9, (clock() - began) / probe)
+        images = max(probe, min(images, int(seconds / image_s)))
     features = pooled_features(module, train, pixels=pixels, images=images, device=device)
     labels = torch.tensor(train.labels[: len(features)])
     fitted = ridge(features, labels, classes=module.spec.classes)

@@ -57,6 +57,7 @@ class FineTuning(Recipe):
     """
 
     epochs: int = 10  # looks at validation images
+    look_growth: float = 1.0  # above 1: each look after so many times the images of the one before, else equal steps
     learning_rate: float = 5e-4  # of the classifier at its peak, for batches of 32
     adam: bool = True  # AdamW; else SGD, for which the rates must be some 20 times as high
     warmup_fraction: float = 0.05
@@ -77,6 +78,14 @@ class FineTuning(Recipe):
     def rates(self, blocks: int) -> tuple[float, ...]:
         """What the rate is multiplied with, from the first of `blocks` to the last."""
         return tuple(self.input_rate ** (1 - (at + 1) / blocks) for at in range(blocks))
+
+    def look_at(self, number: int) -> float:
+        """The share of the training after which a look comes, counted from 1; the last comes at the end."""
+        return self.look_growth ** (number - self.epochs) if self.look_growth > 1 else number / self.epochs
+
+    def looks_by(self, share: float) -> int:
+        """How many looks come within a share of the training."""
+        return sum(self.look_at(number) <= share + 1e-9 for number in range(1, self.epochs + 1))
 
     def pixels_at(self, share: float, pixels: int) -> int:
         """The size to train at when `share` of the training is over, for a network deployed at `pixels`."""

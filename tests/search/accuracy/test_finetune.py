@@ -6,14 +6,16 @@ import pytest
 import torch
 
 from search.accuracy import EstimatorSettings, estimator
+from search.training.evaluate import binomial_deviation
 from search.training.recipe import Recipe
+from search.training.ridge import pooled_features, ridge
 from search.training.start import start
 from searchspace.errors import InvalidArgument
 from searchspace.nn import build
 from searchspace.nn.weights.sources import Parent, Parents
 from searchspace.preprocessing import Preprocessing
 from searchspace.spaces.mnasnet import mnasnet_space
-from tests.scripted import dataset_of, two_halves
+from tests.scripted import Ticks, dataset_of, two_halves
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -50,6 +52,30 @@ def test_without_parents_a_network_starts_as_ever() -> None:
     assert parent is None
     fresh = build(SPEC, generator=torch.Generator().manual_seed(5)).state_dict()
     assert all(torch.equal(value, fresh[name]) for name, value in found.state_dict().items())
+
+
+def test_the_first_partial_result_is_the_classifier_in_closed_form_by_leaving_one_out() -> None:
+    judge = estimator("finetune", settings())
+    judge.prepare(IMAGES)
+    network, _ = start(SPEC, parents(), images=IMAGES.train, seed=5)
+    labels = torch.tensor(IMAGES.train.labels)
+    expected = ridge(pooled_features(network, IMAGES.train, device="cpu"), labels, classes=2).loo_accuracy
+    found = judge.score(SPEC)
+    assert found.history[0] == expected
+    assert len(found.history) == 2
+    stopped = judge.score(SPEC, seconds=0)
+    assert stopped.history == (expected,)
+    assert stopped.deviation == binomial_deviation(expected, len(labels))
+
+
+def test_partial_results_come_after_growing_numbers_of_images() -> None:
+    ticks = Ticks(each=0.0)
+    judge = estimator("finetune", settings(recipe=Recipe(epochs=4, batch_size=8, epoch_images=64), clock=ticks))
+    judge.prepare(dataset_of(two_halves(640, pixels=32), two_halves(40, pixels=32, seed=1)))
+    shares = list[float]()
+    seen = list[float]()
+    judge.score(SPEC, on_epoch=lambda *_: seen.append(shares[-1] if shares else 0.0), on_progress=shares.append)
+    assert seen == [0.0, 32 / 256, 96 / 256, 1.0]
 
 
 def test_a_study_is_held_to_how_it_fine_tunes() -> None:

@@ -98,7 +98,7 @@ class ShortFineTuning:
         if self._tuner is None:
             raise ValueError("prepare(data) must come before score(spec)")
         settings, tuner = self._settings, self._tuner
-        began, history, judged_by = settings.clock(), list[float](), len(tuner.validation)
+        began, history = settings.clock(), list[float]()
         pixels = settings.pixels_for(spec, tuner.train.pixels.shape[1])
 
         def on_result(accuracy: float) -> None:
@@ -124,8 +124,6 @@ class ShortFineTuning:
                 on_progress=(lambda share, _: on_progress(share)) if on_progress else None,
                 new_head=False,
             )
-        if len(history) == 1 < self.epochs:
-            judged_by = head
-        return Estimate(
-            history[-1], binomial_deviation(history[-1], judged_by), settings.clock() - began, tuple(history)
-        )
+        judged_by = head if len(history) == 1 < self.epochs else len(tuner.validation)
+        deviation = binomial_deviation(history[-1], judged_by)
+        return Estimate(history[-1], deviation, settings.clock() - began, tuple(history))

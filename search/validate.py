@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.accuracy import names as estimators
 from search.settings import Settings as SearchSettings
-from search.validation.settings import BAND, Settings
+from search.validation.settings import BAND, PREPARE_MINUTES, Settings
 from searchspace.arguments import check_types
 from searchspace.command import CommandParser, integer, number, positive_integer, run_command
 from searchspace.errors import InvalidArgument
@@ -61,6 +61,7 @@ _FLAGS: list[tuple[str, Any, str, str]] = [
     ("--as-is", None, "", "train nothing more: compare with the networks that are there"),
     ("--accuracy", str, "NAMES", f"estimators, separated by commas (default: all, {','.join(estimators())})"),
     ("--proxy-resolution", integer, "PX", f"pixels of their images (default: {SearchSettings.proxy_resolution})"),
+    ("--prepare-minutes", number, "M", f"of an estimator that trains once for all (default: {PREPARE_MINUTES:g})"),
     ("--epochs", integer, "N", "of their short trainings, as for search.run"),
     ("--band", number, "X", f"pairs of about equal MACs differ by this factor at most (default: {NEAR:g})"),
     ("--threads", positive_integer, "N", "that compute (default: as many as torch takes)"),
@@ -99,6 +100,7 @@ def validate(
     as_is: bool = False,
     accuracy: str | None = None,
     proxy_resolution: int = SearchSettings.proxy_resolution,
+    prepare_minutes: float = PREPARE_MINUTES,
     epochs: int | None = None,
     band: float = NEAR,
     threads: int | None = None,
@@ -117,6 +119,8 @@ def validate(
     for name in names or ():
         if name not in estimators():
             raise InvalidArgument(f"--accuracy must be of {', '.join(estimators())}, got {name!r}")
+    if not prepare_minutes > 0:
+        raise InvalidArgument(f"--prepare-minutes must be a number above 0, got {prepare_minutes:g}")
     if not band >= 1:
         raise InvalidArgument(f"--band must be a factor of at least 1, got {band:g}")
     settings = Settings(
@@ -143,6 +147,7 @@ def validate(
         as_is=as_is,
         accuracy=names,
         proxy_resolution=proxy_resolution,
+        prepare_minutes=prepare_minutes,
         epochs=epochs,
         band=band,
         threads=threads,

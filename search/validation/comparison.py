@@ -138,6 +138,10 @@ def _two(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
+def _seconds(row: dict[str, Any]) -> tuple[str, str]:
+    return f"{row['seconds']:.1f}", f"{row['prepare_s']:.0f}"
+
+
 def _report(found: Comparison) -> str:
     """What a person reads."""
     rows = [
@@ -149,13 +153,13 @@ def _report(found: Comparison) -> str:
             interval_text(row["band_tau_low"], row["band_tau_high"], _two),
             percent_text(row["top_overlap"], 0),
             "-" if row["regret"] is None else f"{100 * row['regret']:.1f}",
-            "-" if row["name"] in (*SIZES, SEED_ROW) else f"{row['seconds']:.1f}",
+            *(("-", "-") if row["name"] in (*SIZES, SEED_ROW) else _seconds(row)),
             str(row["networks"]),
         ]
         for row in found.rows()
     ]
     interval = "95 % interval"
-    headers = ("estimator", "tau", interval, "band", interval, "top tenth", "regret", "s each", "networks")
+    headers = ("estimator", "tau", interval, "band", interval, "top tenth", "regret", "s each", "s once", "networks")
     accuracy = found.truth.accuracy
     macs = found.agreements["macs"]
     return paragraphs(
@@ -169,9 +173,9 @@ def _report(found: Comparison) -> str:
             f"tau: Kendall's, of {macs.tau.pairs} pairs of networks; band: of the {macs.in_band.pairs} pairs whose "
             f"MACs differ by a factor of at most {found.truth.band:g}. top tenth: the share of the best tenth that an "
             "estimator puts there. regret: points lost by taking its best network. Intervals are of bootstrap "
-            "resamples of the networks. s each: as it was when they judged. The networks' accuracies"
-            f" are {percent_text(accuracy.min())} to {percent_text(accuracy.max())} of held-out validation "
-            "images; the test split stays closed.",
+            "resamples of the networks. s each, s once: of a network, and before the first one, where they judged.",
+            f"The networks' accuracies are {percent_text(accuracy.min())} to {percent_text(accuracy.max())} of "
+            "held-out validation images; the test split stays closed.",
         ),
         notes(*_sentences(found)),
     )

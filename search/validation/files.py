@@ -7,6 +7,7 @@ import csv
 import fcntl
 import io
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -99,13 +100,25 @@ class Rows(Generic[RowType]):
         return iter(self.rows)
 
     def add(self, row: RowType) -> None:
-        """Keep a row. Raises StorageError."""
-        self.rows.append(row)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [field.name for field in fields(self.kind)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in asdict(each).items()} for each in self.rows)
-        write_atomic(self.path, text.getvalue())
+        """Keep a row, behind those that other processes have added meanwhile. Raises StorageError."""
+        with _one_writer(self.path.parent):
+            self.rows = [*(_read(self.path, self.kind) if self.path.exists() else ()), row]
+            text = io.StringIO()
+            writer = csv.DictWriter(text, [field.name for field in fields(self.kind)], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({name: _cell(value) for name, value in asdict(each).items()} for each in self.rows)
+            write_atomic(self.path, text.getvalue())
+
+
+@contextmanager
+def _one_writer(folder: Path) -> Iterator[None]:
+    """Waits until no other process writes rows in the folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _cell(value: Any) -> Any:
@@ -206,12 +219,15 @@ class ReferenceFiles:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Only one process works on a set at a time; the lock goes with the process. The set must be bound."""
+        """Only one process trains a set at a time; the lock goes with the process. The set must be bound.
+
+        Others may judge meanwhile what is trained.
+        """
         with open(self.about_path, "rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise StudyMismatch(
-                    f"another process works on {self.path}: wait until it ends, stop it, or name another --reference"
+                    f"another process trains {self.path}: wait until it ends; --as-is compares what is there meanwhile"
                 ) from None
             yield

@@ -12,11 +12,13 @@ from search.latency.cache import stored_table
 from search.latency.runtimes import runtime
 from search.validation.networks import Member, members
 from search.validation.reference import Halves, halves, long_recipe
-from search.validation.settings import Settings
+from search.validation.settings import BAND, Settings
 from searchspace.errors import InvalidData
+from searchspace.graph import lower
 from searchspace.latency.table import LatencyTable, read_table
 from searchspace.nn.weights.sources import Parents, resolve
 from searchspace.spaces.space import SearchSpace
+from searchspace.spec import NetworkSpec
 
 LEAST_VALIDATION = 40  # images: two halves that say something
 
@@ -95,10 +97,18 @@ class Inputs:
             "table": None if self.table is None else self.table.fingerprint(),
         }
 
+    @cached_property
+    def cost_model(self) -> CostModel:
+        """What prices networks."""
+        return CostModel("macs") if self.table is None else CostModel("ms", self.table)
+
+    def within(self, spec: NetworkSpec) -> bool:
+        """Whether a network costs no more than those of the set."""
+        return self.cost_model.cost(lower(spec)) <= BAND[1] * self.settings.budget
+
     def members(self) -> list[Member]:
         """The networks of the set."""
-        settings = self.settings
-        cost_model = CostModel("macs") if self.table is None else CostModel("ms", self.table)
+        settings, parents = self.settings, self.parents
         return members(
-            self.space, cost_model, settings.budget, count=settings.networks, seed=settings.seed, parents=self.parents
+            self.space, self.cost_model, settings.budget, count=settings.networks, seed=settings.seed, parents=parents
         )

@@ -26,6 +26,7 @@ def run_validation(
     as_is: bool = False,
     accuracy: Sequence[str] | None = None,
     proxy_resolution: int,
+    prepare_minutes: float,
     epochs: int | None = None,
     band: float,
     threads: int | None = None,
@@ -47,12 +48,13 @@ def run_validation(
             files.check(inputs.identity())
         else:
             files.bind(inputs.about(), command=command)
-        with files.locked():
-            if not as_is:
+            with files.locked():
                 train_reference(inputs, files)
-            scoring = Scoring(inputs=inputs, files=files, pixels=proxy_resolution, epochs=epochs)
-            trained = [row for row in files.trained() if row.accuracy is not None]
-            judged = scoring.run(trained, [*(estimators() if accuracy is None else accuracy), *PROXIES])
+        scoring = Scoring(
+            inputs=inputs, files=files, pixels=proxy_resolution, prepare_minutes=prepare_minutes, epochs=epochs
+        )
+        trained = [row for row in files.trained() if row.accuracy is not None]
+        judged = scoring.run(trained, [*(estimators() if accuracy is None else accuracy), *PROXIES])
         found = Comparison.of(
             trained, judged, band=band, seed=settings.seed, pixels=settings.resolution, threads=torch.get_num_threads()
         )

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from search.accuracy import AccuracyEstimator, EstimatorSettings, estimator
-from search.accuracy import names as estimators
 from search.data import Dataset
+from search.latency.cache import default_dir
 from search.training.errors import TrainingFailed
 from search.training.recipe import Recipe
 from search.validation.files import ReferenceFiles, Score, Trained
 from search.validation.inputs import Inputs
 from search.validation.proxies import BATCH, PROXIES, proxy
+from search.validation.settings import PREPARE_MINUTES
 from searchspace.errors import InvalidArgument, StorageError
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec
@@ -34,13 +35,17 @@ class Judged(NamedTuple):
 class Scoring:
     """Has networks judged as a search does: by images of `pixels`, without the held-out half.
 
+    What an estimator trains once for all networks is kept in the cache, where a run that was cut off finds it.
+
     Attributes:
+        prepare_minutes: That an estimator which trains something once may take for it.
         epochs: Of short trainings; None for the recipe's own.
     """
 
     inputs: Inputs
     files: ReferenceFiles
     pixels: int
+    prepare_minutes: float = PREPARE_MINUTES
     epochs: int | None = None
     clock: Callable[[], float] = time.perf_counter
 
@@ -58,16 +63,24 @@ class Scoring:
 
     def _estimator(self, name: str, specs: dict[str, NetworkSpec]) -> Judged | None:
         inputs = self.inputs
-        recipe = Recipe.for_data(inputs.settings.data, epochs=self.epochs)
-        settings = EstimatorSettings(recipe=recipe, seed=inputs.settings.seed, parents=inputs.parents, clock=self.clock)
+        own = [] if self.prepare_minutes == PREPARE_MINUTES else [self.prepare_minutes]
+        whole = digest(inputs.identity(), self.pixels, self.epochs, self.prepare_minutes)
+        settings = EstimatorSettings(
+            recipe=Recipe.for_data(inputs.settings.data, epochs=self.epochs),
+            seed=inputs.settings.seed,
+            parents=inputs.parents,
+            clock=self.clock,
+            space=inputs.space,
+            within=inputs.within,
+            seconds=60 * self.prepare_minutes,
+            folder=default_dir() / "validation" / f"{name}-{whole}",
+        )
         try:
             judge = estimator(name, settings)
         except InvalidArgument as error:
-            if name not in estimators():
-                raise
             inputs.progress.line(f"{name} is left out: {error}")
             return None
-        identity = digest(judge.identity(), self.pixels, inputs.settings.seed)
+        identity = digest(judge.identity(), self.pixels, inputs.settings.seed, *own)
         missing = self._missing(name, identity, specs)
         if missing:
             began, images = self.clock(), self._images()

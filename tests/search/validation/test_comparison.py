@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import search
-from search.accuracy import register
+from search.accuracy import EstimatorSettings, register
 from search.validate import main, validate
 from search.validation.comparison import SEED_ROW, Comparison
 from search.validation.files import ReferenceFiles, Trained
@@ -23,9 +23,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 Command = Callable[..., list[str]]
 made: list[ScriptedEstimator] = []
+given: list[EstimatorSettings] = []
 
 
-def scripted(settings: Any) -> ScriptedEstimator:
+def scripted(settings: EstimatorSettings) -> ScriptedEstimator:
+    given.append(settings)
     made.append(ScriptedEstimator(epochs=settings.recipe.epochs))
     return made[-1]
 
@@ -127,6 +129,12 @@ def test_estimators_judge_once_and_never_see_held_out_images(command: Command, t
     shown = made[-1].prepared_with.validation
     assert len(shown) == len(validation) // 2
     assert (shown.pixels == validation.pixels[: len(shown)]).all()
+    space, within = given[-1].space, given[-1].within
+    assert space is not None
+    assert within is not None
+    assert within(space.spec(space.corner("smallest")))
+    assert not within(space.spec(space.corner("largest")).with_resolution(96))
+    assert given[-1].seconds == 180
 
     capsys.readouterr()
     assert main(flags) == 0

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -125,11 +126,12 @@ def test_a_training_that_is_stopped_is_done_again_with_the_same_result(command: 
     assert [without_seconds(line) for line in again] == [without_seconds(line) for line in whole]
 
 
-def test_only_one_process_works_on_a_set(command: Command, tmp_path: Path, capsys: Any) -> None:
+def test_only_one_process_trains_a_set_and_others_may_judge_it(command: Command, tmp_path: Path, capsys: Any) -> None:
     assert main(command("--networks", "3", "--twice", "0")) == 0
     with ReferenceFiles.named(tmp_path / "set.csv").locked():
         assert main(command("--networks", "3", "--twice", "0")) == 2
-    assert "another process works on" in capsys.readouterr().err
+        assert "another process trains" in capsys.readouterr().err
+        assert main(command("--twice", "0", "--as-is")) == 0
 
 
 def test_rows_survive_a_file(tmp_path: Path) -> None:
@@ -137,8 +139,11 @@ def test_rows_survive_a_file(tmp_path: Path) -> None:
         estimator="a, b", identity="x", fingerprint="f", score=0.25, deviation=None, seconds=1.5, prepare_s=0.0,
         failed='it said "no",\nand stopped',
     )  # fmt: skip
-    Rows(tmp_path / "a.csv", Score).add(score)
-    assert list(Rows(tmp_path / "a.csv", Score)) == [score]
+    one, other = Rows(tmp_path / "a.csv", Score), Rows(tmp_path / "a.csv", Score)
+    one.add(score)
+    other.add(replace(score, fingerprint="g"))  # as another process would, which has read no row
+    assert [row.fingerprint for row in Rows(tmp_path / "a.csv", Score)] == ["f", "g"]
+    assert next(iter(Rows(tmp_path / "a.csv", Score))) == score
     with pytest.raises(StorageError, match="must hold the columns network, kind"):
         Rows(tmp_path / "a.csv", Trained)
 

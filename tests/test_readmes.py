@@ -32,8 +32,8 @@ _TRAINING = "--epochs 1 --proxy-resolution 32"
 QUICK = {
     "search.run": f"--trials 1 --images 40 --space space.toml {_TRAINING}",
     "search.finetune": "--minutes 0.1 --resolution 32",
-    "search.validate": "--data digits:60 --budget-macs 3e6 --space space.toml --networks 3 --images-each 32 --resolution 32 "
-    "--proxy-resolution 32 --epochs 1 --accuracy training",
+    "search.validate": "--data digits:60 --budget-macs 3e6 --space space.toml --networks 3 --images-each 32 "
+    "--resolution 32 --proxy-resolution 32 --epochs 1 --accuracy training",
     "search.netadapt": f"--short-steps 1 --shortlist 1 --validation-images 20 --epoch-images 40 {_TRAINING}",
     "search.latency build": "--seconds 1 --runtime scripted",
     "search.latency check": "--networks 2 --seconds 1 --no-zoo",

@@ -5,6 +5,7 @@ from typing import Any
 
 from search.accuracy.protocol import Estimate, EstimatorSettings, OnEpoch, OnProgress, register
 from search.data import Dataset
+from search.shared.state import CHECKPOINT
 from search.shared.statistics import IMAGES, with_statistics
 from search.shared.training import SharedRecipe, SharedTrainer
 from search.training.errors import TrainingFailed, translated_out_of_memory
@@ -14,7 +15,6 @@ from searchspace.nn.build import Network
 from searchspace.nn.shared.network import SharedNetwork
 from searchspace.spec import NetworkSpec
 
-CHECKPOINT = "shared.pt"  # in the estimator's folder
 TRAININGS = 4  # short trainings' images that the shared network sees where no time limit says how long
 
 

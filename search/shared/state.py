@@ -9,6 +9,8 @@ import torch
 from search.training.finetune_state import FineTuningState
 from searchspace.errors import StorageError, StudyMismatch
 
+CHECKPOINT = "shared.pt"  # in a study's folder
+
 
 class SharedState(FineTuningState):
     """A shared network's largest network under training."""

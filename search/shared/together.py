@@ -3,7 +3,8 @@
 Without a process group all of this does nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -19,6 +20,17 @@ def processes() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+@contextmanager
+def first_then_others() -> Iterator[None]:
+    """What is within is done by the first process alone, then by the others: they find what it left in a cache."""
+    number, count = processes()
+    if number:
+        dist.barrier()
+    yield
+    if count > 1 and not number:
+        dist.barrier()
 
 
 def from_first(value: float) -> float:
@@ -65,6 +77,8 @@ class JointBatchNorm(BatchNorm2d):
             assert self.running_mean is not None
             assert self.running_var is not None
             assert self.momentum is not None
+            assert self.num_batches_tracked is not None
+            self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / max(1, count - 1)), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()

@@ -56,7 +56,6 @@ _FLAGS: list[tuple[str, Any, str, str]] = [
     ("--network", str, "NAME", f"a name of python -m searchspace.zoo, or a spec file (default: {DEFAULT})"),
     ("--weights", str, "NAME", "auto: published ones that are here; a name; a file; none: random ones (default: auto)"),
     ("--ema", BooleanOptionalAction, "", "of a file with averaged weights (EMA) and others: those, or the others"),
-    ("--teacher", str, "NAME", "a network with weights, or a file of them, that it learns from too; it costs time"),
     ("--minutes", number, "M", f"for everything, the test included (default: {Settings.minutes:g})"),
     ("--resolution", _pixels, "PX", "pixels it is deployed at; auto: by the images' own size, at most 224 (default)"),
     ("--seed", integer, "N", "of splits, order and augmentation (default: 0)"),
@@ -88,7 +87,6 @@ def finetune(
     ema: bool | None = None,
     resolution: int | str | None = None,
     study: str | None = None,
-    teacher: str | Path | None = None,
     seed: int = Settings.seed,
     fresh: bool = False,
     recipe: FineTuning | None = None,
@@ -114,7 +112,6 @@ def finetune(
         ema=ema,
         minutes=minutes,
         resolution=None if isinstance(resolution, str) else resolution,
-        teacher=None if teacher is None else str(teacher),
         seed=seed,
     )
     from search.finetune_job import run_finetune

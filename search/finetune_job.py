@@ -19,7 +19,6 @@ from search.finetune_settings import Settings
 from search.result import Result
 from search.session import StudyClock, locked
 from search.training.augmentation import preprocessing_of, weights_metadata
-from search.training.distill import Teacher
 from search.training.evaluate import Accuracy, evaluate
 from search.training.finetune import FineTuner, Tuned
 from search.training.recipe import FineTuning
@@ -30,7 +29,7 @@ from searchspace.errors import InvalidArgument, StudyMismatch
 from searchspace.files import read_json, write_atomic
 from searchspace.graph import lower
 from searchspace.nn import Network, build, network_bytes
-from searchspace.nn.weights.sources import Parents, names_file, resolve
+from searchspace.nn.weights.sources import Parents, resolve
 from searchspace.spec import NetworkSpec, read_spec
 from studies.storage import BEST, SUMMARY, set_aside
 from studies.storage import folder as study_folder
@@ -120,7 +119,6 @@ class _Job:
         progress.line(f"{start.network.spec.name} for {px} px ({reason}), from {start.source}")
         for text in start.reasons:
             progress.line(text)
-        teacher = self._teacher(images, px)
         test = self._test_split(images, start.network, px)
         tuner = FineTuner.on(images, recipe=self.recipe, seed=settings.seed)
         tuner = replace(tuner, clock=self.clock.now)
@@ -133,7 +131,6 @@ class _Job:
                 on_progress=progress.update,
                 on_line=self._line,
                 new_head=settings.weights != "none",
-                teacher=teacher,
             )
         progress.update(1.0, "testing")
         accuracy = Accuracy.of(start.network, self._in_time(test, start.network, px), pixels=px)
@@ -172,7 +169,7 @@ class _Job:
         beside = path.with_suffix(".safetensors")
         has_own = settings.weights == "auto" and spec is not None and os.path.exists(beside)
         named = str(beside) if has_own else settings.weights
-        parents = resolve(named, ema=self._ema(named), note=self.progress.line)
+        parents = resolve(named, ema=self.settings.ema, note=self.progress.line)
         self._check_same_weights(parents)
         if settings.weights == "none":
             spec = (spec or zoo.get(settings.network)).with_classes(classes).with_resolution(pixels)
@@ -184,13 +181,6 @@ class _Job:
                 '"phinas[weights]", or give a file with --weights FILE (--weights none trains from random ones)'
             )
         return self._transferred(spec, parents, images, pixels, generator)
-
-    def _ema(self, weights: str) -> bool | None:
-        """--ema, for what it means something to: it is of files, and the teacher may be the only one."""
-        settings = self.settings
-        others = [each for each in (settings.weights, settings.teacher) if each and each != weights]
-        of_other = not names_file(weights) and any(map(names_file, others))
-        return None if of_other else settings.ema
 
     def _check_same_weights(self, parents: Parents | None) -> None:
         """Raises StudyMismatch where a file holds other weights than when the fine-tuning was begun."""
@@ -214,19 +204,6 @@ class _Job:
         wanted = spec.with_classes(classes).with_resolution(pixels)
         given = transferred(parent.network, wanted, images=images.train, generator=generator, pixels=pixels)
         return Start(given.network, f"{parent.name}, {parent.source}", parent.licence, given.reasons)
-
-    def _teacher(self, images: Dataset, pixels: int) -> Teacher | None:
-        settings = self.settings
-        if settings.teacher is None:
-            return None
-        parents = resolve(settings.teacher, ema=self._ema(settings.teacher), note=self.progress.line)
-        if parents is None:
-            raise InvalidArgument(
-                f"--teacher must be a network with weights, got {settings.teacher} and none are here: name one of "
-                "python -m searchspace.zoo --weights, or give a file"
-            )
-        self.progress.line(f"it learns from {parents[0].name} too, {parents[0].source}")
-        return Teacher.of(parents[0], images.train, classes=len(images.classes), pixels=pixels, seed=settings.seed)
 
     def _test_split(self, images: Dataset, network: Network, pixels: int) -> Split:
         """The test images that there is time for; what is left is the training's."""

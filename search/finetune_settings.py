@@ -21,7 +21,6 @@ class Settings:
     ema: bool | None = None
     minutes: float = 10.0
     resolution: int | None = None  # None: by the images' own size
-    teacher: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -18,7 +18,6 @@ from torch import nn
 
 from search.data import Dataset, Split
 from search.training.augmentation import augmented, preprocessing_of
-from search.training.distill import Teacher
 from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import binomial_deviation, device_for, evaluate
 from search.training.finetune_state import FineTuningState, fit_head
@@ -97,7 +96,6 @@ class FineTuner:
         on_line: OnLine | None = None,
         on_look: OnLook | None = None,
         new_head: bool = True,
-        teacher: Teacher | None = None,
         until: float | None = None,
     ) -> Tuned:
         """Fine-tune `module` in place, to be used at `pixels`; it ends with averaged weights, in eval mode, on the CPU.
@@ -107,8 +105,7 @@ class FineTuner:
         the module's spec says. Each look at validation images, some ten of them, is on disk in `state_file` before the
         training goes on, and the same call goes on there; on_look(number from 1, accuracy) hears it, and what it raises
         stops the training. Where what could still be gained becomes less than the validation images could show, the
-        rate falls to 0 at once and the rest of the time is handed back. With a `teacher` the images are the teacher's,
-        which may be more than those with labels, and its answers count too. With `until`, a share of the training, it
+        rate falls to 0 at once and the rest of the time is handed back. With `until`, a share of the training, it
         pauses there after a look: the module is not finished, and the same call without `until` goes on (so that there
         must be a state_file).
 
@@ -126,7 +123,6 @@ class FineTuner:
             on_progress or _nothing,
             on_line or _nothing,
             on_look or _nothing,
-            teacher,
             until,
         )
         return run.all(new_head=new_head)
@@ -157,7 +153,6 @@ class _Run:
         on_progress: OnProgress,
         on_line: OnLine,
         on_look: OnLook,
-        teacher: Teacher | None,
         until: float | None,
     ) -> None:
         self.until = math.inf if until is None else until
@@ -165,9 +160,8 @@ class _Run:
         self.seconds, self.images, self.state_file = seconds, images, state_file
         self.on_progress, self.on_line, self.on_look = on_progress, on_line, on_look
         self.began, self.device = tuner.clock(), device_for(tuner.device)
-        self.key = tuner.key(module, pixels, seconds, images, *([] if teacher is None else [teacher.name]))
-        self.teacher = teacher
-        self.train, self.labels = resident(tuner.train if teacher is None else teacher.images, self.device)
+        self.key = tuner.key(module, pixels, seconds, images)
+        self.train, self.labels = resident(tuner.train, self.device)
         self.size = min(self.recipe.batch_size, len(self.labels))
         self.state = FineTuningState(module.to(self.device), self.recipe)
         self.classes = int(self.labels.max()) + 1
@@ -270,12 +264,7 @@ class _Run:
         )
         rate = self._rate(share) * min(1.0, (number + 1) / self.recipe.warmup_steps)
         state.set_rate(rate)
-        teacher, labels = self.teacher, self.labels[chosen]
-        if teacher is None:
-            loss = state.step(*state.mixed(batch, labels, self.classes, generator))
-        else:
-            smoothing = self.recipe.label_smoothing
-            loss = state.step_by(batch, lambda logits: teacher.loss(logits, labels, chosen, label_smoothing=smoothing))
+        loss = state.step(*state.mixed(batch, self.labels[chosen], self.classes, generator))
         if not math.isfinite(loss):
             raise TrainingDiverged(
                 f"the loss must stay finite, got {loss:g} after {state.images} images at learning rate {rate:.2g}: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -91,15 +91,9 @@ class TrainingState:
 
     def step(self, images: Tensor, target: Tensor) -> Tensor:
         """One step on images (batch, 3, height, width) and target (batch,); the loss before it."""
-        smoothing = self.recipe.label_smoothing
-        return self.step_by(
-            images, lambda logits: nn.functional.cross_entropy(logits, target, label_smoothing=smoothing)
-        )
-
-    def step_by(self, images: Tensor, loss_of: Callable[[Tensor], Tensor]) -> Tensor:
-        """One step by the loss of the logits (batch, classes); the loss before it."""
         with autocast(images.device):
-            loss = loss_of(self.module(images))
+            smoothing = self.recipe.label_smoothing
+            loss = nn.functional.cross_entropy(self.module(images), target, label_smoothing=smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

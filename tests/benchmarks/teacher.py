@@ -46,7 +46,6 @@ def trained(data: "Dataset", student: "Parent", teacher: "Parent | None", args: 
     from torch import Tensor
 
     from search.training.augmentation import augmented, normalise, preprocessing_of, resized
-    from search.training.distill import Teacher
     from search.training.evaluate import evaluate
     from search.training.recipe import Recipe
     from search.training.ridge import pooled_features, ridge, set_classifier
@@ -54,6 +53,7 @@ def trained(data: "Dataset", student: "Parent", teacher: "Parent | None", args: 
     from searchspace.nn.weights.calibrate import calibrate
     from searchspace.nn.weights.statistics import renew_batch_norm
     from searchspace.nn.weights.transfer import transfer
+    from tests.benchmarks.distill import Teacher
 
     began, classes = time.process_time(), len(data.classes)
     generator = torch.Generator().manual_seed(seed)

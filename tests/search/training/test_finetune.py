@@ -3,13 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from search.data import Split
-from search.training.distill import Teacher
 from search.training.errors import TrainingDiverged
 from search.training.evaluate import evaluate
 from search.training.finetune import FineTuner
@@ -156,15 +153,6 @@ def test_batch_norms_keep_their_statistics_where_the_recipe_says_so() -> None:
     fresh = make().state_dict()
     assert torch.equal(module.state_dict()["1.running_mean"], fresh["1.running_mean"])
     assert not torch.equal(module.state_dict()["1.weight"], fresh["1.weight"])
-
-
-def test_with_a_teacher_its_images_are_learnt_from_and_its_answers_count() -> None:
-    unlabelled = Split(np.concatenate([TRAIN.pixels] * 2), np.concatenate([TRAIN.labels, np.full(80, -1)]))
-    teacher = Teacher(name="t", network=network().eval(), images=unlabelled, pixels=48, device="cpu")
-    plain, taught = make(), make()
-    tuner().fit(plain, images=160, pixels=16)
-    tuner().fit(taught, images=160, pixels=16, teacher=teacher)
-    assert not same(plain, taught)
 
 
 def test_rates_rise_towards_the_classifier() -> None:

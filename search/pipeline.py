@@ -214,7 +214,7 @@ class Pipeline:
 
     def _published(self, priced: PricedSpace, budget: LatencyBudget) -> list[Published]:
         """The published networks that are candidates."""
-        if self.parents is None or self.settings.sampler == "random":
+        if self.parents is None or self.settings.sampler == "random" or self._estimator.only_space:
             return []
         return published_candidates(
             self.parents,

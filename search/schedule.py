@@ -8,12 +8,13 @@ from optuna.trial import TrialState
 
 from search.console import clock_text
 from search.session import StudyClock
-from search.settings import Settings
+from search.settings import NO_WEIGHTS, Settings
 from studies.schema import Status
 
 SEARCH_SHARE = 0.66  # of the time limit, the rest is the winner's
-# The same where no training from scratch judges: the longer a network is fine-tuned the better it is, and whatever was
-# judged has to be trained yet.
+# The same where candidates are fine-tuned, and where they are judged without training: the longer the winner is
+# fine-tuned the better it is, and none of them was for long.
+TUNED_SHARE = 0.3
 QUICK_SHARE = 0.12
 JUDGED = 36  # candidates that a quick estimator judges at least, within MOST_QUICK_SHARE
 MOST_QUICK_SHARE = 0.4
@@ -45,7 +46,7 @@ class Schedule:
         limit_s = self.clock.limit_s
         if limit_s is None:
             return f"{self.settings.trials} candidates are judged, then the best is trained for longer"
-        spent_s, share = self.clock.elapsed_s(), SEARCH_SHARE if self.trains else QUICK_SHARE
+        spent_s, share = self.clock.elapsed_s(), self._usual_share
         until_s = max(spent_s, share * limit_s)
         least = "" if self.trains else f", and until {JUDGED} are"
         return (
@@ -73,11 +74,15 @@ class Schedule:
             trainings = max(0, self.settings.trials - self.attempts()) + LONGER
             self._ends_at = self.clock.elapsed_s() + trainings * usual_s
 
+    @property
+    def _usual_share(self) -> float:
+        if not self.trains:
+            return QUICK_SHARE
+        return SEARCH_SHARE if self.settings.weights == NO_WEIGHTS else TUNED_SHARE
+
     def _share(self) -> float:
         """Of the time limit, until when candidates are judged."""
-        if self.trains:
-            return SEARCH_SHARE
-        return QUICK_SHARE if self.attempts() >= JUDGED else MOST_QUICK_SHARE
+        return self._usual_share if self.trains or self.attempts() >= JUDGED else MOST_QUICK_SHARE
 
     def _usual_s(self) -> float | None:
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

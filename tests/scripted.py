@@ -73,6 +73,8 @@ class ScriptedEstimator:
     `clock` where one is given. Register it with `register(name)(lambda settings: ScriptedEstimator(...))`.
     """
 
+    only_space = False
+
     def __init__(
         self,
         accuracy: Accuracy | Mapping[str, float] = by_params,

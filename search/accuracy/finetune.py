@@ -43,6 +43,7 @@ class ShortFineTuning:
     """
 
     trains = True
+    only_space = False
 
     def __init__(self, settings: EstimatorSettings) -> None:
         if settings.parents is None:

@@ -40,6 +40,7 @@ class FrozenFeatures:
     """
 
     trains = False
+    only_space = False
     epochs = 1
 
     def __init__(self, settings: EstimatorSettings) -> None:

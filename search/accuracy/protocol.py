@@ -78,6 +78,9 @@ class AccuracyEstimator(Protocol):
     trains: bool
     """Whether partial results come after epochs of the recipe: then a score's seconds say how long training takes."""
 
+    only_space: bool
+    """Whether only networks of the search space can be scored: published ones are no candidates then."""
+
     @property
     def epochs(self) -> int:
         """How many partial results a score reports, at least 1; the last one is the estimate itself."""

@@ -27,6 +27,7 @@ class SharedWeights:
     """
 
     trains = False
+    only_space = True
     epochs = 1
 
     def __init__(self, settings: EstimatorSettings) -> None:

@@ -21,6 +21,7 @@ class ShortTraining:
     """
 
     trains = True
+    only_space = False
 
     def __init__(self, settings: EstimatorSettings) -> None:
         self._settings = settings

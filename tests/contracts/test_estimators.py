@@ -31,7 +31,7 @@ class NearestMean:
     """A toy from outside the package: the class whose mean image is nearest, whatever the network."""
 
     epochs = 1
-    trains = False
+    trains = only_space = False
 
     def __init__(self, settings: EstimatorSettings) -> None:
         self._clock = settings.clock

@@ -286,7 +286,9 @@ def test_the_search_takes_two_thirds_of_the_time_and_leaves_the_rest_to_the_winn
     now = Ticks()
     estimator = ScriptedEstimator(lambda _: 0.9, seconds_each=10.0, clock=now)
     search = make_search(
-        Settings(budget_ms=BUDGET_MS, minutes=2, sampler="random"), estimator, clock=StudyClock(120.0, now=now)
+        Settings(budget_ms=BUDGET_MS, minutes=2, sampler="random", weights="none"),
+        estimator,
+        clock=StudyClock(120.0, now=now),
     )
     search.run()
     assert estimator.calls == 8  # of 10 s each, within 0.66 of 120 s

@@ -17,6 +17,7 @@ COMMANDS = (
     "search.run",
     "search.finetune",
     "search.netadapt",
+    "search.shared",
     "search.validate",
     "search.latency",
     "scaling.compound",

@@ -7,7 +7,7 @@ largest learns from the labels, all others from what the largest says.
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -208,19 +208,25 @@ class _Run:
                 device=trainer.device,
             )
 
-    def _networks(self, number: int) -> Iterator[tuple[Network, int]]:
-        """The networks of a step, the largest first, in training mode without dropout, and the pixels of each."""
-        trainer = self.trainer
-        rng = random.Random(seed_of(trainer.seed, "networks", number))
-        yield _training(self.largest), trainer.pixels
+    def _networks(self, number: int, chosen: Tensor, mine: slice) -> Iterator[tuple[Network, Tensor]]:
+        """The networks of a step, the largest first, each with this process's images at its pixels."""
+        trainer, seen = self.trainer, dict[int, Tensor]()
+
+        def images(pixels: int) -> Tensor:
+            if pixels not in seen:
+                seen[pixels] = self._batch(chosen, number, pixels)[mine]
+            return seen[pixels]
+
+        yield training_mode(self.largest), images(trainer.pixels)
         if self.smallest is None:  # its parameters are views, so it is always up to date
             self.smallest = self._view(self.draws.smallest)
-        yield self.smallest, trainer.pixels_of(self.draws.smallest)
+        yield self.smallest, images(trainer.pixels_of(self.draws.smallest))
+        rng = random.Random(seed_of(trainer.seed, "networks", number))
         for spec in (self.draws.draw(rng) for _ in range(self.recipe.randoms)):
-            yield self._view(spec), trainer.pixels_of(spec)
+            yield self._view(spec), images(trainer.pixels_of(spec))
 
     def _view(self, spec: NetworkSpec) -> Network:
-        return _training(joined(self.shared.view(spec).to(self.device)))
+        return training_mode(joined(self.shared.view(spec).to(self.device)))
 
     def _step(self, share: float) -> None:
         trainer, state, recipe = self.trainer, self.state, self.recipe
@@ -230,27 +236,14 @@ class _Run:
         labels = self.labels[chosen.to(self.device)][mine]
         state.set_rate(recipe.rate_at(share) * min(1.0, (number + 1) / recipe.warmup_steps))
         state.optimizer.zero_grad(set_to_none=True)
-        soft: Tensor | None = None
-        losses, seen = torch.zeros((), device=self.device), dict[int, Tensor]()
-        for network, pixels in self._networks(number):
-            if pixels not in seen:
-                seen[pixels] = self._batch(chosen, number, pixels)[mine]
-            with autocast(self.device):
-                logits = network(seen[pixels])
-            target = labels if soft is None else soft
-            smoothing = recipe.label_smoothing if soft is None else 0.0
-            loss = nn.functional.cross_entropy(logits.float(), target, label_smoothing=smoothing)
-            loss.backward()  # type: ignore[no-untyped-call]
-            losses += loss.detach()
-            if soft is None:
-                soft = logits.detach().float().softmax(1)
-            else:
-                self.shared.add_gradients(network)
+        loss = sandwich(
+            self.shared, self._networks(number, chosen, mine), labels, label_smoothing=recipe.label_smoothing
+        )
         gradients = [weights.grad for weights in self.largest.parameters() if weights.grad is not None]
-        mean_over_processes([losses, *gradients])
-        if not bool(losses.isfinite()):
+        mean_over_processes([loss, *gradients])
+        if not bool(loss.isfinite()):
             raise TrainingDiverged(
-                f"the loss of a shared network must stay finite, got {float(losses):g} after {state.images} images: "
+                f"the loss of a shared network must stay finite, got {float(loss):g} after {state.images} images: "
                 "look at the images and weights, or judge by another --accuracy"
             )
         state.optimizer.step()
@@ -275,8 +268,35 @@ class _Run:
             self.state.keep(self.state_file, self.trainer.about())
 
 
-def _training(network: Network) -> Network:
-    """A network in training mode; its dropout is off."""
+def sandwich(
+    shared: SharedNetwork,
+    networks: Iterable[tuple[Network, Tensor]],
+    labels: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The gradients of one step in the shared parameters; returns the sum of all losses.
+
+    `networks`: the largest, then views, each with the same images (batch, 3, height, width) at its own size. The
+    largest learns from `labels` (batch,), the others from its softmax.
+    """
+    total, soft = torch.zeros((), device=labels.device), None
+    for network, images in networks:
+        with autocast(labels.device):
+            logits = network(images).float()
+        target, smoothing = (labels, label_smoothing) if soft is None else (soft, 0.0)
+        loss = nn.functional.cross_entropy(logits, target, label_smoothing=smoothing)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+        if soft is None:
+            soft = logits.detach().softmax(1)
+        else:
+            shared.add_gradients(network)
+    return total
+
+
+def training_mode(network: Network) -> Network:
+    """The network in training mode; its dropout is off."""
     network.train()
     for part in network.modules():
         if isinstance(part, nn.Dropout):

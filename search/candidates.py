@@ -1,12 +1,16 @@
 """Candidates of a search: points of the search space with everything that is known before training."""
 
+from contextlib import suppress
 from typing import NamedTuple
 
 from search.budget import DEFAULT_CONFIDENCE, CostModel
+from searchspace import zoo
 from searchspace.cost import costs
-from searchspace.errors import InfeasibleBudget
+from searchspace.errors import InfeasibleBudget, InvalidChoice
 from searchspace.graph import lower
-from searchspace.spaces.space import Choices, SearchSpace
+from searchspace.spaces.encode import encode
+from searchspace.spaces.mnasnet import KNOWN
+from searchspace.spaces.space import RESOLUTION, Choices, SearchSpace
 from searchspace.spec import NetworkSpec
 
 
@@ -86,3 +90,18 @@ class PricedSpace:
                 f"that, lower --resolution, or widen the space (--space) towards fewer channels and layers"
             )
         return fastest
+
+
+def starting_points(space: SearchSpace) -> list[Choices]:
+    """The known and the published networks that are points of the space, each once, at its largest input size."""
+    parameters = space.parameters()
+    at_largest: Choices = {RESOLUTION: space.resolution} if RESOLUTION in parameters else {}
+    inside = [
+        space.canonical(choices | at_largest)
+        for choices in KNOWN.values()
+        if all(value in parameters.get(key, ()) for key, value in choices.items())
+    ]
+    for name in zoo.names():
+        with suppress(InvalidChoice):
+            inside.append(encode(space, zoo.get(name).with_resolution(space.resolution)))
+    return list({space.spec(choices).fingerprint(): choices for choices in reversed(inside)}.values())[::-1]

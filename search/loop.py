@@ -187,6 +187,7 @@ class Search:
     def _name(self, candidate: Candidate) -> str:
         """For people."""
         own = f"{candidate.macs / 1e6:.0f} M MACs, {candidate.params / 1e6:.1f} M params"
+        own = f"{candidate.spec.resolution} px: {own}" if len(self.priced.space.resolutions) > 1 else own
         return self.published_names.get(candidate.fingerprint, own)
 
     def _show(

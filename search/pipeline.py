@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -16,7 +15,7 @@ from search import data
 from search.accuracy import AccuracyEstimator, EstimatorSettings, estimator
 from search.baselines import Baselines
 from search.budget import CostModel, LatencyBudget
-from search.candidates import PricedSpace
+from search.candidates import PricedSpace, starting_points
 from search.console import Now, Progress
 from search.cores import limit_threads
 from search.deployed import Deployed, auto_resolution, from_scratch
@@ -35,14 +34,11 @@ from search.training.finetune import FineTuner
 from search.training.recipe import FineTuning, Recipe
 from search.training.trainer import Trainer
 from search.winner import WinnerSelection
-from searchspace import zoo
-from searchspace.errors import InvalidChoice, InvalidData, StorageError
+from searchspace.errors import InvalidData, StorageError
 from searchspace.latency.table import LatencyTable, describe, read_table
 from searchspace.nn.weights.sources import Parents, resolve
 from searchspace.preprocessing import OWN
-from searchspace.spaces.encode import encode
-from searchspace.spaces.mnasnet import KNOWN
-from searchspace.spaces.space import RESOLUTION, Choices, SearchSpace
+from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec
 from studies.frame import read_summary, write_trials_csv
 from studies.storage import BEST, SUMMARY
@@ -385,18 +381,3 @@ def told(parents: Parents) -> str:
         for parent in parents
     ]
     return f"{'; '.join(each)}; {(parents[0].network.spec.preprocessing or OWN).sentence()}"
-
-
-def starting_points(space: SearchSpace) -> list[Choices]:
-    """The known and the published networks that are points of the space, each once, at its largest input size."""
-    parameters = space.parameters()
-    at_largest: Choices = {RESOLUTION: space.resolution} if RESOLUTION in parameters else {}
-    inside = [
-        space.canonical(choices | at_largest)
-        for choices in KNOWN.values()
-        if all(value in parameters.get(key, ()) for key, value in choices.items())
-    ]
-    for name in zoo.names():
-        with suppress(InvalidChoice):
-            inside.append(encode(space, zoo.get(name).with_resolution(space.resolution)))
-    return list({space.spec(choices).fingerprint(): choices for choices in reversed(inside)}.values())[::-1]

@@ -54,7 +54,7 @@ def published_candidates(
         for parent in parents:
             forms = _forms(parent, px, classes)
             if (first := next((one for one in forms if fits(one)), None)) is not None:
-                found.append(first)
+                found.append(first._replace(name=f"{first.name} at {px} px") if len(sizes) > 1 else first)
     whole = [one for one in found if one.as_it_is]
     narrowed = [one for one in found if not one.as_it_is]
     grown = []

@@ -81,6 +81,23 @@ def test_each_network_is_as_wide_as_the_budget_allows(budget_ms: float) -> None:
         assert (found and found[1]) == (max(fitting) if fitting else None)
 
 
+def test_of_several_sizes_each_has_the_largest_at_which_it_fits_as_it_is_and_else_the_smallest() -> None:
+    whole = {px: 1.011 * MS_PER_MAC * macs(zoo.get("mobilenet_v2", resolution=px, classes=10)) for px in (32, 64, 96)}
+    for budget_ms, px, is_whole in ((0.9 * whole[32], 32, False), (whole[32], 32, True), (whole[64], 64, True)):
+        searched = replace(baselines(Path(), budget_ms, classes=10), settings=sized(budget_ms))
+        fitted = searched.fit(("mobilenet_v2",))["mobilenet_v2"]
+        assert fitted is not None
+        assert (fitted[0].resolution, fitted[1] == 1.0) == (px, is_whole)
+    for budget_ms, sizes in ((whole[64], (64, None)), (whole[96], (96, 32))):
+        searched = replace(baselines(Path(), budget_ms, classes=10), settings=sized(budget_ms))
+        found = searched.fit(("mobilenet_v2", "efficientnet_b4")).values()  # the latter is B0 grown, so not narrowed
+        assert tuple(one and one[0].resolution for one in found) == sizes
+
+
+def sized(budget_ms: float) -> Settings:
+    return Settings(budget_ms=budget_ms, resolution=(32, 64, 96), proxy_resolution=32)
+
+
 def dataset() -> Dataset:
     rng = np.random.default_rng(0)
     splits = [Split(rng.integers(0, 255, (n, 32, 32, 3), dtype=np.uint8), rng.integers(0, 2, n)) for n in (40, 20, 20)]

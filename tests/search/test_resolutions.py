@@ -8,24 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import studies
-from search.accuracy import EstimatorSettings, register
+from search.accuracy import EstimatorSettings, estimator, register
 from search.accuracy.protocol import scaled_pixels
+from search.candidates import starting_points
 from search.deployed import Deployed
-from search.pipeline import Machinery, run_search, starting_points
+from search.pipeline import Machinery, run_search
 from search.report import command, report
 from search.run import find, main
 from search.settings import Settings, check_same, resolution_of
+from search.training.recipe import Recipe
 from searchspace.errors import InvalidArgument, InvalidTable, StudyMismatch
 from searchspace.graph import lower
-from searchspace.nn import read_about
+from searchspace.nn import build, read_about
+from searchspace.nn.weights.sources import Parent, Parents
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec, read_spec
-from tests.scripted import ScriptedEstimator, ScriptedTrainer
+from tests.scripted import ScriptedEstimator, ScriptedTrainer, dataset_of, two_halves
 from tests.small_search import PHONE, TableDevice, TableTimer, space_in, table_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -105,6 +109,26 @@ def test_all_are_judged_alike_where_no_sizes_are_compared() -> None:
     assert EstimatorSettings().pixels_for(spec, 48) == 48
     assert EstimatorSettings(largest=192).pixels_for(spec, 96) == 48
     assert EstimatorSettings(largest=192, pixels=80).pixels_for(spec, 96) == 80
+
+
+@pytest.mark.parametrize("name", ["frozen", "finetune", "training"])
+def test_an_estimator_shows_half_the_pixels_to_a_network_of_half_the_largest_size(name: str) -> None:
+    space = mnasnet_space(classes=2, resolution=64)
+    spec = space.spec(space.corner("smallest"))
+    network = build(spec.with_classes(5), generator=torch.Generator().manual_seed(0)).eval()
+    given: dict[str, Any] = {
+        "recipe": Recipe(epochs=1, batch_size=8, epoch_images=16),
+        "parents": Parents([Parent("random", network, "this test", None, None, "0")]),
+        "device": "cpu",
+    }
+
+    def history(**more: Any) -> Any:
+        judge = estimator(name, EstimatorSettings(**given, **more))
+        judge.prepare(dataset_of(two_halves(64, pixels=64), two_halves(40, pixels=64, seed=1)))
+        return judge.score(spec).history
+
+    assert history(largest=128) == history(pixels=32)
+    assert history(largest=64) == history(pixels=64)
 
 
 def test_known_networks_begin_at_the_largest_size() -> None:

@@ -4,13 +4,13 @@ import hashlib
 import math
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from search.latency.cache import Cache, Note, Unfinished, default_dir
-from search.latency.groups import GROUP_KERNELS, Group, Subject, Timers, groups, layers_of, turns_of
+from search.latency.groups import GROUP_KERNELS, Group, Readings, Subject, Timers, groups, layers_of, turns_of
 from search.latency.interleave import Interleaver, Runtime, Timer
 from search.latency.kernels import PlacedBlock, block_batches, blocks_of, cover, placed_blocks, signatures
 from search.latency.measurement import Clock, Progress, stretch
@@ -87,13 +87,13 @@ def table_for(
         return table
     subjects: list[Subject] = [*block_batches(cover(blocks, missing), size=BLOCKS_A_BATCH, seed=seed)]
     if table is None:
-        subjects += [*_networks(space, seed), *shrunk, *networks]
+        subjects += [*fit_networks(space, seed), *shrunk, *networks]
     apart = len(subjects)  # in rounds of their own: no kernel of the space is timed behind one of twice its pixels
     subjects += block_batches(cover(larger, missing - signatures(blocks)), size=BLOCKS_A_BATCH, seed=seed)
     probes = probe_networks(space.resolution, table.probe_networks_ms if table else None)
-    plan = _Plan(subjects, groups(subjects, probes, apart=apart, most_kernels=group_kernels), probes)
+    plan = Plan(subjects, groups(subjects, probes, apart=apart, most_kernels=group_kernels), probes)
     path = cache.unfinished_path if table is None else cache.additions_path  # neither takes the other's place
-    unfinished = Unfinished(path, plan.key(identity, anew))
+    unfinished = Unfinished(path, plan.key(identity, anew=anew))
     if unfinished.resume():
         progress(0.0, "going on with an interrupted measurement of this machine")
     unfinished.save()
@@ -101,11 +101,12 @@ def table_for(
     table = _add(table, identity, cache, plan, unfinished)
     cache.save(table)
     unfinished.done()
-    _note_noise(table, unfinished, note)
+    note_noise(table, unfinished, note)
     return table
 
 
-def _note_noise(table: LatencyTable, unfinished: Unfinished, note: Note) -> None:
+def note_noise(table: LatencyTable, unfinished: Readings, note: Note) -> None:
+    """Say so where a table was measured while other work ran."""
     around = [reading.reference_ns / 1e6 for readings in unfinished.readings.values() for reading in readings]
     slower, again = quantile(around, 0.5) / table.reference_ms, "python -m search.latency build --again, same flags"
     if table.relative_error > ROUGH:
@@ -147,7 +148,8 @@ def shallow(space: SearchSpace) -> SearchSpace:
     return space.with_choices({f"{stage.name}.layers": (min(stage.layers),) for stage in space.stages})
 
 
-def _networks(space: SearchSpace, seed: int) -> list[NetworkSpec]:
+def fit_networks(space: SearchSpace, seed: int) -> list[NetworkSpec]:
+    """The networks of a space that its table is fitted to."""
     rng = random.Random(f"networks to fit {seed}")
     spaces = [space] * FIT_NETWORKS + [shallow(space)] * FIT_SHALLOW
     return [one.spec(one.sample(rng)) for one in spaces]
@@ -168,21 +170,53 @@ def _blocks(specs: Iterable[NetworkSpec]) -> list[PlacedBlock]:
     return [block for spec in specs for block in blocks_of(spec)]
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """What a measurement times: subjects in groups, with probe networks."""
 
     subjects: list[Subject]
     groups: list[Group]
     probes: Sequence[NetworkSpec]
 
-    def key(self, identity: Identity, anew: bool) -> str:
+    def key(self, identity: Identity, *, anew: bool = False) -> str:
         """A hash that two measurements share exactly when they measure the same subjects in the same setting."""
         content = (sorted(identity.items()), self.subjects, self.groups, REFERENCE, anew)
         return hashlib.sha256(repr(content).encode()).hexdigest()
 
+    def time_base(self, cache: Cache, readings: Readings) -> TimeBase:
+        """The quiet speed by all readings, the drift by those of networks: isolated blocks have less of it."""
+        networks = {place for place, subject in enumerate(self.subjects) if isinstance(subject, NetworkSpec)}
+        whole = [[readings.readings[place] for place in part.places if place in networks] for part in self.groups]
+        probes = merged(part.probe_readings(readings) for part in self.groups)
+        return cache.time_base([part.own(readings) for part in self.groups], whole, probes)
+
+    def medians(self, readings: Readings, time_base: TimeBase) -> "Medians":
+        """What the subjects of all groups took, without the session effects."""
+        samples: dict[Signature, list[Weighted]] = {}
+        specs, times = list[NetworkSpec](), list[float]()
+        for part in self.groups:
+            effects = session_effects(part.probe_readings(readings), time_base)
+            for place in part.places:
+                subject, own = self.subjects[place], without_effects(readings.readings[place], effects)
+                if isinstance(subject, NetworkSpec):
+                    specs.append(subject)
+                    times.append(weighted_median([(time_base.ms(each)[0], each.weight) for each in own]))
+                    continue
+                for reading in own:
+                    for layer, ms in zip(layers_of(subject), time_base.ms(reading), strict=True):
+                        samples.setdefault(layer.signature, []).append((ms, reading.weight))
+        return Medians({signature: weighted_median(values) for signature, values in samples.items()}, specs, times)
+
+
+class Medians(NamedTuple):
+    """Median ms: of kernels in isolated blocks, and of whole networks."""
+
+    kernels: dict[Signature, float]
+    networks: list[NetworkSpec]
+    network_ms: list[float]
+
 
 def _measure(
-    plan: _Plan,
+    plan: Plan,
     runtime: Runtime,
     unfinished: Unfinished,
     progress: Progress,
@@ -233,39 +267,21 @@ def _wants_round(done: int, fewest: float, most: float, late: bool) -> bool:
 
 
 def _add(
-    table: LatencyTable | None, identity: Identity, cache: Cache, plan: _Plan, unfinished: Unfinished
+    table: LatencyTable | None, identity: Identity, cache: Cache, plan: Plan, unfinished: Unfinished
 ) -> LatencyTable:
     """The table with the measured kernels added; a new one with the fit to whole networks."""
-    time_base = time_base_of(table) if table else _time_base(cache, plan, unfinished)
-    effects: dict[int, list[float]] = {}
-    for part in plan.groups:
-        effects |= dict.fromkeys(part.places, session_effects(part.probe_readings(unfinished), time_base))
-    samples: dict[Signature, list[Weighted]] = {}
-    networks: list[tuple[NetworkSpec, float]] = []
-    for place, subject in enumerate(plan.subjects):
-        readings = without_effects(unfinished.readings[place], effects[place])
-        if isinstance(subject, NetworkSpec):
-            networks.append((subject, weighted_median([(time_base.ms(each)[0], each.weight) for each in readings])))
-            continue
-        layers = [layer.signature for block in subject for layer in block.layers]
-        for reading in readings:
-            for signature, ms in zip(layers, time_base.ms(reading), strict=True):
-                samples.setdefault(signature, []).append((ms, reading.weight))
-    measured = {signature: weighted_median(values) for signature, values in samples.items()}
+    time_base = time_base_of(table) if table else plan.time_base(cache, unfinished)
+    found = plan.medians(unfinished, time_base)
     if table is not None:
-        in_network_ms = table.kernel_correction.in_network_ms
-        more = {signature: in_network_ms(signature, ms) for signature, ms in measured.items()}
-        return replace(table, kernels={**more, **table.kernels})
+        return with_kernels(table, found.kernels)
     from search.latency.fit import fit  # with numpy, which a command that only reads tables does not need
 
-    specs, times = zip(*networks, strict=True)
-    fitted = fit(measured, specs, times, validated=FIT_NETWORKS + FIT_SHALLOW)
+    fitted = fit(found.kernels, found.networks, found.network_ms, validated=FIT_NETWORKS + FIT_SHALLOW)
     return LatencyTable(identity=identity, **fitted._asdict(), **time_base._asdict())
 
 
-def _time_base(cache: Cache, plan: _Plan, unfinished: Unfinished) -> TimeBase:
-    """The quiet speed by all readings, the drift by those of networks: isolated blocks have less of it."""
-    networks = {place for place, subject in enumerate(plan.subjects) if isinstance(subject, NetworkSpec)}
-    whole = [[unfinished.readings[place] for place in part.places if place in networks] for part in plan.groups]
-    probes = merged(part.probe_readings(unfinished) for part in plan.groups)
-    return cache.time_base([part.own(unfinished) for part in plan.groups], whole, probes)
+def with_kernels(table: LatencyTable, isolated_ms: Mapping[Signature, float]) -> LatencyTable:
+    """A table with more kernels, timed in isolated blocks; those that it has stay."""
+    in_network_ms = table.kernel_correction.in_network_ms
+    more = {signature: in_network_ms(signature, ms) for signature, ms in isolated_ms.items()}
+    return replace(table, kernels={**more, **table.kernels})

@@ -38,10 +38,10 @@ class Device:
         progress: Progress,
         note: Callable[[str], None],
     ) -> LatencyTable:
-        """The table of a space's kernels and those of `networks`, measured where they are missing."""
-        from search.latency import table_for
+        """A table that prices the networks of a space, and `networks`: the full one, or else a quick one."""
+        from search.latency.quick import quick_table
 
-        return table_for(space, runtime=runtime, networks=networks, seed=seed, progress=progress, note=note)
+        return quick_table(space, runtime=runtime, networks=networks, seed=seed, progress=progress, note=note)
 
     def measure(
         self,

@@ -39,28 +39,33 @@ class Cache:
         device = identity_key({**identity, "resolution": 0})
         self.table_path = folder / f"latency-{key}.json"
         self.unfinished_path = folder / f"latency-{key}.unfinished.json"
+        self.quick_path = folder / f"latency-{key}.quick.json"
+        self.quick_unfinished_path = folder / f"latency-{key}.quick.unfinished.json"
         self.additions_path = folder / f"latency-{key}.additions.unfinished.json"
         self.reference_path = folder / f"reference-{device}.json"
         self._identity = identity
         self._note = note
 
-    def table(self) -> LatencyTable | None:
-        """The table, if there is a sound one."""
-        if not self.table_path.exists():
+    def table(self, *, quick: bool = False) -> LatencyTable | None:
+        """The full table, or the quick one, if there is a sound one."""
+        path = self.quick_path if quick else self.table_path
+        if not path.exists():
             return None
         try:
-            table = LatencyTable.from_json(self.table_path.read_text(encoding="utf-8"))
-            if table.identity == self._identity:
+            table = LatencyTable.from_json(path.read_text(encoding="utf-8"))
+            if table.identity == self._identity and table.quick == quick:
                 return table
             reason = "it belongs to another device or setting"
+            if table.identity == self._identity:
+                reason = f"it is a {'quick' if table.quick else 'full'} table under the name of another"
         except (InvalidTable, OSError, UnicodeDecodeError) as error:
             reason = str(error)
-        self._note(f"the latency table {self.table_path} is measured again: {reason}")
+        self._note(f"the latency table {path} is measured again: {reason}")
         return None
 
     def save(self, table: LatencyTable) -> None:
-        """Keep a finished table."""
-        write_atomic(self.table_path, table.to_json())
+        """Keep a finished table; a quick one does not take the place of a full one."""
+        write_atomic(self.quick_path if table.quick else self.table_path, table.to_json())
 
     def time_base(
         self,

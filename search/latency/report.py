@@ -70,9 +70,10 @@ def _cells(spec: NetworkSpec, latency_ms: float) -> list[str]:
 def table_text(table: LatencyTable) -> str:
     """What a table is, in two lines."""
     scale, network_ms, error = table.correction
+    quick = " (quick: the other kernels of its space are estimated)" if table.quick else ""
     return (
         f"latency table: {describe(table.identity)}\n"
-        f"{len(table.kernels)} kernels; ms at the reference's quiet speed of {table.reference_ms:.2f} ms; "
+        f"{len(table.kernels)} kernels{quick}; ms at the reference's quiet speed of {table.reference_ms:.2f} ms; "
         f"network = {network_ms:.2f} ms + {scale:.3f} x sum of kernels; own error {percent_text(error)}"
         f"{f'; drift {table.drift:.2f}' if table.drift else ''}"
     )

@@ -114,7 +114,8 @@ class LatencyTable:
     `reference_ms`. `kernel_correction` turned times in isolated blocks into them; kernels added later need it too.
     `drift` says how much less than the reference networks slow down on a slow machine (search.latency.time_base).
     `holdout_errors` are predicted / measured - 1 of networks measured after the fit. `probe_networks_ms` holds the
-    usual ms, by name, of the networks timed in every round (search.latency.probe_networks).
+    usual ms, by name, of the networks timed in every round (search.latency.probe_networks). `quick`: only a part of the
+    kernels of its space was timed, the rest are to be estimated (search.latency.quick).
     """
 
     identity: Identity
@@ -125,6 +126,7 @@ class LatencyTable:
     drift: float = 0.0
     holdout_errors: tuple[float, ...] = ()
     probe_networks_ms: Mapping[str, float] = field(default_factory=dict)
+    quick: bool = False
 
     @property
     def relative_error(self) -> float:
@@ -155,20 +157,28 @@ class LatencyTable:
         return Prediction(latency_ms, *self.interval_ms(latency_ms, confidence), ())
 
     def _estimated(self, graph: Graph, confidence: float) -> Prediction:
-        known = [self.kernels.get(layer.signature) for layer in graph.layers]
-        missing = [layer for layer, ms in zip(graph.layers, known, strict=True) if ms is None]
-        total = sum(ms for ms in known if ms is not None)
+        latency_ms = self.cost_ms(graph)
+        interval = self.interval_ms(latency_ms, confidence, extra_error=self.estimation_error(graph, latency_ms))
+        return Prediction(latency_ms, *interval, tuple(layer.name for layer in self.missing(graph)))
+
+    def cost_ms(self, graph: Graph) -> float:
+        """Predicted ms; kernels that the table lacks are estimated. Raises MissingLatency."""
+        return self._whole(sum(map(self.kernel_ms, graph.layers)))
+
+    def estimation_errors_ms(self, graph: Graph) -> dict[Signature, float]:
+        """The standard deviation, in ms, of what each estimated kernel of a network adds to it."""
         errors_ms: dict[Signature, float] = {}  # the same kernel twice has the same error twice
-        for layer in missing:
+        for layer in self.missing(graph):
             one = self._estimate(layer)
-            total += one.ms
-            errors_ms[layer.signature] = errors_ms.get(layer.signature, 0.0) + one.ms * one.relative_error
-        independent, shared = sum(error * error for error in errors_ms.values()), sum(errors_ms.values()) ** 2
-        variance = (1 - SHARED) * independent + SHARED * shared
-        latency_ms = self._whole(total)
-        extra = self.correction.scale * math.sqrt(variance) / latency_ms
-        interval = self.interval_ms(latency_ms, confidence, extra_error=extra)
-        return Prediction(latency_ms, *interval, tuple(layer.name for layer in missing))
+            error_ms = self.correction.scale * one.ms * one.relative_error
+            errors_ms[layer.signature] = errors_ms.get(layer.signature, 0.0) + error_ms
+        return errors_ms
+
+    def estimation_error(self, graph: Graph, latency_ms: float) -> float:
+        """The relative standard deviation of a prediction of `latency_ms` by estimated kernels alone."""
+        errors_ms = self.estimation_errors_ms(graph).values()
+        independent, shared = sum(error * error for error in errors_ms), sum(errors_ms) ** 2
+        return math.sqrt((1 - SHARED) * independent + SHARED * shared) / latency_ms
 
     def _whole(self, kernels_ms: float) -> float:
         return self.correction.network_ms + self.correction.scale * kernels_ms
@@ -240,6 +250,7 @@ class LatencyTable:
             "drift": self.drift,
             "holdout_errors": list(self.holdout_errors),
             "probe_networks_ms": dict(self.probe_networks_ms),
+            **({"quick": True} if self.quick else {}),
         }
 
     @classmethod
@@ -324,6 +335,7 @@ def _from_dict(data: dict[str, Any]) -> LatencyTable:
         _number(data.get("drift", 0.0)),
         tuple(map(_number, data.get(names["holdout_errors"], ()))),
         {str(name): _time(ms) for name, ms in probes.items()},
+        data.get("quick", False) is True,
     )
     if abs(table.drift) > MOST_DRIFT:
         raise ValueError(f"{table.drift} is no drift")

@@ -57,7 +57,7 @@ def budgets_over(space: "SearchSpace", table: "LatencyTable", count: int) -> lis
     from searchspace.graph import lower
 
     low = 1.1 * PricedSpace(space, CostModel("ms", table)).fastest().latency_ms
-    high = 0.9 * table.latency_ms(lower(space.spec(space.corner("largest"))))
+    high = 0.9 * table.cost_ms(lower(space.spec(space.corner("largest"))))
     return [round(low * (high / low) ** (place / max(1, count - 1)), 2) for place in range(count)]
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from searchspace.zoo import get
-from tests.benchmarks import finetune_cifar10, finetune_elements, finetune_step
+from tests.benchmarks import finetune_cifar10, finetune_elements, finetune_step, shared_step
+from tests.small_search import TOML
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -36,3 +37,10 @@ def test_elements_beside_the_recipe(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert finetune_elements.main(words) == 0
     assert "no classifier in closed form" in capsys.readouterr().out
     assert finetune_elements.main(["--elements", "3"]) == 2
+
+
+def test_a_step_of_a_shared_network_beside_plain_slicing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "space.toml").write_text(TOML)
+    words = ["--space", str(tmp_path / "space.toml"), "--pixels", "32", "--batch", "4", "--rounds", "2"]
+    assert shared_step.main([*words, "--target", "0.001"]) == 0
+    assert "a step costs" in capsys.readouterr().out

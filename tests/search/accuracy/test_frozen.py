@@ -58,6 +58,21 @@ def test_each_network_starts_from_its_nearest_parent_which_stays_as_it_is() -> N
     assert not near.network.training
 
 
+def test_a_parent_is_run_once_for_all_networks_that_are_fitted_to_its_maps() -> None:
+    own, runs = parent("random", SPEC), list[int]()
+    own.network.register_forward_hook(lambda *_: runs.append(1))
+    judge = estimator("frozen", settings(own))
+    judge.prepare(IMAGES)
+    judge.score(SPEC)
+    assert not runs  # its own weights need no fit
+    first, *_ = judge.score(LARGER), judge.score(SPACE.spec(SPACE.corner("largest")))
+    assert len(runs) == 1
+    assert judge.score(LARGER).mean == first.mean
+    judge.prepare(IMAGES)
+    judge.score(LARGER)
+    assert len(runs) == 2  # other images may have come
+
+
 def test_networks_are_ranked_by_their_frozen_features() -> None:
     specs = {"silent": SPEC, "speaks": SPACE.spec(SPACE.corner("largest"))}
     shares = list[float]()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from search.accuracy import AccuracyEstimator, EstimatorSettings, estimator
-from search.data import Dataset
 from search.latency.cache import default_dir
 from search.training.errors import TrainingFailed
 from search.training.recipe import Recipe
@@ -83,7 +82,8 @@ class Scoring:
         identity = digest(judge.identity(), self.pixels, inputs.settings.seed, *own)
         missing = self._missing(name, identity, specs)
         if missing:
-            began, images = self.clock(), self._images()
+            images = self.inputs.images_at(self.pixels).shown
+            began = self.clock()
             judge.prepare(images, on_progress=lambda share: inputs.progress.update(share, f"preparing {name}"))
             prepare_s = self.clock() - began
             self._keep(name, identity, missing, lambda spec: _judged(judge, spec), prepare_s)
@@ -98,9 +98,6 @@ class Scoring:
 
         self._keep(name, identity, missing, judged, 0.0)
         return self._kept(name, identity, specs)
-
-    def _images(self) -> Dataset:
-        return self.inputs.images_at(self.pixels).shown
 
     def _missing(self, name: str, identity: str, specs: dict[str, NetworkSpec]) -> dict[str, NetworkSpec]:
         known = {row.fingerprint for row in self._rows(name, identity)}

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import torch
 
-from search.accuracy.protocol import scaled_pixels
 from search.console import Progress
 from search.data import Dataset, Split
 from search.training.deploy import adapt_to_deployed
@@ -24,6 +23,7 @@ from search.training.start import Start, start
 from search.training.trainer import Trainer
 from searchspace.nn import Network, build
 from searchspace.nn.weights.sources import Parents
+from searchspace.rounding import scaled_pixels
 from searchspace.spec import NetworkSpec
 
 DEPLOY_SHARE = 0.35  # of the time from a training from scratch on, for making it good at the deployed size

@@ -70,3 +70,11 @@ def conv_out(size: int, stride: int, *, kernel: int = 1, padding: str = "half") 
         return (size - kernel) // stride + 1
     assert padding == "ceil", padding
     return min(-(-(size - kernel) // stride), (size - 1) // stride) + 1
+
+
+def scaled_pixels(best: int, resolution: int, largest: int) -> int:
+    """The pixels for a network of input size `resolution` where one of size `largest` takes `best`.
+
+    In proportion, to the nearest multiple of 8, at least 32 (or `best`, if that is less).
+    """
+    return best if resolution == largest else max(min(32, best), round(best * resolution / largest / 8) * 8)

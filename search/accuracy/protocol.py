@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from search.training.recipe import Recipe
 from searchspace.errors import InvalidArgument
+from searchspace.rounding import scaled_pixels
 from searchspace.spec import NetworkSpec
 
 if TYPE_CHECKING:
@@ -62,14 +63,6 @@ class EstimatorSettings:
         if self.pixels is not None:
             return self.pixels
         return best if self.largest is None else scaled_pixels(best, spec.resolution, self.largest)
-
-
-def scaled_pixels(best: int, resolution: int, largest: int) -> int:
-    """The pixels for a network of input size `resolution` where one of size `largest` takes `best`.
-
-    In proportion, to the nearest multiple of 8, at least 32 (or `best`, if that is less).
-    """
-    return best if resolution == largest else max(min(32, best), round(best * resolution / largest / 8) * 8)
 
 
 class AccuracyEstimator(Protocol):

@@ -31,13 +31,13 @@ from searchspace.nn.build import Network
 from searchspace.nn.shared.network import SharedNetwork
 from searchspace.nn.shared.start import shared_network
 from searchspace.nn.weights.sources import Parents
+from searchspace.rounding import scaled_pixels
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec
 
 OnProgress = Callable[[float], None]
 SAVES = 10  # checkpoints, at equal shares of the training
 HEAD_SHARE = 0.1  # of the time, for the first classifier
-SMALLEST_PX = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +112,7 @@ class SharedTrainer:
 
     def pixels_of(self, spec: NetworkSpec) -> int:
         """Pixels that a network of the space is trained and judged at."""
-        size = round(self.pixels * spec.resolution / self.space.resolution)
-        return min(self.pixels, max(SMALLEST_PX, size))
+        return scaled_pixels(self.pixels, spec.resolution, self.space.resolution)
 
     @translated_out_of_memory()
     def fit(

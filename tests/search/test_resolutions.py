@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 import studies
 from search.accuracy import EstimatorSettings, estimator, register
-from search.accuracy.protocol import scaled_pixels
 from search.candidates import starting_points
 from search.deployed import Deployed
 from search.pipeline import Machinery, run_search
@@ -26,6 +25,7 @@ from searchspace.errors import InvalidArgument, InvalidTable, StudyMismatch
 from searchspace.graph import lower
 from searchspace.nn import build, read_about
 from searchspace.nn.weights.sources import Parent, Parents
+from searchspace.rounding import scaled_pixels
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec, read_spec

@@ -14,7 +14,7 @@ from search.training.evaluate import evaluate
 from search.training.recipe import Recipe
 from searchspace.cost import params
 from searchspace.errors import InvalidArgument, StorageError, StudyMismatch
-from searchspace.nn import build
+from searchspace.nn import Network, build
 from searchspace.nn.shared.network import SharedNetwork
 from searchspace.nn.weights.sources import Parent, Parents
 from searchspace.spec import NetworkSpec
@@ -182,4 +182,20 @@ def test_no_length_or_two_are_refused_and_what_diverges_is_told() -> None:
 def test_smaller_candidates_see_smaller_images() -> None:
     wide = SharedTrainer.on(DATA, replace(TINY, resolution=224), recipe=RECIPE, seed=0, pixels=96)
     spec = TINY.spec(TINY.corner("smallest"))
-    assert [wide.pixels_of(spec.with_resolution(px)) for px in (32, 112, 160, 224, 320)] == [32, 48, 69, 96, 96]
+    assert [wide.pixels_of(spec.with_resolution(px)) for px in (32, 112, 160, 224, 320)] == [32, 48, 72, 96, 136]
+
+
+def test_networks_of_several_input_sizes_see_images_of_their_sizes() -> None:
+    space = replace(TINY, resolution=64, smaller_resolutions=(32,))
+    data = dataset_of(two_halves(32, pixels=64), two_halves(16, pixels=64, seed=1))
+    sizes = set[tuple[int, int]]()
+    forward = Network.forward
+
+    def watched(self: Network, images: torch.Tensor) -> torch.Tensor:
+        sizes.add((self.spec.resolution, images.shape[-1]))
+        return forward(self, images)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Network, "forward", watched)
+        SharedTrainer.on(data, space, recipe=RECIPE, seed=3, device="cpu").fit(images=16)
+    assert sizes == {(32, 32), (64, 64)}

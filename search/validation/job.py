@@ -12,7 +12,7 @@ from search.validation.files import ReferenceFiles
 from search.validation.inputs import Inputs
 from search.validation.plot import plot
 from search.validation.proxies import PROXIES
-from search.validation.reference import ReferenceTraining
+from search.validation.reference import ReferenceTraining, jobs
 from search.validation.scores import Scoring
 from search.validation.settings import Settings
 from studies.figure import new_figure
@@ -65,12 +65,14 @@ def run_validation(
 
 def train_reference(inputs: Inputs, files: ReferenceFiles) -> None:
     """Train what the set lacks."""
-    images, every = inputs.images, inputs.members()
+    settings, images, every = inputs.settings, inputs.images, inputs.members()
+    count = len(list(jobs(every, seed=settings.seed, twice=settings.twice)))
+    each = f"{settings.minutes_each:g} minutes" if settings.images_each is None else f"{settings.images_each} images"
     inputs.progress.line(
-        f"{len(every)} networks, {len(images.shown.train)} images to train; {len(images.held)} held-out validation "
-        f"images tell their accuracy at {inputs.settings.resolution} px, {len(images.shown.validation)} others are the "
-        "estimators'"
+        f"{len(every)} networks in {count} trainings of {each}; {len(images.shown.train)} images to train, "
+        f"{len(images.held)} held-out validation images tell accuracy at {settings.resolution} px, "
+        f"{len(images.shown.validation)} others are the estimators'"
     )
     ReferenceTraining(
-        settings=inputs.settings, images=images, parents=inputs.parents, files=files, progress=inputs.progress
+        settings=settings, images=images, parents=inputs.parents, files=files, progress=inputs.progress
     ).run(every)

@@ -113,7 +113,7 @@ def _random(priced: PricedSpace, budget: float, *, seed: int, taken: set[str]) -
             own = random.Random(f"{seed} {number}")
             moves = Moves(priced=priced, limit_ms=place, fastest=fastest, rng=own, taken=taken, rejected=_Ignored())
             tried = [priced.price(moves.within_budget(moves.draw(), floor_ms=0.99 * place)) for _ in range(TRIES)]
-            new = [each for each in tried if each.fingerprint not in taken]
+            new = [each for each in tried if each.fingerprint not in taken and each.latency_ms >= low]
             nearest = min(new, key=lambda each: abs(each.latency_ms - place), default=nearest)
         if nearest is None:
             return  # the space is exhausted there

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import torch
+
 from search.console import Progress
 from search.data import Dataset, Split
 from search.training.errors import TrainingFailed
@@ -155,7 +157,7 @@ class ReferenceTraining:
         settings = self.settings
         if settings.images_each is not None:
             return max(1, round(settings.images_each / per_epoch))
-        module = build(job.member.spec)
+        module = build(job.member.spec, generator=torch.Generator().manual_seed(job.seed))
         epoch_s = trainer.for_epochs(1).fit(module, pixels=settings.resolution).seconds
         return max(1, int(EPOCH_SHARE * (60 * settings.minutes_each - epoch_s) / epoch_s))
 

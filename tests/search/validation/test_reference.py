@@ -56,6 +56,18 @@ def test_a_band_without_networks_is_refused(space: SearchSpace) -> None:
         members(space, CostModel("macs"), 1e5, count=5, seed=0, parents=None)
 
 
+def test_a_small_space_gives_all_it_has_within_the_band_and_no_more(space: SearchSpace) -> None:
+    few = space.with_choices(
+        {f"*.{kind}": (values[0],) for kind, values in (("kernel", (3,)), ("se", (False,)), ("activation", ("relu",)))}
+        | {"*.expand_ratio": (3,), "stage1.expand_ratio": (1,), "*.width_mult": (1.0,), "*.layers": (1,)}
+        | {"stage3.layers": (1, 2, 3, 4)}
+    )
+    prices = sorted(macs(few.spec({**few.corner("smallest"), "stage3.layers": count})) for count in (1, 2, 3, 4))
+    budget = prices[2] / 1.4  # so that the fourth is out of the band
+    found = members(few, CostModel("macs"), budget, count=9, seed=0, parents=None)
+    assert sorted(one.price for one in found) == [price for price in prices if price <= BAND[1] * budget]
+
+
 def test_the_van_der_corput_sequence_halves_the_widest_gap() -> None:
     assert [van_der_corput(number) for number in range(1, 8)] == [0.5, 0.25, 0.75, 0.125, 0.625, 0.375, 0.875]
 

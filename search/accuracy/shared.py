@@ -5,11 +5,11 @@ from typing import Any
 
 from search.accuracy.protocol import Estimate, EstimatorSettings, OnEpoch, OnProgress, register
 from search.data import Dataset
-from search.shared.state import CHECKPOINT
-from search.shared.statistics import IMAGES, with_statistics
-from search.shared.training import SharedRecipe, SharedTrainer
 from search.training.errors import TrainingFailed, translated_out_of_memory
 from search.training.evaluate import binomial_deviation, device_for, evaluate
+from search.weight_sharing.state import CHECKPOINT
+from search.weight_sharing.statistics import IMAGES, with_statistics
+from search.weight_sharing.training import SharedRecipe, SharedTrainer
 from searchspace.errors import InvalidArgument, InvalidChoice
 from searchspace.nn.build import Network
 from searchspace.nn.shared.network import SharedNetwork

@@ -1,10 +1,11 @@
 """python -m tests.benchmarks.shared_step: is a training step of a shared network faster than plain slicing?
 
 Both take the largest network of the default space, the smallest and random ones through the same images, in turns in
-one process: views of the shared weights in channels-last memory (search.shared), and every weight sliced by autograd in
-torch's usual memory format (tests/naive_slicing.py). Both end with the same SGD step; making batches is in neither. A
-step of one stand-alone network, that of the middle of 21 random ones by MACs, takes its turn too: so many stand-alone
-trainings with as many images does the shared network cost. Target: 1.3 times the images a second, by the median.
+one process: views of the shared weights in channels-last memory (search.weight_sharing), and every weight sliced by
+autograd in torch's usual memory format (tests/naive_slicing.py). Both end with the same SGD step; making batches is in
+neither. A step of one stand-alone network, that of the middle of 21 random ones by MACs, takes its turn too: so many
+stand-alone trainings with as many images does the shared network cost. Target: 1.3 times the images a second, by the
+median.
 """
 
 import random
@@ -36,7 +37,7 @@ def run(args: Namespace) -> Verdict:
     import torch
     from torch import nn
 
-    from search.shared.training import sandwich, training_mode
+    from search.weight_sharing.training import sandwich, training_mode
     from searchspace.cost import macs
     from searchspace.nn import build
     from searchspace.nn.shared.start import shared_network

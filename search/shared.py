@@ -1,10 +1,8 @@
 """python -m search.shared: trains the shared network of a search beforehand, on one process or under torchrun."""
 
-import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from search.settings import AUTO, NO_WEIGHTS, Settings
@@ -71,6 +69,8 @@ def run(args: Namespace) -> str:
         trials=1,
     )
     settings.search_space(classes=2)  # a mistake in --space is told before images are read
+    from search.weight_sharing.together import process_group
+
     with process_group() as is_first:
         path = train(settings, args, is_first=is_first)
     return f"the shared network is in {path}; python -m search.run --accuracy shared --study {args.study} judges by it"
@@ -79,10 +79,10 @@ def run(args: Namespace) -> str:
 def train(settings: Settings, args: Namespace, *, is_first: bool) -> Path:
     """Train, and say where the checkpoint is."""
     from search.data import is_digits, load
-    from search.shared.state import CHECKPOINT
-    from search.shared.together import first_then_others
-    from search.shared.training import SharedRecipe, SharedTrainer
     from search.training.recipe import Recipe
+    from search.weight_sharing.state import CHECKPOINT
+    from search.weight_sharing.together import first_then_others
+    from search.weight_sharing.training import SharedRecipe, SharedTrainer
     from searchspace.nn.weights.sources import resolve
     from studies.storage import folder
 
@@ -118,24 +118,6 @@ def within_budget(settings: Settings, space: SearchSpace, file: Path) -> Callabl
     settings.check_table(table, space)
     priced = PricedSpace(space, CostModel("ms", table), confidence=settings.confidence)
     return lambda spec: priced.upper_ms(spec) <= settings.budget_ms * settings.overshoot
-
-
-@contextmanager
-def process_group() -> Iterator[bool]:
-    """Join the other processes of torchrun, if there are any; whether this one is the first."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield True
-        return
-    import torch
-    import torch.distributed as dist
-
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        yield dist.get_rank() == 0
-    finally:
-        dist.destroy_process_group()
 
 
 def main(argv: list[str] | None = None) -> int:

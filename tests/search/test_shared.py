@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.shared.__main__ import main
-from tests.search.shared.two_processes import trained
+from search.shared import main
+from tests.search.weight_sharing import two_processes
 from tests.small_search import space_in, table_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
@@ -32,12 +32,12 @@ def words(folder: Path, study: str, *more: str) -> list[str]:
 
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     """In four steps: single precision lets the two drift apart later, as it would any two machines."""
-    script = Path(__file__).with_name("two_processes.py")
+    script = Path(two_processes.__file__)
     command = [sys.executable, *TORCHRUN, str(script), str(tmp_path / "two.pt")]
     here = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | here)
     assert done.returncode == 0, done.stderr
-    one, two = trained(), torch.load(tmp_path / "two.pt", weights_only=True)
+    one, two = two_processes.trained(), torch.load(tmp_path / "two.pt", weights_only=True)
     assert one.keys() == two.keys()
     for name, value in one.items():
         assert torch.allclose(value, two[name], rtol=1e-4, atol=1e-4), name

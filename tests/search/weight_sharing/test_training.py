@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from search.shared.statistics import with_statistics
-from search.shared.training import SharedRecipe, SharedTrainer
 from search.training.errors import TrainingDiverged
 from search.training.evaluate import evaluate
 from search.training.recipe import Recipe
+from search.weight_sharing.statistics import with_statistics
+from search.weight_sharing.training import SharedRecipe, SharedTrainer
 from searchspace.cost import params
 from searchspace.errors import InvalidArgument, StorageError, StudyMismatch
 from searchspace.nn import Network, build

@@ -3,6 +3,7 @@
 Without a process group all of this does nothing.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,21 @@ from torch.distributed.nn.functional import all_reduce
 
 from searchspace.nn.build import Network
 from searchspace.nn.layers import BatchNorm2d
+
+
+@contextmanager
+def process_group() -> Iterator[bool]:
+    """Join the other processes of torchrun, if there are any; whether this one is the first."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield True
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield dist.get_rank() == 0
+    finally:
+        dist.destroy_process_group()
 
 
 def processes() -> tuple[int, int]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.shared.draws import BudgetedDraws
+from search.weight_sharing.draws import BudgetedDraws
 from searchspace.cost import params
 from searchspace.errors import InfeasibleBudget
 from tests.naive_slicing import TINY

@@ -16,16 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from search.data import Dataset, Split
-from search.shared.draws import BudgetedDraws, Within
-from search.shared.state import SharedState
-from search.shared.statistics import with_statistics
-from search.shared.together import from_first, joined, mean_over_processes, processes, same_start
 from search.training.augmentation import augmented, preprocessing_of
 from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import autocast, device_for
 from search.training.finetune_state import fit_head
 from search.training.order import batch_of, resident, seed_of
 from search.training.recipe import FineTuning, Recipe
+from search.weight_sharing.draws import BudgetedDraws, Within
+from search.weight_sharing.state import SharedState
+from search.weight_sharing.statistics import with_statistics
+from search.weight_sharing.together import from_first, joined, mean_over_processes, processes, same_start
 from searchspace.errors import InvalidArgument
 from searchspace.nn.build import Network
 from searchspace.nn.shared.network import SharedNetwork

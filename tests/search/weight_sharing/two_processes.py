@@ -5,9 +5,9 @@ import sys
 import torch
 from torch import Tensor
 
-from search.shared.__main__ import process_group
-from search.shared.training import SharedRecipe, SharedTrainer
 from search.training.recipe import Recipe
+from search.weight_sharing.together import process_group
+from search.weight_sharing.training import SharedRecipe, SharedTrainer
 from tests.naive_slicing import TINY
 from tests.scripted import dataset_of, two_halves
 

@@ -20,7 +20,7 @@ from search.training.evaluate import binomial_deviation
 from search.training.finetune import FineTuner
 from search.training.finetune_state import fit_head
 from search.training.recipe import FineTuning
-from search.training.start import start
+from search.training.start import Calibration, start
 from searchspace.errors import InvalidArgument
 from searchspace.spec import NetworkSpec
 
@@ -53,6 +53,7 @@ class ShortFineTuning:
             )
         self._settings = settings
         self._tuner: FineTuner | None = None
+        self._calibration: Calibration | None = None
 
     @property
     def epochs(self) -> int:
@@ -86,6 +87,7 @@ class ShortFineTuning:
         settings = self._settings
         tuner = FineTuner.on(data, recipe=self._recipe, seed=settings.seed)
         self._tuner = replace(tuner, device=settings.device, clock=settings.clock)
+        self._calibration = Calibration(tuner.train)
 
     def score(
         self,
@@ -109,7 +111,14 @@ class ShortFineTuning:
             if seconds is not None and settings.clock() - began >= seconds:
                 raise _EnoughError
 
-        network = start(spec, settings.parents, images=tuner.train, seed=settings.seed, pixels=pixels).network
+        network, _ = start(
+            spec,
+            settings.parents,
+            images=tuner.train,
+            seed=settings.seed,
+            pixels=pixels,
+            calibration=self._calibration,
+        )
         head = min(HEAD_IMAGES, len(tuner.train))
         fitted = fit_head(
             network, tuner.train, pixels=pixels, images=head, seconds=None, clock=settings.clock, device=settings.device

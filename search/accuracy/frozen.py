@@ -9,14 +9,13 @@ from torch import Tensor
 
 from search.accuracy.protocol import Estimate, EstimatorSettings, OnEpoch, OnProgress, register
 from search.data import Dataset, Split
-from search.training.augmentation import prepared
 from search.training.errors import TrainingFailed
 from search.training.evaluate import binomial_deviation
 from search.training.ridge import pooled_features, ridge
-from search.training.start import CALIBRATION_IMAGES, CALIBRATION_PX
+from search.training.start import CALIBRATION_IMAGES, CALIBRATION_PX, Calibration
 from searchspace.errors import InvalidArgument, InvalidData
 from searchspace.nn import Network, fold_batch_norm
-from searchspace.nn.weights.calibrate import ParentMaps, calibrating, watched
+from searchspace.nn.weights.calibrate import calibrating
 from searchspace.nn.weights.sources import Parent
 from searchspace.nn.weights.transfer import Transferred, transfer
 from searchspace.spec import NetworkSpec
@@ -24,7 +23,6 @@ from searchspace.spec import NetworkSpec
 PIXELS = 64
 IMAGES = 600
 STEPS = 4  # of one score: transfer, calibration, features, ridge
-MAPS = 4  # parents' maps that are kept, some 50 MB each: of several parents, or at several sizes
 
 
 @register("frozen")
@@ -53,7 +51,7 @@ class FrozenFeatures:
         self._settings, self._parents = settings, settings.parents
         self._images: Split | None = None
         self._classes = 0
-        self._maps: dict[tuple[str, str, int], ParentMaps] = {}  # the one used last stands last
+        self._last: Calibration | None = None
 
     def identity(self) -> dict[str, Any]:
         """Pixels, images and the weights that all start from."""
@@ -70,7 +68,8 @@ class FrozenFeatures:
                 f"frozen features need at least {least} images for validation and training, two of each class, got "
                 f"{len(images)}: add images, or judge by --accuracy training"
             )
-        self._images, self._maps = images, {}
+        last = slice(-CALIBRATION_IMAGES, None)
+        self._images, self._last = images, Calibration(Split(images.pixels[last], images.labels[last]))
 
     def score(
         self,
@@ -104,31 +103,13 @@ class FrozenFeatures:
         spent = self._settings.clock() - began
         return Estimate(mean, binomial_deviation(mean, len(labels)), spent, (mean,))
 
-    @property
-    def _last(self) -> Split:
-        """The images that networks are calibrated by."""
-        assert self._images is not None
-        return Split(self._images.pixels[-CALIBRATION_IMAGES:], self._images.labels[-CALIBRATION_IMAGES:])
-
     def _calibrated(self, found: Transferred, parent: Parent, pixels: int) -> Tensor | None:
         """The features of the images that the network is calibrated by, which come with it where they have `pixels`."""
-        shown_px = min(pixels, CALIBRATION_PX)
-        with calibrating(found.network, self._maps_of(parent, shown_px), found.origins):
-            last = pooled_features(
-                found.network, self._last, pixels=shown_px, batch_size=CALIBRATION_IMAGES, device="cpu"
-            )
+        assert self._last is not None
+        shown_px, images = min(pixels, CALIBRATION_PX), self._last.images
+        with calibrating(found.network, self._last.maps(parent, shown_px), found.origins):
+            last = pooled_features(found.network, images, pixels=shown_px, batch_size=len(images), device="cpu")
         return last if shown_px == pixels else None
-
-    def _maps_of(self, parent: Parent, pixels: int) -> ParentMaps:
-        """What a parent makes of the last images: the same for all networks, so the last of them used are kept."""
-        key = (parent.sha256, parent.name, pixels)
-        maps = self._maps.pop(key, None)
-        if maps is None:
-            maps = watched(parent.network, prepared(torch.tensor(self._last.pixels), parent.network, pixels))
-        self._maps[key] = maps
-        if len(self._maps) > MAPS:
-            del self._maps[next(iter(self._maps))]
-        return maps
 
     def _features(self, network: Network, pixels: int, last: Tensor | None) -> Tensor:
         """(images, features) of all images; those of the last ones may be there."""

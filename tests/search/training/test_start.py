@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from search.data import Split
-from search.training.start import CALIBRATION_PX, transferred
+from search.training.start import CALIBRATION_PX, Calibration, start, transferred
 from searchspace.nn import Network, build
+from searchspace.nn.weights.sources import Parent, Parents
 from searchspace.zoo import get
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,3 +43,18 @@ def test_a_network_with_other_layers_is_fitted_to_its_parent_at_a_bounded_size(i
 
     assert torch.equal(weights(224), weights(CALIBRATION_PX))
     assert not torch.equal(weights(48), weights(CALIBRATION_PX))
+
+
+def test_maps_that_are_kept_give_the_weights_that_new_ones_give(images: Split, parent: Network) -> None:
+    runs = list[int]()
+    parent.register_forward_hook(lambda *_: runs.append(1))
+    parents, calibration = Parents([Parent("parent", parent, "a test", None, None, "0")]), Calibration(images)
+    narrow = get("mobilenet_v2", width=0.25, classes=10)
+    for pixels in (32, 40, 32):
+        kept = start(narrow, parents, images=images, seed=0, pixels=pixels, calibration=calibration).network
+        count = len(runs)
+        fresh = start(narrow, parents, images=images, seed=0, pixels=pixels).network
+        runs.pop()
+        for one, other in zip(kept.state_dict().values(), fresh.state_dict().values(), strict=True):
+            assert torch.equal(one, other)
+    assert count == 2

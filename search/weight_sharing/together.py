@@ -6,11 +6,11 @@ Without a process group all of this does nothing.
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from searchspace.nn.build import Network
 from searchspace.nn.layers import BatchNorm2d
@@ -53,9 +53,10 @@ def from_first(value: float) -> float:
     """The first process's value, in all: what a clock says must be the same for all."""
     if processes()[1] == 1:
         return value
-    held = [value]
-    dist.broadcast_object_list(held, src=0)
-    return held[0]
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    held = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.broadcast(held, src=0)
+    return float(held)
 
 
 def same_start(module: nn.Module) -> None:
@@ -77,6 +78,20 @@ def mean_over_processes(values: Iterable[Tensor]) -> None:
         each.copy_(mean.view(each.shape))
 
 
+class _SumOfAll(torch.autograd.Function):
+    """The sum over all processes; so is its gradient, as each process's loss depends on it."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _SumOfAll.forward(ctx, gradients[0])
+
+
 class JointBatchNorm(BatchNorm2d):
     """Batch norm by the mean and variance of all processes' images; equally many in each."""
 
@@ -86,9 +101,9 @@ class JointBatchNorm(BatchNorm2d):
             return super().forward(x)
         count = x[:, 0].numel() * processes()[1]
         wide = x.float()
-        mean = all_reduce(wide.sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
+        mean = _SumOfAll.apply(wide.sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
         centred = wide - mean[:, None, None]
-        variance = all_reduce(centred.square().sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
+        variance = _SumOfAll.apply(centred.square().sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None

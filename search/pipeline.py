@@ -25,7 +25,7 @@ from search.latency.runtimes import runtime
 from search.long_training import LongTraining
 from search.loop import Search, measured_before, recover
 from search.netadapt.timing import DeviceTimer, PairedTimer
-from search.published import Published, published_candidates
+from search.published import Published, published_candidates, usual_forms
 from search.results import write_results
 from search.schedule import PREPARE_SHARE
 from search.session import StudyClock, bind, given_table, opened_study, stored_settings
@@ -179,7 +179,8 @@ class Pipeline:
         space = settings.search_space(classes=len(images.classes))
         progress.line(f"search space: {space.name}, {space.size():.3g} networks at {px_text(space.resolutions)} px")
         table = self._table(space)
-        progress.line(f"latency table: {len(table.kernels)} kernels, error {table.relative_error:.1%}")
+        estimates = ", others are estimated" if table.quick else ""
+        progress.line(f"latency table: {len(table.kernels)} kernels{estimates}, error {table.relative_error:.1%}")
         versions = {package: version(package) for package in ("torch", "optuna", "numpy")}
         bind(self.study, self._about(images, space, table), name=self.study.study_name, versions=versions)
         known, cut_off = recover(self.study)
@@ -280,6 +281,9 @@ class Pipeline:
             return table
         return self.machinery.device.table_for(
             space,
+            networks=()
+            if self.parents is None
+            else usual_forms(self.parents, sizes=space.resolutions, classes=space.classes),
             seed=settings.seed,
             progress=self.progress.update,
             note=self.progress.line,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -63,6 +63,16 @@ def published_candidates(
         parent = next(parent for parent in parents if parent.name == largest.parent)
         grown = [next((one for one in _grown(parent, largest.spec.resolution, classes) if fits(one)), None)]
     return [*whole, *narrowed, *(one for one in grown if one is not None)]
+
+
+def usual_forms(parents: Iterable[Parent], *, sizes: Sequence[int], classes: int) -> list[NetworkSpec]:
+    """Each parent at each size as it is and, where it can be narrowed, at a middle width: what a table is to price."""
+    found = []
+    for px in sizes:
+        for parent in parents:
+            forms = [form.spec for form in _forms(parent, px, classes)]
+            found += forms[:1] + forms[1:][len(NARROWED) // 2 :][:1]
+    return found
 
 
 def _forms(parent: Parent, px: int, classes: int) -> Iterator[Published]:

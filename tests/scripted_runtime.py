@@ -175,6 +175,14 @@ def some_networks(space: SearchSpace = SPACE, count: int = 20) -> list[NetworkSp
     return [space.spec(space.sample(rng)) for _ in range(count)]
 
 
+def uneven_machine(
+    *, slow: tuple[float, float] = (1.0, 1.2), clock: Ticks | None = None, **more: Any
+) -> ScriptedRuntime:
+    """A machine of uneven kernels and networks that is noisy and wanders."""
+    given = {"noise": 0.02, "drift": 0.02, "kernel_factor": uneven, "network_factor": uneven_network, **more}
+    return ScriptedRuntime(slow=slow, clock=clock, **given)
+
+
 class ScriptedDevice(Device):
     """The device of a scripted runtime, whatever the table's identity says."""
 

@@ -52,6 +52,7 @@ WARM_CALLS = 2
 NETWORKS = 24
 NETWORKS_A_BATCH = 4  # the order of what is timed: so many networks, then a batch of blocks
 BATCHES = 7
+NAMED = 4  # random networks that one of `networks` counts for
 MORE_BLOCKS = 48  # of an extension
 DOUBT = 0.05  # the relative error by estimated kernels from which on more of them are timed
 USUAL_COUNT = 20  # networks that the usual error of tables counts for
@@ -108,7 +109,8 @@ class _Quick:
 
     def new(self, space: SearchSpace, networks: Sequence[NetworkSpec], budget_s: float) -> LatencyTable:
         began = self.clock()
-        telling = telling_blocks([*networks_of(space, seed=self.seed), *networks], count=BATCHES * BLOCKS_A_BATCH)
+        known = [*networks_of(space, seed=self.seed), *NAMED * list(networks)]
+        telling = telling_blocks(known, count=BATCHES * BLOCKS_A_BATCH)
         specs = networks_to_measure(space, count=NETWORKS, seed=self.seed)
         subjects = _in_turn(specs, self._batches(telling))
         plan, readings = self._timed(subjects, probe_networks(space.resolution), began, budget_s, fewest=FEWEST)

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from searchspace.graph import lower
 from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spec import NetworkSpec
-from tests.benchmarks.latency_budget_searches import budgets_over, main, report, search
+from tests.benchmarks.latency_budget_searches import budgets_over, main, search, verdict
 
 SPACE = mnasnet_space(resolution=64, classes=10).with_choices(
     {"*.activation": ("relu",), "*.kernel": (3, 5), "*.se": (False,)}
@@ -70,7 +71,20 @@ def test_winners_are_within_the_budget_and_use_it_though_the_table_is_off(bias: 
     for one in found:
         assert abs(one.correction - bias) <= 0.02
     rows = [{**vars(one), "again_ms": one.measured_ms, "noisy": False} for one in found]
-    assert "3 of 3 winners within their budget" in report(rows)
+    assert "3 of 3 winners within their budget" in verdict(rows).text
+    rows[0]["measured_ms"] = 1.01 * rows[0]["budget_ms"]
+    assert not verdict(rows).reached
+
+
+def test_a_search_by_a_quick_table_of_a_scripted_machine_finds_a_winner_within_its_budget(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--scripted", "--searches", "1", "--trials", "4", "--resolution", "64"]
+    for _ in range(2):
+        assert main([*flags, "--json", str(tmp_path / "searches.json")]) in (0, 1)
+        assert "1 of 1 winners within their budget" in capsys.readouterr().out
+    (kept,) = (tmp_path / "searches.cache").glob("latency-*.json")
+    assert ".quick" in kept.name
 
 
 def test_counts_below_one_are_refused_before_anything_is_measured(capsys: pytest.CaptureFixture[str]) -> None:

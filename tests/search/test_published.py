@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from search.published import Published, published_candidates
+from search.published import Published, published_candidates, usual_forms
 from searchspace import zoo
 from searchspace.cost import macs
 from searchspace.errors import MissingLatency
@@ -71,3 +71,15 @@ def test_a_network_of_kernels_that_the_table_has_none_like_is_left_out() -> None
         raise MissingLatency("none")
 
     assert found(1e9, SQUEEZE, upper_ms=unknown) == []
+
+
+def test_a_table_is_asked_to_price_each_parent_as_it_is_and_at_a_middle_width_at_every_size() -> None:
+    forms = usual_forms([SQUEEZE, parent("mobilenet_v2")], sizes=(64, 96), classes=10)
+    whole = [spec for spec in forms if spec.has_layers_of(zoo.get("mobilenet_v2"))]
+    assert [spec.resolution for spec in whole] == [64, 96]
+    assert all(spec.conventions == Conventions(padding="same") and spec.classes == 10 for spec in forms)
+    narrow = [
+        macs(spec) / macs(zoo.get("mobilenet_v2", resolution=64)) for spec in forms if spec.name != "squeezenet1_1"
+    ]
+    assert any(0.2 < share < 0.6 for share in narrow)
+    assert usual_forms((), sizes=(64,), classes=10) == []

@@ -22,7 +22,7 @@ from searchspace.latency.table import Correction, LatencyTable
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spec import Conventions, NetworkSpec
 from tests.scripted import Ticks
-from tests.scripted_runtime import SPACE, ScriptedRuntime, some_networks, true_ms, true_ns, uneven, uneven_network
+from tests.scripted_runtime import SPACE, ScriptedRuntime, some_networks, true_ms, true_ns, uneven, uneven_machine
 
 DEFAULT = mnasnet_space(classes=10, resolution=224)
 ASKED_S = 30.0
@@ -31,8 +31,7 @@ ASKED_S = 30.0
 def machine(**more: Any) -> tuple[ScriptedRuntime, Ticks]:
     """A machine of uneven kernels, and its clock."""
     clock = Ticks()
-    given = {"noise": 0.02, "drift": 0.02, "kernel_factor": uneven, "network_factor": uneven_network, **more}
-    return ScriptedRuntime(clock=clock, **given), clock
+    return uneven_machine(clock=clock, **more), clock
 
 
 def errors(table: LatencyTable, runtime: ScriptedRuntime, specs: list[NetworkSpec]) -> list[float]:
@@ -61,7 +60,7 @@ def test_the_table_of_the_default_space_keeps_its_time_and_states_its_error(tmp_
 
 
 def test_a_machine_that_slows_down_while_it_is_measured_keeps_the_time(tmp_path: Path) -> None:
-    runtime, clock = machine(drift=0.01, slow=(1.0, 3.0))
+    runtime, clock = machine(slow=(1.0, 3.0))
     quick_table(DEFAULT, cache_dir=tmp_path, runtime=runtime, clock=clock)
     assert clock.now <= ASKED_S
 

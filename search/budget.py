@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from search.device import Device
 from searchspace.channels.groups import ChannelGroup
@@ -85,13 +85,21 @@ class CostModel:
         return f"{value / 1e6:.4g} M {'MACs' if self.unit == 'macs' else 'parameters'}"
 
 
+class Learnt(NamedTuple):
+    """A network that was predicted and measured, and the relative error of the prediction by estimated kernels."""
+
+    predicted_ms: float
+    measured_ms: float
+    estimation_error: float = 0.0
+
+
 @dataclass(kw_only=True)
 class LatencyBudget:
     """A limit in ms, what predictions of `table` must be so that networks are within it, and the verdict on a network.
 
     limit_ms: the budget of the network that is found. overshoot: candidates may take this many times the limit, since
     the winner is pruned. confidence: the probability with which a network at the prediction limit is within the limit.
-    fastest_ms: the prediction of the space's fastest network. measured: pairs that were learnt from, see `learn`.
+    fastest_ms: the prediction of the space's fastest network. measured: what was learnt from, see `learn`.
     """
 
     limit_ms: float = field(kw_only=False)
@@ -99,7 +107,7 @@ class LatencyBudget:
     confidence: float = DEFAULT_CONFIDENCE
     overshoot: float = 1.0
     fastest_ms: float = 0.0
-    measured: Sequence[tuple[float, float]] = ()
+    measured: Sequence[Learnt | tuple[float, float]] = ()
     device: Device = field(default_factory=Device)
 
     @cached_property
@@ -160,9 +168,12 @@ class LatencyBudget:
 
     # What measured networks teach
 
-    def learn(self, predicted_ms: float, measured_ms: float) -> None:
-        """Take into account that a network predicted at `predicted_ms` measured `measured_ms`."""
-        self.measured = [*self.measured, (predicted_ms, measured_ms)]
+    def learn(self, predicted_ms: float, measured_ms: float, estimation_error: float = 0.0) -> None:
+        """Take into account that a network predicted at `predicted_ms` measured `measured_ms`.
+
+        `estimation_error` is what the table says of its estimated kernels (LatencyTable.estimation_error).
+        """
+        self.measured = [*self.measured, Learnt(predicted_ms, measured_ms, estimation_error)]
 
     @property
     def correction(self) -> float:
@@ -175,17 +186,19 @@ class LatencyBudget:
 
         measured / predicted - 1 is taken as normal about a bias, and the bias as normal about 0, each with half the
         variance of the table's own error: the usual posterior, the variance about the bias counting for two networks.
+        Estimated kernels add to the variance about the bias. They are left out of the error here, since each prediction
+        counts its own; a quarter of the variance stays, lest they be taken for all of it.
         """
-        table, pairs = self.table, self.measured
+        table, pairs = self.table, [Learnt(*pair) for pair in self.measured]
         if not pairs:
             return table
         prior, count = max(_TINY, table.relative_error**2 / 2), len(pairs)
-        ratios = [measured / predicted - 1 for predicted, measured in pairs]
-        mean = math.fsum(ratios) / count
-        noise = (2 * prior + math.fsum((ratio - mean) ** 2 for ratio in ratios)) / (count + 1)
+        ratios = [pair.measured_ms / pair.predicted_ms - 1 for pair in pairs]
+        mean, estimated = math.fsum(ratios) / count, math.fsum(pair.estimation_error**2 for pair in pairs) / count
+        noise = (2 * (prior + estimated) + math.fsum((ratio - mean) ** 2 for ratio in ratios)) / (count + 1)
         weight = prior * count / (prior * count + noise)
         factor = 1 + weight * mean
-        error = math.sqrt(noise + (1 - weight) * prior)
+        error = math.sqrt(max(noise - estimated, noise / 4) + (1 - weight) * prior)
         own = table.correction
         fitted = own._replace(scale=own.scale * factor, network_ms=own.network_ms * factor, relative_error=error)
         return replace(table, correction=fitted)

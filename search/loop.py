@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.accuracy import AccuracyEstimator, Estimate
-from search.budget import LatencyBudget
+from search.budget import LatencyBudget, Learnt
 from search.candidates import Candidate, PricedSpace
 from search.console import Progress
 from search.latency import Measurement
@@ -25,6 +25,7 @@ from search.session import StudyClock
 from search.settings import Settings
 from search.training.errors import TrainingFailed
 from searchspace.errors import PhinasError
+from searchspace.graph import lower
 from searchspace.latency.table import LatencyTable
 from searchspace.spaces.space import Choices
 from searchspace.spec import NetworkSpec
@@ -234,7 +235,7 @@ class Search:
             self.progress.line(f"the machine is too noisy to measure trial {number}")
             return
         record_measured(self.study, number, found, self.budget.table)
-        self.budget.learn(candidate.latency_ms, found.latency_ms)
+        self.budget.learn(*learnt(candidate, found.latency_ms, self.budget.table))
         self.sampler.limit_ms = self.budget.prediction_limit_ms
         self.progress.line(
             f"trial {number} measures {found.latency_ms:.2f} ms, {candidate.latency_ms:.2f} were predicted: "
@@ -258,15 +259,21 @@ def _speed(table: LatencyTable) -> list[float]:
     return [table.reference_ms, table.drift, *(ms for _, ms in sorted(table.probe_networks_ms.items()))]
 
 
-def measured_before(study: optuna.Study, priced: PricedSpace, table: LatencyTable) -> list[tuple[float, float]]:
-    """(predicted, measured) ms of the trials that were measured at the table's quiet speed, predicted as now."""
+def learnt(candidate: Candidate, measured_ms: float, table: LatencyTable) -> Learnt:
+    """What a measured candidate teaches of the table."""
+    error = table.estimation_error(lower(candidate.spec), candidate.latency_ms)
+    return Learnt(candidate.latency_ms, measured_ms, error)
+
+
+def measured_before(study: optuna.Study, priced: PricedSpace, table: LatencyTable) -> list[Learnt]:
+    """What the trials taught that were measured at the table's quiet speed, predicted as now."""
     trials = {str(trial.number): trial for trial in study.get_trials(deepcopy=False)}
     speeds = study.user_attrs.get(MEASURED_AT, {})
     known = {
         number: ms for number, ms in study.user_attrs.get(MEASURED, {}).items() if speeds.get(number) == _speed(table)
     }
     specs = {number: NetworkSpec.from_json(trials[number].user_attrs["spec"]) for number in known}
-    return [(priced.price_spec(specs[number]).latency_ms, ms) for number, ms in known.items()]
+    return [learnt(priced.price_spec(specs[number]), ms, table) for number, ms in known.items()]
 
 
 def recover(study: optuna.Study) -> tuple[set[str], int]:

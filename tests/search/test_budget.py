@@ -1,6 +1,7 @@
 """The latency budget: what measured networks teach of a table, and that the promise of a limit holds."""
 
 import itertools
+import math
 import random
 from dataclasses import replace
 from statistics import NormalDist, fmean
@@ -82,6 +83,26 @@ def test_a_network_at_the_limit_measures_within_the_budget_with_the_confidence_a
             own.learn(10.0, 10.0 * (1 + bias + rng.gauss(0, deviation)))
         held += own.prediction_limit_ms * (1 + bias + rng.gauss(0, deviation)) <= 20.0
     assert 0.93 <= held / 3000 <= 0.97
+
+
+@pytest.mark.parametrize("learnt", [0, 1, 4, 16])
+@pytest.mark.parametrize("estimated", [0.015, 0.03])
+def test_the_error_of_estimated_kernels_counts_once_whatever_was_learnt(learnt: int, estimated: float) -> None:
+    """The same, with networks that are off by their estimated kernels too: their upper end is compared then."""
+    rng, held, deviation = random.Random(learnt), 0, 0.03 / 2**0.5
+    z, used = NormalDist().inv_cdf(0.95), []
+    for _ in range(3000):
+        bias, own = rng.gauss(0, deviation), budget()
+        for _ in range(learnt):
+            wrong = bias + rng.gauss(0, math.hypot(deviation, estimated))
+            own.learn(10.0, 10.0 * (1 + wrong), estimated)
+        upper = (1 - z * TABLE.relative_error) / (1 - z * math.hypot(TABLE.relative_error, estimated))
+        predicted_ms = own.prediction_limit_ms / upper  # as CostModel.cost_and_upper says
+        held += predicted_ms * (1 + bias + rng.gauss(0, math.hypot(deviation, estimated))) <= 20.0
+        used.append(predicted_ms * (1 + bias))
+    assert 0.93 <= held / 3000 <= 0.975
+    if learnt == 16:
+        assert fmean(used) >= 20.0 * (1 - 1.15 * z * math.hypot(deviation, estimated))  # no room for the bias is left
 
 
 def test_where_no_network_surely_meets_the_budget_the_budget_itself_is_the_limit() -> None:

@@ -71,6 +71,9 @@ class TableByMacs(LatencyTable):
         ms = latency(lower(network) if isinstance(network, NetworkSpec) else network)
         return Prediction(ms, *self.interval_ms(ms, confidence), ())
 
+    def estimation_error(self, graph: Graph, latency_ms: float) -> float:
+        return 0.01
+
 
 TABLE = TableByMacs(ELSEWHERE, 1.0, {}, Correction(1.0, 0.0, 1e-9))
 
@@ -150,7 +153,7 @@ def test_networks_that_are_the_best_so_far_are_measured_and_later_ones_are_held_
     assert measured_before(search.study, PRICED, replace(table, reference_ms=2.0)) == []
     assert measured_before(search.study, PRICED, replace(table, drift=0.1)) == []
     assert measured_before(search.study, PRICED, table) == [
-        (row["predicted_latency_ms"], row["measured_latency_ms"]) for _, row in df.loc[firsts].iterrows()
+        (row["predicted_latency_ms"], row["measured_latency_ms"], 0.01) for _, row in df.loc[firsts].iterrows()
     ]
 
 

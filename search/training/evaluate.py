@@ -1,6 +1,7 @@
 """How many images a network tells right, and how sure that is."""
 
 import math
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import NamedTuple, Self
 
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from search.data import Split
 from search.training.augmentation import prepared
+
+Enough = Callable[[int], bool]  # (images told so far) -> whether to stop there
 
 TEST_FIELDS = ("test_accuracy", "test_low", "test_high", "test_images")  # an Accuracy in a summary
 
@@ -45,13 +48,15 @@ def evaluate(
     batch_size: int = 250,
     device: str | None = None,
     pixels: int | None = None,
+    enough: Enough | None = None,
 ) -> float:
     """Top-1 accuracy on the first `images` of a split (None: all), a fraction.
 
     Images are resized to `pixels` (None: as they are stored) and prepared as the module's spec says (OWN where it has
-    none). The module is left in eval mode on `device` (None: CUDA if there is one).
+    none). The module is left in eval mode on `device` (None: CUDA if there is one). `enough`, asked after each batch,
+    may stop earlier: any beginning of a split has the classes in about their proportions.
     """
-    right = told_right(module, split, images=images, batch_size=batch_size, device=device, pixels=pixels)
+    right = told_right(module, split, images=images, batch_size=batch_size, device=device, pixels=pixels, enough=enough)
     return int(right.sum()) / max(1, len(right))
 
 
@@ -63,6 +68,7 @@ def told_right(
     batch_size: int = 250,
     device: str | None = None,
     pixels: int | None = None,
+    enough: Enough | None = None,
 ) -> Tensor:
     """Which of the images are told right: bool (n,), on the CPU; see `evaluate`."""
     where = device_for(device)
@@ -74,9 +80,10 @@ def told_right(
             batch = torch.tensor(stored[start : start + batch_size]).to(where)
             with autocast(where):
                 logits = module(prepared(batch, module, pixels))
-            right[start : start + batch_size] = logits.argmax(1).cpu() == torch.tensor(
-                labels[start : start + batch_size]
-            )
+            told = start + len(batch)
+            right[start:told] = logits.argmax(1).cpu() == torch.tensor(labels[start:told])
+            if enough is not None and enough(told):
+                return right[:told]
     return right
 
 

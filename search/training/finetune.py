@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ from search.training.augmentation import augmented, preprocessing_of
 from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import binomial_deviation, device_for, evaluate
 from search.training.finetune_state import FineTuningState, fit_head
+from search.training.limit import BATCH, EVALUATION, LEAST_LOOK, TimeLimit
 from search.training.order import batch_of, resident, seed_of
 from search.training.recipe import FineTuning
 from search.training.state import STATISTICS_IMAGES
@@ -34,9 +35,7 @@ DOUBLING = 0.2  # of the errors: what twice the images may still take away, wher
 CLOSING = 0.15  # of the images so far: the rate falls to 0 within them, once little is left to gain
 LOOKS_SHARE = 0.02  # of the time, for the looks at validation images on the way
 HEAD_SHARE = 0.1  # for the new classifier, at most
-LEAST_LOOK = 100  # validation images, or all there are
 LAST_LOOK_SHARE = 0.05  # for the last one, which is at the whole split where that is enough
-EVALUATION = 0.35  # of the time of a training image; the first guess
 
 
 class Tuned(NamedTuple):
@@ -91,6 +90,8 @@ class FineTuner:
         pixels: int,
         seconds: float | None = None,
         images: int | None = None,
+        most_s: float | None = None,
+        then_s: float = 0.0,
         state_file: Path | None = None,
         on_progress: OnProgress | None = None,
         on_line: OnLine | None = None,
@@ -100,14 +101,15 @@ class FineTuner:
     ) -> Tuned:
         """Fine-tune `module` in place, to be used at `pixels`; it ends with averaged weights, in eval mode, on the CPU.
 
-        For `seconds` (its validations included), or until `images` training images were seen. The classifier must
-        have the classes of the images; with `new_head` it is fitted anew in closed form first. Batches are prepared as
-        the module's spec says. Each look at validation images, some ten of them, is on disk in `state_file` before the
-        training goes on, and the same call goes on there; on_look(number from 1, accuracy) hears it, and what it raises
-        stops the training. Where what could still be gained becomes less than the validation images could show, the
-        rate falls to 0 at once and the rest of the time is handed back. With `until`, a share of the training, it
-        pauses there after a look: the module is not finished, and the same call without `until` goes on (so that there
-        must be a state_file).
+        For `seconds` (its validations included), or until `images` training images were seen. By the clock it ends at
+        most `most_s` from now, and earlier where the machine became slower and other work follows (`then_s`: see
+        TimeLimit). The classifier must have the classes of the images; with `new_head` it is fitted anew in closed form
+        first. Batches are prepared as the module's spec says. Each look at validation images, some ten of them, is on
+        disk in `state_file` before the training goes on, and the same call goes on there; on_look(number from 1,
+        accuracy) hears it, and what it raises stops the training. Where what could still be gained becomes less than
+        the validation images could show, the rate falls to 0 at once and the rest of the time is handed back. With
+        `until`, a share of the training, it pauses there after a look: the module is not finished, and the same
+        call without `until` goes on (so that there must be a state_file).
 
         Raises InvalidArgument, TrainingDiverged, OutOfMemory, StorageError.
         """
@@ -119,6 +121,8 @@ class FineTuner:
             pixels,
             seconds,
             images,
+            most_s,
+            then_s,
             state_file,
             on_progress or _nothing,
             on_line or _nothing,
@@ -149,6 +153,8 @@ class _Run:
         pixels: int,
         seconds: float | None,
         images: int | None,
+        most_s: float | None,
+        then_s: float,
         state_file: Path | None,
         on_progress: OnProgress,
         on_line: OnLine,
@@ -167,12 +173,16 @@ class _Run:
         self.classes = int(self.labels.max()) + 1
         self.before_s = 0.0
         self.paused = False
+        self.limit = TimeLimit(seconds, tuner.clock, then_s)
+        self.most_s = math.inf if most_s is None else most_s
 
     def all(self, *, new_head: bool) -> Tuned:
         """The whole training."""
         if self.state_file is not None:
             self.state = self.state.resumed(self.state_file, self.key)
             self.before_s = self.state.seconds
+        if self.seconds is not None:
+            self.limit.seconds = min(self.seconds - self.before_s, self.most_s)
         if not self.state.images and new_head:
             self._head()
         self._train()
@@ -219,6 +229,7 @@ class _Run:
             until = min(self._end(), self.recipe.look_at(next_look), self.until)
             images = state.images
             state.prepare()
+            self.limit.begin()
             while share < until:
                 self._step(share, pixels)
                 share = self._share()
@@ -236,8 +247,8 @@ class _Run:
         """Of the training that is over; 1 is its planned end."""
         if self.images is not None:
             return self.state.images / self.images
-        assert self.seconds is not None
-        return self._elapsed() / max(1e-9, self.seconds - self._validation_s(self._last_look()))
+        elapsed = self._elapsed()
+        return elapsed / max(1e-9, elapsed + self.limit.left_s() - self._validation_s(self._last_look()))
 
     def _end(self) -> float:
         closing = self.state.closing
@@ -271,6 +282,7 @@ class _Run:
                 f"lower the recipe's learning_rate ({self.recipe.learning_rate:g}), or look at the images and weights"
             )
         state.images += self.size
+        self.limit.step(self.size * pixels**2)
         state.update_average((1 + number) / (1 / self.recipe.ema_fraction + number))
 
     def _look(self, share: float, pixels: int) -> None:
@@ -294,7 +306,10 @@ class _Run:
         self.on_look(len(state.history), accuracy)
 
     def _evaluate(self, images: int, pixels: int) -> float:
-        return evaluate(self.module, self.tuner.validation, images=images, device=self.tuner.device, pixels=pixels)
+        timed: dict[str, Any] = {} if self.seconds is None else {"batch_size": BATCH, "enough": self.limit.enough}
+        return evaluate(
+            self.module, self.tuner.validation, images=images, device=self.tuner.device, pixels=pixels, **timed
+        )
 
     def _validation_s(self, images: int) -> float:
         """How long validation takes, with new batch-norm statistics before it."""

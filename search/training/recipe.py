@@ -100,7 +100,7 @@ class FineTuning(Recipe):
         return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
+def learning_rate(step: float, steps: int, recipe: Recipe) -> float:
     """The rate at `step` (from 0) of `steps`: linear warm-up, then cosine to 0."""
     warmup = recipe.warmup_fraction * steps
     if step < warmup:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,10 @@ from search.training.augmentation import augmented, preprocessing_of
 from search.training.cuda_graph import GraphedStep, Step
 from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import device_for, evaluate
+from search.training.limit import BATCH, TimeLimit
 from search.training.order import batch_of, global_randomness, resident, seed_of
 from search.training.recipe import Recipe, learning_rate
-from search.training.state import TrainingState
+from search.training.state import STATISTICS_IMAGES, TrainingState
 from searchspace.preprocessing import OWN
 
 OnEpoch = Callable[[int, float], None]
@@ -36,7 +37,7 @@ LOSS_CHECK_STEPS = 16  # from one look at the loss to the next on a GPU, which h
 
 
 class Outcome(NamedTuple):
-    """Validation accuracy after each epoch, a fraction, the last on the whole split; seconds of all runs."""
+    """Validation accuracy after each epoch, a fraction, the last on the whole split in time; seconds of all runs."""
 
     history: tuple[float, ...]
     seconds: float
@@ -83,16 +84,19 @@ class Trainer:
         on_step: OnStep | None = None,
         deadline: Callable[[], bool] | None = None,
         pixels: int | None = None,
+        seconds: float | None = None,
+        then_s: float = 0.0,
     ) -> Outcome:
         """Train `module` in place; it ends with the averaged weights, in eval mode, on the CPU.
 
         The module takes float32 (batch, 3, height, width) as `augmentation.normalise` gives it for the preprocessing of
         the module's spec (OWN where it has none), resized to `pixels` (None: as images are stored), and returns logits
         (batch, classes). on_epoch(epoch from 1, accuracy) may raise to stop, on_step(step from 1, all steps) is for
-        progress; deadline() is asked after each epoch and ends the training there if true. With a `state_file` each
-        epoch is on disk before the next, and the same call goes on after its last epoch, to the same result; a file
-        that is damaged or of another training is left out with a warning. Raises TrainingDiverged, OutOfMemory,
-        StorageError.
+        progress; deadline() is asked after each epoch and ends the training there if true. It takes at most `seconds`
+        from now: on a machine too slow for all steps the rate follows the clock to 0, and the last epoch is a part of
+        one (`then_s`: see TimeLimit). With a `state_file` each epoch is on disk before the next, and the same call goes
+        on after its last epoch, to the same result; a file that is damaged or of another training is left out with a
+        warning. Raises TrainingDiverged, OutOfMemory, StorageError.
         """
         recipe, device = self.recipe, device_for(self.device)
         began = self.clock()
@@ -107,14 +111,16 @@ class Trainer:
             per_epoch = recipe.steps_per_epoch(len(labels))
             on_step(len(state.history) * per_epoch, recipe.epochs * per_epoch)
         step = self._step_of(state, device)
+        limit = TimeLimit(seconds, self.clock, then_s, done=len(state.history) / recipe.epochs)
         for epoch in range(len(state.history), recipe.epochs):
+            if state.history and self._share(limit) >= 1:
+                break
             with global_randomness(seed_of(self.seed, "dropout", epoch), device):
-                self._epoch(state, step, batches, labels, epoch, on_step)
-            is_last = epoch + 1 == recipe.epochs or (deadline is not None and deadline())
-            looked_at = None if is_last else recipe.epoch_validation
+                self._epoch(state, step, batches, labels, epoch, on_step, limit)
+            is_last = epoch + 1 == recipe.epochs or (deadline is not None and deadline()) or self._share(limit) >= 1
             with state.with_average(images, pixels=pixels):
                 state.history.append(
-                    evaluate(module, self.validation, images=looked_at, device=self.device, pixels=pixels)
+                    self._validated(module, None if is_last else recipe.epoch_validation, pixels, limit)
                 )
             state.seconds = seconds_before + self.clock() - began
             if state_file is not None:
@@ -126,6 +132,15 @@ class Trainer:
         state.use_average(images, pixels=pixels)
         module.to("cpu").eval()
         return Outcome(tuple(state.history), state.seconds)
+
+    def _share(self, limit: TimeLimit) -> float:
+        """Of the training that is over by the clock; from 1 on there is only time left for the last validation."""
+        return limit.share(len(self.validation) + 2 * STATISTICS_IMAGES)
+
+    def _validated(self, module: nn.Module, images: int | None, pixels: int | None, limit: TimeLimit) -> float:
+        """The accuracy on so many validation images (None: all), or those that the limit leaves time for."""
+        timed: dict[str, Any] = {} if limit.seconds is None else {"batch_size": BATCH, "enough": limit.enough}
+        return evaluate(module, self.validation, images=images, device=self.device, pixels=pixels, **timed)
 
     def _key(self, module: nn.Module, pixels: int | None) -> str:
         """What tells this training from every other; as ever where images are as they are stored, on OWN's scale."""
@@ -145,17 +160,26 @@ class Trainer:
         return GraphedStep(state.step)
 
     def _epoch(
-        self, state: TrainingState, step: Step, batches: Batches, labels: Tensor, epoch: int, on_step: OnStep | None
+        self,
+        state: TrainingState,
+        step: Step,
+        batches: Batches,
+        labels: Tensor,
+        epoch: int,
+        on_step: OnStep | None,
+        limit: TimeLimit,
     ) -> None:
         recipe, images = self.recipe, len(labels)
         per_epoch = recipe.steps_per_epoch(images)
         steps = per_epoch * recipe.epochs
         generator = torch.Generator().manual_seed(seed_of(self.seed, "augmentation", epoch))
         state.module.train()
+        size = min(recipe.batch_size, images)
+        limit.begin()
         for number in range(epoch * per_epoch, (epoch + 1) * per_epoch):
-            rate = learning_rate(number, steps, recipe)
+            rate = learning_rate(max(number, steps * self._share(limit)), steps, recipe)
             state.set_rate(rate)
-            chosen = batch_of(images, min(recipe.batch_size, images), number, self.seed)
+            chosen = batch_of(images, size, number, self.seed)
             chosen = chosen.to(labels.device, non_blocking=True)
             loss = step(batches(chosen, generator=generator), labels[chosen])
             is_checked = number % LOSS_CHECK_STEPS == 0 or (number + 1) % per_epoch == 0 or loss.device.type == "cpu"
@@ -165,5 +189,8 @@ class Trainer:
                     f"{rate:.2g}: lower the recipe's learning_rate ({recipe.learning_rate:g}), or look at the images"
                 )
             state.update_average(min(1 - 1 / max(1.0, recipe.ema_fraction * steps), (1 + number) / (10 + number)))
+            limit.step(size)
             if on_step is not None:
                 on_step(number + 1, steps)
+            if self._share(limit) >= 1:
+                return

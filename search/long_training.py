@@ -19,6 +19,7 @@ from search.data import Dataset, Split
 from search.training.deploy import adapt_to_deployed
 from search.training.evaluate import Accuracy, evaluate, told_right
 from search.training.finetune import FineTuner
+from search.training.limit import BATCH
 from search.training.start import Start, start
 from search.training.trainer import Trainer
 from searchspace.nn import Network, build
@@ -107,16 +108,19 @@ class LongTraining:
         state_file: Path | None,
         what: str,
         kept: Callable[[], None] = lambda: None,
-        late: Callable[[], bool] | None = None,
         until: float | None = None,
+        left_s: float | None = None,
     ) -> Trained:
         """Train `module` in place for so many epochs of the recipe's images, or seconds (see `by_seconds`).
 
         A run that was cut off goes on by the `state_file`. onward: it was trained before. for_deployed: it is to end
-        good at the deployed size; else at `pixels_for` it. kept() is called whenever something was kept. late() ends a
-        training by epochs. until: pause at this share of the training; the same call without it goes on there.
+        good at the deployed size; else at `pixels_for` it. kept() is called whenever something was kept. until:
+        pause at this share of the training; the same call without it goes on there. left_s: seconds until all is over
+        (None: no limit), of which time for `deploy_and_test` is kept free: a training that has become too slow for
+        `length` ends earlier.
         """
         pixels = self.pixels_for(module.spec)
+        most_s, then_s = (None, 0.0) if left_s is None else self._limits(module.spec, left_s)
         if self.tuner is not None:
             pixels = module.spec.resolution if for_deployed else pixels
             images = length * min(self.trainer.recipe.epoch_images, len(self.trainer.train))
@@ -125,6 +129,8 @@ class LongTraining:
                 pixels=pixels,
                 seconds=length if self.by_seconds else None,
                 images=None if self.by_seconds else images,
+                most_s=most_s,
+                then_s=then_s,
                 state_file=state_file,
                 on_progress=lambda share, doing: self.progress.update(share, f"{what}: {doing}"),
                 on_line=lambda line: self.progress.line(f"{what}: {line}"),
@@ -154,12 +160,20 @@ class LongTraining:
                 state_file=state_file,
                 on_epoch=on_epoch,
                 on_step=lambda step, steps: self.progress.update(step / steps, what),
-                deadline=late,
+                seconds=most_s,
+                then_s=then_s,
                 pixels=self._resized_to(pixels),
             )
         except _PausedError:
             return Trained(history[-1], pixels, len(history), self.clock() - began)
         return Trained(outcome.accuracy, pixels, outcome.epochs, outcome.seconds)
+
+    def _limits(self, spec: NetworkSpec, left_s: float) -> tuple[float, float]:
+        """Seconds that a training may take, and what of those after it the machine's speed decides: the least test."""
+        began, image_s = self.clock(), self._image_s(spec)
+        left_s -= self.clock() - began
+        least = min(LEAST_TESTED, len(self.images.open_test()))
+        return max(0.0, left_s - self.closing_s(spec, left_s)), least * image_s
 
     def length(self, spec: NetworkSpec, seconds: float) -> int:
         """Of a training that ends, with what follows it, after so many seconds: in epochs or seconds."""
@@ -192,15 +206,23 @@ class LongTraining:
 
         images: to test; None for all that the time limit allows, at least 1,000.
         """
-        image_s, pixels = self._image_s(module.spec), module.spec.resolution
-        count = images or self._tested(image_s)
+        began, pixels = self.clock(), module.spec.resolution
+        self._known_s.pop(module.spec.fingerprint(), None)  # the machine's speed may be another by now
+        image_s = self._image_s(module.spec)
+        count = images or self._tested(image_s, left_s)
         accuracy = trained.accuracy
         if trained.pixels != pixels:
-            seconds = None if left_s is None else max(1.0, left_s - count * image_s)
+            seconds = None if left_s is None else max(1.0, left_s - count * image_s - (self.clock() - began))
             accuracy = self._adapted(module, trained, what, seconds)
         split = self.images.open_test()
         self.progress.update(1.0, f"{what}: testing it at {pixels} px")
-        right = told_right(module, split, images=count, pixels=pixels)
+
+        def enough(told: int) -> bool:
+            return told >= LEAST_TESTED and left_s is not None and self.clock() - began >= left_s
+
+        right = told_right(
+            module, split, images=count, batch_size=BATCH, pixels=pixels, enough=None if images else enough
+        )
         module.cpu()
         test = Accuracy.counted(right)
         return Final(pixels, accuracy, test, tuple(map(bool, right)))
@@ -218,15 +240,20 @@ class LongTraining:
             shown=min(self.trainer.recipe.epoch_images, len(self.images.train)),
             recipe=self.trainer.recipe,
             seed=self.trainer.seed,
+            clock=self.clock,
             on_line=lambda line: self.progress.line(f"{what}: {line}"),
         ).accuracy
 
-    def _tested(self, image_s: float) -> int:
-        """Test images that the time limit allows: any beginning of them has the classes in their proportions."""
+    def _tested(self, image_s: float, left_s: float | None = None) -> int:
+        """Test images that the time limit allows: any beginning of them has the classes in their proportions.
+
+        left_s: for making the network good at the deployed size, too; half of it is the test's at most.
+        """
         all_of_them = len(self.images.open_test())
         if self.limit_s is None:
             return all_of_them
-        return min(all_of_them, max(LEAST_TESTED, int(TEST_SHARE * self.limit_s / max(image_s, 1e-9))))
+        seconds = min(TEST_SHARE * self.limit_s, 0.5 * (self.limit_s if left_s is None else left_s))
+        return min(all_of_them, max(LEAST_TESTED, int(seconds / max(image_s, 1e-9))))
 
     def _image_s(self, spec: NetworkSpec) -> float:
         """Seconds that one image takes at the deployed size, in a batch."""
@@ -234,10 +261,8 @@ class LongTraining:
         if key not in self._known_s:
             split, module = self.images.validation, build(spec, generator=torch.Generator().manual_seed(0))
             few = Split(split.pixels[:TIMED_IMAGES], split.labels[:TIMED_IMAGES])
-            took = []
-            for _ in range(2):  # the first one warms up
-                began = self.clock()
-                evaluate(module, few, pixels=spec.resolution)
-                took.append((self.clock() - began) / len(few))
-            self._known_s[key] = min(took)
+            evaluate(module, few, images=5, pixels=spec.resolution)  # warms up
+            began = self.clock()
+            evaluate(module, few, pixels=spec.resolution)
+            self._known_s[key] = (self.clock() - began) / len(few)
         return self._known_s[key]

@@ -334,6 +334,7 @@ class Pipeline:
             largest=largest,
             limit_s=settings.time_limit_s,
             progress=self.progress,
+            clock=self.machinery.now,
         )
 
     def _about(self, images: data.Dataset, space: SearchSpace, table: LatencyTable) -> dict[str, Any]:

@@ -173,7 +173,8 @@ class WinnerSelection:
         None where pruning cannot bring it there. is_trained: `trained` has done the first part.
         """
         search, trial = self.search, finalist.trial
-        module, first = self._train(finalist, plan.first, for_deployed=is_trained)
+        share = 1.0 if is_trained else plan.first / (plan.first + plan.last)  # what pruning takes is the last's
+        module, first = self._train(finalist, plan.first, for_deployed=is_trained, share=share)
         self._keep_spent()
         try:
             found = prune_winner(
@@ -202,25 +203,40 @@ class WinnerSelection:
             state_file=self.folder / f"winner-{network.spec.fingerprint()}-pruned-{length}.ckpt",
             what="the pruned winner",
             kept=self._keep_spent,
-            late=lambda: self.plans.is_late(network.spec),
+            left_s=self._left_s(),
         )
         trained = last._replace(
             epochs=first.epochs + last.epochs, seconds=first.seconds + last.seconds, parent=first.parent
         )
         return Winner(trial, network.spec, network, found.measured, trained, found.pruning, found.table)
 
+    def _left_s(self) -> float | None:
+        """Seconds for training, making it good at the deployed size and testing it; None without a limit."""
+        left_s = self.search.clock.left_s()
+        return None if left_s is None else max(0.0, left_s - CLOSING_S)
+
     def _keep_spent(self) -> None:
         self.search.study.set_user_attr("spent_s", self.search.clock.elapsed_s())
 
     def _train(
-        self, finalist: Finalist, length: int, *, for_deployed: bool = True, until: float | None = None
+        self,
+        finalist: Finalist,
+        length: int,
+        *,
+        for_deployed: bool = True,
+        until: float | None = None,
+        share: float = 1.0,
     ) -> tuple[Network, Trained]:
-        """The network trained for `length`; a run that was cut off goes on where it was. until: see LongTraining."""
+        """The network trained for `length`; a run that was cut off goes on where it was.
+
+        until: see LongTraining. share: of the time left that it may take at most, where it does not pause.
+        """
         search, trial = self.search, finalist.trial
         how_long = clock_text(length) if self.training.by_seconds else f"{length} epochs"
         if until is None:
             search.progress.line(f"training the winner, {self._name(finalist)}, for {how_long}")
         module, parent = self.training.start(finalist.spec)
+        left_s = self._left_s() if until is None else None
         stem = f"winner-{trial.user_attrs['fingerprint']}-{length}"
         stem += "-first" if self.training.by_seconds and not for_deployed else ""
         trained = self.training.train(
@@ -231,6 +247,7 @@ class WinnerSelection:
             what="the winner" if until is None else self._name(finalist),
             kept=self._keep_spent,
             until=until,
+            left_s=left_s if left_s is None else share * left_s,
         )
         if until is None:
             search.progress.line(f"winner trained in {clock_text(trained.seconds)}")

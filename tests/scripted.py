@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from search.accuracy import Estimate
 from search.data import Dataset, Split
 from search.training.evaluate import binomial_deviation
 from search.training.trainer import Outcome, Trainer
 from searchspace.cost import params
+from searchspace.nn import Network
 from searchspace.spec import NetworkSpec
 
 
@@ -64,6 +68,35 @@ class Ticks:
 
     def pass_s(self, seconds: float) -> None:
         self.now += seconds
+
+
+class SlowingMachine(Ticks):
+    """A clock on which what should take some seconds takes `slower` times as long from `from_s` on."""
+
+    def __init__(self, slower: float = 1.0, *, from_s: float = 0.0) -> None:
+        super().__init__()
+        self.slower, self.from_s = slower, from_s
+
+    def pass_s(self, seconds: float) -> None:
+        fast = min(seconds, max(0.0, self.from_s - self.now))
+        self.now += fast + self.slower * (seconds - fast)
+
+
+@contextmanager
+def networks_take(image_s: float, machine: Ticks) -> Iterator[None]:
+    """Networks take `image_s` of the machine's clock to learn from an image of 32 px, and 0.35 of it to tell one."""
+
+    def passed(module: nn.Module, images: tuple[Any, ...], _: Any) -> None:
+        if isinstance(module, Network):
+            count, _, height, width = images[0].shape
+            learns = module.training and torch.is_grad_enabled()
+            machine.pass_s(count * image_s * height * width / 32**2 * (1.0 if learns else 0.35))
+
+    hook = register_module_forward_hook(passed)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 class ScriptedEstimator:
@@ -117,7 +150,7 @@ class ScriptedEstimator:
         self.scored.append(spec.fingerprint())
         if self.calls in self._fail:
             raise self._fail[self.calls]
-        accuracy = self.accuracy(spec)
+        accuracy, began = self.accuracy(spec), self._clock.now
         history: list[float] = []
         for epoch in range(1, self.epochs + 1):
             self._clock.pass_s(self._seconds_each / self.epochs)
@@ -126,10 +159,10 @@ class ScriptedEstimator:
                 on_progress(epoch / self.epochs)
             if on_epoch is not None:
                 on_epoch(epoch, history[-1])
-            if seconds is not None and self._seconds_each * epoch / self.epochs >= seconds:
+            if seconds is not None and self._clock.now - began >= seconds:
                 break
-        spent = self._seconds_each * len(history) / self.epochs
-        return Estimate(history[-1], binomial_deviation(history[-1], self._images), spent, tuple(history))
+        deviation = binomial_deviation(history[-1], self._images)
+        return Estimate(history[-1], deviation, self._clock.now - began, tuple(history))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +186,8 @@ class ScriptedTrainer(Trainer):
         on_step: Callable[[int, int], None] | None = None,
         deadline: Callable[[], bool] | None = None,
         pixels: int | None = None,
+        seconds: float | None = None,
+        then_s: float = 0.0,
     ) -> Outcome:
         self.fits.append((module, self.recipe, state_file))
         if len(self.fits) in self.fail:

@@ -24,7 +24,6 @@ class FineTuningState(TrainingState):
         images: Training images seen.
         image_s: Seconds of one and a pixel of it; 0 until it is known.
         closing: The share of the training at which it was cut short; None while it was not.
-        finished: Whether the module has its last weights.
         spent: Seconds by what they were spent on.
     """
 
@@ -33,7 +32,6 @@ class FineTuningState(TrainingState):
     def __init__(self, module: nn.Module, recipe: FineTuning) -> None:
         self.images, self.image_s = 0, 0.0
         self.closing: float | None = None
-        self.finished = False
         self.spent: dict[str, float] = {}
         super().__init__(module, recipe)
 
@@ -91,12 +89,12 @@ class FineTuningState(TrainingState):
 
     def _content(self) -> dict[str, Any]:
         own = {"images": self.images, "image_s": self.image_s, "closing": self.closing, "spent": self.spent}
-        return super()._content() | own | {"finished": self.finished}
+        return super()._content() | own
 
     def _load(self, content: dict[str, Any]) -> None:
         super()._load(content)
         self.images, self.image_s, self.closing = content["images"], content["image_s"], content["closing"]
-        self.finished, self.spent = content["finished"], content["spent"]
+        self.spent = content["spent"]
 
 
 def blocks_of(module: nn.Module) -> list[nn.Module]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 EVALUATION = 0.35  # of the time of a training image: what it takes to tell one right; the first guess
 LEAST_LOOK = 100  # validation images, or all there are, however late it is
 BATCH = 50  # images between two looks at the clock while validating or testing
-WINDOW = 16  # steps that a speed is taken over
+WINDOW = 4  # steps that a speed is taken over
 
 
 @dataclass

@@ -25,7 +25,8 @@ STATISTICS_IMAGES = 512  # training images that the averaged weights' batch-norm
 class TrainingState:
     """A module under training; randomness is a function of seed and epoch, so it is no part of this.
 
-    `average` is the moving average (EMA) of the parameters, `history` the validation accuracy after each epoch.
+    `average` is the moving average (EMA) of the parameters, `history` the validation accuracy after each epoch,
+    `finished` whether the training came to its end, which may be before its last epoch.
     """
 
     def __init__(self, module: nn.Module, recipe: Recipe) -> None:
@@ -37,6 +38,7 @@ class TrainingState:
         self.optimizer = self._optimizer()
         self.history: list[float] = []
         self.seconds = 0.0
+        self.finished = False
 
     def _optimizer(self) -> torch.optim.Optimizer:
         groups = decayed(self.module.parameters(), self.recipe.weight_decay)
@@ -51,7 +53,7 @@ class TrainingState:
     def _content(self) -> dict[str, Any]:
         """What a state file holds, beside its key."""
         content = {"module": self.module.state_dict(), "ema": self.average, "optimizer": self.optimizer.state_dict()}
-        return content | {"history": self.history, "seconds": self.seconds}
+        return content | {"history": self.history, "seconds": self.seconds, "finished": self.finished}
 
     def resumed(self, path: Path, key: str) -> Self:
         """This training as its state file left it; as it is, if there is no file, or (with a warning) another's."""
@@ -80,6 +82,7 @@ class TrainingState:
             average.copy_(stored)
         self.history = [float(accuracy) for accuracy in content["history"]]
         self.seconds = float(content["seconds"])
+        self.finished = bool(content.get("finished", False))  # files of before had it for fine-tunings only
 
     def set_rate(self, rate: float | Tensor) -> None:
         """The learning rate of the next steps. Given a tensor once, as a CUDA graph needs, its value is set."""

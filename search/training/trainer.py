@@ -112,12 +112,11 @@ class Trainer:
             on_step(len(state.history) * per_epoch, recipe.epochs * per_epoch)
         step = self._step_of(state, device)
         limit = TimeLimit(seconds, self.clock, then_s, done=len(state.history) / recipe.epochs)
-        for epoch in range(len(state.history), recipe.epochs):
-            if state.history and self._share(limit) >= 1:
-                break
+        for epoch in range(len(state.history), 0 if state.finished else recipe.epochs):
             with global_randomness(seed_of(self.seed, "dropout", epoch), device):
                 self._epoch(state, step, batches, labels, epoch, on_step, limit)
-            is_last = epoch + 1 == recipe.epochs or (deadline is not None and deadline()) or self._share(limit) >= 1
+            state.finished = epoch + 1 == recipe.epochs or self._share(limit) >= 1
+            is_last = state.finished or (deadline is not None and deadline())
             with state.with_average(images, pixels=pixels):
                 state.history.append(
                     self._validated(module, None if is_last else recipe.epoch_validation, pixels, limit)
@@ -135,7 +134,7 @@ class Trainer:
 
     def _share(self, limit: TimeLimit) -> float:
         """Of the training that is over by the clock; from 1 on there is only time left for the last validation."""
-        return limit.share(len(self.validation) + 2 * STATISTICS_IMAGES)
+        return limit.share(len(self.validation) + 2 * min(STATISTICS_IMAGES, len(self.train)))
 
     def _validated(self, module: nn.Module, images: int | None, pixels: int | None, limit: TimeLimit) -> float:
         """The accuracy on so many validation images (None: all), or those that the limit leaves time for."""

@@ -192,7 +192,7 @@ class LongTraining:
     def closing_s(self, spec: NetworkSpec, left_s: float) -> float:
         """Of `left_s` seconds, those after the training: making it good at the deployed size, and the test."""
         image_s = self._image_s(spec)
-        return self._deploy_s(spec, left_s) + image_s * self._tested(image_s)
+        return self._deploy_s(spec, left_s) + image_s * (TIMED_IMAGES + self._tested(image_s))
 
     def _deploy_s(self, spec: NetworkSpec, left_s: float) -> float:
         if self.tuner is not None:

@@ -120,8 +120,3 @@ class Plans:
             decided = {**decided, key: max(1, seconds)}
             self.search.study.set_user_attr("winner_epochs", decided)
         return int(decided[key])
-
-    def is_late(self, spec: NetworkSpec) -> bool:
-        """Whether only the time for what follows the training is left."""
-        left_s = self.search.clock.left_s()
-        return left_s is not None and left_s <= self.closing_s(spec, left_s)

@@ -19,6 +19,7 @@ QUICK_SHARE = 0.12
 JUDGED = 36  # candidates that a quick estimator judges at least, within MOST_QUICK_SHARE
 MOST_QUICK_SHARE = 0.4
 PREPARE_SHARE = 0.3  # for an estimator that trains something before it judges: it comes before those shares' end
+LATELY = 5  # candidates that tell how long another one takes: the machine may have become slower
 LONGER = 4  # the winner's training in short trainings, where no time limit says how long
 
 
@@ -86,5 +87,5 @@ class Schedule:
 
     def _usual_s(self) -> float | None:
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        took = [trial.user_attrs["train_s"] for trial in trials]
+        took = [trial.user_attrs["train_s"] for trial in trials][-LATELY:]
         return statistics.median_high(took) if took else None

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,15 +22,22 @@ from studies.storage import DATABASE, ITERATIONS, LOCK, folder, open_study, set_
 
 
 class StudyClock:
-    """Seconds spent on a study, those of earlier runs of the command included. `now` gives seconds from any start."""
+    """Seconds spent on a study, those of earlier runs of the command included. `now` gives seconds from any start.
+
+    Where `now` goes back, no time passes. A stored time that is no number of seconds counts as none.
+    """
 
     def __init__(self, limit_s: float | None, *, spent_before_s: float = 0.0, now: Now = time.monotonic) -> None:
         self.limit_s, self.now = limit_s, now
-        self._began = now() - spent_before_s
+        self._spent_s = spent_before_s if 0 < spent_before_s < math.inf else 0.0
+        self._read_at = now()
 
     def elapsed_s(self) -> float:
         """Seconds spent so far."""
-        return self.now() - self._began
+        at = self.now()
+        self._spent_s += max(0.0, at - self._read_at)
+        self._read_at = at
+        return self._spent_s
 
     def left_s(self, share: float = 1.0) -> float | None:
         """Seconds until `share` of the limit is used; None without a limit."""

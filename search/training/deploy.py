@@ -176,11 +176,13 @@ class _Adaptation:
         stage("batch norm", self._renew, weights)
         if isinstance(self.module, Network):
             stage("classifier", self._fit_classifier, weights)
-        spent = LOOKING + CLASSIFIER * isinstance(self.module, Network)  # what comes behind
-        left = None if self.seconds is None else self.seconds * (1 - spent) - (self.clock() - began)
+        again_s = stages[-1].seconds  # what comes behind: a look, and in a Network the classifier with another one
+        behind_s = stages[0].seconds + again_s * isinstance(self.module, Network)
+        left = None if self.seconds is None else self.seconds - behind_s - (self.clock() - began)
         if left is None or left > 0:
             stage("all layers", lambda: self._train(teacher, left), teacher.state_dict())
-            if best.name == "all layers" and isinstance(self.module, Network):
+            is_late = self.seconds is not None and self.clock() - began + again_s > self.seconds
+            if best.name == "all layers" and isinstance(self.module, Network) and not is_late:
                 stage("classifier again", self._fit_classifier, weights)
         self.module.load_state_dict(weights)
         return Adapted(self.pixels, self.trained_at, best.name, best.accuracy, before, looked_at, tuple(stages))

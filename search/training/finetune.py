@@ -247,8 +247,8 @@ class _Run:
         """Of the training that is over; 1 is its planned end."""
         if self.images is not None:
             return self.state.images / self.images
-        elapsed = self._elapsed()
-        return elapsed / max(1e-9, elapsed + self.limit.left_s() - self._validation_s(self._last_look()))
+        whole_s = self.before_s + self.limit.whole_s() - self._validation_s(self._last_look())
+        return self._elapsed() / max(1e-9, whole_s)
 
     def _end(self) -> float:
         closing = self.state.closing
@@ -282,7 +282,8 @@ class _Run:
                 f"lower the recipe's learning_rate ({self.recipe.learning_rate:g}), or look at the images and weights"
             )
         state.images += self.size
-        self.limit.step(self.size * pixels**2)
+        if self.limit.then_s:
+            self.limit.step(self.size * pixels**2)
         state.update_average((1 + number) / (1 / self.recipe.ema_fraction + number))
 
     def _look(self, share: float, pixels: int) -> None:

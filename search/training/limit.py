@@ -45,20 +45,20 @@ class TimeLimit:
             self._fastest_s = min(self._fastest_s, self.unit_s)
             self.begin()
 
-    def left_s(self) -> float:
-        """Seconds until the end of the training, its last validation included; infinite without a limit."""
+    def whole_s(self) -> float:
+        """Seconds of the training, its last validation included, at the present speed; infinite without a limit."""
         if self.seconds is None:
             return math.inf
         slower = self.unit_s / self._fastest_s if self.unit_s else 1.0
-        return self.seconds - (slower - 1) * self.then_s - (self.clock() - self._began)
+        return self.seconds - (slower - 1) * self.then_s
 
     def share(self, last_images: int) -> float:
         """Of the training that is over by the clock, where it ends by validating so many images; 0 without a limit."""
         if self.seconds is None:
             return 0.0
-        spent_s, left_s = self.clock() - self._began, self.left_s() - last_images * EVALUATION * self.unit_s
-        return self.done + (1 - self.done) * (spent_s / (spent_s + left_s) if left_s > 0 else 1.0)
+        spent_s, whole_s = self.clock() - self._began, self.whole_s() - last_images * EVALUATION * self.unit_s
+        return self.done + (1 - self.done) * (spent_s / whole_s if whole_s > spent_s else 1.0)
 
     def enough(self, told: int) -> bool:
         """Whether a validation ends with so many images, as the time is over."""
-        return told >= LEAST_LOOK and self.left_s() <= 0
+        return told >= LEAST_LOOK and self.clock() - self._began >= self.whole_s()

@@ -115,7 +115,7 @@ class Trainer:
         for epoch in range(len(state.history), 0 if state.finished else recipe.epochs):
             with global_randomness(seed_of(self.seed, "dropout", epoch), device):
                 self._epoch(state, step, batches, labels, epoch, on_step, limit)
-            state.finished = epoch + 1 == recipe.epochs or self._share(limit) >= 1
+            state.finished = epoch + 1 == recipe.epochs or self._share(limit, looks=2) >= 1
             is_last = state.finished or (deadline is not None and deadline())
             with state.with_average(images, pixels=pixels):
                 state.history.append(
@@ -132,9 +132,10 @@ class Trainer:
         module.to("cpu").eval()
         return Outcome(tuple(state.history), state.seconds)
 
-    def _share(self, limit: TimeLimit) -> float:
-        """Of the training that is over by the clock; from 1 on there is only time left for the last validation."""
-        return limit.share(len(self.validation) + 2 * min(STATISTICS_IMAGES, len(self.train)))
+    def _share(self, limit: TimeLimit, *, looks: int = 1) -> float:
+        """Of the training that is over by the clock; from 1 on there is only time left for so many validations."""
+        statistics = min(STATISTICS_IMAGES, len(self.train))
+        return limit.share(len(self.validation) + (looks - 1) * self.recipe.epoch_validation + 2 * looks * statistics)
 
     def _validated(self, module: nn.Module, images: int | None, pixels: int | None, limit: TimeLimit) -> float:
         """The accuracy on so many validation images (None: all), or those that the limit leaves time for."""

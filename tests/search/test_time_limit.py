@@ -101,7 +101,7 @@ def test_telling_images_stops_at_a_beginning_of_them_once_it_is_enough() -> None
     assert torch.equal(told_right(network(), images, batch_size=50, enough=lambda told: False), whole)
 
 
-def long_training(machine: SlowingMachine, *, tuned: bool, pixels: int) -> LongTraining:
+def long_training(machine: SlowingMachine, *, tuned: bool) -> LongTraining:
     validation = two_halves(80, pixels=32, seed=1)
     images = dataset_of(IMAGES, validation, test=two_halves(1400, pixels=32, seed=2))
     recipe = FineTuning(epochs=4, batch_size=16, head_images=0, stops_early=False)
@@ -111,7 +111,7 @@ def long_training(machine: SlowingMachine, *, tuned: bool, pixels: int) -> LongT
         tuner=tuner if tuned else None,
         parents=None,
         images=images,
-        pixels=pixels,
+        largest=32,
         limit_s=400.0,
         progress=Progress(lambda: None, quiet=True),
         clock=machine,
@@ -123,7 +123,7 @@ def long_training(machine: SlowingMachine, *, tuned: bool, pixels: int) -> LongT
 def test_a_network_that_is_kept_is_trained_and_tested_in_time(tuned: bool, slower: float, from_s: float) -> None:
     machine, limit_s = SlowingMachine(slower, from_s=2 * from_s), 200.0
     with networks_take(0.05, machine):
-        training, module = long_training(machine, tuned=tuned, pixels=32), network()
+        training, module = long_training(machine, tuned=tuned), network()
         length = 180 if tuned else RECIPE.epochs
         trained = training.train(module, length, state_file=None, what="it", left_s=limit_s)
         final = training.deploy_and_test(module, trained, "it", left_s=limit_s - machine.now)
@@ -135,7 +135,7 @@ def test_a_network_that_is_kept_is_trained_and_tested_in_time(tuned: bool, slowe
 def test_a_test_that_is_to_have_the_images_of_another_has_them_however_long_it_takes() -> None:
     machine = SlowingMachine()
     with networks_take(0.05, machine):
-        training, module = long_training(machine, tuned=False, pixels=32), network()
+        training, module = long_training(machine, tuned=False), network()
         trained = training.train(module, 1, state_file=None, what="it")
         final = training.deploy_and_test(module, trained, "it", left_s=0.0, images=1200)
     assert len(final.right) == 1200

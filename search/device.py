@@ -43,6 +43,14 @@ class Device:
 
         return quick_table(space, runtime=runtime, networks=networks, seed=seed, progress=progress, note=note)
 
+    def table_s(self, *, runtime: Runtime, pixels: int) -> float:
+        """About the seconds that `table_for` measures: 0 where a table is kept."""
+        from search.latency.cache import Cache, default_dir
+        from search.latency.quick import QUICK_S
+
+        cache = Cache(default_dir(), runtime.identity(pixels), note=lambda _: None)
+        return QUICK_S if cache.table() is None and cache.table(quick=True) is None else 0.0
+
     def measure(
         self,
         specs: Sequence[NetworkSpec],

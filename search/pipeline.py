@@ -22,6 +22,7 @@ from search.deployed import Deployed, auto_resolution, from_scratch
 from search.device import Device
 from search.latency.rough import rough_ms
 from search.latency.runtimes import runtime
+from search.least_time import check_time
 from search.long_training import LongTraining
 from search.loop import Search, measured_before, recover
 from search.netadapt.timing import DeviceTimer, PairedTimer
@@ -77,13 +78,16 @@ def run_search(
     quiet: bool = False,
     baselines: Sequence[str] = (),
     machinery: Machinery | None = None,
+    began: float | None = None,
 ) -> dict[str, Any]:
     """The whole job of `python -m search.run`; gives the content of summary.json.
 
-    `baselines` are names of the zoo that are trained like the winner when the search is done (search.baselines).
+    `baselines` are names of the zoo that are trained like the winner when the search is done (search.baselines). The
+    time limit counts from `began`, a reading of the machinery's clock (None: now).
     Raises a PhinasError for anything the user can mend; KeyboardInterrupt passes with everything kept.
     """
     machinery = machinery or Machinery()
+    began = machinery.now() if began is None else began
     limit_threads()
     settings.search_space(classes=2)  # a mistake in --space is told before images are read
     name = settings.study_name
@@ -93,7 +97,7 @@ def run_search(
             settings = settings.going_on_with(stored)
             check_same(name, stored, settings.identity())
         spent_s = float(study.user_attrs.get("spent_s", 0.0))
-        clock = StudyClock(settings.time_limit_s, spent_before_s=spent_s, now=machinery.now)
+        clock = StudyClock(settings.time_limit_s, spent_before_s=spent_s, now=machinery.now, began=began)
         with Progress(clock.left_s, quiet=quiet) as progress:
             return Pipeline(settings, study, clock, progress, machinery).run(baselines)
 
@@ -173,9 +177,11 @@ class Pipeline:
             runtime(settings.runtime, threads=settings.threads)  # told before images are read if it is not installed
         else:
             settings.check_table(read_table(Path(settings.latency)), settings.search_space(classes=2))
+        self._check_time()
         images = self._images()
         if len(images.classes) < 2:
             raise InvalidData(f"a search needs at least 2 classes, got {len(images.classes)}")
+        self._check_time(images)
         space = settings.search_space(classes=len(images.classes))
         progress.line(f"search space: {space.name}, {space.size():.3g} networks at {px_text(space.resolutions)} px")
         table = self._table(space)
@@ -208,6 +214,12 @@ class Pipeline:
         summary = write_results(search, selection.select_winner(), images, self.folder, weights=weights)
         self.study.set_user_attr("finished", [settings.time_limit_s, settings.trials])
         return summary
+
+    def _check_time(self, images: data.Dataset | None = None) -> None:
+        """See `check_time`; a study in which something was judged goes on in any time."""
+        if not self.study.get_trials(deepcopy=False):
+            recipe = self._recipe if self._estimator.trains else None
+            check_time(self.settings, self.clock, images, recipe, self.machinery.device, self.machinery.rough_ms)
 
     def _published(self, priced: PricedSpace, budget: LatencyBudget) -> list[Published]:
         """The published networks that are candidates."""

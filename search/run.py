@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
@@ -93,6 +94,7 @@ def find(
         PhinasError: for whatever the caller can mend; InfeasibleBudget where no network meets the budget.
     """
     flags: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
+    began = time.monotonic()  # what is imported now takes seconds
     check_types(find, {**flags, "budget_ms": budget_ms})
     for name in ("data", "weights"):
         flags |= {name: str(flags[name])} if name in flags else {}
@@ -120,7 +122,7 @@ def find(
     from search.pipeline import run_search
     from search.result import Result
 
-    return Result(run_search(settings, fresh=fresh, quiet=quiet, baselines=compared))
+    return Result(run_search(settings, fresh=fresh, quiet=quiet, baselines=compared, began=began))
 
 
 def _of_table(flags: dict[str, Any]) -> "Result":

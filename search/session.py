@@ -24,13 +24,21 @@ from studies.storage import DATABASE, ITERATIONS, LOCK, folder, open_study, set_
 class StudyClock:
     """Seconds spent on a study, those of earlier runs of the command included. `now` gives seconds from any start.
 
-    Where `now` goes back, no time passes. A stored time that is no number of seconds counts as none.
+    This run counts from `began`, a reading of it (None: the present one). Where `now` goes back, no time passes. A
+    stored time that is no number of seconds counts as none.
     """
 
-    def __init__(self, limit_s: float | None, *, spent_before_s: float = 0.0, now: Now = time.monotonic) -> None:
+    def __init__(
+        self,
+        limit_s: float | None,
+        *,
+        spent_before_s: float = 0.0,
+        now: Now = time.monotonic,
+        began: float | None = None,
+    ) -> None:
         self.limit_s, self.now = limit_s, now
         self._spent_s = spent_before_s if 0 < spent_before_s < math.inf else 0.0
-        self._read_at = now()
+        self._read_at = now() if began is None else began
 
     def elapsed_s(self) -> float:
         """Seconds spent so far."""

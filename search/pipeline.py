@@ -141,7 +141,7 @@ class Pipeline:
             names = NO_WEIGHTS if parents is None else ",".join(parent.name for parent in parents)
             settings = replace(settings, weights=names)
         if settings.accuracy == AUTO:
-            settings = replace(settings, accuracy="training" if parents is None else "finetune")
+            settings = replace(settings, accuracy="training" if parents is None else "frozen")
         if settings.auto_resolution:
             found = self._deployed_size(parents)
             settings = replace(settings, resolution=found.resolution, auto_resolution=False)
@@ -259,10 +259,19 @@ class Pipeline:
         )
         return priced, budget
 
+    @property
+    def _judged_px(self) -> int:
+        """Pixels of the images that candidates are judged by; an estimator from published weights resizes them."""
+        settings = self.settings
+        if self.parents is None:
+            return settings.proxy_resolution
+        own = min(data.native_resolution(settings.data), max(settings.resolutions))
+        return max(settings.proxy_resolution, own)
+
     def _images(self, pixels: int | None = None, known: data.Dataset | None = None) -> data.Dataset:
         """The images at so many pixels (None: those of candidates); `known` are those at other pixels, told already."""
         settings, progress = self.settings, self.progress
-        pixels = pixels or settings.proxy_resolution
+        pixels = pixels or self._judged_px
         if known is not None and known.resolution == pixels:
             return known
         images = data.load(

@@ -172,7 +172,7 @@ of each candidate; auto: with published weights by the images' own size and the 
 --proxy-resolution"""
 _WEIGHTS = """what networks start from: auto (published weights that are here or can be had, else none), none (random
 weights), names that python -m searchspace.zoo --weights lists, or files (.safetensors, .pth), with commas between"""
-_JUDGE = "estimator that judges candidates: auto (finetune where there are weights, else training)"
+_JUDGE = "estimator that judges candidates: auto (frozen where there are weights, else training)"
 _MEASURED = """search networks that somebody measured in place of training any: a CSV with a row for each, its choices,
 accuracies and latencies. Networks between the rows are predicted"""
 _CHOICES = 'such as "*.activation" = ["relu"], "stage3.kernel" = [3, 5]'

@@ -37,13 +37,14 @@ _FILES = (".tar", ".gz", ".tgz", ".zip", ".parquet", ".safetensors", ".pth", ".p
 class Settings:
     """The flags of `search.run`. `minutes` and `trials` say how far to go; all others define the study.
 
-    proxy_resolution: pixels that candidates are trained at.
+    proxy_resolution: pixels that candidates are trained at from scratch; with weights images are judged at their own
+        size, or at least at this.
     resolution: pixels of the deployed network: latency is measured there, and the winner is tested there. Several, the
         smallest first, are a choice of each candidate.
     auto_resolution: choose these pixels by the images' own size (search.deployed), whatever `resolution` says.
     weights: what networks start from: "auto" for what is at hand, "none" for random weights, names or files.
     ema: of a weights file that has both, take the averaged ones; None where a file has one kind.
-    accuracy: the estimator; "auto" for fine-tuning where there are weights, else training.
+    accuracy: the estimator; "auto" for frozen features where there are weights, else training.
     confidence: the probability of measuring within the budget that a candidate's prediction must leave.
     runtime: what runs the deployed network; latency is measured with it.
     threads: of the deployed network; None for as many as torch uses in this process.

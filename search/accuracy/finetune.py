@@ -25,6 +25,7 @@ from searchspace.errors import InvalidArgument
 from searchspace.spec import NetworkSpec
 
 HEAD_IMAGES = 1024  # that the first classifier is fitted to
+MOST_PIXELS = 96  # larger images take a short training too long
 WARMUP_STEPS = 30
 GROWTH = 3.0  # of the images, from one partial result to the next
 
@@ -102,7 +103,7 @@ class ShortFineTuning:
             raise ValueError("prepare(data) must come before score(spec)")
         settings, tuner = self._settings, self._tuner
         began, history = settings.clock(), list[float]()
-        pixels = settings.pixels_for(spec, tuner.train.pixels.shape[1])
+        pixels = settings.pixels_for(spec, min(MOST_PIXELS, tuner.train.pixels.shape[1]))
 
         def on_result(accuracy: float) -> None:
             history.append(accuracy)

@@ -21,7 +21,7 @@ from searchspace.nn.weights.transfer import Transferred, transfer
 from searchspace.spec import NetworkSpec
 
 PIXELS = 64
-IMAGES = 600
+IMAGES = 1000
 STEPS = 4  # of one score: transfer, calibration, features, ridge
 
 

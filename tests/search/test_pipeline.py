@@ -279,7 +279,7 @@ def test_with_published_weights_candidates_and_the_winner_start_from_them_and_th
     found = run()
     assert "weights: lite (a test, licence Apache-2.0); RGB, float32" in capsys.readouterr().err
     stored = studies.load("s").attrs["settings"]
-    assert (stored["weights"], stored["accuracy"], stored["weights_sha256"]) == ("lite", "finetune", ["1"])
+    assert (stored["weights"], stored["accuracy"], stored["weights_sha256"]) == ("lite", "frozen", ["1"])
     winner, spec = found["winner"], read_spec(Path(found["folder"]) / "best.json")
     assert (winner["parent"], winner["accuracy_at_training_px"]) == ("lite", 0.7)
     assert (winner["trained_at_px"], winner["tested_at_px"]) == (RESOLUTION, RESOLUTION)
@@ -294,7 +294,7 @@ def test_with_published_weights_candidates_and_the_winner_start_from_them_and_th
     with pytest.raises(StudyMismatch, match=r"weights_sha256 is \['2'\] and was \['1'\]"):
         run(trials=4)
     with pytest.raises(StudyMismatch, match="weights is 'none' and was 'lite'"):
-        run(trials=4, weights="none", accuracy="finetune")
+        run(trials=4, weights="none", accuracy="frozen")
 
 
 class ContestTuner(AnyTuner):

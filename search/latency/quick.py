@@ -75,24 +75,24 @@ def quick_table(
     """A table that prices the networks of `space`, and `networks`, within `budget_s` seconds of measuring.
 
     It is read from `cache_dir` (default: $PHINAS_CACHE, else ~/.cache/phinas), the full one where there is one. A quick
-    one of another space, by whose estimates random networks of this one may be off by DOUBT, is measured anew. Where
-    `networks` may be off by that, or those of the space by a full table, the kernels that tell the most are timed and
-    added in EXTENSION_S. An interrupted measurement goes on with the group of subjects that it was at. The time is kept
-    on a slow machine too: fewer subjects are timed there, four networks and a batch of blocks at least. `clock`:
-    seconds. Raises StorageError for a cache that cannot be written.
+    one of another space, which has none of some kind of kernels, is measured anew. Where random networks of the space,
+    or `networks`, may be off by DOUBT, the kernels that tell the most are timed and added in EXTENSION_S. An
+    interrupted measurement goes on with the group of subjects that it was at. The time is kept on a slow machine too:
+    fewer subjects are timed there, four networks and a batch of blocks at least. `clock`: seconds. Raises StorageError
+    for a cache that cannot be written.
     """
     runtime = runtime or named_runtime()
     cache = Cache(cache_dir or default_dir(), runtime.identity(space.resolution), note=note)
     quick = _Quick(cache, runtime, progress, note, seed, clock)
     table, own = cache.table() or cache.table(quick=True), fit_networks(space, seed)
-    if table is None or (table.quick and _doubt(table, own) > DOUBT):
+    if table is None or (table.quick and _doubt(table, own) == math.inf):
         table = quick.new(space, networks, budget_s)
         cache.save(table)
         return table
-    for wanted in (own, networks):
-        if wanted and _doubt(table, wanted) > DOUBT:
-            table = quick.extended(table, wanted, min(EXTENSION_S, budget_s))
-            cache.save(table)
+    doubtful = [spec for some in (own, networks) if some and _doubt(table, some) > DOUBT for spec in some]
+    if doubtful:
+        table = quick.extended(table, doubtful, min(EXTENSION_S, budget_s))
+        cache.save(table)
     return table
 
 

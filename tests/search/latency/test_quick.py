@@ -146,6 +146,17 @@ def test_a_space_of_other_kernels_has_a_table_that_knows_them(tmp_path: Path, fu
     assert quick_table(wide, cache_dir=tmp_path, runtime=runtime, clock=clock) == table
 
 
+def test_a_table_of_too_few_kernels_is_given_more_when_it_is_asked_for_again(tmp_path: Path) -> None:
+    rough: dict[str, Any] = {"kernel_factor": lambda layer: uneven(layer) ** 3}
+    runtime, clock = machine(slow=(12.0, 14.0), **rough)
+    few = quick_table(DEFAULT, cache_dir=tmp_path, runtime=runtime, clock=clock, budget_s=1.0)
+    runtime, clock = machine(**rough)
+    more = quick_table(DEFAULT, cache_dir=tmp_path, runtime=runtime, clock=clock)
+    assert few.kernels.items() < more.kernels.items()
+    assert more.correction == few.correction
+    assert clock.now <= 10.0
+
+
 @pytest.mark.parametrize("full", [False, True])
 def test_published_networks_are_priced_whatever_their_padding(tmp_path: Path, full: bool) -> None:
     if full:

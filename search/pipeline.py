@@ -1,9 +1,8 @@
 """From settings to a winner: images, latency table, budget, loop, winner, files."""
 
 import json
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,28 +15,24 @@ from search.accuracy import AccuracyEstimator, EstimatorSettings, estimator
 from search.baselines import Baselines
 from search.budget import CostModel, LatencyBudget
 from search.candidates import PricedSpace, starting_points
-from search.console import Now, Progress
+from search.console import Progress
 from search.cores import limit_threads
 from search.deployed import Deployed, auto_resolution, from_scratch
-from search.device import Device
-from search.latency.rough import rough_ms
 from search.latency.runtimes import runtime
 from search.least_time import check_time
 from search.long_training import LongTraining
 from search.loop import Search, measured_before, recover
-from search.netadapt.timing import DeviceTimer, PairedTimer
+from search.machinery import Machinery
 from search.published import Published, published_candidates, usual_forms
 from search.results import write_results
 from search.schedule import PREPARE_SHARE
 from search.session import StudyClock, bind, given_table, opened_study, stored_settings
 from search.settings import AUTO, NO_WEIGHTS, Settings, check_same, px_text
-from search.training.finetune import FineTuner
 from search.training.recipe import FineTuning, Recipe
-from search.training.trainer import Trainer
 from search.winner import WinnerSelection
 from searchspace.errors import InvalidData, StorageError
 from searchspace.latency.table import LatencyTable, describe, read_table
-from searchspace.nn.weights.sources import Parents, resolve
+from searchspace.nn.weights.sources import Parents
 from searchspace.preprocessing import OWN
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec
@@ -46,29 +41,6 @@ from studies.storage import BEST, SUMMARY
 from studies.storage import folder as study_folder
 
 STARTS = 2  # known networks that are tried first; the sampler has the rest
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machinery:
-    """Parts of a search that take time.
-
-    Attributes:
-        device: Measures networks.
-        timer: Makes, by a table and a `seed`, what times a network against the one that it was pruned from.
-        trainer: Makes what trains the winner and the baselines from scratch; see Trainer.
-        tuner: Makes what fine-tunes them; see FineTuner.
-        weights: Finds published weights; see searchspace.nn.weights.sources.resolve.
-        rough_ms: Says about how long a small network takes; see search.latency.rough.
-        now: Gives seconds, from any start.
-    """
-
-    device: Device = field(default_factory=Device)
-    timer: Callable[..., PairedTimer] = DeviceTimer
-    trainer: Callable[..., Trainer] = Trainer
-    tuner: Callable[..., FineTuner] = FineTuner
-    weights: Callable[..., Parents | None] = resolve
-    rough_ms: Callable[..., float] = rough_ms
-    now: Now = time.monotonic
 
 
 def run_search(

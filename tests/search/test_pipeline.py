@@ -21,8 +21,9 @@ from search.console import Progress
 from search.data import load
 from search.latency.kernels import rough_cost
 from search.latency.runtimes import runtime
+from search.machinery import Machinery
 from search.netadapt.last_stage import prune_winner
-from search.pipeline import Machinery, run_search
+from search.pipeline import run_search
 from search.report import report
 from search.run import main
 from search.settings import Settings

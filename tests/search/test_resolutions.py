@@ -16,7 +16,8 @@ import studies
 from search.accuracy import EstimatorSettings, estimator, register
 from search.candidates import starting_points
 from search.deployed import Deployed
-from search.pipeline import Machinery, run_search
+from search.machinery import Machinery
+from search.pipeline import run_search
 from search.report import command, report
 from search.run import find, main
 from search.settings import Settings, check_same, resolution_of

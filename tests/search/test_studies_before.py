@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import studies
-from search.pipeline import Machinery, run_search
+from search.machinery import Machinery
+from search.pipeline import run_search
 from search.report import report
 from search.settings import Settings
 from searchspace.errors import StudyMismatch

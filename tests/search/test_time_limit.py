@@ -14,7 +14,8 @@ from search.accuracy import register
 from search.console import Progress
 from search.latency import Measurement
 from search.long_training import LongTraining
-from search.pipeline import Machinery, run_search
+from search.machinery import Machinery
+from search.pipeline import run_search
 from search.session import StudyClock
 from search.settings import Settings
 from search.training.evaluate import told_right

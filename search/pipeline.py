@@ -1,7 +1,7 @@
 """From settings to a winner: images, latency table, budget, loop, winner, files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version

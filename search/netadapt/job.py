@@ -117,13 +117,19 @@ class Job:
             on_line=self.progress.line,
         )
 
+    @property
+    def is_tuned(self) -> bool:
+        """Whether the network has weights of a published one, fine-tuned: those alone say what their pixels are."""
+        spec = self.inputs.network.spec
+        return spec is not None and spec.preprocessing is not None
+
     @contextmanager
     def short_training(self) -> Iterator[ShortTraining]:
         """What trains proposals."""
         settings, images = self.settings, self.inputs.images
         recipe = short_recipe(self.recipe, max(1, settings.short_steps), len(images.train))
         how: dict[str, Any] = {"recipe": recipe, "validation_images": settings.validation_images}
-        how["pixels"] = self.inputs.pixels
+        how |= {"pixels": self.inputs.pixels, "tuned": self.is_tuned}
         if settings.workers == 1:
             yield Serial.on(images, **how)
             return

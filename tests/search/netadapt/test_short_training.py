@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any
 
 import pytest
+import torch
 
 from search.netadapt.short_training import Serial, Trained, Workers, short_recipe
 from search.training.errors import TrainingDiverged
 from search.training.recipe import Recipe
 from searchspace.errors import InvalidArgument, PhinasError
-from tests.scripted import ScriptedTrainer, two_halves
+from tests.scripted import ScriptedTrainer, dataset_of, two_halves
 from tests.search.netadapt.scripted import own_module, start
 
 
@@ -31,6 +32,23 @@ def test_a_training_that_diverges_is_worth_nothing_and_the_others_go_on() -> Non
     assert found == [Trained(0, 0.7, 1.0), Trained(1, 0.0, 0.0, diverged=True), Trained(2, 0.7, 1.0)]
     assert not any(module.training for module in modules)
     assert [module for module, _, _ in trainer.fits] == modules
+
+
+@pytest.mark.parametrize("tuned", [True, False])
+def test_a_network_that_was_fine_tuned_keeps_the_statistics_of_its_batch_norms(tuned: bool) -> None:
+    split = two_halves(64)
+    recipe = short_recipe(Recipe(batch_size=8), 4, len(split))
+    train = Serial.on(dataset_of(split, split), recipe=recipe, validation_images=32, tuned=tuned)
+    module = start().module
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    ((_, accuracy, _, diverged),) = train([module], seed=1)
+    after = module.state_dict()
+    assert 0 <= accuracy <= 1
+    assert not diverged
+    means = [name for name in before if name.endswith("running_mean")]
+    assert all(torch.equal(before[name], after[name]) for name in means) == tuned
+    weights = [name for name in before if name.endswith("conv.weight")]
+    assert not any(torch.equal(before[name], after[name]) for name in weights)
 
 
 class Broken(Executor):

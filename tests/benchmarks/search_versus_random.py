@@ -29,6 +29,7 @@ def parser() -> BenchmarkParser:
     cli.number("--minutes", 30.0, "of each run", metavar="M")
     cli.count("--proxy-resolution", 48, "training pixels", metavar="PX")
     cli.count("--seeds", 3, "runs of each sampler")
+    cli.flag("--weights", "none", "where candidates start from")
     cli.flag("--samplers", "gp,random", "compared samplers")
     cli.add_argument("--one-at-a-time", action="store_true", help="one run after the other, each on all cores")
     return cli
@@ -43,7 +44,7 @@ def study_of(args: Namespace, sampler: str, seed: int) -> str:
 def start(args: Namespace, sampler: str, seed: int, threads: int) -> "subprocess.Popen[bytes]":
     """One run of search.run in the background; its log stands beside its study."""
     name = study_of(args, sampler, seed)
-    same = ("budget_ms", "data", "minutes", "proxy_resolution")
+    same = ("budget_ms", "data", "minutes", "proxy_resolution", "weights")
     flags = {f"--{flag.replace('_', '-')}": getattr(args, flag) for flag in same}
     flags |= {"--sampler": sampler, "--seed": seed, "--study": name}
     command = [sys.executable, "-m", "search.run", *(str(word) for pair in flags.items() for word in pair)]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from searchspace.zoo import get
-from tests.benchmarks import finetune_cifar10, finetune_elements, finetune_step, shared_step
+from tests.benchmarks import finetune_cifar10, finetune_elements, finetune_step, search_cifar10, shared_step
+from tests.benchmarks.harness import Row
 from tests.small_search import TOML
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -44,3 +45,21 @@ def test_a_step_of_a_shared_network_beside_plain_slicing(tmp_path: Path, capsys:
     words = ["--space", str(tmp_path / "space.toml"), "--pixels", "32", "--batch", "4", "--rounds", "2"]
     assert shared_step.main([*words, "--target", "0.001"]) == 0
     assert "a step costs" in capsys.readouterr().out
+
+
+def test_searches_beside_published_networks_and_the_verdict() -> None:
+    def row(seed: int, test: float, ms: float, **more: float) -> Row:
+        return {"seed": seed, "test": test, "ms": ms, "network": "n", "minutes": 1, **more}
+
+    rows = {
+        "search 20 ms, seed 0": row(0, 0.90, 15, budget=20.0),
+        "search 20 ms, seed 1": row(1, 0.88, 15, budget=20.0),
+    }
+    rows |= {"a, seed 0": row(0, 0.89, 12), "b, seed 0": row(0, 0.95, 25), "a, seed 1": row(1, 0.885, 12)}
+    assert search_cifar10.best_published(rows, 0, 20.0) == 0.89  # b is over the budget
+    text, reached = search_cifar10.report(rows, [20.0], [0, 1], 0.88)
+    assert reached
+    assert "20 ms: test 89.00%" in text
+    assert "+0.25 ± 0.75 points" in text
+    assert not search_cifar10.report(rows, [20.0], [0, 1], 0.9)[1]
+    assert not search_cifar10.report({**rows, "a, seed 1": {**rows["a, seed 1"], "test": 0.97}}, [20.0], [1], 0.5)[1]

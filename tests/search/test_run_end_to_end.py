@@ -82,7 +82,9 @@ def test_the_summary_agrees_with_the_spec_and_the_trials(finished: Path) -> None
     df = studies.load("done")
     assert (df["predicted_low_ms"] < df["predicted_latency_ms"]).all()
     assert (df["predicted_latency_ms"] < df["predicted_high_ms"]).all()
-    assert df["accuracy"].max() == pytest.approx(winner["search_accuracy"])
+    own = df.set_index("trial").loc[winner["trial"]]
+    assert own["accuracy"] == pytest.approx(winner["search_accuracy"])
+    assert own["status"] == "trained"
     assert df.attrs["settings"]["budget_ms"] == 1000
     assert studies.best("done").spec.fingerprint() == spec.fingerprint()
     assert (finished / "trials.csv").exists()

@@ -1,8 +1,11 @@
 """A NetworkSpec with its weights, as the pruner takes it: every move, all proposals screened in one pass."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from search.budget import CostModel
 from search.data import Split
@@ -11,14 +14,16 @@ from search.netadapt.prunable import Candidate, Prunable, Screening, new_record
 from search.netadapt.screen import Screened, batch_for, screen
 from search.netadapt.short_training import first
 from search.training.augmentation import prepared
+from search.training.start import CALIBRATION_IMAGES, CALIBRATION_PX
 from searchspace.channels.coupling import coupling
 from searchspace.channels.groups import ChannelGroup
 from searchspace.channels.maps import Scores
 from searchspace.channels.steps import Step
 from searchspace.graph import lower
 from searchspace.nn import Network
+from searchspace.nn.weights.calibrate import ParentMaps, calibrating, watched
 from searchspace.nn.weights.importance import mean_gates, scores
-from searchspace.nn.weights.prune import Gates, prune_network
+from searchspace.nn.weights.prune import Gates, origins_of, prune_network
 from searchspace.spec import NetworkSpec
 
 GATE_IMAGES = 256
@@ -64,19 +69,48 @@ class PrunableSpec(Prunable):
         gates = gates_of(network, images.train, pixels=how.pixels) if has_se else {}
         split = first(images.validation, how.image_count)
         found = screen(network, steps, split, gates=gates, rank=how.rank, device=how.device, pixels=how.pixels)
-        return [self._candidate(*each, gates) for each in zip(proposals, steps, found, strict=True)]
+        making = _Making(network, gates, how)
+        return [self._candidate(*each, making) for each in zip(proposals, steps, found, strict=True)]
 
-    def _candidate(self, proposal: Proposal[Step], step: Step, screened: Screened, gates: Gates) -> Candidate:
+    def _candidate(self, proposal: Proposal[Step], step: Step, screened: Screened, making: "_Making") -> Candidate:
         spec = step.spec
         gone = {layer.op for index, layer in enumerate(self.graph.layers) if index not in step.origins}
         return Candidate(
             proposal,
             new_record(proposal, step.graph, screened, fingerprint=spec.fingerprint(), spec=spec.to_json()),
             timed=spec,
-            make=lambda: PrunableSpec(prune_network(self.module, step, gates=gates)),
+            make=lambda: PrunableSpec(making.network_of(step)),
             screened=screened,
             is_unbridged="conv" in gone and "add" not in gone,
         )
+
+
+@dataclass(frozen=True)
+class _Making:
+    """Makes the networks of an iteration's steps.
+
+    A network that was fine-tuned from published weights keeps the statistics of its batch norms, which a cut makes
+    wrong: it is calibrated by the maps of the network before the cut.
+    """
+
+    before: Network
+    gates: Gates
+    how: Screening
+
+    def network_of(self, step: Step) -> Network:
+        """With the weights that it takes over."""
+        network = prune_network(self.before, step, gates=self.gates)
+        if self.before.spec.preprocessing is not None:
+            images, maps = self._shown
+            with torch.no_grad(), calibrating(network, maps, origins_of(self.before, step)):
+                network(images)
+        return network
+
+    @cached_property
+    def _shown(self) -> tuple[Tensor, ParentMaps]:
+        images = torch.tensor(self.how.images.train.pixels[:CALIBRATION_IMAGES])
+        shown = prepared(images, self.before, min(self.how.pixels or images.shape[1], CALIBRATION_PX))
+        return shown, watched(self.before, shown)
 
 
 def gates_of(network: Network, images: Split, *, batch_size: int | None = None, pixels: int | None = None) -> Gates:

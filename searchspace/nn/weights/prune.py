@@ -9,6 +9,7 @@ from torch import Tensor
 from searchspace.channels.steps import Step
 from searchspace.graph import Layer, lower
 from searchspace.nn.build import Network
+from searchspace.nn.weights.calibrate import Origins
 from searchspace.nn.weights.slices import Channels, fill, weighted_parts
 
 Gates = Mapping[int, Tensor]  # {SE layer of the larger graph: mean gate of each channel}
@@ -49,6 +50,17 @@ def layer_slices(larger: Sequence[Layer], step: Step, gates: Gates) -> list[Laye
         outs, ins, inside = (None if side is None else torch.tensor(side) for side in sides)
         found.append(LayerSlice(outs, ins, inside, scale))
     return found
+
+
+def origins_of(network: Network, step: Step) -> Origins:
+    """Where the output channels of the smaller network's layers come from, as `calibrate` takes it."""
+    larger = lower(network.spec).layers
+    slices = layer_slices(larger, step, {})
+    return {
+        layer.name: (larger[origin].name, torch.arange(layer.out_shape[0]) if part.outs is None else part.outs)
+        for layer, origin, part in zip(step.graph.layers, step.origins, slices, strict=True)
+        if layer.weights
+    }
 
 
 @torch.no_grad()

@@ -183,6 +183,7 @@ class _Run:
             self.before_s = self.state.seconds
         if self.seconds is not None:
             self.limit.seconds = min(self.seconds - self.before_s, self.most_s)
+        self.paused = bool(self.state.history) and self._share() >= self.until  # a run that was cut off came so far
         if not self.state.images and new_head:
             self._head()
         self._train()
@@ -230,7 +231,7 @@ class _Run:
             images = state.images
             state.prepare()
             self.limit.begin()
-            while share < until:
+            while share < until or state.images == images:  # a new classifier may take as long as until the pause
                 self._step(share, pixels)
                 share = self._share()
                 self.on_progress(min(1.0, share / self._end()), f"fine-tuning at {pixels} px")

@@ -104,6 +104,27 @@ def test_a_pause_by_the_clock_is_a_share_of_the_seconds(tmp_path: Path) -> None:
     )
 
 
+def test_a_pause_that_was_reached_before_is_not_trained_past(tmp_path: Path) -> None:
+    path = tmp_path / "state.ckpt"
+    for how in ({"images": 320}, {"seconds": 1000}):
+        first = tuner(each=1.0).fit(make(), pixels=16, state_file=path, until=0.2, **how)
+        again = tuner(each=1.0).fit(make(), pixels=16, state_file=path, until=0.2, **how)
+        assert (again.images, again.history) == (first.images, first.history)
+        path.unlink()
+
+
+def test_a_pause_that_fitting_the_new_classifier_has_used_up_still_comes_after_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Ticks()
+    monkeypatch.setattr("search.training.finetune.fit_head", lambda *_, **__: clock.pass_s(80.0))
+    found = replace(tuner(), clock=clock).fit(
+        make(), seconds=1000, pixels=16, state_file=tmp_path / "state.ckpt", until=0.05
+    )
+    assert found.images == RECIPE.batch_size
+    assert len(found.history) == 1
+
+
 def test_the_clock_is_the_schedule_and_the_limit_is_kept() -> None:
     clock = Ticks(each=0.01)
     trained = replace(tuner(), clock=clock).fit(make(), seconds=20, pixels=16)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -106,7 +107,8 @@ def test_a_pause_by_the_clock_is_a_share_of_the_seconds(tmp_path: Path) -> None:
 
 def test_a_pause_that_was_reached_before_is_not_trained_past(tmp_path: Path) -> None:
     path = tmp_path / "state.ckpt"
-    for how in ({"images": 320}, {"seconds": 1000}):
+    lengths: list[dict[str, Any]] = [{"images": 320}, {"seconds": 1000}]
+    for how in lengths:
         first = tuner(each=1.0).fit(make(), pixels=16, state_file=path, until=0.2, **how)
         again = tuner(each=1.0).fit(make(), pixels=16, state_file=path, until=0.2, **how)
         assert (again.images, again.history) == (first.images, first.history)

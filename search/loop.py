@@ -96,7 +96,8 @@ class Search:
         """The next candidate: a published network, or what the sampler proposes."""
         turn = self.schedule.attempts()
         waiting = [one for one in self.published if one.spec.fingerprint() not in self.known]
-        if waiting and (turn < FIRST_PUBLISHED or turn % 2 == 0):
+        queued = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))  # has the sampler's turn
+        if waiting and not queued and (turn < FIRST_PUBLISHED or turn % 2 == 0):
             return self._ask_for(waiting[0])
         try:
             trial = self.study.ask(fixed_distributions=distributions(self.priced.space))

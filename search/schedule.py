@@ -66,7 +66,9 @@ class Schedule:
         """Candidates that were judged, or whose training failed."""
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
         trials = self.study.get_trials(deepcopy=False, states=states)
-        return sum(trial.user_attrs.get("status") != Status.RUNNING for trial in trials)
+        # A trial that was cut off has no status yet, or still that of one that runs.
+        ended = (Status.TRAINED, Status.STOPPED_EARLY, Status.FAILED)
+        return sum(trial.user_attrs.get("status") in ended for trial in trials)
 
     def guess_end(self) -> None:
         """Work out when a search without a time limit will end."""

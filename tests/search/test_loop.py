@@ -255,6 +255,14 @@ def test_a_trial_killed_in_the_middle_is_closed_and_run_again_once() -> None:
         assert (estimator.scored[0] == candidate.fingerprint) is is_first
 
 
+def test_a_trial_killed_while_it_was_proposed_was_no_attempt() -> None:
+    search = make_search(for_trials(3), ScriptedEstimator())
+    search.study.ask(fixed_distributions=distributions(SPACE))  # and then kill -9
+    estimator = ScriptedEstimator()
+    make_search(for_trials(3), estimator).run()
+    assert estimator.calls == 3
+
+
 def test_a_training_that_falls_behind_is_stopped_early_and_its_partial_results_are_kept() -> None:
     accuracies = iter([0.9, 0.9, 0.9, 0.9, 0.1])
     make_search(for_trials(5), ScriptedEstimator(lambda _: next(accuracies))).run()

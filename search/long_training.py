@@ -19,8 +19,9 @@ from search.data import Dataset, Split
 from search.training.deploy import adapt_to_deployed
 from search.training.evaluate import Accuracy, evaluate, told_right
 from search.training.finetune import FineTuner
-from search.training.limit import BATCH
+from search.training.limit import BATCH, EVALUATION
 from search.training.start import Start, start
+from search.training.state import STATISTICS_IMAGES
 from search.training.trainer import Trainer
 from searchspace.nn import Network, build
 from searchspace.nn.weights.sources import Parents
@@ -32,10 +33,11 @@ TUNED_SHARE = 0.03  # the same of a fine-tuning, which ends at that size
 TEST_SHARE = 0.1  # of the time limit, where there is one
 LEAST_TESTED = 1000  # images, however little time there is
 TIMED_IMAGES = 50
+TIMED_STEPS = 3  # of a training, the first to warm up
 
 
 class _PausedError(Exception):
-    """Ends an epoch-wise training at the pause that was asked for."""
+    """Ends a training from scratch where it was to pause, or once its steps are timed."""
 
 
 class Trained(NamedTuple):
@@ -134,10 +136,10 @@ class LongTraining:
                 state_file=state_file,
                 on_progress=lambda share, doing: self.progress.update(share, f"{what}: {doing}"),
                 on_line=lambda line: self.progress.line(f"{what}: {line}"),
+                on_look=lambda *_: kept(),
                 new_head=not onward,
                 until=until,
             )
-            kept()
             return Trained(tuned.accuracy, pixels, tuned.epochs, tuned.seconds)
 
         history: list[float] = []
@@ -181,9 +183,22 @@ class LongTraining:
         return max(1, int(left_s if self.by_seconds else 0.95 * left_s / self.epoch_s(spec)))
 
     def epoch_s(self, spec: NetworkSpec) -> float:
-        """Seconds of one epoch of the recipe, by doing it."""
+        """Seconds of one epoch of the recipe, by its first steps: a whole one of large images takes minutes."""
         module = build(spec, generator=torch.Generator().manual_seed(self.trainer.seed))
-        return self.trainer.for_epochs(1).fit(module, pixels=self._resized_to(self.pixels_for(spec))).seconds
+        trainer, times = self.trainer.for_epochs(1), list[float]()
+
+        def on_step(*_: int) -> None:
+            times.append(self.clock())
+            if len(times) == TIMED_STEPS:
+                raise _PausedError
+
+        try:
+            return trainer.fit(module, pixels=self._resized_to(self.pixels_for(spec)), on_step=on_step).seconds
+        except _PausedError:
+            recipe, images = trainer.recipe, len(trainer.train)
+            told = min(recipe.epoch_validation, len(trainer.validation)) + min(STATISTICS_IMAGES, images)
+            steps = recipe.steps_per_epoch(images) + EVALUATION * told / min(recipe.batch_size, images)
+            return steps * (times[-1] - times[0]) / (TIMED_STEPS - 1)
 
     def _resized_to(self, pixels: int) -> int | None:
         """None for the images as they are stored."""

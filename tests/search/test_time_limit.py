@@ -135,6 +135,24 @@ def test_a_network_that_is_kept_is_trained_and_tested_in_time(tuned: bool, slowe
     assert final.right == tuple(map(bool, told_right(module, training.images.open_test(), images=len(final.right))))
 
 
+def test_an_epoch_is_timed_by_its_first_steps() -> None:
+    machine = SlowingMachine()
+    with networks_take(0.05, machine):
+        found = long_training(machine, tuned=True).epoch_s(SPEC)
+    assert machine.now == pytest.approx(3 * 16 * 0.05)
+    assert found == pytest.approx(64 * 0.05 + (40 + 64) * 0.35 * 0.05)
+
+
+def test_what_is_kept_of_a_fine_tuning_is_told_at_each_look() -> None:
+    machine, told = SlowingMachine(), list[float]()
+    with networks_take(0.05, machine):
+        long_training(machine, tuned=True).train(
+            network(), 20, state_file=None, what="it", kept=lambda: told.append(machine.now)
+        )
+    assert len(told) == 4
+    assert told[0] < 10
+
+
 def test_a_test_that_is_to_have_the_images_of_another_has_them_however_long_it_takes() -> None:
     machine = SlowingMachine()
     with networks_take(0.05, machine):

@@ -36,16 +36,24 @@ class Standing(NamedTuple):
         return other.mean - self.mean > deviations * math.hypot(self.deviation, other.deviation)
 
 
+class Terms(NamedTuple):
+    """Of a contest: the trials in it, the share of its training that each does, seconds that the others take."""
+
+    trials: list[int]
+    until: float
+    reserve_s: float
+
+
 @dataclass(frozen=True)
 class Contest:
     """Between finalists, the best first, all of them within the budget.
 
-    `train(finalist, until, what)` trains one up to the share `until` of its training, kept on disk, and gives its
-    validation accuracy. `left_s`: seconds for the contest and the winner's training; None without a limit. by_epochs:
-    trainings are from scratch.
+    `train(finalist, until)` trains one up to the share `until` of its training, kept on disk, and gives its validation
+    accuracy. `left_s`: seconds for the contest and the winner's training; None without a limit. by_epochs: trainings
+    are from scratch.
     """
 
-    train: Callable[[Finalist, float, float], float]
+    train: Callable[[Finalist, float], float]
     progress: Progress
     left_s: float | None
     by_epochs: bool
@@ -58,8 +66,17 @@ class Contest:
         if published is not None and published not in found and not published.is_behind(first, HOPELESS):
             found.append(published)
         while len(found) > 1 and not self._is_worth_it(len(found)):
-            found.pop(-2 if len(found) > 2 else -1)  # the published one stays
+            stays = published if len(found) > 2 else None
+            found.remove(next(one for one in reversed(found) if one is not stays))
         return found
+
+    def terms(self, standings: Sequence[Standing]) -> Terms | None:
+        """What is to be kept before it begins, as with less time left it would have others; None where none is due."""
+        tied = self.tied(standings)
+        if len(tied) < 2:
+            return None
+        trials = [one.finalist.trial.number for one in tied]
+        return Terms(trials, self.until(len(tied)), self.reserve_s(len(tied)))
 
     def until(self, count: int) -> float:
         """The share of its training that each of `count` finalists does."""
@@ -73,26 +90,30 @@ class Contest:
     def _is_worth_it(self, count: int) -> bool:
         return self.left_s is None or self.reserve_s(count) / (count - 1) >= SHORTEST_S
 
-    def run(self, standings: Sequence[Standing]) -> tuple[list[Finalist], dict[str, Any] | None]:
+    def run(self, standings: Sequence[Standing], terms: Terms | None) -> tuple[list[Finalist], dict[str, Any] | None]:
         """The finalists in the order to try them, and what a summary says of the contest; None where there was none."""
         order = [one.finalist for one in standings]
-        tied = self.tied(standings)
-        if len(tied) < 2:
+        tied = [one for one in standings if terms is not None and one.finalist.trial.number in terms.trials]
+        if terms is None or not tied:
             return order, None
-        until, reserve_s = self.until(len(tied)), self.reserve_s(len(tied))
-        each = "" if self.left_s is None else f" {clock_text(reserve_s / (len(tied) - 1))} each"
+        each = "" if self.left_s is None else f" {clock_text(terms.reserve_s / (len(terms.trials) - 1))} each"
         told = ", ".join(f"{one.name} ({percent_text(one.mean)} ± {100 * one.deviation:.1f})" for one in tied)
         self.progress.line(f"tied with the best: {told}; they train for{each or ' as long'}, then the best goes on")
         rows = []
         for one in tied:
-            accuracy = self.train(one.finalist, until, reserve_s)
+            accuracy = self.train(one.finalist, terms.until)
             rows.append({**self._row(one), "contest_accuracy": accuracy})
             self.progress.line(f"{one.name}: {percent_text(accuracy)} after its share of the contest")
         best = max(range(len(tied)), key=lambda place: (rows[place]["contest_accuracy"], -place))
         first = tied[best].finalist
-        decided = f"{tied[best].name} was the best after equal {'epochs' if self.by_epochs else 'minutes'}"
+        decided = f"{tied[best].name} was the best after equal {self._unit}"
         self.progress.line(f"{decided}: it goes on")
         return [first, *(one for one in order if one is not first)], {"tied": rows, "decided_by": decided}
+
+    @property
+    def _unit(self) -> str:
+        """What trainings are equal in: without a time limit none is by the clock."""
+        return "epochs" if self.by_epochs else "images" if self.left_s is None else "minutes"
 
     def _row(self, one: Standing) -> dict[str, Any]:
         about = {"trial": one.finalist.trial.number, "network": one.finalist.network}

@@ -119,7 +119,7 @@ def _contest(summary: dict[str, Any]) -> list[tuple[str, str]]:
     if published and published["is_winner"]:
         rows.append(("", f"the published network {published['network']} is the winner"))
     elif published:
-        where = "after equal minutes" if published["judged"] == "contest" else "as candidates were judged"
+        where = "in the contest" if published["judged"] == "contest" else "as candidates were judged"
         stands = f"{100 * published['behind']:+.1f} points to the best published network, {published['network']}"
         rows.append(("", f"{stands}, {where}"))
     return rows
@@ -135,7 +135,7 @@ def _search(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "search",
-            f"{trials.get('trained', 0)} networks trained, {trials.get('stopped_early', 0)} stopped early, "
+            f"{trials.get('trained', 0)} networks judged, {trials.get('stopped_early', 0)} stopped early, "
             f"{trials.get('failed', 0)} failed; {summary['priced_and_rejected'].get('over_budget', 0)} proposals over "
             f"the budget never trained; {summary['spent_s'] / 60:.1f} minutes",
         ),

@@ -91,7 +91,7 @@ def _published(search: Search, winner: Winner) -> dict[str, Any] | None:
     rows = winner.contest["tied"] if winner.contest else []
     after = {row["trial"]: row["contest_accuracy"] for row in rows}
     about = {"network": found.user_attrs["network"], "trial": found.number, "is_winner": False}
-    if found.number in after:
+    if {found.number, winner.trial.number} <= after.keys():
         return {**about, "judged": "contest", "behind": after[winner.trial.number] - after[found.number]}
     behind = winner.trial.user_attrs["accuracy"] - found.user_attrs["accuracy"]
     return {**about, "judged": "search", "behind": behind}

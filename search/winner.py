@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from optuna.trial import FrozenTrial
 
 from search.console import clock_text
-from search.contest import Contest, Standing
+from search.contest import Contest, Standing, Terms
 from search.data import Dataset
 from search.finalists import Finalist, believed, finalists_within
 from search.latency import Measurement
@@ -17,6 +17,7 @@ from search.loop import Search, record_measured
 from search.netadapt.last_stage import prune_winner
 from search.netadapt.timing import DeviceTimer, PairedTimer
 from search.plan import CLOSING_S, Plan, Plans
+from search.training.errors import TrainingFailed
 from searchspace.errors import InfeasibleBudget
 from searchspace.latency.table import LatencyTable
 from searchspace.nn import Network
@@ -109,18 +110,22 @@ class WinnerSelection:
         if left_s is not None:
             left_s = max(0.0, left_s - self.plans.closing_s(standings[0].finalist.spec, left_s))
         contest = Contest(self._contest_training, search.progress, left_s, by_epochs=not self.training.tunes)
-        return contest.run(standings)
+        return contest.run(standings, _terms(contest, standings, self.plans))
 
     def _name(self, finalist: Finalist) -> str:
         return finalist.network or f"trial {finalist.trial.number}"
 
-    def _contest_training(self, finalist: Finalist, until: float, reserve_s: float) -> float:
+    def _contest_training(self, finalist: Finalist, until: float) -> float:
         """Validation accuracy after the share `until` of the finalist's training; kept."""
-        done, key = dict(self.search.study.user_attrs.get("contest", {})), self.plans.key(finalist)
+        done, key = dict(self.search.study.user_attrs.get("contest", {})), f"{self.plans.key(finalist)} {until:.4f}"
         if key not in done:
-            plan = self.plans.plan(finalist, reserve_s)
-            _, trained = self._train(finalist, plan.first, for_deployed=not plan.last, until=until)
-            done[key] = trained.accuracy
+            plan = self.plans.plan(finalist)
+            try:
+                _, trained = self._train(finalist, plan.first, for_deployed=not plan.last, until=until)
+                done[key] = trained.accuracy
+            except TrainingFailed as error:  # the others may do better
+                self.search.progress.line(f"{self._name(finalist)}: {error}")
+                done[key] = 0.0
             self.search.study.set_user_attr("contest", done)
         return float(done[key])
 
@@ -252,3 +257,18 @@ class WinnerSelection:
         if until is None:
             search.progress.line(f"winner trained in {clock_text(trained.seconds)}")
         return module, trained._replace(parent=parent)
+
+
+def _terms(contest: Contest, standings: list[Standing], plans: Plans) -> Terms | None:
+    """Those that an earlier, cut-off run began the contest by. All in it are planned before the first one trains."""
+    study, key = plans.search.study, f"{plans.search.clock.limit_s} {len(plans.search.finished())}"
+    kept = dict(study.user_attrs.get("contest_terms", {}))
+    if key in kept:
+        return Terms(*kept[key])
+    terms = contest.terms(standings)
+    if terms is not None:
+        for one in standings:
+            if one.finalist.trial.number in terms.trials:
+                plans.plan(one.finalist, terms.reserve_s)
+        study.set_user_attr("contest_terms", {**kept, key: terms})
+    return terms

@@ -20,16 +20,20 @@ class Trainings:
 
     def __init__(self, **accuracies: float) -> None:
         self.accuracies = {int(name[1:]): accuracy for name, accuracy in accuracies.items()}
-        self.asked: list[tuple[int, float, float]] = []
+        self.asked: list[tuple[int, float]] = []
 
-    def __call__(self, finalist: Finalist, until: float, reserve_s: float) -> float:
-        self.asked.append((finalist.trial.number, until, reserve_s))
+    def __call__(self, finalist: Finalist, until: float) -> float:
+        self.asked.append((finalist.trial.number, until))
         return self.accuracies[finalist.trial.number]
 
 
 def contest(train: Any = None, left_s: float | None = 1500.0, *, by_epochs: bool = False) -> Contest:
     progress: Any = SimpleNamespace(line=lambda _: None)
     return Contest(train, progress, left_s, by_epochs)
+
+
+def held(here: Contest, *standings: Standing) -> tuple[list[Finalist], dict[str, Any] | None]:
+    return here.run(standings, here.terms(standings))
 
 
 def numbers(standings: list[Standing]) -> list[int]:
@@ -67,24 +71,42 @@ def test_where_minutes_are_short_fewer_or_none_are_in_it() -> None:
 
 def test_the_best_after_equal_minutes_goes_on_and_the_summary_says_why() -> None:
     train = Trainings(t1=0.80, t2=0.83)
-    order, found = contest(train).run([standing(1, 0.70), standing(2, 0.69), standing(3, 0.5)])
+    order, found = held(contest(train), standing(1, 0.70), standing(2, 0.69), standing(3, 0.5))
     assert [one.trial.number for one in order] == [2, 1, 3]
     assert found is not None
     assert [row["contest_accuracy"] for row in found["tied"]] == [0.80, 0.83]
     assert found["decided_by"].startswith("trial 2 was the best")
-    assert [number for number, _, _ in train.asked] == [1, 2]
-    assert {until for _, until, _ in train.asked} == {0.1}
-    assert all(reserve_s == pytest.approx(1500 / 11) for _, _, reserve_s in train.asked)
+    assert train.asked == [(1, 0.1), (2, 0.1)]
+
+
+def test_a_contest_goes_on_by_the_terms_that_it_began_by_however_little_time_is_left() -> None:
+    three = [standing(1, 0.70), standing(2, 0.69), standing(3, 0.69, network="mobilenet")]
+    terms = contest().terms(three)
+    assert terms is not None
+    assert terms.trials == [1, 2, 3]
+    assert terms.reserve_s == pytest.approx(1500 * 0.16 / 1.16)
+    late = contest(train := Trainings(t1=0.80, t2=0.83, t3=0.81), left_s=10.0)
+    assert late.terms(three) is None
+    order, found = late.run(three, terms)
+    assert [one.trial.number for one in order] == [2, 1, 3]
+    assert found is not None
+    assert train.asked == [(1, 0.08), (2, 0.08), (3, 0.08)]
+
+
+def test_the_published_network_stays_where_one_too_many_is_tied() -> None:
+    three = [standing(1, 0.70), standing(2, 0.70, network="mobilenet"), standing(3, 0.69)]
+    assert numbers(contest(left_s=200.0).tied(three)) == [1, 2]
+    assert numbers(contest(left_s=200.0).tied([three[1], three[0], three[2]])) == [2, 1]
 
 
 def test_equal_results_leave_the_order_and_one_finalist_needs_no_contest() -> None:
-    order, found = contest(Trainings(t1=0.8, t2=0.8)).run([standing(1, 0.70), standing(2, 0.69)])
+    order, found = held(contest(Trainings(t1=0.8, t2=0.8)), standing(1, 0.70), standing(2, 0.69))
     assert [one.trial.number for one in order] == [1, 2]
     assert found
-    assert contest(Trainings()).run([standing(1, 0.7), standing(2, 0.5)])[1] is None
+    assert held(contest(Trainings()), standing(1, 0.7), standing(2, 0.5))[1] is None
 
 
 def test_from_scratch_two_train_past_the_rise_of_the_rate() -> None:
     train = Trainings(t1=0.8, t2=0.7)
-    contest(train, None, by_epochs=True).run([standing(1, 0.70), standing(2, 0.70), standing(3, 0.70)])
-    assert train.asked == [(1, 0.2, 0.0), (2, 0.2, 0.0)]
+    held(contest(train, None, by_epochs=True), standing(1, 0.70), standing(2, 0.70), standing(3, 0.70))
+    assert train.asked == [(1, 0.2), (2, 0.2)]

@@ -329,7 +329,7 @@ def test_a_published_network_is_a_candidate_and_where_it_wins_the_contest_it_is_
     assert last[0] is None
     assert found["published"] == {"network": "lite", "trial": 0, "is_winner": True}
     printed = " ".join(report(found).split())
-    assert "lite was the best after equal minutes" in printed
+    assert "lite was the best after equal images" in printed
     assert "the published network lite is the winner" in printed
     assert last[1] in {name for _, name in contest}  # the winner's training goes on with what the contest left
 

@@ -11,6 +11,7 @@ from search.budget import LatencyBudget
 from search.finalists import Finalist, finalists_within
 from search.latency import Measurement
 from search.plan import Plan
+from search.training.errors import TrainingDiverged
 from search.winner import WinnerSelection
 from searchspace.errors import InfeasibleBudget
 from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
@@ -173,6 +174,40 @@ def test_without_pruning_the_last_finalist_is_taken_though_it_measures_over_the_
     assert found is not None
     assert here.tried == ["trained", "trained"]
     assert rejected == [{"trial": 1, "measured_latency_ms": 20.4}]
+
+
+class Contested(Scripted):
+    """A contest's trainings take 100 s each; that of trial 2 fails."""
+
+    left_s = 0.0
+    lengths: tuple[int, ...] = ()
+
+    def _train(self, finalist: Finalist, length: int, **_: Any) -> Any:
+        self.lengths = (*self.lengths, length)
+        self.left_s -= 100.0
+        if finalist.trial.number == 2:
+            raise TrainingDiverged("the loss became nan")
+        return None, SimpleNamespace(accuracy=0.5 + finalist.trial.number / 100)
+
+
+def test_a_contest_is_of_equal_lengths_outlives_a_failed_training_and_stands_in_a_later_run() -> None:
+    three, order = [finalist(1, 18.0), finalist(2, 18.0), finalist(3, 18.0)], []
+    usual = selection(1000.0, by_seconds=True)
+    kept = usual.search.study
+    for left_s in (1000.0, 30.0):
+        here = Contested(usual.search, usual.training, usual.data, Path())
+        here.left_s = left_s
+        here.search.clock.left_s = lambda: here.left_s  # noqa: B023
+        here.search.study, here.training.tunes = kept, True
+        here.search.finished = lambda: [one.trial for one in three]
+        here.search.sampler = SimpleNamespace(posterior=lambda _: {1: (0.8, 0.1), 2: (0.8, 0.1), 3: (0.8, 0.1)})
+        found, contest = here.contested(three)
+        order.append([one.trial.number for one in found])
+        assert contest is not None
+        if left_s == 1000.0:
+            assert len(here.lengths) == 3
+            assert len(set(here.lengths)) == 1
+    assert order == [[3, 1, 2]] * 2
 
 
 def measuring(*found: Measurement) -> Any:

@@ -29,7 +29,7 @@ from searchspace.rounding import scaled_pixels
 from searchspace.spec import NetworkSpec
 
 DEPLOY_SHARE = 0.35  # of the time from a training from scratch on, for making it good at the deployed size
-TUNED_SHARE = 0.03  # the same of a fine-tuning, which ends at that size
+TUNED_SHARE = 0.01  # the same of a fine-tuning, which ends at that size
 TEST_SHARE = 0.1  # of the time limit, where there is one
 LEAST_TESTED = 1000  # images, however little time there is
 TIMED_IMAGES = 50

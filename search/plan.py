@@ -11,6 +11,7 @@ from search.schedule import LONGER
 from searchspace.spec import NetworkSpec
 
 AFTER_PRUNING = 0.35  # of the winner's training
+BY_EPOCHS, BY_CLOCK = 0.95, 0.985  # of the time for a training that is planned: its clock is surer than its epochs
 CLOSING_S = 20.0  # kept free for the last measurement and writing
 
 
@@ -79,7 +80,8 @@ class Plans:
             last = 0 if over <= 1 else self._lengths(finalist, short)
             return Plan(self._lengths(finalist, LONGER * short) - last, last)
         pruning_s = 0.0 if over <= 1 else pruning_time_s(over, self._epoch_s(finalist))
-        training_s = 0.95 * (left_s - self.closing_s(finalist.spec, left_s) - pruning_s - reserve_s)
+        sure = BY_CLOCK if self.training.by_seconds else BY_EPOCHS
+        training_s = sure * (left_s - self.closing_s(finalist.spec, left_s) - pruning_s - reserve_s)
         unit_s = 1.0 if self.training.by_seconds else self._epoch_s(finalist)
         least = 1 if self.training.by_seconds and over <= 1 else self._lengths(finalist, short)
         whole = max(least, int(training_s / unit_s))
@@ -116,7 +118,7 @@ class Plans:
             return plan.last
         decided = self._decided()
         if key not in decided:
-            seconds = min(plan.last, int(0.95 * (left_s - self.closing_s(spec, left_s))))
+            seconds = min(plan.last, int(BY_CLOCK * (left_s - self.closing_s(spec, left_s))))
             decided = {**decided, key: max(1, seconds)}
             self.search.study.set_user_attr("winner_epochs", decided)
         return int(decided[key])

@@ -1,6 +1,6 @@
 """The deployed size: the pixels that a network is timed, tested and handed over at, chosen from images and budget."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from searchspace.errors import InvalidArgument
@@ -66,3 +66,8 @@ def from_scratch(trained_px: int) -> Deployed:
     return Deployed(
         trained_px, f"networks from random weights are trained at {trained_px} px and tell best at that size"
     )
+
+
+def judged_resolution(native: int, proxy: int, resolutions: Sequence[int]) -> int:
+    """Pixels of images that networks from published weights are judged by: their own, `proxy` to the deployed size."""
+    return max(proxy, min(native, max(resolutions)))

@@ -17,7 +17,7 @@ from search.budget import CostModel, LatencyBudget
 from search.candidates import PricedSpace, starting_points
 from search.console import Progress
 from search.cores import limit_threads
-from search.deployed import Deployed, auto_resolution, from_scratch
+from search.deployed import Deployed, auto_resolution, from_scratch, judged_resolution
 from search.latency.runtimes import runtime
 from search.least_time import check_time
 from search.long_training import LongTraining
@@ -152,7 +152,7 @@ class Pipeline:
         self._check_time()
         images = self._images()
         if len(images.classes) < 2:
-            raise InvalidData(f"a search needs at least 2 classes, got {len(images.classes)}")
+            raise InvalidData(f"a search needs at least 2 classes, got {len(images.classes)}: add class folders")
         self._check_time(images)
         space = settings.search_space(classes=len(images.classes))
         progress.line(f"search space: {space.name}, {space.size():.3g} networks at {px_text(space.resolutions)} px")
@@ -237,8 +237,7 @@ class Pipeline:
         settings = self.settings
         if self.parents is None:
             return settings.proxy_resolution
-        own = min(data.native_resolution(settings.data), max(settings.resolutions))
-        return max(settings.proxy_resolution, own)
+        return judged_resolution(data.native_resolution(settings.data), settings.proxy_resolution, settings.resolutions)
 
     def _images(self, pixels: int | None = None, known: data.Dataset | None = None) -> data.Dataset:
         """The images at so many pixels (None: those of candidates); `known` are those at other pixels, told already."""

@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from search.settings import AUTO, NO_WEIGHTS, Settings
+from search.settings import AUTO, NO_WEIGHTS, Settings, px_text, resolution_of
 from searchspace.command import CommandParser, integer, positive_integer, positive_number, run_command, show_progress
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import read_table
@@ -25,7 +25,7 @@ _EPILOG = """\
 examples:
   python -m search.shared --study birds --data photos/ --minutes 60
   torchrun --nproc-per-node 4 -m search.shared --study birds --data photos/ --minutes 60    four GPUs, or processes
-  python -m search.run --study birds --data photos/ --accuracy shared --budget-ms 20
+  python -m search.run --study birds --data photos/ --accuracy shared --budget-ms 20 --resolution 224
 exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (all but the last tenth is kept)."""
 
 
@@ -35,13 +35,15 @@ def parser() -> CommandParser:
     cli.add_argument("--study", required=True, metavar="NAME", help="the folder in studies/")
     cli.add_argument("--data", metavar="SOURCE", help="the images, as for search.run (default: digits)")
     cli.add_argument("--space", metavar="FILE", help="a TOML file that changes the default search space")
-    cli.add_argument("--resolution", type=integer, default=Settings.resolution, metavar="PX", help="as for search.run")
+    pixels = "of networks: give search.run the same; several, as in 160,192,224, are a choice (default: %(default)s)"
+    cli.add_argument("--resolution", default=str(Settings.resolution), metavar="PX", help=pixels)
     cli.add_argument(
         "--proxy-resolution",
         type=integer,
         default=Settings.proxy_resolution,
         metavar="PX",
-        help="pixels of the images that it is trained on (default: %(default)s)",
+        help="pixels of the images that it is trained on; from published weights their own, where those are more "
+        "(default: %(default)s)",
     )
     cli.add_argument("--weights", default=AUTO, metavar="NAME", help="as for search.run (default: %(default)s)")
     cli.add_argument("--latency", type=Path, metavar="FILE", help="a latency table, for --budget-ms")
@@ -57,10 +59,14 @@ def run(args: Namespace) -> str:
     """The command's text. Raises PhinasError."""
     if (args.budget_ms is None) != (args.latency is None):
         raise InvalidArgument("--budget-ms and --latency belong together: give both, or neither for the whole space")
+    if args.resolution == AUTO:
+        raise InvalidArgument(
+            f"--resolution must be pixels here, got {AUTO}: give those that search.run is given, such as 224"
+        )
     settings = Settings(
         budget_ms=args.budget_ms or ANY_MS,
         data=args.data,
-        resolution=args.resolution,
+        resolution=resolution_of(args.resolution),
         proxy_resolution=args.proxy_resolution,
         weights=args.weights,
         space_file=args.space,
@@ -72,13 +78,20 @@ def run(args: Namespace) -> str:
     from search.weight_sharing.together import process_group
 
     with process_group() as is_first:
-        path = train(settings, args, is_first=is_first)
-    return f"the shared network is in {path}; python -m search.run --accuracy shared --study {args.study} judges by it"
+        path, was_finished = train(settings, args, is_first=is_first)
+    again = f"--accuracy shared --study {args.study} --resolution {px_text(settings.resolutions, ',')}"
+    done = (
+        "was finished before and is taken as it is (delete the file to train it longer)"
+        if was_finished
+        else "is trained"
+    )
+    return f"the shared network in {path} {done}; python -m search.run {again} and the same other flags judge by it"
 
 
-def train(settings: Settings, args: Namespace, *, is_first: bool) -> Path:
-    """Train, and say where the checkpoint is."""
-    from search.data import is_digits, load
+def train(settings: Settings, args: Namespace, *, is_first: bool) -> tuple[Path, bool]:
+    """Train; where the checkpoint is, and whether it was finished before."""
+    from search.data import is_digits, load, native_resolution
+    from search.deployed import judged_resolution
     from search.training.recipe import Recipe
     from search.weight_sharing.state import CHECKPOINT
     from search.weight_sharing.together import first_then_others
@@ -86,10 +99,13 @@ def train(settings: Settings, args: Namespace, *, is_first: bool) -> Path:
     from searchspace.nn.weights.sources import resolve
     from studies.storage import folder
 
-    with first_then_others():
-        images = load(settings.data, resolution=settings.proxy_resolution, seed=settings.seed)
     weights = NO_WEIGHTS if settings.weights == AUTO and is_digits(settings.data) else settings.weights
     parents = resolve(weights, note=lambda line: print(line, file=sys.stderr) if is_first else None)
+    pixels = settings.proxy_resolution
+    with first_then_others():
+        if parents is not None:
+            pixels = judged_resolution(native_resolution(settings.data), pixels, settings.resolutions)
+        images = load(settings.data, resolution=pixels, seed=settings.seed)
     space = settings.search_space(classes=len(images.classes))
     trainer = SharedTrainer.on(
         images,
@@ -99,14 +115,21 @@ def train(settings: Settings, args: Namespace, *, is_first: bool) -> Path:
         parents=parents,
         within=None if args.latency is None else within_budget(settings, space, args.latency),
     )
-    path = folder(args.study) / CHECKPOINT
+    path, was_finished = folder(args.study) / CHECKPOINT, True
+
+    def on_progress(share: float) -> None:
+        nonlocal was_finished
+        was_finished = False
+        if is_first:
+            show_progress(share, "training the shared network")
+
     trainer.fit(
         seconds=None if args.minutes is None else 60 * args.minutes,
         images=args.images,
         state_file=path,
-        on_progress=lambda share: show_progress(share, "training the shared network") if is_first else None,
+        on_progress=on_progress,
     )
-    return path
+    return path, was_finished
 
 
 def within_budget(settings: Settings, space: SearchSpace, file: Path) -> Callable[[NetworkSpec], bool]:

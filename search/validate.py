@@ -123,6 +123,7 @@ def validate(
         raise InvalidArgument(f"--prepare-minutes must be a number above 0, got {prepare_minutes:g}")
     if not band >= 1:
         raise InvalidArgument(f"--band must be a factor of at least 1, got {band:g}")
+    SearchSettings(budget_ms=1.0, proxy_resolution=proxy_resolution, epochs=epochs, weights=str(weights))  # checked
     settings = Settings(
         budget_macs=budget_macs,
         budget_ms=budget_ms,

@@ -60,6 +60,12 @@ class Trained:
     choices: str = ""
     spec: str = ""
 
+    def __post_init__(self) -> None:
+        if self.accuracy is not None and not 0 <= self.accuracy <= 1:
+            raise ValueError(f"an accuracy is a fraction from 0 to 1, got {self.accuracy}")
+        if self.macs <= 0:
+            raise ValueError(f"MACs are above 0, got {self.macs}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
@@ -131,14 +137,14 @@ def _read(path: Path, kind: type[RowType]) -> Iterator[RowType]:
     types: dict[str, Any] = get_type_hints(kind)
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            for cells in csv.DictReader(file):
+            for cells in csv.DictReader(file, restval="nothing"):
                 yield kind(**{name: _value(cells[name], types[name]) for name in types})
     except OSError as error:
         raise storage_error("read", path, error) from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise StorageError(
-            f"{path} must hold the columns {', '.join(types)}, and does not ({type(error).__name__}: {error}): bring "
-            "it back from a copy, or name another file"
+            f"{path} must hold the columns {', '.join(types)} with values that can be, and does not "
+            f"({type(error).__name__}: {error}): bring it back from a copy, or name another file"
         ) from None
 
 
@@ -175,8 +181,16 @@ class ReferenceFiles:
         return self.path.with_suffix(".ckpt")
 
     def trained(self) -> Rows[Trained]:
-        """The trainings."""
-        return Rows(self.path, Trained)
+        """The trainings. Raises StorageError where two rows of one training say different things."""
+        rows, seen = Rows(self.path, Trained), dict[tuple[str, int], Trained]()
+        for row in rows:
+            first = seen.setdefault((row.fingerprint, row.seed), row)
+            if first.accuracy != row.accuracy:
+                raise StorageError(
+                    f"{self.path} must have one row for each training, and two of {row.network}, seed {row.seed}, say "
+                    f"{first.accuracy} and {row.accuracy}: delete the wrong one"
+                )
+        return rows
 
     def scores(self) -> Rows[Score]:
         """What estimators said."""

@@ -15,7 +15,7 @@ from search.validation.files import ReferenceFiles, Score, Trained
 from search.validation.inputs import Inputs
 from search.validation.proxies import BATCH, PROXIES, proxy
 from search.validation.settings import PREPARE_MINUTES
-from searchspace.errors import InvalidArgument, StorageError
+from searchspace.errors import InvalidArgument, PhinasError, StorageError
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec
 
@@ -159,8 +159,11 @@ def spec_of(row: Trained, space: SearchSpace) -> NetworkSpec:
     """The network of a row. Raises StorageError where it is another one than was trained."""
     try:
         spec = space.spec(json.loads(row.choices)) if row.choices else NetworkSpec.from_json(row.spec)
-    except ValueError as error:
-        raise StorageError(f"the row of {row.network} must hold a network, and does not: {error}") from None
+    except (ValueError, TypeError, AttributeError, PhinasError) as error:
+        raise StorageError(
+            f"the row of {row.network} must hold a network, and does not ({error}): bring the file back from a copy, "
+            "or give the --space that it was made with"
+        ) from None
     if spec.fingerprint() != row.fingerprint:
         raise StorageError(
             f"the row of {row.network} must be of the network {row.fingerprint}, and its choices mean "

@@ -22,7 +22,7 @@ class SharedState(FineTuningState):
         """
         try:
             content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-            stored = json.loads(content["key"])
+            stored = dict(json.loads(content["key"]))
         except FileNotFoundError:
             return
         except Exception as error:  # whatever a damaged file makes torch.load raise

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from search.deployed import judged_resolution
 from search.shared import main
 from tests.search.weight_sharing import two_processes
 from tests.small_search import space_in, table_of
@@ -51,3 +52,34 @@ def test_a_budget_needs_its_table_and_holds(tmp_path: Path, capsys: pytest.Captu
     assert "needs its smallest network within the budget" in capsys.readouterr().err
     assert main(words(tmp_path, "s", "--budget-ms", "1000", *table)) == 0
     assert "search.run --accuracy shared --study s" in capsys.readouterr().out
+    assert main(words(tmp_path, "s", "--images", "64")) == 0
+    assert "was finished before and is taken as it is" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", None])
+def test_a_checkpoint_that_is_none_is_refused_in_a_sentence(
+    content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "studies" / "s" / "shared.pt"
+    path.parent.mkdir(parents=True)
+    torch.save({"key": "[1]"}, path)  # of something else that torch can read
+    if content is not None:
+        path.write_bytes(content)
+    assert main(words(tmp_path, "s")) == 2
+    assert "must be the checkpoint of a shared network" in capsys.readouterr().err
+
+
+def test_sizes_are_given_as_to_a_search_and_pixels_must_be_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A search at its own automatic size would refuse the checkpoint of another."""
+    assert main(words(tmp_path, "s", "--resolution", "auto")) == 2
+    assert "give those that search.run is given" in capsys.readouterr().err
+    assert main(words(tmp_path, "s", "--resolution", "32,64")) == 0
+    assert "--resolution 32,64" in capsys.readouterr().out
+
+
+def test_images_from_published_weights_have_their_own_pixels_as_in_a_search() -> None:
+    assert judged_resolution(300, 48, (160, 224)) == 224
+    assert judged_resolution(100, 48, (224,)) == 100
+    assert judged_resolution(28, 48, (224,)) == 48

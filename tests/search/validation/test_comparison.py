@@ -207,6 +207,9 @@ def test_a_row_of_another_network_is_refused() -> None:
         spec_of(Trained(**{**row, "choices": json.dumps(other)}), space)
     with pytest.raises(StorageError, match="must hold a network, and does not"):
         spec_of(Trained(**{**row, "choices": "{"}), space)
+    for wrong in ("[1]", "7", '{"stem.kernel": 99}'):
+        with pytest.raises(StorageError, match="the row of n0 must hold a network, and does not"):
+            spec_of(Trained(**{**row, "choices": wrong}), space)
 
 
 def vars_of(row: Trained) -> dict[str, Any]:

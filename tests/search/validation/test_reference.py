@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,35 @@ def test_rows_survive_a_file(tmp_path: Path) -> None:
     assert next(iter(Rows(tmp_path / "a.csv", Score))) == score
     with pytest.raises(StorageError, match="must hold the columns network, kind"):
         Rows(tmp_path / "a.csv", Trained)
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("n,random,f,0,nan,9,1.0,9,,1.0,5,5,5,,,", "fraction from 0 to 1, got nan"),
+        ("n,random,f,0,71.5,9,1.0,9,,1.0,5,5,5,,,", "fraction from 0 to 1, got 71.5"),
+        ("n,random,f,0,0.5,9,1.0,9,,1.0,0,5,5,,,", "MACs are above 0, got 0"),
+        ("n,random,f,0,0.5,9,1.0", "must hold the columns network"),
+        ("n,random,f,0,0.7,9,1.0,9,,1.0,5,5,5,,,", "two of n, seed 0, say 0.5 and 0.7: delete the wrong one"),
+    ],
+)
+def test_a_reference_with_values_that_cannot_be_or_disagree_is_refused(row: str, told: str, tmp_path: Path) -> None:
+    first = "n,random,f,0,0.5,9,1.0,9,,1.0,5,5,5,,,"
+    header = ",".join(field.name for field in fields(Trained))
+    (tmp_path / "a.csv").write_text(f"{header}\n{first}\n{first}\n")
+    assert len(list(ReferenceFiles.named(tmp_path / "a.csv").trained())) == 2
+    (tmp_path / "a.csv").write_text(f"{header}\n{first}\n{row}\n")
+    with pytest.raises(StorageError, match=told):
+        ReferenceFiles.named(tmp_path / "a.csv").trained()
+
+
+@pytest.mark.parametrize("flags", ["--epochs 0", "--proxy-resolution 16", "--weights ,"])
+def test_flags_of_estimators_are_checked_before_anything_is_trained(
+    flags: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--reference", str(tmp_path / "a.csv"), "--budget-macs", "1e6", *flags.split()]) == 2
+    assert f"{flags.split()[0]} must be" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,15 @@ MOST = 3  # that --baselines best trains
 Fitting = tuple[NetworkSpec, float, Measurement]  # the network, its width multiplier, its latency
 
 
+def check_names(names: Sequence[str], parents: Parents | None) -> None:
+    """Raises InvalidArgument for "best" where there are no published weights to tell by."""
+    if BEST_OF_ALL in names and parents is None:
+        raise InvalidArgument(
+            "--baselines best goes by features of published weights, got --weights none: name the networks, as in "
+            "--baselines mobilenet_v2,mnasnet_a1"
+        )
+
+
 @dataclass(frozen=True)
 class Baselines:
     """Trains published networks as a search's winner was. `weights` finds a network's own; see sources.resolve."""
@@ -104,11 +113,7 @@ class Baselines:
 
     def _worth_the_time(self) -> tuple[list[str], dict[str, Fitting | None]]:
         """The networks whose frozen features tell the images best, and all that fit the budget."""
-        if self.training.parents is None:
-            raise InvalidArgument(
-                "--baselines best goes by features of published weights, got --weights none: name the networks, as in "
-                "--baselines mobilenet_v2,mnasnet_a1"
-            )
+        check_names((BEST_OF_ALL,), self.training.parents)
         known = [name for name in zoo.names() if not self._why_not(name)]
         fitting = self.fit(known)
         specs = {name: fitted[0] for name, fitted in fitting.items() if fitted}

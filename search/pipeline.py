@@ -12,7 +12,7 @@ import optuna
 
 from search import data
 from search.accuracy import AccuracyEstimator, EstimatorSettings, estimator
-from search.baselines import Baselines
+from search.baselines import Baselines, check_names
 from search.budget import CostModel, LatencyBudget
 from search.candidates import PricedSpace, starting_points
 from search.console import Progress
@@ -99,6 +99,7 @@ class Pipeline:
             return self._resolved()._compared(summary, baselines) if baselines else summary
         try:
             pipeline = self._resolved()
+            check_names(baselines, pipeline.parents)  # told before the search
             summary = pipeline._search()
         finally:
             self.study.set_user_attr("spent_s", self.clock.elapsed_s())

@@ -197,8 +197,10 @@ class ReferenceFiles:
         return Rows(self.path.with_suffix(".scores.csv"), Score)
 
     def about(self) -> dict[str, Any]:
-        """The settings. Raises InvalidArgument where there is no set, StorageError for a damaged file."""
+        """The settings. Raises InvalidArgument where there is no set, StudyMismatch for another file, StorageError."""
         if not self.about_path.exists():
+            if self.path.exists():
+                raise StudyMismatch(f"{self.path} has no {self.about_path.name} beside it: name another --reference")
             raise InvalidArgument(f"there is no reference set {self.path} yet: leave --as-is out, and it is trained")
         about = read_json(self.about_path)
         if not isinstance(about, dict) or about.get("schema") != SCHEMA or not isinstance(about.get("settings"), dict):
@@ -209,10 +211,8 @@ class ReferenceFiles:
 
     def bind(self, about: dict[str, Any], *, command: str) -> None:
         """Store what defines the set, or check that the file is of the same one (see `check`)."""
-        if self.about_path.exists():
+        if self.about_path.exists() or self.path.exists():
             self.check(about)
-        elif self.path.exists():
-            raise StudyMismatch(f"{self.path} has no {self.about_path.name} beside it: name another --reference")
         else:
             content = {"schema": SCHEMA, **about, "command": command}
             write_atomic(self.about_path, json.dumps(content, indent=1) + "\n")

@@ -26,10 +26,9 @@ class SharedState(FineTuningState):
         except FileNotFoundError:
             return
         except Exception as error:  # whatever a damaged file makes torch.load raise
-            reason = str(error).partition("\n")[0] or type(error).__name__
             raise StorageError(
-                f"{path} must be the checkpoint of a shared network and cannot be read ({reason}): delete it, and the "
-                "training begins anew"
+                f"{path} must be the checkpoint of a shared network, and is damaged or something else: delete it, and "
+                "the training begins anew"
             ) from error
         wanted = json.loads(json.dumps(about))
         differing = [name for name in wanted if stored.get(name) != wanted[name]]

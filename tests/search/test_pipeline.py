@@ -90,6 +90,13 @@ def with_table(folder: Path, space: SearchSpace) -> LatencyTable:
     return table
 
 
+def test_baselines_that_cannot_be_told_are_refused_before_the_search(tmp_path: Path, space: SearchSpace) -> None:
+    with_table(tmp_path, space)
+    with pytest.raises(InvalidArgument, match="got --weights none: name the networks"):
+        run_search(settings(tmp_path, 1000.0), quiet=True, baselines=("best",))
+    assert not (tmp_path / "studies" / "s").exists()
+
+
 def test_a_winner_above_the_budget_is_pruned_to_it(
     tmp_path: Path, space: SearchSpace, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,7 +20,7 @@ from search.validation.reference import halves, jobs
 from search.validation.settings import BAND, Settings
 from searchspace import zoo
 from searchspace.cost import macs
-from searchspace.errors import InfeasibleBudget, InvalidArgument, StorageError
+from searchspace.errors import InfeasibleBudget, InvalidArgument, StorageError, StudyMismatch
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
 from tests.scripted import ScriptedEstimator, dataset_of, two_halves
@@ -178,6 +178,15 @@ def test_a_reference_with_values_that_cannot_be_or_disagree_is_refused(row: str,
     (tmp_path / "a.csv").write_text(f"{header}\n{first}\n{row}\n")
     with pytest.raises(StorageError, match=told):
         ReferenceFiles.named(tmp_path / "a.csv").trained()
+
+
+def test_another_csv_is_no_set_that_as_is_could_be_left_out_for(tmp_path: Path) -> None:
+    (tmp_path / "trials.csv").write_text("trial,accuracy\n0,0.5\n")
+    files = ReferenceFiles.named(tmp_path / "trials.csv")
+    with pytest.raises(StudyMismatch, match=r"has no trials\.json beside it: name another --reference"):
+        files.check({})
+    with pytest.raises(StudyMismatch, match=r"has no trials\.json beside it: name another --reference"):
+        files.bind({}, command="again")
 
 
 @pytest.mark.parametrize("flags", ["--epochs 0", "--proxy-resolution 16", "--weights ,"])

@@ -3,7 +3,7 @@
 A score has as many partial results as the recipe has epochs. The first costs no step of training: the accuracy of the
 classifier in closed form, by leaving one out of HEAD_IMAGES images. The others are of validation images, each after
 GROWTH times the images of the one before, the last after `epochs * epoch_images` of them. By default: 0, 576, 1,728 and
-5,120 images, in whole batches. A pruner that stops the worse half at each spends most of the time on those that stay.
+5,120 images, in whole batches. A pruner that stops most of them early spends the time on those that stay.
 With one epoch the last result is the only one.
 
 No candidate inherits from a relative in the study: later ones would have seen more images than earlier ones, and a

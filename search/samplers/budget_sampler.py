@@ -41,8 +41,11 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 
 def early_stopping() -> optuna.pruners.BasePruner:
-    """Successive halving (arXiv:1810.05934): after 1, 4, 16 ... epochs the best quarter of the trainings goes on."""
-    return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=4, min_early_stopping_rate=0)
+    """Successive halving (arXiv:1810.05934): after 1, 3, 9 ... epochs the best third of the trainings goes on.
+
+    In the default job 27 candidates were judged by thirds, by quarters 19: those that stay are trained to their end.
+    """
+    return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3, min_early_stopping_rate=0)
 
 
 class BudgetSampler(optuna.samplers.BaseSampler):

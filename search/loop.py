@@ -97,7 +97,7 @@ class Search:
         turn = self.schedule.attempts()
         waiting = [one for one in self.published if one.spec.fingerprint() not in self.known]
         queued = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))  # has the sampler's turn
-        if waiting and not queued and (turn < FIRST_PUBLISHED or turn % 2 == 0):
+        if waiting and not queued and (turn < FIRST_PUBLISHED or (turn - FIRST_PUBLISHED) % 2 == 1):
             return self._ask_for(waiting[0])
         try:
             trial = self.study.ask(fixed_distributions=distributions(self.priced.space))

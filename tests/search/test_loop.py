@@ -18,6 +18,7 @@ from search.console import Progress
 from search.device import Device
 from search.latency import Measurement
 from search.loop import Search, measured_before, recover
+from search.published import Published
 from search.samplers.budget_sampler import distributions
 from search.session import StudyClock
 from search.settings import Settings
@@ -92,6 +93,7 @@ def make_search(
     learnt: Sequence[tuple[float, float]] = (),
     clock: StudyClock | None = None,
     starts: Sequence[Choices] = (),
+    published: Sequence[Published] = (),
 ) -> Search:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = open_study("s")
@@ -99,7 +101,7 @@ def make_search(
     budget = LatencyBudget(BUDGET_MS, table, confidence=0.5, device=device or Device(), measured=learnt)
     clock = clock or StudyClock(settings.time_limit_s)
     progress = Progress(lambda: None, quiet=True)
-    return Search(study, settings, PRICED, budget, estimator, clock, progress, known, starts)
+    return Search(study, settings, PRICED, budget, estimator, clock, progress, known, starts, published)
 
 
 def for_trials(trials: int, *, sampler: str = "random", **more: Any) -> Settings:
@@ -114,6 +116,17 @@ def test_no_trial_is_over_the_budget_and_none_is_trained_twice() -> None:
     assert (df["predicted_latency_ms"] <= BUDGET_MS).all()
     assert df["fingerprint"].nunique() == 9
     assert len(set(estimator.scored)) == len(estimator.scored)
+
+
+def test_from_the_third_candidate_on_the_sampler_proposes_in_turn_with_published_networks() -> None:
+    rng = random.Random(3)
+    specs = [SPACE.spec(SPACE.sample(rng)).with_resolution(96) for _ in range(4)]  # no points of the space
+    published = [Published(f"network {at}", spec, "parent", True) for at, spec in enumerate(specs)]
+    make_search(for_trials(7), ScriptedEstimator(same), published=published).run()
+    df = studies.load("s")
+    assert [name if isinstance(name, str) else "-" for name in df["network"].astype(object)] == [
+        *("network 0", "network 1", "-", "network 2", "-", "network 3", "-")
+    ]
 
 
 class SlowerDevice(Device):

@@ -1,6 +1,5 @@
 """A study that one process works in: its lock, what defines it, the time spent on it."""
 
-import fcntl
 import json
 import math
 import time
@@ -13,8 +12,8 @@ import optuna
 
 from search.console import Now
 from search.settings import check_same
-from searchspace.errors import PhinasError, StudyMismatch
-from searchspace.files import remove_left_over, storage_error
+from searchspace.errors import PhinasError
+from searchspace.files import locked_file, remove_left_over, storage_error
 from searchspace.latency.table import LatencyTable
 from studies.frame import TRIALS_CSV
 from studies.schema import SETTINGS
@@ -85,13 +84,8 @@ def locked(folder: Path) -> Iterator[None]:
         (folder / LOCK).touch()
     except OSError as error:
         raise storage_error("write in", folder, error) from error
-    with open(folder / LOCK, "rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StudyMismatch(
-                f"another process is searching in {folder}: wait until it ends, stop it, or give --study NAME"
-            ) from None
+    refusal = f"another process is searching in {folder}: wait until it ends, stop it, or give --study NAME"
+    with locked_file(folder / LOCK, refusal):
         remove_left_over(folder)
         yield
 

@@ -3,6 +3,7 @@
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from search.settings import AUTO, NO_WEIGHTS, Settings, px_text, resolution_of
@@ -92,6 +93,7 @@ def train(settings: Settings, args: Namespace, *, is_first: bool) -> tuple[Path,
     """Train; where the checkpoint is, and whether it was finished before."""
     from search.data import is_digits, load, native_resolution
     from search.deployed import judged_resolution
+    from search.session import locked
     from search.training.recipe import Recipe
     from search.weight_sharing.state import CHECKPOINT
     from search.weight_sharing.together import first_then_others
@@ -123,12 +125,13 @@ def train(settings: Settings, args: Namespace, *, is_first: bool) -> tuple[Path,
         if is_first:
             show_progress(share, "training the shared network")
 
-    trainer.fit(
-        seconds=None if args.minutes is None else 60 * args.minutes,
-        images=args.images,
-        state_file=path,
-        on_progress=on_progress,
-    )
+    with locked(path.parent) if is_first else nullcontext():
+        trainer.fit(
+            seconds=None if args.minutes is None else 60 * args.minutes,
+            images=args.images,
+            state_file=path,
+            on_progress=on_progress,
+        )
     return path, was_finished
 
 

@@ -1,6 +1,7 @@
 """Files written whole or not at all: a temporary file in the same folder, fsync, one rename over the target."""
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from searchspace.errors import StorageError
+from searchspace.errors import StorageError, StudyMismatch
 
 _TEMPORARY = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp[^/]*$")  # as atomic_path names them
 _LONGEST_HEADER = 100_000_000  # of safetensors
@@ -34,6 +35,20 @@ def storage_error(action: str, path: Path, error: OSError) -> StorageError:
     reason = error.strerror or str(error) or type(error).__name__
     step = _NEXT_STEP.get(error.errno or 0, "look at the disk, or choose another folder")
     return StorageError(f"cannot {action} {path}: {reason}; {step}")
+
+
+@contextmanager
+def locked_file(path: Path, refusal: str) -> Iterator[None]:
+    """Only one process is in the context of a file that is there; the lock goes with the process, however it ends.
+
+    Raises StudyMismatch with the words of `refusal` where another process holds it.
+    """
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StudyMismatch(refusal) from None
+        yield
 
 
 def check_writable(path: Path) -> None:

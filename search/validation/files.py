@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, get_type_hints
 
 from searchspace.errors import InvalidArgument, StorageError, StudyMismatch
-from searchspace.files import read_json, storage_error, write_atomic
+from searchspace.files import locked_file, read_json, storage_error, write_atomic
 
 SCHEMA = 1
 
@@ -237,11 +237,6 @@ class ReferenceFiles:
 
         Others may judge meanwhile what is trained.
         """
-        with open(self.about_path, "rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StudyMismatch(
-                    f"another process trains {self.path}: wait until it ends; --as-is compares what is there meanwhile"
-                ) from None
+        refusal = f"another process trains {self.path}: wait until it ends; --as-is compares what is there meanwhile"
+        with locked_file(self.about_path, refusal):
             yield

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from search.deployed import judged_resolution
+from search.session import locked
 from search.shared import main
 from tests.search.weight_sharing import two_processes
 from tests.small_search import space_in, table_of
@@ -54,6 +55,15 @@ def test_a_budget_needs_its_table_and_holds(tmp_path: Path, capsys: pytest.Captu
     assert "search.run --accuracy shared --study s" in capsys.readouterr().out
     assert main(words(tmp_path, "s", "--images", "64")) == 0
     assert "was finished before and is taken as it is" in capsys.readouterr().out
+
+
+def test_two_at_once_in_one_study_would_overwrite_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with locked(tmp_path / "studies" / "s"):
+        assert main(words(tmp_path, "s")) == 2
+    assert "another process is searching in" in capsys.readouterr().err
+    assert not (tmp_path / "studies" / "s" / "shared.pt").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", None])

@@ -28,10 +28,11 @@ ACCURACY_COLUMN = "top1"
 _DESCRIPTION = """\
 Find the most accurate network that runs within a latency budget on this machine.
 
-It measures the kernels of the search space here (once; the table is kept; --latency gives one of any device), lets
-Optuna propose networks that are predicted to come near the budget, trains each briefly, trains the best one longer,
-prunes it until it measures within the budget, and tests it once. Everything is kept in studies/NAME/: the same command
-again goes on where it stopped."""
+It measures kernels of the search space here (half a minute, once; the table is kept; --latency gives one of any
+device). Candidates are published networks with weights at hand and what Optuna proposes near the budget; each is judged
+in seconds. Those tied with the best begin the winner's training, the better one goes on, is pruned until it measures
+within the budget, and is tested once. Everything is kept in studies/NAME/: the same command again goes on where it
+stopped."""
 
 _EPILOG = """\
 examples:

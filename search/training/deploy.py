@@ -246,7 +246,7 @@ class _Adaptation:
             if not math.isfinite(loss.detach()):
                 raise TrainingDiverged(f"the loss must stay finite, got {loss:g} while adapting to {self.pixels} px")
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             optimizer.step()
             seen += size
             steps = seen // size

@@ -98,7 +98,7 @@ class TrainingState:
             smoothing = self.recipe.label_smoothing
             loss = nn.functional.cross_entropy(self.module(images), target, label_smoothing=smoothing)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         self.optimizer.step()
         return loss.detach()
 

@@ -286,7 +286,7 @@ def sandwich(
             logits = network(images).float()
         target, smoothing = (labels, label_smoothing) if soft is None else (soft, 0.0)
         loss = nn.functional.cross_entropy(logits, target, label_smoothing=smoothing)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         total += loss.detach()
         if soft is None:
             soft = logits.detach().softmax(1)

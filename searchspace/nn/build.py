@@ -1,6 +1,7 @@
 """`build`: a NetworkSpec as a torch module."""
 
 from collections import OrderedDict
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -8,6 +9,8 @@ from torch import nn
 from searchspace.errors import InvalidSpec
 from searchspace.nn.blocks import initialise, make_block
 from searchspace.spec import NetworkSpec
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Network(nn.Sequential):
@@ -37,7 +40,12 @@ def build(spec: NetworkSpec, *, generator: torch.Generator | None = None) -> Net
     with torch.device("cpu"):
         network = Network(spec)
     initialise(network, generator)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return channels_last(network)
+
+
+def channels_last(module: Module) -> Module:
+    """The module itself, its kernels in channels-last memory."""
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def block_modules(network: Network) -> list[nn.Module]:

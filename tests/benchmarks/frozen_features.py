@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from argparse import Namespace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,10 @@ def as_it_is(parents: "Parents", data: "Dataset", args: Namespace) -> list[tuple
     return rows
 
 
+def _note(times: list[float], _: float) -> None:
+    times.append(time.process_time())
+
+
 def judged(parents: "Parents", data: "Dataset", count: int) -> Verdict:
     """A row for each network that the estimator judges, and whether random ones take at most LIMIT_S."""
     from search.accuracy import EstimatorSettings, estimator
@@ -94,7 +99,7 @@ def judged(parents: "Parents", data: "Dataset", count: int) -> Verdict:
     scores, seconds = list[float](), list[float]()
     for name, spec in specs.items():
         times = [time.process_time()]
-        found = judge.score(spec, on_progress=lambda _, times=times: times.append(time.process_time()))  # type: ignore[misc]
+        found = judge.score(spec, on_progress=partial(_note, times))
         steps = [f"{after - before:.2f}" for before, after in pairwise(times)]
         accuracy = f"{percent_text(found.mean)} +- {100 * found.deviation:.1f}"
         rows.append((name, f"{macs(spec) / 1e6:.0f}", accuracy, f"{found.seconds:.2f}", *steps))

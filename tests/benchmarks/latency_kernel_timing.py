@@ -48,8 +48,9 @@ def layers_in_loops(placed: "PlacedBlock") -> "Timer":
     import torch
 
     from search.latency.machine import isolated_block
+    from searchspace.nn.build import channels_last
 
-    block = isolated_block(placed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    block = channels_last(isolated_block(placed))
     image = torch.randn(1, placed.in_channels, placed.resolution, placed.resolution)
     seen: list[tuple[Any, tuple[Any, ...]]] = []
     with torch.inference_mode():

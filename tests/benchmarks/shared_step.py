@@ -78,13 +78,13 @@ def run(args: Namespace) -> Verdict:
         soft = None
         for spec in (shared.spec, smallest, *networks):
             logits = naive_logits(every, spec, images, training=True)
-            nn.functional.cross_entropy(logits, labels if soft is None else soft).backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(nn.functional.cross_entropy(logits, labels if soft is None else soft))
             soft = logits.detach().softmax(1) if soft is None else soft
         theirs.step()
 
     def stand_alone() -> None:
         single.zero_grad()
-        nn.functional.cross_entropy(alone(last), labels).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(nn.functional.cross_entropy(alone(last), labels))
         single.step()
 
     calls = (ours, naive, stand_alone)

@@ -88,7 +88,7 @@ def trained(data: "Dataset", student: "Parent", teacher: "Parent | None", args: 
         else:
             loss = torch.nn.functional.cross_entropy(logits, labels[chosen], label_smoothing=0.1)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         optimizer.step()
         step += 1
     renew_batch_norm(module, first(512).chunk(4))  # running ones are behind after so few steps

@@ -21,6 +21,7 @@ from searchspace import zoo
 from searchspace.graph import Layer, lower
 from searchspace.nn import build
 from searchspace.nn.activations import activation
+from searchspace.nn.build import channels_last
 from searchspace.report import interval_text, ms_text, table
 from searchspace.spec import NetworkSpec
 from tests.benchmarks.harness import BenchmarkParser, Verdict, benchmark, turns
@@ -153,12 +154,6 @@ def plain_b0() -> nn.Module:
 
 
 PLAIN: dict[str, Callable[[], nn.Module]] = {"mobilenet_v3_large": plain_v3_large, "efficientnet_b0": plain_b0}
-
-
-def channels_last(module: nn.Module) -> nn.Module:
-    """The same module with its weights in channels-last memory."""
-    moved: nn.Module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return moved
 
 
 def twins(name: str) -> tuple[nn.Module, nn.Module]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from searchspace.errors import InvalidArgument, InvalidChoice
 from searchspace.graph import lower
-from searchspace.nn.build import Network
+from searchspace.nn.build import Network, channels_last
 from searchspace.spec import DEFAULT_CONVENTIONS, NetworkSpec
 
 SLICED = ("conv", "se", "add", "pool", "linear", "maxpool", "avgpool")  # ops whose first channels are a smaller layer
@@ -65,8 +65,7 @@ class SharedNetwork:
 
     def extract(self, spec: NetworkSpec) -> Network:
         """The network of `spec` with a copy of its weights, on the CPU in eval mode; see `view`."""
-        network = copy.deepcopy(self.view(spec)).to("cpu")
-        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return channels_last(copy.deepcopy(self.view(spec)).to("cpu"))
 
     def add_gradients(self, view: Network) -> None:
         """Add the gradients of a view's parameters to those of the shared ones, and take them off the view."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from searchspace.channels.steps import Step
 from searchspace.graph import Layer, lower
-from searchspace.nn.build import Network
+from searchspace.nn.build import Network, channels_last
 from searchspace.nn.weights.calibrate import Origins
 from searchspace.nn.weights.slices import Channels, fill, weighted_parts
 
@@ -71,8 +71,7 @@ def prune_network(network: Network, step: Step, *, gates: Gates | None = None) -
     """
     larger = lower(network.spec).layers
     with torch.device("cpu"):
-        small = Network(step.spec)
-    small.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        small = channels_last(Network(step.spec))
     slices = layer_slices(larger, step, gates or {})
     for layer, origin, (outs, ins, inside, scale) in zip(step.graph.layers, step.origins, slices, strict=True):
         if layer.weights:

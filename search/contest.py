@@ -50,13 +50,15 @@ class Contest:
 
     `train(finalist, until)` trains one up to the share `until` of its training, kept on disk, and gives its validation
     accuracy. `left_s`: seconds for the contest and the winner's training; None without a limit. by_epochs: trainings
-    are from scratch.
+    are from scratch. is_telling: whether so short a training tells more than those of the candidates did; where it does
+    not, what is believed decides.
     """
 
     train: Callable[[Finalist, float], float]
     progress: Progress
     left_s: float | None
     by_epochs: bool
+    is_telling: bool = True
 
     def tied(self, standings: Sequence[Standing]) -> list[Standing]:
         """Those that may well be the best, and the best published network, as many as there is time for."""
@@ -73,7 +75,7 @@ class Contest:
     def terms(self, standings: Sequence[Standing]) -> Terms | None:
         """What is to be kept before it begins, as with less time left it would have others; None where none is due."""
         tied = self.tied(standings)
-        if len(tied) < 2:
+        if len(tied) < 2 or not self.is_telling:
             return None
         trials = [one.finalist.trial.number for one in tied]
         return Terms(trials, self.until(len(tied)), self.reserve_s(len(tied)))
@@ -95,7 +97,7 @@ class Contest:
         order = [one.finalist for one in standings]
         tied = [one for one in standings if terms is not None and one.finalist.trial.number in terms.trials]
         if terms is None or not tied:
-            return order, None
+            return order, self._undecided(standings)
         each = "" if self.left_s is None else f" {clock_text(terms.reserve_s / (len(terms.trials) - 1))} each"
         told = ", ".join(f"{one.name} ({percent_text(one.mean)} ± {100 * one.deviation:.1f})" for one in tied)
         self.progress.line(f"tied with the best: {told}; they train for{each or ' as long'}, then the best goes on")
@@ -109,6 +111,15 @@ class Contest:
         decided = f"{tied[best].name} was the best after equal {self._unit}"
         self.progress.line(f"{decided}: it goes on")
         return [first, *(one for one in order if one is not first)], {"tied": rows, "decided_by": decided}
+
+    def _undecided(self, standings: Sequence[Standing]) -> dict[str, Any] | None:
+        """What a summary says where several are tied, and a contest would tell nothing."""
+        tied = self.tied(standings)
+        if self.is_telling or len(tied) < 2:
+            return None
+        decided = f"{tied[0].name} is expected to be the best; a contest would be no longer than the trainings so far"
+        self.progress.line(decided)
+        return {"tied": [{**self._row(one), "contest_accuracy": None} for one in tied], "decided_by": decided}
 
     @property
     def _unit(self) -> str:

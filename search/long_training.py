@@ -32,12 +32,14 @@ DEPLOY_SHARE = 0.35  # of the time from a training from scratch on, for making i
 TUNED_SHARE = 0.01  # the same of a fine-tuning, which ends at that size
 TEST_SHARE = 0.1  # of the time limit, where there is one
 LEAST_TESTED = 1000  # images, however little time there is
+LOOK_IMAGES = 200  # validation images after an epoch of a training from scratch, for people
+PAUSE_IMAGES = 2000  # where it pauses: networks are compared by them
 TIMED_IMAGES = 50
 TIMED_STEPS = 3  # of a training, the first to warm up
 
 
-class _PausedError(Exception):
-    """Ends a training from scratch where it was to pause, or once its steps are timed."""
+class _TimedError(Exception):
+    """Ends a training whose first steps are timed."""
 
 
 class Trained(NamedTuple):
@@ -142,32 +144,33 @@ class LongTraining:
             )
             return Trained(tuned.accuracy, pixels, tuned.epochs, tuned.seconds)
 
-        history: list[float] = []
         last = length if until is None else max(1, round(until * length))
+        over = 0.0  # share of the training
+
+        def on_step(step: int, steps: int) -> None:
+            nonlocal over
+            over = step / steps
+            self.progress.update(over, what)
 
         def on_epoch(epoch: int, accuracy: float) -> None:
             kept()
-            history.append(accuracy)
             self.progress.line(f"{what}: {accuracy:.1%} validation accuracy after epoch {epoch} of {length}")
-            if last <= epoch < length:
-                raise _PausedError
 
-        trainer = self.trainer.for_epochs(length)
+        trainer = replace(self.trainer.for_epochs(length), look_images=LOOK_IMAGES)
+        if until is not None:
+            trainer = replace(trainer, last_images=PAUSE_IMAGES)
         if onward:
             trainer = replace(trainer, recipe=trainer.recipe.onward(epochs=length))
-        began = self.clock()
-        try:
-            outcome = trainer.fit(
-                module,
-                state_file=state_file,
-                on_epoch=on_epoch,
-                on_step=lambda step, steps: self.progress.update(step / steps, what),
-                seconds=most_s,
-                then_s=then_s,
-                pixels=self._resized_to(pixels),
-            )
-        except _PausedError:
-            return Trained(history[-1], pixels, len(history), self.clock() - began)
+        outcome = trainer.fit(
+            module,
+            state_file=state_file,
+            on_epoch=on_epoch,
+            on_step=on_step,
+            deadline=lambda: over >= last / length,
+            seconds=most_s,
+            then_s=then_s,
+            pixels=self._resized_to(pixels),
+        )
         return Trained(outcome.accuracy, pixels, outcome.epochs, outcome.seconds)
 
     def _limits(self, spec: NetworkSpec, left_s: float) -> tuple[float, float]:
@@ -190,13 +193,13 @@ class LongTraining:
         def on_step(*_: int) -> None:
             times.append(self.clock())
             if len(times) == TIMED_STEPS:
-                raise _PausedError
+                raise _TimedError
 
         try:
             return trainer.fit(module, pixels=self._resized_to(self.pixels_for(spec)), on_step=on_step).seconds
-        except _PausedError:
+        except _TimedError:
             recipe, images = trainer.recipe, len(trainer.train)
-            told = min(recipe.epoch_validation, len(trainer.validation)) + min(STATISTICS_IMAGES, images)
+            told = min(LOOK_IMAGES, len(trainer.validation)) + min(STATISTICS_IMAGES, images)
             steps = recipe.steps_per_epoch(images) + EVALUATION * told / min(recipe.batch_size, images)
             return steps * (times[-1] - times[0]) / (TIMED_STEPS - 1)
 

@@ -10,9 +10,10 @@ from search.netadapt.settings import pruning_time_s
 from search.schedule import LONGER
 from searchspace.spec import NetworkSpec
 
+TELLING = 2.0  # times a candidate's training: what a contest from scratch has to be
 AFTER_PRUNING = 0.35  # of the winner's training
-# Of the time for a training, what is planned. By epochs it is more than the candidate's speed admits: that has a
-# validation of all images in few epochs, and a training ends by the clock too.
+# Of the time for a training, what is planned. By epochs more than the speed admits, as a training ends by the clock
+# too, with its rate at 0: time that is left over is lost, and an epoch that is not begun costs nothing.
 BY_EPOCHS, BY_CLOCK = 1.1, 0.985
 CLOSING_S = 20.0  # kept free for the last measurement and writing
 
@@ -95,6 +96,11 @@ class Plans:
         """Epochs of a candidate's training."""
         return self.training.trainer.recipe.epochs
 
+    def is_telling(self, finalist: Finalist, share: float) -> bool:
+        """Whether that share of the finalist's training is well above what candidates had of it."""
+        whole = sum(self._share_time(finalist, self._times_over(finalist)))
+        return share * whole >= TELLING * self._lengths(finalist, self._short)
+
     def _lengths(self, finalist: Finalist, epochs: int) -> int:
         """So many epochs in a plan's unit."""
         return max(1, round(epochs * self._epoch_s(finalist))) if self.training.by_seconds else epochs
@@ -104,11 +110,8 @@ class Plans:
         return CLOSING_S + self.training.closing_s(spec, left_s)
 
     def _epoch_s(self, finalist: Finalist) -> float:
-        """Seconds of an epoch: by the trial's training, or of one epoch now where its estimator trained nothing."""
-        attrs = finalist.trial.user_attrs
-        if self.search.estimator.trains:
-            return float(attrs["train_s"] / attrs["epochs"])
-        key = attrs["fingerprint"]
+        """Seconds of an epoch now. A candidate's own training had more validation in it."""
+        key = finalist.trial.user_attrs["fingerprint"]
         if key not in self._epochs_s:
             self._epochs_s[key] = self.training.epoch_s(finalist.spec)
         return self._epochs_s[key]

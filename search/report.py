@@ -112,7 +112,8 @@ def _contest(summary: dict[str, Any]) -> list[tuple[str, str]]:
     if contest:
         each = ", ".join(
             f"{row['network'] or 'trial ' + str(row['trial'])} {percent_text(row['expected'])} ± "
-            f"{100 * row['deviation']:.1f}, then {percent_text(row['contest_accuracy'])}"
+            f"{100 * row['deviation']:.1f}"
+            + (f", then {percent_text(after)}" if (after := row["contest_accuracy"]) is not None else "")
             for row in contest["tied"]
         )
         rows += [("chosen", f"{contest['decided_by']}, of those tied with the best:"), ("", each)]

@@ -89,7 +89,7 @@ def _published(search: Search, winner: Winner) -> dict[str, Any] | None:
     if own is not None:
         return {"network": own, "trial": winner.trial.number, "is_winner": True}
     rows = winner.contest["tied"] if winner.contest else []
-    after = {row["trial"]: row["contest_accuracy"] for row in rows}
+    after = {row["trial"]: row["contest_accuracy"] for row in rows if row["contest_accuracy"] is not None}
     about = {"network": found.user_attrs["network"], "trial": found.number, "is_winner": False}
     if {found.number, winner.trial.number} <= after.keys():
         return {**about, "judged": "contest", "behind": after[winner.trial.number] - after[found.number]}

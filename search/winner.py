@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from optuna.trial import FrozenTrial
 
 from search.console import clock_text
-from search.contest import Contest, Standing, Terms
+from search.contest import BY_EPOCHS, Contest, Standing, Terms
 from search.data import Dataset
 from search.finalists import Finalist, believed, finalists_within
 from search.latency import Measurement
@@ -109,7 +109,9 @@ class WinnerSelection:
         left_s = search.clock.left_s()
         if left_s is not None:
             left_s = max(0.0, left_s - self.plans.closing_s(standings[0].finalist.spec, left_s))
-        contest = Contest(self._contest_training, search.progress, left_s, by_epochs=not self.training.tunes)
+        by_epochs = not self.training.tunes
+        is_telling = not by_epochs or self.plans.is_telling(standings[0].finalist, BY_EPOCHS)
+        contest = Contest(self._contest_training, search.progress, left_s, by_epochs=by_epochs, is_telling=is_telling)
         return contest.run(standings, _terms(contest, standings, self.plans))
 
     def _name(self, finalist: Finalist) -> str:

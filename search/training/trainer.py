@@ -62,6 +62,8 @@ class Trainer:
     recipe: Recipe
     seed: int  # of the images' order, their augmentation and dropout
     device: str | None = None  # None: CUDA if there is one
+    look_images: int | None = None  # validation images after each epoch; None: the recipe's
+    last_images: int | None = None  # the same where the training ends; None: all there are
     graph_steps: int = 100  # trainings on a GPU of at least these are one CUDA graph; capturing it costs some steps
     clock: Callable[[], float] = time.perf_counter
 
@@ -118,9 +120,8 @@ class Trainer:
             state.finished = epoch + 1 == recipe.epochs or self._share(limit, looks=2) >= 1
             is_last = state.finished or (deadline is not None and deadline())
             with state.with_average(images, pixels=pixels):
-                state.history.append(
-                    self._validated(module, None if is_last else recipe.epoch_validation, pixels, limit)
-                )
+                told = self.last_images if is_last else self._looked_at
+                state.history.append(self._validated(module, told, pixels, limit))
             state.seconds = seconds_before + self.clock() - began
             if state_file is not None:
                 state.save(state_file, key)
@@ -134,8 +135,14 @@ class Trainer:
 
     def _share(self, limit: TimeLimit, *, looks: int = 1) -> float:
         """Of the training that is over by the clock; from 1 on there is only time left for so many validations."""
-        statistics = min(STATISTICS_IMAGES, len(self.train))
-        return limit.share(len(self.validation) + (looks - 1) * self.recipe.epoch_validation + 2 * looks * statistics)
+        statistics, all_of_them = min(STATISTICS_IMAGES, len(self.train)), len(self.validation)
+        last = min(self.last_images or all_of_them, all_of_them)
+        return limit.share(last + (looks - 1) * self._looked_at + 2 * looks * statistics)
+
+    @property
+    def _looked_at(self) -> int:
+        """Validation images after an epoch."""
+        return self.look_images or self.recipe.epoch_validation
 
     def _validated(self, module: nn.Module, images: int | None, pixels: int | None, limit: TimeLimit) -> float:
         """The accuracy on so many validation images (None: all), or those that the limit leaves time for."""

@@ -140,7 +140,7 @@ def test_an_epoch_is_timed_by_its_first_steps() -> None:
     with networks_take(0.05, machine):
         found = long_training(machine, tuned=True).epoch_s(SPEC)
     assert machine.now == pytest.approx(3 * 16 * 0.05)
-    assert found == pytest.approx(64 * 0.05 + (40 + 64) * 0.35 * 0.05)
+    assert found == pytest.approx(64 * 0.05 + (80 + 64) * 0.35 * 0.05)
 
 
 def test_what_is_kept_of_a_fine_tuning_is_told_at_each_look() -> None:

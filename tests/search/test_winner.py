@@ -79,7 +79,6 @@ def selection(
         clock=SimpleNamespace(left_s=lambda: left_s, limit_s=540.0),
         study=study(),
         progress=SimpleNamespace(line=lambda _: None, update=lambda *_: None),
-        estimator=SimpleNamespace(trains=True),
     )
     training: Any = SimpleNamespace(
         trainer=SimpleNamespace(recipe=SimpleNamespace(epochs=4)),
@@ -116,15 +115,16 @@ def test_a_plan_of_a_study_from_before_pruning_was_one_number() -> None:
     assert here.plans.plan(finalist(1, 20.3)) == Plan(7, 0)
 
 
-def test_an_estimator_that_trains_nothing_does_not_say_how_long_the_winner_may_train() -> None:
-    """Seen: 7,843 epochs planned for one minute, by the thousandths of a second of a score."""
+def test_the_winner_is_planned_by_the_speed_of_its_own_training_not_by_how_long_its_trial_took() -> None:
+    """Seen: 7,843 epochs by the thousandths of a second of a score; a minute of nine left over by short trainings."""
     trainings: list[int] = []
-    here, quick = selection(104.0, timed=trainings), finalist(1, 18.0)
-    assert here.plans.plan(finalist(2, 18.0)) == Plan(13, 0)  # 84 s and a tenth more, by epochs of 7 s
-    quick.trial.user_attrs["train_s"] = 0.0
-    here.search.estimator.trains = False
-    assert here.plans.in_order([quick, quick]) == [quick, quick]
-    assert (here.plans.plan(quick), trainings) == (Plan(13, 0), [1])
+    here = selection(104.0, timed=trainings)
+    for number, train_s in ((1, 0.0), (2, 60.0)):
+        one = finalist(number, 18.0)
+        one.trial.user_attrs["train_s"] = train_s
+        assert here.plans.in_order([one, one]) == [one, one]
+        assert here.plans.plan(one) == Plan(13, 0)  # 84 s and a tenth more, by epochs of 7 s
+    assert trainings == [1, 1]  # each once
 
 
 def test_a_fine_tuning_is_planned_in_seconds_less_what_the_test_at_the_deployed_size_takes() -> None:
@@ -209,6 +209,28 @@ def test_a_contest_is_of_equal_lengths_outlives_a_failed_training_and_stands_in_
             assert len(here.lengths) == 3
             assert len(set(here.lengths)) == 1
     assert order == [[3, 1, 2]] * 2
+
+
+@pytest.mark.parametrize(("left_s", "is_held"), [(200.0, False), (700.0, True)])
+def test_from_scratch_a_contest_is_held_only_where_it_tells_more_than_the_candidates_trainings_did(
+    left_s: float, is_held: bool
+) -> None:
+    """Candidates train for 4 epochs: a fifth of 28 epochs is hardly more, of 106 epochs it is 21."""
+    two = [finalist(1, 18.0), finalist(2, 18.0)]
+    usual = selection(left_s)
+    here = Contested(usual.search, usual.training, usual.data, Path())
+    here.left_s = left_s
+    here.search.clock.left_s = partial(getattr, here, "left_s")
+    here.training.tunes = False
+    here.search.finished = lambda: [one.trial for one in two]
+    here.search.sampler = SimpleNamespace(posterior=lambda _: {1: (0.8, 0.1), 2: (0.79, 0.1)})
+    found, contest = here.contested(two)
+    assert contest is not None
+    assert [row["trial"] for row in contest["tied"]] == [1, 2]
+    assert bool(here.lengths) == is_held
+    assert [row["contest_accuracy"] is not None for row in contest["tied"]] == [is_held] * 2
+    assert [one.trial.number for one in found] == [1, 2]
+    assert ("expected to be the best" in contest["decided_by"]) != is_held
 
 
 def measuring(*found: Measurement) -> Any:

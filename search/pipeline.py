@@ -12,6 +12,7 @@ import optuna
 
 from search import data
 from search.accuracy import AccuracyEstimator, EstimatorSettings, estimator
+from search.accuracy.protocol import EPOCHS, TIME
 from search.baselines import Baselines, check_names
 from search.budget import CostModel, LatencyBudget
 from search.candidates import PricedSpace, starting_points
@@ -289,10 +290,11 @@ class Pipeline:
 
     def _judge(self, within: Callable[[NetworkSpec], bool] | None) -> AccuracyEstimator:
         """The estimator of candidates, for those that are `within` the budget."""
-        limit_s = self.clock.limit_s
+        limit_s, stored = self.clock.limit_s, self.study.user_attrs.get("settings")
         settings = EstimatorSettings(
             recipe=self._recipe,
             seed=self.settings.seed,
+            equal=TIME if stored is None else stored.get("equal", EPOCHS),
             parents=self.parents,
             space=self.settings.search_space(classes=2),
             within=within,

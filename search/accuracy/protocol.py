@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 OnEpoch = Callable[[int, float], None]
 OnProgress = Callable[[float], None]
 
+EPOCHS, TIME = "epochs", "time"  # what short trainings from scratch are equal in
+
 
 class Estimate(NamedTuple):
     """How good a network is: the top-1 accuracy to expect on the validation images, a fraction.
@@ -50,6 +52,7 @@ class EstimatorSettings:
     seed: int = 0  # of all randomness, a fresh network's weights included
     device: str | None = None  # None: CUDA if there is one
     parents: Parents | None = None  # published weights to start from; None: there are none
+    equal: str = TIME  # what short trainings from scratch are equal in; EPOCHS in studies of before
     pixels: int | None = None  # that images are judged at; None: by `pixels_for`
     largest: int | None = None  # of the input sizes that are compared; None: all networks are judged at the same pixels
     clock: Callable[[], float] = time.perf_counter

@@ -5,12 +5,15 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from search.accuracy import EstimatorSettings, estimator
+from search.accuracy import AccuracyEstimator, EstimatorSettings, estimator
+from search.accuracy.protocol import EPOCHS, TIME
+from search.accuracy.training import step_cost
 from search.training.evaluate import binomial_deviation
 from search.training.recipe import Recipe
 from search.training.trainer import Trainer
 from searchspace.nn import build
 from searchspace.spaces.mnasnet import mnasnet_space
+from searchspace.spec import NetworkSpec
 from tests.scripted import dataset_of, two_halves
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -32,7 +35,38 @@ def test_an_estimate_is_what_the_trainer_finds_with_fresh_weights_of_the_seed() 
 
 
 def test_a_study_knows_it_by_its_recipe() -> None:
-    assert estimator("training", SETTINGS).identity() == {"recipe": asdict(SETTINGS.recipe)}
+    found = estimator("training", SETTINGS).identity()
+    assert found == {"recipe": asdict(SETTINGS.recipe), "equal": TIME}
+
+
+def test_networks_of_a_space_train_for_equal_time_within_bounds_those_of_studies_of_before_for_equal_epochs() -> None:
+    """Steps counted: two epochs of 32 images in batches of 8 are 8 steps of a middling network."""
+    wide = mnasnet_space(classes=2, resolution=32)
+    specs = {which: wide.spec(wide.corner(which)) for which in ("smallest", "largest")}
+    steps: dict[str, dict[str, int]] = {}
+    for equal in (TIME, EPOCHS):
+        judge = estimator("training", replace(SETTINGS, space=wide, equal=equal))
+        judge.prepare(IMAGES)
+        steps[equal] = {which: steps_of(judge, spec) for which, spec in specs.items()}
+        assert ("equal" in judge.identity()) == (equal == TIME)
+    assert steps[TIME]["largest"] == 4  # half of it, though its steps take far more than twice as long
+    assert steps[EPOCHS] == {"smallest": 8, "largest": 8}
+    assert step_cost(specs["largest"]) > 2 * step_cost(specs["smallest"])
+
+
+def steps_of(judge: AccuracyEstimator, spec: NetworkSpec) -> int:
+    shares: list[float] = []
+    judge.score(spec, on_progress=shares.append)
+    return len(shares)
+
+
+def test_candidates_are_told_by_at_most_2000_validation_images_at_the_end() -> None:
+    many = dataset_of(two_halves(16, pixels=32), two_halves(2400, pixels=32, seed=1))
+    judge = estimator("training", replace(SETTINGS, recipe=Recipe(epochs=1, batch_size=8, epoch_images=8)))
+    judge.prepare(many)
+    found = judge.score(SPEC)
+    assert found.deviation == binomial_deviation(found.mean, 2000)
+    assert found.mean * 2000 == pytest.approx(round(found.mean * 2000))
 
 
 def test_images_come_before_scores() -> None:

@@ -191,7 +191,7 @@ class BudgetSampler(optuna.samplers.BaseSampler):
     def _floor_ms(self) -> float:
         """USED_BUDGET of the limit, or the median of random networks where the limit is more than generous.
 
-        Where even the slowest of them keeps it, it says nothing of a network, and only the quickest quarter is left out.
+        Where even the slowest of them keeps it, it says nothing, and only the quickest quarter is left out.
         """
         if not self._random_ms:
             rng, price, space = random.Random(self.seed), self.priced.price, self.priced.space

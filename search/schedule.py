@@ -46,7 +46,9 @@ class Schedule:
         """What the time is for, for people."""
         limit_s = self.clock.limit_s
         if limit_s is None:
-            return f"{self.settings.trials} candidates are judged, then the best is trained for longer"
+            count = self.settings.trials
+            judged = "1 candidate is judged, then it" if count == 1 else f"{count} candidates are judged, then the best"
+            return f"{judged} is trained for longer"
         spent_s, share = self.clock.elapsed_s(), self._usual_share
         until_s = max(spent_s, share * limit_s)
         least = "" if self.trains else f", and until {JUDGED} are"

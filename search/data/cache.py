@@ -33,7 +33,7 @@ class PixelFile:
     """
 
     def __init__(self, file: int, rows: int, resolution: int) -> None:
-        self._file = file
+        self._file, self.resolution = file, resolution
         self._shape = (resolution, resolution, 3)
         self._row_bytes = resolution * resolution * 3
         header = io.BytesIO()
@@ -95,7 +95,7 @@ def read(path: Path, *, signature: str) -> tuple[Record, NDArray[np.uint8]] | No
         if stored["digest"] != digest_of(stored["record"], stored["pixels"]):
             raise UnusableCache("its checksum is wrong")
         if stored["record"].pop("signature") != signature:
-            raise UnusableCache("the images have changed since")
+            raise UnusableCache("the images have changed since, or how they are read")
         tuples = {key: tuple(stored["record"][key]) for key in ("classes", "skipped", "notes")}
         record = Record(**{**stored["record"], **tuples})
         status, known = os.stat(path), stored["pixels"]

@@ -1,24 +1,22 @@
-"""From a file's bytes to a square uint8 image, and many of them in parallel.
+"""From a file's bytes to a square uint8 image.
 
 Shorter side to the resolution, then the centre: the field's standard for evaluation (ResNet, EfficientNet), which
 keeps the aspect ratio. Both are one bicubic, antialiased resampling of the largest centred square.
 """
 
-import hashlib
 import io
-import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.cores import available_cores
-from search.data.cache import PixelFile
-from search.data.source import Content, one_line
+from search.data.depth import Scaling, deep_values, extent_of, is_deep, is_inverted, own_scale
+from search.data.source import TooLarge
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,96 +24,79 @@ if TYPE_CHECKING:
 # Named, because some of Pillow's other readers start programs (EPS) or take almost anything (TGA).
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _ORIENTATION = 0x0112  # EXIF
-_BATCH_IMAGES = 64
-_BATCH_BYTES = 16 * 2**20
-_MAX_WORKERS = 16
+_LARGE_PIXELS = 2**25  # such images are decoded one at a time: each takes hundreds of MB
+_LARGE = threading.Lock()
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# By EXIF orientation: what makes the image upright.
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 
 
-def decode_square(data: bytes, resolution: int) -> NDArray[np.uint8]:
+class Remark(StrEnum):
+    """What an image has and loses."""
+
+    TRANSPARENT = "partly transparent"
+    FRAMES = "several frames"
+
+
+def decode_square(
+    data: bytes,
+    resolution: int,
+    *,
+    scaling: Scaling = own_scale,
+    remark: Callable[[Remark], None] = lambda remark: None,
+) -> NDArray[np.uint8]:
     """The image's largest centred square as (resolution, resolution, 3) RGB, upright by its EXIF orientation.
 
-    Of several frames the first is taken. Transparency lies on white. 16 bits become 8. Raises whatever Pillow raises
-    on a corrupt file, and its DecompressionBombError above 179 million pixels.
+    Of several frames the first is taken. Transparency lies on white. Palettes, CMYK and LAB become RGB. More than 8
+    bits become 8 on the scale that `scaling` gives for the values. `remark` is called with what the image loses.
+    Raises whatever Pillow raises on a corrupt file, and what `why_unsupported` knows.
     """
     from PIL import Image
 
-    with Image.open(io.BytesIO(data), formats=_formats()) as image:
+    with open_image(data) as image:
         if image.format == "JPEG":
             # Decode at 1/2, 1/4 or 1/8 where that is still twice the size wanted.
             image.draft(None, (2 * resolution, 2 * resolution))
-        image.load()
-        turn = _TURNS.get(_orientation(image))
-        rgb = _rgb(image)
-    width, height = rgb.size
-    side = min(width, height)
-    if (width, height) != (resolution, resolution):
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
-        rgb = rgb.resize((resolution, resolution), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
-    if turn is not None:
-        rgb = rgb.transpose(Image.Transpose[turn])
-    return np.asarray(rgb)
+        if _has_frames(image):
+            remark(Remark.FRAMES)
+        with _LARGE if image.width * image.height > _LARGE_PIXELS else nullcontext():
+            whole = _eight_bits(image, data, scaling) if is_deep(image) else image
+            rgb = _on_white(whole, remark)
+            turn = _TURNS.get(_orientation(image))
+            square = _square(rgb, resolution)
+    return np.asarray(square if turn is None else square.transpose(Image.Transpose[turn]))
 
 
-def decode_all(
-    contents: Iterable[Content],
-    rows: Mapping[str, int],
-    resolution: int,
-    pixels: PixelFile,
-    *,
-    stop_above: int,
-    progress: Callable[[int], None],
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Decode every image into its row of `pixels`, on all cores; stops early above `stop_above` corrupt ones.
+def open_image(data: bytes) -> "Image.Image":
+    """The image with its header read and its pixels not yet. Raises as `decode_square`."""
+    from PIL import Image
 
-    Returns, by image name, the digests of good images' content and why the others are corrupt.
-    """
-    digests: dict[str, str] = {}
-    corrupt: dict[str, str] = {}
-    workers = min(_MAX_WORKERS, available_cores())
-    _formats()  # once, before threads could do it at the same time
-    from PIL import UnidentifiedImageError
+    return Image.open(io.BytesIO(data), formats=_formats())
 
-    def decode(batch: Sequence[Content]) -> None:
-        for item, data in batch:
-            try:
-                if isinstance(data, Exception):
-                    raise data
-                if not data:
-                    raise OSError("an empty file")
-                square = decode_square(data, resolution)
-            except UnidentifiedImageError:
-                corrupt[item.name] = "no image of a known format"
-            except Exception as error:  # Pillow's readers raise almost any type on a corrupt file
-                corrupt[item.name] = one_line(error)
-            else:
-                pixels.put(rows[item.name], square)
-                digests[item.name] = content_digest(data)
 
-    def wait(decoded: Future[None]) -> None:
-        decoded.result()
-        progress(len(digests) + len(corrupt))
+def why_unsupported(error: Exception, data: bytes | Exception) -> str | None:
+    """Why a file that may be whole is not read, from the error that it raised; None for a corrupt one."""
+    from PIL import Image, UnidentifiedImageError
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, one for each image
-        waiting: deque[Future[None]] = deque()
-        for batch in _batches(contents):
-            waiting.append(pool.submit(decode, batch))
-            if len(waiting) > 2 * workers:
-                wait(waiting.popleft())
-            if len(corrupt) > stop_above:
-                break
-        while waiting:
-            wait(waiting.popleft())
-    return digests, corrupt
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels: make it smaller"
+    if isinstance(error, UnidentifiedImageError) and isinstance(data, bytes) and data.startswith(_TIFF):
+        return "a TIFF of a kind that is not read, such as floating-point colour: write it with 8 or 16 bits"
+    return str(error) if isinstance(error, TooLarge) else None
 
 
 def shorter_side(data: bytes) -> int | None:
     """An image's pixels along its shorter side, from its header alone; None where the beginning is no image's."""
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+        with open_image(data) as image:
             return min(image.size)
     except Exception:  # Pillow's readers raise almost any type on a corrupt file
         return None
@@ -130,36 +111,6 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def content_digest(data: bytes) -> str:
-    """What byte-identical images share."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
-def _batches(contents: Iterable[Content]) -> Iterator[list[Content]]:
-    batch: list[Content] = []
-    size_bytes = 0
-    for item, data in contents:
-        batch.append((item, data))
-        size_bytes += len(data) if isinstance(data, bytes) else 0
-        if len(batch) >= _BATCH_IMAGES or size_bytes >= _BATCH_BYTES:
-            yield batch
-            batch, size_bytes = [], 0
-    if batch:
-        yield batch
-
-
-# By EXIF orientation: what makes the image upright.
-_TURNS = {
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
-
-
 def _orientation(image: "Image.Image") -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
@@ -167,27 +118,46 @@ def _orientation(image: "Image.Image") -> int:
         return 1
 
 
-def _rgb(image: "Image.Image") -> "Image.Image":
+def _has_frames(image: "Image.Image") -> bool:
+    """Whether there are frames or pages behind the first. A camera's second one in a JPEG (MPO) is a preview."""
+    try:
+        return image.format in ("GIF", "PNG", "WEBP", "TIFF", "AVIF") and bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged second frame leaves the first whole
+        return True
+
+
+def _eight_bits(image: "Image.Image", data: bytes, scaling: Scaling) -> "Image.Image":
+    """A deep image on the scale of its values, with its 8-bit alpha where it has one."""
     from PIL import Image
 
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        return _eight_bits(image).convert("RGB")
+    kind, values = deep_values(image, data)
+    scaled = scaling(extent_of(kind, values)).eight_bits(values)
+    if is_inverted(image):
+        scaled = 255 - scaled
+    whole = Image.fromarray(scaled[..., 0] if scaled.shape[2] == 1 else scaled)
+    if image.mode == "RGBA":
+        whole.putalpha(image.getchannel("A"))
+    return whole
+
+
+def _on_white(image: "Image.Image", remark: Callable[[Remark], None]) -> "Image.Image":
+    from PIL import Image
+
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         transparent = image.convert("RGBA")
+        if transparent.getchannel("A").getextrema()[0] < 255:
+            remark(Remark.TRANSPARENT)
         white = Image.new("RGBA", transparent.size, "white")
         return Image.alpha_composite(white, transparent).convert("RGB")
     return image.convert("RGB")
 
 
-def _eight_bits(image: "Image.Image") -> "Image.Image":
-    """16-bit grey by its full range; other depths, which have no agreed white, from darkest to brightest."""
+def _square(rgb: "Image.Image", resolution: int) -> "Image.Image":
     from PIL import Image
 
-    values = np.nan_to_num(np.asarray(image).astype(np.float32))
-    low, high = 0.0, 65535.0
-    if not image.mode.startswith("I;16") and image.format not in ("PNG", "PPM"):
-        low, high = float(values.min()), float(values.max())
-    scaled = (values - low) * (255 / max(high - low, 1e-12))
-    return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
+    if rgb.size == (resolution, resolution):
+        return rgb
+    side = min(rgb.size)
+    left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
+    box = (left, top, left + side, top + side)
+    return rgb.resize((resolution, resolution), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)

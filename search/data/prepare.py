@@ -8,7 +8,9 @@ from pathlib import Path
 from statistics import median_low
 
 from search.data.cache import PixelFile, new_pixels
-from search.data.decode import content_digest, decode_all, shorter_side
+from search.data.decode import Remark, shorter_side
+from search.data.decode_many import Decoded, content_digest, decode_all
+from search.data.depth import Kind, Scale, scale_of
 from search.data.source import (
     PARTS,
     Content,
@@ -19,6 +21,7 @@ from search.data.source import (
     Record,
     Request,
     Source,
+    count_of,
     digest_of,
     printable,
     some,
@@ -26,7 +29,8 @@ from search.data.source import (
 from search.data.splits import split
 from searchspace.errors import InvalidData
 
-LARGEST_CORRUPT_SHARE = 0.01
+LARGEST_UNUSABLE_SHARE = 0.01
+_WORDS: Mapping[Kind, str] = {"whole": "whole numbers", "floating-point": "floating-point"}
 _NATIVE_IMAGES = 64  # looked at for the images' own size
 
 
@@ -68,28 +72,38 @@ class EncodedSource(Source):
         starts = dict(zip(PARTS, itertools.accumulate(counts, initial=0), strict=False))
         progress(0, len(rows))
         with new_pixels(path, rows=len(rows), resolution=request.resolution) as pixels:
-            digests, corrupt = decode_all(
-                self.read(ordered),
-                rows,
-                request.resolution,
-                pixels,
-                stop_above=int(LARGEST_CORRUPT_SHARE * len(rows)),
-                progress=lambda done: progress(done, len(rows)),
-            )
-            _check_corrupt(corrupt, len(rows), self.name)
-            kept = {part: _close_gaps(pixels, starts[part], splits.parts[part], corrupt) for part in PARTS}
+            found, scales = self._decode(splits.parts, rows, pixels, progress)
+            _check_unusable(found, len(rows), self.name)
+            kept = {part: _close_gaps(pixels, starts[part], splits.parts[part], found.unusable) for part in PARTS}
         _check_present(kept, listing.classes, self.name)
-        what = "1 corrupt image" if len(corrupt) == 1 else f"{len(corrupt)} corrupt images"
-        skipped = [f"{what} skipped: {_with_reasons(corrupt)}"] if corrupt else []
         label = {name: number for number, name in enumerate(listing.classes)}
         return Record(
             classes=tuple(map(printable, listing.classes)),
             starts=starts,
             labels={part: [label[item.label] for item in items] for part, items in kept.items()},
-            fingerprint=_fingerprint(kept, digests, listing.classes, request.resolution),
-            skipped=tuple(sorted(map(printable, corrupt))),
-            notes=(*listing.notes, *splits.notes, *skipped),
+            fingerprint=_fingerprint(kept, found.digests, listing.classes, request.resolution, scales),
+            skipped=tuple(sorted(map(printable, found.unusable))),
+            notes=(*listing.notes, *splits.notes, *_notes(found, scales)),
         )
+
+    def _decode(
+        self, parts: Mapping[Part, Sequence[Item]], rows: Mapping[str, int], pixels: PixelFile, progress: Progress
+    ) -> tuple[Decoded, dict[Kind, Scale]]:
+        """Decode all images; those of more than 8 bits in a second round, on the scale of the training images."""
+        ordered = [item for part in PARTS for item in parts[part]]
+        total, limit = len(ordered), int(LARGEST_UNUSABLE_SHARE * len(ordered))
+        found = decode_all(
+            self.read(ordered), rows, pixels, stop_above=limit, progress=lambda done: progress(done, total)
+        )
+        if not found.deep or len(found.unusable) > limit:
+            return found, {}
+        scales = _scales(found, [item.name for item in parts["train"]])
+        deep = [item for item in ordered if item.name in found.deep]
+        again = decode_all(
+            self.read(deep), rows, pixels, scales=scales, stop_above=limit, progress=lambda done: progress(total, total)
+        )
+        found.add(again)
+        return found, scales
 
     def _digests_of_twins(self, items: Sequence[Item]) -> dict[str, str]:
         """By name, the digest of every image that may have a byte-identical twin: only files of one size can.
@@ -112,33 +126,62 @@ class EncodedSource(Source):
         return {name: digest for name, digest in digests.items() if is_image.get(digest, True)}
 
 
-def _close_gaps(pixels: PixelFile, start: int, items: Sequence[Item], corrupt: Mapping[str, str]) -> list[Item]:
-    """Move the last good images of a split over the corrupt ones; the rows behind stay unused."""
+def _close_gaps(pixels: PixelFile, start: int, items: Sequence[Item], unusable: Mapping[str, str]) -> list[Item]:
+    """Move the last good images of a split over the unusable ones; the rows behind stay unused."""
     kept = list(items)
     for at, item in enumerate(items):
-        while kept and kept[-1].name in corrupt:
+        while kept and kept[-1].name in unusable:
             kept.pop()
-        if item.name in corrupt and at < len(kept):
+        if item.name in unusable and at < len(kept):
             pixels.move(start + len(kept) - 1, start + at)
             kept[at] = kept.pop()
     return kept
 
 
-def _check_corrupt(corrupt: Mapping[str, str], total: int, name: str) -> None:
-    if len(corrupt) > LARGEST_CORRUPT_SHARE * total:
+def _scales(found: Decoded, train: Sequence[str]) -> dict[Kind, Scale]:
+    """By kind of values the scale of the training images, or of all where none of them is of that kind."""
+    scales: dict[Kind, Scale] = {}
+    for kind in {extent.kind for extent in found.deep.values()}:
+        of_kind = {name: extent for name, extent in found.deep.items() if extent.kind == kind}
+        scales[kind] = scale_of([of_kind[name] for name in train if name in of_kind] or list(of_kind.values()))
+    return scales
+
+
+def _notes(found: Decoded, scales: Mapping[Kind, Scale]) -> Iterator[str]:
+    """What a person should know of how images were read, with the next step."""
+    if found.corrupt:
+        yield f"{count_of(found.corrupt, 'corrupt image')} skipped: {_with_reasons(found.corrupt)}"
+    if found.unsupported:
+        yield f"{count_of(found.unsupported, 'image')} left out, not read here: {_with_reasons(found.unsupported)}"
+    for kind, scale in sorted(scales.items()):
+        deep = [name for name, extent in found.deep.items() if extent.kind == kind]
+        yield (
+            f"{count_of(deep, 'image')} of more than 8 bits ({_WORDS[kind]}): {scale.low:g} to {scale.high:g} are "
+            "scaled to 0 to 255, alike in all of them; scale images so where the network is deployed"
+        )
+    if frames := found.remarks[Remark.FRAMES]:
+        yield f"of {count_of(frames, 'image')} with several frames or pages the first is used"
+    if transparent := found.remarks[Remark.TRANSPARENT]:
+        yield f"{count_of(transparent, 'image')} with transparent parts: they are laid on white"
+
+
+def _check_unusable(found: Decoded, total: int, name: str) -> None:
+    unusable = found.unusable
+    if len(unusable) > LARGEST_UNUSABLE_SHARE * total:
+        what = "left out" if found.unsupported else "corrupt"
         raise InvalidData(
-            f"at most {LARGEST_CORRUPT_SHARE:.0%} of the images may be corrupt, got {len(corrupt)} or more of {total} "
-            f"in {name}: {_with_reasons(corrupt)}. Mend them or take them out"
+            f"at most {LARGEST_UNUSABLE_SHARE:.0%} of the images may be {what}, got {len(unusable)} or more of {total} "
+            f"in {name}: {_with_reasons(unusable)}. Mend them or take them out"
         )
 
 
 def _check_present(kept: Mapping[Part, Sequence[Item]], classes: Sequence[str], name: str) -> None:
-    """A class may have lost its only image of a split to corruption."""
+    """A class may have lost its only image of a split."""
     for part, items in kept.items():
         missing = sorted(set(classes) - {item.label for item in items})
         if missing:
             raise InvalidData(
-                f"{name}: every class needs a readable image in {part}, and {some(missing)} has only corrupt ones "
+                f"{name}: every class needs a readable image in {part}, and {some(missing)} has only unusable ones "
                 "there: add images or mend them"
             )
 
@@ -148,10 +191,14 @@ def _with_reasons(corrupt: Mapping[str, str]) -> str:
 
 
 def _fingerprint(
-    kept: Mapping[Part, Sequence[Item]], digests: Mapping[str, str], classes: Sequence[str], resolution: int
+    kept: Mapping[Part, Sequence[Item]],
+    digests: Mapping[str, str],
+    classes: Sequence[str],
+    resolution: int,
+    scales: Mapping[Kind, Scale],
 ) -> str:
-    """Of every image's name, content, label and split, not of where they stand."""
+    """Of every image's name, content, label, split and scale, not of where they stand."""
     images = {
         part: sorted([item.name, item.label, digests[item.name]] for item in items) for part, items in kept.items()
     }
-    return digest_of(images, list(classes), resolution)
+    return digest_of(images, list(classes), resolution, *([scales] if scales else []))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, get_args
@@ -78,6 +78,10 @@ class Listing:
     notes: tuple[str, ...] = ()
 
 
+class TooLarge(OSError):
+    """A file of more bytes than are read."""
+
+
 Content = tuple[Item, bytes | Exception]
 """An image's bytes, or why they cannot be had."""
 
@@ -92,6 +96,11 @@ def some(names: Sequence[str], *, limit: int = 5) -> str:
     """The first names, and how many there are beyond."""
     first = ", ".join(names[:limit])
     return first if len(names) <= limit else f"{first} and {len(names) - limit} more"
+
+
+def count_of(things: Sized, what: str) -> str:
+    """How many there are of something: 1 image, 2 images."""
+    return f"{len(things)} {what}" if len(things) == 1 else f"{len(things)} {what}s"
 
 
 def printable(name: str) -> str:

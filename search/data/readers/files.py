@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from search.data.prepare import EncodedSource
-from search.data.source import Content, Item, digest_of
+from search.data.source import Content, Item, TooLarge, digest_of
 
-MAX_IMAGE_BYTES = 256 * 2**20  # a larger file is no photograph: it is counted as corrupt and never read
+MAX_IMAGE_BYTES = 256 * 2**20  # a larger file is no photograph: it is never read
 NOWHERE = -1  # the address of a link that leads to no file
 # What tarfile, zipfile, zlib and the disk raise on damaged input.
 DAMAGE = (
@@ -52,7 +52,7 @@ def read_each(items: Iterable[Item], content: Callable[[Item], bytes]) -> Iterat
             if item.at == NOWHERE:
                 raise OSError("a link to nothing")
             if item.size_bytes > MAX_IMAGE_BYTES:
-                raise OSError(f"larger than {MAX_IMAGE_BYTES >> 20} MiB")
+                raise TooLarge(f"larger than {MAX_IMAGE_BYTES >> 20} MiB: make it smaller")
             data = content(item)
         except DAMAGE as error:
             data = error

@@ -94,6 +94,7 @@ def _modes() -> dict[str, bytes]:
         "P with transparency": _bytes(palette, transparency=255),
         "CMYK JPEG": _bytes(Image.new("CMYK", (20, 20), (0, 0, 0, 127)), "JPEG"),
         "CMYK TIFF": _bytes(Image.new("CMYK", (20, 20), (0, 0, 0, 127)), "TIFF"),
+        "LAB TIFF": _bytes(Image.frombytes("LAB", (20, 20), bytes([137, 0, 0]) * 400), "TIFF"),
         "YCbCr": _bytes(grey.convert("RGB").convert("YCbCr"), "JPEG"),
         "16-bit PNG": _bytes(sixteen),
         "16-bit TIFF": _bytes(sixteen, "TIFF"),

@@ -4,7 +4,7 @@ Where an image goes depends on the seed, its class and its name alone; byte-iden
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from searchspace.errors import InvalidData
 
 # Of the images that have no split yet. Where some splits are given, the missing ones are carved from train.
 SHARES: Mapping[Part, float] = {"validation": 0.15, "test": 0.15}
+FEW_IMAGES = 10  # a class of fewer is told: its accuracy is known to 10 points at best
 _STRENGTH = ("test", "validation", "train", None)  # who keeps an image that stands in several given splits
 
 
@@ -32,11 +33,9 @@ def split(
     `content` has the digests, by name, of images that may have a byte-identical twin. `images` is the most training
     images. Raises InvalidData, beginning with `where`, if a class has too few different images.
     """
-    groups = _groups(items, content)
-    notes = _several_labels(groups)
-    groups = [_of_one_part(group) for group in groups]
-    if dropped := len(items) - sum(map(len, groups)):
-        notes.append(f"{dropped} images that are copies of images of another split are left out")
+    copies = _groups(items, content)
+    groups = [_of_one_part(group) for group in copies]
+    notes = [*_several_labels(copies), *_across_splits(copies, groups), *_few_images(groups)]
     given = {group[0].part for group in groups} - {None}
     missing = [part for part in PARTS if part != "train" and part not in given]
     parts: dict[Part, list[Item]] = {part: [] for part in PARTS}
@@ -100,9 +99,44 @@ def _of_one_part(copies: tuple[Item, ...]) -> tuple[Item, ...]:
 
 
 def _several_labels(groups: Sequence[tuple[Item, ...]]) -> list[str]:
-    odd = [group[0].name for group in groups if len({item.label for item in group}) > 1]
-    names = printable(some(odd, limit=3))
-    return [f"{len(odd)} images stand under several classes, byte for byte the same: {names}"] if odd else []
+    odd = [group for group in groups if len({item.label for item in group}) > 1]
+    if not odd:
+        return []
+    names = some([" = ".join(printable(item.name) for item in one_of_each(group, "label")) for group in odd], limit=3)
+    stand = "1 image stands" if len(odd) == 1 else f"{len(odd)} images stand"
+    return [f"{stand} under several classes, byte for byte the same: {names}; keep each in the class that it shows"]
+
+
+def _across_splits(copies: Sequence[tuple[Item, ...]], kept: Sequence[tuple[Item, ...]]) -> list[str]:
+    torn = [group for group, stay in zip(copies, kept, strict=True) if len(stay) < len(group)]
+    dropped = sum(map(len, copies)) - sum(map(len, kept))
+    if not dropped:
+        return []
+    names = some([" = ".join(printable(item.name) for item in one_of_each(group, "part")) for group in torn], limit=3)
+    what = "1 image that is a copy" if dropped == 1 else f"{dropped} images that are copies"
+    return [
+        f"{what} of images of another split {'is' if dropped == 1 else 'are'} left out, the copy in test is kept, then "
+        f"that in validation: {names}; take copies out of train, since results on seen images say too much"
+    ]
+
+
+def _few_images(groups: Sequence[tuple[Item, ...]]) -> list[str]:
+    counts = Counter(item.label for group in groups for item in group)
+    few = [f"{printable(label)} ({count})" for label, count in sorted(counts.items()) if count < FEW_IMAGES]
+    if not few:
+        return []
+    return [
+        f"{len(few)} of {len(counts)} classes {'has' if len(few) == 1 else 'have'} fewer than {FEW_IMAGES} images: "
+        f"{some(few)}; what is measured on so few is chance: add images, or leave the class out"
+    ]
+
+
+def one_of_each(group: Iterable[Item], what: str) -> list[Item]:
+    """The first of some copies for each label, or for each part, in their order."""
+    first: dict[str, Item] = {}
+    for item in group:
+        first.setdefault(getattr(item, what), item)
+    return list(first.values())
 
 
 def _check_enough(pool: Mapping[str, Sequence[tuple[Item, ...]]], least: int, where: str) -> None:

@@ -162,12 +162,14 @@ def test_a_training_image_that_is_also_a_test_image_is_left_out_of_training() ->
     content = {"train/0/0": "x", "test/0/3": "x", "validation/1/1": "y", "train/1/1": "y", "train/1/2": "y"}
     result = split(items, seed=0, content=content)
     assert [len(result.parts[part]) for part in PARTS] == [17, 20, 20]
-    assert any(note.startswith("3 images that are copies") for note in result.notes)
+    (note,) = (note for note in result.notes if note.startswith("3 images that are copies of images of another split"))
+    assert "test/0/3 = train/0/0, train/1/1 = validation/1/1; take copies out of train" in note
 
 
 def test_one_picture_under_two_classes_is_told() -> None:
     result = split(_items([10, 10]), seed=0, content={"/0/1": "x", "/1/4": "x"})
-    assert any("under several classes" in note and "/0/1" in note for note in result.notes)
+    told = "1 image stands under several classes, byte for byte the same: /0/1 = /1/4; keep each in the class"
+    assert any(note.startswith(told) for note in result.notes)
     assert sum(map(len, result.parts.values())) == 20
 
 
@@ -181,3 +183,15 @@ def test_a_class_too_small_to_split_is_named(counts: list[int]) -> None:
 def test_copies_do_not_count_as_different_images() -> None:
     with pytest.raises(InvalidData, match="a has 1"):
         split(_items([5, 5]), seed=0, content={f"/0/{index}": "same" for index in range(5)})
+
+
+def test_classes_of_fewer_than_10_images_are_told_with_the_next_step() -> None:
+    def notes(counts: Sequence[int]) -> list[str]:
+        return [note for note in split(_items(counts), seed=0, content={}).notes if "fewer than 10" in note]
+
+    assert notes([10, 12]) == []
+    (one,) = notes([10, 9])
+    assert one.startswith("1 of 2 classes has fewer than 10 images: b (9); ")
+    (two,) = notes([3, 40, 9])
+    assert two.startswith("2 of 3 classes have fewer than 10 images: a (3), c (9); ")
+    assert two.endswith("add images, or leave the class out")

@@ -36,7 +36,7 @@ class _ArchiveSource(FileSource):
                 f"{self.path} must be a whole archive and is truncated or damaged ({one_line(error)}): "
                 "copy or download it again, or pack it anew"
             ) from error
-        return arrange(_with_links(files, links), folders, where=f"the archive {self.path}")
+        return arrange(_with_links(files, links), folders, where=f"the archive {self.path}", choice=self.choice)
 
     @abstractmethod
     def _scan(self, folders: list[str], links: dict[str, str]) -> dict[str, File]:

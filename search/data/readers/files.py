@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from search.data.prepare import EncodedSource
+from search.data.readers.choice import parse_choice
 from search.data.source import Content, Item, TooLarge, digest_of
+from search.sources import SourceText
 
 MAX_IMAGE_BYTES = 256 * 2**20  # a larger file is no photograph: it is never read
 NOWHERE = -1  # the address of a link that leads to no file
@@ -30,13 +32,18 @@ DAMAGE = (
 
 
 class FileSource(EncodedSource):
-    """Images in one file or folder on disk. `suffixes` are those of the files that a subclass reads."""
+    """Images in one file or folder on disk. `suffixes` are those of the files that a subclass reads.
+
+    `how`: what a person decided about it (see `search.sources`), such as its `split_folders`. Raises InvalidArgument.
+    """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, how: SourceText | None = None) -> None:
         self.path = path.resolve()
-        super().__init__(self.path.name, os.fspath(self.path))
+        self.how = SourceText("") if how is None else how
+        self.choice = parse_choice(self.how.split_folders)
+        super().__init__(self.path.name, str(self.how._replace(place=os.fspath(self.path))))
 
     def signature(self) -> str:
         """From the file's size and time of change."""

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from search.data.readers.files import FileSource, read_each
+from search.data.readers.junk import is_junk
 from search.data.readers.layout import File, arrange
 from search.data.source import Content, Item, Listing, digest_of
 from searchspace.errors import InvalidData
@@ -16,15 +17,18 @@ class FolderSource(FileSource):
     """A folder of class folders. Links are followed, each folder once."""
 
     def signature(self) -> str:
-        """From every file's path, size and time of change."""
-        files, folders, times_ns = self._walked
-        rows = [[file.path, file.size_bytes, time_ns] for file, time_ns in zip(files, times_ns, strict=True)]
-        return digest_of(rows, folders)
+        """From the path, size and time of change of every image that is listed. Raises InvalidData."""
+        _, _, times_ns = self._walked
+        return digest_of([[item.name, item.size_bytes, times_ns[item.name]] for item in self._listing.items])
 
     def listing(self) -> Listing:
         """Every image below the class folders. Raises InvalidData."""
+        return self._listing
+
+    @cached_property
+    def _listing(self) -> Listing:
         files, folders, _ = self._walked
-        return arrange(files, folders, where=f"the folder {self.path}")
+        return arrange(files, folders, where=f"the folder {self.path}", choice=self.choice)
 
     def read(self, items: Sequence[Item]) -> Iterator[Content]:
         """Each file's bytes, in the order of names."""
@@ -33,8 +37,8 @@ class FolderSource(FileSource):
         )
 
     @cached_property
-    def _walked(self) -> tuple[list[File], list[str], list[int]]:
-        """Files, folders and the files' times of change in ns, sorted by path."""
+    def _walked(self) -> tuple[list[File], list[str], dict[str, int]]:
+        """Files and folders, sorted by path, and by path the files' times of change in ns."""
 
         def refuse(error: OSError) -> None:
             raise InvalidData(
@@ -51,14 +55,14 @@ class FolderSource(FileSource):
                 below.clear()
                 continue
             seen.add((status.st_dev, status.st_ino))
-            below[:] = sorted(name for name in below if not name.startswith("."))
+            below[:] = sorted(name for name in below if not is_junk(name))
             relative = os.path.relpath(base, self.path).replace(os.sep, "/")
             prefix = "" if relative == "." else f"{relative}/"
             folders += [prefix + name for name in below]
             stats = (_stat(os.path.join(base, name), prefix + name) for name in names)
             found += [pair for pair in stats if pair is not None]
         found.sort(key=lambda pair: pair[0].path)
-        return [file for file, _ in found], sorted(folders), [time_ns for _, time_ns in found]
+        return [file for file, _ in found], sorted(folders), {file.path: time_ns for file, time_ns in found}
 
 
 def _stat(full: str, path: str) -> tuple[File, int] | None:

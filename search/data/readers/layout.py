@@ -5,23 +5,17 @@ cannot place, and its labels turn off when there is one class or folders of uneq
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from search.data.readers.choice import Choice
+from search.data.readers.junk import visible
+from search.data.readers.names import same_name
+from search.data.readers.parts import GivenSplits, Steps, find_splits
 from search.data.source import Item, Listing, Part, printable, some
 from searchspace.errors import InvalidData
 
-PART_NAMES: dict[str, Part] = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
 # What Pillow reads in decode.FORMATS.
 EXTENSIONS = frozenset(
     {
@@ -33,7 +27,6 @@ _WANTED = (
     "give one folder for each class with its images in it (cats/1.jpg, dogs/1.jpg), with train/, val/ and test/ above "
     "or without"
 )
-_JUNK = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
 @dataclass(frozen=True)
@@ -45,29 +38,31 @@ class File:
     at: int
 
 
-def arrange(files: Sequence[File], folders: Sequence[str], *, where: str) -> Listing:
-    """Label every image by its class folder. Hidden files and folders are passed over, and files that are no images.
+def arrange(files: Sequence[File], folders: Sequence[str], *, where: str, choice: Choice | None = None) -> Listing:
+    """Label every image by its class folder. Junk is passed over (see `junk`), and files that are no images.
 
-    Raises InvalidData where there are no images, fewer than two classes, or classes that differ between splits.
+    `choice`: a person's word on which folders are splits; None to find them. Raises InvalidData where there are no
+    images, fewer than two classes, or classes that differ between splits, or what the splits are cannot be told.
     """
-    visible = [file for file in files if not _hidden(file.path)]
-    images = [file for file in visible if _extension(file.path) in EXTENSIONS]
+    seen = visible([file.path for file in files], folders, is_image=_is_image)
+    kept = set(seen.files)
+    images = [file for file in files if file.path in kept and _is_image(file.path)]
+    others = [path for path in seen.files if not _is_image(path)]
     if not images:
-        raise InvalidData(_no_images(visible, where))
-    folder_paths = [tuple(folder.split("/")) for folder in folders if folder and not _hidden(folder)]
-    paths = [tuple(file.path.split("/")) for file in images]
-    depth = _wrapper_depth(paths, folder_paths)
-    paths = [path[depth:] for path in paths]
-    splits = _given_splits(paths, where)
-    level = 1 if splits else 0  # of the class folder below the wrapping ones
-    labelled = [(file, path) for file, path in zip(images, paths, strict=True) if len(path) > level + 1]
-    items = [Item(file.path, path[level], splits.get(path[0]), file.size_bytes, file.at) for file, path in labelled]
-    loose = [file.path for file, path in zip(images, paths, strict=True) if len(path) <= level + 1]
-    filled = {path[: level + 1] for path in paths}
-    empty = {path[depth:] for path in folder_paths if len(path) == depth + level + 1} - filled
-    notes = tuple(_notes([file for file in visible if _extension(file.path) not in EXTENSIONS], loose, empty))
+        raise InvalidData(_no_images(others, seen.left_out, where))
+    full = [tuple(file.path.split("/")) for file in images]
+    depth = _wrapper_depth(full, _without(seen.folders, seen.files))
+    paths = [_inner(path, depth) for path in full]
+    splits = find_splits(paths, choice, where=where)
+    inner = _below_splits(paths, splits)
+    items, outside = _labelled(images, paths, inner, splits)
+    items, renamed = with_common_names(items)
+    level = depth + 1 + bool(splits.parts)
+    empty = [path[depth:] for path in _without(seen.folders, [file.path for file in images]) if len(path) == level]
+    notes = [splits.note()] if splits.parts else []
+    notes += [*_notes(others, seen.left_out, empty), *outside, *_alike(inner), *renamed]
     classes = tuple(sorted({item.label for item in items}))
-    listing = Listing(tuple(sorted(items, key=lambda item: item.name)), classes, notes)
+    listing = Listing(tuple(sorted(items, key=lambda item: item.name)), classes, tuple(notes))
     check_classes(listing, where=where)
     return listing
 
@@ -75,75 +70,159 @@ def arrange(files: Sequence[File], folders: Sequence[str], *, where: str) -> Lis
 def check_classes(listing: Listing, *, where: str) -> None:
     """Raises InvalidData for fewer than two classes, or classes that differ between the given splits."""
     if len(listing.classes) < 2:
-        found = f"got {len(listing.classes)} ({some(listing.classes)})" if listing.classes else "got none"
+        found = f"got {len(listing.classes)} ({printable(some(listing.classes))})" if listing.classes else "got none"
         notes = f" ({'; '.join(listing.notes)})" if listing.notes else ""
         raise InvalidData(f"{where} must hold images of at least 2 classes, {found}{notes}: {_WANTED}")
     by_part: dict[Part | None, set[str]] = {}
     for item in listing.items:
         by_part.setdefault(item.part, set()).add(item.label)
-    for part, labels in by_part.items():
-        missing = sorted(set(listing.classes) - labels)
-        if missing:
-            raise InvalidData(
-                f"{where}: every split must hold every class, and {part} has no image of {some(missing)}: "
-                "add some, or take the class out of the other splits"
-            )
+    missing = {part: sorted(set(listing.classes) - labels) for part, labels in by_part.items()}
+    told = [f"{part} has no image of {printable(some(labels))}" for part, labels in missing.items() if labels]
+    if told:
+        raise InvalidData(
+            f"{where}: every split must hold every class, and {' and '.join(told)}: give a class the same name in all "
+            "splits, add images of it, or take it out of the other splits (--split-folders train=A,test=B names the "
+            "splits that count)"
+        )
 
 
-def _hidden(path: str) -> bool:
-    return any(part.startswith(".") or part.lower() in _JUNK for part in path.split("/"))
+def with_common_names(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+    """The items, where a class of another split differs in case or blanks from one of train under train's name.
+
+    Beside them sentences for a person.
+    """
+    own = {item.label for item in items if item.part in ("train", None)}
+    by_key: dict[str, set[str]] = {}
+    for label in own:
+        by_key.setdefault(same_name(label), set()).add(label)
+    new: dict[tuple[Part | None, str], str] = {}
+    for part, label in sorted({(item.part, item.label) for item in items if item.label not in own}, key=str):
+        if len(alike := by_key.get(same_name(label), set())) == 1:
+            (new[part, label],) = alike
+    notes = [f"{label} of {part} is taken for {to} of train" for (part, label), to in new.items()]
+    notes += [
+        f"classes that differ in case or blanks alone are kept apart: {some(sorted(labels))}"
+        for labels in by_key.values()
+        if len(labels) > 1
+    ]
+    same = [replace(item, label=new.get((item.part, item.label), item.label)) for item in items]
+    return same, [printable(note) for note in notes]
+
+
+def _is_image(path: str) -> bool:
+    return _extension(path) in EXTENSIONS
 
 
 def _extension(path: str) -> str:
     return PurePosixPath(path).suffix.lower()
 
 
-def _no_images(visible: Sequence[File], where: str) -> str:
-    if not visible:
+def _no_images(others: Sequence[str], left_out: Sequence[str], where: str) -> str:
+    if not others and not left_out:
         return f"{where} must hold images and is empty: {_WANTED}"
-    return f"{where} must hold images (.jpg, .png, .webp, ...) and has none, only {_kinds(visible)}: {_WANTED}"
+    kinds = [f"only {_kinds(others)}"] if others else []
+    kinds += [f"{printable(some(left_out))} (results of this program, thumbnails or system files)"] if left_out else []
+    return f"{where} must hold images (.jpg, .png, .webp, ...) and has none, {' and '.join(kinds)}: {_WANTED}"
 
 
-def _kinds(files: Sequence[File]) -> str:
-    kinds = Counter(_extension(file.path) or "no extension" for file in files)
+def _kinds(files: Sequence[str]) -> str:
+    kinds = Counter(_extension(path) or "no extension" for path in files)
     return some([f"{count} x {kind}" for kind, count in sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))])
 
 
-def _notes(stray: Sequence[File], loose: Sequence[str], empty: Iterable[tuple[str, ...]]) -> Iterator[str]:
+def _labelled(
+    images: Sequence[File], paths: Sequence[Steps], inner: Sequence[Steps], splits: GivenSplits
+) -> tuple[list[Item], list[str]]:
+    """The images that have a class and, where there are splits, one of them; and sentences about the others."""
+    items: list[Item] = []
+    loose: list[str] = []
+    unsplit: list[str] = []
+    for file, path, below in zip(images, paths, inner, strict=True):
+        part = splits.part_of(path)
+        if len(below) < 2:
+            loose.append(file.path)
+        elif splits.parts and part is None:
+            unsplit.append(file.path)
+        else:
+            items.append(Item(file.path, below[0], part, file.size_bytes, file.at))
+    told = (("outside class folders have no label and", loose), ("outside the splits", unsplit))
+    notes = [
+        f"{len(names)} images {what} are left out: {some(sorted(map(printable, names)), limit=3)}"
+        for what, names in told
+        if names
+    ]
+    return items, notes
+
+
+def _notes(stray: Sequence[str], left_out: Sequence[str], empty: Sequence[Steps]) -> Iterator[str]:
+    if left_out:
+        yield f"left out, as they are results of phinas, thumbnails or programs: {printable(some(left_out))}"
     if stray:
         yield f"files whose names are no images' are left out: {printable(_kinds(stray))}"
-    if loose:
-        names = some(sorted(map(printable, loose)), limit=3)
-        yield f"{len(loose)} images outside class folders have no label and are left out: {names}"
     if empty:
         yield f"folders without images are left out: {printable(some(sorted(map('/'.join, empty))))}"
 
 
-def _wrapper_depth(images: Sequence[tuple[str, ...]], folders: Sequence[tuple[str, ...]]) -> int:
+def _alike(inner: Sequence[Steps]) -> Iterator[str]:
+    """What a person should know where every class folder holds the same folders: those may be the classes."""
+    below: dict[str, set[str]] = {}
+    for path in inner:
+        if len(path) > 1:
+            below.setdefault(path[0], set()).update(path[1:2] if len(path) > 2 else ())
+    first, *more = below.values() or [set()]
+    if more and len(first) > 1 and all(folders == first for folders in more):
+        yield (
+            f"the classes are {printable(some(sorted(below)))}; each holds {printable(some(sorted(first)))}, which are "
+            "taken together: if those are the classes, --split-folders says what the others are"
+        )
+
+
+def _without(folders: Sequence[str], files: Sequence[str]) -> list[Steps]:
+    """Folders that hold none of the files, nor do those below them."""
+    filled = {"/".join(steps[:at]) for steps in (path.split("/") for path in files) for at in range(1, len(steps))}
+    return [tuple(folder.split("/")) for folder in folders if folder and folder not in filled]
+
+
+def _wrapper_depth(images: Sequence[Steps], empty: Sequence[Steps] = ()) -> int:
     """How many folders merely wrap the rest (photos/cats/1.jpg, photos/dogs/1.jpg: one)."""
     depth = 0
     while True:
-        tops = {path[depth] for path in images} | {path[depth] for path in folders if len(path) > depth}
-        if len(tops) != 1 or any(len(path) <= depth + 2 for path in images):
+        inside = [path for path in images if len(path) > depth + 1]
+        tops = {path[depth] for path in inside} | {path[depth] for path in empty if len(path) > depth}
+        if len(tops) != 1 or any(len(path) <= depth + 2 for path in inside):
             return depth
         depth += 1
 
 
-def _given_splits(paths: Sequence[tuple[str, ...]], where: str) -> dict[str, Part]:
-    """Which top folder is which split; empty if the top folders are classes."""
-    nested = {path[0] for path in paths if len(path) > 2}
-    tops = {path[0] for path in paths if len(path) > 1}
-    named = {top: PART_NAMES[top.lower()] for top in sorted(tops) if top.lower() in PART_NAMES}
-    if len(named) < 2 or not nested & named.keys():
-        return {}
-    others = sorted(tops - named.keys())
-    if others and nested >= named.keys():
-        raise InvalidData(
-            f"{where}: the top folders must be splits (train, val, test) or classes, and are both: "
-            f"{some(sorted(named))} beside {some(others)}: move {some(others)} elsewhere"
-        )
-    if others:
-        return {}
-    if not any(part == "train" and top in nested for top, part in named.items()):
-        raise InvalidData(f"{where}: there must be class folders in train, got {some(sorted(named))}: add train/")
-    return named
+def _inner(path: Steps, depth: int) -> Steps:
+    """The path below its first folders; at least the file's name."""
+    return path[min(depth, len(path) - 1) :]
+
+
+def _below_splits(paths: Sequence[Steps], splits: GivenSplits) -> list[Steps]:
+    """Each path without its split: the class folder comes first.
+
+    A split's folder may hold itself again (seg_train/seg_train/cats), or folders that only wrap (train/images/cats).
+    """
+    inner = [splits.without(path) if splits.part_of(path) else path for path in paths]
+    if not splits.parts or splits.level:
+        return inner
+    by_part: dict[Part, list[Steps]] = {}
+    for path, below in zip(paths, inner, strict=True):
+        if part := splits.part_of(path):
+            by_part.setdefault(part, []).append(below)
+    depths = {part: _wrapper_depth(of_part) for part, of_part in by_part.items()}
+    wrapper = max(by_part["train"], key=len)[: depths["train"]]
+    return [
+        _unwrapped(below, wrapper, depths[part]) if (part := splits.part_of(path)) else below
+        for path, below in zip(paths, inner, strict=True)
+    ]
+
+
+def _unwrapped(path: Steps, wrapper: Steps, depth: int) -> Steps:
+    """The path without as many first folders as train's wrapper has, if its split has as many or they are the same."""
+    for at, name in enumerate(wrapper):
+        if len(path) < 2 or (at >= depth and path[0] != name):
+            break
+        path = path[1:]
+    return path

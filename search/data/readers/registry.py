@@ -8,6 +8,7 @@ from search.data.readers.files import FileSource
 from search.data.readers.folders import FolderSource
 from search.data.readers.tables import HUB_NAME, HubSource, ParquetSource
 from search.data.source import Source
+from search.sources import parse_source
 from searchspace.errors import InvalidData
 
 READERS: tuple[type[FileSource], ...] = (TarSource, ZipSource, ParquetSource)
@@ -28,6 +29,8 @@ def open_source(text: str | None) -> Source:
     assert text is not None
     if not text.strip():
         raise InvalidData(f"the source of images must have a name, got {text!r}: {_NEXT}")
+    how = parse_source(text)
+    text = how.place
     path = Path(text).expanduser()
     readers = [reader for reader in READERS if path.name.lower().endswith(reader.suffixes)]
     try:
@@ -36,9 +39,9 @@ def open_source(text: str | None) -> Source:
         raise InvalidData(f"the path {text[:200]!r} cannot be looked at ({error}): {_NEXT}") from error
     if exists:
         if path.is_dir():
-            return FolderSource(path)
+            return FolderSource(path, how)
         if path.is_file() and readers:
-            return readers[0](path)
+            return readers[0](path, how)
         raise InvalidData(f"images come from a folder, {', '.join(_SUFFIXES)} or the hub, got the file {text}: {_NEXT}")
     if readers or not HUB_NAME.fullmatch(text):
         raise InvalidData(f"there is no file or folder {text!r}: {_NEXT}")

@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 
 from search.data.prepare import EncodedSource
 from search.data.readers.files import FileSource
-from search.data.readers.layout import PART_NAMES, check_classes
+from search.data.readers.layout import check_classes
+from search.data.readers.names import read_parts
 from search.data.source import Content, Item, Listing, Part, digest_of, one_line, printable, some
+from search.sources import SourceText
 from searchspace.errors import InvalidData
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
@@ -84,9 +86,7 @@ class _TableSource(EncodedSource):
         """Which split of the table is which of ours; a lone one is split by us."""
         if len(self._tables) == 1:
             return dict.fromkeys(self._tables)
-        named: dict[str, Part | None] = {
-            split: PART_NAMES[split.lower()] for split in self._tables if split.lower() in PART_NAMES
-        }
+        named: dict[str, Part | None] = {**read_parts(self._tables)}
         if "train" not in named.values():
             raise InvalidData(f"{self._where} must have a split named train, got {some(list(self._tables))}")
         left = sorted(set(self._tables) - set(named))
@@ -131,8 +131,8 @@ class ParquetSource(_TableSource, FileSource):
 
     suffixes = (".parquet",)
 
-    def __init__(self, path: Path) -> None:
-        FileSource.__init__(self, path)
+    def __init__(self, path: Path, how: SourceText | None = None) -> None:
+        FileSource.__init__(self, path, how)
         self._where = f"the file {self.path}"
 
     @cached_property

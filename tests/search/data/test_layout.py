@@ -4,13 +4,15 @@ import random
 
 import pytest
 
+from search.data.readers.choice import parse_choice
 from search.data.readers.layout import File, arrange
 from search.data.source import Listing
 from searchspace.errors import InvalidData
 
 
-def _arrange(*paths: str, folders: tuple[str, ...] = ()) -> Listing:
-    return arrange([File(path, 5, 0) for path in paths], folders, where="the folder x")
+def _arrange(*paths: str, folders: tuple[str, ...] = (), split_folders: str | None = None) -> Listing:
+    files = [File(path, 5, 0) for path in paths]
+    return arrange(files, folders, where="the folder x", choice=parse_choice(split_folders))
 
 
 def _labels(listing: Listing) -> dict[str, tuple[str | None, str]]:
@@ -46,7 +48,7 @@ def test_train_val_test_on_top_are_the_splits(wrapper: str, validation: str) -> 
 def test_a_class_may_be_called_train() -> None:
     listing = _arrange("bus/1.jpg", "car/1.jpg", "train/1.jpg")
     assert listing.classes == ("bus", "car", "train")
-    assert _arrange("test/1.jpg", "train/1.jpg").classes == ("test", "train")
+    assert _arrange("test/1.jpg", "train/1.jpg", split_folders="none").classes == ("test", "train")
 
 
 def test_the_order_of_files_changes_nothing() -> None:

@@ -1,0 +1,174 @@
+"""Which level of folders is the splits, if any; what looks like splits and cannot be told is refused."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from search.data.readers.choice import EXAMPLE, Choice
+from search.data.readers.names import mixed_names, parts_of_folds, read_folds, read_parts, same_name
+from search.data.source import PARTS, Part, printable, some
+from searchspace.errors import InvalidData
+
+Steps = tuple[str, ...]
+"""A path in steps: folders, and the file's name as the last."""
+
+
+@dataclass(frozen=True)
+class GivenSplits:
+    """The level of the folders that are splits (0: the top), and which is which; no `parts` where there are none."""
+
+    level: int = 0
+    parts: Mapping[str, Part] = field(default_factory=dict)
+
+    def part_of(self, path: Steps) -> Part | None:
+        """The split of an image; None where it stands in none."""
+        return self.parts.get(path[self.level]) if len(path) > self.level + 1 else None
+
+    def without(self, path: Steps) -> Steps:
+        """The path as if there were no splits."""
+        return path[: self.level] + path[self.level + 1 :]
+
+    def note(self) -> str:
+        """What was recognised, for a person."""
+        of = {part: [name for name, its in sorted(self.parts.items()) if its == part] for part in PARTS}
+        below = " below each class" if self.level else ""
+        said = "; ".join(f"{part} is {printable(some(names))}" for part, names in of.items() if names)
+        return f"splits by folders{below}: {said} (--split-folders says otherwise)"
+
+
+def find_splits(paths: Sequence[Steps], choice: Choice | None, *, where: str) -> GivenSplits:
+    """The splits among the folders of images, whose wrapping folders are taken off.
+
+    Raises InvalidData where folders look like splits and cannot be told, InvalidArgument for a choice of other names.
+    """
+    levels = [sorted({path[at] for path in paths if len(path) > at + 1}) for at in range(3)]
+    if choice is not None:
+        return _chosen(levels, choice, where)
+    top = _Siblings(paths, where)
+    if parts := top.parts():
+        return GivenSplits(0, parts)
+    below = levels[1]
+    parts = read_parts(below) or parts_of_folds(read_folds(below), ())
+    if len(set(parts.values())) < 2 or set(parts) != set(below):
+        return GivenSplits()
+    classes = {(path[0], same_name(path[2])) for path in paths if len(path) > 3}
+    if len({name for _, name in classes}) < len(classes):
+        tops = sorted({top for top, _ in classes})
+        _refuse(where, tops, f"each has its own {some(below)}: give one of them, as --data .../{tops[0]}")
+    if "train" not in parts.values():
+        _refuse(where, below, "one of them must hold the training images")
+    if unsplit := top.names - top.nested:
+        _refuse(where, below, f"{printable(some(sorted(unsplit)))} have none of them")
+    return GivenSplits(1, parts)
+
+
+def parts_of_names(names: Iterable[str], *, what: str, where: str) -> dict[str, Part]:
+    """Which of the names of table splits, shards or a column's values is which split; empty where none is.
+
+    Raises InvalidData where some look like splits and cannot be told.
+    """
+    names = sorted(set(names))
+    parts = read_parts(names)
+    folds = read_folds(set(names) - set(parts))
+    parts |= parts_of_folds(folds, parts.values()) if len(folds) > 1 or parts else {}
+    if parts and "train" not in parts.values():
+        _refuse(where, names, f"the {what} must have one for training")
+    return parts
+
+
+def _chosen(levels: Sequence[Sequence[str]], choice: Choice, where: str) -> GivenSplits:
+    if not choice.patterns:
+        return GivenSplits()
+    for level, names in enumerate(levels):
+        parts = choice.parts(names)
+        if "train" in parts.values():
+            choice.check_found(names, where=where)
+            return GivenSplits(level, parts)
+    choice.check_found(levels[0], where=where)
+    return GivenSplits()
+
+
+class _Siblings:
+    """The top folders, and what they hold."""
+
+    def __init__(self, paths: Sequence[Steps], where: str) -> None:
+        self.where = where
+        self.below: dict[str, set[str]] = defaultdict(set)  # by the name of a folder, the folders in it
+        for path in paths:
+            if len(path) > 1:
+                self.below[path[0]] |= set(path[1:2] if len(path) > 2 else ())
+        self.names = set(self.below)
+        self.nested = {name for name, folders in self.below.items() if folders}
+
+    def parts(self) -> dict[str, Part]:
+        """Which folder is which split; empty where all are classes. Raises InvalidData."""
+        if mixed := mixed_names(self.names):
+            _refuse(
+                self.where,
+                mixed,
+                "their names hold a split and a class: put them as train/cats, test/cats, or if they are classes give "
+                "--split-folders none",
+            )
+        found = read_parts(self.names)
+        folds = read_folds(self.names - set(found))
+        if len(folds) > 1 or (folds and found):
+            own = read_parts(set.intersection(*(self.below[name] for name in folds)))
+            if own:
+                why = f"each has its own {some(sorted(own))}: give one of them, as --data .../{min(folds)}"
+                _refuse(self.where, folds, why)
+            found |= parts_of_folds(folds, found.values())
+        if not found:
+            self._check_pieces()
+            return {}
+        return found if self._are_splits(found) else {}
+
+    def _are_splits(self, found: Mapping[str, Part]) -> bool:
+        """Whether folders of such names are splits, by what they and the others hold. Raises InvalidData."""
+        named, others = set(found), self.names - set(found)
+        nested = named & self.nested
+        if len(named) == 1 and (not nested or not others):
+            held_out = "train" not in found.values() and len(others) > 1
+            return self._refuse_both(named, others) if held_out else False
+        if not nested:
+            _refuse(
+                self.where,
+                self.names,
+                "they hold no class folders: put one folder for each class there, or give a .csv of paths and labels",
+            )
+        if others & self.nested and (len(named) > 1 or self._share([*named, *others])):
+            return self._refuse_both(named, others)
+        if len(named) == 1:
+            only_other = len(others) == 1 and len(self.below[min(named)]) > 1
+            held_out = "train" not in found.values() and len(others) > 1
+            return self._refuse_both(named, others) if only_other or held_out else False
+        if not any(found[name] == "train" for name in nested):
+            got = some(sorted(named))
+            raise InvalidData(
+                f"{self.where}: there must be class folders in train, got {got}: add train/, or {EXAMPLE}"
+            )
+        return True
+
+    def _check_pieces(self) -> None:
+        """Raises InvalidData for part1, part2, ... that hold the same class folders."""
+        pieces = read_folds(self.names, pieces=True)
+        if len(pieces) > 1 and set(pieces) == self.names and self._share(pieces):
+            _refuse(self.where, pieces, "all hold the same folders")
+
+    def _share(self, names: Iterable[str]) -> bool:
+        """Whether two of the folders hold a folder of the same name."""
+        keys = [key for name in names for key in set(map(same_name, self.below[name]))]
+        return len(set(keys)) < len(keys)
+
+    def _refuse_both(self, named: Iterable[str], others: Iterable[str]) -> NoReturn:
+        split, other = printable(some(sorted(named))), printable(some(sorted(others)))
+        raise InvalidData(
+            f"{self.where}: the top folders must be splits (train, val, test) or classes, and are both: {split} beside "
+            f"{other}: move {other} elsewhere, or {EXAMPLE}"
+        )
+
+
+def _refuse(where: str, names: Iterable[str], why: str) -> NoReturn:
+    raise InvalidData(
+        f"{where}: {printable(some(sorted(names)))} look like splits and cannot be told, as {why}; {EXAMPLE}"
+    )

@@ -12,6 +12,7 @@ from scaling.growth import RESOLUTION_STEP, Grown, grow, grow_to
 from scaling.member import Member
 from scaling.result import Result, Target, weights_file
 from search.budget import CostModel
+from search.sources import source_text
 from searchspace.arguments import check_types
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
@@ -42,6 +43,8 @@ def compound(
     minutes: float | None = None,
     epochs: int | None = None,
     data: str | Path | None = None,
+    split_folders: str | None = None,
+    label_column: str | None = None,
     proxy_resolution: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -58,7 +61,7 @@ def compound(
     it, are written, and a training that was stopped goes on. `quiet`: no progress is printed. Raises PhinasError.
     """
     check_types(compound, locals())
-    data = None if data is None else str(data)
+    data = source_text(data, split_folders=split_folders, label_column=label_column)
     phis = [] if phi is None else [float(one) for one in (phi if isinstance(phi, Sequence) else [phi])]
     target = _target(phis, {"ms": target_ms, "macs": target_macs, "params": target_params})
     rules = _rules(compare, rule, coefficients, {"alpha": alpha, "beta": beta, "gamma": gamma})

@@ -9,6 +9,7 @@ from typing import Any
 
 from scaling.formula import BASES
 from search.accuracy import names as estimators
+from search.sources import SOURCE_FLAGS
 from searchspace.command import CommandParser, integer, number, run_command
 from searchspace.report import next_steps, notes, paragraphs, percent_text, table
 
@@ -48,6 +49,8 @@ def parser() -> CommandParser:
         "CPU)",
     )
     add("--data", metavar="SOURCE", help="images, as python -m search.run takes them (default: the embedded digits)")
+    for flag, kind, metavar, text in SOURCE_FLAGS:
+        add(flag, type=kind, metavar=metavar, help=text)
     add("--cost", choices=("macs", "latency"), default="macs", help="what is doubled (default: %(default)s)")
     add("--latency", type=Path, metavar="FILE", help="the latency table (default: with --cost latency this machine's)")
     add(

@@ -13,6 +13,7 @@ from scaling.api import compound, published
 from scaling.base import separate_files
 from scaling.formula import BASES, RULES, Coefficients
 from scaling.growth import RESOLUTION_STEP
+from search.sources import SOURCE_FLAGS
 from searchspace.command import CommandParser, integer, number, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.lazy import make_callable
@@ -105,6 +106,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         ("--minutes", number, "M", "fine-tune so long, at the network's own pixels in the end, and test"),
         ("--epochs", integer, "N", "train so long in place of --minutes, from these weights or from scratch, and test"),
         ("--data", str, "SOURCE", "images, as python -m search.run takes them (default: digits)"),
+        *SOURCE_FLAGS,
         ("--proxy-resolution", integer, "PX", "pixels to train at (default: those of the small one's, grown likewise)"),
         ("--seed", integer, "N", "of splits, new weights and order (default: 0)"),
     ],

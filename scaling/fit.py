@@ -29,6 +29,7 @@ from search.console import Progress, TimeLeft
 from search.cores import limit_threads
 from search.data import load
 from search.session import opened_study
+from search.sources import parse_source, source_text
 from search.training.recipe import Recipe
 from searchspace.cost import costs, macs
 from searchspace.errors import InvalidArgument
@@ -87,6 +88,8 @@ def fit(
     network: Base = None,
     *,
     data: str | None = None,
+    split_folders: str | None = None,
+    label_column: str | None = None,
     cost: str = "macs",
     latency: LatencyTable | str | Path | None = None,
     divisions: int = 3,
@@ -105,6 +108,7 @@ def fit(
     spec, a template, a spec file or a name of the zoo (None: EfficientNet-B0). `accuracy` is the name of an estimator
     of `search.accuracy`. Returns what --json prints. Raises PhinasError.
     """
+    data = source_text(data, split_folders=split_folders, label_column=label_column)
     numbers = {"seeds": seeds, "epochs": epochs, "proxy-resolution": proxy_resolution, "minutes": minutes}
     for name, value in numbers.items():
         if value is not None and value <= 0:
@@ -268,7 +272,7 @@ def stand(scores: list[tuple[Candidate, tuple[float, ...]]]) -> list[Standing]:
 
 
 def _study_name(template: Template, data: str | None, cost: str) -> str:
-    source = Path(data).name.partition(".")[0] if data else "digits"
+    source = Path(parse_source(data).place).name.partition(".")[0] if data else "digits"
     text = f"fit-{template.name}-{source}-{cost}"
     return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in text)[:100]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from search.console import Now
 from search.finetune_settings import DEFAULT, SMALLEST, Settings
 from search.settings import MAX_RESOLUTION
+from search.sources import SOURCE_FLAGS, source_text
 from search.training.recipe import FineTuning
 from searchspace import zoo
 from searchspace.arguments import check_types
@@ -53,6 +54,7 @@ def _pixels(text: str) -> int | None:
 
 _FLAGS: list[tuple[str, Any, str, str]] = [
     ("--data", str, "SOURCE", "the images, as for search.run (default: 'digits')"),
+    *SOURCE_FLAGS,
     ("--network", str, "NAME", f"a name of python -m searchspace.zoo, or a spec file (default: {DEFAULT})"),
     ("--weights", str, "NAME", "auto: published ones that are here; a name; a file; none: random ones (default: auto)"),
     ("--ema", BooleanOptionalAction, "", "of a file with averaged weights (EMA) and others: those, or the others"),
@@ -81,6 +83,8 @@ def parser() -> CommandParser:
 def finetune(
     data: str | Path | None = None,
     *,
+    split_folders: str | None = None,
+    label_column: str | None = None,
     network: str | Path = DEFAULT,
     minutes: float = Settings.minutes,
     weights: str | Path = Settings.weights,
@@ -102,7 +106,7 @@ def finetune(
     check_types(finetune, locals())
     if isinstance(resolution, str) and resolution != "auto":
         raise InvalidArgument(f"--resolution must be {SMALLEST} to {MAX_RESOLUTION} px, or auto, got {resolution!r}")
-    data = None if data is None else str(data)
+    data = source_text(data, split_folders=split_folders, label_column=label_column)
     if not (os.path.exists(network) or Path(network).suffix == ".json"):
         zoo.get(str(network))  # a wrong name is told before images are read
     settings = Settings(

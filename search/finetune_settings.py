@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.settings import MAX_RESOLUTION
+from search.sources import parse_source
 from searchspace.errors import InvalidArgument
 
 DEFAULT = "efficientnet_lite0"
@@ -36,5 +37,7 @@ class Settings:
     @property
     def study(self) -> str:
         """A name made of the network and the images."""
-        plain = "".join(c if c.isalnum() else "-" for c in Path(self.data or "digits").name.partition(".")[0])
+        plain = "".join(
+            c if c.isalnum() else "-" for c in Path(parse_source(self.data or "digits").place).name.partition(".")[0]
+        )
         return f"{plain.strip('-') or 'images'}-{Path(self.network).stem}-tuned"[:100]

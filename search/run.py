@@ -14,6 +14,7 @@ from search.latency.runtimes import names as runtimes
 from search.reward import REWARDS
 from search.samplers import KINDS
 from search.settings import AUTO, BEST_OF_ALL, DEFAULT_MINUTES, Settings, resolution_of
+from search.sources import SOURCE_FLAGS, source_text
 from searchspace import zoo
 from searchspace.arguments import check_types
 from searchspace.command import CommandParser, integer, number, run_command
@@ -60,6 +61,8 @@ def find(
     budget_ms: float,
     *,
     data: str | Path | None = None,
+    split_folders: str | None = None,
+    label_column: str | None = None,
     images: int | None = None,
     minutes: float | None = None,
     trials: int | None = None,
@@ -97,8 +100,9 @@ def find(
     flags: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
     began = time.monotonic()  # what is imported now takes seconds
     check_types(find, {**flags, "budget_ms": budget_ms})
-    for name in ("data", "weights"):
-        flags |= {name: str(flags[name])} if name in flags else {}
+    how = {name: flags.pop(name, None) for name in ("data", "split_folders", "label_column")}
+    flags |= {"data": text} if (text := source_text(**how)) is not None else {}
+    flags |= {"weights": str(weights)}
     if table is not None or latency_column is not None or accuracy_column != ACCURACY_COLUMN:
         return _of_table(flags)
     for name in ("fresh", "baselines", "quiet", "accuracy_column"):
@@ -183,6 +187,7 @@ _CHOICES = 'such as "*.activation" = ["relu"], "stage3.kernel" = [3, 5]'
 _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
     "images, time and study": [
         ("--data", str, "SOURCE", f"{_SOURCES} (default: the embedded task 'digits')"),
+        *SOURCE_FLAGS,
         ("--images", integer, "N", "use at most N training images (default: all)"),
         ("--minutes", number, "M", f"time for everything, earlier runs included ({_LIMIT})"),
         ("--trials", integer, "N", "stop searching after N candidates (default: time decides)"),

@@ -14,6 +14,7 @@ from search.latency.kernels import placed_blocks
 from search.latency.runtimes import check_profiles_layers, names
 from search.reward import REWARDS
 from search.samplers import KINDS
+from search.sources import parse_source
 from searchspace.errors import InvalidArgument, InvalidTable, MissingLatency, StudyMismatch
 from searchspace.latency.table import LatencyTable
 from searchspace.spaces.mnasnet import mnasnet_space
@@ -30,7 +31,7 @@ UNRECORDED = {"table"}  # older studies do not store it: it is taken to be as it
 AUTO = "auto"
 BEST_OF_ALL = "best"  # of --baselines: those of the zoo that frozen features say are worth the time
 NO_WEIGHTS = "none"
-_FILES = (".tar", ".gz", ".tgz", ".zip", ".parquet", ".safetensors", ".pth", ".pt", ".bin")
+_FILES = (".tar", ".gz", ".tgz", ".zip", ".parquet", ".csv", ".tsv", ".safetensors", ".pth", ".pt", ".bin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +126,8 @@ class Settings:
         """--study, or a name made of the data and the budget: `digits-20ms`."""
         if self.study is not None:
             return self.study
-        stem = Path(self.data).name if self.data else "digits"
-        for suffix in (".gz", ".tar", ".tgz", ".zip", ".parquet"):
+        stem = Path(parse_source(self.data).place).name if self.data else "digits"
+        for suffix in (".gz", ".tar", ".tgz", ".zip", ".parquet", ".csv", ".tsv"):
             stem = stem.removesuffix(suffix)
         return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', stem).strip('-.') or 'data'}-{self.budget_ms:g}ms"
 
@@ -210,8 +211,9 @@ def _resolved_weights(one: str) -> str:
 
 def resolved_source(data: str) -> str:
     """One text for one file, also for a file that is gone; a name on the hub stays as it is."""
-    is_file = os.path.exists(data) or data.startswith((".", "/", "~")) or Path(data).suffix in _FILES
-    return str(Path(data).resolve()) if is_file else data
+    place = (source := parse_source(data)).place
+    is_file = os.path.exists(place) or place.startswith((".", "/", "~")) or Path(place).suffix in _FILES
+    return str(source._replace(place=str(Path(place).resolve()))) if is_file else data
 
 
 def _check(flag: str, value: object, holds: bool, rule: str) -> None:

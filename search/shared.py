@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from search.settings import AUTO, NO_WEIGHTS, Settings, px_text, resolution_of
+from search.sources import SOURCE_FLAGS, source_text
 from searchspace.command import CommandParser, integer, positive_integer, positive_number, run_command, show_progress
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import read_table
@@ -35,6 +36,8 @@ def parser() -> CommandParser:
     cli = CommandParser("python -m search.shared", description=_DESCRIPTION, epilog=_EPILOG)
     cli.add_argument("--study", required=True, metavar="NAME", help="the folder in studies/")
     cli.add_argument("--data", metavar="SOURCE", help="the images, as for search.run (default: digits)")
+    for flag, kind, metavar, text in SOURCE_FLAGS:
+        cli.add_argument(flag, type=kind, metavar=metavar, help=text)
     cli.add_argument("--space", metavar="FILE", help="a TOML file that changes the default search space")
     pixels = "of networks: give search.run the same; several, as in 160,192,224, are a choice (default: %(default)s)"
     cli.add_argument("--resolution", default=str(Settings.resolution), metavar="PX", help=pixels)
@@ -66,7 +69,7 @@ def run(args: Namespace) -> str:
         )
     settings = Settings(
         budget_ms=args.budget_ms or ANY_MS,
-        data=args.data,
+        data=source_text(args.data, split_folders=args.split_folders, label_column=args.label_column),
         resolution=resolution_of(args.resolution),
         proxy_resolution=args.proxy_resolution,
         weights=args.weights,

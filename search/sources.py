@@ -5,12 +5,30 @@ the same images.
 """
 
 import re
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from searchspace.errors import InvalidArgument
 
 OPTIONS = ("split-folders", "label-column")
 _OPTION = re.compile(rf"[?&]({'|'.join(OPTIONS)})=")
+
+# In the form of every command's list of flags: flag, type, name of the value, help.
+SOURCE_FLAGS: list[tuple[str, Any, str, str]] = [
+    (
+        "--split-folders",
+        str,
+        "WHICH",
+        "which folders of --data (or splits of the hub, or values of a column) are its splits, as in train=A,B,test=C; "
+        "none: all folders are classes (default: by their names; refused where those do not say)",
+    ),
+    (
+        "--label-column",
+        str,
+        "NAME",
+        "the column of labels, where --data is a table with several (default: by its name)",
+    ),
+]
 
 
 class SourceText(NamedTuple):
@@ -21,9 +39,8 @@ class SourceText(NamedTuple):
     label_column: str | None = None
 
     def __str__(self) -> str:
-        given = [(name, value) for name, value in zip(OPTIONS, self[1:], strict=True) if value is not None]
-        marks = "?" + "&" * len(given)
-        return self.place + "".join(f"{mark}{name}={value}" for mark, (name, value) in zip(marks, given, strict=False))
+        given = [f"{name}={value}" for name, value in zip(OPTIONS, self[1:], strict=True) if value is not None]
+        return "?".join([self.place, *(["&".join(given)] if given else [])])
 
 
 def parse_source(text: str) -> SourceText:
@@ -33,13 +50,15 @@ def parse_source(text: str) -> SourceText:
     return SourceText(place, *(options.get(name) for name in OPTIONS))
 
 
-def source_text(data: str | None, *, split_folders: str | None = None, label_column: str | None = None) -> str | None:
-    """The one text of --data, --split-folders and --label-column. Raises InvalidArgument for an empty or lonely one."""
+def source_text(
+    data: str | Path | None, *, split_folders: str | None = None, label_column: str | None = None
+) -> str | None:
+    """The one text of --data, --split-folders and --label-column; None for no --data. Raises InvalidArgument."""
     for flag, value in (("--split-folders", split_folders), ("--label-column", label_column)):
-        if value is not None and (data is None or not value.strip()):
-            got = "no --data" if data is None else f"{value!r}"
-            raise InvalidArgument(f"{flag} says how the images of --data are read, got {got}: give both or neither")
-    if data is None or (split_folders is None and label_column is None):
-        return data
-    before = parse_source(data)
-    return str(SourceText(before.place, split_folders or before.split_folders, label_column or before.label_column))
+        if value is not None and data is None:
+            raise InvalidArgument(f"{flag} says how the images of --data are read, got no --data: give both or neither")
+    if data is None:
+        return None
+    source = parse_source(str(data))
+    given = {"split_folders": split_folders, "label_column": label_column}
+    return str(source._replace(**{name: value for name, value in given.items() if value is not None}))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.accuracy import names as estimators
 from search.settings import Settings as SearchSettings
+from search.sources import SOURCE_FLAGS, source_text
 from search.validation.settings import BAND, PREPARE_MINUTES, Settings
 from searchspace.arguments import check_types
 from searchspace.command import CommandParser, integer, number, positive_integer, run_command
@@ -49,6 +50,7 @@ _FLAGS: list[tuple[str, Any, str, str]] = [
     ("--budget-ms", number, "MS", "middle of the band in ms, by a latency table"),
     ("--latency", str, "FILE", "the table; without it this machine's own, as search.latency build has measured it"),
     ("--data", str, "SOURCE", "the images, as for search.run (default: 'digits')"),
+    *SOURCE_FLAGS,
     ("--weights", str, "NAME", f"what networks start from, as for search.run (default: {Settings.weights})"),
     ("--resolution", integer, "PX", f"pixels that networks are trained and judged at (default: {Settings.resolution})"),
     ("--networks", integer, "N", f"in the set (default: {Settings.networks}); a larger N adds some"),
@@ -88,6 +90,8 @@ def validate(
     budget_ms: float | None = None,
     latency: str | Path | None = None,
     data: str | Path | None = None,
+    split_folders: str | None = None,
+    label_column: str | None = None,
     weights: str | Path = Settings.weights,
     resolution: int = Settings.resolution,
     networks: int = Settings.networks,
@@ -128,7 +132,7 @@ def validate(
         budget_macs=budget_macs,
         budget_ms=budget_ms,
         latency=None if latency is None else str(latency),
-        data=None if data is None else str(data),
+        data=source_text(data, split_folders=split_folders, label_column=label_column),
         weights=str(weights),
         resolution=resolution,
         networks=networks,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from search.latency.runtimes import names
 from search.netadapt.proposals import MOVES
 from search.netadapt.settings import ALGORITHMS, EPOCHS, MINUTES, Settings
+from search.sources import SOURCE_FLAGS
 from searchspace.channels.steps import CRITERIA
 from searchspace.command import CommandParser, integer, number, run_command, show
 from searchspace.errors import InfeasibleBudget
@@ -83,6 +84,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         ("--weights", str, "FILE", _WEIGHTS),
         ("--ema", BooleanOptionalAction, "", "of a file with averaged weights (EMA) and others: those, or the others"),
         ("--data", str, "SOURCE", "images, as for search.run (default: 'digits'); of other classes: a new head"),
+        *SOURCE_FLAGS,
         ("--resolution", _resolution, "PX", _RESOLUTION),
         ("--proxy-resolution", integer, "PX", "pixels that proposals are trained at (default: those of its weights)"),
         ("--seed", integer, "N", "splits and trainings (default: the weights' own, else 0)"),

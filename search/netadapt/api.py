@@ -27,6 +27,7 @@ from search.netadapt.tuning import fine_tuned
 from search.parents import file_or_names
 from search.result import Result
 from search.session import opened_study
+from search.sources import source_text
 from search.training.recipe import Recipe
 from searchspace.arguments import check_types
 from searchspace.errors import InvalidArgument
@@ -90,6 +91,8 @@ def prune(
     weights: str | Path | None = None,
     ema: bool | None = None,
     data: str | Path | Dataset | None = None,
+    split_folders: str | None = None,
+    label_column: str | None = None,
     budget_ms: float | None = None,
     budget_macs: float | None = None,
     budget_params: float | None = None,
@@ -177,12 +180,13 @@ def _settings(given: dict[str, Any]) -> Settings:
     """The settings among the arguments of `prune`, all of which are checked."""
     network, data, latency = given["network"], given["data"], given["latency"]
     is_own = _is_own(network)
+    how = {name: given[name] for name in ("split_folders", "label_column")}
     settings = Settings(
         **{field.name: given[field.name] for field in fields(Settings)}
         | {
             "network": _name(network),
             "weights": _weights(network, given["weights"]),
-            "data": data.name if isinstance(data, Dataset) else None if data is None else str(data),
+            "data": data.name if isinstance(data, Dataset) else source_text(data, **how),
             "budgets": None if given["budgets"] is None else tuple(given["budgets"]),
             "latency": Path(latency) if isinstance(latency, str) else latency,
             "moves": tuple((("channels",) if is_own else MOVES) if given["moves"] is None else given["moves"]),

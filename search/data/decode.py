@@ -145,7 +145,7 @@ def _on_white(image: "Image.Image", remark: Callable[[Remark], None]) -> "Image.
 
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         transparent = image.convert("RGBA")
-        if transparent.getchannel("A").getextrema()[0] < 255:
+        if np.asarray(transparent)[..., 3].min() < 255:
             remark(Remark.TRANSPARENT)
         white = Image.new("RGBA", transparent.size, "white")
         return Image.alpha_composite(white, transparent).convert("RGB")

@@ -7,7 +7,7 @@ file's own range. One range from all training images, and not one from each imag
 import io
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +68,7 @@ def deep_values(image: "Image.Image", data: bytes) -> tuple[Kind, Values]:
     if tiles is None:
         return kind, np.asarray(image)[..., None].astype(np.float32)
     with Image.open(io.BytesIO(data), formats=(image.format or "",)) as lower:
-        lower.tile = tiles
+        lower.tile = cast("Any", tiles)
         low_bytes = np.asarray(lower)[..., :3].astype(np.float32)
     return kind, np.asarray(image)[..., :3].astype(np.float32) * 256 + low_bytes
 

@@ -14,6 +14,7 @@ from scaling.base import separate_files
 from scaling.formula import BASES, RULES, Coefficients
 from scaling.growth import RESOLUTION_STEP
 from search.sources import SOURCE_FLAGS
+from search.training import variation
 from searchspace.command import CommandParser, integer, number, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.lazy import make_callable
@@ -108,6 +109,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         ("--data", str, "SOURCE", "images, as python -m search.run takes them (default: digits)"),
         *SOURCE_FLAGS,
         ("--proxy-resolution", integer, "PX", "pixels to train at (default: those of the small one's, grown likewise)"),
+        ("--augment", str, "NAMES", f"{variation.HELP} (default: auto)"),
         ("--seed", integer, "N", "of splits, new weights and order (default: 0)"),
     ],
 }

@@ -14,6 +14,7 @@ from scaling.formula import Coefficients
 from scaling.growth import BAND
 from scaling.member import Member
 from scaling.result import Result, Weights
+from search.report import training_rows
 from searchspace.describe import StageRow, block_names, stage_names, stage_rows, stage_table
 from searchspace.preprocessing import OWN
 from searchspace.report import (
@@ -301,6 +302,7 @@ def _weights(weights: Weights | None) -> str:
         how += " at {pixels} px in {seconds:.0f} s".format(**figures)
         accuracies = "validation accuracy {before:.1%} before, {after:.1%} after".format(**figures)
         pairs.append(("trained", f"{how}: {accuracies}"))
+        pairs.extend(training_rows(figures))
         tested = "{test:.1%} at {deployed_at} px (95 % interval {low:.1%} to {high:.1%}, {test_images} images)"
         pairs.append(("tested", tested.format(**figures)))
         if figures["as_trained"] is not None:

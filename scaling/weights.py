@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,9 +14,11 @@ from search.data import Dataset, load, native_resolution
 from search.parents import as_published, file_or_names, published_parent
 from search.settings import Settings
 from search.training.augmentation import preprocessing_of, weights_metadata
+from search.training.auto_augment import AUGMENTATION, decide
 from search.training.evaluate import evaluate
 from search.training.handover import Handover
 from search.training.recipe import Recipe
+from search.training.variation import AUTO
 from searchspace.errors import InvalidArgument
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
 from searchspace.nn.weights.grow import inherit
@@ -32,7 +34,7 @@ class Schedule(NamedTuple):
 
     `epochs` or `minutes`: both None for no training. `data`: a source of `search.data.load`. `pixels`: to train at by
     epochs; None takes those of the small network's training, grown like the resolution. `seed`: of the splits, the new
-    weights and the order of images.
+    weights and the order of images. `augment`: a value of `--augment`.
     """
 
     epochs: int | None
@@ -40,6 +42,7 @@ class Schedule(NamedTuple):
     data: str | None
     pixels: int | None
     seed: int
+    augment: str = AUTO
 
     @property
     def trains(self) -> bool:
@@ -175,7 +178,8 @@ def train_on(
     on from there.
     """
     network, epochs, minutes = weights.module, schedule.epochs or 0, schedule.minutes
-    recipe = Recipe.for_data(schedule.data, epochs=epochs)
+    augmentation = decide(schedule.augment, schedule.data, images)
+    recipe = replace(Recipe(), epochs=epochs).varied(augmentation.augment)
     if weights.inherited_from is not None or weights.parent is not None:
         recipe = recipe.onward(epochs=epochs)
     key = hashlib.sha256(network_bytes(network, {})).hexdigest()[:12]
@@ -193,6 +197,7 @@ def train_on(
             on_share=lambda share: progress.update(clock.at(share), "training"),
             on_line=progress.line,
         )
+        progress.line(augmentation.sentence())
         before = evaluate(network, images.validation, pixels=trained_px)
         progress.line(f"before training: {before:.1%} validation accuracy at {trained_px} px")
         if minutes:
@@ -206,7 +211,8 @@ def train_on(
             )
         tested, as_trained = handover.test(network)
     shares = zip(("test", "low", "high", "test_images"), tested, strict=True)
-    spent = {"pixels": trained_px, "deployed_at": deployed, "epochs": outcome.epochs, "seconds": outcome.seconds}
+    spent: dict[str, Any] = {AUGMENTATION: augmentation._asdict()}
+    spent |= {"pixels": trained_px, "deployed_at": deployed, "epochs": outcome.epochs, "seconds": outcome.seconds}
     weights.trained = {"before": before, "after": outcome.accuracy, **dict(shares), "as_trained": as_trained, **spent}
     about = weights_metadata(
         images,

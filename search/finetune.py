@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from search.console import Now
 from search.finetune_settings import DEFAULT, SMALLEST, Settings
+from search.report import training_rows
 from search.settings import MAX_RESOLUTION
 from search.sources import SOURCE_FLAGS, source_text
+from search.training import variation
 from search.training.recipe import FineTuning
 from searchspace import zoo
 from searchspace.arguments import check_types
@@ -60,6 +62,7 @@ _FLAGS: list[tuple[str, Any, str, str]] = [
     ("--ema", BooleanOptionalAction, "", "of a file with averaged weights (EMA) and others: those, or the others"),
     ("--minutes", number, "M", f"for everything, the test included (default: {Settings.minutes:g})"),
     ("--resolution", _pixels, "PX", "pixels it is deployed at; auto: by the images' own size, at most 224 (default)"),
+    ("--augment", str, "NAMES", variation.HELP),
     ("--seed", integer, "N", "of splits, order and augmentation (default: 0)"),
     ("--study", str, "NAME", "name of the folder in studies/ (default: made of the images and the network)"),
     ("--fresh", None, "", "set an existing folder of this name aside and start anew"),
@@ -91,6 +94,7 @@ def finetune(
     ema: bool | None = None,
     resolution: int | str | None = None,
     study: str | None = None,
+    augment: str = Settings.augment,
     seed: int = Settings.seed,
     fresh: bool = False,
     recipe: FineTuning | None = None,
@@ -100,8 +104,9 @@ def finetune(
     """Fine-tune one published network on your images, for so many minutes.
 
     The keywords are the flags of `python -m search.finetune`, whose --help explains each. `recipe`: another one than
-    that for the images. All is kept in studies/NAME/: the same call goes on where it stopped, and a finished one is
-    read back. By the clock no two runs see the same images: results differ from run to run. Raises PhinasError.
+    the usual; with augment="auto" images are varied as it says. All is kept in studies/NAME/: the same call goes on
+    where it stopped, and a finished one is read back. By the clock no two runs see the same images: results differ from
+    run to run. Raises PhinasError.
     """
     check_types(finetune, locals())
     if isinstance(resolution, str) and resolution != "auto":
@@ -117,10 +122,10 @@ def finetune(
         minutes=minutes,
         resolution=None if isinstance(resolution, str) else resolution,
         seed=seed,
+        augment=augment,
     )
     from search.finetune_job import run_finetune
 
-    recipe = recipe or FineTuning.for_data(data)
     return run_finetune(settings, name=study or settings.study, recipe=recipe, fresh=fresh, now=now, quiet=quiet)
 
 
@@ -149,6 +154,7 @@ def report(summary: dict[str, Any]) -> str:
         *[("", text) for text in summary["not_kept"]],
         ("size", f"{count_text(summary['params'])} parameters, {count_text(summary['macs'])} MACs"),
         ("training", f"{summary['images_seen']} images, {epochs:.1f} times all of them{end}"),
+        *training_rows(summary),
         ("time", f"{summary['spent_s'] / 60:.1f} minutes: {spent}"),
     ]
     folder = summary["folder"]

@@ -19,10 +19,12 @@ from search.finetune_settings import Settings
 from search.result import Result
 from search.session import StudyClock, locked
 from search.training.augmentation import preprocessing_of, weights_metadata
+from search.training.auto_augment import AUGMENTATION, Decision, decide
 from search.training.evaluate import Accuracy, evaluate
 from search.training.finetune import FineTuner, Tuned
 from search.training.recipe import FineTuning
 from search.training.start import transferred
+from search.training.variation import AUTO, FIELDS, before
 from searchspace import zoo
 from searchspace.cost import costs
 from searchspace.errors import InvalidArgument, StudyMismatch
@@ -38,6 +40,7 @@ JOB, STATE, WEIGHTS = "finetune.json", "finetune.ckpt", "best.safetensors"
 TEST_SHARE = 0.06  # of the time, for the test: at the whole split where that is enough
 PROBE = 100  # test-sized images that tell how long the test will take
 WRITING_S = 1.0
+OF_RECIPE = "recipe"  # in place of names: images are varied as the recipe says that a caller gave
 
 
 class Start(NamedTuple):
@@ -53,13 +56,16 @@ def run_finetune(
     settings: Settings,
     *,
     name: str,
-    recipe: FineTuning,
+    recipe: FineTuning | None = None,
     fresh: bool = False,
     now: Now = time.monotonic,
     quiet: bool = False,
 ) -> Result:
-    """The whole job of `search.finetune` in the folder of the study `name`. Raises PhinasError."""
-    about = json.loads(json.dumps({"settings": asdict(settings), "recipe": asdict(recipe)}))
+    """The whole job of `search.finetune` in the folder of the study `name`; see there. Raises PhinasError."""
+    of_recipe = recipe is not None and settings.augment == AUTO
+    recipe = recipe or FineTuning()
+    about = json.loads(json.dumps({"settings": asdict(settings), "recipe": recipe.identity()}))
+    about |= {AUGMENTATION: Decision(OF_RECIPE, "as the given recipe says")._asdict()} if of_recipe else {}
     limit_threads()
     with ExitStack() as stack:
         stack.enter_context(locked(study_folder(name)))
@@ -78,7 +84,7 @@ def _opened(path: Path, about: dict[str, Any]) -> dict[str, Any]:
     """What an earlier run of the same job decided. Raises StudyMismatch for another job's."""
     if not path.exists():
         return about
-    found = read_json(path)
+    found = _as_now(read_json(path), about)
     differing = [
         f"{name} {found['settings'].get(name)!r}, not {value!r}"
         for name, value in about["settings"].items()
@@ -90,6 +96,19 @@ def _opened(path: Path, about: dict[str, Any]) -> dict[str, Any]:
             f"{path.parent} holds a fine-tuning with {what}: give another --study, or --fresh to set it aside"
         )
     return dict(found)
+
+
+def _as_now(found: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+    """What was decided; of a job older than `--augment`, whose recipe said how images are varied, what it did."""
+    if "augment" in found["settings"]:
+        return found
+    asked = about["settings"]["augment"]
+    if AUGMENTATION in about:
+        return {**about, **found, "settings": found["settings"] | {"augment": asked}}
+    begun = Decision(before(found["settings"].get("data")), "as this fine-tuning was begun")
+    settings = found["settings"] | {"augment": asked if asked in (AUTO, begun.augment) else begun.augment}
+    recipe = found["recipe"] | {name: about["recipe"][name] for name in FIELDS if name in about["recipe"]}
+    return {**found, "settings": settings, "recipe": recipe, AUGMENTATION: begun._asdict()}
 
 
 class _Job:
@@ -115,6 +134,10 @@ class _Job:
         if not px:
             px, reason, _ = auto_resolution(native)
         images = self._images(min(native, px))
+        augmentation = self._augmentation(images)
+        if augmentation.augment != OF_RECIPE:
+            self.recipe = self.recipe.varied(augmentation.augment)
+        progress.line(augmentation.sentence())
         start = self._start(images, px)
         progress.line(f"{start.network.spec.name} for {px} px ({reason}), from {start.source}")
         for text in start.reasons:
@@ -160,6 +183,12 @@ class _Job:
         for note in images.notes:
             self.progress.line(note)
         return images
+
+    def _augmentation(self, images: Dataset) -> Decision:
+        """Decided once."""
+        if AUGMENTATION not in self.job:
+            self.job[AUGMENTATION] = decide(self.settings.augment, self.settings.data, images)._asdict()
+        return Decision(**self.job[AUGMENTATION])
 
     def _start(self, images: Dataset, pixels: int) -> Start:
         settings, classes = self.settings, len(images.classes)
@@ -264,6 +293,7 @@ class _Job:
             "spent": {what: round(seconds, 1) for what, seconds in tuned.spent.items()},
             "spent_s": round(self.clock.elapsed_s(), 1),
             "skipped_images": list(images.skipped),
+            AUGMENTATION: self.job[AUGMENTATION],
             "settings": asdict(settings),
             "recipe": asdict(self.recipe),
             "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from search.settings import MAX_RESOLUTION
 from search.sources import parse_source
+from search.training import variation
 from searchspace.errors import InvalidArgument
 
 DEFAULT = "efficientnet_lite0"
@@ -23,10 +24,12 @@ class Settings:
     minutes: float = 10.0
     resolution: int | None = None  # None: by the images' own size
     seed: int = 0
+    augment: str = variation.AUTO
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes < math.inf:
             raise InvalidArgument(f"--minutes must be a number above 0, got {self.minutes:g}")
+        object.__setattr__(self, "augment", variation.checked(self.augment))
         if not 0 <= self.seed < 2**31:
             raise InvalidArgument(f"--seed must be an integer from 0 to 2147483647, got {self.seed}")
         if self.resolution is not None and not SMALLEST <= self.resolution <= MAX_RESOLUTION:

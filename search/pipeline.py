@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +29,9 @@ from search.results import write_results
 from search.schedule import PREPARE_SHARE
 from search.session import StudyClock, bind, given_table, opened_study, stored_settings
 from search.settings import AUTO, NO_WEIGHTS, Settings, check_same, px_text
+from search.study_augment import decide_in
 from search.training.recipe import FineTuning, Recipe
+from search.training.variation import before
 from search.winner import WinnerSelection
 from searchspace.errors import InvalidData, StorageError
 from searchspace.latency.table import LatencyTable, describe, read_table
@@ -101,7 +103,8 @@ class Pipeline:
         try:
             pipeline = self._resolved()
             check_names(baselines, pipeline.parents)  # told before the search
-            summary = pipeline._search()
+            pipeline, images = pipeline._prepared()
+            summary = pipeline._search(images)
         finally:
             self.study.set_user_attr("spent_s", self.clock.elapsed_s())
             write_trials_csv(name)
@@ -144,8 +147,9 @@ class Pipeline:
         latency_of = partial(self.machinery.rough_ms, threads=settings.threads)
         return auto_resolution(native, budget_ms=settings.budget_ms, latency_of=latency_of)
 
-    def _search(self) -> dict[str, Any]:
-        settings, progress = self.settings, self.progress
+    def _prepared(self) -> tuple["Pipeline", data.Dataset]:
+        """This run with its images, and what `--augment` comes to for them. Raises PhinasError before any work."""
+        settings = self.settings
         _ = self._estimator  # told before anything takes time if there are no weights for it
         if settings.latency is None:
             runtime(settings.runtime, threads=settings.threads)  # told before images are read if it is not installed
@@ -156,6 +160,12 @@ class Pipeline:
         if len(images.classes) < 2:
             raise InvalidData(f"a search needs at least 2 classes, got {len(images.classes)}: add class folders")
         self._check_time(images)
+        found = decide_in(self.study, settings.augment, settings.data, images)
+        self.progress.line(found.sentence())
+        return replace(self, settings=replace(settings, augment=found.augment)), images
+
+    def _search(self, images: data.Dataset) -> dict[str, Any]:
+        settings, progress = self.settings, self.progress
         space = settings.search_space(classes=len(images.classes))
         progress.line(f"search space: {space.name}, {space.size():.3g} networks at {px_text(space.resolutions)} px")
         table = self._table(space)
@@ -306,7 +316,10 @@ class Pipeline:
 
     @property
     def _recipe(self) -> Recipe:
-        return Recipe.for_data(self.settings.data, epochs=self.settings.epochs)
+        """Of short trainings; what `--augment auto` comes to is not known before images are."""
+        settings, recipe = self.settings, Recipe()
+        augment = before(settings.data) if settings.augment == AUTO else settings.augment
+        return replace(recipe, epochs=settings.epochs or recipe.epochs).varied(augment)
 
     def _training(self, images: data.Dataset) -> LongTraining:
         """What trains the winner and the baselines."""
@@ -315,7 +328,7 @@ class Pipeline:
         large = self._images(min(data.native_resolution(settings.data), largest), images)
         tuner = None
         if self.parents is not None:
-            tuning = FineTuning.for_data(settings.data)
+            tuning = FineTuning().varied_as(recipe)
             tuner = self.machinery.tuner(
                 train=large.train, validation=large.validation, recipe=tuning, seed=settings.seed
             )
@@ -338,7 +351,7 @@ class Pipeline:
             **self.settings.identity(),
             "data_fingerprint": images.fingerprint,
             "space": space.to_dict(),
-            "recipe": asdict(self._recipe),
+            "recipe": self._recipe.identity(),
             **self._estimator.identity(),
             "device": table.identity,
             **given_table(self.settings.latency, table),

@@ -22,7 +22,14 @@ def report(summary: dict[str, Any]) -> str:
         f"Winner of {summary['study']}: trial {summary['winner']['trial']}{_named(summary['winner'])}",
         stage_table(read_spec(folder / BEST)),
         labelled(
-            [*_accuracy(summary), *latency_rows(summary), *_weights(summary), *_contest(summary), *_search(summary)]
+            [
+                *_accuracy(summary),
+                *latency_rows(summary),
+                *_weights(summary),
+                *_contest(summary),
+                *training_rows(summary),
+                *_search(summary),
+            ]
         ),
         _baselines(summary),
         f"Written to {folder}/: best.json (network), best.safetensors (weights), trials.csv, summary.json",
@@ -124,6 +131,12 @@ def _contest(summary: dict[str, Any]) -> list[tuple[str, str]]:
         stands = f"{100 * published['behind']:+.1f} points to the best published network, {published['network']}"
         rows.append(("", f"{stands}, {where}"))
     return rows
+
+
+def training_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """How training images were varied, and why."""
+    found = summary.get("augmentation")
+    return [("varied", f"{found['augment']}: {found['why']}")] if found else []
 
 
 def _search(summary: dict[str, Any]) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from search.budget import latency_fields
 from search.data import Dataset
 from search.loop import Search
 from search.training.augmentation import weights_metadata
+from search.training.auto_augment import AUGMENTATION
 from search.versus import packed
 from search.winner import Winner
 from searchspace.cost import costs
@@ -64,6 +65,7 @@ def _summary(search: Search, winner: Winner, data: Dataset, folder: Path) -> dic
         "refined": winner.refined,
         "rejected": list(winner.rejected),
         "contest": winner.contest,
+        AUGMENTATION: study.user_attrs.get(AUGMENTATION),
         "published": _published(search, winner),
         "trials": dict(Counter(map(str, statuses))),
         "priced_and_rejected": dict(search.sampler.rejected),

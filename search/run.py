@@ -15,6 +15,7 @@ from search.reward import REWARDS
 from search.samplers import KINDS
 from search.settings import AUTO, BEST_OF_ALL, DEFAULT_MINUTES, Settings, resolution_of
 from search.sources import SOURCE_FLAGS, source_text
+from search.training import variation
 from searchspace import zoo
 from searchspace.arguments import check_types
 from searchspace.command import CommandParser, integer, number, run_command
@@ -79,6 +80,7 @@ def find(
     weights: str | Path = Settings.weights,
     ema: bool | None = None,
     epochs: int | None = None,
+    augment: str = Settings.augment,
     accuracy: str = Settings.accuracy,
     space: str | Path | None = None,
     sampler: str = Settings.sampler,
@@ -224,6 +226,9 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
             "pixels that candidates are trained at, smaller ones of --resolution at fewer",
         ),
         ("--epochs", integer, "N", "epochs of a candidate's short training (default: the recipe's)"),
+    ],
+    "training": [
+        ("--augment", str, "NAMES", variation.HELP),
     ],
     "a table of measured networks": [
         ("--table", str, "FILE.csv", _MEASURED),

@@ -15,6 +15,7 @@ from search.latency.runtimes import check_profiles_layers, names
 from search.reward import REWARDS
 from search.samplers import KINDS
 from search.sources import parse_source
+from search.training import variation
 from searchspace.errors import InvalidArgument, InvalidTable, MissingLatency, StudyMismatch
 from searchspace.latency.table import LatencyTable
 from searchspace.spaces.mnasnet import mnasnet_space
@@ -52,6 +53,7 @@ class Settings:
     latency: the file of a latency table, of any device; None for this device's own.
     overshoot: the search looks at networks up to this many times the budget, and pruning brings the winner down to it
         (search.netadapt); 1 searches within the budget and prunes nothing.
+    augment: how training images are varied: names with commas between, "none", or "auto" to find out on the images.
     epochs, images: the short training's length and training images; None takes the recipe's and the data's own.
     Raises InvalidArgument naming rule, value and next step.
     """
@@ -73,6 +75,7 @@ class Settings:
     overshoot: float = 1.15
     seed: int = 0
     space_file: str | None = None
+    augment: str = AUTO
     epochs: int | None = None
     images: int | None = None
     study: str | None = None
@@ -97,6 +100,7 @@ class Settings:
         ):
             _check(flag, name, name in known, f"one of {', '.join(known)}")
         _check("--weights", repr(self.weights), bool(self.weights.strip(" ,")), "auto, none, names or files")
+        variation.checked(self.augment)
         if self.latency is None:
             check_profiles_layers(self.runtime)
         for flag, count in (
@@ -162,11 +166,13 @@ class Settings:
 
     def going_on_with(self, stored: dict[str, Any]) -> "Settings":
         """These settings for a study that was begun: what is left to chance now was decided then."""
-        was: dict[str, Any] = {**BEFORE, **stored}
+        was: dict[str, Any] = {**BEFORE, "augment": variation.before(stored.get("data")), **stored}
         weights = was["weights"] if self.weights == AUTO else self.weights
         accuracy = was["accuracy"] if self.accuracy == AUTO else self.accuracy
         resolution = resolution_of(was["resolution"]) if self.auto_resolution else self.resolution
-        return replace(self, weights=weights, accuracy=accuracy, resolution=resolution, auto_resolution=False)
+        augment = was["augment"] if self.augment == AUTO else self.augment
+        decided = replace(self, weights=weights, accuracy=accuracy, augment=augment)
+        return replace(decided, resolution=resolution, auto_resolution=False)
 
     def identity(self) -> dict[str, Any]:
         """The settings that must agree for a study to go on."""
@@ -175,6 +181,7 @@ class Settings:
             del own[free]
         own["resolution"] = self.resolution if isinstance(self.resolution, int) else list(self.resolution)
         own["weights"] = ",".join(_resolved_weights(one.strip()) for one in self.weights.split(","))
+        own["augment"] = variation.checked(self.augment)
         own["data"] = None if self.data == "digits" else self.data and resolved_source(self.data)
         for file in ("space_file", "latency"):
             own[file] = own[file] and str(Path(own[file]).resolve())
@@ -231,7 +238,8 @@ def check_same(name: str, stored: dict[str, Any], asked: dict[str, Any]) -> None
         recipe = {RENAMED_IN_RECIPE.get(key, key): value for key, value in stored["recipe"].items()}
         stored = {**stored, "recipe": recipe}
     unknown = {key: asked[key] for key in UNRECORDED & asked.keys()}
-    was = {field.name: field.default for field in fields(Settings)} | BEFORE | unknown | stored
+    before = {**BEFORE, "augment": variation.before(stored.get("data"))}
+    was = {field.name: field.default for field in fields(Settings)} | before | unknown | stored
     differing = [
         f"{key} is {_short(asked[key])} and was {_short(was.get(key))}" for key in asked if was.get(key) != asked[key]
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from search.settings import AUTO, NO_WEIGHTS, Settings, px_text, resolution_of
 from search.sources import SOURCE_FLAGS, source_text
+from search.training import variation
 from searchspace.command import CommandParser, integer, positive_integer, positive_number, run_command, show_progress
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import read_table
@@ -50,6 +51,7 @@ def parser() -> CommandParser:
         "(default: %(default)s)",
     )
     cli.add_argument("--weights", default=AUTO, metavar="NAME", help="as for search.run (default: %(default)s)")
+    cli.add_argument("--augment", default=AUTO, metavar="NAMES", help=f"{variation.HELP} (default: %(default)s)")
     cli.add_argument("--latency", type=Path, metavar="FILE", help="a latency table, for --budget-ms")
     cli.add_argument("--budget-ms", type=positive_number, metavar="MS", help="train networks within it alone")
     length = cli.add_mutually_exclusive_group(required=True)
@@ -74,6 +76,7 @@ def run(args: Namespace) -> str:
         proxy_resolution=args.proxy_resolution,
         weights=args.weights,
         space_file=args.space,
+        augment=args.augment,
         seed=args.seed,
         study=args.study,
         trials=1,
@@ -97,6 +100,7 @@ def train(settings: Settings, args: Namespace, *, is_first: bool) -> tuple[Path,
     from search.data import is_digits, load, native_resolution
     from search.deployed import judged_resolution
     from search.session import locked
+    from search.training.auto_augment import decide
     from search.training.recipe import Recipe
     from search.weight_sharing.state import CHECKPOINT
     from search.weight_sharing.together import first_then_others
@@ -115,7 +119,9 @@ def train(settings: Settings, args: Namespace, *, is_first: bool) -> tuple[Path,
     trainer = SharedTrainer.on(
         images,
         space,
-        recipe=SharedRecipe.following(Recipe.for_data(settings.data), from_weights=parents is not None),
+        recipe=SharedRecipe.following(
+            Recipe().varied(decide(settings.augment, settings.data, images).augment), from_weights=parents is not None
+        ),
         seed=settings.seed,
         parents=parents,
         within=None if args.latency is None else within_budget(settings, space, args.latency),

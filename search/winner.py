@@ -193,6 +193,7 @@ class WinnerSelection:
                 name=f"{search.study.study_name[:80]}-trial{trial.number}-pruned",
                 data=search.settings.data,
                 seed=search.settings.seed,
+                augment=search.settings.augment,
                 space=search.priced.space,
                 progress=search.progress,
                 timer=self.timer,

@@ -11,7 +11,7 @@ score would depend on what was scored before it.
 """
 
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from search.accuracy.protocol import Estimate, EstimatorSettings, OnEpoch, OnProgress, register
@@ -66,10 +66,9 @@ class ShortFineTuning:
         short = self._settings.recipe
         own = FineTuning(head_images=HEAD_IMAGES, warmup_steps=WARMUP_STEPS, stops_early=False, small_share=0.0)
         return replace(
-            own,
+            own.varied_as(short),
             epochs=max(1, short.epochs - 1),
             look_growth=GROWTH,
-            flip=short.flip,
             epoch_images=short.epoch_images,
             epoch_validation=short.epoch_validation,
         )
@@ -81,7 +80,7 @@ class ShortFineTuning:
 
     def identity(self) -> dict[str, Any]:
         """The recipe."""
-        return {"recipe": asdict(self._settings.recipe), "finetune": asdict(self._recipe)}
+        return {"recipe": self._settings.recipe.identity(), "finetune": self._recipe.identity()}
 
     def prepare(self, data: Dataset, *, on_progress: OnProgress | None = None) -> None:
         """Takes the images; nothing is computed."""

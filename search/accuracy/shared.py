@@ -1,6 +1,5 @@
 """Accuracy in one weight-sharing network over the search space: trained once, then seconds a candidate."""
 
-from dataclasses import asdict
 from typing import Any
 
 from search.accuracy.protocol import Estimate, EstimatorSettings, OnEpoch, OnProgress, register
@@ -50,7 +49,7 @@ class SharedWeights:
         settings = self._settings
         parents = [f"{parent.name} {parent.sha256}" for parent in settings.parents or ()]
         own = {"pixels": settings.pixels, "parents": parents, "statistics_images": IMAGES}
-        return {"shared": {**own, "images": settings.recipe.epoch_validation, "recipe": asdict(self._recipe)}}
+        return {"shared": {**own, "images": settings.recipe.epoch_validation, "recipe": self._recipe.identity()}}
 
     def prepare(self, data: Dataset, *, on_progress: OnProgress | None = None) -> None:
         """Train the shared network for `EstimatorSettings.seconds`. See SharedTrainer.fit for what it raises."""

@@ -2,7 +2,7 @@
 
 import random
 import statistics
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -58,7 +58,7 @@ class ShortTraining:
     def identity(self) -> dict[str, Any]:
         """The recipe, and that networks train for equal time where they do."""
         equal = {"equal": self._settings.equal} if self._settings.equal != EPOCHS else {}
-        return {"recipe": asdict(self._settings.recipe), **equal}
+        return {"recipe": self._settings.recipe.identity(), **equal}
 
     def prepare(self, data: Dataset, *, on_progress: OnProgress | None = None) -> None:
         """Takes the images; nothing is computed."""

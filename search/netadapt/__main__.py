@@ -11,6 +11,7 @@ from search.latency.runtimes import names
 from search.netadapt.proposals import MOVES
 from search.netadapt.settings import ALGORITHMS, EPOCHS, MINUTES, Settings
 from search.sources import SOURCE_FLAGS
+from search.training import variation
 from searchspace.channels.steps import CRITERIA
 from searchspace.command import CommandParser, integer, number, run_command, show
 from searchspace.errors import InfeasibleBudget
@@ -116,6 +117,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         ("--minutes", number, "M", _MINUTES),
         ("--epochs", integer, "N", f"in place of --minutes; 0 for none (default: {EPOCHS})"),
         ("--epoch-images", integer, "N", "training images of one: where there are many, give all (default: 1280)"),
+        ("--augment", str, "NAMES", variation.HELP),
     ],
     "what is kept and printed": [
         ("--study", str, "NAME", "name of the study (default: made of the network and the budget)"),

@@ -26,8 +26,10 @@ from search.netadapt.timing import PairedTimer
 from search.netadapt.tuning import fine_tuned
 from search.parents import file_or_names
 from search.result import Result
-from search.session import opened_study
+from search.session import bind, opened_study
 from search.sources import source_text
+from search.study_augment import decide_in
+from search.training.auto_augment import decide
 from search.training.recipe import Recipe
 from searchspace.arguments import check_types
 from searchspace.errors import InvalidArgument
@@ -111,6 +113,7 @@ def prune(
     minutes: float | None = None,
     epochs: int | None = None,
     epoch_images: int | None = None,
+    augment: str = Settings.augment,
     proxy_resolution: int | None = None,
     workers: int = Settings.workers,
     seed: int | None = None,
@@ -158,12 +161,16 @@ def prune(
         table = table_of(settings, inputs.network, progress)
         timer = timer or timer_of(table, inputs, progress)
         timed = None if earlier is None else replay_of(earlier, timer, inputs)
-        model, recipe = CostModel(settings.unit, table), Recipe.for_data(settings.data)
+        study = None if own is not None else stack.enter_context(opened_study(settings.study_name, fresh=fresh))
+        about = (settings.augment, settings.data, inputs.images)
+        augmentation = decide(*about) if study is None else decide_in(study, *about)
+        progress.line(augmentation.sentence())
+        settings = replace(settings, augment=augmentation.augment)
+        model, recipe = CostModel(settings.unit, table), Recipe().varied(settings.augment)
         job = Job(settings, inputs, model, timer, progress, recipe, replay=timed, clock=clock)
-        if own is None:
-            about = definition(settings, inputs, table)
-            job = replace(job, study=stack.enter_context(opened_study(settings.study_name, about, fresh=fresh)))
-            job = fine_tuned(job)
+        if study is not None:
+            bind(study, definition(settings, inputs, table))
+            job = fine_tuned(replace(job, study=study))
         summary = prune_and_finish(job)
     if job.study is not None and not summary.get("nothing_to_do"):
         result = Result(summary)

@@ -18,6 +18,7 @@ from search.netadapt.settings import budget_text
 from search.netadapt.trials import trial_of
 from search.netadapt.tuning import last_s
 from search.training.augmentation import preprocessing_of
+from search.training.auto_augment import AUGMENTATION
 from search.training.recipe import Recipe
 from searchspace.channels.groups import in_the_way
 from searchspace.cost import costs
@@ -85,6 +86,7 @@ def finish(job: Job, *, always: bool = False, missed: str = "") -> dict[str, Any
         "deployed_at": job.inputs.deployed_px,
         "preprocessing": preprocessing_of(job.inputs.network.module).to_dict(),
         "weights": job.inputs.source,
+        AUGMENTATION: job.study.user_attrs.get(AUGMENTATION) if job.study else None,
         "classes": list(job.inputs.images.classes),
         "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "settings": job.study.user_attrs["settings"] if job.study else job.settings.identity(),

@@ -50,6 +50,7 @@ def prune_winner(
     name: str,
     data: str | None,
     seed: int,
+    augment: str,
     space: SearchSpace,
     progress: Progress,
     timer: Callable[..., PairedTimer] = DeviceTimer,
@@ -60,12 +61,20 @@ def prune_winner(
     fixed_table: The budget's table is taken as it is; else kernels of odd channel counts, which no network of the space
         has, are measured and added.
     timer: `timer(table, seed=...)` makes what times cuts.
+    augment: What the recipe's variation of images is called, other than "auto".
     pixels: That proposals are compared and trained at; None for those of the images.
 
     A study of this name that is of other weights, or damaged, is set aside. Raises InfeasibleBudget.
     """
     settings = Settings(
-        network=Path(name), budget_ms=budget.limit_ms, data=data, epochs=0, seed=seed, study=name, **LAST_STAGE
+        network=Path(name),
+        budget_ms=budget.limit_ms,
+        data=data,
+        epochs=0,
+        seed=seed,
+        augment=augment,
+        study=name,
+        **LAST_STAGE,
     )
     if not fixed_table:
         table = budget.device.table_for(

@@ -7,7 +7,7 @@ from typing import Any
 
 from search.budget import CostModel
 from search.console import clock_text
-from search.report import grow_command
+from search.report import grow_command, training_rows
 from searchspace.describe import stage_table
 from searchspace.preprocessing import Preprocessing
 from searchspace.report import count_text, interval_text, next_steps, paragraphs, percent_text, table
@@ -59,6 +59,7 @@ def _input(summary: dict[str, Any]) -> list[str]:
         lines.append(f"input      {Preprocessing.from_dict(how).sentence()}, at {summary['deployed_at']} px")
     if summary.get("weights"):
         lines.append(f"weights    began as {summary['weights']}")
+    lines += [f"{label:<10} {text}" for label, text in training_rows(summary)]
     return lines
 
 

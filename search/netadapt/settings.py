@@ -10,6 +10,7 @@ from search.budget import UNITS
 from search.latency.runtimes import check_profiles_layers, names
 from search.netadapt.proposals import MOVES
 from search.settings import MAX_RESOLUTION, resolved_source
+from search.training import variation
 from searchspace.channels.steps import CRITERIA
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import LatencyTable
@@ -58,6 +59,7 @@ class Settings:
     minutes: float | None = None
     epochs: int | None = None
     epoch_images: int | None = None
+    augment: str = variation.AUTO
     workers: int = 1
     seed: int | None = None
     family: bool = False
@@ -84,6 +86,7 @@ class Settings:
         wanted = self.resolution
         fits = wanted is None or wanted == "auto" or (isinstance(wanted, int) and 1 <= wanted <= MAX_RESOLUTION)
         _check("--resolution", wanted, fits, f"auto, or 1 to {MAX_RESOLUTION} px")
+        variation.checked(self.augment)
         self._check_minutes()
         if self.latency is None and self.unit == "ms":
             check_profiles_layers(self.runtime or "eager")
@@ -176,6 +179,7 @@ class Settings:
             "moves": list(self.moves),
             "step": step,
             "decay": decay,
+            "augment": variation.checked(self.augment),
             "data": resolved_source(self.data) if self.data else "digits",
             **({} if self.minutes is None else {"minutes": self.minutes}),
         }

@@ -60,9 +60,8 @@ def short_recipe(recipe: Recipe, steps: int, images: int) -> Recipe:
 
 
 def tuning_recipe(recipe: Recipe) -> FineTuning:
-    """How a network that was fine-tuned goes on for a few steps, on images moved and coloured as by `recipe`."""
-    own = {name: getattr(recipe, name) for name in ("batch_size", "flip", "shift", "brightness", "contrast", "colour")}
-    usual = FineTuning()
+    """How a network that was fine-tuned goes on for a few steps, on images varied as by `recipe`."""
+    usual = FineTuning().varied_as(recipe)
     return replace(
         usual,
         epochs=1,
@@ -71,7 +70,7 @@ def tuning_recipe(recipe: Recipe) -> FineTuning:
         warmup_steps=1,
         stops_early=False,
         small_share=0.0,
-        **own,
+        batch_size=recipe.batch_size,
     )
 
 

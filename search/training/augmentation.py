@@ -4,6 +4,7 @@ Images are stored (n, height, width, 3) uint8. Batches are (batch, 3, height, wi
 memory, which is how they lie already: nothing is copied to transpose them.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -58,9 +59,9 @@ def augmented(
 ) -> Tensor:
     """The `chosen` (batch,) of `images` uint8 (n, height, width, 3), each varied by itself and normalised.
 
-    What varies is the recipe's flip, shift, brightness, contrast, colour and cutout. Random numbers come from
-    `generator` (on the CPU). Returns float32 (batch, 3, height, width), channels-last, on the device of `images`;
-    (batch, 3, pixels, pixels) where `pixels` is given: images are moved as they are stored, then resized.
+    What varies is the recipe's flip, rotate, shift, tilt, crop, brightness, contrast, colour and cutout. Random
+    numbers come from `generator` (on the CPU). Returns float32 (batch, 3, height, width), channels-last, on the device
+    of `images`; (batch, 3, pixels, pixels) where `pixels` is given: images are moved as they are stored, then resized.
     """
     batch, (height, width) = len(chosen), images.shape[1:3]
 
@@ -75,7 +76,11 @@ def augmented(
     if recipe.flip:
         columns = torch.where(uniform(batch, 1) < 0, columns.flip(1), columns)
     moved = images[move(chosen)[:, None, None], move(rows)[:, :, None], move(columns)[:, None, :]]
+    if recipe.rotate:
+        _turn(moved, torch.randint(0, 4, (batch,), generator=generator))
     out = normalise(resized(moved, pixels, preprocessing.interpolation), preprocessing)
+    if recipe.tilt or recipe.crop:
+        out = _sampled(out, move(_windows(recipe, uniform(4, batch))))
     gain = (1 + recipe.contrast * uniform(batch, 1, 1, 1)) * (1 + recipe.colour * uniform(batch, 3, 1, 1))
     red, green, blue = (127.5 / scale for scale in preprocessing.scale)
     offset = recipe.brightness * uniform(batch, 1, 1, 1) * _channels((red, green, blue), torch.device("cpu"))
@@ -99,6 +104,29 @@ def _shifted(length: int, shift: float, draw: Tensor) -> Tensor:
     at = torch.arange(length) + (draw * (most + 0.5)).round().clamp_(-most, most).to(torch.int64)
     at = torch.where(at < 0, -at, at)
     return torch.where(at > length - 1, 2 * (length - 1) - at, at)
+
+
+def _turn(images: Tensor, quarters: Tensor) -> None:
+    """Turn square images (batch, side, side, 3) in place, each by so many quarters (batch,)."""
+    for count in range(1, 4):
+        which = (quarters == count).nonzero()[:, 0].to(images.device)
+        images[which] = torch.rot90(images[which], count, (1, 2))
+
+
+def _windows(recipe: Recipe, draw: Tensor) -> Tensor:
+    """Where each image is looked at: affine maps (batch, 2, 3) of a tilted part of it, by numbers (4, batch)."""
+    angle = math.radians(recipe.tilt) * draw[0]
+    side = 1 - recipe.crop * (draw[1] + 1) / 2
+    sine, cosine = side * angle.sin(), side * angle.cos()
+    across, down = (1 - side) * draw[2:]
+    return torch.stack([torch.stack([cosine, -sine, across], 1), torch.stack([sine, cosine, down], 1)], 1)
+
+
+def _sampled(images: Tensor, windows: Tensor) -> Tensor:
+    """Images (batch, 3, height, width) seen through affine maps (batch, 2, 3); beyond their edges they are mirrored."""
+    grid = nn.functional.affine_grid(windows, list(images.shape), align_corners=False)
+    out = nn.functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    return out.contiguous(memory_format=torch.channels_last)
 
 
 def _square(batch: int, height: int, width: int, side: float, draw: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -136,7 +136,7 @@ class FineTuner:
         digest = hashlib.blake2b(repr(module).encode(), digest_size=16)
         digest.update(self.train.labels.tobytes())
         digest.update(self.train.pixels[:: max(1, len(self.train) // 16)].tobytes())
-        return f"{digest.hexdigest()} {self.seed} {asdict(self.recipe)} {preprocessing_of(module)} {limits}"
+        return f"{digest.hexdigest()} {self.seed} {self.recipe.identity()} {preprocessing_of(module)} {limits}"
 
 
 def _nothing(*_: object) -> None:

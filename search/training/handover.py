@@ -30,7 +30,7 @@ class Handover:
     """Trains networks alike on `images`, to be used at `deployed_px`.
 
     Attributes:
-        recipe: Of a training by epochs; whether images are mirrored counts for one by seconds, too.
+        recipe: Of a training by epochs; how images are varied counts for one by seconds, too.
         seed: Of the images' order.
         trained_px: Pixels of a training by epochs.
         on_share: Is told the share of the training that is done.
@@ -49,7 +49,7 @@ class Handover:
         self, network: nn.Module, seconds: float, *, new_head: bool = False, state_file: Path | None = None
     ) -> HandedOver:
         """Fine-tune in place for so many seconds; it ends at the deployed size."""
-        tuner = FineTuner.on(self.images, recipe=FineTuning(flip=self.recipe.flip), seed=self.seed)
+        tuner = FineTuner.on(self.images, recipe=FineTuning().varied_as(self.recipe), seed=self.seed)
         tuned = tuner.fit(
             network,
             seconds=seconds,
@@ -78,6 +78,7 @@ class Handover:
                 pixels=self.deployed_px,
                 seconds=DEPLOY * outcome.seconds,
                 trained_at=self.trained_px,
+                recipe=self.recipe,
                 seed=self.seed,
                 on_line=self.on_line,
             ).accuracy

@@ -1,10 +1,13 @@
 """The schedule of one training."""
 
 import math
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+from search.training.variation import FIELDS, before, fields_of
 
 ONWARD_RATE = 0.5  # of the peak rate of a training from scratch: what was learnt is kept
+YOUNG = {"rotate": False, "tilt": 0.0, "crop": 0.0}  # fields that stored recipes of before lack, and what they meant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,10 @@ class Recipe:
     ema_fraction: float = 0.1  # what the moving average of the weights looks back over; at first all steps there are
     zero_init_residual: bool = True  # the last batch norm of residual branches starts at 0 (arXiv:1706.02677)
     flip: bool = False  # left and right with probability 1/2: wrong for digits, right for photographs
+    rotate: bool = False  # by a quarter, a half or three quarters of a turn, or not at all, all as likely
     shift: float = 0.06  # the largest move in each direction
+    tilt: float = 0.0  # the largest rotation in degrees, either way
+    crop: float = 0.0  # the most of the side that is cut away; what is left is enlarged
     brightness: float = 0.0  # the largest relative change of the mean
     contrast: float = 0.0  # the same of the spread about grey
     colour: float = 0.0  # the same of each channel
@@ -34,11 +40,21 @@ class Recipe:
 
     @classmethod
     def for_data(cls, data: str | None, *, epochs: int | None = None) -> Self:
-        """The default recipe for a source of `search.data.load`: photographs are mirrored, digits are not."""
-        from search.data import is_digits
-
-        recipe = cls(flip=not is_digits(data))
+        """The recipe of before `--augment`: photographs are mirrored, the embedded digits are not."""
+        recipe = cls().varied(before(data))
         return recipe if epochs is None else replace(recipe, epochs=epochs)
+
+    def varied(self, augment: str) -> Self:
+        """The same with images varied as `augment` says, a value of `--augment` other than auto."""
+        return replace(self, **fields_of(augment))
+
+    def varied_as(self, other: "Recipe") -> Self:
+        """The same with images varied as by another recipe."""
+        return replace(self, **{name: getattr(other, name) for name in FIELDS})
+
+    def identity(self) -> dict[str, Any]:
+        """What tells it from other recipes, as it is stored; younger fields only where they say something."""
+        return {name: value for name, value in asdict(self).items() if YOUNG.get(name, ...) != value}
 
     def onward(self, *, epochs: int) -> Self:
         """The recipe to go on by from trained weights: residual branches stay, and the rate is lower."""

@@ -10,7 +10,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -156,7 +156,7 @@ class Trainer:
         digest.update(self.train.pixels[:: max(1, len(self.train) // 16)].tobytes())
         how = preprocessing_of(module)
         other = f" {pixels} {how}" if pixels is not None or how != OWN else ""
-        return f"{digest.hexdigest()} {self.seed} {asdict(self.recipe)}{other}"
+        return f"{digest.hexdigest()} {self.seed} {self.recipe.identity()}{other}"
 
     def _step_of(self, state: TrainingState, device: torch.device) -> Step:
         """One step of this training: on a GPU, where there are many to come, as a graph."""

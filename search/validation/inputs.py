@@ -1,6 +1,6 @@
 """What a reference set is made of: weights, images, a latency table, the networks."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class Inputs:
             **self.identity(),
             "classes": list(self.images.shown.classes),
             "space": self.space.to_dict(),
-            "recipe": asdict(long_recipe(self.settings.data, tunes=self.parents is not None)),
+            "recipe": long_recipe(self.settings.data, tunes=self.parents is not None).identity(),
             "table": None if self.table is None else self.table.fingerprint(),
         }
 

@@ -8,7 +8,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from search.training.evaluate import autocast, device_for
 from search.training.finetune_state import fit_head
 from search.training.order import batch_of, resident, seed_of
 from search.training.recipe import FineTuning, Recipe
+from search.training.variation import FIELDS
 from search.weight_sharing.draws import BudgetedDraws, Within
 from search.weight_sharing.state import SharedState
 from search.weight_sharing.statistics import with_statistics
@@ -57,8 +58,8 @@ class SharedRecipe(FineTuning):
     @classmethod
     def following(cls, recipe: Recipe, *, from_weights: bool) -> Self:
         """As large batches, and images varied as, in the recipe of short trainings; from random weights by its SGD."""
-        varied = ("flip", "shift", "brightness", "contrast", "colour", "cutout", "batch_size", "label_smoothing")
-        given: dict[str, Any] = {name: getattr(recipe, name) for name in varied}
+        kept = (*FIELDS, "batch_size", "label_smoothing")
+        given: dict[str, Any] = {name: getattr(recipe, name) for name in kept}
         if not from_weights:
             like = ("learning_rate", "momentum", "weight_decay", "warmup_fraction", "ema_fraction")
             given |= {name: getattr(recipe, name) for name in like}
@@ -97,7 +98,7 @@ class SharedTrainer:
         return {
             "search space": self.space.to_dict(),
             "data set": self.fingerprint,
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.identity(),
             "seed": self.seed,
             "size of images": self.pixels,
             "set of published weights": parents,

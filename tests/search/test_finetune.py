@@ -3,9 +3,12 @@
 import inspect
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import search
 from search.data import load
@@ -148,3 +151,40 @@ def test_the_command_prints_a_report_and_json(spec: Path, capsys: pytest.Capture
 def test_the_module_is_called_like_the_function() -> None:
     assert callable(search.finetune)
     assert torch.is_grad_enabled()
+
+
+def test_how_images_are_varied_is_decided_once_said_and_kept(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags: dict[str, Any] = {"network": spec, "weights": "none", "minutes": 0.05, "resolution": 32, "study": "one"}
+    found = finetune("digits:40", now=Ticks(each=0.05), augment="flip,crop", **flags)
+    assert found.summary["augmentation"] == {"augment": "flip,crop", "why": "as asked"}
+    assert (found.summary["recipe"]["flip"], found.summary["recipe"]["shift"]) == (True, 0)
+    assert "varied" in found.report()
+    assert "augmentation: flip,crop: as asked" in capsys.readouterr().err
+    with pytest.raises(StudyMismatch, match="augment 'flip,crop', not 'auto'"):
+        finetune("digits:40", **flags)
+    own = finetune("digits:40", recipe=RECIPE, now=Ticks(each=0.05), quiet=True, **flags | {"study": "own"})
+    assert own.summary["augmentation"]["why"] == "as the given recipe says"
+    assert main(["--data", "digits:40", "--network", str(spec), "--augment", "mirror"]) == 2
+
+
+def test_a_fine_tuning_of_the_version_before_goes_on_with_mirrored_images(spec: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for label in ("a", "b"):
+        (photos / label).mkdir(parents=True)
+        for number in range(8):
+            noise = np.random.default_rng([ord(label), number]).integers(0, 256, (32, 32, 3), np.uint8)
+            Image.fromarray(noise).save(photos / label / f"{number}.png")
+    flags: dict[str, Any] = {"network": spec, "weights": "none", "minutes": 0.05, "resolution": 32, "study": "old"}
+    found = finetune(photos, now=Ticks(each=0.05), augment="none", quiet=True, **flags)
+    (found.folder / "summary.json").unlink()
+    job = json.loads((found.folder / "finetune.json").read_text())
+    del job["settings"]["augment"], job["augmentation"]
+    recipe = {"epochs": 10, "flip": True, "shift": 0.06}
+    job["recipe"] |= recipe  # as FineTuning.for_data made it
+    (found.folder / "finetune.json").write_text(json.dumps(job))
+    with pytest.raises(StudyMismatch, match="augment 'shift,flip', not 'none'"):
+        finetune(photos, augment="none", quiet=True, **flags)
+    again = finetune(photos, now=Ticks(each=0.05), quiet=True, **flags)
+    assert again.summary["augmentation"] == {"augment": "shift,flip", "why": "as this fine-tuning was begun"}

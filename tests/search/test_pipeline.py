@@ -173,6 +173,7 @@ def test_a_winner_that_a_second_measurement_finds_within_the_budget_stays_as_it_
         "budget": LatencyBudget(1e3, table_of(space, identity), device=device),
         "timer": TableTimer,
         "images": load("digits:60", resolution=16),
+        "augment": "shift",
         "recipe": Recipe(),
         "data": "digits:60",
         "seed": 0,

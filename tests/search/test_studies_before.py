@@ -67,3 +67,17 @@ def test_a_study_of_the_version_before_is_held_to_its_settings(place: Path) -> N
     table.write_text(table.read_text().replace('"reference_ms": 1.0', '"reference_ms": 2.0'))
     with pytest.raises(StudyMismatch, match="table is"):
         go_on(place)
+
+
+def test_a_study_of_the_version_before_varies_its_images_as_it_did(place: Path) -> None:
+    with pytest.raises(StudyMismatch, match="augment is 'shift,flip' and was 'shift'"):
+        go_on(place, augment="flip,shift")
+    found = go_on(place)
+    assert found["augmentation"] == {"augment": "shift", "why": "as this study was begun"}
+
+
+def test_studies_of_before_mirrored_all_but_the_embedded_digits() -> None:
+    old = Settings(budget_ms=20, data="photos").identity()
+    del old["augment"]
+    assert Settings(budget_ms=20, data="photos").going_on_with(old).augment == "shift,flip"
+    assert Settings(budget_ms=20).going_on_with(old | {"data": None}).augment == "shift"

@@ -112,3 +112,27 @@ def test_a_batch_is_resized_after_it_is_moved_and_all_else_follows() -> None:
     torch.testing.assert_close(batch, normalise(resized(images[chosen], 40)))
     greyed = augmented(images, chosen, replace(STILL, cutout=0.5), generator=_generator(), pixels=40)
     assert (greyed == 0).all(1).flatten(1).sum(1).min() >= 100
+
+
+def test_images_are_turned_by_quarters_all_as_likely() -> None:
+    images = torch.arange(4 * 4 * 3, dtype=torch.uint8).reshape(1, 4, 4, 3)
+    recipe = Recipe().varied("rotate")
+    batch = augmented(images, torch.zeros(400, dtype=torch.int64), recipe, generator=_generator())
+    turned = [normalise(torch.rot90(images, count, (1, 2)))[0] for count in range(4)]
+    counts = [sum(torch.equal(one, each) for one in batch) for each in turned]
+    assert sum(counts) == 400
+    assert min(counts) > 70
+
+
+def test_a_crop_enlarges_a_part_and_a_tilt_keeps_the_middle() -> None:
+    square = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
+    square[:, 12:20, 12:20] = 255
+    chosen = torch.zeros(50, dtype=torch.int64)
+    still = normalise(square)[0].sum()
+    cropped = augmented(square, chosen, Recipe().varied("crop"), generator=_generator())
+    assert (cropped.sum((1, 2, 3)) > still - 1).all()
+    assert cropped.sum((1, 2, 3)).max() > still + 100
+    tilted = augmented(square, chosen, Recipe().varied("tilt"), generator=_generator())
+    assert tilted.sum((1, 2, 3)).sub(still).abs().max() < 30
+    assert tilted.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(tilted, augmented(square, chosen, Recipe().varied("tilt"), generator=_generator()))

@@ -8,7 +8,6 @@ accuracy alone.
 """
 
 import itertools
-import json
 import math
 import statistics
 from collections.abc import Callable
@@ -33,11 +32,11 @@ from search.sources import parse_source, source_text
 from search.training.recipe import Recipe
 from searchspace.cost import costs, macs
 from searchspace.errors import InvalidArgument
-from searchspace.files import check_writable, write_atomic
+from searchspace.files import check_writable, write_json
 from searchspace.graph import lower
 from searchspace.latency.table import LatencyTable
 from searchspace.template import Template
-from studies.schema import Status
+from studies.schema import Status, is_recorded
 
 COSTS = ("macs", "latency")
 COST_FACTOR = 2.0  # times the baseline's cost, at phi = 1
@@ -208,7 +207,7 @@ class Fit:
 
     def _finished(self) -> list[dict[str, Any]]:
         complete = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-        return [trial.user_attrs for trial in complete]
+        return [trial.user_attrs for trial in complete if is_recorded(trial, "fingerprint", "seed", "accuracy")]
 
     def _train(self, candidate: Candidate, seed: int, number: int, count: int) -> None:
         """The training `number` (from 0) of the `count` of this run."""
@@ -287,7 +286,7 @@ def _answer(job: Fit, head: dict[str, str], out: Path) -> dict[str, Any]:
     if coefficients:
         best = {name: rows[0][name] for name in ("accuracy", "standard_error")}
         answer = {**coefficients, **head, **best, "tied": tied[1:]}
-        write_atomic(out, json.dumps(answer, indent=1) + "\n")
+        write_json(out, answer)
     return {
         **head,
         "seeds": job.seeds,

@@ -16,6 +16,7 @@ from search.candidates import Candidate, PricedSpace
 from search.console import Progress
 from search.latency import Measurement
 from search.published import Published
+from search.queued import AGAIN, check_distributions, is_trained_here, refusal
 from search.reward import REWARDS
 from search.rows import BEST, Row
 from search.samplers.budget_sampler import BudgetSampler, distributions, early_stopping
@@ -29,7 +30,7 @@ from searchspace.graph import lower
 from searchspace.latency.table import LatencyTable
 from searchspace.spaces.space import Choices
 from searchspace.spec import NetworkSpec
-from studies.schema import MEASURED, MEASURED_AT, Status
+from studies.schema import MEASURED, MEASURED_AT, Status, is_recorded
 
 FIRST_PUBLISHED = 2  # published networks before the sampler's first proposal; the others come in turn with it
 FAILURES_IN_A_ROW = 5
@@ -94,6 +95,7 @@ class Search:
 
     def _ask(self) -> tuple[optuna.Trial, Candidate]:
         """The next candidate: a published network, or what the sampler proposes."""
+        self._refuse_queued()
         turn = self.schedule.attempts()
         waiting = [one for one in self.published if one.spec.fingerprint() not in self.known]
         queued = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))  # has the sampler's turn
@@ -105,19 +107,45 @@ class Search:
             if not waiting:
                 raise
             return self._ask_for(waiting[0])
-        return trial, self.priced.price(trial.params)
+        candidate = self.priced.price(trial.params)
+        if queued and AGAIN not in trial.user_attrs and candidate.latency_upper_ms > self.budget.prediction_limit_ms:
+            over = f"it was queued and is over the budget: {candidate.latency_ms:.2f} ms are predicted"
+            self._refuse(trial, over)
+            return self._ask()
+        return trial, candidate
+
+    def _refuse_queued(self) -> None:
+        """End the trials at the head of the queue that are no points of the space, and say why.
+
+        Raises StudyMismatch for a trial of another space.
+        """
+        check_distributions(self.study.get_trials(deepcopy=False), distributions(self.priced.space))
+        while queued := self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            reason = refusal(queued[0], self.priced.space)
+            if reason is None:
+                return
+            self._refuse(self._ask_nobody(), reason)
+
+    def _refuse(self, trial: optuna.Trial, reason: str) -> None:
+        self._end(trial, TrialState.FAIL, {"status": Status.FAILED, "error": reason})
+        self.progress.line(f"trial {trial.number} is not trained: {reason}")
 
     def _ask_for(self, published: Published) -> tuple[optuna.Trial, Candidate]:
         """A trial without parameters: the network is no point of the space."""
+        return self._ask_nobody(), self.priced.price_spec(published.spec)
+
+    def _ask_nobody(self) -> optuna.Trial:
+        """The first queued trial, or a new one; nothing is proposed for it."""
         self.study.sampler = optuna.samplers.RandomSampler(seed=0)  # it proposes nothing before it is asked
         try:
-            return self.study.ask(), self.priced.price_spec(published.spec)
+            return self.study.ask()
         finally:
             self.study.sampler = self.sampler
 
     def finished(self) -> list[FrozenTrial]:
         """The trials that were trained to their end, best reward first."""
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        complete = [trial for trial in complete if is_trained_here(trial)]
         return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
 
     def begin(self, trial: optuna.Trial, candidate: Candidate) -> None:
@@ -273,6 +301,7 @@ def measured_before(study: optuna.Study, priced: PricedSpace, table: LatencyTabl
     known = {
         number: ms for number, ms in study.user_attrs.get(MEASURED, {}).items() if speeds.get(number) == _speed(table)
     }
+    known = {number: ms for number, ms in known.items() if number in trials and is_recorded(trials[number], "spec")}
     specs = {number: NetworkSpec.from_json(trials[number].user_attrs["spec"]) for number in known}
     return [learnt(priced.price_spec(specs[number]), ms, table) for number, ms in known.items()]
 
@@ -284,17 +313,17 @@ def recover(study: optuna.Study) -> tuple[set[str], int]:
     choices are queued once, so that they are run again first.
     """
     known: set[str] = set()
-    queued: list[int] = study.user_attrs.get("queued_again", [])
+    queued: list[int] = study.user_attrs.get(AGAIN, [])
     again: list[FrozenTrial] = []
     for trial in study.get_trials(deepcopy=False):
         if trial.state == TrialState.RUNNING:
             study.tell(trial.number, state=TrialState.FAIL)
         status = trial.user_attrs.get("status")
         if status in (Status.TRAINED, Status.STOPPED_EARLY, Status.FAILED):
-            known.add(trial.user_attrs["fingerprint"])
+            known.add(str(trial.user_attrs.get("fingerprint")))
         elif status == Status.RUNNING and trial.number not in queued and trial.params:
             again.append(trial)  # published networks have no parameters: the search asks for those it lacks
-    study.set_user_attr("queued_again", queued + [trial.number for trial in again])
+    study.set_user_attr(AGAIN, queued + [trial.number for trial in again])
     for trial in again:
-        study.enqueue_trial(trial.params)
+        study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
     return known, len(again)

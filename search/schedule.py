@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from search.console import clock_text
 from search.session import StudyClock
 from search.settings import NO_WEIGHTS, Settings
-from studies.schema import Status
+from studies.schema import Status, is_recorded
 
 SEARCH_SHARE = 0.6  # of the time limit, the rest is the winner's
 # The same where candidates are fine-tuned, and where they are judged without training: the longer the winner is
@@ -91,5 +91,5 @@ class Schedule:
 
     def _usual_s(self) -> float | None:
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        took = [trial.user_attrs["train_s"] for trial in trials][-LATELY:]
+        took = [trial.user_attrs["train_s"] for trial in trials if is_recorded(trial, "train_s")][-LATELY:]
         return statistics.median_high(took) if took else None

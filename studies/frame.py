@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
@@ -52,12 +53,8 @@ def load(name: str) -> pd.DataFrame:
     Raises InvalidArgument (no such study; names the nearest), StudyMismatch (damaged), StorageError (unreadable).
     """
     path, stored = _read(name)
-    try:
+    with _damage_of(path):
         frame = _frame(stored)
-    except (ValueError, TypeError, AttributeError) as error:
-        from studies.database import damaged
-
-        raise damaged(path, f"a trial cannot be read: {error}") from error
     frame.attrs = {SETTINGS: {}}
     frame.attrs |= {key: value for key, value in stored.attrs.items() if key != MEASURED}
     frame.attrs |= {"name": name, "folder": str(path.parent)}
@@ -66,11 +63,13 @@ def load(name: str) -> pd.DataFrame:
 
 def history(name: str) -> pd.DataFrame:
     """Validation accuracy of every trial after each epoch: columns trial, epoch (from 1), accuracy (fraction)."""
-    rows = [
-        (trial.number, epoch, accuracy)
-        for trial in _read(name)[1].trials
-        for epoch, accuracy in enumerate(TrialRecord.from_trial(trial).history, start=1)
-    ]
+    path, stored = _read(name)
+    with _damage_of(path):
+        rows = [
+            (trial.number, epoch, accuracy)
+            for trial in stored.trials
+            for epoch, accuracy in enumerate(TrialRecord.from_trial(trial).history, start=1)
+        ]
     frame = pd.DataFrame(rows, columns=["trial", "epoch", "accuracy"])
     return frame.astype({"trial": "Int64", "epoch": "Int64", "accuracy": "Float64"})
 
@@ -105,7 +104,7 @@ def within_budget(df: pd.DataFrame) -> pd.DataFrame:
 def budget_of(df: pd.DataFrame) -> tuple[str, float]:
     """(the column that the study's budget is counted in, the smallest budget; infinite where there is none)."""
     settings = df.attrs.get(SETTINGS, {})
-    if settings.get("unit") in ("macs", "params"):
+    if settings.get("unit") in ("macs", "params") and settings.get("budgets"):
         return settings["unit"], min(settings["budgets"])
     return "predicted_latency_ms", settings.get("budget_ms", float("inf"))
 
@@ -206,8 +205,22 @@ def _read(name: str) -> tuple[Path, StoredStudy]:
     return path, read_study(path)
 
 
+@contextmanager
+def _damage_of(path: Path) -> Iterator[None]:
+    """What a study stores and no search can have stored is a StudyMismatch."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        from studies.database import damaged
+
+        raise damaged(path, f"a trial cannot be read: {error}") from error
+
+
 def _frame(stored: StoredStudy) -> pd.DataFrame:
-    measured = stored.attrs.get(MEASURED, {})
+    measured, settings = stored.attrs.get(MEASURED, {}), stored.attrs.get(SETTINGS, {})
+    if not all(isinstance(ms, float | int) and not _is_large(ms) for ms in measured.values()):
+        raise ValueError(f"{MEASURED} is {measured!r:.80}")
+    _check_budget(settings)
     records = [TrialRecord.from_trial(trial) for trial in stored.trials]
     rows = [
         {name: getattr(record, name) for name in TrialRecord.__slots__}
@@ -226,6 +239,13 @@ def _frame(stored: StoredStudy) -> pd.DataFrame:
     return pd.DataFrame({**first, **choices, **last})
 
 
+def _check_budget(settings: dict[str, Any]) -> None:
+    """Raises ValueError or TypeError for settings whose budget is none."""
+    budgets = [settings.get("budget_ms", 1.0), *settings.get("budgets", ())]
+    if not all(type(budget) in (int, float) and budget > 0 for budget in budgets if budget is not None):
+        raise ValueError(f"its budget is {budgets!r:.80}")
+
+
 def _array(values: Sequence[Any], dtype: Any) -> Any:
     if dtype == "category":
         return pd.Categorical([str(value) for value in values], categories=[str(status) for status in Status])
@@ -236,12 +256,17 @@ def _array(values: Sequence[Any], dtype: Any) -> Any:
 
 def _choice_array(values: Sequence[Value | None]) -> Any:
     """The narrowest nullable type: boolean, Int64, Float64, a category of text; text for what is mixed."""
-    kinds = {type(value) for value in values if value is not None}
+    kinds = {type(value) if not _is_large(value) else str for value in values if value is not None}
     for types, dtype in (({bool}, "boolean"), ({int}, "Int64"), ({int, float}, "Float64")):
         if kinds <= types:
             return _array(values, dtype)
     texts = [None if value is None else str(value) for value in values]
     return pd.Categorical(texts) if kinds == {str} else _array(texts, "string")
+
+
+def _is_large(value: Value | None) -> bool:
+    """An integer of more than 64 bits, which no type of pandas has; somebody else's, as ours have fewer."""
+    return isinstance(value, int) and not -(2**63) <= value < 2**63
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:

@@ -91,11 +91,47 @@ class TrialRecord:
 
         Its parameters count as the choices where no attribute "choices" says which of them mean something.
         """
-        known = {one.name for one in fields(cls)}
-        values = {"choices": trial.params} | {key: value for key, value in trial.user_attrs.items() if key in known}
-        values["status"] = _status(values.get("status"), trial.state.name)
-        values["history"] = tuple(values.get("history", ()))
+        stored = _sound(trial)
+        values = {"choices": trial.params} | stored
+        values["status"] = _status(stored.get("status"), trial.state.name)
+        values["history"] = tuple(stored.get("history", ()))
         return cls(**values)
+
+
+def is_recorded(trial: FrozenTrial, *names: str) -> bool:
+    """Whether a trial has these attributes of a TrialRecord, as jobs of this program store them.
+
+    One that somebody added through Optuna itself need not have them.
+    """
+    return all(name in trial.user_attrs and _fits(name, trial.user_attrs[name]) for name in names)
+
+
+def _sound(trial: FrozenTrial) -> dict[str, Any]:
+    """The attributes of a record that a trial has. ValueError where one of ours has a value that cannot be.
+
+    A trial without a network was added through Optuna by somebody else, whose attributes may mean other things.
+    """
+    known = {one.name for one in fields(TrialRecord)}
+    stored = {name: value for name, value in trial.user_attrs.items() if name in known}
+    wrong = [name for name, value in stored.items() if not _fits(name, value)]
+    if wrong and {"spec", "fingerprint"} <= stored.keys():
+        raise ValueError(f"{wrong[0]} of trial {trial.number} is {stored[wrong[0]]!r:.80}")
+    return {name: value for name, value in stored.items() if name not in wrong}
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a stored value can be that of a field; 64 bits are what pandas has for an integer."""
+    if name in ("network", "spec", "fingerprint", "error"):
+        return isinstance(value, str)
+    if name == "status":
+        return isinstance(value, str) and value in [*Status]
+    if name == "choices":
+        return isinstance(value, dict) and all(isinstance(one, Value) for one in value.values())
+    if name == "history":
+        return isinstance(value, list) and all(_fits("accuracy", one) for one in value)
+    if name in ("params", "macs", "epochs", "seed"):
+        return type(value) is int and abs(value) < 2**63
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
 def _status(stored: str | None, state: str) -> Status:

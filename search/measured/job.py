@@ -1,6 +1,5 @@
 """From a table of measured networks to the best one within a budget: study, files, report. Nothing is trained."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ from search.samplers.budget_sampler import distributions
 from search.session import opened_study
 from searchspace.cost import costs
 from searchspace.describe import stage_table
-from searchspace.files import write_atomic
+from searchspace.files import write_json
 from searchspace.graph import lower
 from searchspace.report import fields, interval_text, ms_text, next_steps, paragraphs, percent_text, table
-from searchspace.spec import NetworkSpec, read_spec
+from searchspace.spec import NetworkSpec, read_spec, write_spec
 from studies.frame import read_summary, write_trials_csv
 from studies.schema import Status, TrialRecord
 from studies.storage import BEST, SUMMARY
@@ -91,7 +90,7 @@ def _written(
         if spec.fingerprint() not in known:
             study.add_trial(_trial(each, spec, search))
     best = space.spec(found[0].choices, name=f"{study.study_name}-best"[:80])
-    trials = {trial.user_attrs["fingerprint"]: trial.number for trial in study.get_trials(deepcopy=False)}
+    trials = {trial.user_attrs.get("fingerprint"): trial.number for trial in study.get_trials(deepcopy=False)}
     summary = {
         "study": study.study_name,
         "folder": str(folder),
@@ -106,8 +105,8 @@ def _written(
         "best_measured": _best_measured(search),
         "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    write_atomic(folder / BEST, best.to_json())
-    write_atomic(folder / SUMMARY, json.dumps(summary, indent=1))
+    write_spec(folder / BEST, best)
+    write_json(folder / SUMMARY, summary)
     write_trials_csv(study.study_name)
     return summary
 

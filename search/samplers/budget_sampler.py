@@ -17,6 +17,7 @@ import math
 import random
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from search.candidates import Candidate, PricedSpace
 from search.samplers import KINDS
 from search.samplers.gaussian_process import Features, GaussianProcess
 from search.samplers.moves import Moves
-from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.errors import InvalidArgument, InvalidChoice, PhinasError
 from searchspace.spaces.space import Choices, SearchSpace
 
 USED_BUDGET = 0.85  # "gp" proposes networks that use at least this share of the budget, where random ones do too
@@ -117,12 +118,11 @@ class BudgetSampler(optuna.samplers.BaseSampler):
         """
         states = (TrialState.COMPLETE, TrialState.PRUNED)
         trials = study.get_trials(deepcopy=False, states=states)
-        whole = [t for t in trials if self._distributions and self._distributions.keys() <= t.params.keys()]
-        values = _values(study, whole)
+        tried = self._priced(trials)
+        values = _values(study, [t for t in trials if t.number in tried])
         if len(values) < FIRST_TRIALS:
             return {}
-        params = {t.number: t.params for t in whole}
-        rows = self._features.of([self.priced.price(params[number]) for number in values])
+        rows = self._features.of([tried[number] for number in values])
         process = GaussianProcess(rows, len(self._features.codes))
         process.fit(rows, np.array(list(values.values())))
         found = zip(*process.predict(rows), strict=True)
@@ -134,8 +134,8 @@ class BudgetSampler(optuna.samplers.BaseSampler):
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.WAITING)
         others = [t for t in study.get_trials(deepcopy=False, states=states) if t.number != trial.number]
         turn = sum(t.number < trial.number for t in others)
-        whole = [t for t in others if self._distributions.keys() <= t.params.keys()]
-        tried = {t.number: self.priced.price(t.params) for t in whole}
+        tried = self._priced(others)
+        whole = [t for t in others if t.number in tried]
         taken = self.known | {candidate.fingerprint for candidate in tried.values()}
         self._fastest = self._fastest or self.priced.fastest_within(self.limit_ms)
         moves = Moves(
@@ -160,6 +160,18 @@ class BudgetSampler(optuna.samplers.BaseSampler):
         else:
             found = moves.uniform()
         return found or moves.anything_left(tried.values())
+
+    def _priced(self, trials: Sequence[FrozenTrial]) -> dict[int, Candidate]:
+        """The networks of trials by number: of those whose parameters are a point of the space.
+
+        In a space of one network no trial has parameters: a published one is told by its name.
+        """
+        found = {}
+        for trial in trials:
+            if self._distributions.keys() <= trial.params.keys() and "network" not in trial.user_attrs:
+                with suppress(InvalidChoice):
+                    found[trial.number] = self.priced.price({n: trial.params[n] for n in self._distributions})
+        return found
 
     def _by_tpe(self, study: optuna.Study, trial: FrozenTrial, moves: Moves) -> Candidate | None:
         tpe = optuna.samplers.TPESampler(
@@ -208,7 +220,7 @@ def _values(study: optuna.Study, trials: list[FrozenTrial]) -> dict[int, float]:
     step to their end. One that cannot be compared so is left out.
     """
     sign = -1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else 1.0
-    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+    complete = [t for t in trials if t.state == TrialState.COMPLETE and math.isfinite(t.value or 0.0)]
     values = {t.number: t.value or 0.0 for t in complete}
     for trial in trials:
         step = trial.last_step

@@ -73,7 +73,7 @@ class GaussianProcess:
 
     def _kernel(self, a: tuple[Array, Array], b: tuple[Array, Array]) -> Array:
         (choices_a, sums_a), (choices_b, sums_b) = a, b
-        size = choices_a.shape[1]
+        size = max(1, choices_a.shape[1])  # a space of one network has no choices
         inner = choices_a @ choices_b.T / size
         apart = (choices_a**2).sum(1)[:, None] / size + (choices_b**2).sum(1)[None] / size - 2 * inner
         smooth = np.exp(-np.maximum(apart, 0.0) / 1.32)

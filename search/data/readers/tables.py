@@ -175,7 +175,7 @@ class HubSource(_TableSource):
 
         load_dataset = self._load_dataset or datasets.load_dataset
         path, _, configuration = self.name.partition(":")
-        if "/" not in path and find_spec(f"datasets.packaged_modules.{path}"):
+        if path.isidentifier() and find_spec(f"datasets.packaged_modules.{path}"):
             # The library would take it for a reader, and read whatever lies in the working folder.
             raise InvalidData(f"{path!r} is a file format, not a dataset of the hub: give a path, or owner/name")
         reachable = self._reachable()

@@ -13,7 +13,7 @@ from searchspace.command import show_progress
 from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
 from searchspace.latency.table import LatencyTable
-from searchspace.spec import NetworkSpec
+from searchspace.spec import NetworkSpec, write_spec
 from searchspace.template import Template
 
 if TYPE_CHECKING:
@@ -159,6 +159,6 @@ class Result:
 
             write_atomic(Path(onnx), to_onnx(untrained(self.spec)).SerializeToString())
         if out is not None:
-            write_atomic(Path(out), self.spec.to_json() + "\n")
+            write_spec(Path(out), self.spec)
             if self.weights is not None:
                 self.weights.save(Path(out))

@@ -26,7 +26,7 @@ from search.versus import packed, paired_difference, unpacked, unpaired_differen
 from searchspace import zoo
 from searchspace.cost import costs
 from searchspace.errors import InvalidArgument, InvalidSpec, MissingLatency, PhinasError, StorageError
-from searchspace.files import read_json, write_atomic
+from searchspace.files import read_json, write_json
 from searchspace.graph import lower
 from searchspace.nn.weights.sources import Parents, resolve
 from searchspace.spec import NetworkSpec
@@ -84,7 +84,7 @@ class Baselines:
         done = run["networks"]
 
         def keep() -> None:
-            write_atomic(path, json.dumps(runs, indent=1))
+            write_json(path, {"runs": runs})
 
         clock = TimeLeft()
         self.progress.left_s = clock.left_s  # the search's own has run out
@@ -108,7 +108,7 @@ class Baselines:
             keep()
         rows = sorted((done[name] for name in names), key=lambda row: -row.get("test_accuracy", -1.0))
         summary = {**summary, "baselines": [self._versus(summary["winner"], row) for row in rows]}
-        write_atomic(self.folder / SUMMARY, json.dumps(summary, indent=1))
+        write_json(self.folder / SUMMARY, summary)
         return summary
 
     def _worth_the_time(self) -> tuple[list[str], dict[str, Fitting | None]]:
@@ -151,7 +151,7 @@ class Baselines:
         if row["status"] != "trained":
             return row
         path, right = self.folder / TESTED, row["right"]
-        tested = read_json(path)["winner"] if path.exists() else ""
+        tested = _tested(path) if path.exists() else ""
         if tested.partition(":")[0] == right.partition(":")[0]:
             found = paired_difference(unpacked(right), unpacked(tested))
         else:
@@ -257,11 +257,20 @@ class Baselines:
         }
 
 
+def _tested(path: Path) -> str:
+    """Which test images the winner told right. Raises StorageError."""
+    found = read_json(path)
+    if not isinstance(found, dict) or not isinstance(found.get("winner"), str):
+        raise StorageError(f"{path} must say which images the winner told right, and does not: restore it from a copy")
+    return str(found["winner"])
+
+
 def _stored(path: Path) -> list[dict[str, Any]]:
     """What earlier runs wrote: one entry for each effort that baselines were trained with. Raises StorageError."""
-    runs = read_json(path) if path.exists() else []
+    found = read_json(path) if path.exists() else []
+    runs = found.get("runs") if isinstance(found, dict) else found  # files of before are the list
     if not isinstance(runs, list) or not all(
-        isinstance(run, dict) and {"effort", "networks"} <= run.keys() for run in runs
+        isinstance(run, dict) and {"effort", "networks", "lengths"} <= run.keys() for run in runs
     ):
         raise StorageError(
             f"{path} must be what --baselines wrote and is not: restore it from a copy, or delete it to train anew"

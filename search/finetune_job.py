@@ -28,11 +28,11 @@ from search.training.variation import AUTO, FIELDS, before
 from searchspace import zoo
 from searchspace.cost import costs
 from searchspace.errors import InvalidArgument, StudyMismatch
-from searchspace.files import read_json, write_atomic
+from searchspace.files import read_json, write_atomic, write_json
 from searchspace.graph import lower
 from searchspace.nn import Network, build, network_bytes
 from searchspace.nn.weights.sources import Parents, resolve
-from searchspace.spec import NetworkSpec, read_spec
+from searchspace.spec import NetworkSpec, read_spec, write_spec
 from studies.storage import BEST, SUMMARY, set_aside
 from studies.storage import folder as study_folder
 
@@ -173,7 +173,7 @@ class _Job:
 
     def _keep_spent(self) -> None:
         self.job["spent_s"] = self.clock.elapsed_s()
-        write_atomic(self.folder / JOB, json.dumps(self.job, indent=1))
+        write_json(self.folder / JOB, self.job)
 
     def _images(self, pixels: int) -> Dataset:
         def update(done: int, total: int) -> None:
@@ -266,7 +266,7 @@ class _Job:
             images, seed=settings.seed, preprocessing=preprocessing_of(network), trained_at=px, deployed_at=px
         )
         write_atomic(self.folder / WEIGHTS, network_bytes(network, about | {"fingerprint": spec.fingerprint()}))
-        write_atomic(self.folder / BEST, spec.to_json())
+        write_spec(self.folder / BEST, spec)
         summary = {
             "study": self.name,
             "folder": str(self.folder),
@@ -298,6 +298,6 @@ class _Job:
             "recipe": asdict(self.recipe),
             "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        write_atomic(self.folder / SUMMARY, json.dumps(summary, indent=1))
+        write_json(self.folder / SUMMARY, summary)
         (self.folder / STATE).unlink(missing_ok=True)
         return summary

@@ -1,6 +1,5 @@
 """What a search writes: the winner's spec and weights, and summary.json."""
 
-import json
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,10 +13,11 @@ from search.training.auto_augment import AUGMENTATION
 from search.versus import packed
 from search.winner import Winner
 from searchspace.cost import costs
-from searchspace.files import write_atomic
+from searchspace.files import write_atomic, write_json
 from searchspace.graph import lower
 from searchspace.nn import network_bytes
 from searchspace.preprocessing import OWN
+from searchspace.spec import write_spec
 from studies.storage import BEST, SUMMARY
 
 WEIGHTS = "best.safetensors"
@@ -40,13 +40,13 @@ def write_results(
     )
     about |= {"fingerprint": winner.spec.fingerprint()}
     write_atomic(folder / WEIGHTS, network_bytes(winner.module, about))
-    write_atomic(folder / BEST, winner.spec.to_json())
+    write_spec(folder / BEST, winner.spec)
     if winner.tested is not None:
-        write_atomic(folder / TESTED, json.dumps({"winner": packed(winner.tested.right)}))
+        write_json(folder / TESTED, {"winner": packed(winner.tested.right)})
     for state_file in folder.glob("winner-*.ckpt"):
         state_file.unlink(missing_ok=True)
     summary = _summary(search, winner, data, folder) | {"weights": weights}
-    write_atomic(folder / SUMMARY, json.dumps(summary, indent=1))
+    write_json(folder / SUMMARY, summary)
     return summary
 
 

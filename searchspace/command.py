@@ -76,7 +76,8 @@ def run_command(
         return 130
     except PhinasError as error:
         show_progress(1.0, "")
-        print(f"{name}: error:", " ".join(str(error).split()), file=sys.stderr)
+        text = " ".join(str(error).split()).encode(errors="backslashreplace").decode()  # a path may be no UTF-8
+        print(f"{name}: error: {text}", file=sys.stderr)
         return 2
     show_progress(1.0, "")
     return show(text)
@@ -111,13 +112,15 @@ def show_progress(fraction: float, what: str) -> None:
 
 
 def _typed(rule: str, convert: Callable[[str], Any], *, above: float = -math.inf) -> Callable[[str], Any]:
+    """A type of a flag. Integers have 64 bits: no count is larger, and nothing that takes them has more."""
+
     def parse(text: str) -> Any:
         try:
             value = convert(text)
         except ValueError:
             value = math.nan
-        if not above < value < math.inf:
-            raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}")
+        if not above < value < (math.inf if convert is float else 2**63):
+            raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r:.80}")
         return value
 
     return parse

@@ -7,12 +7,14 @@ import os
 import re
 import secrets
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from searchspace.errors import StorageError, StudyMismatch
+from searchspace.strict_json import dumps, loads
 
 _TEMPORARY = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp[^/]*$")  # as atomic_path names them
 _LONGEST_HEADER = 100_000_000  # of safetensors
@@ -124,13 +126,18 @@ def write_atomic(path: Path, data: str | bytes) -> None:
         temp.write_bytes(content)
 
 
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write an object as JSON with its checksum, whole or not at all. Raises StorageError."""
+    write_atomic(path, dumps(content))
+
+
 def read_json(path: Path) -> Any:
     """The value of a JSON file; StorageError if it cannot be read or is damaged (the file stays as it is)."""
     try:
-        return json.loads(Path(path).read_bytes())
+        return loads(Path(path).read_bytes())
     except OSError as error:
         raise storage_error("read", path, error) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise StorageError(
             f"{path} must hold JSON and does not ({error}): restore it from a copy, or delete it and run the"
             " command that writes it again"
@@ -152,10 +159,33 @@ def is_cut_short(path: Path) -> bool:
                 return True
             file.seek(8)
             tensors = json.loads(file.read(length))
-    except (OSError, ValueError):
+            ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
+            return bool(8 + length + max(ends, default=0) > size)
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return False
-    ends = [tensor.get("data_offsets", [0, 0])[1] for tensor in tensors.values() if isinstance(tensor, dict)]
-    return 8 + length + max(ends, default=0) > size
+
+
+def wrong_member(path: Path) -> str | None:
+    """The first member of a zip file (torch's .pth) that its checksum does not fit, which torch does not look at.
+
+    None where all fit, in a file that is no zip, and in one that was written without checksums.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            fits = {each.filename: _fits(archive, each) for each in archive.infolist() if each.file_size}
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError):
+        return None  # its reader says more
+    return next((name for name, sound in fits.items() if not sound), None) if any(fits.values()) else None
+
+
+def _fits(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    try:
+        with archive.open(member) as file:
+            while file.read(1 << 20):
+                pass
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError):
+        return False
+    return True
 
 
 def _check_replaceable(target: Path) -> None:

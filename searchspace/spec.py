@@ -12,8 +12,9 @@ from typing import Any
 from searchspace.blocks.protocol import Block, Head, block_from_dict
 from searchspace.blocks.rules import COUNT, LARGEST_COUNT
 from searchspace.errors import InvalidSpec, StorageError
+from searchspace.files import write_json
 from searchspace.preprocessing import Preprocessing
-from searchspace.strict_json import checked, listed, text_of
+from searchspace.strict_json import check, checked, listed, parsed, text_of
 
 SCHEMA_VERSION = 1
 
@@ -204,15 +205,15 @@ class NetworkSpec:
         }
 
     def to_json(self) -> str:
-        """The spec as JSON text (schema version inside)."""
+        """The spec as JSON text (schema version inside); `write_spec` writes a file."""
         return json.dumps(self.to_dict(), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "NetworkSpec":
         """The spec that `to_json` wrote; InvalidSpec names what is unknown, missing or out of range."""
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            data, checksum = parsed(text)
+        except ValueError as error:
             raise InvalidSpec(f"a network spec must be JSON: {error}") from None
         if isinstance(data, dict) and data.get("schema") != SCHEMA_VERSION:
             raise InvalidSpec(
@@ -232,7 +233,17 @@ class NetworkSpec:
         conventions = Conventions(**checked(data.get("conventions", {}), known, "conventions"))
         how = Preprocessing.from_dict(data["preprocessing"]) if "preprocessing" in data else None
         name = text_of(data["name"], "name")
-        return cls(name, data["resolution"], tuple(stages), data["in_channels"], conventions, how)
+        spec = cls(name, data["resolution"], tuple(stages), data["in_channels"], conventions, how)
+        try:
+            check(data, checksum)
+        except ValueError as error:
+            raise InvalidSpec(f"the spec is damaged, {error}") from None
+        return spec
+
+
+def write_spec(path: Path, spec: NetworkSpec) -> None:
+    """Write a spec to a file, with a checksum, whole or not at all. Raises StorageError."""
+    write_json(path, spec.to_dict())
 
 
 def read_spec(path: Path | str) -> NetworkSpec:

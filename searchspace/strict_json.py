@@ -1,9 +1,78 @@
-"""Reading JSON strictly: an unknown or missing field, or another type, is an InvalidSpec that names it."""
+"""JSON that is read strictly: a damaged text is told from a sound one, a wrong field is named.
+
+An object is written with a checksum of its content as its last key, so that a digit that has changed is noticed. Texts
+without one (of before, or by hand) are read all the same.
+"""
 
 import difflib
+import hashlib
+import json
+import re
 from typing import Any
 
 from searchspace.errors import InvalidSpec
+
+CHECKSUM = "checksum"
+_LARGEST = 2**64
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def dumps(content: dict[str, Any], *, indent: int | None = 1) -> str:
+    """The JSON text of an object, with its checksum."""
+    text = json.dumps(content, indent=indent)
+    return json.dumps({**content, CHECKSUM: checksum_of(json.loads(text))}, indent=indent)
+
+
+def checksum_of(data: Any) -> str:
+    """16 hex digits of what a JSON text says, whatever its layout and the order of its keys."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def loads(text: str | bytes) -> Any:
+    """The value of a JSON text; the checksum of an object is looked at and left out. Raises ValueError.
+
+    No text of this program gives a key twice, has an integer of more than 64 bits or half a character.
+    """
+    data, said = parsed(text)
+    check(data, said)
+    return data
+
+
+def parsed(text: str | bytes) -> tuple[Any, Any]:
+    """As `loads`, with the checksum beside it (None: there is none), for who names a wrong field first."""
+    try:
+        data = json.loads(text, object_pairs_hook=_object, parse_int=_integer)
+        if isinstance(text, bytes) or _SURROGATE.search(text):
+            json.dumps(data, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+    return data, data.pop(CHECKSUM, None) if isinstance(data, dict) else None
+
+
+def check(data: Any, said: Any) -> None:
+    """Raises ValueError where `said` is a checksum and not that of the data."""
+    if said is not None and said != checksum_of(data):
+        raise ValueError(
+            f'its content is not what was written, by its "{CHECKSUM}": restore it from a copy or make it again; who '
+            f'changed it on purpose deletes "{CHECKSUM}"'
+        )
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r:.80} stands there twice")
+    return found
+
+
+def _integer(text: str) -> int:
+    value = int(text) if len(text) <= 21 else _LARGEST
+    if abs(value) >= _LARGEST:
+        raise ValueError(f"an integer has at most 64 bits, got {text:.30}")
+    return value
 
 
 def checked(data: object, known: dict[str, bool], where: str) -> dict[str, Any]:

@@ -24,10 +24,12 @@ from optuna.trial import FrozenTrial
 
 from searchspace.errors import PhinasError, StorageError, StudyMismatch
 from searchspace.files import storage_error
+from studies import checksums
 
 _BUSY_S = 30.0
 _BUSY = "another process holds it: wait for it to end, then run the same command again"
 _PERMISSIONS = "choose another folder with PHINAS_STUDIES, or change permissions"
+_BROKEN = ("decode to UTF-8", "no such table", "no such column", "no column named", "syntax error", "no such module")
 _NEXT_STEP = {
     sqlite3.SQLITE_FULL: "the disk is full: free some space and run the same command again; what was stored is kept",
     sqlite3.SQLITE_READONLY: f"it cannot be written: {_PERMISSIONS}",
@@ -56,17 +58,22 @@ def open_study(path: Path, *, name: str) -> optuna.Study:
         with closing(_connect(path)) as connection:
             _check_sound(connection, path)
             connection.execute("PRAGMA journal_mode = WAL")
-        storage = _storage(path, {"creator": lambda: _connect(path)})
+        storage = _storage(path, {"creator": lambda: _keeping(path)})
+        with closing(_connect(path)) as connection:
+            checksums.add_to(connection)
+        storage.engine.dispose()  # the connection that made the tables keeps no checksums
         sqlalchemy.event.listen(storage.engine, "handle_error", lambda context: _raise_ours(context, path))
         # A study that nobody writes is one plain file that opens everywhere; a killed one keeps its -wal beside it.
         weakref.finalize(storage, _close, storage.engine, path)
-        study = optuna.create_study(
-            storage=storage,
-            study_name=_only_name(storage, path) or name,
-            direction="maximize",
-            load_if_exists=True,
-            sampler=optuna.samplers.RandomSampler(),
-        )
+        with _unreadable_is_damaged(path):
+            study = optuna.create_study(
+                storage=storage,
+                study_name=_only_name(storage, path) or name,
+                direction="maximize",
+                load_if_exists=True,
+                sampler=optuna.samplers.RandomSampler(),
+            )
+            _content(study)
     study.study_name = name  # a folder that was renamed goes on under its new name
     return study
 
@@ -78,15 +85,27 @@ def read_study(path: Path) -> StoredStudy:
     """
     with _errors_of(path), closing(sqlite3.connect(":memory:", check_same_thread=False)) as memory:
         _copy(path, memory)
-        storage = _storage(path, {"creator": lambda: memory, "poolclass": sqlalchemy.pool.StaticPool})
-        try:
+        with _unreadable_is_damaged(path):
+            storage = _storage(path, {"creator": lambda: memory, "poolclass": sqlalchemy.pool.StaticPool})
             name = _only_name(storage, path)
             if name is None:  # cut off while it was made
                 return StoredStudy({}, [])
-            study = optuna.load_study(study_name=name, storage=storage)
-            return StoredStudy(study.user_attrs, study.get_trials(deepcopy=False))
-        except (ValueError, TypeError, LookupError) as error:
-            raise damaged(path, f"a value cannot be read: {error!r}") from error
+            return _content(optuna.load_study(study_name=name, storage=storage))
+
+
+def _content(study: optuna.Study) -> StoredStudy:
+    return StoredStudy(study.user_attrs, study.get_trials(deepcopy=False))
+
+
+@contextmanager
+def _unreadable_is_damaged(path: Path) -> Iterator[None]:
+    """Whatever Optuna raises at content that it cannot have written; errors of SQLite are `_errors_of`'s."""
+    try:
+        yield
+    except (PhinasError, MemoryError, sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, StorageInternalError):
+        raise
+    except Exception as error:
+        raise damaged(path, f"a value cannot be read: {error!r:.200}") from error
 
 
 def damaged(path: Path, why: str) -> StudyMismatch:
@@ -115,6 +134,13 @@ def _connect(path: Path, mode: str = "rwc") -> sqlite3.Connection:
     uri = f"{path.resolve().as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, check_same_thread=False)
     connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _keeping(path: Path) -> sqlite3.Connection:
+    """A connection whose writes get checksums."""
+    connection = _connect(path)
+    checksums.keep(connection)
     return connection
 
 
@@ -148,6 +174,9 @@ def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
     tables = {str(row[0]) for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if tables and not tables & {"studies", "version_info"}:
         raise damaged(path, f"it holds other tables: {', '.join(sorted(tables)[:3])}")
+    wrong = checksums.wrong_row(connection)
+    if wrong:
+        raise damaged(path, wrong)
 
 
 def _close(engine: sqlalchemy.Engine, path: Path) -> None:
@@ -197,6 +226,6 @@ def _translated(error: BaseException, path: Path) -> PhinasError | None:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _NEXT_STEP:
         return StorageError(f"cannot use {path} ({error}): {_NEXT_STEP[code]}")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "decode to UTF-8" in str(error):
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or any(words in str(error) for words in _BROKEN):
         return damaged(path, str(error))
     return None

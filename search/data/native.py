@@ -1,13 +1,12 @@
 """The images' own size: none need be stored larger, as a training enlarges its batches."""
 
-import json
 from pathlib import Path
 
 from search.data.cache import cache_folder
 from search.data.readers.registry import open_source
 from search.data.source import Source, digest_of
 from searchspace.errors import StorageError
-from searchspace.files import read_json, write_atomic
+from searchspace.files import read_json, write_json
 
 
 def native_resolution(source: str | Source | None = None, *, cache_dir: Path | None = None) -> int:
@@ -27,5 +26,5 @@ def native_resolution(source: str | Source | None = None, *, cache_dir: Path | N
     except StorageError:
         pass  # there is none yet, or it is damaged
     pixels = source.native_resolution()
-    write_atomic(path, json.dumps({"signature": signature, "pixels": pixels}))
+    write_json(path, {"signature": signature, "pixels": pixels})
     return pixels

@@ -1,6 +1,5 @@
 """Where tables and unfinished measurements lie: one file for each identity, written whole or not at all."""
 
-import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -14,8 +13,9 @@ from search.latency.probe_networks import ProbeReadings, median_ms
 from search.latency.robust import quantile
 from search.latency.time_base import USUAL, TimeBase, drift_of
 from searchspace.errors import InvalidArgument, InvalidTable, StorageError
-from searchspace.files import read_json, write_atomic
+from searchspace.files import read_json, write_atomic, write_json
 from searchspace.latency.table import MOST_DRIFT, Identity, LatencyTable, identity_key
+from searchspace.strict_json import dumps
 
 QUIET_SHARE = 0.1
 # A new quiet speed is taken where the reference takes less than this share of the old one. Builds find speeds 4 to 20 %
@@ -101,7 +101,7 @@ class Cache:
             "probe_networks_ms": kept | {pixels: usual},
             "identity": self._identity,
         }
-        write_atomic(self.reference_path, json.dumps(content))
+        write_json(self.reference_path, content)
         return found._replace(probe_networks_ms=usual)
 
     def _usual(self, kept: dict[str, float], now: dict[str, float]) -> dict[str, float]:
@@ -178,7 +178,7 @@ class Unfinished(Readings):
                 for place, rows in data["readings"].items()
             }
             spent_s = float(data.get("spent_s", 0.0))
-        except (StorageError, KeyError, TypeError, ValueError, AttributeError):
+        except (StorageError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
             return False
         self.readings, self.spent_s = readings, spent_s
         return bool(readings)
@@ -193,4 +193,5 @@ class Unfinished(Readings):
             place: [[round(ns), round(weight, 3), *(round(part, 7) for part in parts)] for ns, weight, parts in own]
             for place, own in self.readings.items()
         }
-        write_atomic(self.path, json.dumps({"plan": self.plan, "spent_s": self.spent_s, "readings": rows}))
+        content = {"plan": self.plan, "spent_s": self.spent_s, "readings": rows}
+        write_atomic(self.path, dumps(content, indent=None))

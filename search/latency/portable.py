@@ -12,6 +12,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from search.latency.adapt import FEWEST, adapt, check_networks, networks_to_measure
 from search.latency.kernels import placed_blocks, rough_cost
@@ -19,7 +20,7 @@ from search.latency.measurement import Progress
 from search.latency.onnx_models import kernel
 from search.latency.time_base import TimeBase
 from searchspace.cost import layer_params_macs
-from searchspace.errors import InvalidArgument, InvalidTable
+from searchspace.errors import InvalidArgument, InvalidSpec, InvalidTable
 from searchspace.files import read_json, storage_error, write_atomic
 from searchspace.graph import Layer, Signature, lower
 from searchspace.latency.estimate import kind_of, layer_of
@@ -28,6 +29,7 @@ from searchspace.nn import untrained
 from searchspace.nn.onnx_model import to_onnx
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec
+from searchspace.strict_json import dumps, loads
 
 KERNELS = 500
 MANIFEST, TIMES, README = "manifest.json", "times.csv", "README.md"
@@ -61,8 +63,8 @@ def export(
     files = {f"kernels/k{number:04}.onnx": list(signature) for number, signature in enumerate(chosen)}
     models = {f"networks/n{number:02}.onnx": spec.to_dict() for number, spec in enumerate(specs)}
     content = {"schema": SCHEMA, "resolution": space.resolution, "kernels": files, "networks": models}
-    manifest, rows = json.dumps(content) + "\n", "".join(f"{name},\n" for name in [*files, *models])
-    filled_in = _filled_in(folder, manifest)
+    rows = "".join(f"{name},\n" for name in [*files, *models])
+    filled_in = _filled_in(folder, content)
     for old in (*folder.glob(f"kernels/k{4 * DIGIT}.onnx"), *folder.glob(f"networks/n{2 * DIGIT}.onnx")):
         if old.relative_to(folder).as_posix() not in {*files, *models}:
             old.unlink()  # of an export of more: timed with the rest, it would be a row too many
@@ -75,24 +77,32 @@ def export(
     write_atomic(folder / README, _README.read_text(encoding="utf-8").replace("FOLDER", shlex.quote(str(folder))))
     if not filled_in:  # never over what a person filled in
         write_atomic(folder / TIMES, f"file,ms\n{rows}")
-    write_atomic(folder / MANIFEST, manifest)
+    write_atomic(folder / MANIFEST, dumps(content, indent=None) + "\n")
     return len(files), len(models)
 
 
-def _filled_in(folder: Path, manifest: str) -> bool:
+def _filled_in(folder: Path, manifest: dict[str, Any]) -> bool:
     """Whether the folder holds times. Raises InvalidArgument if they are those of other networks."""
     try:
         times = (folder / TIMES).read_text(encoding="utf-8", errors="replace")
-        before = (folder / MANIFEST).read_text(encoding="utf-8", errors="replace")
+        before = (folder / MANIFEST).read_bytes()
     except OSError:
         return (folder / TIMES).exists()
     filled_in = any(line.rpartition(",")[2].strip() not in ("", "ms") for line in times.splitlines())
-    if filled_in and before != manifest:
+    if filled_in and not _says(before, manifest):
         raise InvalidArgument(
             f"{folder / TIMES} holds times of other kernels and networks than these flags name: give the flags that "
             "the folder was exported with, or another --folder"
         )
     return filled_in
+
+
+def _says(text: bytes, content: dict[str, Any]) -> bool:
+    """Whether a manifest has this content."""
+    try:
+        return bool(loads(text) == json.loads(json.dumps(content)))
+    except ValueError:
+        return False
 
 
 def _choose(space: SearchSpace, specs: Sequence[NetworkSpec], count: int) -> list[Signature]:
@@ -111,10 +121,12 @@ def _exported(folder: Path) -> tuple[dict[str, Signature], dict[str, NetworkSpec
     """What a manifest says: kernels and networks by file, and their pixels."""
     manifest = read_json(folder / MANIFEST)
     try:
-        resolution, sound = int(manifest["resolution"]), manifest["schema"] == SCHEMA
+        resolution, sound = manifest["resolution"], manifest["schema"] == SCHEMA
+        if type(resolution) is not int or resolution < 1:
+            raise ValueError(f"{resolution!r} are no pixels")
         kernels = {name: read_kernel([*row, 1.0])[0] for name, row in manifest["kernels"].items()}
         specs = {name: NetworkSpec.from_json(json.dumps(row)) for name, row in manifest["networks"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, InvalidSpec) as error:
         raise InvalidTable(f"{folder / MANIFEST} is damaged ({error}): export the folder again") from None
     if not sound:
         raise InvalidTable(f"{folder / MANIFEST} must have schema {SCHEMA}: export the folder again")
@@ -197,7 +209,7 @@ def _times(path: Path, wanted: set[str], *, needed: set[str]) -> dict[str, float
             f"{path} must be a text file with rows file,ms, and is none: save it as CSV in UTF-8"
         ) from None
     times: dict[str, float] = {}
-    for number, row in enumerate(csv.reader(io.StringIO(text)), start=1):
+    for number, row in enumerate(_rows(text, path), start=1):
         cells = [cell.strip() for cell in row]
         if not any(cells) or cells[:2] == ["file", "ms"]:
             continue
@@ -224,6 +236,13 @@ def _times(path: Path, wanted: set[str], *, needed: set[str]) -> dict[str, float
             f"{path} must have a time for every {every}, {len(missing)} of {len(needed)} are missing: {some}"
         )
     return times
+
+
+def _rows(text: str, path: Path) -> list[list[str]]:
+    try:
+        return list(csv.reader(io.StringIO(text)))
+    except csv.Error as error:
+        raise InvalidTable(f"{path} must have rows file,ms and cannot be read ({error}): write it again") from None
 
 
 def _same_unit(path: Path, layers: Mapping[str, Sequence[Layer]], times: dict[str, float], *, what: str) -> None:

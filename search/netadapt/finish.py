@@ -1,7 +1,6 @@
 """The end of a pruning: what met each budget is trained on, tested once, and written."""
 
 import hashlib
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +22,10 @@ from search.training.recipe import Recipe
 from searchspace.channels.groups import in_the_way
 from searchspace.cost import costs
 from searchspace.errors import InfeasibleBudget
-from searchspace.files import read_json, write_atomic
+from searchspace.files import read_json, write_atomic, write_json
 from searchspace.graph import lower
 from searchspace.nn import module_macs, network_bytes
+from searchspace.spec import write_spec
 from studies.frame import write_trials_csv
 from studies.storage import SUMMARY
 
@@ -95,7 +95,7 @@ def finish(job: Job, *, always: bool = False, missed: str = "") -> dict[str, Any
     if missed:
         summary["missed"] = {"budgets": left, "why": missed}
     if job.study is not None and job.folder is not None:
-        write_atomic(job.folder / SUMMARY, json.dumps(summary, indent=1))
+        write_json(job.folder / SUMMARY, summary)
         write_trials_csv(job.study.study_name)
     return summary
 
@@ -128,8 +128,11 @@ def _final(job: Job, budget: float, stem: str, number: int, count: int) -> dict[
             return result | known | {"fvcore": str(module_macs(network.module, resolution=network.graph.in_shape[1]))}
         about = {**job.about_weights(deployed=True), "fingerprint": network.fingerprint}
         write_atomic(path, network_bytes(network.module, about))
-        write_atomic(path.with_suffix(".json"), network.spec.to_json() if network.spec else "")
-        write_atomic(path.with_suffix(".done.json"), json.dumps({"key": key, "result": result | known}, indent=1))
+        if network.spec:
+            write_spec(path.with_suffix(".json"), network.spec)
+        else:
+            write_atomic(path.with_suffix(".json"), "")
+        write_json(path.with_suffix(".done.json"), {"key": key, "result": result | known})
     for checkpoint in path.parent.glob(f"{stem}-*.ckpt"):  # they go once the result is on disk
         checkpoint.unlink(missing_ok=True)
     return result | known

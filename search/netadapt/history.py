@@ -17,6 +17,7 @@ from search.netadapt.timing import PairedTimer, Timing, key
 from searchspace.errors import PhinasError, StudyMismatch
 from searchspace.files import read_json, write_atomic
 from searchspace.nn import load_weights, network_bytes, read_weights
+from searchspace.spec import write_spec
 from studies.storage import ITERATIONS
 
 _RECORD, _PART = "iteration.json", "part.json"
@@ -94,7 +95,7 @@ class StoredHistory(History):
         assert isinstance(network, PrunableSpec)
         about = {**self._about, "fingerprint": network.fingerprint}
         write_atomic(self._path(iteration.number, "safetensors"), network_bytes(network.module, about))
-        write_atomic(self._path(iteration.number, "json"), network.spec.to_json())
+        write_spec(self._path(iteration.number, "json"), network.spec)
         write_atomic(self._path(iteration.number, _RECORD), iteration.to_json())
         self.iterations.append(iteration)
         (self.folder / _PART).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from typing import Any
 from search.latency.measurement import Measurement
 from search.netadapt.timing import Timing
 from searchspace.spec import NetworkSpec
+from searchspace.strict_json import dumps
 
 SCHEMA = 2  # files that name none are of schema 1
 _PROPOSALS, _TRAINED = {1: "tried", 2: "proposals"}, {1: "tuned", 2: "trained"}
@@ -69,7 +70,7 @@ class Iteration:
     def to_json(self) -> str:
         """JSON text."""
         spec = None if self.spec is None else json.loads(self.spec.to_json())
-        return json.dumps({"schema": SCHEMA, **asdict(self), "spec": spec}, indent=1)
+        return dumps({"schema": SCHEMA, **asdict(self), "spec": spec})
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Iteration":
@@ -103,7 +104,7 @@ class Part:
 
     def to_json(self) -> str:
         """JSON text."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)})
+        return dumps({"schema": SCHEMA, **asdict(self)}, indent=None)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Part":

@@ -4,7 +4,6 @@ The pruning itself has a share of the minutes. Where it would take longer as the
 with shorter trainings. What was decided is kept in the study's folder, so that a run that was cut off goes on alike.
 """
 
-import json
 import math
 import time
 from dataclasses import replace
@@ -22,7 +21,7 @@ from search.netadapt.short_training import first
 from search.netadapt.specs import PrunableSpec
 from search.training.augmentation import prepared
 from search.training.evaluate import device_for, evaluate
-from searchspace.files import read_json, write_atomic
+from searchspace.files import read_json, write_atomic, write_json
 from searchspace.nn import Network, load_weights, network_bytes, read_weights
 
 FIRST, LAST = 0.4, 0.25  # of the minutes: the fine-tuning of a new head, and at least the one after the pruning
@@ -53,7 +52,7 @@ def fine_tuned(job: Job) -> Job:
     if not known:
         left_s = 60 * minutes * (1 - LAST) - first_s
         known = {"minutes": minutes, "first_s": first_s} | pace(job, left_s)
-        write_atomic(folder / PLAN, json.dumps(known, indent=1))
+        write_json(folder / PLAN, known)
     settings = replace(job.settings, minutes=minutes, **known["settings"])
     return replace(job, settings=settings, pruning_began=time.monotonic())
 
@@ -92,7 +91,7 @@ def last_s(job: Job) -> float:
         whole = 60 * known["minutes"]
         spent = known["first_s"] + time.monotonic() - (job.pruning_began or time.monotonic())
         known["last_s"] = max(LAST * whole, whole - spent)
-        write_atomic(job.folder / PLAN, json.dumps(known, indent=1))
+        write_json(job.folder / PLAN, known)
     return float(known["last_s"])
 
 

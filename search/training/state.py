@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from search.training.augmentation import prepared
 from search.training.evaluate import autocast
 from search.training.recipe import Recipe
-from searchspace.files import write_atomic
+from searchspace.files import write_atomic, wrong_member
 from searchspace.nn.blocks import residual_norms
 from searchspace.nn.weights.statistics import renew_batch_norm
 
@@ -59,6 +59,8 @@ class TrainingState:
         """This training as its state file left it; as it is, if there is no file, or (with a warning) another's."""
         fresh = {name: value.clone() for name, value in self.module.state_dict().items()}
         try:
+            if wrong := wrong_member(path):
+                raise ValueError(f"the checksum of {wrong} is wrong")
             content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
             # state files of before 2026-11-29 have another name for one of the recipe's fields
             if content["key"].replace("'calm_residuals'", "'zero_init_residual'") == key:

@@ -7,17 +7,20 @@ import csv
 import fcntl
 import io
 import json
+import math
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, get_type_hints
 
 from searchspace.errors import InvalidArgument, StorageError, StudyMismatch
-from searchspace.files import locked_file, read_json, storage_error, write_atomic
+from searchspace.files import locked_file, read_json, storage_error, write_atomic, write_json
 
 SCHEMA = 1
+CHECKSUM = "checksum"  # the last column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +113,11 @@ class Rows(Generic[RowType]):
         with _one_writer(self.path.parent):
             self.rows = [*(_read(self.path, self.kind) if self.path.exists() else ()), row]
             text = io.StringIO()
-            writer = csv.DictWriter(text, [field.name for field in fields(self.kind)], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({name: _cell(value) for name, value in asdict(each).items()} for each in self.rows)
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow([*(field.name for field in fields(self.kind)), CHECKSUM])
+            for each in self.rows:
+                cells = [_cell(value) for value in asdict(each).values()]
+                writer.writerow([*cells, _checksum(cells, len(self.rows))])
             write_atomic(self.path, text.getvalue())
 
 
@@ -127,18 +132,27 @@ def _one_writer(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return repr(round(value, 6)) if isinstance(value, float) else value
+    return repr(round(value, 6)) if isinstance(value, float) else str(value)
+
+
+def _checksum(cells: Sequence[str], rows: int) -> str:
+    """Of a row in a file of so many: rows that are gone are noticed too."""
+    return f"{zlib.crc32(repr((list(cells), rows)).encode()):08x}"
 
 
 def _read(path: Path, kind: type[RowType]) -> Iterator[RowType]:
     types: dict[str, Any] = get_type_hints(kind)
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            for cells in csv.DictReader(file, restval="nothing"):
-                yield kind(**{name: _value(cells[name], types[name]) for name in types})
+            header, *rows = csv.reader(file, strict=True)
+        for row in rows:
+            cells = dict(zip(header, row, strict=True))
+            if CHECKSUM in cells and cells[CHECKSUM] != _checksum([cells[name] for name in types], len(rows)):
+                raise ValueError(f"the row of {row[0]} is not what was written")  # files of before have no checksums
+            yield kind(**{name: _value(cells[name], types[name]) for name in types})
     except OSError as error:
         raise storage_error("read", path, error) from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
@@ -151,9 +165,14 @@ def _read(path: Path, kind: type[RowType]) -> Iterator[RowType]:
 def _value(text: str, kind: Any) -> Any:
     if kind is str:
         return text
-    if kind in (int, float):
-        return kind(text)
-    return float(text) if text else None
+    if kind is int:
+        return int(text)
+    if kind is not float and not text:
+        return None
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no figure")
+    return value
 
 
 @dataclass(frozen=True)
@@ -215,7 +234,7 @@ class ReferenceFiles:
             self.check(about)
         else:
             content = {"schema": SCHEMA, **about, "command": command}
-            write_atomic(self.about_path, json.dumps(content, indent=1) + "\n")
+            write_json(self.about_path, content)
 
     def check(self, about: dict[str, Any]) -> None:
         """Raises StudyMismatch, which names what differs, where the set was made with other settings."""

@@ -8,6 +8,7 @@ import torch
 
 from search.training.finetune_state import FineTuningState
 from searchspace.errors import StorageError, StudyMismatch
+from searchspace.files import wrong_member
 
 CHECKPOINT = "shared.pt"  # in a study's folder
 
@@ -21,6 +22,8 @@ class SharedState(FineTuningState):
         Raises StudyMismatch for one of another training, naming what differs, and StorageError for a damaged one.
         """
         try:
+            if wrong := wrong_member(path):
+                raise ValueError(f"the checksum of {wrong} is wrong")
             content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
             stored = dict(json.loads(content["key"]))
         except FileNotFoundError:

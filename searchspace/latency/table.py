@@ -29,6 +29,7 @@ from searchspace.files import storage_error
 from searchspace.graph import OPS, Graph, Layer, Signature, lower
 from searchspace.latency.estimate import Estimate, Estimator, coarse_group_of, group_of, layer_of
 from searchspace.spec import NetworkSpec
+from searchspace.strict_json import CHECKSUM, check, checksum_of, parsed
 
 SCHEMA = 2  # of what is measured: tables of two of them cannot be compared
 FILE_SCHEMA = 3  # of the names in the file
@@ -38,6 +39,7 @@ MOST_DRIFT = 0.5
 # effects removed. With 0 as few as 69 % of one of those tables' networks lay in their 90 % interval.
 SHARED = 0.01
 _SCHEMA_2 = {"kernel_correction": "loose", "holdout_errors": "fresh", "probe_networks_ms": "anchors"}  # its names
+_DEFAULTS = Layer("", "", (), (1, 1, 1), (1, 1, 1))[6:13]  # of a kernel's row behind its shapes
 _MEASURE_IT = (
     "measure it with search.latency.table_for(space, networks=[spec]), or, if it is of a published network, with "
     "python -m search.latency build --zoo"
@@ -229,8 +231,9 @@ class LatencyTable:
         return f"{where} has no {describe_kernel(layer)}, needed by layer {layer.name}"
 
     def to_json(self) -> str:
-        """The table as JSON text, one kernel a line."""
-        return _to_json({"schema": FILE_SCHEMA, **self._head()}, self.kernels)
+        """The table as JSON text, one kernel a line, with a checksum."""
+        head = {"schema": FILE_SCHEMA, **self._head()}
+        return _to_json({CHECKSUM: checksum_of(json.loads(_to_json(head, self.kernels))), **head}, self.kernels)
 
     def fingerprint(self) -> str:
         """16 hex digits of the content. They stay the same for the file that schema 2 wrote: studies store them."""
@@ -257,11 +260,13 @@ class LatencyTable:
     def from_json(cls, text: str) -> "LatencyTable":
         """The table that `to_json` wrote, now or with schema 2. Raises InvalidTable saying what is damaged."""
         try:
-            data = json.loads(text)
+            data, checksum = parsed(text)
             if not isinstance(data, dict):
                 raise ValueError(f"it must be a JSON object, got {type(data).__name__}")
-            return _from_dict(data)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            table = _from_dict(data)
+            check(data, checksum)
+            return table
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InvalidTable(
                 f"a latency table must be the JSON that LatencyTable.to_json writes; this one is damaged "
                 f"({type(error).__name__}: {error}): delete it and measure again with python -m search.latency build"
@@ -322,10 +327,17 @@ def _to_json(head: dict[str, Any], kernels: Mapping[Signature, float]) -> str:
 def _from_dict(data: dict[str, Any]) -> LatencyTable:
     """The table of a file's content. Raises what wrong content raises: ValueError, TypeError, KeyError, ..."""
     schema = data.get("schema", 2)
-    if schema not in (2, FILE_SCHEMA):
+    if type(schema) is not int or schema not in (2, FILE_SCHEMA):
         raise ValueError(f"the file's schema must be 2 or {FILE_SCHEMA}, got {schema!r}")
     names = _SCHEMA_2 if schema == 2 else {name: name for name in _SCHEMA_2}
     probes = data.get(names["probe_networks_ms"], {})
+    unknown = (
+        data.keys()
+        - {"schema", "identity", "reference_ms", "kernels", "correction", "drift", "quick"}
+        - {*names.values()}
+    )
+    if unknown:
+        raise ValueError(f"it has the unknown field {min(unknown)!r}")
     table = LatencyTable(
         _identity(data["identity"]),
         _time(data["reference_ms"]),
@@ -371,7 +383,10 @@ def read_kernel(row: list[Any]) -> tuple[Signature, float]:
     example = Layer("", op, (), tuple(in_shape), tuple(out_shape), "", *rest)
     fields = example.signature
     numbers = (*example.in_shape, *example.out_shape, *(value for value in rest if not isinstance(value, str)))
-    if op not in OPS or len(fields) != len(row) - 1 or not all(type(value) is int for value in numbers):
+    shapes = (example.in_shape, example.out_shape)
+    is_sound = len(fields) == len(row) - 1 and all(type(value) is int and value >= 0 for value in numbers)
+    words = [type(value) is type(default) for value, default in zip(rest, _DEFAULTS, strict=False)]
+    if op not in OPS or not is_sound or not all(words) or any(len(shape) != 3 or 0 in shape for shape in shapes):
         raise ValueError(f"{row!r} is no kernel")
     if not _time(ms):
         raise ValueError(f"the kernel {row!r} takes no time")
@@ -381,8 +396,11 @@ def read_kernel(row: list[Any]) -> tuple[Signature, float]:
 def _identity(data: dict[str, Any]) -> Identity:
     if data["schema"] != SCHEMA:
         raise ValueError(f"the identity's schema must be {SCHEMA}, got {data['schema']!r}")
-    versions = {name: str(version) for name, version in data["versions"].items()}
-    numbers = {name: int(data[name]) for name in ("schema", "threads", "batch", "resolution")}
-    texts = {name: str(data[name]) for name in ("machine", "runtime", "dtype", "memory_format")}
-    content = {**numbers, **texts, "versions": versions}
-    return cast(Identity, {name: content[name] for name in Identity.__annotations__})
+    if data.keys() != Identity.__annotations__.keys():
+        raise ValueError(f"the identity must have {', '.join(Identity.__annotations__)}, got {', '.join(data)}")
+    numbers = [data[name] for name in ("schema", "threads", "batch", "resolution")]
+    versions = data["versions"]
+    texts = [data[name] for name in ("machine", "runtime", "dtype", "memory_format")] + [*versions.values()]
+    if not all(type(value) is int and value > 0 for value in numbers) or not all(type(text) is str for text in texts):
+        raise ValueError(f"{data!r} is no device and setting")
+    return cast(Identity, {name: data[name] for name in Identity.__annotations__})

@@ -8,8 +8,8 @@ from typing import Any
 
 from searchspace.command import CommandParser, integer, number, run_command
 from searchspace.errors import InvalidArgument
-from searchspace.files import write_atomic
 from searchspace.latency.table import read_table
+from searchspace.spec import write_spec
 from searchspace.zoo.catalogue import entry, names
 from searchspace.zoo.report import list_dict, list_text, one_dict, one_text, price
 from searchspace.zoo.weights_report import newest_table, weights_dict, weights_rows, weights_text
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> str:
         return json.dumps(list_dict(rows, latencies), indent=1) if args.json else list_text(rows, options, latencies)
     row = price(args.name, options, latencies)
     if args.out is not None:
-        write_atomic(args.out, row.spec.to_json() + "\n")
+        write_spec(args.out, row.spec)
     if args.json:
         return json.dumps(one_dict(row, latencies, written=args.out), indent=1)
     return one_text(row, options, latencies, written=args.out)

@@ -2,9 +2,9 @@
 
 import argparse
 import io
-import json
 import pickle
 import warnings
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from searchspace.errors import InvalidArgument, StorageError
-from searchspace.files import is_cut_short
+from searchspace.files import is_cut_short, wrong_member
 from searchspace.nn.build import Network
+from searchspace.strict_json import dumps, loads
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 _ABOUT = "phinas"
+_TENSORS = "tensors_crc32"  # in it
 _NUMBERS = (".weight", ".bias", "running_mean", "running_var")
 _AVERAGES = "n_averaged"  # torch's AveragedModel counts in it
 
@@ -51,7 +53,11 @@ def _content(path: Path | str) -> Any:
             if not head:
                 raise StorageError(f"the weights file {path} is empty: download or save it again")
             if head[8:] == b"{":
-                return safetensors.torch.load_file(path)
+                state = safetensors.torch.load_file(path)
+                _check_written(state, path)
+                return state
+            if wrong := wrong_member(Path(path)):
+                raise ValueError(f"the checksum of {wrong} is wrong")
             with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what torch thinks of a file's age says nothing to its user
                 return torch.load(file, map_location="cpu", weights_only=True)  # timm keeps its flags in a Namespace
@@ -92,13 +98,46 @@ def weights_bytes(tensors: dict[str, Tensor], *, suffix: str) -> bytes:
 
 
 def read_about(path: Path | str) -> dict[str, Any]:
-    """What `network_bytes` wrote about a network beside its weights; {} for any other file."""
+    """What `network_bytes` wrote about a network beside its weights; {} for any other file.
+
+    Raises StorageError where it is damaged.
+    """
+    about = _about(path)
+    about.pop(_TENSORS, None)
+    return about
+
+
+def _about(path: Path | str) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get(_ABOUT, "{}"))
+            text = (file.metadata() or {}).get(_ABOUT, "{}")
     except (safetensors.SafetensorError, OSError, ValueError):
         return {}
+    try:
+        about = loads(text)
+    except ValueError as error:
+        raise StorageError(f"what {path} says about its weights is damaged ({error})") from None
     return about if isinstance(about, dict) else {}
+
+
+def _check_written(state: Mapping[str, Tensor], path: Path | str) -> None:
+    """Raises StorageError for tensors that are not those that `network_bytes` wrote; other files have no checksum."""
+    said = _about(path).get(_TENSORS)
+    if said is not None and said != _checksum(state):
+        raise StorageError(
+            f"the weights in {path} are damaged: they are not those that were written, by their checksum. Restore the "
+            "file from a copy, or delete it and run the command that writes it again"
+        )
+
+
+def _checksum(state: Mapping[str, Tensor]) -> str:
+    """8 hex digits of the names, types, shapes and values of tensors."""
+    found = 0
+    for name, tensor in sorted(state.items()):
+        found = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), found)
+        values = tensor.detach().cpu().contiguous().reshape(-1)
+        found = zlib.crc32(values.view(torch.uint8).numpy().data, found)
+    return f"{found:08x}"
 
 
 def network_bytes(module: nn.Module, about: Mapping[str, Any]) -> bytes:
@@ -107,7 +146,7 @@ def network_bytes(module: nn.Module, about: Mapping[str, Any]) -> bytes:
     if isinstance(module, Network):
         about = {**about, "network": module.spec.to_dict()}
     # One key of the metadata: safetensors writes several in no fixed order.
-    return safetensors.torch.save(state, {_ABOUT: json.dumps(about)})
+    return safetensors.torch.save(state, {_ABOUT: dumps({**about, _TENSORS: _checksum(state)}, indent=None)})
 
 
 def _of_kind(content: Any, path: Path | str, *, ema: bool | None) -> Any:

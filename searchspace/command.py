@@ -8,9 +8,11 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.files import system_error
 
 Run = Callable[[argparse.Namespace], str]
 STOPPED = "stopped; nothing is kept"
@@ -27,6 +29,7 @@ class CommandParser(argparse.ArgumentParser):
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        self.register("type", Path, path)
         self._commands: argparse._SubParsersAction[CommandParser] | None = None
 
     def subcommand(self, name: str, *, run: Run, help: str, epilog: str = "", stopped: str = "") -> "CommandParser":
@@ -42,6 +45,9 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse; an unknown flag is an error that names the sub-commands which have it."""
+        for flag, _, value in (each.partition("=") for each in (sys.argv[1:] if args is None else args)):
+            if flag.startswith("--") and value == "--":  # argparse takes it for the end of the flags, and gives []
+                self.error(f"argument {flag}: must be a value, got '--'")
         found, unknown = self.parse_known_args(args, namespace)
         if not unknown:
             return found
@@ -63,8 +69,9 @@ def run_command(
 ) -> int:
     """Parse `argv` (None: the command line), print what `run(args)` returns, and return the exit code.
 
-    `run` None calls the function of the sub-command that was given. A PhinasError becomes one line on stderr. Ctrl-C
-    prints the line `stopped`, which says what is kept. A progress line is cleared first.
+    `run` None calls the function of the sub-command that was given. A PhinasError becomes one line on stderr, and so
+    does what the system refuses (a name that is too long, a full disk). Ctrl-C prints the line `stopped`, which says
+    what is kept. A progress line is cleared first.
     """
     name = cli.prog.removeprefix("python -m ")
     try:
@@ -74,7 +81,10 @@ def run_command(
     except KeyboardInterrupt:
         print(f"\n{stopped}", file=sys.stderr)
         return 130
-    except PhinasError as error:
+    except (PhinasError, OSError) as caught:
+        error = system_error(caught) if isinstance(caught, OSError) else caught
+        if error is None:
+            raise
         show_progress(1.0, "")
         text = " ".join(str(error).split()).encode(errors="backslashreplace").decode()  # a path may be no UTF-8
         print(f"{name}: error: {text}", file=sys.stderr)
@@ -124,6 +134,13 @@ def _typed(rule: str, convert: Callable[[str], Any], *, above: float = -math.inf
         return value
 
     return parse
+
+
+def path(text: str) -> Path:
+    """The type of a flag that names a file or folder, for which `type=Path` stands; an empty text is not the folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"must be the path of a file or folder, got {text!r}")
+    return Path(text)
 
 
 number = _typed("a finite number such as 3 or 1.15", float)

@@ -68,10 +68,10 @@ def export(
     batch: int | None = 1,
 ) -> Exported:
     """Write a network as an ONNX model that ONNX Runtime has checked; arguments are the flags. Raises PhinasError."""
-    out = out or Path(network).with_suffix(".onnx")
-    if out.suffix != ".onnx":
+    if out is not None and out.suffix != ".onnx":
         raise InvalidArgument(f"--out must end in .onnx, got {out}: name the file so")
     spec = zoo.load(network, resolution=resolution)
+    out = out or Path(network).with_suffix(".onnx")
     weights = _weights_path(network, weights, untrained=untrained)
     from searchspace import nn  # torch is slow to import: --help and mistakes do without
     from searchspace.nn.onnx_model import logits_difference, to_onnx

@@ -28,6 +28,7 @@ _NEXT_STEP = {
     errno.EEXIST: "a part of that path is a file: choose another folder",
     errno.EISDIR: "that path is a folder: choose another name",
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "a symbolic link there leads to itself: choose another path",
     errno.ENOENT: "look whether the path is spelt right",
 }
 
@@ -36,7 +37,16 @@ def storage_error(action: str, path: Path, error: OSError) -> StorageError:
     """The StorageError that names the path, the system's reason and the next step."""
     reason = error.strerror or str(error) or type(error).__name__
     step = _NEXT_STEP.get(error.errno or 0, "look at the disk, or choose another folder")
-    return StorageError(f"cannot {action} {path}: {reason}; {step}")
+    shown = str(path) if len(str(path)) <= 300 else f"{str(path)[:200]}..."
+    return StorageError(f"cannot {action} {shown}: {reason}; {step}")
+
+
+def system_error(error: OSError) -> StorageError | None:
+    """The StorageError for what the system refuses and no code can foresee; None for any other OSError."""
+    foreseen = (errno.ENOENT, errno.EEXIST)
+    if error.filename is None or error.errno in foreseen or error.errno not in _NEXT_STEP:
+        return None
+    return storage_error("use", Path(os.fsdecode(error.filename)), error)
 
 
 @contextmanager
@@ -117,11 +127,11 @@ def _is_alive(pid: int) -> bool:
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """Write `data` (text as UTF-8) to `path`, whole or not at all; missing folders are made.
+    """Write `data` (text as UTF-8, a path in it as it is) to `path`, whole or not at all; missing folders are made.
 
     Raises StorageError (read-only or full disk, a folder or a device of that name).
     """
-    content = data.encode() if isinstance(data, str) else data
+    content = data.encode(errors="surrogateescape") if isinstance(data, str) else data
     with atomic_path(path) as temp:
         temp.write_bytes(content)
 

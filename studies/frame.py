@@ -200,6 +200,7 @@ def _nothing_yet(name: str, df: pd.DataFrame) -> str:
 def _read(name: str) -> tuple[Path, StoredStudy]:
     """A study's file and what is stored in it; Optuna is imported here, once a study is there to be read."""
     path = storage.existing(name) / storage.DATABASE
+    storage.check_not_lost(path)
     from studies.database import read_study
 
     return path, read_study(path)

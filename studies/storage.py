@@ -79,14 +79,14 @@ def open_study(name: str, *, create: bool = True) -> optuna.Study:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error("make", path.parent, error) from error
-        _check_not_lost(path)
+    check_not_lost(path)
     from studies import database
 
     return database.open_study(path.resolve(), name=name)
 
 
-def _check_not_lost(path: Path) -> None:
-    """Results whose database is gone or empty are not searched over: they are all that is left."""
+def check_not_lost(path: Path) -> None:
+    """Raises StudyMismatch for results whose database is gone or empty: they are all that is left of the study."""
     results = [name for name in (BEST, SUMMARY) if (path.parent / name).exists()]
     if results and (not path.exists() or path.stat().st_size == 0):
         from studies.database import damaged

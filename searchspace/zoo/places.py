@@ -59,7 +59,7 @@ def cached(row: PublishedWeights, revision: str = "") -> Place | None:
     for each in wanted:
         ref = folder / "refs" / each
         commit = ref.read_bytes().decode(errors="replace").strip("\0 \r\n") if ref.is_file() else each
-        if (path := snapshots / commit / FILE).is_file():
+        if os.path.isfile(path := snapshots / commit / FILE):  # False for a damaged ref too
             return Place(path, f"hub {row.repo}@{commit}")
     return None
 

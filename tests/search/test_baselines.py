@@ -27,6 +27,7 @@ from search.training.recipe import Recipe
 from search.versus import packed
 from searchspace import macs, zoo
 from searchspace.errors import InvalidArgument, InvalidSpec, StorageError
+from searchspace.files import read_json
 from searchspace.nn import build
 from searchspace.nn.weights.sources import Parent, Parents
 from searchspace.spec import NetworkSpec
@@ -165,7 +166,7 @@ def test_every_result_is_kept_before_the_next_and_never_trained_again(tmp_path: 
     names, interrupted, whole = ("shufflenet_v2", "squeezenet1_1"), trainer({4: KeyboardInterrupt()}), trainer()
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, names, by=interrupted)
-    (stored,) = json.loads((tmp_path / BASELINES).read_text())
+    (stored,) = read_json(tmp_path / BASELINES)["runs"]
     assert list(stored["networks"]) == ["shufflenet_v2"]
     summary = run(tmp_path, names, by=whole)
     trained = [(module.spec.name, recipe.epochs) for module, recipe, _ in interrupted.fits + whole.fits]
@@ -174,7 +175,7 @@ def test_every_result_is_kept_before_the_next_and_never_trained_again(tmp_path: 
     assert trained == [(first, timed), (first, long), (second, timed), (second, long), (second, long)]
     assert {row["name"] for row in summary["baselines"]} == set(names)
     assert all(row["status"] == "trained" and row["test_images"] == 20 for row in summary["baselines"])
-    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    assert read_json(tmp_path / "summary.json") == summary
 
 
 def test_each_is_better_tied_or_worse_than_the_winner_on_the_same_test_images(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from search.netadapt.__main__ import main as netadapt
 from search.run import main
 from searchspace.cost import costs, macs
 from searchspace.export import main as export
+from searchspace.files import read_json
 from searchspace.graph import lower
 from searchspace.nn import build
 from searchspace.spec import NetworkSpec, read_spec
@@ -70,7 +71,7 @@ def test_the_winner_is_written_as_spec_and_weights_that_fit_each_other(finished:
 
 
 def test_the_summary_agrees_with_the_spec_and_the_trials(finished: Path) -> None:
-    summary = json.loads((finished / "summary.json").read_text())
+    summary = read_json(finished / "summary.json")
     spec, winner = read_spec(finished / "best.json"), summary["winner"]
     cost = costs(lower(spec))
     assert (winner["fingerprint"], winner["params"], winner["macs"]) == (spec.fingerprint(), cost.params, cost.macs)
@@ -96,7 +97,7 @@ def test_a_finished_study_is_printed_again_and_not_run_again(
     before = (finished / "best.json").read_bytes()
     began = time.monotonic()
     assert main(asked(place, "--study", "done", "--json")) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads((finished / "summary.json").read_text())
+    assert json.loads(capsys.readouterr().out) == read_json(finished / "summary.json")
     assert time.monotonic() - began < 5
     assert (finished / "best.json").read_bytes() == before
 
@@ -114,7 +115,7 @@ def test_find_gives_what_the_command_writes(finished: Path, place: Path, tmp_pat
         study="done",
         quiet=True,
     )
-    assert found.summary == json.loads((finished / "summary.json").read_text())
+    assert found.summary == read_json(finished / "summary.json")
     assert found.spec == read_spec(finished / "best.json")
     assert not found.module.training
     assert found.module(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
@@ -223,14 +224,14 @@ def test_baselines_stand_in_one_table_with_the_winner(
     finished: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = asked(place, "--study", "done", "--baselines", "shufflenet_v2,squeezenet1_1")
-    summary = json.loads((finished / "summary.json").read_text())
+    summary = read_json(finished / "summary.json")
     (finished / "summary.json").write_text(json.dumps({**summary, "spent_s": 3.0}))
     assert main(command) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "Of 2 published networks within the same budget, trained from scratch for 0.1 minutes each" in out
     assert "paired on the same test images" in out
     assert all(f" {name} " in out for name in ("winner: trial", "shufflenet_v2", "squeezenet1_1"))
-    rows = json.loads((finished / "summary.json").read_text())["baselines"]
+    rows = read_json(finished / "summary.json")["baselines"]
     assert [(row["status"], row["width"], row["test_images"]) for row in rows] == [("trained", 1.0, TEST_IMAGES)] * 2
     assert all(row["versus_winner"]["verdict"] in ("better", "tied", "worse") for row in rows)
     assert all(row["train_s"] < 10 for row in rows)

@@ -24,6 +24,8 @@ AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_di
 PREFIXES = ("module.", "_orig_mod.", "model.")
 _ABOUT = "phinas"
 _TENSORS = "tensors_crc32"  # in it
+_KINDS: dict[str, Any] = {"classes": list, "fingerprint": str, "network": dict, "preprocessing": dict}
+_KINDS |= dict.fromkeys(("trained_at_px", "deployed_at_px", "split_seed"), int)
 _NUMBERS = (".weight", ".bias", "running_mean", "running_var")
 _AVERAGES = "n_averaged"  # torch's AveragedModel counts in it
 
@@ -117,7 +119,11 @@ def _about(path: Path | str) -> dict[str, Any]:
         about = loads(text)
     except ValueError as error:
         raise StorageError(f"what {path} says about its weights is damaged ({error})") from None
-    return about if isinstance(about, dict) else {}
+    about = about if isinstance(about, dict) else {}
+    wrong = next((name for name, kind in _KINDS.items() if not isinstance(about.get(name), kind | None)), None)
+    if wrong is not None:
+        raise StorageError(f"what {path} says about its weights is damaged: {wrong} is {about[wrong]!r:.80}")
+    return about
 
 
 def _check_written(state: Mapping[str, Tensor], path: Path | str) -> None:

@@ -15,6 +15,7 @@ from searchspace.nn.weights.files import read_about, read_weights
 from searchspace.nn.weights.published import load_any
 from searchspace.preprocessing import Preprocessing
 from searchspace.spec import NetworkSpec, read_spec
+from searchspace.strict_json import loads
 from searchspace.zoo import catalogue
 from searchspace.zoo.published import MEAN_STD, PublishedWeights, find, listing
 
@@ -77,7 +78,7 @@ class _Config(NamedTuple):
 
 def _config(path: Path) -> _Config:
     try:
-        data = json.loads((path.parent / "config.json").read_bytes())
+        data = loads((path.parent / "config.json").read_bytes())
         published = data["pretrained_cfg"]
         name = ".".join(filter(None, (data["architecture"], published.get("tag"))))
         size = published.get("test_input_size") or published["input_size"]

@@ -16,6 +16,7 @@ from search.latency.reference import REFERENCE
 from search.latency.time_base import USUAL
 from searchspace import zoo
 from searchspace.errors import InvalidArgument, InvalidTable
+from searchspace.files import read_json
 from searchspace.graph import lower
 from searchspace.latency import LatencyTable
 from searchspace.spec import NetworkSpec
@@ -79,7 +80,7 @@ def test_a_machine_that_is_faster_when_it_measures_than_when_it_built_states_the
 ) -> None:
     table = built
     (known,) = tmp_path.glob("reference-*.json")
-    known.write_text(json.dumps({**json.loads(known.read_text()), "drift": 0.0}))  # one speed told none
+    known.write_text(json.dumps({**read_json(known), "drift": 0.0}))  # one speed told none
     (spec,) = some_networks(SPACE, 1)
     for _ in range(2):
         (one,), (reference_ms, *_) = measure_without_table(

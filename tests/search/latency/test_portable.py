@@ -18,6 +18,7 @@ from search.latency.portable import MANIFEST, README, TIMES, adapt_to, export, i
 from searchspace import zoo
 from searchspace.cost import layer_params_macs
 from searchspace.errors import InvalidArgument, InvalidTable, MissingLatency
+from searchspace.files import read_json
 from searchspace.graph import Layer, lower
 from searchspace.latency.estimate import kind_of, layer_of
 from searchspace.latency.table import Correction, LatencyTable, read_table
@@ -282,7 +283,7 @@ def test_too_few_networks_are_told_before_anything_is_written(tmp_path: Path) ->
 @pytest.mark.parametrize("change", [{"schema": 99}, {"kernels": {"kernels/k0000.onnx": ["magic"]}}, {"networks": 3}])
 def test_a_damaged_manifest_is_told(exported: Path, tmp_path: Path, change: dict[str, object]) -> None:
     shutil.copytree(exported, tmp_path / "copy")
-    manifest = json.loads((exported / MANIFEST).read_text())
+    manifest = read_json(exported / MANIFEST)
     (tmp_path / "copy" / MANIFEST).write_text(json.dumps({**manifest, **change}))
     with pytest.raises(InvalidTable, match="export the folder again"):
         import_(tmp_path / "copy", device="phone", runtime="onnx", threads=1)

@@ -20,6 +20,7 @@ from searchspace.blocks import Classifier, ConvBN, MBConv
 from searchspace.channels.coupling import coupling
 from searchspace.channels.steps import CRITERIA, prune_group
 from searchspace.cost import macs, params
+from searchspace.files import read_json
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
 from searchspace.nn.weights.importance import scores
 from searchspace.nn.weights.prune import prune_network
@@ -203,7 +204,7 @@ def test_what_an_older_version_finished_is_not_trained_again(
     assert main(usual) == 0
     assert "1 epochs of 200 images" in capsys.readouterr().err
     done = place / "studies" / "old" / "best.done.json"
-    kept = json.loads(done.read_text())
+    kept = read_json(done)
     del kept["key"]["epoch_images"]
     done.write_text(json.dumps(kept))
     assert main(usual) == 0

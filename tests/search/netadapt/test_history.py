@@ -13,6 +13,7 @@ from search.netadapt.records import Part
 from search.netadapt.timing import Timing
 from searchspace.cost import macs
 from searchspace.errors import StudyMismatch
+from searchspace.files import read_json
 from tests.search.netadapt.scripted import ScriptedTimer, pruner, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -59,7 +60,7 @@ def test_a_damaged_file_is_named_with_how_to_begin_anew(name: str, images: Datas
 def test_a_record_of_a_later_version_is_refused_with_what_to_do(images: Dataset, tmp_path: Path) -> None:
     pruner(images, tmp_path, 1.0 * macs(tiny()))[0].run()
     path = tmp_path / "iterations" / "000.iteration.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 3}))
+    path.write_text(json.dumps(read_json(path) | {"schema": 3}))
     with pytest.raises(StudyMismatch, match=r"later version .*schema 3, this one reads up to 2.* with that version"):
         StoredHistory(tmp_path, keep_all=True)
 

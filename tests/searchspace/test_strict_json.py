@@ -1,0 +1,61 @@
+"""JSON that says when it was changed: checksums, keys given twice, numbers and characters that cannot be."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from searchspace.errors import InvalidSpec, StorageError
+from searchspace.files import read_json, write_json
+from searchspace.spec import read_spec, write_spec
+from searchspace.strict_json import CHECKSUM, dumps, loads
+from tests.fuzz.subjects import SPEC
+
+
+def test_what_is_written_is_read_without_its_checksum() -> None:
+    content = {"a": [1, 2.5, None], "b": {"c": "é"}}
+    assert CHECKSUM in dumps(content)
+    assert loads(dumps(content)) == content
+    assert loads(dumps(content, indent=None).encode("utf-16")) == content
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (dumps({"a": 1}).replace("1,", "2,"), "not what was written"),
+        (dumps({"a": 1.0}).replace("1.0", "1"), "not what was written"),
+        ('{"a": 1, "a": 2}', "the key 'a' stands there twice"),
+        ('{"a": 1' + "0" * 400 + "}", "at most 64 bits"),
+        ('"\\ud800"', "surrogates not allowed"),
+        ("[" * 100_000, "recursion"),
+    ],
+)
+def test_a_text_that_was_changed_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        loads(text)
+
+
+def test_layout_and_order_mean_nothing_and_a_file_without_a_checksum_is_read() -> None:
+    data = json.loads(dumps({"a": 1, "b": [2]}))
+    assert loads(json.dumps(dict(reversed(data.items())), indent=7)) == {"a": 1, "b": [2]}
+    assert loads('{"a": 1}') == {"a": 1}
+
+
+def test_a_changed_file_is_named_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    write_json(path, {"accuracy": 0.75})
+    path.write_text(path.read_text().replace("0.75", "0.95"))
+    with pytest.raises(StorageError, match=r'summary\.json .*restore it from a copy.* deletes "checksum"'):
+        read_json(path)
+
+
+def test_a_spec_that_was_changed_on_purpose_is_read_once_its_checksum_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "best.json"
+    write_spec(path, SPEC)
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, "resolution": 64}))
+    with pytest.raises(InvalidSpec, match=r"best\.json: the spec is damaged, its content is not what was written"):
+        read_spec(path)
+    del data[CHECKSUM]
+    path.write_text(json.dumps({**data, "resolution": 64}))
+    assert read_spec(path) == SPEC.with_resolution(64)

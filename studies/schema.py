@@ -107,16 +107,13 @@ def is_recorded(trial: FrozenTrial, *names: str) -> bool:
 
 
 def _sound(trial: FrozenTrial) -> dict[str, Any]:
-    """The attributes of a record that a trial has. ValueError where one of ours has a value that cannot be.
-
-    A trial without a network was added through Optuna by somebody else, whose attributes may mean other things.
-    """
+    """The attributes of a record that a trial has. Raises ValueError for a value that cannot be."""
     known = {one.name for one in fields(TrialRecord)}
     stored = {name: value for name, value in trial.user_attrs.items() if name in known}
-    wrong = [name for name, value in stored.items() if not _fits(name, value)]
-    if wrong and {"spec", "fingerprint"} <= stored.keys():
-        raise ValueError(f"{wrong[0]} of trial {trial.number} is {stored[wrong[0]]!r:.80}")
-    return {name: value for name, value in stored.items() if name not in wrong}
+    for name, value in stored.items():
+        if not _fits(name, value):
+            raise ValueError(f"{name} of trial {trial.number} is {value!r:.80}")
+    return stored
 
 
 def _fits(name: str, value: Any) -> bool:

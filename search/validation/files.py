@@ -148,6 +148,8 @@ def _read(path: Path, kind: type[RowType]) -> Iterator[RowType]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file, strict=True)
+        if not rows:
+            raise ValueError("it has no row")
         for row in rows:
             cells = dict(zip(header, row, strict=True))
             if CHECKSUM in cells and cells[CHECKSUM] != _checksum([cells[name] for name in types], len(rows)):

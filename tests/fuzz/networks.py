@@ -33,6 +33,7 @@ from tests.fuzz.subjects import SPEC, table, written
 
 torch.manual_seed(0)
 NETWORK = build(SPEC).eval()
+PLAIN = {name: tensor.contiguous() for name, tensor in NETWORK.state_dict().items()}
 ABOUT = {"classes": ["a", "b"], "fingerprint": SPEC.fingerprint(), "trained_at_px": 32}
 
 
@@ -60,7 +61,7 @@ def _config(folder: Path) -> Path:
             "interpolation": "bicubic",
         },
     }
-    (folder / "model.safetensors").write_bytes(safetensors.torch.save(NETWORK.state_dict()))
+    (folder / "model.safetensors").write_bytes(safetensors.torch.save(PLAIN))
     (folder / "model.json").write_text(SPEC.to_json())
     (folder / "config.json").write_text(json.dumps(content))
     return folder / "config.json"
@@ -290,7 +291,7 @@ SUBJECTS = (
     Subject("weights of ours", written("w.safetensors", lambda: network_bytes(NETWORK, ABOUT)), _weights_read),
     Subject(
         "weights of others",
-        written("w.safetensors", lambda: safetensors.torch.save(NETWORK.state_dict())),
+        written("w.safetensors", lambda: safetensors.torch.save(PLAIN)),
         _weights_read,
         sealed=False,
     ),

@@ -93,7 +93,6 @@ def foreign(**more: Any) -> optuna.trial.FrozenTrial:
 EVERY = {name: (LARGEST | FASTEST.choices)[name] for name in distributions(SPACE)}
 ADDED = [
     foreign(),
-    foreign(user_attrs={"status": "great", "history": 7, "accuracy": "high", "params": 10**30, "choices": [1]}),
     foreign(user_attrs={"status": "trained", "fingerprint": "me"}),
     foreign(params=EVERY, distributions=distributions(SPACE)),
     foreign(value=float("inf"), params=EVERY, distributions=distributions(SPACE)),
@@ -104,16 +103,25 @@ ADDED = [
 ]
 
 
-@pytest.mark.parametrize("trial", ADDED)
-def test_a_trial_that_somebody_added_is_listed_and_cannot_win(trial: optuna.trial.FrozenTrial) -> None:
+def test_trials_that_somebody_added_are_listed_and_cannot_win() -> None:
     study = open_study("s")
     study.set_user_attr("settings", {"budget_ms": 20.0})
-    study.add_trial(trial)
-    search, estimator = searched(8)
+    for trial in ADDED:
+        study.add_trial(trial)
+    counted = sum(trial.user_attrs.get("status") == "trained" for trial in ADDED)
+    search, estimator = searched(7 + counted)
     assert {one.user_attrs["fingerprint"] for one in search.finished()} <= set(estimator.scored)
     assert estimator.calls >= 7
     df = studies.load("s")
-    assert len(df) >= 8
+    assert len(df) >= 7 + len(ADDED)
     assert studies.history("s")["trial"].nunique() >= 7
     assert studies.best("s").spec.fingerprint() in estimator.scored
     assert studies.pareto(df)["fingerprint"].isin(estimator.scored).all()
+
+
+def test_attributes_that_no_search_writes_are_named_and_stop_no_search() -> None:
+    open_study("s").add_trial(foreign(user_attrs={"status": "trained", "accuracy": "high", "history": 7}))
+    _, estimator = searched(4)
+    assert estimator.calls >= 3
+    with pytest.raises(StudyMismatch, match="of trial 0 is"):
+        studies.load("s")

@@ -249,7 +249,7 @@ def write_spec(path: Path, spec: NetworkSpec) -> None:
 def read_spec(path: Path | str) -> NetworkSpec:
     """The spec in a file; StorageError if it cannot be read, InvalidSpec (naming the file) if it is not one."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise StorageError(f"cannot read the spec file {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:

@@ -276,7 +276,7 @@ class LatencyTable:
 def read_table(path: Path) -> LatencyTable:
     """The table in a file. Raises StorageError if it cannot be read, InvalidTable if it is damaged."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         told = storage_error("read the latency table", path, error)
         raise StorageError(f"{told}; python -m search.latency build --out FILE makes one") from error

@@ -16,7 +16,7 @@ def space_from_toml(path: Path, *, classes: int, resolution: int | tuple[int, ..
     anything else in the file, StorageError if it cannot be read.
     """
     try:
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise StorageError(f"cannot read the search space {path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

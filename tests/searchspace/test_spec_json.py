@@ -37,6 +37,11 @@ def test_a_names_unicode_survives_a_file(tmp_path: Path) -> None:
     assert read_spec(tmp_path / "spec.json") == spec
 
 
+def test_a_byte_order_mark_before_a_spec_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(SPEC.to_json(), encoding="utf-8-sig")
+    assert read_spec(tmp_path / "spec.json") == SPEC
+
+
 def test_json_says_every_field_and_the_schema() -> None:
     data = json.loads(SPEC.to_json())
     assert data["schema"] == 1

@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 from search.data.readers.files import FileSource, read_each
-from search.data.readers.junk import is_junk
-from search.data.readers.layout import File, arrange
-from search.data.source import Content, Item, Listing, digest_of
+from search.data.readers.junk import is_junk, visible
+from search.data.readers.layout import File, arrange, is_image
+from search.data.source import Content, Item, Listing, digest_of, printable, some
 from searchspace.errors import InvalidData
 
 
@@ -25,10 +25,30 @@ class FolderSource(FileSource):
         """Every image below the class folders. Raises InvalidData."""
         return self._listing
 
+    def images(self) -> list[str]:
+        """The paths of all images but junk, whether they have a label or not. Raises InvalidData."""
+        return [path for path in self._visible if is_image(path)]
+
+    def tables(self) -> list[str]:
+        """The paths of parquet files, where there are no images. Raises InvalidData."""
+        found = [path for path in self._visible if path.lower().endswith(".parquet")]
+        return [] if self.images() else found
+
+    @cached_property
+    def _visible(self) -> list[str]:
+        files, _, _ = self._walked
+        return visible([file.path for file in files], (), is_image=is_image).files
+
     @cached_property
     def _listing(self) -> Listing:
         files, folders, _ = self._walked
-        return arrange(files, folders, where=f"the folder {self.path}", choice=self.choice)
+        try:
+            return arrange(files, folders, where=f"the folder {self.path}", choice=self.choice)
+        except InvalidData as error:
+            tables = [path for path in self._visible if path.lower().endswith((".csv", ".tsv")) and "/" not in path]
+            if not tables or not self.images():
+                raise
+            raise InvalidData(f"{error}; if {printable(some(tables))} says the labels, give it as --data") from error
 
     def read(self, items: Sequence[Item]) -> Iterator[Content]:
         """Each file's bytes, in the order of names."""

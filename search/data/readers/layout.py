@@ -25,7 +25,7 @@ EXTENSIONS = frozenset(
 )
 _WANTED = (
     "give one folder for each class with its images in it (cats/1.jpg, dogs/1.jpg), with train/, val/ and test/ above "
-    "or without"
+    "or without, or a .csv of paths and labels"
 )
 
 
@@ -44,10 +44,10 @@ def arrange(files: Sequence[File], folders: Sequence[str], *, where: str, choice
     `choice`: a person's word on which folders are splits; None to find them. Raises InvalidData where there are no
     images, fewer than two classes, or classes that differ between splits, or what the splits are cannot be told.
     """
-    seen = visible([file.path for file in files], folders, is_image=_is_image)
+    seen = visible([file.path for file in files], folders, is_image=is_image)
     kept = set(seen.files)
-    images = [file for file in files if file.path in kept and _is_image(file.path)]
-    others = [path for path in seen.files if not _is_image(path)]
+    images = [file for file in files if file.path in kept and is_image(file.path)]
+    others = [path for path in seen.files if not is_image(path)]
     if not images:
         raise InvalidData(_no_images(others, seen.left_out, where))
     full = [tuple(file.path.split("/")) for file in images]
@@ -109,7 +109,8 @@ def with_common_names(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
     return same, [printable(note) for note in notes]
 
 
-def _is_image(path: str) -> bool:
+def is_image(path: str) -> bool:
+    """Whether a file's name is that of an image."""
     return _extension(path) in EXTENSIONS
 
 

@@ -63,18 +63,12 @@ def find_splits(paths: Sequence[Steps], choice: Choice | None, *, where: str) ->
     return GivenSplits(1, parts)
 
 
-def parts_of_names(names: Iterable[str], *, what: str, where: str) -> dict[str, Part]:
-    """Which of the names of table splits, shards or a column's values is which split; empty where none is.
-
-    Raises InvalidData where some look like splits and cannot be told.
-    """
+def parts_of_names(names: Iterable[str]) -> dict[str, Part]:
+    """Which of the names of a table's splits, of shards or of a column's values is which split; perhaps none is."""
     names = sorted(set(names))
     parts = read_parts(names)
     folds = read_folds(set(names) - set(parts))
-    parts |= parts_of_folds(folds, parts.values()) if len(folds) > 1 or parts else {}
-    if parts and "train" not in parts.values():
-        _refuse(where, names, f"the {what} must have one for training")
-    return parts
+    return parts | (parts_of_folds(folds, parts.values()) if len(folds) > 1 or parts else {})
 
 
 def _chosen(levels: Sequence[Sequence[str]], choice: Choice, where: str) -> GivenSplits:

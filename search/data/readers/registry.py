@@ -6,12 +6,13 @@ from search.data.readers.archives import TarSource, ZipSource
 from search.data.readers.embedded import DigitsSource, is_digits
 from search.data.readers.files import FileSource
 from search.data.readers.folders import FolderSource
+from search.data.readers.lists import ListSource
 from search.data.readers.tables import HUB_NAME, HubSource, ParquetSource
 from search.data.source import Source
-from search.sources import parse_source
-from searchspace.errors import InvalidData
+from search.sources import SourceText, parse_source
+from searchspace.errors import InvalidArgument, InvalidData
 
-READERS: tuple[type[FileSource], ...] = (TarSource, ZipSource, ParquetSource)
+READERS: tuple[type[FileSource], ...] = (TarSource, ZipSource, ParquetSource, ListSource)
 _SUFFIXES = tuple(suffix for reader in READERS for suffix in reader.suffixes)
 _NEXT = (
     f"give a folder, {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} that exists, or a dataset's name on the Hugging "
@@ -24,13 +25,13 @@ def open_source(text: str | None) -> Source:
 
     Raises InvalidData for a missing path, an unknown suffix, or a text that can be neither path nor name.
     """
+    how = parse_source("digits" if text is None else text)
+    text = how.place
     if is_digits(text):
+        _check_no_options(how, "digits", split_folders=True)
         return DigitsSource.of(text)
-    assert text is not None
     if not text.strip():
         raise InvalidData(f"the source of images must have a name, got {text!r}: {_NEXT}")
-    how = parse_source(text)
-    text = how.place
     path = Path(text).expanduser()
     readers = [reader for reader in READERS if path.name.lower().endswith(reader.suffixes)]
     try:
@@ -39,10 +40,24 @@ def open_source(text: str | None) -> Source:
         raise InvalidData(f"the path {text[:200]!r} cannot be looked at ({error}): {_NEXT}") from error
     if exists:
         if path.is_dir():
-            return FolderSource(path, how)
+            folder = FolderSource(path, how)
+            if tables := folder.tables():
+                return ParquetSource(path, how, files=tables)
+            _check_no_options(how, f"the folder {text}")
+            return folder
         if path.is_file() and readers:
+            if readers[0] in (TarSource, ZipSource):
+                _check_no_options(how, f"the archive {text}")
             return readers[0](path, how)
         raise InvalidData(f"images come from a folder, {', '.join(_SUFFIXES)} or the hub, got the file {text}: {_NEXT}")
     if readers or not HUB_NAME.fullmatch(text):
         raise InvalidData(f"there is no file or folder {text!r}: {_NEXT}")
-    return HubSource(text)
+    return HubSource(text, how)
+
+
+def _check_no_options(how: SourceText, what: str, *, split_folders: bool = False) -> None:
+    """Raises InvalidArgument for a decision about what the source has not."""
+    for flag, value in (("--label-column", how.label_column), ("--split-folders", split_folders and how.split_folders)):
+        if value:
+            has = "columns" if flag == "--label-column" else "folders"
+            raise InvalidArgument(f"{flag} is for a source that has {has}, and {what} has none: leave it out")

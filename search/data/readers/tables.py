@@ -1,166 +1,83 @@
-"""Images in rows: a parquet file, or a dataset of the Hugging Face hub, both through the `datasets` library.
-
-Cells stay undecoded here, so that a corrupt image is named and counted instead of ending the reading.
-"""
+"""Parquet files, and datasets of the Hugging Face hub, both through the `datasets` library."""
 
 import os
 import re
 import socket
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
-from search.data.prepare import EncodedSource
+from search.data.readers.choice import Choice
 from search.data.readers.files import FileSource
-from search.data.readers.layout import check_classes
-from search.data.readers.names import read_parts
-from search.data.source import Content, Item, Listing, Part, digest_of, one_line, printable, some
+from search.data.readers.parts import parts_of_names
+from search.data.readers.rows import TableSource
+from search.data.source import digest_of, one_line, printable, some
 from search.sources import SourceText
 from searchspace.errors import InvalidData
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
-_BATCH_ROWS = 64
-_LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "category")
-_IMAGE_COLUMNS = ("image", "img", "picture", "photo", "bytes")
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+_SHARD = re.compile(r"([-_.]\d{3,}(-of-\d+)?(-[0-9a-f]{8,})?)?\.parquet$", re.IGNORECASE)
 
 
-class _Columns(NamedTuple):
-    image: str
-    label: str
-    names: tuple[str, ...] | None  # of a ClassLabel
-    notes: tuple[str, ...]
+class ParquetSource(TableSource, FileSource):
+    """A .parquet file, or a folder of such files, with a column of encoded images and a column of labels.
 
-
-class _TableSource(EncodedSource):
-    """What a parquet file and a hub dataset share."""
-
-    _where: str
-
-    @property
-    @abstractmethod
-    def _tables(self) -> Mapping[str, Any]:
-        """By the name of a split: its `datasets` dataset."""
-
-    def listing(self) -> Listing:
-        """Every labelled row. Raises InvalidData."""
-        notes: list[str] = []
-        items: list[Item] = []
-        parts = self._parts(notes)
-        for split, part in parts.items():
-            rows = self._items(split, part)
-            labelled = [item for item in rows if item.label]
-            if len(labelled) < len(rows):
-                notes.append(f"{len(rows) - len(labelled)} rows of {split} have no label and are left out")
-            items += labelled
-        columns = self._columns(next(iter(parts)))
-        classes = _ordered(columns, {item.label for item in items})
-        if columns.names and len(classes) < len(columns.names):
-            absent = sorted(set(columns.names) - set(classes))
-            notes.append(f"classes without images are left out: {some(absent)}")
-        listing = Listing(tuple(items), classes, (*columns.notes, *notes))
-        check_classes(listing, where=self._where)
-        return listing
-
-    def read(self, items: Sequence[Item]) -> Iterator[Content]:
-        """The rows' image cells, in the order of the table."""
-        wanted: dict[str, dict[int, Item]] = {}
-        for item in items:
-            wanted.setdefault(item.name.split("/")[0], {})[item.at] = item
-        for split, rows in wanted.items():
-            column = self._columns(split).image
-            cells = (cell for batch in self._batches(split, [column]) for cell in batch.column(column).to_pylist())
-            yield from ((rows[at], self._content(cell)) for at, cell in enumerate(cells) if at in rows)
-
-    def _content(self, cell: Any) -> bytes | Exception:
-        """The bytes of {"bytes": ..., "path": ...} or of a plain binary cell."""
-        content = cell.get("bytes") if isinstance(cell, dict) else cell
-        return content if isinstance(content, bytes) else ValueError("the cell holds no image bytes")
-
-    def _parts(self, notes: list[str]) -> dict[str, Part | None]:
-        """Which split of the table is which of ours; a lone one is split by us."""
-        if len(self._tables) == 1:
-            return dict.fromkeys(self._tables)
-        named: dict[str, Part | None] = {**read_parts(self._tables)}
-        if "train" not in named.values():
-            raise InvalidData(f"{self._where} must have a split named train, got {some(list(self._tables))}")
-        left = sorted(set(self._tables) - set(named))
-        if left:
-            notes.append(f"splits that are neither train, validation nor test are left out: {some(left)}")
-        for split, part in list(named.items()):
-            if part != "train" and not any(item.label for item in self._items(split, None)):
-                notes.append(f"the split {split} has no labels and is left out")
-                del named[split]
-        return named if len(named) > 1 else dict.fromkeys(named)
-
-    def _items(self, split: str, part: Part | None) -> list[Item]:
-        """Every row; an empty label where there is none."""
-        columns = self._columns(split)
-        items: list[Item] = []
-        for batch in self._batches(split, [columns.image, columns.label]):
-            labels = batch.column(columns.label).to_pylist()
-            for value, size in zip(labels, _sizes(batch.column(columns.image)), strict=True):
-                at = len(items)
-                items.append(Item(f"{split}/{at:08d}", _label(value, columns), part, size, at))
-        return items
-
-    def _batches(self, split: str, columns: list[str]) -> Iterator[Any]:
-        """The table in pieces (pyarrow tables). Raises InvalidData where the file is damaged."""
-        try:
-            table = self._tables[split].select_columns(columns)
-            yield from table.with_format("arrow").iter(batch_size=_BATCH_ROWS)
-        except Exception as error:  # pyarrow, fsspec and datasets raise errors of their own
-            raise InvalidData(
-                f"{self._where} must be readable and is damaged ({one_line(error)}): copy or download it again"
-            ) from error
-
-    def _columns(self, split: str) -> _Columns:
-        features = self._tables[split].features
-        if features is None:
-            raise InvalidData(f"{self._where} must name its columns and does not")
-        return _find_columns(features, where=self._where)
-
-
-class ParquetSource(_TableSource, FileSource):
-    """A .parquet file with a column of encoded images and a column of labels."""
+    `files`: those of a folder, relative to it; their names or folders say which split each belongs to.
+    """
 
     suffixes = (".parquet",)
 
-    def __init__(self, path: Path, how: SourceText | None = None) -> None:
+    def __init__(self, path: Path, how: SourceText | None = None, *, files: Sequence[str] = ()) -> None:
         FileSource.__init__(self, path, how)
-        self._where = f"the file {self.path}"
+        self._where = f"the {'folder' if files else 'file'} {self.path}"
+        self._files = files
+
+    def signature(self) -> str:
+        """From the size and time of change of the file or of all files."""
+        if not self._files:
+            return FileSource.signature(self)
+        stats = [(name, os.stat(self.path / name)) for name in self._files]
+        return digest_of([[name, status.st_size, status.st_mtime_ns] for name, status in stats])
 
     @cached_property
     def _tables(self) -> Mapping[str, Any]:
         import datasets
-        from pyarrow import parquet
 
+        splits = shards(self._files, self.choice) if self._files else {"row": ["."]}
+        paths = {split: [str(self.path / name) for name in names] for split, names in splits.items()}
+        filled = _filled([path for of_split in paths.values() for path in of_split])
+        paths = {split: kept for split, names in paths.items() if (kept := [name for name in names if name in filled])}
+        if not paths:
+            raise InvalidData(f"{self._where} must hold a row for each image and has no rows: write it with images")
+        # Streamed: else the whole file would first be copied into the library's own cache.
+        load = partial(datasets.load_dataset, "parquet", split="train", streaming=True)
         try:
-            parquet.read_schema(self.path)  # the library would log what is wrong besides raising it
-            # Streamed: else the whole file would first be copied into the library's own cache.
-            table = datasets.load_dataset("parquet", data_files=str(self.path), split="train", streaming=True)
-        except Exception as error:  # pyarrow and datasets raise errors of their own
-            raise InvalidData(
-                f"{self.path} must be a parquet file and cannot be read ({one_line(error)}): copy or write it again"
-            ) from error
-        return {"row": table}
+            return {split: load(data_files=of_split) for split, of_split in paths.items()}
+        except Exception as error:  # datasets raises errors of its own
+            raise _unreadable(self._where, error) from error
 
 
-class HubSource(_TableSource):
+class HubSource(TableSource):
     """A dataset of the Hugging Face hub: owner/name, name, or owner/name:configuration.
 
     `load_dataset(path, configuration)` is that of `datasets`; `reachable()` says whether the hub takes connections.
     """
 
     def __init__(
-        self, name: str, *, load_dataset: Callable[..., Any] | None = None, reachable: Callable[[], bool] | None = None
+        self,
+        name: str,
+        how: SourceText | None = None,
+        *,
+        load_dataset: Callable[..., Any] | None = None,
+        reachable: Callable[[], bool] | None = None,
     ) -> None:
-        super().__init__(name, f"hub:{name}")
+        self.how = (how or SourceText(name))._replace(place=name)
+        super().__init__(name, f"hub:{self.how}")
         self._where = f"the hub's dataset {name}"
         self._load_dataset = load_dataset
         self._reachable = reachable or hub_answers
@@ -217,6 +134,51 @@ def hub_answers() -> bool:
     return True
 
 
+def shards(files: Sequence[str], choice: Choice | None = None) -> dict[str, list[str]]:
+    """Files of tables by the split that their names or folders say; all as `row` where those say none.
+
+    `data/train-00000-of-00002.parquet` belongs to train, and so does `train/0000.parquet`.
+    """
+    steps = [(*path.split("/")[:-1], _SHARD.sub("", path.split("/")[-1])) for path in files]
+    for level in range(max(map(len, steps))):
+        names = {path[level] for path in steps if len(path) > level}
+        found = choice.parts(names) if choice else parts_of_names(names) if len(names) > 1 else {}
+        if "train" in found.values():
+            by_name: dict[str, list[str]] = {}
+            for file, path in zip(files, steps, strict=True):
+                by_name.setdefault(path[level] if len(path) > level else "", []).append(file)
+            return by_name
+    return {"row": list(files)}
+
+
+def _filled(paths: Sequence[str]) -> set[str]:
+    """Those of the files that have rows.
+
+    Raises InvalidData for a file that is no parquet file, or whose columns are not those of the first.
+    """
+    from pyarrow import parquet
+
+    first: list[str] = []
+    filled: set[str] = set()
+    for path in paths:
+        try:
+            about = parquet.read_metadata(path)  # the library would log what is wrong besides raising it
+        except Exception as error:  # pyarrow raises errors of its own
+            raise _unreadable(path, error) from error
+        names = list(about.schema.to_arrow_schema().names)
+        if (first := first or names) != names:
+            raise InvalidData(
+                f"all parquet files must have the same columns; {paths[0]} has {printable(some(first))}, and {path} "
+                f"has {printable(some(names)) or 'none'}: give one of the two kinds alone"
+            )
+        filled |= {path} if about.num_rows else set()
+    return filled
+
+
+def _unreadable(path: str, error: Exception) -> InvalidData:
+    return InvalidData(f"{path} must be a parquet file and cannot be read ({one_line(error)}): copy or write it again")
+
+
 @contextmanager
 def _offline(wanted: bool) -> Iterator[None]:
     """Let the library use only what it has downloaded before."""
@@ -228,63 +190,3 @@ def _offline(wanted: bool) -> Iterator[None]:
         yield
     finally:
         datasets.config.HF_HUB_OFFLINE = before
-
-
-def _find_columns(features: Mapping[str, Any], *, where: str) -> _Columns:
-    """The image and the label column. Raises InvalidData naming what there is."""
-    import datasets
-
-    images = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
-    images += [name for name in _IMAGE_COLUMNS if name in features and name not in images and _is_bytes(features[name])]
-    classed = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
-    plain = [name for name in _LABEL_COLUMNS if name in features and _is_plain(features[name])]
-    labels = [name for name in _LABEL_COLUMNS if name in classed] + classed + plain
-    if not images or not labels:
-        got = ", ".join(
-            f"{name} ({getattr(kind, 'dtype', None) or type(kind).__name__})" for name, kind in features.items()
-        )
-        raise InvalidData(
-            f"{where} must have a column of encoded images (named image or img) and a column of whole numbers or "
-            f"names (named label), got {got or 'no columns'}: rename or add them"
-        )
-    image = next((name for name in _IMAGE_COLUMNS if name in images), images[0])
-    others = sorted({*images, *labels} - {image, labels[0]})
-    notes = (f"images from the column {image}, labels from {labels[0]}; left out: {some(others)}",) if others else ()
-    names = getattr(features[labels[0]], "names", None)
-    return _Columns(image, labels[0], tuple(names) if names else None, notes)
-
-
-def _is_bytes(kind: Any) -> bool:
-    cell = kind.get("bytes") if isinstance(kind, dict) else kind
-    return getattr(cell, "dtype", None) in ("binary", "large_binary")
-
-
-def _is_plain(kind: Any) -> bool:
-    dtype = str(getattr(kind, "dtype", ""))
-    return dtype in ("string", "large_string", "bool") or dtype.lstrip("u").startswith("int")
-
-
-def _label(value: Any, columns: _Columns) -> str:
-    """The class's name, empty where there is none (null, or -1 of a hidden ClassLabel)."""
-    if columns.names is not None:
-        return columns.names[value] if value is not None and 0 <= value < len(columns.names) else ""
-    return "" if value is None else printable(str(value))
-
-
-def _ordered(columns: _Columns, found: set[str]) -> tuple[str, ...]:
-    """Classes in the order of a ClassLabel, of numbers, or of names."""
-    if columns.names is not None:
-        return tuple(name for name in columns.names if name in found)
-    if all(re.fullmatch(r"-?\d+", name) for name in found):
-        return tuple(sorted(found, key=int))
-    return tuple(sorted(found))
-
-
-def _sizes(column: Any) -> list[int]:
-    """The cells' lengths in bytes, 0 where there are none."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_struct(column.type):
-        column = pc.struct_field(column, "bytes")
-    return [size or 0 for size in pc.binary_length(column).to_pylist()]

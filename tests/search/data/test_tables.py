@@ -15,7 +15,8 @@ import pytest
 from search.data import load
 from search.data.readers.tables import HubSource, ParquetSource
 from search.data.source import Listing
-from searchspace.errors import InvalidData
+from search.sources import SourceText
+from searchspace.errors import InvalidArgument, InvalidData
 
 Encoded = Callable[..., bytes]
 
@@ -112,6 +113,124 @@ def test_missing_columns_are_named(columns: dict[str, list[Any]], tmp_path: Path
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
     with pytest.raises(InvalidData, match=f"must have a column.*got {next(iter(columns))}.*rename or add"):
         ParquetSource(tmp_path / "x.parquet").listing()
+
+
+def _wide(tmp_path: Path, encoded: Encoded, columns: int = 40, **more: list[Any]) -> Path:
+    """A parquet file of images with many columns of whole numbers, and `more`."""
+    cells = [encoded(at) for at in range(20)]
+    attributes = {f"attribute {at}": [(index >> at % 4) & 1 for index in range(20)] for at in range(columns - 1)}
+    pq.write_table(pa.table({"image": cells, **attributes, **more}), tmp_path / "wide.parquet")
+    return tmp_path / "wide.parquet"
+
+
+def test_a_table_of_40_columns_that_may_be_labels_is_told_in_one_sentence(tmp_path: Path, encoded: Encoded) -> None:
+    path = _wide(tmp_path, encoded)
+    with pytest.raises(InvalidData, match=r"got 40 columns, image .*and 32 more.*--label-column NAME") as caught:
+        ParquetSource(path).listing()
+    assert len(str(caught.value)) < 600
+
+
+def test_the_column_of_labels_is_said_by_a_flag(tmp_path: Path, encoded: Encoded) -> None:
+    path = _wide(tmp_path, encoded)
+    loaded = load(f"{path}?label-column=attribute 2", resolution=8, cache_dir=tmp_path / "cache")
+    assert loaded.classes == ("0", "1")
+    assert any("labels from attribute 2" in note for note in loaded.notes)
+    with pytest.raises(InvalidArgument, match=r"--label-column must be a column .*got 'size'; .*has attribute 0"):
+        load(f"{path}?label-column=size", resolution=8, cache_dir=tmp_path / "cache")
+
+
+def test_the_label_is_found_among_40_columns_and_the_others_are_told(tmp_path: Path, encoded: Encoded) -> None:
+    listing = ParquetSource(_wide(tmp_path, encoded, label=["a", "b"] * 10, photo_size=[1] * 20)).listing()
+    assert listing.classes == ("a", "b")
+
+
+def test_the_only_column_besides_the_images_holds_the_labels(tmp_path: Path, encoded: Encoded) -> None:
+    cells = [encoded(at) for at in range(6)]
+    pq.write_table(pa.table({"jpg": cells, "species": ["a", "b"] * 3}), tmp_path / "x.parquet")
+    listing = ParquetSource(tmp_path / "x.parquet").listing()
+    assert listing.classes == ("a", "b")
+    assert listing.notes == ("images from the column jpg, labels from species",)
+
+
+@pytest.mark.parametrize("columns", [{"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, {}])
+def test_a_parquet_file_without_rows_is_told(columns: dict[str, Any], tmp_path: Path) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    with pytest.raises(InvalidData, match=r"x\.parquet must hold a row for each image and has no rows"):
+        ParquetSource(tmp_path / "x.parquet").listing()
+    (tmp_path / "empty.parquet").write_bytes(b"")
+    with pytest.raises(InvalidData, match=r"empty\.parquet .*0 bytes"):
+        ParquetSource(tmp_path / "empty.parquet").listing()
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train-00000-of-00002.parquet train-00001-of-00002.parquet", "test-00000-of-00001.parquet"),
+        (
+            "data/train-00000-of-00002-0123456789abcdef.parquet data/train-00001-of-00002-fedcba9876543210.parquet",
+            "data/test-00000-of-00001-0123456789abcdef.parquet",
+        ),
+        ("default/train/0000.parquet default/train/0001.parquet", "default/test/0000.parquet"),
+        ("Training.parquet", "Testing.parquet"),
+        ("fold_1.parquet fold_2.parquet", "holdout.parquet"),
+    ],
+)
+def test_a_folder_of_parquet_shards_is_read_with_its_splits(
+    train: str, test: str, tmp_path: Path, encoded: Encoded
+) -> None:
+    first = 0
+    for name in [*train.split(), *test.split()]:
+        (tmp_path / "x" / name).parent.mkdir(parents=True, exist_ok=True)
+        _table(encoded, [0, 1] * 10, ("a", "b"), first).to_parquet(tmp_path / "x" / name)
+        first += 20
+    loaded = load(str(tmp_path / "x"), resolution=8, cache_dir=tmp_path / "cache")
+    assert loaded.classes == ("a", "b")
+    assert len(loaded.open_test()) == 20 * len(test.split())
+    assert len(loaded.train) + len(loaded.validation) == 20 * len(train.split())
+
+
+def test_shards_without_splits_are_one_pool(tmp_path: Path, encoded: Encoded) -> None:
+    (tmp_path / "x").mkdir()
+    for at in range(3):
+        _table(encoded, [0, 1] * 10, ("a", "b"), 20 * at).to_parquet(tmp_path / "x" / f"part-{at:05d}.parquet")
+    loaded = load(str(tmp_path / "x"), resolution=8, cache_dir=tmp_path / "cache")
+    assert len(loaded.train) + len(loaded.validation) + len(loaded.open_test()) == 60
+    assert any(note.startswith("split 70/15/15") for note in loaded.notes)
+    whole = load(f"{tmp_path / 'x'}?split-folders=none", resolution=8, cache_dir=tmp_path / "cache")
+    assert whole.fingerprint == loaded.fingerprint
+
+
+def test_an_empty_shard_among_others_is_passed_over(tmp_path: Path, encoded: Encoded) -> None:
+    (tmp_path / "x").mkdir()
+    _table(encoded, [0, 1] * 10, ("a", "b")).to_parquet(tmp_path / "x" / "train-00000-of-00002.parquet")
+    _table(encoded, [], ("a", "b")).to_parquet(tmp_path / "x" / "train-00001-of-00002.parquet")
+    loaded = load(str(tmp_path / "x"), resolution=8, cache_dir=tmp_path / "cache")
+    assert len(loaded.train) + len(loaded.validation) + len(loaded.open_test()) == 20
+
+
+def test_shards_of_different_columns_are_told(tmp_path: Path, encoded: Encoded) -> None:
+    (tmp_path / "x").mkdir()
+    _table(encoded, [0, 1], ("a", "b")).to_parquet(tmp_path / "x" / "train.parquet")
+    pq.write_table(pa.table({"id": [1, 2]}), tmp_path / "x" / "users.parquet")
+    with pytest.raises(
+        InvalidData, match=r"same columns; .*train.parquet has image, label, and .*users.parquet has id"
+    ):
+        load(str(tmp_path / "x"), resolution=8, cache_dir=tmp_path / "cache")
+
+
+def test_a_split_of_the_hub_by_another_name_is_recognised_told_or_chosen(tmp_path: Path, encoded: Encoded) -> None:
+    tables = {
+        name: _table(encoded, [0, 1] * 10, ("a", "b"), 20 * at) for at, name in enumerate(("training", "eval", "x"))
+    }
+    listing = _Hub(datasets.DatasetDict(tables)).source("name").listing()
+    assert {item.part for item in listing.items} == {"train", "validation"}
+    assert any(note.startswith("splits by folders: train is training; validation is eval") for note in listing.notes)
+    odd = _Hub(datasets.DatasetDict(a=tables["training"], b=tables["eval"]))
+    with pytest.raises(InvalidData, match=r"must have a split named train, got a, b: say which .*--split-folders"):
+        odd.source("name").listing()
+    how = SourceText("name", "train=a,test=b")
+    chosen = HubSource("name", how, load_dataset=lambda *_: odd.answer, reachable=lambda: True).listing()
+    assert {item.part for item in chosen.items} == {"train", "test"}
 
 
 def test_a_truncated_or_damaged_parquet_file_is_an_error(tmp_path: Path, encoded: Encoded) -> None:

@@ -71,6 +71,12 @@ def test_a_table_read_back_is_the_table_written(spec: NetworkSpec) -> None:
     assert LatencyTable.from_json(plain.to_json()) == plain
 
 
+def test_a_byte_order_mark_before_a_table_is_passed_over(tmp_path: Path) -> None:
+    path = Path(__file__).parent / "files" / "schema_2.json"
+    (tmp_path / "table.json").write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_table(tmp_path / "table.json") == read_table(path)
+
+
 def test_a_file_of_schema_2_is_the_table_that_it_was_and_keeps_its_fingerprint() -> None:
     path = Path(__file__).parent / "files" / "schema_2.json"  # python -m search.latency build of the version before
     data, table = json.loads(path.read_text()), read_table(path)

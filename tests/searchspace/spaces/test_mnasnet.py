@@ -111,6 +111,11 @@ def test_a_mistake_in_a_toml_file_is_named(tmp_path: Path, text: str, said: str)
         read(tmp_path, text)
 
 
+def test_a_byte_order_mark_before_a_toml_file_is_passed_over(tmp_path: Path) -> None:
+    text = "[choices]\nstage3.kernel = [3, 9]\n"
+    assert read(tmp_path, f"\ufeff{text}") == read(tmp_path, text)
+
+
 def test_an_empty_stage_table_changes_nothing(tmp_path: Path) -> None:
     assert read(tmp_path, "[choices.stage3]\n") == mnasnet_space(classes=10, resolution=96)
 

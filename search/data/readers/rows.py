@@ -1,0 +1,135 @@
+"""Images in the rows of tables of the `datasets` library: what parquet files and the hub share.
+
+Cells stay undecoded here, so that a corrupt image is named and counted instead of ending the reading.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from search.data.prepare import EncodedSource
+from search.data.readers.choice import parse_choice
+from search.data.readers.columns import Columns, find_columns, ordered
+from search.data.readers.layout import check_classes, with_common_names
+from search.data.readers.parts import GivenSplits, parts_of_names
+from search.data.source import Content, Item, Listing, Part, one_line, printable, some
+from search.sources import SourceText
+from searchspace.errors import InvalidData
+
+_BATCH_ROWS = 64
+
+
+class TableSource(EncodedSource):
+    """What parquet files and a hub dataset share. `how`: what a person decided (see `search.sources`)."""
+
+    _where: str
+    how: SourceText
+
+    @property
+    @abstractmethod
+    def _tables(self) -> Mapping[str, Any]:
+        """By the name of a split: its `datasets` dataset."""
+
+    def listing(self) -> Listing:
+        """Every labelled row. Raises InvalidData."""
+        notes: list[str] = []
+        items: list[Item] = []
+        parts = self._parts(notes)
+        for split, part in parts.items():
+            rows = self._items(split, part)
+            labelled = [item for item in rows if item.label]
+            if len(labelled) < len(rows):
+                notes.append(f"{len(rows) - len(labelled)} rows of {split} have no label and are left out")
+            items += labelled
+        columns = self._columns(next(iter(parts)))
+        items, renamed = with_common_names(items)
+        classes = ordered({item.label for item in items}, columns.names)
+        if columns.names and len(classes) < len(columns.names):
+            absent = sorted(set(columns.names) - set(classes))
+            notes.append(f"classes without images are left out: {some(absent)}")
+        listing = Listing(tuple(items), classes, (*columns.notes, *notes, *renamed))
+        check_classes(listing, where=self._where)
+        return listing
+
+    def read(self, items: Sequence[Item]) -> Iterator[Content]:
+        """The rows' image cells, in the order of the table."""
+        wanted: dict[str, dict[int, Item]] = {}
+        for item in items:
+            wanted.setdefault(item.name.split("/")[0], {})[item.at] = item
+        for split, rows in wanted.items():
+            column = self._columns(split).image
+            cells = (cell for batch in self._batches(split, [column]) for cell in batch.column(column).to_pylist())
+            yield from ((rows[at], self._content(cell)) for at, cell in enumerate(cells) if at in rows)
+
+    def _content(self, cell: Any) -> bytes | Exception:
+        """The bytes of {"bytes": ..., "path": ...} or of a plain binary cell."""
+        content = cell.get("bytes") if isinstance(cell, dict) else cell
+        return content if isinstance(content, bytes) else ValueError("the cell holds no image bytes")
+
+    def _parts(self, notes: list[str]) -> dict[str, Part | None]:
+        """Which split of the table is which of ours; a lone one is split by us."""
+        choice = parse_choice(self.how.split_folders)
+        if choice is not None:
+            choice.check_found(self._tables, where=self._where)
+        if (choice is None and len(self._tables) == 1) or (choice is not None and not choice.patterns):
+            return dict.fromkeys(self._tables)
+        found = choice.parts(self._tables) if choice else parts_of_names(self._tables)
+        if "train" not in found.values():
+            raise InvalidData(
+                f"{self._where} must have a split named train, got {printable(some(sorted(self._tables)))}: say which "
+                "are its splits with --split-folders train=A,B,test=C, or --split-folders none to take all as one"
+            )
+        named: dict[str, Part | None] = {**found}
+        if left := sorted(set(self._tables) - set(named)):
+            notes.append(f"splits that are neither train, validation nor test are left out: {printable(some(left))}")
+        if any(split != part for split, part in found.items()):
+            notes.append(GivenSplits(parts=found).note())
+        for split, part in found.items():
+            if part != "train" and not any(item.label for item in self._items(split, None)):
+                notes.append(f"the split {split} has no labels and is left out")
+                del named[split]
+        return named if len(named) > 1 else dict.fromkeys(named)
+
+    def _items(self, split: str, part: Part | None) -> list[Item]:
+        """Every row; an empty label where there is none."""
+        columns = self._columns(split)
+        items: list[Item] = []
+        for batch in self._batches(split, [columns.image, columns.label]):
+            labels = batch.column(columns.label).to_pylist()
+            for value, size in zip(labels, _sizes(batch.column(columns.image)), strict=True):
+                at = len(items)
+                items.append(Item(f"{split}/{at:08d}", _label(value, columns), part, size, at))
+        return items
+
+    def _batches(self, split: str, columns: list[str]) -> Iterator[Any]:
+        """The table in pieces (pyarrow tables). Raises InvalidData where the file is damaged."""
+        try:
+            table = self._tables[split].select_columns(columns)
+            yield from table.with_format("arrow").iter(batch_size=_BATCH_ROWS)
+        except Exception as error:  # pyarrow, fsspec and datasets raise errors of their own
+            raise InvalidData(
+                f"{self._where} must be readable and is damaged ({one_line(error)}): copy or download it again"
+            ) from error
+
+    def _columns(self, split: str) -> Columns:
+        features = self._tables[split].features
+        if features is None:
+            raise InvalidData(f"{self._where} must name its columns and does not")
+        return find_columns(features, where=self._where, wanted=self.how.label_column)
+
+
+def _label(value: Any, columns: Columns) -> str:
+    """The class's name, empty where there is none (null, or -1 of a hidden ClassLabel)."""
+    if columns.names is not None:
+        return columns.names[value] if value is not None and 0 <= value < len(columns.names) else ""
+    return "" if value is None else printable(str(value))
+
+
+def _sizes(column: Any) -> list[int]:
+    """The cells' lengths in bytes, 0 where there are none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_struct(column.type):
+        column = pc.struct_field(column, "bytes")
+    return [size or 0 for size in pc.binary_length(column).to_pylist()]

@@ -1,0 +1,190 @@
+"""Tables of paths and labels in text files."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from search.data import Dataset
+from search.data.readers.folders import FolderSource
+from search.data.readers.lists import ListSource
+from search.sources import SourceText
+from searchspace.errors import InvalidArgument, InvalidData
+
+Encoded = Callable[..., bytes]
+Read = Callable[..., Dataset]
+Images = Callable[..., list[str]]
+
+
+@pytest.fixture
+def images(tmp_path: Path, encoded: Encoded) -> Images:
+    """images("photos", 20): so many images below a folder of this test's; their paths from there."""
+
+    def make(folder: str = "photos", count: int = 20, first: int = 0) -> list[str]:
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        for at in range(first, first + count):
+            (tmp_path / folder / f"img_{at}.png").write_bytes(encoded(at))
+        return [f"{folder}/img_{at}.png" for at in range(first, first + count)]
+
+    return make
+
+
+def _write(path: Path, *rows: str, encoding: str = "utf-8") -> Path:
+    path.write_bytes("\n".join(rows).encode(encoding))
+    return path
+
+
+def _labelled(paths: list[str], mark: str = ",") -> list[str]:
+    return [f"{path}{mark}{'cat' if at % 2 else 'dog'}" for at, path in enumerate(paths)]
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("heading", ["file_name,label", "Image,Species", None])
+def test_a_table_of_paths_and_labels_is_read(
+    mark: str, encoding: str, heading: str | None, images: Images, tmp_path: Path, read: Read
+) -> None:
+    rows = [*([heading.replace(",", mark)] if heading else []), *_labelled(images(), mark)]
+    dataset = read(_write(tmp_path / "labels.csv", *rows, encoding=encoding))
+    assert dataset.classes == ("cat", "dog")
+    assert len(dataset.train) + len(dataset.validation) + len(dataset.open_test()) == 20
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{path}", "./{path}", "{name}", "{stem}", "/home/else/{path}", "C:\\data\\photos\\{name}", "photos\\{name}"],
+)
+def test_paths_are_found_beside_the_table_or_by_their_names_below_it(form: str, images: Images, tmp_path: Path) -> None:
+    cells = [form.format(path=path, name=Path(path).name, stem=Path(path).stem) for path in images()]
+    listing = ListSource(_write(tmp_path / "x.csv", "id,label", *_labelled(cells))).listing()
+    assert [item.name for item in listing.items] == sorted(images())
+    assert Counter(item.label for item in listing.items) == {"cat": 10, "dog": 10}
+
+
+def test_paths_may_lead_out_of_the_tables_folder(images: Images, tmp_path: Path, read: Read) -> None:
+    (tmp_path / "tables").mkdir()
+    rows = _labelled([f"../{path}" for path in images()])
+    assert read(_write(tmp_path / "tables" / "x.csv", *rows)).classes == ("cat", "dog")
+    rows = _labelled([str(tmp_path / path) for path in images()])
+    assert read(_write(tmp_path / "tables" / "y.csv", *rows)).classes == ("cat", "dog")
+
+
+def test_a_name_that_stands_in_two_folders_is_told_apart_by_the_folder(images: Images, tmp_path: Path) -> None:
+    images("x/cat", 3)
+    images("x/dog", 3)
+    rows = [f"old/{label}/img_{at}.png,{label}" for label in ("cat", "dog") for at in range(3)]
+    listing = ListSource(_write(tmp_path / "x.csv", *rows)).listing()
+    assert all(f"x/{item.label}/" in item.name for item in listing.items)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "parts"),
+    [
+        ("split", "train val test", "train validation test"),
+        ("Set", "Training TRAINING Holdout", "train train test"),
+        ("fold", "0 1 2", "train validation test"),
+        ("fold", "fold3 fold1 fold2", "test train validation"),
+    ],
+)
+def test_a_column_of_splits_is_read_and_told(
+    column: str, values: str, parts: str, images: Images, tmp_path: Path
+) -> None:
+    of_row = [values.split()[at // 2 % 3] for at in range(18)]
+    rows = [f"{row},{value}" for row, value in zip(_labelled(images(count=18)), of_row, strict=True)]
+    listing = ListSource(_write(tmp_path / "x.csv", f"path,label,{column}", *rows)).listing()
+    expected = dict(zip(values.split(), parts.split(), strict=True))
+    by_name = {item.name: item.part for item in listing.items}
+    assert by_name == {path: expected[value] for path, value in zip(images(count=18), of_row, strict=True)}
+    assert any(note.startswith("splits by ") for note in listing.notes)
+
+
+def test_the_flags_decide_about_columns(images: Images, tmp_path: Path) -> None:
+    rows = [f"{path},{at % 3},{at % 2},{'a' if at < 10 else 'b'}" for at, path in enumerate(images())]
+    path = _write(tmp_path / "x.csv", "path,size,colour,where", *rows)
+    with pytest.raises(InvalidData, match=r"got 3 that may be it, size, colour, where: say .* --label-column"):
+        ListSource(path).listing()
+    chosen = ListSource(path, SourceText("", "train=a,test=b", "colour")).listing()
+    assert chosen.classes == ("0", "1")
+    assert Counter(item.part for item in chosen.items) == {"train": 10, "test": 10}
+    with pytest.raises(InvalidArgument, match=r"--label-column must be .*got 'x'.*has size, colour, where"):
+        ListSource(path, SourceText("", None, "x")).listing()
+    with pytest.raises(InvalidArgument, match=r"--split-folders must name values of a column, got 'train=c'"):
+        ListSource(path, SourceText("", "train=c", "size")).listing()
+
+
+def test_labels_that_were_written_as_3_0_are_whole_numbers(images: Images, tmp_path: Path) -> None:
+    rows = [f"{path},{at % 2 + 9}.0" for at, path in enumerate(images())]
+    assert ListSource(_write(tmp_path / "x.csv", "path,label", *rows)).listing().classes == ("9", "10")
+
+
+def test_rows_that_cannot_serve_are_left_out_and_counted(images: Images, tmp_path: Path, encoded: Encoded) -> None:
+    paths = images(count=200)
+    rows = [*_labelled(paths), "photos/gone.png,cat", f"{paths[0]},cat", ""]
+    rows[5] = f"{paths[5]},"
+    listing = ListSource(_write(tmp_path / "x.csv", "path,label", *rows)).listing()
+    assert len(listing.items) == 198
+    assert "1 rows whose image is not there are left out: photos/gone.png" in listing.notes
+    assert any(note.startswith("1 rows have no label") for note in listing.notes)
+    assert any(note.startswith("1 images have several labels") for note in listing.notes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([""], "is empty"),
+        (["path,label"], "has a heading alone"),
+        (["path,path", "a.png,b"], "two columns 'path'"),
+        (["path", "photos/img_0.png"], "column of paths to images"),
+        (["name,age", "Ann,3", "Bob,4"], r"column of paths to images.*got the columns name, age with 'Ann, 3'"),
+        (
+            ["path,label", "photos/img_0.png,cat", "photos/no.png,dog"],
+            "1 of 2 are not there, as 'photos/no.png' of line 3",
+        ),
+        (["path,label", "photos/img_0.png,cat,big"], r"must have 2 cells like the first, got 3 in line 2"),
+        (["path,label", "photos/img_0.png,cat", "photos/img_1.png,cat"], r"at least 2 classes, got 1 \(cat\)"),
+        (["path,label", '"photos/img_0.png,cat'], "must be a table with ','"),
+    ],
+)
+def test_a_table_that_cannot_serve_is_told_in_one_sentence(
+    rows: list[str], message: str, images: Images, tmp_path: Path
+) -> None:
+    images()
+    with pytest.raises(InvalidData, match=message) as caught:
+        ListSource(_write(tmp_path / "x.csv", *rows)).listing()
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(bytes(range(256)))
+    with pytest.raises(InvalidData, match="is no text"):
+        ListSource(tmp_path / "x.csv").listing()
+
+
+def test_a_changed_image_or_table_is_read_anew(images: Images, tmp_path: Path, read: Read, encoded: Encoded) -> None:
+    path = _write(tmp_path / "x.csv", *_labelled(images()))
+    first = read(path)
+    assert read(path).notes == first.notes
+    (tmp_path / "photos" / "img_3.png").write_bytes(encoded(77))
+    assert read(path).fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize("name", ["photos", "photos.zip", "digits"])
+def test_a_column_of_labels_is_refused_where_there_are_no_columns(
+    name: str, images: Images, tmp_path: Path, read: Read
+) -> None:
+    images()
+    (tmp_path / "photos.zip").write_bytes(b"")
+    place = name if name == "digits" else str(tmp_path / name)
+    with pytest.raises(InvalidArgument, match=r"--label-column is for a source that has columns, and .* has none"):
+        read(f"{place}?label-column=x")
+    with pytest.raises(InvalidArgument, match=r"--split-folders is for a source that has folders"):
+        read("digits?split-folders=none")
+
+
+def test_a_folder_without_class_folders_points_to_its_table_of_labels(images: Images, tmp_path: Path) -> None:
+    images("train")
+    images("test", first=50)
+    _write(tmp_path / "labels.csv", "path,label")
+    with pytest.raises(InvalidData, match=r"look like splits.*if labels.csv says the labels, give it as --data"):
+        FolderSource(tmp_path).listing()

@@ -168,8 +168,8 @@ def baseline_names(given: str | None) -> tuple[str, ...]:
 
 _BY_TABLE = ("table", "latency_column", "accuracy_column", "budget_ms", "confidence", "seed", "study", "fresh", "quiet")
 _LIMIT = f"default: {DEFAULT_MINUTES:g}, or no limit where --trials is given"
-_SOURCES = """a folder, .tar or .zip of class folders, .parquet files, a .csv of paths and labels, or a data set's name on
-the Hugging Face hub"""
+_SOURCES = """a folder, .tar or .zip of class folders, .parquet files, a .csv of paths and labels, or a data set's name
+on the Hugging Face hub"""
 _TABLE = """latency table of any device, by python -m search.latency build, adapt or import (default: this device's,
 measured first); it says resolution, runtime and threads. Networks are measured where it is this device's, else it is
 taken at its word"""

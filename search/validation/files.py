@@ -117,7 +117,7 @@ class Rows(Generic[RowType]):
             writer.writerow([*(field.name for field in fields(self.kind)), CHECKSUM])
             for each in self.rows:
                 cells = [_cell(value) for value in asdict(each).values()]
-                writer.writerow([*cells, _checksum(cells, len(self.rows))])
+                writer.writerow([*cells, _checksum(cells)])
             write_atomic(self.path, text.getvalue())
 
 
@@ -138,9 +138,9 @@ def _cell(value: Any) -> str:
     return repr(round(value, 6)) if isinstance(value, float) else str(value)
 
 
-def _checksum(cells: Sequence[str], rows: int) -> str:
-    """Of a row in a file of so many: rows that are gone are noticed too."""
-    return f"{zlib.crc32(repr((list(cells), rows)).encode()):08x}"
+def _checksum(cells: Sequence[str]) -> str:
+    """Of a row. Rows that are gone are not noticed: they are made again."""
+    return f"{zlib.crc32(repr(list(cells)).encode()):08x}"
 
 
 def _read(path: Path, kind: type[RowType]) -> Iterator[RowType]:
@@ -148,11 +148,9 @@ def _read(path: Path, kind: type[RowType]) -> Iterator[RowType]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file, strict=True)
-        if not rows:
-            raise ValueError("it has no row")
-        for row in rows:
+        for row in filter(None, rows):
             cells = dict(zip(header, row, strict=True))
-            if CHECKSUM in cells and cells[CHECKSUM] != _checksum([cells[name] for name in types], len(rows)):
+            if CHECKSUM in cells and cells[CHECKSUM] != _checksum([cells[name] for name in types]):
                 raise ValueError(f"the row of {row[0]} is not what was written")  # files of before have no checksums
             yield kind(**{name: _value(cells[name], types[name]) for name in types})
     except OSError as error:
@@ -172,7 +170,7 @@ def _value(text: str, kind: Any) -> Any:
     if kind is not float and not text:
         return None
     value = float(text)
-    if not math.isfinite(value):
+    if kind is float and not math.isfinite(value):
         raise ValueError(f"{text} is no figure")
     return value
 

@@ -46,7 +46,7 @@ def _weights_read(path: Path) -> Any:
 
 
 def _foreign_read(path: Path) -> Any:
-    found = recognise(path, note=lambda _: None)
+    found = recognise(path.with_name("model.safetensors"), note=lambda _: None)
     return found.network.spec, _values(found.network.state_dict())
 
 
@@ -206,7 +206,8 @@ def _reference_read(path: Path) -> Any:
     about = files.about()
     files.check({"settings": {"seed": 0}, "budget": 5.0})
     known = {name: about.get(name) for name in ("schema", "settings", "budget", "command")}
-    return files.trained().rows, files.scores().rows, known
+    trained, scores = files.trained().rows, files.scores().rows
+    return (trained, scores, known) if len(trained) == len(scores) == 3 else None  # what is gone is made again
 
 
 def _cached_table(folder: Path) -> Path:
@@ -302,9 +303,9 @@ SUBJECTS = (
     Subject("iteration of a pruning", _iteration_file, _iteration_read, form="json"),
     Subject("iteration under way", _part_file, _part_read, renewed=True, form="json"),
     Subject("weights of an iteration", _iteration_weights, _iteration_weights_read),
-    Subject("reference set", _reference("set.csv"), _reference_read, form="text"),
+    Subject("reference set", _reference("set.csv"), _reference_read, renewed=True, form="text"),
     Subject("settings of a reference set", _reference("set.json"), _reference_read, form="json"),
-    Subject("scores of a reference set", _reference("set.scores.csv"), _reference_read, form="text"),
+    Subject("scores of a reference set", _reference("set.scores.csv"), _reference_read, renewed=True, form="text"),
     Subject("cached latency table", _cached_table, _renewed(_cached_table_read), renewed=True, form="json"),
     Subject("time base", _time_base, _renewed(_time_base_read), renewed=True, form="json"),
     Subject("measurement under way", _unfinished, _unfinished_read, renewed=True, form="json"),

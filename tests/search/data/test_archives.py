@@ -201,3 +201,13 @@ def test_a_file_that_is_no_archive_is_an_error(content: bytes, tmp_path: Path) -
     for source in (TarSource(tmp_path / "x"), ZipSource(tmp_path / "x")):
         with pytest.raises(InvalidData, match=r"truncated or damaged|is empty"):
             source.listing()
+
+
+def test_split_folders_of_an_archive_are_recognised_as_those_of_a_folder(corpus: Corpus, tmp_path: Path) -> None:
+    root = corpus({f"set/{top}/{label}": 3 for top in ("Training", "Testing") for label in ("cat", "dog")})
+    archives = (TarSource(_pack_tar(root, tmp_path / "x.tar")), ZipSource(_pack_zip(root, tmp_path / "x.zip")))
+    for source in (FolderSource(root), *archives):
+        listing = source.listing()
+        assert listing.classes == ("cat", "dog")
+        assert {item.part for item in listing.items} == {"train", "test"}
+        assert any(note.startswith("splits by folders: train is Training; test is Testing") for note in listing.notes)

@@ -11,13 +11,15 @@ from scaling.result import Result, Weights
 from search.console import Progress, TimeLeft
 from search.cores import limit_threads
 from search.data import Dataset, load, native_resolution
+from search.netadapt.origin import some
 from search.parents import as_published, file_or_names, published_parent
 from search.settings import Settings
 from search.training.augmentation import preprocessing_of, weights_metadata
 from search.training.auto_augment import AUGMENTATION, decide
 from search.training.evaluate import evaluate
+from search.training.finetune_state import fit_head
 from search.training.handover import Handover
-from search.training.recipe import Recipe
+from search.training.recipe import FineTuning, Recipe
 from search.training.variation import AUTO
 from searchspace.errors import InvalidArgument
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
@@ -114,6 +116,7 @@ def start(
     if parent is not None:
         found = transfer(parent.network, result.spec, generator=generator)
         about = {"fingerprint": result.spec.fingerprint(), "preprocessing": preprocessing_of(found.network).to_dict()}
+        about |= {} if parent.classes is None else {"classes": list(parent.classes)}
         return Weights(
             module=found.network,
             about=about,
@@ -147,7 +150,7 @@ def start(
 
 
 def _images_for(weights: Weights, result: Result, schedule: Schedule) -> Dataset:
-    """Raises InvalidArgument for other splits than the weights come from, and for another number of classes."""
+    """Raises InvalidArgument for other splits than the weights come from, and for other classes."""
     split_seed = weights.about.get("split_seed", schedule.seed)
     if schedule.seed != split_seed:
         raise InvalidArgument(
@@ -160,7 +163,37 @@ def _images_for(weights: Weights, result: Result, schedule: Schedule) -> Dataset
             f"the network tells {result.spec.classes} classes apart and the data have {len(images.classes)}: "
             "give the data it was made for with --data"
         )
+    if weights.inherited_from is not None and _are_other(weights, images):
+        theirs, ours = some(weights.about["classes"]), some(images.classes)
+        raise InvalidArgument(
+            f"the weights must tell the classes of the data apart, {weights.inherited_from} tell {theirs}, and the "
+            f"data have {ours}: give the data that they were trained on with --data, or --weights "
+            f"{weights.inherited_from} in place of --inherit for a new classifier"
+        )
     return images
+
+
+def _are_other(weights: Weights, images: Dataset) -> bool:
+    """Whether the weights are known to tell other classes apart than the images have."""
+    return _named(weights) not in (None, list(images.classes))
+
+
+def _named(weights: Weights) -> list[str] | None:
+    """The classes that weights tell apart; None where their file names none, or not as many as they tell."""
+    named = weights.about.get("classes")
+    return named if isinstance(named, list) and len(named) == weights.module.spec.classes else None
+
+
+def _classes_line(weights: Weights, images: Dataset) -> str | None:
+    """What a person should know of the classes before a training goes on from weights."""
+    if weights.inherited_from is None and (weights.parent is None or weights.difference is None):
+        return None  # nothing was learnt yet, or the classifier is new
+    if _are_other(weights, images):
+        theirs, ours = some(weights.about["classes"]), some(images.classes)
+        return f"the weights tell {theirs} apart, the data have {ours}: the network gets a new classifier"
+    if _named(weights) is None:
+        return f"the weights do not name their classes: they are taken to be those of the data, {some(images.classes)}"
+    return None
 
 
 def train_on(
@@ -198,12 +231,16 @@ def train_on(
             on_line=progress.line,
         )
         progress.line(augmentation.sentence())
+        if line := _classes_line(weights, images):
+            progress.line(line)
+        is_new = weights.parent is not None and (weights.difference is None or _are_other(weights, images))
         before = evaluate(network, images.validation, pixels=trained_px)
         progress.line(f"before training: {before:.1%} validation accuracy at {trained_px} px")
         if minutes:
-            new_head = weights.parent is not None and weights.difference is None
-            outcome = handover.fine_tune(network, 60 * minutes, new_head=new_head, state_file=state_file)
+            outcome = handover.fine_tune(network, 60 * minutes, new_head=is_new, state_file=state_file)
         else:
+            if is_new:
+                fit_head(network, images.train, pixels=trained_px, images=FineTuning.head_images)
             outcome = handover.train(
                 network,
                 state_file=state_file,

@@ -35,6 +35,7 @@ LEAST_TESTED = 1000  # images, however little time there is
 LOOK_IMAGES = 200  # validation images after an epoch of a training from scratch, for people
 PAUSE_IMAGES = 2000  # where it pauses: networks are compared by them
 TIMED_IMAGES = 50
+LINES = 100  # about accuracies of one training, at most
 TIMED_STEPS = 3  # of a training, the first to warm up
 
 
@@ -50,6 +51,7 @@ class Trained(NamedTuple):
     epochs: int
     seconds: float
     parent: str | None = None
+    stopped_early: bool = False  # as what was left could have gained less than validation images can show
 
 
 class Final(NamedTuple):
@@ -142,7 +144,7 @@ class LongTraining:
                 new_head=not onward,
                 until=until,
             )
-            return Trained(tuned.accuracy, pixels, tuned.epochs, tuned.seconds)
+            return Trained(tuned.accuracy, pixels, tuned.epochs, tuned.seconds, stopped_early=tuned.stopped_early)
 
         last = length if until is None else max(1, round(until * length))
         over = 0.0  # share of the training
@@ -154,9 +156,10 @@ class LongTraining:
 
         def on_epoch(epoch: int, accuracy: float) -> None:
             kept()
-            self.progress.line(f"{what}: {accuracy:.1%} validation accuracy after epoch {epoch} of {length}")
+            if epoch % max(1, length // LINES) == 0:
+                self.progress.line(f"{what}: {accuracy:.1%} validation accuracy after epoch {epoch} of {length}")
 
-        trainer = replace(self.trainer.for_epochs(length), look_images=LOOK_IMAGES)
+        trainer = replace(self.trainer.for_epochs(length), look_images=LOOK_IMAGES, stops_early=left_s is not None)
         if until is not None:
             trainer = replace(trainer, last_images=PAUSE_IMAGES)
         if onward:
@@ -171,7 +174,12 @@ class LongTraining:
             then_s=then_s,
             pixels=self._resized_to(pixels),
         )
-        return Trained(outcome.accuracy, pixels, outcome.epochs, outcome.seconds)
+        if outcome.stopped_early:
+            self.progress.line(
+                f"{what}: it ended early, after {outcome.epochs} of {length} epochs, as the others could have gained "
+                f"less than {len(trainer.validation)} validation images can show"
+            )
+        return Trained(outcome.accuracy, pixels, outcome.epochs, outcome.seconds, stopped_early=outcome.stopped_early)
 
     def _limits(self, spec: NetworkSpec, left_s: float) -> tuple[float, float]:
         """Seconds that a training may take, and what of those after it the machine's speed decides: the least test."""

@@ -134,9 +134,13 @@ def _contest(summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def training_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """How training images were varied, and why."""
-    found = summary.get("augmentation")
-    return [("varied", f"{found['augment']}: {found['why']}")] if found else []
+    """How training images were varied, and why; whether the winner's training ended early."""
+    found, winner = summary.get("augmentation"), summary.get("winner", {})
+    rows = [("varied", f"{found['augment']}: {found['why']}")] if found else []
+    if winner.get("stopped_early"):
+        early = f"after {winner['trained_s']:.0f} s, as the validation images could not show what was left to gain"
+        rows.append(("trained", f"ended early, {early}"))
+    return rows
 
 
 def _search(summary: dict[str, Any]) -> list[tuple[str, str]]:

@@ -118,6 +118,7 @@ def _winner(winner: Winner) -> dict[str, Any]:
         **_accuracies(winner),
         "epochs": winner.trained.epochs,
         "trained_s": round(winner.trained.seconds, 1),
+        "stopped_early": winner.trained.stopped_early,
         "parent": winner.trained.parent,
     }
 

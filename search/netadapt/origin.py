@@ -43,6 +43,8 @@ class Origin:
         spec, classes = self.spec.with_resolution(resolution), images.classes
         named = self.about.get("classes")
         if not self.is_published and spec.classes == len(classes) and named in (None, list(classes)):
+            if named is None:
+                note(f"the weights do not name their classes: they are taken to be those of the data, {some(classes)}")
             return load_weights(spec, self.parent.state_dict()).eval(), False
         wanted, generator = spec.with_classes(len(classes)), torch.Generator().manual_seed(seed)
         found = transferred(self.parent, wanted, images=images.train, generator=generator, pixels=resolution)

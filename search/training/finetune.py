@@ -18,6 +18,7 @@ from torch import nn
 
 from search.data import Dataset, Split
 from search.training.augmentation import augmented, preprocessing_of
+from search.training.early import CLOSING, gain_left
 from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import binomial_deviation, device_for, evaluate
 from search.training.finetune_state import FineTuningState, fit_head
@@ -31,8 +32,6 @@ OnProgress = Callable[[float, str], None]
 OnLine = Callable[[str], None]
 OnLook = Callable[[int, float], None]
 
-DOUBLING = 0.2  # of the errors: what twice the images may still take away, where the last doubling took less
-CLOSING = 0.15  # of the images so far: the rate falls to 0 within them, once little is left to gain
 LOOKS_SHARE = 0.02  # of the time, for the looks at validation images on the way
 HEAD_SHARE = 0.1  # for the new classifier, at most
 LAST_LOOK_SHARE = 0.05  # for the last one, which is at the whole split where that is enough
@@ -297,7 +296,7 @@ class _Run:
         self.on_line(f"{accuracy:.1%} validation accuracy at {pixels} px after {state.images} images")
         if recipe.stops_early and state.closing is None and share >= 0.5 and pixels == self.pixels:
             before = state.history[max(0, len(state.history) // 2 - 1)]  # at about half of the images
-            gain = max(DOUBLING * (1 - accuracy), accuracy - before) * -math.log2(share)
+            gain = gain_left(accuracy, before, share)
             if gain < binomial_deviation(accuracy, len(self.tuner.validation)):
                 state.closing = share
                 self.on_line(

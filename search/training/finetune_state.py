@@ -1,5 +1,6 @@
 """What a fine-tuning needs to go on, beside what any training does; and the new classifier that it begins with."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,6 @@ class FineTuningState(TrainingState):
     Attributes:
         images: Training images seen.
         image_s: Seconds of one and a pixel of it; 0 until it is known.
-        closing: The share of the training at which it was cut short; None while it was not.
         spent: Seconds by what they were spent on.
     """
 
@@ -31,7 +31,6 @@ class FineTuningState(TrainingState):
 
     def __init__(self, module: nn.Module, recipe: FineTuning) -> None:
         self.images, self.image_s = 0, 0.0
-        self.closing: float | None = None
         self.spent: dict[str, float] = {}
         super().__init__(module, recipe)
 
@@ -88,12 +87,12 @@ class FineTuningState(TrainingState):
         self.average = [parameter.detach().clone() for parameter in self.module.parameters()]
 
     def _content(self) -> dict[str, Any]:
-        own = {"images": self.images, "image_s": self.image_s, "closing": self.closing, "spent": self.spent}
+        own = {"images": self.images, "image_s": self.image_s, "spent": self.spent}
         return super()._content() | own
 
     def _load(self, content: dict[str, Any]) -> None:
         super()._load(content)
-        self.images, self.image_s, self.closing = content["images"], content["image_s"], content["closing"]
+        self.images, self.image_s = content["images"], content["image_s"]
         self.spent = content["spent"]
 
 
@@ -110,9 +109,9 @@ def fit_head(
     *,
     pixels: int,
     images: int,
-    seconds: float | None,
-    clock: Callable[[], float],
-    device: str | None,
+    seconds: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+    device: str | None = None,
 ) -> float | None:
     """Give a network a classifier fitted in closed form to the first `images`, as many as `seconds` allow.
 

@@ -26,7 +26,8 @@ class TrainingState:
     """A module under training; randomness is a function of seed and epoch, so it is no part of this.
 
     `average` is the moving average (EMA) of the parameters, `history` the validation accuracy after each epoch,
-    `finished` whether the training came to its end, which may be before its last epoch.
+    `finished` whether the training came to its end, which may be before its last epoch, `closing` the share of it at
+    which it was cut short (None while it was not).
     """
 
     def __init__(self, module: nn.Module, recipe: Recipe) -> None:
@@ -39,6 +40,7 @@ class TrainingState:
         self.history: list[float] = []
         self.seconds = 0.0
         self.finished = False
+        self.closing: float | None = None
 
     def _optimizer(self) -> torch.optim.Optimizer:
         groups = decayed(self.module.parameters(), self.recipe.weight_decay)
@@ -53,7 +55,12 @@ class TrainingState:
     def _content(self) -> dict[str, Any]:
         """What a state file holds, beside its key."""
         content = {"module": self.module.state_dict(), "ema": self.average, "optimizer": self.optimizer.state_dict()}
-        return content | {"history": self.history, "seconds": self.seconds, "finished": self.finished}
+        return content | {
+            "history": self.history,
+            "seconds": self.seconds,
+            "finished": self.finished,
+            "closing": self.closing,
+        }
 
     def resumed(self, path: Path, key: str) -> Self:
         """This training as its state file left it; as it is, if there is no file, or (with a warning) another's."""
@@ -85,6 +92,7 @@ class TrainingState:
         self.history = [float(accuracy) for accuracy in content["history"]]
         self.seconds = float(content["seconds"])
         self.finished = bool(content.get("finished", False))  # files of before had it for fine-tunings only
+        self.closing = content.get("closing")
 
     def set_rate(self, rate: float | Tensor) -> None:
         """The learning rate of the next steps. Given a tensor once, as a CUDA graph needs, its value is set."""

@@ -9,18 +9,20 @@ for bit, also across a cut.
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from search.data import Dataset, Split
 from search.training.augmentation import augmented, preprocessing_of
 from search.training.cuda_graph import GraphedStep, Step
+from search.training.early import CLOSING, is_over
 from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import device_for, evaluate
 from search.training.limit import BATCH, TimeLimit
@@ -37,10 +39,14 @@ LOSS_CHECK_STEPS = 16  # from one look at the loss to the next on a GPU, which h
 
 
 class Outcome(NamedTuple):
-    """Validation accuracy after each epoch, a fraction, the last on the whole split in time; seconds of all runs."""
+    """Validation accuracy after each epoch, a fraction, the last on the whole split in time; seconds of all runs.
+
+    `stopped_early`: whether it ended as what was left could have gained less than validation images can show.
+    """
 
     history: tuple[float, ...]
     seconds: float
+    stopped_early: bool = False
 
     @property
     def accuracy(self) -> float:
@@ -63,6 +69,7 @@ class Trainer:
     seed: int  # of the images' order, their augmentation and dropout
     device: str | None = None  # None: CUDA if there is one
     look_images: int | None = None  # validation images after each epoch; None: the recipe's
+    stops_early: bool = False  # where what is left to gain is less than the validation images can show; see `early`
     last_images: int | None = None  # the same where the training ends; None: all there are
     graph_steps: int = 100  # trainings on a GPU of at least these are one CUDA graph; capturing it costs some steps
     clock: Callable[[], float] = time.perf_counter
@@ -117,11 +124,14 @@ class Trainer:
         for epoch in range(len(state.history), 0 if state.finished else recipe.epochs):
             with global_randomness(seed_of(self.seed, "dropout", epoch), device):
                 self._epoch(state, step, batches, labels, epoch, on_step, limit)
-            state.finished = epoch + 1 == recipe.epochs or self._share(limit, looks=2) >= 1
+            share = max((epoch + 1) / recipe.epochs, self._share(limit, looks=2))
+            state.finished = share >= self._end(state)
             is_last = state.finished or (deadline is not None and deadline())
             with state.with_average(images, pixels=pixels):
                 told = self.last_images if is_last else self._looked_at
                 state.history.append(self._validated(module, told, pixels, limit))
+            if self.stops_early and state.closing is None and self._is_over(state.history, share):
+                state.closing = share
             state.seconds = seconds_before + self.clock() - began
             if state_file is not None:
                 state.save(state_file, key)
@@ -131,13 +141,36 @@ class Trainer:
                 break
         state.use_average(images, pixels=pixels)
         module.to("cpu").eval()
-        return Outcome(tuple(state.history), state.seconds)
+        return Outcome(tuple(state.history), state.seconds, state.closing is not None)
 
     def _share(self, limit: TimeLimit, *, looks: int = 1) -> float:
         """Of the training that is over by the clock; from 1 on there is only time left for so many validations."""
         statistics, all_of_them = min(STATISTICS_IMAGES, len(self.train)), len(self.validation)
         last = min(self.last_images or all_of_them, all_of_them)
         return limit.share(last + (looks - 1) * self._looked_at + 2 * looks * statistics)
+
+    def _end(self, state: TrainingState) -> float:
+        """The share of the training at which it ends."""
+        return 1.0 if state.closing is None else min(1.0, state.closing * (1 + CLOSING))
+
+    def _rate(self, state: TrainingState, share: float, steps: int) -> float:
+        """The learning rate there: the recipe's, and once the training closes a fall from that to 0."""
+        if state.closing is None:
+            return learning_rate(share * steps, steps, self.recipe)
+        left = (self._end(state) - share) / (self._end(state) - state.closing)
+        return learning_rate(state.closing * steps, steps, self.recipe) * max(0.0, min(1.0, left))
+
+    def _is_over(self, history: Sequence[float], share: float) -> bool:
+        """Whether the training closes; the rate must have been at its peak."""
+        labels, recipe = self.validation.labels, self.recipe
+        seen = len(history) * recipe.steps_per_epoch(len(self.train)) * recipe.batch_size
+        return share >= recipe.warmup_fraction and is_over(
+            history,
+            share,
+            passes=seen / len(self.train),
+            images=len(labels),
+            chance=float(np.bincount(labels).max()) / len(labels),
+        )
 
     @property
     def _looked_at(self) -> int:
@@ -184,7 +217,10 @@ class Trainer:
         size = min(recipe.batch_size, images)
         limit.begin()
         for number in range(epoch * per_epoch, (epoch + 1) * per_epoch):
-            rate = learning_rate(max(number, steps * self._share(limit)), steps, recipe)
+            share = max(number / steps, self._share(limit))
+            if share >= self._end(state):
+                return
+            rate = self._rate(state, share, steps)
             state.set_rate(rate)
             chosen = batch_of(images, size, number, self.seed)
             chosen = chosen.to(labels.device, non_blocking=True)
@@ -195,7 +231,8 @@ class Trainer:
                     f"the loss must stay finite, got {loss:g} in epoch {epoch + 1} of {recipe.epochs} at learning rate "
                     f"{rate:.2g}: lower the recipe's learning_rate ({recipe.learning_rate:g}), or look at the images"
                 )
-            state.update_average(min(1 - 1 / max(1.0, recipe.ema_fraction * steps), (1 + number) / (10 + number)))
+            looks_back = recipe.ema_fraction * steps * self._end(state)
+            state.update_average(min(1 - 1 / max(1.0, looks_back), (1 + number) / (10 + number)))
             limit.step(size)
             if on_step is not None:
                 on_step(number + 1, steps)

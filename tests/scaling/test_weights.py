@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def best(tmp_path: Path, smallest: Callable[[Path, dict[str, object]], None]) -> Path:
     """A small network's best.json and best.safetensors, as a search writes them; 10 classes, 64 px."""
     path = tmp_path / "best.json"
-    smallest(path, {"trained_at_px": 16, "classes": list("ab")})
+    smallest(path, {"trained_at_px": 16, "classes": list("0123456789")})
     path.with_name("eleven.json").write_text(read_spec(path).with_classes(11).to_json())
     return path
 
@@ -200,3 +200,49 @@ def test_weights_that_are_not_finite_are_not_inherited_and_one_of_two_kinds_is_c
         assert said in capsys.readouterr().err
         assert not best.with_name("grown.json").exists()
     assert main([*line, "--inherit", str(both), "--ema"]) == 0
+
+
+def test_weights_of_other_classes_are_no_start_for_a_network_that_computes_the_same(
+    best: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
+    weights = saved(best, {"trained_at_px": 16, "classes": list("abcdefghij")})
+    flags = ["--network", str(best), "--out", str(best.with_name("grown.json")), "--epochs", "1", *FEW]
+    assert main([*flags, "--inherit", str(weights)]) == 2
+    told = capsys.readouterr().err
+    assert "tell 10 classes (a, b, c, ...), and the data have 10 classes (0, 1, 2, ...)" in told
+    assert f"or --weights {weights} in place of --inherit for a new classifier" in told
+    assert not best.with_name("grown.json").exists()
+
+
+@pytest.mark.parametrize("length", [("--epochs", "1"), ("--minutes", "0.02")])
+def test_weights_of_other_classes_get_a_new_classifier_where_they_are_transferred(
+    best: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    length: tuple[str, str],
+) -> None:
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
+    weights = saved(best, {"classes": list("abcdefghij")})
+    flags = ["--network", str(best), "--out", str(best.with_name("grown.json")), "--phi", "0.5", *FEW, *length]
+    assert main([*flags, "--weights", str(weights)]) == 0
+    assert "(0, 1, 2, ...): the network gets a new classifier" in capsys.readouterr().err
+
+
+def test_weights_that_do_not_name_their_classes_are_taken_to_be_of_the_datas_and_that_is_said(
+    best: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
+    weights, out = saved(best, {"trained_at_px": 16}), best.with_name("grown.json")
+    flags = ["--network", str(best), "--out", str(out), "--epochs", "1", *FEW]
+    assert main([*flags, "--inherit", str(weights)]) == 0
+    assert "the weights do not name their classes: they are taken to be those of the data" in capsys.readouterr().err
+
+
+def saved(best: Path, about: dict[str, Any]) -> Path:
+    """The small network's weights in a file that says so of them."""
+    network = build(read_spec(best), generator=torch.Generator().manual_seed(0))
+    path = best.with_name("own.safetensors")
+    path.write_bytes(network_bytes(network, about))
+    return path

@@ -8,7 +8,7 @@ from typing import NamedTuple, overload
 from searchspace.distance import distance
 from searchspace.errors import InvalidArgument, PhinasError
 from searchspace.nn.build import Network
-from searchspace.nn.weights.files import read_weights
+from searchspace.nn.weights.files import read_about, read_weights
 from searchspace.nn.weights.published import load_published
 from searchspace.nn.weights.recognise import recognise, sha256
 from searchspace.spec import NetworkSpec
@@ -30,6 +30,7 @@ class Parent(NamedTuple):
         source: where the weights came from, in words.
         top1: ImageNet top-1 in percent, as published.
         sha256: of the file.
+        classes: that it tells apart, by name, where its file says so.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Parent(NamedTuple):
     licence: str | None
     top1: float | None
     sha256: str
+    classes: tuple[str, ...] | None = None
 
 
 class Parents(Sequence[Parent]):
@@ -148,7 +150,9 @@ def _from_file(text: str, ema: bool | None, note: Note) -> Parent:
     assert path is not None
     network, row, licence = recognise(path, name=text.rpartition("=")[0], ema=ema, note=note)
     name, top1 = (row.name, row.top1) if row else (network.spec.name, None)
-    return _checked(Parent(name, network, f"file {path}", licence, top1, sha256(path)), path)
+    named = read_about(path).get("classes")
+    classes = tuple(map(str, named)) if isinstance(named, list) else None
+    return _checked(Parent(name, network, f"file {path}", licence, top1, sha256(path), classes), path)
 
 
 def _checked(parent: Parent, path: Path) -> Parent:

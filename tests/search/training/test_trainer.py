@@ -273,3 +273,30 @@ def test_steps_in_one_graph_are_the_steps_one_by_one(tmp_path: Path) -> None:
     assert moved > 0.5
     for other in ends[1:]:
         assert (other - ends[0]).norm() < 0.1 * moved  # bf16, and sums in any order
+
+
+def test_a_training_ends_early_once_validation_images_can_show_no_more(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=100, shift=0.0)
+    trainer = replace(TRAINER, recipe=recipe, stops_early=True)
+    network = make()
+    outcome = trainer.fit(network, state_file=tmp_path / "whole")
+    assert outcome.stopped_early
+    assert 20 <= outcome.epochs < 60  # not before the rate was at its peak
+    assert outcome.accuracy > 0.9
+    assert trainer.fit(make(), state_file=tmp_path / "whole").history == outcome.history  # it is finished
+
+    def stop(epoch: int, _: float) -> None:
+        if epoch == outcome.epochs - 1:
+            raise Stop
+
+    again = make()
+    with pytest.raises(Stop):
+        trainer.fit(again, state_file=tmp_path / "cut", on_epoch=stop)
+    again = make()
+    assert trainer.fit(again, state_file=tmp_path / "cut").history == outcome.history
+    assert same(network, again)
+
+
+def test_a_training_of_so_many_epochs_as_asked_has_them_all() -> None:
+    outcome = replace(TRAINER, recipe=replace(RECIPE, epochs=30, shift=0.0)).fit(make())
+    assert (outcome.epochs, outcome.stopped_early) == (30, False)

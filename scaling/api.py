@@ -13,7 +13,7 @@ from scaling.member import Member
 from scaling.result import Result, Target, weights_file
 from search.budget import CostModel
 from search.sources import source_text
-from search.training.variation import AUTO, checked
+from search.training.variation import AUTO, NONE, check_class_weights, checked
 from searchspace.arguments import check_types
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
@@ -48,6 +48,7 @@ def compound(
     label_column: str | None = None,
     proxy_resolution: int | None = None,
     augment: str | None = None,
+    class_weights: str | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     onnx: str | Path | None = None,
@@ -70,7 +71,7 @@ def compound(
     flags = {"--out": out, "--onnx": onnx, "--inherit": inherit, "--weights": weights, "--ema": ema, "--data": data}
     lengths = {"--epochs": epochs, "--minutes": minutes}
     pixels = {"--proxy-resolution": proxy_resolution, "--resolution-step": resolution_step}
-    _check(flags | lengths | pixels | {"--augment": augment}, phis, rules)
+    _check(flags | lengths | pixels | {"--augment": augment, "--class-weights": class_weights}, phis, rules)
     trains = bool(epochs or minutes)
     makes_weights = inherit is not None or weights is not None or trains
     file = weights_file(out) if out and makes_weights else None
@@ -85,7 +86,7 @@ def compound(
         from scaling.weights import Schedule, published_start, with_weights
 
         name = zoo_name(network)
-        schedule = Schedule(epochs, minutes, data, proxy_resolution, seed, augment or AUTO)
+        schedule = Schedule(epochs, minutes, data, proxy_resolution, seed, augment or AUTO, class_weights or NONE)
         parent = None
         if weights is not None:
             parent, template = published_start(template, weights, name=name, ema=ema, quiet=quiet)
@@ -223,10 +224,11 @@ def _check(flags: Mapping[str, Any], phis: Sequence[float], rules: Mapping[str, 
     if flags["--ema"] is not None and flags["--weights"] is None and flags["--inherit"] is None:
         raise InvalidArgument("--ema chooses among the weights of a file, got no --weights: give both or none")
     trains = flags["--epochs"] is not None or flags["--minutes"] is not None
-    for flag in ("--data", "--proxy-resolution", "--augment"):
+    for flag in ("--data", "--proxy-resolution", "--augment", "--class-weights"):
         if flags[flag] is not None and not trains:
             raise InvalidArgument(f"{flag} belongs to training, got no --epochs and no --minutes: give both or none")
     checked(flags["--augment"] or AUTO)
+    check_class_weights(flags["--class-weights"] or NONE)
     if flags["--minutes"] is not None and flags["--proxy-resolution"] is not None:
         raise InvalidArgument(
             "--proxy-resolution belongs to --epochs, got --minutes, which are for the network's pixels: leave one out"

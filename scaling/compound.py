@@ -110,6 +110,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         *SOURCE_FLAGS,
         ("--proxy-resolution", integer, "PX", "pixels to train at (default: those of the small one's, grown likewise)"),
         ("--augment", str, "NAMES", f"{variation.HELP} (default: auto)"),
+        ("--class-weights", str, "HOW", f"{variation.WEIGHTS_HELP} (default: none)"),
         ("--seed", integer, "N", "of splits, new weights and order (default: 0)"),
     ],
 }

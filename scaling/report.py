@@ -14,7 +14,7 @@ from scaling.formula import Coefficients
 from scaling.growth import BAND
 from scaling.member import Member
 from scaling.result import Result, Weights
-from search.report import training_rows
+from search.report import balance_rows, training_rows
 from searchspace.describe import StageRow, block_names, stage_names, stage_rows, stage_table
 from searchspace.preprocessing import OWN
 from searchspace.report import (
@@ -305,6 +305,7 @@ def _weights(weights: Weights | None) -> str:
         pairs.extend(training_rows(figures))
         tested = "{test:.1%} at {deployed_at} px (95 % interval {low:.1%} to {high:.1%}, {test_images} images)"
         pairs.append(("tested", tested.format(**figures)))
+        pairs.extend(balance_rows(figures))
         if figures["as_trained"] is not None:
             pairs.append(("", "{as_trained:.1%} at {pixels} px, where it was trained".format(**figures)))
     spec = weights.module.spec

@@ -20,7 +20,7 @@ from search.training.evaluate import evaluate
 from search.training.finetune_state import fit_head
 from search.training.handover import Handover
 from search.training.recipe import FineTuning, Recipe
-from search.training.variation import AUTO
+from search.training.variation import AUTO, NONE
 from searchspace.errors import InvalidArgument
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
 from searchspace.nn.weights.grow import inherit
@@ -36,7 +36,7 @@ class Schedule(NamedTuple):
 
     `epochs` or `minutes`: both None for no training. `data`: a source of `search.data.load`. `pixels`: to train at by
     epochs; None takes those of the small network's training, grown like the resolution. `seed`: of the splits, the new
-    weights and the order of images. `augment`: a value of `--augment`.
+    weights and the order of images. `augment`: a value of `--augment`, as `class_weights`.
     """
 
     epochs: int | None
@@ -45,6 +45,7 @@ class Schedule(NamedTuple):
     pixels: int | None
     seed: int
     augment: str = AUTO
+    class_weights: str = NONE
 
     @property
     def trains(self) -> bool:
@@ -212,7 +213,7 @@ def train_on(
     """
     network, epochs, minutes = weights.module, schedule.epochs or 0, schedule.minutes
     augmentation = decide(schedule.augment, schedule.data, images)
-    recipe = replace(Recipe(), epochs=epochs).varied(augmentation.augment)
+    recipe = replace(Recipe(), epochs=epochs, class_weights=schedule.class_weights).varied(augmentation.augment)
     if weights.inherited_from is not None or weights.parent is not None:
         recipe = recipe.onward(epochs=epochs)
     key = hashlib.sha256(network_bytes(network, {})).hexdigest()[:12]
@@ -246,9 +247,9 @@ def train_on(
                 state_file=state_file,
                 on_epoch=lambda epoch, value: progress.line(f"epoch {epoch} of {epochs}: {value:.1%} validation"),
             )
-        tested, as_trained = handover.test(network)
+        tested, as_trained, balance = handover.test(network)
     shares = zip(("test", "low", "high", "test_images"), tested, strict=True)
-    spent: dict[str, Any] = {AUGMENTATION: augmentation._asdict()}
+    spent: dict[str, Any] = {AUGMENTATION: augmentation._asdict(), **balance}
     spent |= {"pixels": trained_px, "deployed_at": deployed, "epochs": outcome.epochs, "seconds": outcome.seconds}
     weights.trained = {"before": before, "after": outcome.accuracy, **dict(shares), "as_trained": as_trained, **spent}
     about = weights_metadata(

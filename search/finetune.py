@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.console import Now
 from search.finetune_settings import DEFAULT, SMALLEST, Settings
-from search.report import training_rows
+from search.report import balance_rows, training_rows
 from search.settings import MAX_RESOLUTION
 from search.sources import SOURCE_FLAGS, source_text
 from search.training import variation
@@ -62,7 +62,8 @@ _FLAGS: list[tuple[str, Any, str, str]] = [
     ("--ema", BooleanOptionalAction, "", "of a file with averaged weights (EMA) and others: those, or the others"),
     ("--minutes", number, "M", f"for everything, the test included (default: {Settings.minutes:g})"),
     ("--resolution", _pixels, "PX", "pixels it is deployed at; auto: by the images' own size, at most 224 (default)"),
-    ("--augment", str, "NAMES", variation.HELP),
+    ("--augment", str, "NAMES", f"{variation.HELP} (default: auto)"),
+    ("--class-weights", str, "HOW", f"{variation.WEIGHTS_HELP} (default: none)"),
     ("--seed", integer, "N", "of splits, order and augmentation (default: 0)"),
     ("--study", str, "NAME", "name of the folder in studies/ (default: made of the images and the network)"),
     ("--fresh", None, "", "set an existing folder of this name aside and start anew"),
@@ -95,6 +96,7 @@ def finetune(
     resolution: int | str | None = None,
     study: str | None = None,
     augment: str = Settings.augment,
+    class_weights: str = Settings.class_weights,
     seed: int = Settings.seed,
     fresh: bool = False,
     recipe: FineTuning | None = None,
@@ -123,6 +125,7 @@ def finetune(
         resolution=None if isinstance(resolution, str) else resolution,
         seed=seed,
         augment=augment,
+        class_weights=class_weights,
     )
     from search.finetune_job import run_finetune
 
@@ -148,6 +151,7 @@ def report(summary: dict[str, Any]) -> str:
     rows = [
         ("accuracy", f"test {percent_text(summary['test_accuracy'])} (95 % interval {interval}, {of})"),
         ("", f"validation {percent_text(summary['validation_accuracy'])}, both at {summary['resolution']} px"),
+        *balance_rows(summary),
         ("pixels", f"{summary['resolution']}: {summary['resolution_reason']}"),
         ("input", Preprocessing.from_dict(summary["preprocessing"]).sentence()),
         ("weights", f"{summary['weights']}{licence}"),

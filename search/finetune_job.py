@@ -20,11 +20,12 @@ from search.result import Result
 from search.session import StudyClock, locked
 from search.training.augmentation import preprocessing_of, weights_metadata
 from search.training.auto_augment import AUGMENTATION, Decision, decide
-from search.training.evaluate import Accuracy, evaluate
+from search.training.balance import balance
+from search.training.evaluate import Accuracy, evaluate, told_right
 from search.training.finetune import FineTuner, Tuned
 from search.training.recipe import FineTuning
 from search.training.start import transferred
-from search.training.variation import AUTO, FIELDS, before
+from search.training.variation import AUTO, FIELDS, NONE, before
 from searchspace import zoo
 from searchspace.cost import costs
 from searchspace.errors import InvalidArgument, StudyMismatch
@@ -100,6 +101,7 @@ def _opened(path: Path, about: dict[str, Any]) -> dict[str, Any]:
 
 def _as_now(found: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
     """What was decided; of a job older than `--augment`, whose recipe said how images are varied, what it did."""
+    found = {**found, "settings": {"class_weights": NONE, **found["settings"]}}
     if "augment" in found["settings"]:
         return found
     asked = about["settings"]["augment"]
@@ -135,6 +137,8 @@ class _Job:
             px, reason, _ = auto_resolution(native)
         images = self._images(min(native, px))
         augmentation = self._augmentation(images)
+        if settings.class_weights != NONE:
+            self.recipe = replace(self.recipe, class_weights=settings.class_weights)
         if augmentation.augment != OF_RECIPE:
             self.recipe = self.recipe.varied(augmentation.augment)
         progress.line(augmentation.sentence())
@@ -156,8 +160,8 @@ class _Job:
                 new_head=settings.weights != "none",
             )
         progress.update(1.0, "testing")
-        accuracy = Accuracy.of(start.network, self._in_time(test, start.network, px), pixels=px)
-        return Result(self._write(start, images, tuned, accuracy, px, reason))
+        right = told_right(start.network, self._in_time(test, start.network, px), pixels=px)
+        return Result(self._write(start, images, tuned, right, px, reason))
 
     def _line(self, text: str) -> None:
         self._keep_spent()
@@ -258,7 +262,7 @@ class _Job:
         return Split(test.pixels[:count], test.labels[:count])
 
     def _write(
-        self, start: Start, images: Dataset, tuned: Tuned, test: Accuracy, px: int, reason: str
+        self, start: Start, images: Dataset, tuned: Tuned, right: torch.Tensor, px: int, reason: str
     ) -> dict[str, Any]:
         network, settings = start.network, self.settings
         spec, cost = network.spec, costs(lower(network.spec))
@@ -283,7 +287,8 @@ class _Job:
             "images_px": images.resolution,
             "preprocessing": preprocessing_of(network).to_dict(),
             "classes": list(images.classes),
-            **test.as_test(),
+            **Accuracy.counted(right).as_test(),
+            **balance(images, right.tolist()),
             "all_test_images": len(images.open_test()),
             "validation_accuracy": tuned.accuracy,
             "history": list(tuned.history),

@@ -25,10 +25,12 @@ class Settings:
     resolution: int | None = None  # None: by the images' own size
     seed: int = 0
     augment: str = variation.AUTO
+    class_weights: str = variation.NONE
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes < math.inf:
             raise InvalidArgument(f"--minutes must be a number above 0, got {self.minutes:g}")
+        variation.check_class_weights(self.class_weights)
         object.__setattr__(self, "augment", variation.checked(self.augment))
         if not 0 <= self.seed < 2**31:
             raise InvalidArgument(f"--seed must be an integer from 0 to 2147483647, got {self.seed}")

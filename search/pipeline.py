@@ -319,7 +319,8 @@ class Pipeline:
         """Of short trainings; what `--augment auto` comes to is not known before images are."""
         settings, recipe = self.settings, Recipe()
         augment = before(settings.data) if settings.augment == AUTO else settings.augment
-        return replace(recipe, epochs=settings.epochs or recipe.epochs).varied(augment)
+        epochs, weights = settings.epochs or recipe.epochs, settings.class_weights
+        return replace(recipe, epochs=epochs, class_weights=weights).varied(augment)
 
     def _training(self, images: data.Dataset) -> LongTraining:
         """What trains the winner and the baselines."""

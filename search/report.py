@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search.latency.runtimes import runtime_info
-from search.settings import Settings
+from search.settings import NO_WEIGHTS, Settings
 from searchspace.describe import stage_table
 from searchspace.preprocessing import Preprocessing
 from searchspace.report import count_text, interval_text, ms_text, next_steps, paragraphs, percent_text, table
@@ -58,6 +58,7 @@ def _accuracy(summary: dict[str, Any]) -> list[tuple[str, str]]:
                 f"{percent_text(winner['accuracy_at_training_px'])}",
             )
         )
+    rows += balance_rows(winner)
     times = summary["times_tested"]
     if times > 1:
         rows.append(("", f"the test images have now been used {times} times (once per extension)"))
@@ -131,6 +132,15 @@ def _contest(summary: dict[str, Any]) -> list[tuple[str, str]]:
         stands = f"{100 * published['behind']:+.1f} points to the best published network, {published['network']}"
         rows.append(("", f"{stands}, {where}"))
     return rows
+
+
+def balance_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """The accuracy that counts classes alike, where they are of very different sizes."""
+    if "test_balanced_accuracy" not in found:
+        return []
+    (large, most), (small, least) = found["largest_class"], found["smallest_class"]
+    text = f"balanced: test {percent_text(found['test_balanced_accuracy'])}, the mean over the classes"
+    return [("", f"{text}, of which {large!r} has {most} training images and {small!r} {least}")]
 
 
 def training_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
@@ -248,8 +258,9 @@ def _next_steps(summary: dict[str, Any], folder: Path) -> list[str]:
 
 
 def _source(settings: dict[str, Any]) -> str:
-    data = settings.get("data")
-    return f" --data {shlex.quote(str(data))}" if data else ""
+    data, weights = settings.get("data"), settings.get("class_weights", NO_WEIGHTS)
+    source = f" --data {shlex.quote(str(data))}" if data else ""
+    return source if weights == NO_WEIGHTS else f"{source} --class-weights {weights}"
 
 
 def _runtime_flag(settings: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from search.data import Dataset
 from search.loop import Search
 from search.training.augmentation import weights_metadata
 from search.training.auto_augment import AUGMENTATION
+from search.training.balance import balance
 from search.versus import packed
 from search.winner import Winner
 from searchspace.cost import costs
@@ -60,7 +61,7 @@ def _summary(search: Search, winner: Winner, data: Dataset, folder: Path) -> dic
         "folder": str(folder),
         "budget_ms": settings.budget_ms,
         "within_budget": search.budget.within(winner.measured),
-        "winner": _winner(winner),
+        "winner": _winner(winner, data),
         "correction": {"networks": len(search.budget.measured), "factor": search.budget.correction},
         "refined": winner.refined,
         "rejected": list(winner.rejected),
@@ -99,7 +100,7 @@ def _published(search: Search, winner: Winner) -> dict[str, Any] | None:
     return {**about, "judged": "search", "behind": behind}
 
 
-def _winner(winner: Winner) -> dict[str, Any]:
+def _winner(winner: Winner, data: Dataset) -> dict[str, Any]:
     graph = lower(winner.spec)
     cost, predicted = costs(graph), winner.table.predict(graph)
     found = winner.measured if winner.measured.rounds else None  # nothing where the table is of another device
@@ -115,7 +116,7 @@ def _winner(winner: Winner) -> dict[str, Any]:
         **latency_fields("measured", found),
         "noisy": found and found.noisy,
         "search_accuracy": winner.trial.user_attrs["accuracy"],
-        **_accuracies(winner),
+        **_accuracies(winner, data),
         "epochs": winner.trained.epochs,
         "trained_s": round(winner.trained.seconds, 1),
         "stopped_early": winner.trained.stopped_early,
@@ -123,13 +124,14 @@ def _winner(winner: Winner) -> dict[str, Any]:
     }
 
 
-def _accuracies(winner: Winner) -> dict[str, Any]:
+def _accuracies(winner: Winner, data: Dataset) -> dict[str, Any]:
     """At the deployed size, where the network was tested, and the validation accuracy at the size of its training."""
     found = {"trained_at_px": winner.trained.pixels, "accuracy_at_training_px": winner.trained.accuracy}
     if winner.tested is None:
         return found
     return {
         **winner.tested.test.as_test(),
+        **balance(data, winner.tested.right),
         "validation_accuracy": winner.tested.validation_accuracy,
         "tested_at_px": winner.tested.pixels,
         **found,

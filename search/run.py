@@ -81,6 +81,7 @@ def find(
     ema: bool | None = None,
     epochs: int | None = None,
     augment: str = Settings.augment,
+    class_weights: str = Settings.class_weights,
     accuracy: str = Settings.accuracy,
     space: str | Path | None = None,
     sampler: str = Settings.sampler,
@@ -230,6 +231,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
     ],
     "training": [
         ("--augment", str, "NAMES", variation.HELP),
+        ("--class-weights", str, "HOW", variation.WEIGHTS_HELP),
     ],
     "a table of measured networks": [
         ("--table", str, "FILE.csv", _MEASURED),

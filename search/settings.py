@@ -54,6 +54,7 @@ class Settings:
     overshoot: the search looks at networks up to this many times the budget, and pruning brings the winner down to it
         (search.netadapt); 1 searches within the budget and prunes nothing.
     augment: how training images are varied: names with commas between, "none", or "auto" to find out on the images.
+    class_weights: what images weigh in training: "none", or "balanced" for all classes alike.
     epochs, images: the short training's length and training images; None takes the recipe's and the data's own.
     Raises InvalidArgument naming rule, value and next step.
     """
@@ -76,6 +77,7 @@ class Settings:
     seed: int = 0
     space_file: str | None = None
     augment: str = AUTO
+    class_weights: str = NO_WEIGHTS
     epochs: int | None = None
     images: int | None = None
     study: str | None = None
@@ -101,6 +103,7 @@ class Settings:
             _check(flag, name, name in known, f"one of {', '.join(known)}")
         _check("--weights", repr(self.weights), bool(self.weights.strip(" ,")), "auto, none, names or files")
         variation.checked(self.augment)
+        variation.check_class_weights(self.class_weights)
         if self.latency is None:
             check_profiles_layers(self.runtime)
         for flag, count in (

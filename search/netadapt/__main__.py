@@ -118,6 +118,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         ("--epochs", integer, "N", f"in place of --minutes; 0 for none (default: {EPOCHS})"),
         ("--epoch-images", integer, "N", "training images of one: where there are many, give all (default: 1280)"),
         ("--augment", str, "NAMES", variation.HELP),
+        ("--class-weights", str, "HOW", variation.WEIGHTS_HELP),
     ],
     "what is kept and printed": [
         ("--study", str, "NAME", "name of the study (default: made of the network and the budget)"),

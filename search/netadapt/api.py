@@ -114,6 +114,7 @@ def prune(
     epochs: int | None = None,
     epoch_images: int | None = None,
     augment: str = Settings.augment,
+    class_weights: str = Settings.class_weights,
     proxy_resolution: int | None = None,
     workers: int = Settings.workers,
     seed: int | None = None,
@@ -166,7 +167,8 @@ def prune(
         augmentation = decide(*about) if study is None else decide_in(study, *about)
         progress.line(augmentation.sentence())
         settings = replace(settings, augment=augmentation.augment)
-        model, recipe = CostModel(settings.unit, table), Recipe().varied(settings.augment)
+        model = CostModel(settings.unit, table)
+        recipe = replace(Recipe(), class_weights=settings.class_weights).varied(settings.augment)
         job = Job(settings, inputs, model, timer, progress, recipe, replay=timed, clock=clock)
         if study is not None:
             bind(study, definition(settings, inputs, table))

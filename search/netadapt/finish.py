@@ -170,8 +170,8 @@ def _train_on(
 
 
 def _tested(job: Job, network: Prunable, recipe: Recipe) -> dict[str, Any]:
-    test, as_trained = job.handover(recipe).test(network.module)
-    found: dict[str, Any] = test.as_test()
+    test, as_trained, balance = job.handover(recipe).test(network.module)
+    found: dict[str, Any] = test.as_test() | balance
     return found if as_trained is None else found | {"test_accuracy_as_trained": as_trained}
 
 

@@ -73,6 +73,7 @@ def prune_winner(
         epochs=0,
         seed=seed,
         augment=augment,
+        class_weights=recipe.class_weights,
         study=name,
         **LAST_STAGE,
     )

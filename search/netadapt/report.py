@@ -7,7 +7,7 @@ from typing import Any
 
 from search.budget import CostModel
 from search.console import clock_text
-from search.report import grow_command, training_rows
+from search.report import balance_rows, grow_command, training_rows
 from searchspace.describe import stage_table
 from searchspace.preprocessing import Preprocessing
 from searchspace.report import count_text, interval_text, next_steps, paragraphs, percent_text, table
@@ -92,6 +92,7 @@ def _outcome(one: dict[str, Any], summary: dict[str, Any], text: Callable[[float
         f"{one['test_images']} images), validation {one['validation_accuracy']:.1%} {trained}; at the start "
         f"{start['accuracy']:.1%} of {start['images']} validation images",
         *_at_other_pixels(one, summary),
+        *[f"{'':<10} {line}" for _, line in balance_rows(one)],
         f"size       {count_text(one['params'])} parameters (from {count_text(start['params'])}), "
         f"{count_text(one['macs'])} MACs (from {count_text(start['macs'])})",
     ]

@@ -60,6 +60,7 @@ class Settings:
     epochs: int | None = None
     epoch_images: int | None = None
     augment: str = variation.AUTO
+    class_weights: str = variation.NONE
     workers: int = 1
     seed: int | None = None
     family: bool = False
@@ -87,6 +88,7 @@ class Settings:
         fits = wanted is None or wanted == "auto" or (isinstance(wanted, int) and 1 <= wanted <= MAX_RESOLUTION)
         _check("--resolution", wanted, fits, f"auto, or 1 to {MAX_RESOLUTION} px")
         variation.checked(self.augment)
+        variation.check_class_weights(self.class_weights)
         self._check_minutes()
         if self.latency is None and self.unit == "ms":
             check_profiles_layers(self.runtime or "eager")
@@ -180,6 +182,7 @@ class Settings:
             "step": step,
             "decay": decay,
             "augment": variation.checked(self.augment),
+            "class_weights": self.class_weights,
             "data": resolved_source(self.data) if self.data else "digits",
             **({} if self.minutes is None else {"minutes": self.minutes}),
         }

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from search.data import Dataset, Split
 from search.training.augmentation import augmented, prepared, preprocessing_of
+from search.training.balance import class_weights, cross_entropy
 from search.training.errors import TrainingDiverged, TrainingFailed, translated_out_of_memory
 from search.training.evaluate import autocast, binomial_deviation, device_for, evaluate
 from search.training.recipe import Recipe
@@ -223,7 +224,8 @@ class _Adaptation:
             self.module, self.images.train, pixels=self.pixels, images=count, batch_size=50, device=self.device
         )
         labels = torch.tensor(self.images.train.labels[:count])
-        set_classifier(self.module.cpu(), ridge(features, labels, classes=len(self.images.classes)))
+        fitted = ridge(features, labels, classes=len(self.images.classes), class_weights=self._weights())
+        set_classifier(self.module.cpu(), fitted)
         return count
 
     def _train(self, teacher: nn.Module, seconds: float | None) -> int:
@@ -278,9 +280,14 @@ class _Adaptation:
             with torch.no_grad():
                 answers = teacher(known).softmax(1)
             logits = module(shown)
-            of_labels = nn.functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+            weights = self._weights()
+            weights = None if weights is None else weights.to(shown.device)
+            of_labels = cross_entropy(logits, labels, weights=weights, smoothing=self.recipe.label_smoothing)
             of_answers = nn.functional.cross_entropy(logits, answers)
             return OWN_ANSWERS * of_answers + (1 - OWN_ANSWERS) * of_labels
+
+    def _weights(self) -> Tensor | None:
+        return class_weights(self.recipe.class_weights, self.images.train.labels)
 
     def _share(self, seen: int, began: float, seconds: float | None) -> float:
         """Of the training that is done."""

@@ -18,6 +18,7 @@ from torch import nn
 
 from search.data import Dataset, Split
 from search.training.augmentation import augmented, preprocessing_of
+from search.training.balance import class_weights
 from search.training.early import CLOSING, gain_left
 from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import binomial_deviation, device_for, evaluate
@@ -168,7 +169,9 @@ class _Run:
         self.key = tuner.key(module, pixels, seconds, images)
         self.train, self.labels = resident(tuner.train, self.device)
         self.size = min(self.recipe.batch_size, len(self.labels))
-        self.state = FineTuningState(module.to(self.device), self.recipe)
+        self.weights = class_weights(self.recipe.class_weights, tuner.train.labels)
+        on_device = None if self.weights is None else self.weights.to(self.device)
+        self.state = FineTuningState(module.to(self.device), self.recipe, on_device)
         self.classes = int(self.labels.max()) + 1
         self.before_s = 0.0
         self.paused = False
@@ -215,6 +218,7 @@ class _Run:
             seconds=limit,
             clock=self.tuner.clock,
             device=self.tuner.device,
+            class_weights=self.weights,
         )
         self.state.restart_average()
         self._spend("the new classifier", began)

@@ -29,10 +29,10 @@ class FineTuningState(TrainingState):
 
     recipe: FineTuning
 
-    def __init__(self, module: nn.Module, recipe: FineTuning) -> None:
+    def __init__(self, module: nn.Module, recipe: FineTuning, class_weights: Tensor | None = None) -> None:
         self.images, self.image_s = 0, 0.0
         self.spent: dict[str, float] = {}
-        super().__init__(module, recipe)
+        super().__init__(module, recipe, class_weights)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         blocks = blocks_of(self.module)
@@ -112,11 +112,12 @@ def fit_head(
     seconds: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
     device: str | None = None,
+    class_weights: Tensor | None = None,
 ) -> float | None:
     """Give a network a classifier fitted in closed form to the first `images`, as many as `seconds` allow.
 
-    Batch-norm statistics stay. Returns its accuracy on images left out of the fit; None,
-    and nothing is done, for a module that `searchspace.nn.build` did not make, or without images.
+    Batch-norm statistics stay; `class_weights` (classes,) are those of the loss. Returns its accuracy on images left
+    out of the fit; None, and nothing is done, for a module that `searchspace.nn.build` did not make, or without images.
     """
     if not isinstance(module, Network) or not images:
         return None
@@ -127,6 +128,6 @@ def fit_head(
         images = max(probe, min(images, int(seconds / image_s)))
     features = pooled_features(module, train, pixels=pixels, images=images, device=device)
     labels = torch.tensor(train.labels[: len(features)])
-    fitted = ridge(features, labels, classes=module.spec.classes)
+    fitted = ridge(features, labels, classes=module.spec.classes, class_weights=class_weights)
     set_classifier(module, fitted)
     return fitted.loo_accuracy

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from search.data import Dataset
+from search.training.balance import balance
 from search.training.deploy import adapt_to_deployed
-from search.training.evaluate import Accuracy
+from search.training.evaluate import Accuracy, told_right
 from search.training.finetune import FineTuner
 from search.training.recipe import FineTuning, Recipe
 from search.training.trainer import Trainer
@@ -84,9 +85,13 @@ class Handover:
             ).accuracy
         return HandedOver(accuracy, outcome.epochs, outcome.seconds)
 
-    def test(self, network: nn.Module) -> tuple[Accuracy, float | None]:
-        """Tested once at the deployed size; beside it the accuracy at that of the training, where it is another."""
+    def test(self, network: nn.Module) -> tuple[Accuracy, float | None, dict[str, Any]]:
+        """Tested once at the deployed size; beside it the accuracy at that of the training, where it is another.
+
+        And what a summary says of classes of very different sizes, see `balance`.
+        """
         split = self.images.open_test()
-        found = Accuracy.of(network, split, pixels=self.deployed_px)
+        right = told_right(network, split, pixels=self.deployed_px)
         other = self.trained_px != self.deployed_px
-        return found, Accuracy.of(network, split, pixels=self.trained_px).value if other else None
+        as_trained = Accuracy.of(network, split, pixels=self.trained_px).value if other else None
+        return Accuracy.counted(right), as_trained, balance(self.images, right.tolist())

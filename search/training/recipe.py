@@ -4,10 +4,11 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from search.training.variation import FIELDS, before, fields_of
+from search.training.variation import FIELDS, NONE, before, fields_of
 
 ONWARD_RATE = 0.5  # of the peak rate of a training from scratch: what was learnt is kept
-YOUNG = {"rotate": False, "tilt": 0.0, "crop": 0.0}  # fields that stored recipes of before lack, and what they meant
+# Fields that stored recipes of before lack, and what they meant.
+YOUNG = {"rotate": False, "tilt": 0.0, "crop": 0.0, "class_weights": NONE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class Recipe:
     weight_decay: float = 5e-4  # of matrices and kernels only, not of biases and batch norms
     warmup_fraction: float = 0.2  # the rate rises linearly from 0, then falls to 0 by a cosine
     label_smoothing: float = 0.1
+    class_weights: str = NONE  # or "balanced": what an image weighs in the loss, see `balance`
     ema_fraction: float = 0.1  # what the moving average of the weights looks back over; at first all steps there are
     zero_init_residual: bool = True  # the last batch norm of residual branches starts at 0 (arXiv:1706.02677)
     flip: bool = False  # left and right with probability 1/2: wrong for digits, right for photographs
@@ -49,8 +51,8 @@ class Recipe:
         return replace(self, **fields_of(augment))
 
     def varied_as(self, other: "Recipe") -> Self:
-        """The same with images varied as by another recipe."""
-        return replace(self, **{name: getattr(other, name) for name in FIELDS})
+        """The same with images varied, and classes weighed, as by another recipe."""
+        return replace(self, **{name: getattr(other, name) for name in (*FIELDS, "class_weights")})
 
     def identity(self) -> dict[str, Any]:
         """What tells it from other recipes, as it is stored; younger fields only where they say something."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from search.training.augmentation import prepared
+from search.training.balance import cross_entropy
 from search.training.evaluate import autocast
 from search.training.recipe import Recipe
 from searchspace.files import write_atomic, wrong_member
@@ -27,14 +28,14 @@ class TrainingState:
 
     `average` is the moving average (EMA) of the parameters, `history` the validation accuracy after each epoch,
     `finished` whether the training came to its end, which may be before its last epoch, `closing` the share of it at
-    which it was cut short (None while it was not).
+    which it was cut short (None while it was not), `class_weights` what classes weigh in the loss (None: alike).
     """
 
-    def __init__(self, module: nn.Module, recipe: Recipe) -> None:
+    def __init__(self, module: nn.Module, recipe: Recipe, class_weights: Tensor | None = None) -> None:
         if recipe.zero_init_residual:
             for norm in residual_norms(module):
                 norm.weight.data.zero_()
-        self.module, self.recipe = module, recipe
+        self.module, self.recipe, self.class_weights = module, recipe, class_weights
         self.average = [p.detach().clone() for p in module.parameters()]
         self.optimizer = self._optimizer()
         self.history: list[float] = []
@@ -80,7 +81,7 @@ class TrainingState:
             reason = str(error).partition("\n")[0] or type(error).__name__
         warnings.warn(f"the checkpoint {path} is left out, the training begins anew: {reason}", stacklevel=4)
         self.module.load_state_dict(fresh)
-        return type(self)(self.module, self.recipe)
+        return type(self)(self.module, self.recipe, self.class_weights)
 
     def _load(self, content: dict[str, Any]) -> None:
         self.module.load_state_dict(content["module"])
@@ -105,8 +106,8 @@ class TrainingState:
     def step(self, images: Tensor, target: Tensor) -> Tensor:
         """One step on images (batch, 3, height, width) and target (batch,); the loss before it."""
         with autocast(images.device):
-            smoothing = self.recipe.label_smoothing
-            loss = nn.functional.cross_entropy(self.module(images), target, label_smoothing=smoothing)
+            logits, smoothing = self.module(images), self.recipe.label_smoothing
+            loss = cross_entropy(logits, target, weights=self.class_weights, smoothing=smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self.optimizer.step()

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from search.data import Dataset, Split
 from search.training.augmentation import augmented, preprocessing_of
+from search.training.balance import class_weights
 from search.training.cuda_graph import GraphedStep, Step
 from search.training.early import CLOSING, is_over
 from search.training.errors import TrainingDiverged, translated_out_of_memory
@@ -112,7 +113,8 @@ class Trainer:
         images, labels = resident(self.train, device)
         batches = partial(augmented, images, recipe=recipe, preprocessing=preprocessing_of(module), pixels=pixels)
         key = self._key(module, pixels)
-        state = TrainingState(module.to(device), recipe)
+        weights = class_weights(recipe.class_weights, self.train.labels)
+        state = TrainingState(module.to(device), recipe, None if weights is None else weights.to(device))
         if state_file is not None:
             state = state.resumed(state_file, key)
         seconds_before = state.seconds

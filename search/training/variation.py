@@ -1,10 +1,12 @@
-"""The ways in which training images may be varied, by the names that `--augment` takes. No torch."""
+"""What `--augment` and `--class-weights` take: ways to vary training images, and to weigh classes. No torch."""
 
 from typing import Any, NamedTuple
 
 from searchspace.errors import InvalidArgument
 
 AUTO, NONE = "auto", "none"
+BALANCED = "balanced"
+CLASS_WEIGHTS = (NONE, BALANCED)
 
 
 class Way(NamedTuple):
@@ -62,3 +64,11 @@ def before(data: str | None) -> str:
 _EACH = "; ".join(f"{name} ({way.about})" for name, way in WAYS.items()).replace("%", "%%")
 HELP = f"""how training images are varied: auto (moved a little; mirrored unless that confuses classes, and turned where
 it loses nothing, both found out on the images), none, or any of these with commas between: {_EACH}"""
+WEIGHTS_HELP = """what an image weighs in training: none (all alike) or balanced (by the inverse of its class's share:
+all classes weigh alike); candidates are compared by plain accuracy either way"""
+
+
+def check_class_weights(given: str) -> None:
+    """Raises InvalidArgument for a value that `--class-weights` does not take."""
+    if given not in CLASS_WEIGHTS:
+        raise InvalidArgument(f"--class-weights must be {' or '.join(CLASS_WEIGHTS)}, got {given!r}")

@@ -188,3 +188,22 @@ def test_a_fine_tuning_of_the_version_before_goes_on_with_mirrored_images(spec: 
         finetune(photos, augment="none", quiet=True, **flags)
     again = finetune(photos, now=Ticks(each=0.05), quiet=True, **flags)
     assert again.summary["augmentation"] == {"augment": "shift,flip", "why": "as this fine-tuning was begun"}
+
+
+def test_where_classes_are_of_very_different_sizes_balanced_accuracy_stands_beside_accuracy(
+    spec: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    for label, count in (("many", 24), ("few", 4)):
+        (photos / label).mkdir(parents=True)
+        for number in range(count):
+            noise = np.random.default_rng([count, number]).integers(0, 256, (32, 32, 3), np.uint8)
+            Image.fromarray(noise).save(photos / label / f"{number}.png")
+    flags: dict[str, Any] = {"network": spec, "weights": "none", "minutes": 0.05, "resolution": 32, "quiet": True}
+    found = finetune(photos, now=Ticks(each=0.05), class_weights="balanced", **flags)
+    assert found.summary["recipe"]["class_weights"] == "balanced"
+    assert 0 <= found.summary["test_balanced_accuracy"] <= 1
+    assert found.summary["largest_class"][0] == "many"
+    assert "the mean over the classes, of which 'many' has" in found.report()
+    with pytest.raises(StudyMismatch, match="class_weights 'balanced', not 'none'"):
+        finetune(photos, **flags)

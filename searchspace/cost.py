@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from searchspace.errors import InvalidSpec
 from searchspace.graph import OPS, Graph, Layer, lower
+from searchspace.layers import TRACED_OPS
 from searchspace.spec import NetworkSpec
 
 
@@ -41,13 +42,15 @@ def layer_params_macs(layer: Layer) -> tuple[int, int]:
 
     A convolution has a weight and per channel 2 parameters of its batch norm or a bias; SE and linear layers have
     biases; `Layer.vectors` says where it is otherwise.
-    Raises InvalidSpec for an op that is not in `searchspace.graph.OPS`.
+    Raises InvalidSpec for an op that is in neither `searchspace.layers.OPS` nor TRACED_OPS.
     """
-    _, op, _, (channels, _, _), (out, height, width), _, kernel, _, groups, _, squeeze, _, _, norm, _, vectors = layer
+    _, op, _, (channels, _, _), (out, height, width), _, kernel, _, groups, _, squeeze, _, _, norm, _, vectors = layer[
+        :16
+    ]
     if vectors is None:
         vectors = 2 if norm and op == "conv" else 1
     if op == "conv":
-        weight = out * (channels // groups) * kernel * kernel
+        weight = out * (channels // groups) * (layer.taps or kernel * kernel)
         return weight + out * vectors, weight * height * width
     if op == "se":
         weight = 2 * channels * squeeze
@@ -55,9 +58,12 @@ def layer_params_macs(layer: Layer) -> tuple[int, int]:
     if op == "linear":
         weight = channels * layer.in_shape[1] * layer.in_shape[2] * out
         return weight + out * vectors, weight
+    if op == "conv_transpose":
+        weight = channels * (out // groups) * (layer.taps or kernel * kernel)
+        return weight + out * vectors, weight * layer.in_shape[1] * layer.in_shape[2]
     if op == "norm":
-        return out * vectors, 0
-    if op not in OPS:
+        return out * vectors + layer.scalars, 0
+    if op not in (*OPS, *TRACED_OPS):
         raise InvalidSpec(f"the op of layer {layer.name!r} must be one of {', '.join(OPS)}, got {op!r}")
     return 0, 0
 

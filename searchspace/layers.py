@@ -13,6 +13,7 @@ from searchspace.rounding import conv_out
 Shape = tuple[int, int, int]
 Signature = tuple[object, ...]
 OPS = ("conv", "se", "add", "concat", "slice", "shuffle", "maxpool", "avgpool", "pool", "linear", "norm")
+TRACED_OPS = ("conv_transpose", "mul", "merge", "spread", "resample", "reduce", "input")  # of traced modules alone
 NETWORK_INPUT = -1
 
 
@@ -36,9 +37,15 @@ class Layer(NamedTuple):
         start: First channel of a "slice".
         vectors: In a traced module, learnable values for each output channel beside the weights (of "se", for each
             squeezed one too), where `norm` does not say it.
+        scalars: In a traced module, learnable values that belong to no channel.
+        taps: In a traced module, weights of one filter for one channel, where that is not `kernel` squared; else 0.
 
     In a traced module, a "linear" layer behind a map has a column for each pixel, and "norm" is a batch norm, an
-    activation or both that no layer before can take in.
+    activation or both that no layer before can take in, or any other function of each channel alone; with `groups`
+    above 1 it takes statistics over as many equal runs of channels. "add" and "mul" are sums and products, of which one
+    side may be one pixel or one channel. "merge" makes one channel of `groups` ones, as PixelShuffle does, and "spread"
+    `groups` of one. "resample" changes the pixels of each channel: upsampling, padding, cropping. "reduce" computes new
+    channels over all of them, and "input" is the module's second image.
     """
 
     name: str
@@ -57,6 +64,8 @@ class Layer(NamedTuple):
     norm: bool = True
     start: int = 0
     vectors: int | None = None
+    scalars: int = 0
+    taps: int = 0
 
     @property
     def signature(self) -> Signature:

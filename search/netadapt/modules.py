@@ -9,8 +9,8 @@ from search.netadapt.proposals import Proposal, most_channels, priced_counts
 from search.netadapt.prunable import Candidate, Prunable, Screening, new_record
 from search.netadapt.screen import screen_modules
 from search.netadapt.short_training import first
-from searchspace.channels.groups import ChannelGroup
-from searchspace.channels.steps import kept_units, narrowed_layers
+from searchspace.channels.groups import ChannelGroup, named
+from searchspace.channels.steps import narrowed_layers
 from searchspace.errors import UnsupportedModule
 from searchspace.nn import TracedNetwork
 from searchspace.nn.weights.importance import filter_norms, group_scores
@@ -43,17 +43,18 @@ class PrunableModule(Prunable):
             if channels is None or (after := cost - cost_model.narrowed(self.graph, group, channels)) < floor:
                 continue
             narrower = self._narrowed(group, channels)
-            if narrower is not None:
-                found.append(Proposal("channels", group.name, channels, after, _constant(narrower)))
+            if narrower is not None and (after := cost_model.cost(narrower.graph)) >= floor:
+                left = named(narrower.groups(), group.name).channels
+                found.append(Proposal("channels", group.name, left, after, _constant(narrower)))
         return found
 
-    def _narrowed(self, group: ChannelGroup, channels: int) -> "PrunableModule | None":
+    def _narrowed(self, group: ChannelGroup, most: int) -> "PrunableModule | None":
         def norms(layer: int) -> Tensor:
             return filter_norms(self.module.get_submodule(self._traced.modules_of(layer)[0]))
 
-        kept = kept_units(group, channels, group_scores(group, norms))
+        kept = self._traced.choose(group.name, most, group_scores(group, norms))
         try:
-            return PrunableModule(self._traced.cut(group.name, sorted(kept)), self._note)
+            return None if kept is None else PrunableModule(self._traced.cut(group.name, kept), self._note)
         except UnsupportedModule as error:
             self._note(f"{group.name} is left as it is: {error}")
             return None

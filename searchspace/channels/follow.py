@@ -10,6 +10,8 @@ from typing import NamedTuple
 from searchspace.channels.groups import Numbers
 from searchspace.graph import NETWORK_INPUT, Graph, Layer
 
+CONVOLUTIONS = ("conv", "conv_transpose")
+_MAKERS = ("linear", "reduce", "input")
 Lines = dict[int, list[int]]
 """For each layer and the image, the numbers of its output channels in order: a line."""
 
@@ -21,19 +23,24 @@ class Roles(NamedTuple):
         depthwise: Names of the convolutions that hand channels on one to one.
         convs: Names of those that are not depthwise, but would be with as many channels in and out as groups.
         fields: By layer name, the row fields (block, field) that count its channels; empty for a network without rows.
+        outputs: Layers that give outputs of the network beside the last one.
     """
 
     depthwise: Set[str]
     convs: Set[str]
     fields: Mapping[str, Sequence[tuple[int, str]]]
+    outputs: Set[int] = frozenset()
 
     def makes(self, layer: Layer) -> bool:
         """Whether the layer puts out channels of its own."""
-        return layer.op == "linear" or (layer.op == "conv" and layer.name not in self.depthwise)
+        return layer.op in _MAKERS or (layer.op in CONVOLUTIONS and layer.name not in self.depthwise)
 
     def parts(self, layer: Layer) -> int:
-        """Equal runs of channels that the layer tells apart: groups of a shuffle or a grouped convolution, else 1."""
-        return layer.groups if layer.op == "shuffle" or self.makes(layer) else 1
+        """Equal runs of channels that the layer tells apart: groups of a shuffle or a grouped convolution, else 1.
+
+        Of a norm they are the runs that it takes statistics over.
+        """
+        return layer.groups if layer.op in ("shuffle", "norm") or self.makes(layer) else 1
 
 
 def follow(graph: Graph, roles: Roles) -> Lines:
@@ -44,14 +51,24 @@ def follow(graph: Graph, roles: Roles) -> Lines:
     """
     parent = list(range(graph.in_shape[0]))
     outputs = {NETWORK_INPUT: parent[:]}
+    first_use: dict[str, int] = {}
     for index, layer in enumerate(graph.layers):
         sources = [outputs[source] for source in layer.inputs]
-        line = sources[-1]
+        line = sources[-1] if sources else []
         if roles.makes(layer):
             line = list(range(len(parent), len(parent) + layer.out_shape[0]))
             parent += line
-        elif layer.op == "add":
-            _unite(parent, *sources)
+        elif layer.op in ("add", "mul"):
+            line = max(reversed(sources), key=len)
+            for other in sources:
+                if len(other) == len(line):  # a single channel goes to all of the others
+                    _unite(parent, line, other)
+        elif layer.op == "merge":
+            for first in range(layer.groups):
+                _unite(parent, line[:: layer.groups], line[first :: layer.groups])
+            line = line[:: layer.groups]
+        elif layer.op == "spread":
+            line = [channel for channel in line for _ in range(layer.groups)]
         elif layer.op == "concat":
             line = [channel for source in sources for channel in source]
         elif layer.op == "slice":
@@ -60,6 +77,16 @@ def follow(graph: Graph, roles: Roles) -> Lines:
             part = len(line) // layer.groups
             line = [channel for first in range(part) for channel in line[first::part]]
         outputs[index] = line
+        by_channel = layer.weights and (layer.op != "norm" or layer.vectors)
+        if (
+            by_channel and layer.weights in first_use
+        ):  # the same weights at work again: the same channels go in and come out
+            same = first_use[layer.weights]
+            _unite(parent, outputs[same], line)
+            if roles.makes(layer):
+                _unite(parent, outputs[graph.layers[same].inputs[0]], sources[0])
+        elif by_channel:
+            first_use[layer.weights] = index
     for channel, older in enumerate(parent):
         parent[channel] = parent[older]
     lines = {id(line): [parent[channel] for channel in line] for line in outputs.values()}
@@ -104,5 +131,5 @@ def _ordered(graph: Graph, roles: Roles, lines: Lines) -> Iterator[list[int]]:
     for index, layer in enumerate(graph.layers):
         if layer.op == "slice" or roles.parts(layer) > 1:
             yield lines[layer.inputs[0]]
-        if layer.op == "conv" and roles.parts(layer) > 1:
+        if layer.op in CONVOLUTIONS and roles.parts(layer) > 1:
             yield lines[index]

@@ -23,7 +23,7 @@ def graph_groups(graph: Graph, roles: Roles) -> tuple[ChannelGroup, ...]:
         makes = roles.makes(layer)
         for draft, units, positions in shares[id(lines[index])]:
             (draft.producers if makes else draft.pass_through).append(Place(index, units, positions))
-        if makes:
+        if makes and layer.inputs:
             for draft, units, positions in shares[id(lines[layer.inputs[0]])]:
                 draft.consumers.append(Place(index, units, positions))
         if layer.op == "se":
@@ -92,10 +92,10 @@ class _Draft:
         return ChannelGroup(name, count, counts, fixed, tuple(self._widths()), *places, self._cells())
 
     def _ends(self) -> str:
-        if self.in_image:
+        if self.in_image or any(self.layers[place.layer].op == "input" for place in self.producers):
             return HOLDS_INPUT
-        last = len(self.layers) - 1
-        at_end = any(place.layer == last for place in (*self.producers, *self.pass_through))
+        ends = {len(self.layers) - 1, *self.roles.outputs}
+        at_end = any(place.layer in ends for place in (*self.producers, *self.pass_through))
         return HOLDS_CLASSES if at_end else ""
 
     def _least(self, count: int, step: int) -> int:
@@ -123,13 +123,14 @@ class _Draft:
         size = len(self.units)
         puts = sorted((*self.producers, *self.pass_through))
         layers: list[Numbers] = [tuple(place.layer for place in puts)] * size
-        if any(len(place.units) < size for place in puts):
+        if any(len(place.units) != size for place in puts):
             layers = [()] * size
             for place in puts:
                 for unit in place.units:
                     layers[unit] += (place.layer,)
         parts: list[Numbers] = [()] * size
-        for place in (*self.producers, *self.consumers):
+        norms = [place for place in self.pass_through if self.layers[place.layer].op == "norm"]
+        for place in (*self.producers, *self.consumers, *norms):
             groups = self.roles.parts(self.layers[place.layer])
             if groups > 1:
                 for unit, position in zip(place.units, place.positions, strict=True):

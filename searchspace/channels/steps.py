@@ -11,10 +11,11 @@ from functools import partial
 
 from searchspace.blocks.protocol import Block
 from searchspace.channels.coupling import coupling, narrow
+from searchspace.channels.follow import CONVOLUTIONS
 from searchspace.channels.groups import Cell, ChannelGroup, is_order_dependent
 from searchspace.channels.maps import Maps, Scores, Side, best, sides, unit_maps, unit_origins
 from searchspace.errors import InvalidArgument
-from searchspace.graph import Graph, Layer, lower
+from searchspace.graph import NETWORK_INPUT, Graph, Layer, lower
 from searchspace.spec import NetworkSpec
 
 CRITERIA = ("l2", "bn", "taylor")  # which channels stay: searchspace.nn.weights.importance.scores
@@ -54,12 +55,14 @@ def narrowed_layers(graph: Graph, group: ChannelGroup, channels: int) -> dict[in
         else:
             changed[place.layer] = layer._replace(out_shape=(layer.out_shape[0] - gone, *layer.out_shape[1:]))
     for index, layer in enumerate(graph.layers):
-        source = layer.inputs[0]
+        source = layer.inputs[0] if layer.inputs else NETWORK_INPUT
         if source in changed and changed[source].out_shape != graph.layers[source].out_shape:
             own = changed.get(index, layer)
             before, after = layer.in_shape[0], changed[source].out_shape[0]
-            depthwise = layer.op == "conv" and layer.groups == before == layer.out_shape[0]
+            depthwise = layer.op in CONVOLUTIONS and layer.groups == before == layer.out_shape[0]
+            start = layer.start * after // before
             own = own._replace(in_shape=(after, *layer.in_shape[1:]), groups=after if depthwise else own.groups)
+            own = own._replace(start=start) if start != layer.start else own
             changed[index] = own
     return changed
 

@@ -2,76 +2,31 @@
 
 import copy
 import inspect
-import operator
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
 from searchspace.errors import UnsupportedModule
 from searchspace.graph import Shape
-from searchspace.nn import layers as ours
-from searchspace.nn.activations import TORCH
-
-BATCH = 2  # images of the run that tells the shapes: the batch is no axis of 1
-SUPPORTED = (
-    f"Conv2d, BatchNorm2d, Linear, {', '.join(known.module.__name__ for known in TORCH.values())}, "
-    "MaxPool2d, AvgPool2d, global average pooling, Dropout, Flatten, sums, concatenations, slices of channels, "
-    "squeeze-and-excite"
+from searchspace.nn.tracing.arrangement import BATCH
+from searchspace.nn.tracing.joint_norms import JointNorm, find_joint_norm
+from searchspace.nn.tracing.kinds import (
+    IN_PLACE,
+    KINDS,
+    LEAVES,
+    OF_FUNCTION,
+    OF_MODULE,
+    POINTWISE,
+    SUPPORTED,
+    WEIGHTED,
 )
 
-
-class Kind(NamedTuple):
-    """What is treated alike: modules, functions and (as text) methods of tensors; the names of their arguments."""
-
-    modules: tuple[type[nn.Module], ...] = ()
-    functions: tuple[object, ...] = ()
-    arguments: tuple[str, ...] = ("x", "y")
-
-
-KINDS = {
-    **{name: Kind((known.module,), (known.function, *known.calls)) for name, known in TORCH.items()},
-    "conv": Kind(
-        (nn.Conv2d,), (F.conv2d, torch.conv2d), ("x", "weight", "bias", "stride", "padding", "dilation", "groups")
-    ),
-    "linear": Kind((nn.Linear,), (F.linear,), ("x", "weight", "bias")),
-    "norm": Kind((nn.BatchNorm2d, nn.BatchNorm1d)),
-    "maxpool": Kind(
-        (nn.MaxPool2d,),
-        (F.max_pool2d, torch.max_pool2d),
-        ("x", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
-    ),
-    "avgpool": Kind((nn.AvgPool2d,), (F.avg_pool2d,), ("x", "kernel_size", "stride", "padding", "ceil_mode")),
-    "adaptive": Kind((nn.AdaptiveAvgPool2d,), (F.adaptive_avg_pool2d,)),
-    "mean": Kind((), (torch.mean, "mean"), ("x", "dim", "keepdim")),
-    "same": Kind(
-        (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Flatten),
-        (
-            *(F.dropout, F.dropout2d, "contiguous", "clone", torch.flatten, "flatten", "view", "reshape"),
-            *(torch.reshape, torch.squeeze, "squeeze", torch.unsqueeze, "unsqueeze"),
-        ),
-    ),
-    "expand": Kind((), ("expand_as",)),
-    "add": Kind((), (operator.add, operator.iadd, torch.add, "add", "add_")),
-    "mul": Kind((), (operator.mul, operator.imul, torch.mul, "mul", "mul_")),
-    "concat": Kind((), (torch.cat, torch.concat), ("tensors", "dim")),
-    "shuffle": Kind((nn.ChannelShuffle, ours.ChannelShuffle), (), ("x", "groups")),
-    "split": Kind((), (torch.chunk, "chunk", torch.split, "split"), ("x", "size", "dim")),
-    "item": Kind((), (operator.getitem,), ("x", "index")),
-    "narrow": Kind((ours.Slice,), (torch.narrow, "narrow"), ("x", "dim", "start", "length")),
-}
-_OF_MODULE = {module: name for name, kind in KINDS.items() for module in kind.modules}
-_OF_FUNCTION = {function: name for name, kind in KINDS.items() for function in kind.functions}
-_ALIASES = {"input": "x", "self": "x", "other": "y"} | dict.fromkeys(
-    ("split_size_or_sections", "split_size", "chunks"), "size"
-)
-_IN_PLACE = (operator.iadd, operator.imul, torch.relu_)
-_WEIGHTED = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.BatchNorm1d)
-_OURS = (ours.DepthwiseConv2d, ours.PointwiseConv2d, ours.SameConv2d, ours.BatchNorm2d, ours.ChannelShuffle, ours.Slice)
+_ALIASES = {"input": "x", "self": "x", "other": "y"}
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,15 +51,17 @@ class Call:
     def out_shape(self) -> Shape:
         """(channels, height, width) of what it gives; a flat result has one pixel."""
         channels, *pixels = self.result.shape[1:]
-        height, width = pixels or (1, 1)
+        height, width = (*pixels, 1, 1)[:2]
         return channels, height, width
 
     @property
     def works_in_place(self) -> bool:
         """Whether it overwrites what it reads."""
-        inplace = self.kind in TORCH and bool(self.arguments.get("inplace") or getattr(self.module, "inplace", False))
+        inplace = self.kind in POINTWISE and bool(
+            self.arguments.get("inplace") or getattr(self.module, "inplace", False)
+        )
         method = str(self.node.target) if self.node.op == "call_method" else ""
-        return inplace or self.node.target in _IN_PLACE or method.endswith("_")
+        return inplace or self.node.target in IN_PLACE or method.endswith("_")
 
     def refuse(self, why: str) -> NoReturn:
         """Raise UnsupportedModule that names the call."""
@@ -112,23 +69,27 @@ class Call:
 
 
 class Calls:
-    """All calls of a module for images of one shape, and what tells apart the modules that make them.
+    """All calls of a module for images of given shapes, and what tells apart the modules that make them.
 
     Attributes:
         module: the user's module.
         nodes: {node: its place in the order of calls}.
         results: {node: what it gives}, tensors without data for BATCH images.
         shared: names of the modules with weights that are used more than once.
+        tied: names of the modules that have a parameter of another module.
         owner: {id of a parameter: the first module that has it}.
+        joint_norms: {name: what it computes} of modules of the user's own classes that are norms over channels.
     """
 
-    def __init__(self, module: nn.Module, in_shape: Shape) -> None:
+    def __init__(self, module: nn.Module, in_shapes: Sequence[Shape]) -> None:
         """Trace `module`. Raises UnsupportedModule where what is called depends on values, or does not run."""
-        traced = _traced(module)
+        norms = {name: find_joint_norm(part) for name, part in module.named_modules()}
+        self.joint_norms: dict[str, JointNorm] = {name: norm for name, norm in norms.items() if norm is not None}
+        traced = _traced(module, len(in_shapes), self.joint_norms)
         self.module = module
         self.nodes: dict[fx.Node, int] = {node: place for place, node in enumerate(traced.graph.nodes)}
         run, like = _Run(traced), next(traced.parameters(), torch.empty(0))
-        run.run(torch.empty(BATCH, *in_shape, dtype=like.dtype, device="meta"))
+        run.run(*(torch.empty(BATCH, *shape, dtype=like.dtype, device="meta") for shape in in_shapes))
         self.results = run.results
         self.owner: dict[int, str] = {}
         tied = set()
@@ -137,15 +98,18 @@ class Calls:
             if self.owner.setdefault(id(parameter), holder) != holder:
                 tied |= {holder, self.owner[id(parameter)]}
         uses = Counter(self.weights_of(self.call(node)) for node in self.nodes)
+        self.tied = frozenset(tied)
         self.shared = frozenset(name for name, count in uses.items() if name and count > 1) | tied
 
     def call(self, node: fx.Node) -> Call:
         """The call that a node is."""
         module = self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if module is not None:
-            kind = next((_OF_MODULE[each] for each in type(module).__mro__ if each in _OF_MODULE), "")
+        if str(node.target) in self.joint_norms and module is not None:
+            kind = "joint_norm"
+        elif module is not None:
+            kind = next((OF_MODULE[each] for each in type(module).__mro__ if each in OF_MODULE), "")
         else:
-            kind = _OF_FUNCTION.get(node.target, "") if node.op in ("call_function", "call_method") else ""
+            kind = OF_FUNCTION.get(node.target, "") if node.op in ("call_function", "call_method") else ""
         kind = kind or ("same" if self._is_idle(node) else "")
         names = KINDS[kind].arguments if kind else ("x", "y")
         arguments = {name: getattr(module, name) for name in names if hasattr(module, name)}
@@ -155,7 +119,7 @@ class Calls:
 
     def weights_of(self, call: Call) -> str:
         """The name of the module whose weights a call uses; "" for none."""
-        if call.kind not in ("conv", "linear", "norm"):
+        if call.kind not in ("conv", "conv_transpose", "linear", "norm", "own_norm", "joint_norm", "prelu"):
             return ""
         if call.module is not None:
             return call.name
@@ -178,11 +142,38 @@ class Calls:
 
 
 class _Tracer(fx.Tracer):
+    def __init__(self, leaves: Container[str]) -> None:
+        super().__init__()
+        self._leaves = leaves
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if type(m) in _OURS:
+        if type(m) in LEAVES or module_qualified_name in self._leaves:
             return True
-        plain = any(isinstance(m, kind) and type(m).forward is kind.forward for kind in _WEIGHTED)
+        plain = any(isinstance(m, kind) and type(m).forward is kind.forward for kind in WEIGHTED)
         return plain or super().is_leaf_module(m, module_qualified_name)
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """The pieces of a chunk or split, also where they are put into a list."""
+        count = _pieces(obj.node)
+        return super().iter(obj) if count is None else iter([obj[place] for place in range(count)])
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        """A value that knows how many pieces it has."""
+        return _Pieces(node, self)
+
+
+class _Pieces(fx.Proxy):
+    def __len__(self) -> int:
+        count = _pieces(self.node)
+        return super().__len__() if count is None else count
+
+
+def _pieces(node: fx.Node) -> int | None:
+    """How many pieces a chunk or split makes, if its arguments say so."""
+    given = node.args[1] if len(node.args) > 1 else None
+    if node.target in (torch.chunk, "chunk") and isinstance(given, int):
+        return given
+    return len(given) if node.target in (torch.split, "split") and isinstance(given, (tuple, list)) else None
 
 
 class _Run(fx.Interpreter):
@@ -197,16 +188,30 @@ class _Run(fx.Interpreter):
             refuse(n, f"it does not run: {_first_line(error)}")
         return self.results[n]
 
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Batch norm gives what it reads; torch takes 10 ms for the shape of that."""
+        norm = self.fetch_attr(target)
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and args and args[0].shape[1] == norm.num_features:
+            return torch.empty_like(args[0])
+        return super().call_module(target, args, kwargs)
 
-def _traced(module: nn.Module) -> fx.GraphModule:
-    """The calls of `module` in eval mode; arguments of its forward beside the first keep their defaults."""
-    kind, tracer = type(module), _Tracer()
+
+def count_inputs(module: nn.Module) -> int:
+    """How many images its forward needs: arguments without a default."""
+    _, *arguments = inspect.signature(type(module).forward).parameters.values()
+    needed = [each for each in arguments if each.default is each.empty and each.kind in _POSITIONAL]
+    return max(1, len(needed))
+
+
+def _traced(module: nn.Module, inputs: int, leaves: Container[str]) -> fx.GraphModule:
+    """The calls of `module` in eval mode; arguments of its forward beside the first `inputs` keep their defaults."""
+    kind, tracer = type(module), _Tracer(leaves)
     if any(isinstance(parameter, nn.UninitializedParameter) for parameter in module.parameters()):
         raise UnsupportedModule(
             f"the {kind.__name__} has layers without a shape: run it on an image before it is traced"
         )
     _, *others = inspect.signature(kind.forward).parameters.values()
-    defaults = {each.name: each.default for each in others[1:] if each.default is not each.empty}
+    defaults = {each.name: each.default for each in others[inputs:] if each.default is not each.empty}
     try:
         probe = copy.deepcopy(module).eval().to("meta")
         return fx.GraphModule(probe, tracer.trace(probe, concrete_args=defaults or None))

@@ -4,46 +4,39 @@ Batch norm and activation are fused into the layer before where nothing else rea
 1x1 - gate - product is one "se" layer, and what changes no value (dropout, flatten, view) is no layer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, fx, nn
 
 from searchspace.cost import costs
 from searchspace.errors import UnsupportedModule
 from searchspace.graph import NETWORK_INPUT, Graph
-from searchspace.nn.activations import TORCH
-from searchspace.nn.tracing.builder import LayerBuilder, Value
-from searchspace.nn.tracing.calls import Call, Calls
-from searchspace.nn.tracing.rules import channels, squeeze_excite, weights, windows
+from searchspace.nn.tracing.builder import LayerBuilder, Value, constant_of
+from searchspace.nn.tracing.calls import Call, Calls, count_inputs
+from searchspace.nn.tracing.kinds import POINTWISE
+from searchspace.nn.tracing.rules import channels, moves, norms, pointwise, weights, windows
 
 RULES: dict[str, Callable[[LayerBuilder, Call], None]] = {
-    **dict.fromkeys(TORCH, weights.activation),
-    "conv": weights.convolution,
-    "linear": weights.linear,
-    "norm": weights.batch_norm,
-    "maxpool": windows.window_pool,
-    "avgpool": windows.window_pool,
-    "adaptive": windows.global_pool,
-    "mean": windows.mean,
-    "same": channels.same_values,
-    "expand": channels.expand,
-    "add": channels.add,
-    "mul": squeeze_excite.product,
-    "concat": channels.concat,
-    "shuffle": channels.shuffle,
-    "split": channels.split,
-    "item": channels.item,
-    "narrow": channels.narrow,
+    **dict.fromkeys(POINTWISE, pointwise.activation),
+    **{"conv": weights.convolution, "conv_transpose": weights.convolution, "linear": weights.linear},
+    **{"norm": norms.batch_norm, "own_norm": norms.own_norm, "joint_norm": norms.joint_norm, "prelu": norms.prelu},
+    **dict.fromkeys(("group_norm", "layer_norm", "rms_norm"), norms.function_norm),
+    **{"softmax": norms.softmax, "normalize": norms.normalize},
+    **{"maxpool": windows.window_pool, "avgpool": windows.window_pool, "adaptive": windows.global_pool},
+    **{"resample": windows.resample, "reduce": windows.reduce, "extreme": windows.extreme},
+    **{"same": moves.same_values, "move": moves.move, "concat": channels.concat},
+    **{"add": pointwise.both, "mul": pointwise.both},
 }
 
 
-def read_module(module: nn.Module, *, in_channels: int, resolution: int) -> tuple[Graph, LayerBuilder]:
-    """The Graph of `module` in eval mode for one image of (in_channels, resolution, resolution), and what built it.
+def read_module(module: nn.Module, *, in_channels: int | Sequence[int], resolution: int) -> tuple[Graph, LayerBuilder]:
+    """The Graph of `module` in eval mode for images of (in_channels, resolution, resolution), and what built it.
 
     Raises UnsupportedModule, naming the node that stands in the way.
     """
-    in_shape = (in_channels, resolution, resolution)
-    calls = Calls(module, in_shape)
+    counts = [in_channels] * count_inputs(module) if isinstance(in_channels, int) else in_channels
+    in_shape = (counts[0], resolution, resolution)
+    calls = Calls(module, [(count, resolution, resolution) for count in counts])
     builder = LayerBuilder(calls, in_shape)
     needed = _needed(calls)
     for node in calls.nodes:
@@ -69,17 +62,29 @@ def _add(builder: LayerBuilder, call: Call) -> None:
     if node.op == "placeholder":
         if not builder.values:
             builder.values[node] = Value(NETWORK_INPUT, False)
+        elif isinstance(result, Tensor):
+            builder.append_new(call, "input", shape=call.out_shape)
         return
     if node.op == "output":
-        if node.args[0] not in builder.values:
-            call.refuse("the module must give one tensor")
-        builder.read(call, node.args[0])
+        given: list[fx.Node] = []
+        fx.node.map_arg(node.args, given.append)
+        for each in given:
+            if isinstance(builder.calls.results[each], Tensor):
+                builder.outputs.add(builder.read_whole(call, each).layer)
+        if not builder.outputs:
+            call.refuse("the module must give a tensor, or several of them")
         return
     several = isinstance(result, (tuple, list)) and any(isinstance(each, Tensor) for each in result)
     if node.op == "get_attr" or not (isinstance(result, Tensor) or several):
-        return  # refused where a layer would read it
-    if call.kind not in RULES or (several and call.kind != "split"):
+        if (constant := constant_of(builder, node)) is not None:
+            builder.constants[node] = constant
+        return  # else refused where a layer would read it
+    if call.kind not in RULES or (several and call.kind not in ("move", "extreme")):
         call.refuse("a Graph has no layer for it")
+    source = call.arguments.get("x")
+    if isinstance(source, fx.Node) and source in builder.constants and call.kind in ("same", *POINTWISE):
+        builder.constants[node] = builder.constants[source]
+        return
     RULES[call.kind](builder, call)
 
 
@@ -98,6 +103,7 @@ def _check_params(builder: LayerBuilder, graph: Graph) -> None:
     if graph.layers and costs(graph).params == count:
         return
     used = {name for parts in builder.parts for name in (*parts.weighted, parts.norm)}
+    used |= {name.rpartition(".")[0] for parts in builder.parts for name, _ in parts.vectors}
     idle = [name for name in dict.fromkeys(builder.calls.owner.values()) if name not in used]
     why = f"{', '.join(idle[:3]) or 'the module itself'} has parameters that the layers of its Graph do not use"
     raise UnsupportedModule(f"not all of the {graph.name} could be traced: {why}; remove what is not used")

@@ -1,11 +1,42 @@
-"""Convolutions, linear layers and batch norms with some of their channels, in place."""
+"""Convolutions, linear layers, norms and other parameters with some of their channels, in place."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from searchspace.nn.weights.slices import slice_rows, slice_weight
+from searchspace.channels.maps import Maps
+from searchspace.graph import Graph
+from searchspace.nn.tracing.builder import Parts
+from searchspace.nn.tracing.counting_norm import CountingNorm
+from searchspace.nn.weights.slices import Channels, by_output, slice_rows, slice_weight
+
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+
+
+def keep_maps(narrower: nn.Module, graph: Graph, parts: Sequence[Parts], kept: Maps) -> None:
+    """Leave a user's module with the channels `kept` alone, {(layer, side): channels}; absent are all of them.
+
+    A module that several layers use is cut once, and norms over channels that are cut become a CountingNorm.
+    """
+    done = set[str]()
+    for index, (layer, own) in enumerate(zip(graph.layers, parts, strict=True)):
+        outs, ins, inside = kept.get((index, "out")), kept.get((index, "in")), kept.get((index, "inside"))
+        pixels = layer.in_shape[1] * layer.in_shape[2] if layer.op == "linear" else 1
+        sides = [(inside, outs), (outs, inside)] if layer.op == "se" else [(outs, ins)]
+        named = [*zip(own.weighted, sides, strict=False), *([(own.norm, (outs, None))] if own.norm else [])]
+        for name, (rows, columns) in named:
+            part = narrower.get_submodule(name)
+            if name not in done:
+                if own.joint_norm is not None and rows is not None and not isinstance(part, CountingNorm):
+                    part = own.joint_norm.counting(part)
+                    narrower.set_submodule(name, part)
+                keep_channels(part, rows, columns, pixels=pixels)
+            done.add(name)
+        for name, axis in own.vectors:
+            if outs is not None and name not in done:
+                keep_values(narrower, name, axis, outs)
+            done.add(name)
 
 
 @torch.no_grad()
@@ -17,28 +48,59 @@ def keep_channels(
     A depthwise convolution (as many channels in as out as groups) keeps the groups of its `outs`, a grouped one equally
     many channels of each group. A linear layer has `pixels` columns for each input channel, those of a flattened map.
     """
+    if outs is None and ins is None:
+        return
     rows, columns = (None if channels is None else torch.tensor(channels) for channels in (outs, ins))
     groups = getattr(part, "groups", 1)
     after = groups
-    if isinstance(part, nn.Conv2d) and outs is not None and groups == part.in_channels == part.out_channels:
+    if isinstance(part, CONVOLUTIONS) and outs is not None and groups == part.in_channels == part.out_channels:
         part.in_channels = part.groups = after = len(outs)
-    elif isinstance(part, nn.Conv2d) and ins is not None:
+    elif isinstance(part, CONVOLUTIONS) and ins is not None:
         part.in_channels = len(ins)
     if columns is not None and isinstance(part, nn.Linear):
         columns = (columns[:, None] * pixels + torch.arange(pixels)).flatten()
     for name, old in list(part._parameters.items()):
         if old is not None:
-            new = slice_weight(old, rows, columns, groups=(groups, after)) if old.ndim > 1 else slice_rows(old, rows)
+            new = _sliced(part, old, rows, columns, (groups, after))
             setattr(part, name, nn.Parameter(_in_format_of(old, new), requires_grad=old.requires_grad))
     for name, buffer in list(part._buffers.items()):
         if buffer is not None and buffer.ndim:
             setattr(part, name, slice_rows(buffer, rows).clone())
-    if isinstance(part, nn.Conv2d):
-        part.out_channels = len(part.weight)
-    elif isinstance(part, nn.Linear):
+    if outs is not None:
+        _set_count(part, len(outs))
+    if isinstance(part, nn.Linear):
         part.out_features, part.in_features = part.weight.shape
-    elif isinstance(part, (nn.BatchNorm2d, nn.BatchNorm1d)) and outs is not None:
-        part.num_features = len(outs)
+
+
+def _sliced(part: nn.Module, old: Tensor, rows: Channels, columns: Channels, groups: tuple[int, int]) -> Tensor:
+    if old.ndim < 2 or not isinstance(part, (*CONVOLUTIONS, nn.Linear)):
+        return slice_rows(old, rows)
+    if isinstance(part, nn.ConvTranspose2d):  # its weight is (in, out / groups, height, width)
+        new = slice_weight(by_output(old, groups[0]), rows, columns, groups=groups)
+        return by_output(new, groups[1])
+    return slice_weight(old, rows, columns, groups=groups)
+
+
+def _set_count(part: nn.Module, channels: int) -> None:
+    """Write a new number of output channels into a module's settings."""
+    if isinstance(part, CONVOLUTIONS):
+        part.out_channels = channels
+    elif isinstance(part, (nn.BatchNorm2d, nn.BatchNorm1d, nn.InstanceNorm2d)):
+        part.num_features = channels
+    elif isinstance(part, nn.PReLU):
+        part.num_parameters = channels
+    elif isinstance(part, nn.GroupNorm):  # one that has a group for each channel; others become a CountingNorm
+        part.num_channels = part.num_groups = channels
+
+
+@torch.no_grad()
+def keep_values(module: nn.Module, name: str, axis: int, channels: Sequence[int]) -> None:
+    """Leave a parameter or buffer of `module` with the values of some channels, which are on `axis`."""
+    owner, _, leaf = name.rpartition(".")
+    part = module.get_submodule(owner)
+    old = getattr(part, leaf)
+    new = old.index_select(axis, torch.tensor(channels, device=old.device)).clone()
+    setattr(part, leaf, nn.Parameter(new, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else new)
 
 
 def _in_format_of(old: Tensor, new: Tensor) -> Tensor:

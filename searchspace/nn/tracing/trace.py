@@ -1,21 +1,23 @@
 """`trace`: a user's own torch module as a network that has costs and channel groups, and whose channels can be cut."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
 
-from searchspace.channels.follow import Roles
+from searchspace.channels.follow import CONVOLUTIONS, Roles
 from searchspace.channels.grouping import graph_groups
 from searchspace.channels.groups import ChannelGroup, Place, check_count, is_order_dependent, named
-from searchspace.channels.steps import kept_maps, narrowed_layers
+from searchspace.channels.maps import Maps, Scores, sides
+from searchspace.channels.steps import kept_maps, kept_units
 from searchspace.errors import InvalidArgument, UnsupportedModule
 from searchspace.graph import Graph, Layer
 from searchspace.nn.module_macs import check_image
 from searchspace.nn.tracing.builder import LayerBuilder, Parts
 from searchspace.nn.tracing.graph import read_module
-from searchspace.nn.tracing.slices import keep_channels
+from searchspace.nn.tracing.matching import Match, narrowed
+from searchspace.nn.tracing.slices import keep_maps
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +38,9 @@ class TracedNetwork:
     def groups(self) -> tuple[ChannelGroup, ...]:
         """Which channels move together, as `coupling` says of a NetworkSpec; `widths` are empty.
 
-        Fixed, beside the input and the classes: channels that a slice or a shuffle takes by position, that a module
-        used more than once makes or reads, or whose number is written into the code (`x.view(-1, 512)`).
+        Fixed, beside the inputs and the classes: channels that a slice takes by a number in the code, that tied
+        weights make or read, that are taken all together (a mean over channels), or whose number is written into the
+        code (`x.view(-1, 512)`).
         """
         return self._groups
 
@@ -48,8 +51,24 @@ class TracedNetwork:
         """
         found = named(self._groups, group)
         check_count(found, channels)
-        changed = narrowed_layers(self.graph, found, channels)
-        return self.graph._replace(layers=tuple(changed.get(at, layer) for at, layer in enumerate(self.graph.layers)))
+        return narrowed(self.graph, found, channels)
+
+    def choose(self, group: str, most: int, scores: Scores) -> list[int] | None:
+        """The units of a group that stay, for `most` channels: those that score highest among those that can.
+
+        `scores` has one number for each of the group's units. Where a chunk or a shuffle allows no choice at this
+        count, it is one for the next smaller count; None if there is none. Raises InvalidArgument as `narrowed_graph`
+        does.
+        """
+        found = named(self._groups, group)
+        check_count(found, most)
+        if not is_order_dependent(self.graph, found):
+            return sorted(kept_units(found, most, scores))
+        for channels in reversed(found.counts[: found.counts.index(most) + 1]):
+            kept = Match(self.graph, self._roles, found, channels, scores).kept
+            if kept is not None:
+                return sorted(kept)
+        return None
 
     def modules_of(self, layer: int) -> tuple[str, ...]:
         """Names of the modules whose weights a layer of the graph has, none for an addition.
@@ -65,68 +84,93 @@ class TracedNetwork:
 
         `keep` are the units that stay, indices in `ChannelGroup.cells`; their order does not count. Outputs stay
         as they are where nothing reads the others (their columns of weights are 0). Raises InvalidArgument as
-        `narrowed_graph` does, and for units that a grouped convolution could not keep (it needs equally many of each
-        of its groups).
+        `narrowed_graph` does, and for units that a grouped convolution or a shuffle could not keep (`choose` says which
+        it could).
+
+        A norm over channels is a `CountingNorm` in the copy: it counts channels that are gone as zeros.
         """
-        found = named(self._groups, group)
-        units = set(keep)
-        channels = _check_units(self.graph, self._roles, found, units)
-        expected = self.narrowed_graph(group, channels)
-        kept = dict(kept_maps(self.graph, found, units))
-        module = copy.deepcopy(self.module)
-        for index, layer in enumerate(self.graph.layers):
-            outs, ins, inside = kept.get((index, "out")), kept.get((index, "in")), kept.get((index, "inside"))
-            pixels = layer.in_shape[1] * layer.in_shape[2] if layer.op == "linear" else 1
-            sides = ((inside, outs), (outs, inside)) if layer.op == "se" else ((outs, ins), (outs, None))
-            for name, (rows, columns) in zip(self.modules_of(index), sides, strict=False):
-                keep_channels(module.get_submodule(name), rows, columns, pixels=pixels)
-        channels_in, resolution, _ = self.graph.in_shape
-        traced = trace(module, in_channels=channels_in, resolution=resolution)
-        if traced.graph != expected:
+        return self.cut_all({group: keep})
+
+    def cut_all(self, keep: Mapping[str, Sequence[int]]) -> "TracedNetwork":
+        """As `cut`, for several groups at once, by name."""
+        module, graph = copy.deepcopy(self.module), self.graph
+        groups = {name: named(self._groups, name) for name in keep}
+        counts = {name: _check_units(self.graph, self._roles, group, {*keep[name]}) for name, group in groups.items()}
+        kept: Maps = {}
+        ordered = [name for name, group in groups.items() if is_order_dependent(graph, group)]
+        for name, group in groups.items():
+            if name not in ordered:
+                for at, channels in kept_maps(self.graph, group, {*keep[name]}):
+                    kept[at] = sorted({*kept[at]}.intersection(channels)) if at in kept else channels
+                graph = narrowed(graph, group, counts[name])
+        keep_maps(module, self.graph, self._parts, kept)
+        for name in ordered:
+            group = named(graph_groups(graph, self._roles), name)
+            keep_maps(module, graph, self._parts, self._matched(graph, group, counts[name], {*keep[name]}))
+            graph = narrowed(graph, group, counts[name])
+        first, resolution, _ = graph.in_shape
+        others = [layer.out_shape[0] for layer in graph.layers if layer.op == "input"]
+        traced = trace(module, in_channels=(first, *others), resolution=resolution)
+        if traced.graph != graph:
             raise UnsupportedModule(
-                f"{group} cannot be cut to {channels} channels: the module's code does something else then than it "
-                "does now; take the numbers of channels in its code from shapes"
+                f"{', '.join(keep)} cannot be cut to fewer channels: the module's code does something else then than "
+                "it does now; take the numbers of channels in its code from shapes"
             )
         return traced
 
+    def _matched(self, graph: Graph, group: ChannelGroup, channels: int, units: set[int]) -> Maps:
+        """For each layer and side, the channels of an order-dependent group that stay, in their new order."""
+        scores = [float(unit in units) for unit in range(len(group.cells))]
+        match = Match(graph, self._roles, group, channels, scores)
+        if match.kept is None or {*match.kept} != units:
+            raise InvalidArgument(
+                f"{group.name} goes through a chunk or a shuffle, which would mix other channels than now if these "
+                f"{len(units)} units stayed: take those that TracedNetwork.choose gives"
+            )
+        return match.maps()
 
-def trace(module: nn.Module, *, in_channels: int = 3, resolution: int) -> TracedNetwork:
+
+def trace(module: nn.Module, *, in_channels: int | Sequence[int] = 3, resolution: int) -> TracedNetwork:
     """A module as a network: in eval mode, for square images of `resolution` pixels.
 
-    What can be read, as modules or functions, is `searchspace.nn.tracing.calls.SUPPORTED`; convolutions have square
-    kernels and are padded by nothing or half the kernel. Raises UnsupportedModule for anything else, which names the
-    node that stands in the way, and InvalidArgument for numbers below 1.
+    `in_channels`: of each image, if the module takes several; one number stands for all of them. What can be read, as
+    modules or functions, is `searchspace.nn.tracing.kinds.SUPPORTED`. Raises UnsupportedModule for anything else, which
+    names the node that stands in the way, and InvalidArgument for numbers below 1.
     """
-    check_image(in_channels=in_channels, resolution=resolution)
+    for count in (in_channels,) if isinstance(in_channels, int) else in_channels:
+        check_image(in_channels=count, resolution=resolution)
     graph, builder = read_module(module, in_channels=in_channels, resolution=resolution)
-    convs = {layer.name: layer for layer in graph.layers if layer.op == "conv"}
+    convs = {layer.name: layer for layer in graph.layers if layer.op in CONVOLUTIONS}
     depthwise = {name for name, layer in convs.items() if layer.groups == layer.in_shape[0] == layer.out_shape[0]}
-    roles = Roles(depthwise, convs.keys() - depthwise, {})
+    roles = Roles(depthwise, convs.keys() - depthwise, {}, frozenset(builder.outputs))
     groups = []
     for group in graph_groups(graph, roles):
-        reason = group.fixed or _reason(graph, builder, group)
-        groups.append(group._replace(fixed=reason, counts=range(0)) if reason else group)
+        reason = group.fixed or _reason(builder, group)
+        groups.append(group._replace(fixed=reason, counts=range(0)) if reason else _with_shuffles(graph, group))
     return TracedNetwork(module, graph, builder.parts, roles, tuple(groups))
+
+
+def _with_shuffles(graph: Graph, group: ChannelGroup) -> ChannelGroup:
+    """The group without counts at which a shuffle has one channel of each part: it would not be one any more."""
+    shuffles = [place for place in group.pass_through if graph.layers[place.layer].op == "shuffle"]
+    least = max((2 * graph.layers[at.layer].groups * group.channels // len(at.units) for at in shuffles), default=0)
+    counts = group.counts
+    counts = range(max(counts.start, -(-least // counts.step) * counts.step), counts.stop, counts.step)
+    return group._replace(counts=counts, fixed="" if counts else f"its shuffle needs {least} channels")
 
 
 def _places(group: ChannelGroup) -> tuple[Place, ...]:
     return (*group.producers, *group.pass_through, *group.consumers)
 
 
-def _reason(graph: Graph, builder: LayerBuilder, group: ChannelGroup) -> str:
+def _reason(builder: LayerBuilder, group: ChannelGroup) -> str:
     """What stands in the way of narrowing a group of a traced module; "" for nothing."""
-    if is_order_dependent(graph, group):
-        layers = (graph.layers[place.layer] for place in group.pass_through)
-        name = next(layer.name for layer in layers if layer.op in ("slice", "shuffle"))
-        return f"{name} takes its channels by position"
     for place in _places(group):
         parts = builder.parts[place.layer]
-        if twice := builder.calls.shared.intersection((*parts.weighted, parts.norm)):
-            return f"{min(twice)} is used more than once"
-    for place in (*group.producers, *group.pass_through):
-        if place.layer in builder.hard_wired:
-            return f"their number is written into the code at node {builder.hard_wired[place.layer]}"
-    return ""
+        if twice := builder.calls.tied.intersection((*parts.weighted, parts.norm)):
+            return f"{min(twice)} shares its weights with another module"
+    reasons = [builder.held.get((place.layer, side), "") for side, place in sides(group)]
+    return next(filter(None, reasons), "")
 
 
 def _check_units(graph: Graph, roles: Roles, group: ChannelGroup, units: set[int]) -> int:
@@ -135,16 +179,15 @@ def _check_units(graph: Graph, roles: Roles, group: ChannelGroup, units: set[int
     if unknown:
         raise InvalidArgument(f"{group.name} has units 0 to {len(group.cells) - 1}, got {min(unknown)}")
     widest = max(_places(group), key=lambda place: len(place.units))
-    channels = len(units.intersection(widest.units))
+    channels = sum(unit in units for unit in widest.units)
     check_count(group, channels)
     for place in _places(group):
-        layer = graph.layers[place.layer]
-        at = dict(zip(place.units, place.positions, strict=True))
-        stay = [position for unit, position in at.items() if unit in units]
-        _check_equal(group, layer, len(stay), len(at) * channels / group.channels)
-        parts = roles.parts(layer)
+        layer, size = graph.layers[place.layer], len(place.units)
+        stay = [position for unit, position in zip(place.units, place.positions, strict=True) if unit in units]
+        _check_equal(group, layer, len(stay), size * channels / group.channels)
+        parts = 1 if layer.op == "shuffle" else roles.parts(layer)
         for part in range(parts if parts > 1 else 0):
-            kept = [position for position in stay if position // (len(at) // parts) == part]
+            kept = [position for position in stay if position // (size // parts) == part]
             _check_equal(group, layer, len(kept), len(stay) / parts)
     return channels
 

@@ -11,7 +11,7 @@ from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
 from searchspace.nn.build import Network
 from searchspace.nn.layers import SqueezeExcite
-from searchspace.nn.weights.slices import weighted_parts
+from searchspace.nn.weights.slices import by_output, weighted_parts
 
 _QUANTILES = 32  # of a normal distribution, to take means over
 
@@ -80,13 +80,16 @@ def group_scores(group: ChannelGroup, layer_scores: Callable[[int], Tensor]) -> 
     total = torch.zeros(len(group.cells))
     for place in group.producers:
         share = layer_scores(place.layer).cpu()[list(place.positions)]
-        total[list(place.units)] += share / share.mean().clamp(min=1e-12)
+        total.index_add_(0, torch.tensor(place.units), share / share.mean().clamp(min=1e-12))
     return [float(value) for value in total]
 
 
 def filter_norms(part: nn.Module) -> Tensor:
     """L2 norm of each output channel's weights: (out_channels,)."""
-    norms: Tensor = part.get_parameter("weight").detach().flatten(1).norm(dim=1)
+    weight = part.get_parameter("weight").detach()
+    if isinstance(part, nn.ConvTranspose2d):
+        weight = by_output(weight, part.groups)
+    norms: Tensor = weight.flatten(1).norm(dim=1)
     return norms
 
 

@@ -62,6 +62,13 @@ def slice_weight(
     return weight
 
 
+def by_output(weight: Tensor, groups: int) -> Tensor:
+    """A transposed convolution's weight, (in, out / groups, ...), as (out, in / groups, ...), and back."""
+    first, second, *kernel = weight.shape
+    grouped = weight.view(groups, first // groups, second, *kernel).transpose(1, 2)
+    return grouped.reshape(groups * second, first // groups, *kernel)
+
+
 def slice_rows(values: Tensor, outs: Channels) -> Tensor:
     """The output channels `outs` of a bias, a batch norm's values or a weight."""
     return values if outs is None else values.index_select(0, outs.to(values.device))

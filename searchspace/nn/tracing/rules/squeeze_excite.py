@@ -5,24 +5,24 @@ from posixpath import commonpath
 from torch import Tensor
 
 from searchspace.nn.tracing.builder import LayerBuilder, Parts, Value
-from searchspace.nn.tracing.calls import Call, refuse
+from searchspace.nn.tracing.calls import Call
 
 _GATES = ("sigmoid", "hard_sigmoid")
 
 
-def product(builder: LayerBuilder, call: Call) -> None:
-    """The last step of a squeeze-and-excite block, whose other layers are the last three; refuses any other product."""
-    one, two = (builder.read(call, call.arguments.get(name), expanded=True) for name in ("x", "y"))
+def ends_block(builder: LayerBuilder, call: Call, one: Value, two: Value) -> bool:
+    """Whether a product is the last step of a squeeze-and-excite block, which is one layer then.
+
+    The block's other layers are the last three, and nothing else reads them.
+    """
     for value, gate in ((one, two), (two, one)):
         first = gate.layer - 2
-        if gate.fusible and first >= 0 and gate.layer == len(builder.layers) - 1 and _is_gate(builder, first, value):
-            _check_unread(builder, call, first)
+        is_last = gate.fusible and first >= 0 and gate.layer == len(builder.layers) - 1
+        is_gate = is_last and value.found is None and _is_gate(builder, first, value)
+        if is_gate and _is_unread(builder, call, first):
             _append_block(builder, call, value, first)
-            return
-    call.refuse(
-        "a product must end a squeeze-and-excite block of what it scales: global pooling, 1x1, "
-        "activation, 1x1, sigmoid or hard sigmoid, each read by the next alone"
-    )
+            return True
+    return False
 
 
 def _is_gate(builder: LayerBuilder, first: int, value: Value) -> bool:
@@ -40,22 +40,20 @@ def _is_gate(builder: LayerBuilder, first: int, value: Value) -> bool:
     return chain and plain and ends and reduce.vectors == expand.vectors
 
 
-def _check_unread(builder: LayerBuilder, call: Call, first: int) -> None:
-    """Nothing but the block itself may read its inner layers."""
-    for inner in [inner for inner, value in builder.values.items() if value.layer >= first]:
-        for user in inner.users:
-            is_tensor = isinstance(builder.calls.results[user], Tensor)
-            if user is not call.node and user not in builder.values and is_tensor:
-                refuse(user, f"it reads the inside of the squeeze-and-excite block that {call.node.name} ends")
+def _is_unread(builder: LayerBuilder, call: Call, first: int) -> bool:
+    """Whether nothing but the block itself reads its inner layers."""
+    inner = [node for node, value in builder.values.items() if value.layer >= first]
+    readers = {user for node in inner for user in node.users} - {call.node} - builder.values.keys()
+    return not any(isinstance(builder.calls.results[user], Tensor) for user in readers)
 
 
 def _append_block(builder: LayerBuilder, call: Call, value: Value, first: int) -> None:
     _, reduce, expand = builder.layers[first:]
     names = tuple(name for parts in builder.parts[first:] for name in parts.weighted)
     del builder.layers[first:], builder.parts[first:]
-    for place in range(first, first + 3):
-        if place in builder.hard_wired:
-            builder.hard_wired[first] = builder.hard_wired.pop(place)
+    for place, side in [key for key in builder.held if key[0] >= first]:
+        why = builder.held.pop((place, side))
+        builder.hold(first, side, why)
     name = commonpath([each.replace(".", "/") for each in names]).replace("/", ".") or call.node.name
     inside = {"squeeze_channels": reduce.out_shape[0], "activation": reduce.activation, "vectors": reduce.vectors}
     builder.append(call, "se", value, parts=Parts(names), name=name, weights=name, gate=expand.activation, **inside)

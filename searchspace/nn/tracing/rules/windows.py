@@ -1,33 +1,51 @@
 """Pooling, and the windows of pooling and convolutions."""
 
-from typing import Any
+from dataclasses import replace
+from math import prod
+from typing import Any, NamedTuple
+
+from torch import Tensor, fx
 
 from searchspace.graph import Shape
-from searchspace.nn.tracing.builder import LayerBuilder
+from searchspace.nn.tracing.builder import LayerBuilder, Value
 from searchspace.nn.tracing.calls import Call
+from searchspace.nn.tracing.rules.pointwise import both
 from searchspace.rounding import conv_out
+
+
+class Window(NamedTuple):
+    """A window as a Layer has it: the larger of its two sides, its stride, one of PADDINGS or "same", and its values.
+
+    `padding` is the nearest word for what is padded; `taps` is 0 for a square window.
+    """
+
+    kernel: int
+    stride: int
+    padding: str
+    taps: int
 
 
 def window(
     call: Call, shape: Shape, *, kernel: Any, stride: Any, padding: Any, dilation: Any, same: bool = False
-) -> tuple[int, int, str]:
-    """(kernel, stride, one of PADDINGS or "same") of a square window; refuses any other."""
-    sides = {}
-    for name, side in {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}.items():
-        pair = side if isinstance(side, (tuple, list)) else (side, side)
-        if len(set(pair)) != 1:
-            call.refuse(f"its {name} must be the same for height and width, got {tuple(pair)}")
-        sides[name] = pair[0]
-    size, step, pixels = sides["kernel"], sides["stride"], sides["padding"]
-    if sides["dilation"] != 1 and size > 1:
-        call.refuse(f"its dilation must be 1, got {sides['dilation']}")
-    half = size % 2 == 1 and pixels in ((size - 1) // 2, "same")
+) -> Window:
+    """The window of a call that reads a map of `shape`."""
+    kernels, strides, paddings = (_pair(side) for side in (kernel, stride, padding))
+    size, step = max(kernels), max(strides)
+    half = all(k % 2 == 1 and p in ((k - 1) // 2, "same") for k, p in zip(kernels, paddings, strict=True))
     rule = "same" if same else "half" if half else "ceil" if call.arguments.get("ceil_mode") else "valid"
-    if not same and not half and pixels not in (0, "valid"):
-        call.refuse(f"a kernel of {size} must be padded by nothing or by half of it, got {pixels}")
-    if tuple(conv_out(pixel, step, kernel=size, padding=rule) for pixel in shape[1:]) != call.out_shape[1:]:
-        call.refuse(f"{shape} becomes {call.out_shape}, for which no padding stands")
-    return size, step, rule
+    if not half and any(pixels not in (0, "valid") for pixels in paddings):
+        rule = "half"
+    plain = kernels[0] == kernels[1] and _pair(dilation) == (1, 1) and strides[0] == strides[1]
+    fits = plain and tuple(conv_out(pixel, step, kernel=size, padding=rule) for pixel in shape[1:])
+    if fits != call.out_shape[1:] and rule in ("ceil", "same"):
+        rule = "valid"
+    return Window(size, step, rule, 0 if kernels[0] == kernels[1] else kernels[0] * kernels[1])
+
+
+def _pair(side: Any) -> tuple[Any, Any]:
+    if isinstance(side, (tuple, list)):
+        return (side[0], side[-1])
+    return (side, side)
 
 
 def window_pool(builder: LayerBuilder, call: Call) -> None:
@@ -40,25 +58,71 @@ def window_pool(builder: LayerBuilder, call: Call) -> None:
         builder.append(call, "pool", value, out_shape=call.out_shape)
         return
     stride, dilation = arguments.get("stride") or kernel, arguments.get("dilation", 1)
-    size, stride, rule = window(call, shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
-    builder.append(call, call.kind, value, out_shape=call.out_shape, kernel=size, stride=stride, padding=rule)
-
-
-def mean(builder: LayerBuilder, call: Call) -> None:
-    """A mean over height and width: a "pool" layer."""
-    source, dims = call.arguments["x"], call.arguments.get("dim")
-    dims = dims if isinstance(dims, (tuple, list)) else (dims,)
-    if builder.calls.results[source].ndim != 4 or {dim % 4 for dim in dims if isinstance(dim, int)} != {2, 3}:
-        call.refuse(f"a mean must be over height and width, (2, 3), got {tuple(dims)}")
-    global_pool(builder, call)
+    if call.kind == "maxpool" and arguments.get("return_indices"):
+        call.refuse("the places of the largest values are no map")
+    found = window(call, shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+    fields = {"kernel": found.kernel, "stride": found.stride, "padding": found.padding}
+    builder.append(call, call.kind, value, out_shape=call.out_shape, **fields)
 
 
 def global_pool(builder: LayerBuilder, call: Call) -> None:
-    """A "pool" layer; adaptive pooling to as many pixels as there are changes nothing."""
+    """A "pool" layer; adaptive pooling to as many pixels as there are changes nothing, to others is a "resample"."""
     value, shape = builder.read_map(call, call.arguments["x"])
     if call.out_shape == shape and shape[1:] != (1, 1):
         builder.hand_on(call, value)
-    elif call.out_shape[1:] != (1, 1):
-        call.refuse(f"adaptive pooling must give one pixel or all of them, {shape} becomes {call.out_shape}")
     else:
-        builder.append(call, "pool", value, out_shape=call.out_shape)
+        op = "pool" if call.out_shape[1:] == (1, 1) else "resample"
+        builder.append(call, op, value, out_shape=call.out_shape)
+
+
+def resample(builder: LayerBuilder, call: Call) -> None:
+    """A "resample" layer: other pixels of the same channels."""
+    value, shape = builder.read_map(call, call.arguments["x"])
+    if call.out_shape[0] != shape[0]:
+        call.refuse(f"it makes {call.out_shape[0]} channels of {shape[0]}: it may change pixels only")
+    builder.append(call, "resample", value, out_shape=call.out_shape)
+
+
+def reduce(builder: LayerBuilder, call: Call) -> None:
+    """A mean, sum or another number of all pixels or of some; over channels, of which there is a new one then."""
+    source, dims = call.arguments["x"], call.arguments.get("dim")
+    value, axis = builder.read_channels(call, source)
+    ndim = builder.calls.results[source].ndim
+    given = dims if isinstance(dims, (tuple, list)) else range(ndim) if dims is None else (dims,)
+    over = {dim % ndim for dim in given}
+    if 0 in over:
+        call.refuse(f"it takes one number of several images: name the axes of pixels, got {dims}")
+    if axis in over:
+        _over_channels(builder, call, value, axis)
+        return
+    left = [place for place in range(ndim) if place not in over]
+    at = axis if call.result.ndim == ndim else left.index(axis)
+    sizes = [size for place, size in enumerate(call.result.shape) if place not in (0, at)]
+    height, width = sizes if len(sizes) == 2 else (prod(sizes), 1)
+    is_mean = getattr(call.node.target, "__name__", call.node.target) == "mean"
+    op = "pool" if (height, width) == (1, 1) and is_mean else "resample"
+    builder.append(call, op, value, axis=at, out_shape=(call.result.shape[at], height, width))
+
+
+def _over_channels(builder: LayerBuilder, call: Call, value: Value, axis: int) -> None:
+    """A "reduce" layer, which has one new channel; those it reads cannot change in number."""
+    sizes = list(call.result.shape[1:])
+    if call.result.ndim != builder.calls.results[call.arguments["x"]].ndim:
+        sizes.insert(axis - 1, 1)  # the axis is left out: one channel all the same
+    pixels = [size for place, size in enumerate(sizes, 1) if place != axis]
+    height, width = pixels if len(pixels) == 2 else (prod(pixels), 1)
+    layer = builder.append_new(call, "reduce", value, shape=(1, height, width))
+    builder.hold(layer, "in", f"node {call.node.name} takes all of them together")
+
+
+def extreme(builder: LayerBuilder, call: Call) -> None:
+    """The larger or smaller of two maps, or of all channels or pixels of one, with its place."""
+    second = call.arguments.get("dim", call.arguments.get("y"))
+    if isinstance(second, fx.Node):
+        both(builder, replace(call, kind="mul", arguments={"x": call.arguments["x"], "y": second}))
+    elif isinstance(call.result, Tensor):
+        call.refuse("it takes one number of several images: name an axis")
+    else:
+        reduce(builder, replace(call, result=call.result[0]))
+        value = builder.values[call.node]
+        builder.values[call.node] = value._replace(found=(builder.numbers(value),))

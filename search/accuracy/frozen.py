@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from search.accuracy.protocol import Estimate, EstimatorSettings, OnEpoch, OnProgress, register
+from search.accuracy.protocol import EPOCHS, Estimate, EstimatorSettings, OnEpoch, OnProgress, register
 from search.data import Dataset, Split
 from search.training.errors import TrainingFailed
 from search.training.evaluate import binomial_deviation
@@ -35,6 +35,9 @@ class FrozenFeatures:
 
     The accuracy is that of leaving one image out, over validation and training images alike: nothing but the ridge
     has seen them, and each is judged by a ridge that has not seen it. All networks are judged on the same images.
+
+    With a space to search, errors are those to expect after trainings of equal time (`training.effort`): of 30 networks
+    fine-tuned for 1.2 minutes each, Kendall's tau is 0.72, by the features alone 0.56.
     """
 
     trains = False
@@ -52,11 +55,13 @@ class FrozenFeatures:
         self._images: Split | None = None
         self._classes = 0
         self._last: Calibration | None = None
+        self._effort = settings.effort()
 
     def identity(self) -> dict[str, Any]:
-        """Pixels, images and the weights that all start from."""
+        """Pixels, images and the weights that all start from, and whether networks are compared at equal time."""
+        equal = {"equal": self._settings.equal} if self._settings.equal != EPOCHS else {}
         parents = [f"{parent.name} {parent.sha256}" for parent in self._parents]
-        return {"frozen": {"pixels": self._settings.pixels or PIXELS, "images": IMAGES, "parents": parents}}
+        return {"frozen": {"pixels": self._settings.pixels or PIXELS, "images": IMAGES, "parents": parents}, **equal}
 
     def prepare(self, data: Dataset, *, on_progress: OnProgress | None = None) -> None:
         """Takes the first images: half of them for validation, as far as there are. Raises InvalidData for too few."""
@@ -96,12 +101,14 @@ class FrozenFeatures:
         found = ridge(features, labels, classes=self._classes)
         # Where features say nothing, the image left out makes its own class rarer, and every guess is wrong.
         largest = float(labels.bincount().max()) / len(labels)
-        mean = max(found.loo_accuracy, largest)
+        accuracy = max(found.loo_accuracy, largest)
+        errors = 1.0 if self._effort is None else self._effort.errors(spec)
+        mean = max(0.0, 1 - errors * (1 - accuracy))
         done(4)
         if on_epoch is not None:
             on_epoch(1, mean)
         spent = self._settings.clock() - began
-        return Estimate(mean, binomial_deviation(mean, len(labels)), spent, (mean,))
+        return Estimate(mean, errors * binomial_deviation(accuracy, len(labels)), spent, (mean,))
 
     def _calibrated(self, found: Transferred, parent: Parent, pixels: int) -> Tensor | None:
         """The features of the images that the network is calibrated by, which come with it where they have `pixels`."""

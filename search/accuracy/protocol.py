@@ -13,6 +13,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from search.training.effort import Effort
 from search.training.recipe import Recipe
 from searchspace.errors import InvalidArgument
 from searchspace.rounding import scaled_pixels
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 OnEpoch = Callable[[int, float], None]
 OnProgress = Callable[[float], None]
 
-EPOCHS, TIME = "epochs", "time"  # what short trainings from scratch are equal in
+EPOCHS, TIME = "epochs", "time"  # what networks are compared at: equal images, or equal time for a training
 
 
 class Estimate(NamedTuple):
@@ -52,7 +53,7 @@ class EstimatorSettings:
     seed: int = 0  # of all randomness, a fresh network's weights included
     device: str | None = None  # None: CUDA if there is one
     parents: Parents | None = None  # published weights to start from; None: there are none
-    equal: str = TIME  # what short trainings from scratch are equal in; EPOCHS in studies of before
+    equal: str = TIME  # what networks are compared at; EPOCHS in studies of before
     pixels: int | None = None  # that images are judged at; None: by `pixels_for`
     largest: int | None = None  # of the input sizes that are compared; None: all networks are judged at the same pixels
     clock: Callable[[], float] = time.perf_counter
@@ -60,6 +61,10 @@ class EstimatorSettings:
     within: Callable[[NetworkSpec], bool] | None = None  # whether a network is within the budget; None: all are
     seconds: float | None = None  # that `prepare` may take to train something; None: as long as the recipe says
     folder: Path | None = None  # where `prepare` keeps what it trained
+
+    def effort(self) -> Effort | None:
+        """What training steps cost, to compare networks at equal time; None where they are compared at equal images."""
+        return None if self.space is None or self.equal == EPOCHS else Effort(self.space)
 
     def pixels_for(self, spec: NetworkSpec, best: int) -> int:
         """The pixels that a network is judged at: `pixels`, or what the estimator holds best, by the network's size."""

@@ -1,7 +1,5 @@
 """Accuracy by a short training from scratch: the reference estimator."""
 
-import random
-import statistics
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -10,10 +8,9 @@ import torch
 
 from search.accuracy.protocol import EPOCHS, Estimate, EstimatorSettings, OnEpoch, OnProgress, register
 from search.data import Dataset
+from search.training.effort import Effort
 from search.training.evaluate import binomial_deviation
 from search.training.trainer import Trainer
-from searchspace.cost import costs
-from searchspace.graph import lower
 from searchspace.nn import build
 from searchspace.spec import NetworkSpec
 
@@ -21,17 +18,7 @@ from searchspace.spec import NetworkSpec
 # others took as long as 0.8 of the training itself.
 LOOK_IMAGES, LAST_IMAGES = 500, 2000
 
-# A step of a training in multiply-adds: so many for each value of an activation, beside its own. Fitted to 14 networks
-# of the default space (48 px, one core): 13 % are left, where MACs alone leave 25 %. Networks differ by a factor of 3.
-ACTIVATION_MACS = 100
 MOST_IMAGES = 2.0  # times the recipe's that cheap networks see, and the same part of them that costly ones do
-SAMPLED = 31  # networks of the space whose median costs what the recipe is made for
-
-
-def step_cost(spec: NetworkSpec) -> float:
-    """What a training step takes for one image, in multiply-adds: a model, so that the same seed trains alike."""
-    found = costs(lower(spec), bytes_per_value=1)
-    return found.macs + ACTIVATION_MACS * found.activation_bytes
 
 
 @register("training")
@@ -97,16 +84,12 @@ class ShortTraining:
     def _epoch_images(self, spec: NetworkSpec) -> int:
         """Images of an epoch, in whole batches."""
         recipe = self._settings.recipe
-        if self._usual_cost is None:
+        if self._effort is None:
             return recipe.epoch_images
-        fewer = self._usual_cost / step_cost(spec)
-        batches = recipe.epoch_images / recipe.batch_size * min(MOST_IMAGES, max(1 / MOST_IMAGES, fewer))
-        return recipe.batch_size * max(1, round(batches))
+        times = min(MOST_IMAGES, max(1 / MOST_IMAGES, 1 / self._effort.relative(spec)))
+        return recipe.batch_size * max(1, round(recipe.epoch_images / recipe.batch_size * times))
 
     @cached_property
-    def _usual_cost(self) -> float | None:
-        """Of a step of a middling network of the space; None where networks train for equal epochs."""
-        space, rng = self._settings.space, random.Random(0)
-        if space is None or self._settings.equal == EPOCHS:
-            return None
-        return statistics.median(step_cost(space.spec(space.sample(rng))) for _ in range(SAMPLED))
+    def _effort(self) -> Effort | None:
+        """None where networks train for equal epochs."""
+        return self._settings.effort()

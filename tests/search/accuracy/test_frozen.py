@@ -8,7 +8,9 @@ import torch
 
 from search.accuracy import EstimatorSettings, estimator
 from search.accuracy.frozen import rank_by_frozen_features
+from search.accuracy.protocol import EPOCHS
 from search.data import Split
+from search.training.effort import Effort
 from search.training.evaluate import binomial_deviation
 from searchspace.errors import InvalidArgument, InvalidData
 from searchspace.nn import Network, build
@@ -56,6 +58,23 @@ def test_each_network_starts_from_its_nearest_parent_which_stays_as_it_is() -> N
     assert all(torch.equal(value, before[name]) for name, value in near.network.state_dict().items())
     assert isinstance(near.network, Network)
     assert not near.network.training
+
+
+def test_in_a_space_errors_are_those_after_equal_time_in_studies_of_before_those_of_the_features() -> None:
+    alone, of_space, before = (
+        estimator("frozen", settings(parent("random", SPEC), **more))
+        for more in ({}, {"space": SPACE}, {"space": SPACE, "equal": EPOCHS})
+    )
+    found = []
+    for judge in (alone, of_space, before):
+        judge.prepare(IMAGES)
+        found.append(judge.score(SPEC))
+    times = Effort(SPACE).errors(SPEC)
+    assert 1 - found[1].mean == pytest.approx(times * (1 - found[0].mean))
+    assert found[1].deviation == pytest.approx(times * found[0].deviation)
+    assert found[2].mean == found[0].mean
+    assert "equal" in of_space.identity()
+    assert "equal" not in before.identity()
 
 
 def test_a_parent_is_run_once_for_all_networks_that_are_fitted_to_its_maps() -> None:

@@ -1,13 +1,13 @@
 """The estimator that trains: what the Trainer finds, from fresh weights of the same seed, under the study's old key."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
 
 from search.accuracy import AccuracyEstimator, EstimatorSettings, estimator
 from search.accuracy.protocol import EPOCHS, TIME
-from search.accuracy.training import step_cost
+from search.training.effort import step_cost
 from search.training.evaluate import binomial_deviation
 from search.training.recipe import Recipe
 from search.training.trainer import Trainer
@@ -36,7 +36,7 @@ def test_an_estimate_is_what_the_trainer_finds_with_fresh_weights_of_the_seed() 
 
 def test_a_study_knows_it_by_its_recipe() -> None:
     found = estimator("training", SETTINGS).identity()
-    assert found == {"recipe": asdict(SETTINGS.recipe), "equal": TIME}
+    assert found == {"recipe": SETTINGS.recipe.identity(), "equal": TIME}
 
 
 def test_networks_of_a_space_train_for_equal_time_within_bounds_those_of_studies_of_before_for_equal_epochs() -> None:

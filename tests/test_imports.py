@@ -15,6 +15,7 @@ import searchspace
 HEAVY = ("torch", "optuna", "pandas", "numpy", "sklearn", "datasets", "PIL", "fvcore")
 COMMANDS = (
     "search.run",
+    "search.data",
     "search.finetune",
     "search.netadapt",
     "search.shared",

@@ -59,19 +59,26 @@ def decode_square(
     bits become 8 on the scale that `scaling` gives for the values. `remark` is called with what the image loses.
     Raises whatever Pillow raises on a corrupt file, and what `why_unsupported` knows.
     """
+    with open_image(data) as image:
+        return square_of(image, data, resolution, scaling=scaling, remark=remark)
+
+
+def square_of(
+    image: "Image.Image", data: bytes, resolution: int, *, scaling: Scaling, remark: Callable[[Remark], None]
+) -> NDArray[np.uint8]:
+    """As `decode_square`, of an image opened from `data`."""
     from PIL import Image
 
-    with open_image(data) as image:
-        if image.format == "JPEG":
-            # Decode at 1/2, 1/4 or 1/8 where that is still twice the size wanted.
-            image.draft(None, (2 * resolution, 2 * resolution))
-        if _has_frames(image):
-            remark(Remark.FRAMES)
-        with _LARGE if image.width * image.height > _LARGE_PIXELS else nullcontext():
-            whole = _eight_bits(image, data, scaling) if is_deep(image) else image
-            rgb = _on_white(whole, remark)
-            turn = _TURNS.get(_orientation(image))
-            square = _square(rgb, resolution)
+    if image.format == "JPEG":
+        # Decode at 1/2, 1/4 or 1/8 where that is still twice the size wanted.
+        image.draft(None, (2 * resolution, 2 * resolution))
+    if _has_frames(image):
+        remark(Remark.FRAMES)
+    with _LARGE if image.width * image.height > _LARGE_PIXELS else nullcontext():
+        whole = _eight_bits(image, data, scaling) if is_deep(image) else image
+        rgb = _on_white(whole, remark)
+        turn = _TURNS.get(_orientation(image))
+        square = _square(rgb, resolution)
     return np.asarray(square if turn is None else square.transpose(Image.Transpose[turn]))
 
 

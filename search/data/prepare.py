@@ -73,9 +73,9 @@ class EncodedSource(Source):
         progress(0, len(rows))
         with new_pixels(path, rows=len(rows), resolution=request.resolution) as pixels:
             found, scales = self._decode(splits.parts, rows, pixels, progress)
-            _check_unusable(found, len(rows), self.name)
+            check_unusable(found, len(rows), self.name)
             kept = {part: _close_gaps(pixels, starts[part], splits.parts[part], found.unusable) for part in PARTS}
-        _check_present(kept, listing.classes, self.name)
+        check_present(kept, listing.classes, self.name)
         label = {name: number for number, name in enumerate(listing.classes)}
         return Record(
             classes=tuple(map(printable, listing.classes)),
@@ -83,7 +83,7 @@ class EncodedSource(Source):
             labels={part: [label[item.label] for item in items] for part, items in kept.items()},
             fingerprint=_fingerprint(kept, found.digests, listing.classes, request.resolution, scales),
             skipped=tuple(sorted(map(printable, found.unusable))),
-            notes=(*listing.notes, *splits.notes, *_notes(found, scales)),
+            notes=(*listing.notes, *splits.notes, *notes_of(found, scales)),
         )
 
     def _decode(
@@ -97,7 +97,7 @@ class EncodedSource(Source):
         )
         if not found.deep or len(found.unusable) > limit:
             return found, {}
-        scales = _scales(found, [item.name for item in parts["train"]])
+        scales = scales_of(found, [item.name for item in parts["train"]])
         deep = [item for item in ordered if item.name in found.deep]
         again = decode_all(
             self.read(deep), rows, pixels, scales=scales, stop_above=limit, progress=lambda done: progress(total, total)
@@ -138,7 +138,7 @@ def _close_gaps(pixels: PixelFile, start: int, items: Sequence[Item], unusable: 
     return kept
 
 
-def _scales(found: Decoded, train: Sequence[str]) -> dict[Kind, Scale]:
+def scales_of(found: Decoded, train: Sequence[str]) -> dict[Kind, Scale]:
     """By kind of values the scale of the training images, or of all where none of them is of that kind."""
     scales: dict[Kind, Scale] = {}
     for kind in {extent.kind for extent in found.deep.values()}:
@@ -147,7 +147,7 @@ def _scales(found: Decoded, train: Sequence[str]) -> dict[Kind, Scale]:
     return scales
 
 
-def _notes(found: Decoded, scales: Mapping[Kind, Scale]) -> Iterator[str]:
+def notes_of(found: Decoded, scales: Mapping[Kind, Scale]) -> Iterator[str]:
     """What a person should know of how images were read, with the next step."""
     if found.corrupt:
         yield f"{count_of(found.corrupt, 'corrupt image')} skipped: {_with_reasons(found.corrupt)}"
@@ -165,7 +165,8 @@ def _notes(found: Decoded, scales: Mapping[Kind, Scale]) -> Iterator[str]:
         yield f"{count_of(transparent, 'image')} with transparent parts: they are laid on white"
 
 
-def _check_unusable(found: Decoded, total: int, name: str) -> None:
+def check_unusable(found: Decoded, total: int, name: str) -> None:
+    """Raises InvalidData where too many of `total` images cannot be used."""
     unusable = found.unusable
     if len(unusable) > LARGEST_UNUSABLE_SHARE * total:
         what = "left out" if found.unsupported else "corrupt"
@@ -175,8 +176,8 @@ def _check_unusable(found: Decoded, total: int, name: str) -> None:
         )
 
 
-def _check_present(kept: Mapping[Part, Sequence[Item]], classes: Sequence[str], name: str) -> None:
-    """A class may have lost its only image of a split."""
+def check_present(kept: Mapping[Part, Sequence[Item]], classes: Sequence[str], name: str) -> None:
+    """Raises InvalidData where a class lost its only image of a split."""
     for part, items in kept.items():
         missing = sorted(set(classes) - {item.label for item in items})
         if missing:

@@ -33,7 +33,7 @@ def split(
     `content` has the digests, by name, of images that may have a byte-identical twin. `images` is the most training
     images. Raises InvalidData, beginning with `where`, if a class has too few different images.
     """
-    copies = _groups(items, content)
+    copies = groups_of_copies(items, content)
     groups = [_of_one_part(group) for group in copies]
     notes = [*_several_labels(copies), *_across_splits(copies, groups), *_few_images(groups)]
     given = {group[0].part for group in groups} - {None}
@@ -85,7 +85,8 @@ def _rank(seed: int, name: str) -> bytes:
     return hashlib.blake2b(f"{seed}:{name}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def _groups(items: Sequence[Item], content: Mapping[str, str]) -> list[tuple[Item, ...]]:
+def groups_of_copies(items: Sequence[Item], content: Mapping[str, str]) -> list[tuple[Item, ...]]:
+    """Byte-identical images together, all others alone, each group in the order of names."""
     groups: dict[str, list[Item]] = defaultdict(list)
     for item in sorted(items, key=lambda item: item.name):
         groups[content.get(item.name, f"name:{item.name}")].append(item)

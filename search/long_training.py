@@ -51,7 +51,7 @@ class Trained(NamedTuple):
     epochs: int
     seconds: float
     parent: str | None = None
-    stopped_early: bool = False  # as what was left could have gained less than validation images can show
+    stopped_early: bool = False  # from scratch, as what was left could have gained less than validation images can show
 
 
 class Final(NamedTuple):
@@ -144,7 +144,7 @@ class LongTraining:
                 new_head=not onward,
                 until=until,
             )
-            return Trained(tuned.accuracy, pixels, tuned.epochs, tuned.seconds, stopped_early=tuned.stopped_early)
+            return Trained(tuned.accuracy, pixels, tuned.epochs, tuned.seconds)
 
         last = length if until is None else max(1, round(until * length))
         over = 0.0  # share of the training

@@ -140,6 +140,12 @@ def module_inputs(
 ) -> Inputs:
     """A copy of a user's module, traced at `resolution` px, and the images. Raises PhinasError."""
     traced = trace(copy.deepcopy(module).cpu().eval(), resolution=resolution)
+    if len(traced.inputs) > 1 or len(traced.outputs) != 1 or traced.outputs[0][1:] != (1, 1):
+        raise InvalidArgument(
+            f"search.prune trains on images and their classes, so that a module must take one image and give (batch, "
+            f"classes), got inputs {traced.inputs} and outputs {traced.outputs}: wrap it in a module that does, or cut "
+            "its channels with searchspace.nn.trace(module, ...).cut"
+        )
     seed = settings.seed or 0
     images = _images(settings, images, settings.proxy_resolution or resolution, seed, progress)
     classes = traced.graph.layers[-1].out_shape[0]

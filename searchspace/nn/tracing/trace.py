@@ -12,7 +12,7 @@ from searchspace.channels.groups import ChannelGroup, Place, check_count, is_ord
 from searchspace.channels.maps import Maps, Scores, sides
 from searchspace.channels.steps import kept_maps, kept_units
 from searchspace.errors import InvalidArgument, UnsupportedModule
-from searchspace.graph import Graph, Layer
+from searchspace.graph import Graph, Layer, Shape
 from searchspace.nn.module_macs import check_image
 from searchspace.nn.tracing.builder import LayerBuilder, Parts
 from searchspace.nn.tracing.graph import read_module
@@ -34,6 +34,17 @@ class TracedNetwork:
     _parts: Sequence[Parts] = field(repr=False)
     _roles: Roles = field(repr=False)
     _groups: tuple[ChannelGroup, ...] = field(repr=False)
+
+    @property
+    def outputs(self) -> tuple[Shape, ...]:
+        """(channels, height, width) of each output."""
+        return tuple(self.graph.layers[layer].out_shape for layer in sorted(self._roles.outputs) if layer >= 0)
+
+    @property
+    def inputs(self) -> tuple[Shape, ...]:
+        """(channels, height, width) of each input."""
+        others = (layer.out_shape for layer in self.graph.layers if layer.op == "input")
+        return (self.graph.in_shape, *others)
 
     def groups(self) -> tuple[ChannelGroup, ...]:
         """Which channels move together, as `coupling` says of a NetworkSpec; `widths` are empty.
@@ -108,9 +119,8 @@ class TracedNetwork:
             group = named(graph_groups(graph, self._roles), name)
             keep_maps(module, graph, self._parts, self._matched(graph, group, counts[name], {*keep[name]}))
             graph = narrowed(graph, group, counts[name])
-        first, resolution, _ = graph.in_shape
-        others = [layer.out_shape[0] for layer in graph.layers if layer.op == "input"]
-        traced = trace(module, in_channels=(first, *others), resolution=resolution)
+        in_channels = [channels for channels, *_ in self.inputs]
+        traced = trace(module, in_channels=in_channels, resolution=graph.in_shape[1])
         if traced.graph != graph:
             raise UnsupportedModule(
                 f"{', '.join(keep)} cannot be cut to fewer channels: the module's code does something else then than "

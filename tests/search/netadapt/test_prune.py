@@ -106,6 +106,23 @@ def test_a_table_of_a_runtime_that_cannot_run_the_module_is_refused_before_any_t
         prune(own_module(), data=images, budget_ms=0.1, latency=table, **(OWN | {"short_steps": 10**6}))
 
 
+class Mask(nn.Module):
+    """Two outputs, of which one is a map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.mask, self.label = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 1), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.relu(self.body(x))
+        return self.label(x.mean((2, 3))), self.mask(x)
+
+
+def test_a_module_with_other_outputs_than_classes_is_refused(images: Dataset) -> None:
+    with pytest.raises(InvalidArgument, match=r"got inputs \(\(3, 32, 32\),\) and outputs .*wrap it in a module"):
+        search.prune(Mask(), data=images, budget_macs=1e3, **OWN)
+
+
 def test_a_module_that_cannot_be_read_or_does_not_fit_is_refused(images: Dataset) -> None:
     class Odd(Own):
         def forward(self, x: Tensor) -> Tensor:

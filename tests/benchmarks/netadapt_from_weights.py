@@ -170,7 +170,7 @@ class Comparison:
             deployed_px=args.resolution,
         )
         tuned = handover.fine_tune(network, 60 * args.minutes, new_head=True)
-        test, _ = handover.test(network)
+        test, _, _ = handover.test(network)
         row = {"test_accuracy": test.value, "validation_accuracy": tuned.accuracy, "cost": self.cost(spec)}
         return row | {"spec": json.loads(spec.to_json())}
 

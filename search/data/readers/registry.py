@@ -57,7 +57,10 @@ def open_source(text: str | None) -> Source:
 
 def _check_no_options(how: SourceText, what: str, *, split_folders: bool = False) -> None:
     """Raises InvalidArgument for a decision about what the source has not."""
-    for flag, value in (("--label-column", how.label_column), ("--split-folders", split_folders and how.split_folders)):
-        if value:
+    for flag, value in (
+        ("--label-column", how.label_column),
+        ("--split-folders", how.split_folders if split_folders else None),
+    ):
+        if value is not None:
             has = "columns" if flag == "--label-column" else "folders"
             raise InvalidArgument(f"{flag} is for a source that has {has}, and {what} has none: leave it out")

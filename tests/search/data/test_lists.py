@@ -178,8 +178,9 @@ def test_a_column_of_labels_is_refused_where_there_are_no_columns(
     place = name if name == "digits" else str(tmp_path / name)
     with pytest.raises(InvalidArgument, match=r"--label-column is for a source that has columns, and .* has none"):
         read(f"{place}?label-column=x")
-    with pytest.raises(InvalidArgument, match=r"--split-folders is for a source that has folders"):
-        read("digits?split-folders=none")
+    for choice in ("none", ""):
+        with pytest.raises(InvalidArgument, match=r"--split-folders is for a source that has folders"):
+            read(f"digits?split-folders={choice}")
 
 
 def test_a_folder_without_class_folders_points_to_its_table_of_labels(images: Images, tmp_path: Path) -> None:

@@ -114,7 +114,12 @@ class Settings:
         ):
             _check(flag, count, count is None or count >= 1, "an integer of at least 1")
         minutes = self.minutes
-        _check("--minutes", minutes, minutes is None or 0 < minutes < math.inf, "a number of minutes above 0")
+        _check(
+            "--minutes",
+            minutes,
+            minutes is None or 0 < minutes <= 1e6,
+            "a number of minutes above 0, at most a million",
+        )
 
     @property
     def resolutions(self) -> tuple[int, ...]:

@@ -143,6 +143,13 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def word(text: str) -> str:
+    """The type of a flag that takes a name: an empty one does not mean the default."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"must be a name, got {text!r}")
+    return text
+
+
 number = _typed("a finite number such as 3 or 1.15", float)
 integer = _typed("an integer such as 3", int)
 positive_number = _typed("a number above 0", float, above=0)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search.latency.runtimes import DTYPES, names
-from searchspace.command import CommandParser, Run, integer, positive_integer, positive_number
+from searchspace.command import CommandParser, Run, integer, positive_integer, positive_number, word
 
 _KEPT = "stopped; the kernels measured so far are kept: the same command goes on"
 _EPILOG = """\
@@ -22,7 +22,7 @@ examples:
 python -m search.latency COMMAND --help says more of each.
 Tables lie in ~/.cache/phinas (or $PHINAS_CACHE); Ctrl-C keeps what was measured, the same command goes on.
 exit codes: 0 done, 2 the input is wrong, 130 interrupted."""
-_PATH, _COUNT, _NAME = {"type": Path}, {"type": positive_integer, "metavar": "N"}, {"metavar": "NAME"}
+_PATH, _COUNT, _NAME = {"type": Path}, {"type": positive_integer, "metavar": "N"}, {"type": word, "metavar": "NAME"}
 _FILE, _FOLDER = _PATH | {"metavar": "FILE"}, _PATH | {"metavar": "DIR"}
 _FLAGS: dict[str, dict[str, Any]] = {
     "network": _NAME

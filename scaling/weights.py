@@ -1,6 +1,7 @@
 """Weights of a grown network: those of the network it grew from, and training from there on."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from search.training.handover import Handover
 from search.training.recipe import FineTuning, Recipe
 from search.training.variation import AUTO, NONE
 from searchspace.errors import InvalidArgument
-from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
+from searchspace.nn import build, load_network, network_bytes, read_about
 from searchspace.nn.weights.grow import inherit
 from searchspace.nn.weights.sources import Parent
 from searchspace.nn.weights.transfer import transfer
@@ -94,7 +95,9 @@ def with_weights(
     With `out` the spec is written before the training, and the weights beside it. Everything is read and checked
     before anything is written. Raises PhinasError.
     """
-    weights = start(result, None if small is None else Path(small), parent, ema=ema, seed=schedule.seed)
+    with Progress(lambda: None, quiet=quiet) as progress:
+        file = None if small is None else Path(small)
+        weights = start(result, file, parent, ema=ema, seed=schedule.seed, note=progress.line)
     images = _images_for(weights, result, schedule) if schedule.trains else None
     result.grown[0].spec = weights.module.spec  # with the preprocessing of its weights
     result.save(out, onnx=onnx)
@@ -106,7 +109,13 @@ def with_weights(
 
 
 def start(
-    result: Result, small: Path | None, parent: Parent | None = None, *, ema: bool | None = None, seed: int
+    result: Result,
+    small: Path | None,
+    parent: Parent | None = None,
+    *,
+    ema: bool | None = None,
+    seed: int,
+    note: Callable[[str], None],
 ) -> Weights:
     """The grown network, with the weights of the file `small` or of `parent` in it, or (None of them) fresh ones.
 
@@ -134,13 +143,8 @@ def start(
             "larger phi or target, or leave --inherit out"
         )
     base, about = result.base.spec, read_about(small)
-    if about.get("fingerprint") not in (None, base.fingerprint()):
-        raise InvalidArgument(
-            f"--inherit needs the weights of the network that grows, {base.name} ({base.fingerprint()}); {small} are "
-            f"those of {about['fingerprint']}: give the files that belong together"
-        )
     deep = result.template.expand(depth=depth, name=base.name)
-    inherited = inherit(load_weights(base, read_weights(small, ema=ema)), deep, result.spec, generator=generator)
+    inherited = inherit(load_network(base, small, ema=ema, note=note), deep, result.spec, generator=generator)
     return Weights(
         module=inherited.network,
         about={**about, "fingerprint": result.spec.fingerprint()},

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from searchspace.errors import InvalidArgument, PhinasError
+from searchspace.nn.weights.belonging import check_alike
 from searchspace.nn.weights.sources import Parent, resolve
 from searchspace.spec import NetworkSpec
 
@@ -31,7 +32,7 @@ def published_parent(
         ema: As for `resolve`.
         note: Takes lines that a user should read.
 
-    Raises InvalidArgument where there are none.
+    Raises InvalidArgument where there are none, and for those of another network of the same shapes.
     """
     parents = None
     if weights == "auto" and name is not None:
@@ -46,8 +47,18 @@ def published_parent(
             "install some (python -m searchspace.zoo --weights lists them), or give a file"
         )
     parent = next((one for one in parents if one.network.spec.has_layers_of(spec)), None) or parents.nearest(spec)
+    check_parent(spec, parent, is_of_zoo=name is not None)
     note(f"starts from the weights of {parent.name} ({parent.source})")
     return parent
+
+
+def check_parent(spec: NetworkSpec, parent: Parent, *, is_of_zoo: bool) -> None:
+    """Raises InvalidArgument where a file says that its weights, which fit `spec` in every shape, are of another one.
+
+    is_of_zoo: the network was named, and takes the conventions of its weights.
+    """
+    if parent.says_network:
+        check_alike(spec, parent.network.spec, parent.source, conventions=not is_of_zoo)
 
 
 def as_published(spec: NetworkSpec, parent: Parent) -> NetworkSpec:

@@ -55,9 +55,9 @@ class Result:
                 f"a search by a table of measured networks trains nothing, so {self.summary['study']} has no weights: "
                 f"train its network on your images with search.finetune(DATA, network='{self.folder / BEST}')"
             )
-        from searchspace.nn import load_weights, read_weights
+        from searchspace.nn import load_network
 
-        return load_weights(self.spec, read_weights((self.folder / BEST).with_suffix(".safetensors"))).eval()
+        return load_network(self.spec, (self.folder / BEST).with_suffix(".safetensors"))
 
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:
         """Square RGB images uint8 (n, height, width, 3) as the module's input.

@@ -1,7 +1,7 @@
 """python -m search.shared: trains the shared network of a search beforehand, on one process or under torchrun."""
 
 import sys
-from argparse import Namespace
+from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -52,6 +52,8 @@ def parser() -> CommandParser:
     )
     cli.add_argument("--weights", default=AUTO, metavar="NAME", help="as for search.run (default: %(default)s)")
     cli.add_argument("--augment", default=AUTO, metavar="NAMES", help=f"{variation.HELP} (default: %(default)s)")
+    kinds = "of a file with averaged weights (EMA) and others: those, or the others"
+    cli.add_argument("--ema", action=BooleanOptionalAction, help=kinds)
     cli.add_argument("--latency", type=Path, metavar="FILE", help="a latency table, for --budget-ms")
     cli.add_argument("--budget-ms", type=positive_number, metavar="MS", help="train networks within it alone")
     length = cli.add_mutually_exclusive_group(required=True)
@@ -75,6 +77,7 @@ def run(args: Namespace) -> str:
         resolution=resolution_of(args.resolution),
         proxy_resolution=args.proxy_resolution,
         weights=args.weights,
+        ema=args.ema,
         space_file=args.space,
         augment=args.augment,
         seed=args.seed,
@@ -109,7 +112,7 @@ def train(settings: Settings, args: Namespace, *, is_first: bool) -> tuple[Path,
     from studies.storage import folder
 
     weights = NO_WEIGHTS if settings.weights == AUTO and is_digits(settings.data) else settings.weights
-    parents = resolve(weights, note=lambda line: print(line, file=sys.stderr) if is_first else None)
+    parents = resolve(weights, ema=settings.ema, note=lambda line: print(line, file=sys.stderr) if is_first else None)
     pixels = settings.proxy_resolution
     with first_then_others():
         if parents is not None:

@@ -6,7 +6,7 @@ Also `search.validate(...)`.
 import json
 import shlex
 import sys
-from argparse import Namespace
+from argparse import BooleanOptionalAction, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ _FLAGS: list[tuple[str, Any, str, str]] = [
     ("--data", str, "SOURCE", "the images, as for search.run (default: 'digits')"),
     *SOURCE_FLAGS,
     ("--weights", str, "NAME", f"what networks start from, as for search.run (default: {Settings.weights})"),
+    ("--ema", BooleanOptionalAction, "", "of a file with averaged weights (EMA) and others: those, or the others"),
     ("--resolution", integer, "PX", f"pixels that networks are trained and judged at (default: {Settings.resolution})"),
     ("--networks", integer, "N", f"in the set (default: {Settings.networks}); a larger N adds some"),
     ("--twice", number, "X", f"share of them that is trained by a second seed too (default: {Settings.twice:g})"),
@@ -78,6 +79,8 @@ def parser() -> CommandParser:
     for flag, kind, metavar, text in _FLAGS:
         if kind is None:
             cli.add_argument(flag, action="store_true", help=text)
+        elif kind is BooleanOptionalAction:
+            cli.add_argument(flag, action=kind, help=text)
         else:
             cli.add_argument(flag, type=kind, metavar=metavar, help=text, required=flag == "--reference")
     return cli
@@ -93,6 +96,7 @@ def validate(
     split_folders: str | None = None,
     label_column: str | None = None,
     weights: str | Path = Settings.weights,
+    ema: bool | None = None,
     resolution: int = Settings.resolution,
     networks: int = Settings.networks,
     twice: float = Settings.twice,
@@ -134,6 +138,7 @@ def validate(
         latency=None if latency is None else str(latency),
         data=source_text(data, split_folders=split_folders, label_column=label_column),
         weights=str(weights),
+        ema=ema,
         resolution=resolution,
         networks=networks,
         twice=twice,

@@ -91,9 +91,12 @@ def convert(
     """
     from searchspace import nn  # torch is slow to import: --help and mistakes do without
 
-    weights = nn.read_weights(file, ema=ema)
-    module = nn.load_weights(spec, weights) if source == OURS else nn.load_published(spec, weights, source)
-    found, notes = module.spec, []
+    notes: list[str] = []
+    if source == OURS:
+        module = nn.load_network(spec, file, ema=ema, note=notes.append)
+    else:
+        module = nn.load_published(spec, nn.read_weights(file, ema=ema, note=notes.append), source)
+    found = module.spec
     if found.blocks != spec.blocks and not spec_out:
         notes.append("the file fits a variant of this network, not the zoo's default: keep its spec with --spec-out")
     tensors = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
@@ -112,7 +115,10 @@ def convert(
             )
         if hasattr(tensors, "_metadata") and out.suffix == ".safetensors":
             notes.append(f"{target} loads this network only with its version, which .pth keeps: use --out NAME.pth")
-    contents = {out: nn.weights_bytes(tensors, suffix=out.suffix)}
+    content = nn.weights_bytes(tensors, suffix=out.suffix)
+    if target == OURS and out.suffix == ".safetensors":  # then it says which network it is of
+        content = nn.network_bytes(module, {"fingerprint": found.fingerprint()})
+    contents = {out: content}
     if spec_out:
         contents[spec_out] = f"{found.to_json()}\n".encode()
     _write(contents)

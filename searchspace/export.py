@@ -2,6 +2,7 @@
 
 import json
 import sys
+from argparse import BooleanOptionalAction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,13 +33,17 @@ TOLERANCE = 1e-3
 
 
 class Exported(NamedTuple):
-    """What was written, and how far its logits are from the torch network's (share of the largest logit)."""
+    """What was written, and how far its logits are from the torch network's (share of the largest logit).
+
+    `notes` say which of several sets of weights was taken.
+    """
 
     spec: NetworkSpec
     path: Path
     size: int
     difference: float
     about: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 def parser() -> CommandParser:
@@ -47,6 +52,7 @@ def parser() -> CommandParser:
     add = cli.add_argument
     add("network", metavar="NETWORK", help="a spec file or a name of python -m searchspace.zoo")
     add("--weights", type=Path, metavar="FILE", help="safetensors or a torch checkpoint under this project's names")
+    add("--ema", action=BooleanOptionalAction, help="of a checkpoint with both: the running average, or not")
     add("--untrained", action="store_true", help="random weights")
     add("--out", type=Path, metavar="FILE.onnx", help="where to write (default: beside NETWORK)")
     add("--resolution", type=integer, metavar="PX", help="pixels of the model's input (default: the network's own)")
@@ -62,6 +68,7 @@ def export(
     network: str,
     *,
     weights: Path | None = None,
+    ema: bool | None = None,
     untrained: bool = False,
     out: Path | None = None,
     resolution: int | None = None,
@@ -70,13 +77,18 @@ def export(
     """Write a network as an ONNX model that ONNX Runtime has checked; arguments are the flags. Raises PhinasError."""
     if out is not None and out.suffix != ".onnx":
         raise InvalidArgument(f"--out must end in .onnx, got {out}: name the file so")
-    spec = zoo.load(network, resolution=resolution)
+    spec = zoo.load(network)
+    pixels = spec.resolution if resolution is None else spec.with_resolution(resolution).resolution
     out = out or Path(network).with_suffix(".onnx")
     weights = _weights_path(network, weights, untrained=untrained)
+    if ema is not None and weights is None:
+        raise InvalidArgument("--ema and --no-ema choose between the weights in a file, got --untrained: leave it out")
     from searchspace import nn  # torch is slow to import: --help and mistakes do without
     from searchspace.nn.onnx_model import logits_difference, to_onnx
 
-    module = nn.untrained(spec) if weights is None else nn.load_weights(spec, nn.read_weights(weights))
+    notes: list[str] = []
+    module = nn.untrained(spec) if weights is None else nn.load_network(spec, weights, ema=ema, note=notes.append)
+    module.spec = module.spec.with_resolution(pixels)
     about = nn.read_about(weights) if weights else {}
     model = to_onnx(module, batch=batch)
     for key, value in about.items():
@@ -92,7 +104,7 @@ def export(
             "report it with the network's file"
         )
     write_atomic(out, content)
-    return Exported(module.spec, out, len(content), difference, about)
+    return Exported(module.spec, out, len(content), difference, about, tuple(notes))
 
 
 def _weights_path(network: str, weights: Path | None, *, untrained: bool) -> Path | None:
@@ -132,6 +144,7 @@ def as_text(done: Exported) -> str:
             "largest one",
         ),
     ]
+    pairs += [("weights", text) for text in done.notes]
     if how := preprocessing_of(spec, about):
         pairs.append(("images", f"{how.sentence()}, resized to {spec.resolution} px ({how.interpolation})"))
     pixels = about.get("deployed_at_px") or about.get("trained_at_px")

@@ -16,7 +16,7 @@ from search.netadapt.specs import PrunableSpec
 from search.netadapt.timing import PairedTimer, Timing, key
 from searchspace.errors import PhinasError, StudyMismatch
 from searchspace.files import read_json, write_atomic
-from searchspace.nn import load_weights, network_bytes, read_weights
+from searchspace.nn import load_network, network_bytes
 from searchspace.spec import write_spec
 from studies.storage import ITERATIONS
 
@@ -81,7 +81,7 @@ class StoredHistory(History):
         path, spec = self._path(number, "safetensors"), self.iterations[number].spec
         assert spec is not None
         try:
-            return PrunableSpec(load_weights(spec, read_weights(path)).eval())
+            return PrunableSpec(load_network(spec, path))
         except PhinasError as error:
             raise _damaged(path, error) from None
 

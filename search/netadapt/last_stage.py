@@ -22,7 +22,7 @@ from search.session import opened_study
 from search.training.recipe import Recipe
 from searchspace.errors import StudyMismatch
 from searchspace.latency.table import LatencyTable
-from searchspace.nn import Network, load_weights, read_weights
+from searchspace.nn import Network, load_network
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import read_spec
 from studies.storage import folder
@@ -111,7 +111,7 @@ def _run(job: Job, budget: LatencyBudget, *, fresh: bool) -> PrunedWinner:
         summary = finish(job, always=True)  # a second measurement may find the winner within the budget
     winner = summary["winner"]
     path = folder(name) / "best.json"
-    network = load_weights(read_spec(path), read_weights(path.with_suffix(".safetensors"))).eval()
+    network = load_network(read_spec(path), path.with_suffix(".safetensors"))
     pruning = {"study": name, "start_ms": summary["start"]["cost"], "iterations": winner["iteration"]}
     pruning |= {"proposals": summary["proposals"], "timed": budget.measures}
     measured = job.history.snapshot(budget.limit_ms).measured or budget.networks([network.spec])[0]

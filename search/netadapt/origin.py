@@ -13,7 +13,7 @@ from search.parents import as_published, published_parent
 from search.training.start import transferred
 from searchspace import zoo
 from searchspace.errors import InvalidArgument, StorageError
-from searchspace.nn import Network, load_weights, read_about, read_weights, weights_classes
+from searchspace.nn import Network, check_belongs, load_weights, read_about, read_weights, weights_classes
 from searchspace.preprocessing import OWN, Preprocessing
 from searchspace.spec import NetworkSpec, read_spec
 
@@ -77,17 +77,17 @@ def read_origin(settings: Settings, given: NetworkSpec | Network | None, *, note
             spec = as_published(spec, parent)
         source = f"{parent.name} ({parent.source})"
         return Origin(parent=parent.network, spec=spec, about={}, source=source, is_published=True)
-    return _own(spec, given, settings, is_name=is_name)
+    return _own(spec, given, settings, note)
 
 
-def _own(spec: NetworkSpec, given: NetworkSpec | Network, settings: Settings, *, is_name: bool) -> Origin:
+def _own(spec: NetworkSpec, given: NetworkSpec | Network, settings: Settings, note: Note) -> Origin:
     """Weights of the network itself; with another number of classes, where the file says so or has them."""
     about: dict[str, Any] = {}
     weights = settings.weights
     if weights is not None:
         about = read_about(weights)
         try:
-            state = read_weights(weights, ema=settings.ema)
+            state = read_weights(weights, ema=settings.ema, note=note)
         except StorageError as error:
             if not settings.weights_beside:
                 raise
@@ -100,16 +100,8 @@ def _own(spec: NetworkSpec, given: NetworkSpec | Network, settings: Settings, *,
         how = Preprocessing.from_dict(about["preprocessing"], f"{weights}: preprocessing")
         spec = spec.with_preprocessing(None if how == OWN else how)
     network = load_weights(spec, state).eval()
-    if not is_name and about.get("fingerprint") not in (None, spec.fingerprint()):
-        raise InvalidArgument(
-            f"--weights must be those of the network {spec.name} ({spec.fingerprint()}), got {weights} of "
-            f"{about['fingerprint']}: give the files that belong together"
-        )
-    broken = [name for name, tensor in network.state_dict().items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise InvalidArgument(
-            f"weights must be finite, those of {broken[0]} in {weights or spec.name} are not: train the network anew"
-        )
+    if weights is not None:
+        check_belongs(spec, weights)
     return Origin(parent=network, spec=spec, about=about, source=str(weights or ""))
 
 

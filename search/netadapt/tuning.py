@@ -22,7 +22,7 @@ from search.netadapt.specs import PrunableSpec
 from search.training.augmentation import prepared
 from search.training.evaluate import device_for, evaluate
 from searchspace.files import read_json, write_atomic, write_json
-from searchspace.nn import Network, load_weights, network_bytes, read_weights
+from searchspace.nn import Network, load_network, load_weights, network_bytes
 
 FIRST, LAST = 0.4, 0.25  # of the minutes: the fine-tuning of a new head, and at least the one after the pruning
 PLAN, START = "plan.json", "start.safetensors"
@@ -70,7 +70,7 @@ def _begun(job: Job, path: Path, seconds: float) -> Network:
     assert isinstance(module, Network)
     spec = module.spec
     if path.exists():
-        return load_weights(spec, read_weights(path)).eval()
+        return load_network(spec, path)
     job.progress.line(f"fine-tuning the network for {clock_text(seconds)}, its new head first")
     handover = job.handover(
         job.recipe, lambda share: job.progress.update(share, "fine-tuning"), pixels=inputs.trained_px

@@ -36,7 +36,7 @@ class Inputs:
         """Published weights to start from. The embedded task is learnt faster from random ones, as in a search."""
         if self.settings.weights == "auto" and data.is_digits(self.settings.data):
             return None
-        return resolve(self.settings.weights, note=self.progress.line)
+        return resolve(self.settings.weights, ema=self.settings.ema, note=self.progress.line)
 
     @cached_property
     def images(self) -> Halves:

@@ -27,6 +27,7 @@ class Settings:
         data: The images, as for a search.
         latency: The file of a latency table; None for this machine's own.
         weights: What networks start from, as for a search.
+        ema: Which weights of a file with two sets, as for a search.
         resolution: Pixels that networks are trained and judged at, and their MACs are counted at.
         networks: How many.
         twice: The share of the networks that are trained a second time, by the next seed.
@@ -44,6 +45,7 @@ class Settings:
     data: str | None = None
     latency: str | None = None
     weights: str = SearchSettings.weights
+    ema: bool | None = None
     resolution: int = 64
     networks: int = 30
     twice: float = 0.5

@@ -4,6 +4,7 @@ from searchspace.nn.build import Network, build, untrained
 from searchspace.nn.fold import fold_batch_norm
 from searchspace.nn.module_macs import ModuleMacs, module_macs
 from searchspace.nn.tracing.trace import TracedNetwork, trace
+from searchspace.nn.weights.belonging import check_belongs, load_network
 from searchspace.nn.weights.files import network_bytes, read_about, read_weights, weights_bytes
 from searchspace.nn.weights.published import (
     load_published,

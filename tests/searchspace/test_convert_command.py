@@ -127,7 +127,10 @@ def test_names_of_the_package_of_efficientnet_lite_go_in_and_out_and_its_padding
     assert read_spec(net).conventions == published_conventions(spec, lite)
     assert run(ours, "--network", net, "--to", lite, "--out", tmp_path / "back.safetensors") == 0
     assert "has only" not in capsys.readouterr().out
-    assert run(ours, *flags, "--to", lite, "--out", tmp_path / "half.safetensors") == 0
+    plain = tmp_path / "plain.safetensors"  # says no network
+    save_file(load_file(ours), plain)
+    assert run(plain, *flags, "--to", lite, "--out", tmp_path / "half.safetensors") == 0
     assert f'{lite} has only "same" padding, this network has "half"' in capsys.readouterr().out
+    assert "padding half, in the file same" in refused(capsys, ours, *flags, "--to", lite, "--out", tmp_path / "a.pth")
     timm = ("--network", "tf_efficientnet_lite0", *flags[2:], "--to", "timm", "--out", tmp_path / "timm.pth")
     assert run(ours, *timm) == 0

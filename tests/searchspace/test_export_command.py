@@ -97,6 +97,23 @@ def test_mistakes_are_one_line_and_write_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_of_weights_and_their_average_one_is_chosen_by_a_flag_and_said(
+    best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = build(read_spec(best)).state_dict()
+    average = {key: value / 2 if value.is_floating_point() else value for key, value in state.items()}
+    torch.save({"state_dict": state, "state_dict_ema": average}, both := tmp_path / "both.pth")
+    assert "give --ema for the average" in refused(capsys, best, "--weights", both)
+    logits = []
+    for flag, said in (("--ema", "the running average of the weights"), ("--no-ema", "not the average")):
+        assert main([str(best), "--weights", str(both), flag, "--out", str(tmp_path / "a.onnx")]) == 0
+        assert said in " ".join(capsys.readouterr().out.split())
+        session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+        logits.append(session.run(None, {"image": torch.ones(1, 3, 64, 64).numpy()})[0])
+    assert not (logits[0] == logits[1]).all()
+    assert "leave it out" in refused(capsys, best, "--untrained", "--ema")
+
+
 def test_weights_that_overflow_are_not_exported(best: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network = build(zoo.get("mobilenet_v3_small", width=0.25, depth=0.5, classes=3, resolution=64))
     state = network.state_dict()

@@ -3,9 +3,11 @@
 import argparse
 import io
 import pickle
+import re
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from searchspace.nn.build import Network
 from searchspace.strict_json import dumps, loads
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
-AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema")
+_IS_AVERAGE = re.compile(r"(^|[^a-z])(ema|swa|averaged?)([^a-z]|$)|EMA|Ema")  # a name of averaged weights
 PREFIXES = ("module.", "_orig_mod.", "model.")
 _ABOUT = "phinas"
 _TENSORS = "tensors_crc32"  # in it
@@ -30,18 +32,21 @@ _NUMBERS = (".weight", ".bias", "running_mean", "running_var")
 _AVERAGES = "n_averaged"  # torch's AveragedModel counts in it
 
 
-def read_weights(path: Path | str, *, ema: bool | None = None) -> dict[str, Tensor]:
+def read_weights(
+    path: Path | str, *, ema: bool | None = None, note: Callable[[str], None] | None = None
+) -> dict[str, Tensor]:
     """The tensors in a safetensors file or a torch checkpoint (.pth, .pt), by name, on the CPU.
 
-    What the file is counts, not its suffix. A checkpoint may hold its state dict under "state_dict",
-    "model_state_dict" or "model", and the running average of its weights under "state_dict_ema", "model_ema" and the
-    like; `ema` says which of the two is meant. The prefixes of DataParallel, torch.compile and Lightning ("module.",
+    What the file is counts, not its suffix. A checkpoint may hold its state dict under "state_dict", "model" or
+    another name, and the running average of its weights under a name with "ema" in it, as "state_dict_ema"; or both
+    in one state dict, as "model." and "ema_model.". `ema` says which of the two is meant; `note` is told which one is
+    taken wherever there is an average. The prefixes of DataParallel, torch.compile and Lightning ("module.",
     "_orig_mod.", "model.") are taken off. Pickled Python objects are never loaded (torch's weights_only).
     Raises StorageError for a file that cannot be read, is damaged or holds anything else, InvalidArgument where both
     kinds of weights are there and `ema` is None, or the kind that it asks for is not, and for weights that are
     quantised or not finite.
     """
-    state = _unwrapped(_of_kind(_content(path), path, ema=ema), path)
+    state = _unwrapped(_of_kind(_content(path), path, ema, note), path)
     _check_numbers(state, path)
     return state
 
@@ -155,11 +160,17 @@ def network_bytes(module: nn.Module, about: Mapping[str, Any]) -> bytes:
     return safetensors.torch.save(state, {_ABOUT: dumps({**about, _TENSORS: _checksum(state)}, indent=None)})
 
 
-def _of_kind(content: Any, path: Path | str, *, ema: bool | None) -> Any:
+def _of_kind(content: Any, path: Path | str, ema: bool | None, note: Callable[[str], None] | None) -> Any:
     """The part of a checkpoint that `ema` asks for: the running average of the weights or the weights themselves."""
-    found = content if isinstance(content, Mapping) else {}
-    average = next((name for name in AVERAGED if isinstance(found.get(name), Mapping)), None)
-    plain = next((name for name in WRAPPERS if isinstance(found.get(name), Mapping)), None)
+    found = _state_dicts(content)
+    average = next((name for name in found if _IS_AVERAGE.search(name)), None)
+    others = [name for name in found if not _IS_AVERAGE.search(name)]
+    plain = next((name for name in (*WRAPPERS, *others) if name in others), None)
+    if plain and plain not in WRAPPERS and len(others) > 1:
+        raise StorageError(
+            f"a weights file must hold one network, {path} holds several state dicts ({', '.join(others)[:80]}): save "
+            "the one that is meant alone"
+        )
     if ema is None and average and plain:
         raise InvalidArgument(
             f"{path} holds weights ({plain!r}) and their running average ({average!r}), one must be chosen: give --ema "
@@ -169,11 +180,41 @@ def _of_kind(content: Any, path: Path | str, *, ema: bool | None) -> Any:
         raise InvalidArgument(f"--ema means a running average beside the weights, {path} has none: leave it out")
     if ema is False and average and not plain:
         raise InvalidArgument(f"--no-ema means the weights themselves, {path} has their average only: leave it out")
-    return found[average] if average and ema is not False else content
+    chosen = average if average and ema is not False else plain
+    if average and note:
+        what = "the running average of the weights" if chosen == average else "the weights themselves, not the average"
+        note(f"of {path} {what} ({chosen!r}) {'is' if chosen == average else 'are'} taken")
+    return content if chosen is None else found[chosen]
+
+
+def _state_dicts(content: Any) -> dict[str, Mapping[str, Any]]:
+    """The state dicts in a checkpoint by name; none where it is one itself, of one network."""
+    if not isinstance(content, Mapping):
+        return {}
+    found = {str(name): value for name, value in content.items() if _holds_tensors(value)}
+    if found:
+        return found
+    parts: dict[str, dict[str, Any]] = defaultdict(dict)
+    for key, value in content.items():
+        first, _, rest = str(key).partition(".")
+        parts[first][rest] = value
+    average = next((name for name in parts if _IS_AVERAGE.search(name)), None)
+    large = {name: part for name, part in parts.items() if part.keys() != {""}}  # the others are counters
+    if average in large and len(large) == 2 and len({frozenset(part) for part in large.values()}) == 1:
+        return large
+    return {}
+
+
+def _holds_tensors(value: Any) -> bool:
+    """Whether this is a state dict, or holds one under a usual name."""
+    if not isinstance(value, Mapping):
+        return False
+    inner = any(_holds_tensors(value.get(name)) for name in (*WRAPPERS, "module"))
+    return inner or any(isinstance(key, str) and isinstance(each, Tensor) for key, each in value.items())
 
 
 def _unwrapped(content: Any, path: Path | str) -> dict[str, Tensor]:
-    for name in WRAPPERS:
+    for name in (*WRAPPERS, "module"):
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
     if not isinstance(content, Mapping) or not content:
@@ -204,5 +245,13 @@ def _check_numbers(state: Mapping[str, Any], path: Path | str) -> None:
                 f"weights must be floating-point numbers of 16 bits or more, {key} in {path} is {value.dtype}: "
                 "quantised weights cannot be trained; take the file from before the quantisation"
             )
-        if is_float and value.layout == torch.strided and not torch.isfinite(value).all():
-            raise InvalidArgument(f"weights must be finite, {key} in {path} has other numbers: take another file")
+    check_finite(state, str(path))
+
+
+def check_finite(state: Mapping[str, Any], where: str) -> None:
+    """Raises InvalidArgument for a state dict with NaN or infinite weights, also where they are so in 32 bits."""
+    for key, value in state.items():
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.layout != torch.strided:
+            continue
+        if not value.is_meta and not torch.isfinite(value.to(torch.float32)).all():
+            raise InvalidArgument(f"weights must be finite, {key} in {where} has other numbers: take another file")

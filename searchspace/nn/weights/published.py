@@ -12,6 +12,7 @@ from torch import Tensor
 from searchspace.errors import InvalidArgument
 from searchspace.nn.build import Network, channels_last
 from searchspace.nn.weights import efficientnet_lite_pytorch, timm, torchvision
+from searchspace.nn.weights.files import check_finite
 from searchspace.nn.weights.names import Family, Sections, sections
 from searchspace.spec import Conventions, NetworkSpec
 from searchspace.zoo.variants import siblings
@@ -244,4 +245,5 @@ def _filled(network: Network, entries: Entries, state: Mapping[str, Tensor]) -> 
     }
     network.to_empty(device="cpu")
     network.load_state_dict(tensors)
+    check_finite(network.state_dict(), f"the weights of {network.spec.name}")
     return channels_last(network).eval()

@@ -11,6 +11,7 @@ from torch import Tensor
 from searchspace.cost import params
 from searchspace.errors import InvalidArgument, InvalidSpec, PhinasError
 from searchspace.nn.build import Network
+from searchspace.nn.weights.belonging import check_belongs, saved_spec
 from searchspace.nn.weights.files import read_about, read_weights
 from searchspace.nn.weights.published import load_any
 from searchspace.preprocessing import Preprocessing
@@ -44,20 +45,22 @@ def recognise(path: Path, *, name: str = "", ema: bool | None = None, note: Call
     name: of the network, where the user gave it: of the listing or the zoo. Else what the file's metadata say (one of
     this project's own), a spec beside it (NAME.json beside NAME.safetensors), timm's config.json beside it, the
     listing's checksum; else all networks of the listing and the zoo are tried.
-    Raises PhinasError for a file that cannot be read, is quantised, or fits none: with the first entry that differs.
+    Raises PhinasError for a file that cannot be read, is quantised, fits none (with the first entry that differs), or
+    says that it is of another network.
     """
-    state = read_weights(path, ema=ema)
+    state = read_weights(path, ema=ema, note=note)
     config = _config(path)
     try:
         row, spec = _said(path, name, config)
     except InvalidSpec as error:
-        raise InvalidSpec(f"{path}: {error}; NAME={path} says which network it is") from None
+        raise InvalidSpec(f"{error}; NAME={path} says which network it is") from None
     if spec is None:
         spec = _tried(state, path, note)
     try:
         network, implementation = load_any(spec, state)
     except InvalidArgument as error:
         raise InvalidArgument(f"{path}: {error}") from None
+    check_belongs(network.spec, path)
     if network.spec.preprocessing is None and implementation:
         statistics, interpolation = _USUAL.get(implementation, _LITE)
         mean, std = MEAN_STD[statistics]
@@ -96,8 +99,8 @@ def _said(path: Path, name: str, config: _Config) -> tuple[PublishedWeights | No
             return None, catalogue.get(name)
         row = find(name)
         return row, row.spec()
-    if (data := read_about(path).get("network")) is not None:
-        return None, NetworkSpec.from_json(json.dumps(data))
+    if (saved := saved_spec(read_about(path), path)) is not None:
+        return None, saved
     beside = path.with_suffix(".json")
     if beside != path and beside.is_file():
         return None, read_spec(beside)

@@ -31,6 +31,7 @@ class Parent(NamedTuple):
         top1: ImageNet top-1 in percent, as published.
         sha256: of the file.
         classes: that it tells apart, by name, where its file says so.
+        says_network: whether the file itself says which network it is of, as those written here do.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Parent(NamedTuple):
     top1: float | None
     sha256: str
     classes: tuple[str, ...] | None = None
+    says_network: bool = False
 
 
 class Parents(Sequence[Parent]):
@@ -150,9 +152,10 @@ def _from_file(text: str, ema: bool | None, note: Note) -> Parent:
     assert path is not None
     network, row, licence = recognise(path, name=text.rpartition("=")[0], ema=ema, note=note)
     name, top1 = (row.name, row.top1) if row else (network.spec.name, None)
-    named = read_about(path).get("classes")
+    about = read_about(path)
+    named, says = about.get("classes"), "network" in about
     classes = tuple(map(str, named)) if isinstance(named, list) else None
-    return _checked(Parent(name, network, f"file {path}", licence, top1, sha256(path), classes), path)
+    return _checked(Parent(name, network, f"file {path}", licence, top1, sha256(path), classes, says), path)
 
 
 def _checked(parent: Parent, path: Path) -> Parent:

@@ -79,6 +79,54 @@ def test_of_weights_and_their_average_one_must_be_chosen(tmp_path: Path, average
     assert all(torch.equal(chosen[key], tensor + 1) for key, tensor in TENSORS.items())
 
 
+def _prefixed(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{key}": tensor for key, tensor in state.items()}
+
+
+AVERAGED = {key: tensor + 1 for key, tensor in TENSORS.items()}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": TENSORS, "model_ema": _prefixed("module.", AVERAGED), "optimizer": {"state": {0: {"step": 1}}}},
+        {"net": TENSORS, "net_ema": AVERAGED},
+        {"state_dict": TENSORS, "ema": {"module": AVERAGED, "decay": 0.9}},
+        {"params": TENSORS, "EMA": {"state_dict": AVERAGED}, "epoch": 3},
+        {"state_dict": TENSORS, "swa_state_dict": AVERAGED, "criterion": {"weight": torch.ones(3)}},
+        _prefixed("model.", TENSORS) | _prefixed("ema_model.", AVERAGED) | {"step": torch.tensor(3)},
+        _prefixed("module.", TENSORS) | _prefixed("module_ema.", AVERAGED),
+    ],
+)
+def test_weights_and_their_average_are_known_by_their_names_and_which_is_taken_is_said(
+    tmp_path: Path, content: dict[str, object]
+) -> None:
+    torch.save(content, path := tmp_path / "a.pth")
+    with pytest.raises(InvalidArgument, match=r"give --ema .* or --no-ema"):
+        read_weights(path)
+    for ema, expected, said in ((True, AVERAGED, "the running average of"), (False, TENSORS, "not the average")):
+        notes: list[str] = []
+        read = read_weights(path, ema=ema, note=notes.append)
+        assert read.keys() == expected.keys()
+        assert all(torch.equal(read[key], tensor) for key, tensor in expected.items())
+        assert len(notes) == 1
+        assert said in notes[0]
+        assert str(path) in notes[0]
+
+
+def test_an_average_alone_is_taken_and_said_and_plain_weights_are_taken_in_silence(tmp_path: Path) -> None:
+    torch.save({"state_dict_ema": TENSORS, "state_dict": None}, tmp_path / "average.pth")
+    torch.save({"net": TENSORS, "optimizer": {"momentum": torch.ones(2)}} | {"epoch": 3}, tmp_path / "several.pth")
+    torch.save(_prefixed("conv.", TENSORS) | _prefixed("ema.", TENSORS) | _prefixed("fc.", TENSORS), tmp_path / "a.pth")
+    notes: list[str] = []
+    assert read_weights(tmp_path / "average.pth", note=notes.append).keys() == TENSORS.keys()
+    assert "the running average of the weights ('state_dict_ema') is taken" in notes.pop()
+    assert len(read_weights(tmp_path / "a.pth", note=notes.append)) == 6  # layers that are called ema
+    assert not notes
+    with pytest.raises(StorageError, match=r"holds several state dicts \(net, optimizer\): save the one"):
+        read_weights(tmp_path / "several.pth")
+
+
 def test_a_kind_of_weights_that_is_not_there_is_not_replaced_by_the_other(tmp_path: Path) -> None:
     torch.save({"state_dict": TENSORS}, tmp_path / "plain.pth")
     torch.save({"model_ema": TENSORS}, tmp_path / "average.pth")
@@ -95,6 +143,15 @@ def test_a_broken_download_is_told_with_its_file_and_what_to_do(tmp_path: Path) 
         path.write_bytes((tmp_path / name).read_bytes()[:left])
         with pytest.raises(StorageError, match=f"{path} is cut short, .*: delete it and download it again"):
             read_weights(path)
+
+
+def test_weights_that_are_not_finite_are_refused_in_memory_too() -> None:
+    spec = zoo.get("mobilenet_v3_small", width=0.35, classes=2)
+    state = build(spec).state_dict()
+    name = next(key for key in state if key.endswith("running_var"))
+    state[name][0] = torch.nan
+    with pytest.raises(InvalidArgument, match=f"finite, {name} in the weights of mobilenet_v3_small"):
+        load_weights(spec, state)
 
 
 def test_files_that_are_neither_or_damaged_are_named(tmp_path: Path) -> None:
@@ -133,6 +190,8 @@ def test_a_checkpoint_without_a_state_dict_is_named(tmp_path: Path, content: obj
         ({"conv.weight": torch.zeros(3).to(torch.float8_e4m3fn)}, "is torch.float8_e4m3fn: quantised"),
         ({"conv.weight": torch.zeros(3, dtype=torch.complex64)}, "is torch.complex64"),
         ({"conv.bias": torch.tensor([1.0, torch.inf])}, "finite, conv.bias in"),
+        ({"conv.bias": torch.tensor([1.0, torch.nan], dtype=torch.bfloat16)}, "finite, conv.bias in"),
+        ({"conv.bias": torch.tensor([1e300], dtype=torch.float64)}, "finite, conv.bias in"),
     ],
 )
 def test_entries_that_are_no_weights_are_told(tmp_path: Path, entries: dict[object, object], said: str) -> None:

@@ -150,7 +150,7 @@ def fit(
             "device": dict(table.identity) if table and by_latency else None,
         }
         name = study or _study_name(template, data, cost)
-        with opened_study(name, about) as opened:
+        with opened_study(name, about, images=images, note=progress.line) as opened:
             job = Fit(opened, found, seeds, score, table, progress, clock)
             progress.line(f"{len(found)} candidates, {len(job.missing())} trainings missing in the study {name!r}")
             job.run()

@@ -129,7 +129,7 @@ def finetune(
     )
     from search.finetune_job import run_finetune
 
-    return run_finetune(settings, name=study or settings.study, recipe=recipe, fresh=fresh, now=now, quiet=quiet)
+    return run_finetune(settings, name=study, recipe=recipe, fresh=fresh, now=now, quiet=quiet)
 
 
 def run(args: Namespace) -> str:

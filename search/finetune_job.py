@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,10 +14,15 @@ import torch
 from search.console import Now, Progress
 from search.cores import limit_threads
 from search.data import Dataset, Split, load, native_resolution
+from search.data.contents import can_compare, keep_contents, told_changes
 from search.deployed import auto_resolution
+from search.differences import in_words, moved, weights_sums
 from search.finetune_settings import Settings
+from search.parents import check_parent
+from search.renamed import begun_on
 from search.result import Result
 from search.session import StudyClock, locked
+from search.settings import resolved_source, resolved_weights
 from search.training.augmentation import preprocessing_of, weights_metadata
 from search.training.auto_augment import AUGMENTATION, Decision, decide
 from search.training.balance import balance
@@ -28,10 +33,10 @@ from search.training.start import transferred
 from search.training.variation import AUTO, FIELDS, NONE, before
 from searchspace import zoo
 from searchspace.cost import costs
-from searchspace.errors import InvalidArgument, StudyMismatch
+from searchspace.errors import InvalidArgument, PhinasError, StudyMismatch
 from searchspace.files import read_json, write_atomic, write_json
 from searchspace.graph import lower
-from searchspace.nn import Network, build, network_bytes
+from searchspace.nn import Network, build, check_belongs, network_bytes
 from searchspace.nn.weights.sources import Parents, resolve
 from searchspace.spec import NetworkSpec, read_spec, write_spec
 from studies.storage import BEST, SUMMARY, set_aside
@@ -56,47 +61,66 @@ class Start(NamedTuple):
 def run_finetune(
     settings: Settings,
     *,
-    name: str,
+    name: str | None,
     recipe: FineTuning | None = None,
     fresh: bool = False,
     now: Now = time.monotonic,
     quiet: bool = False,
 ) -> Result:
-    """The whole job of `search.finetune` in the folder of the study `name`; see there. Raises PhinasError."""
+    """The whole job of `search.finetune` in the folder of the study `name` (None: by the settings); see there.
+
+    Raises PhinasError.
+    """
     of_recipe = recipe is not None and settings.augment == AUTO
     recipe = recipe or FineTuning()
-    about = json.loads(json.dumps({"settings": asdict(settings), "recipe": recipe.identity()}))
+    places = {"data": settings.data and resolved_source(settings.data), "weights": resolved_weights(settings.weights)}
+    about = json.loads(json.dumps({"settings": asdict(settings), "recipe": recipe.identity(), "places": places}))
     about |= {AUGMENTATION: Decision(OF_RECIPE, "as the given recipe says")._asdict()} if of_recipe else {}
     limit_threads()
+    name = name or (settings.study if fresh else _begun(settings, about))
     with ExitStack() as stack:
         stack.enter_context(locked(study_folder(name)))
         if fresh:
             set_aside(name)
             study_folder(name).mkdir(parents=True, exist_ok=True)
         job = _opened(study_folder(name) / JOB, about)
-        if (study_folder(name) / SUMMARY).exists():
-            return Result(read_json(study_folder(name) / SUMMARY))
         clock = StudyClock(60 * settings.minutes, spent_before_s=job.get("spent_s", 0.0), now=now)
         progress = stack.enter_context(Progress(clock.left_s, quiet=quiet))
-        return _Job(settings, recipe, name, job, clock, progress).run()
+        begun = _Job(settings, recipe, name, job, clock, progress)
+        return begun.finished() if (study_folder(name) / SUMMARY).exists() else begun.run()
+
+
+def _begun(settings: Settings, about: dict[str, Any]) -> str:
+    """The study of these settings, also where it was begun on the same images before they were renamed."""
+    if not study_folder(settings.study).exists():
+        for name in begun_on(settings.data):
+            with suppress(PhinasError):  # another study
+                if (path := study_folder(name) / JOB).exists() and _opened(path, about):
+                    return name
+    return settings.study
 
 
 def _opened(path: Path, about: dict[str, Any]) -> dict[str, Any]:
     """What an earlier run of the same job decided. Raises StudyMismatch for another job's."""
     if not path.exists():
-        return about
+        return about | {"moved": []}
     found = _as_now(read_json(path), about)
-    differing = [
-        f"{name} {found['settings'].get(name)!r}, not {value!r}"
-        for name, value in about["settings"].items()
-        if found["settings"].get(name) != value
-    ]
-    if differing or found["recipe"] != about["recipe"]:
-        what = "; ".join(differing) or "another recipe"
+    were = {name: found["settings"].get(name) for name in ("data", "weights")}  # of before places were kept
+    were = {"data": were["data"] and resolved_source(were["data"]), "weights": resolved_weights(str(were["weights"]))}
+    stored = {**found["settings"], **found.get("places", were)}
+    stored |= {name: found[name] for name in ("data_fingerprint", "weights_sha256") if name in found}
+    asked = {**about["settings"], **about["places"]}
+    elsewhere = moved(stored, asked)
+    differing = [name for name, value in asked.items() if stored.get(name) != value and name not in elsewhere]
+    told = [in_words(name, stored, asked) for name in differing]
+    if found["recipe"] != about["recipe"]:
+        told.append("its recipe is another, by --data or another version of this program")
+    if told:
         raise StudyMismatch(
-            f"{path.parent} holds a fine-tuning with {what}: give another --study, or --fresh to set it aside"
+            f"{path.parent} holds a fine-tuning with other settings: {'; '.join(told)}. Give the same flags to go on "
+            "with it, another --study, or --fresh to set it aside"
         )
-    return dict(found)
+    return {**found, "settings": about["settings"], "places": about["places"], "moved": list(elsewhere)}
 
 
 def _as_now(found: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
@@ -127,6 +151,15 @@ class _Job:
     ) -> None:
         self.settings, self.recipe, self.name, self.job = settings, recipe, name, job
         self.clock, self.progress, self.folder = clock, progress, study_folder(name)
+
+    def finished(self) -> Result:
+        """What an earlier run came to. Raises StudyMismatch where files have other content than they had."""
+        summary = read_json(self.folder / SUMMARY)
+        if "data" in self.job["moved"] or can_compare(self.folder, self.settings.data):
+            self._images(int(summary["images_px"]))
+        if "weights" in self.job["moved"]:
+            self._check_sums(weights_sums(self.job["places"]["weights"]))
+        return Result(summary)
 
     def run(self) -> Result:
         """Fine-tune within the minutes, test once, write the files. Raises PhinasError."""
@@ -184,6 +217,7 @@ class _Job:
             self.progress.update(done / max(1, total), "reading images")
 
         images = load(self.settings.data, resolution=pixels, seed=self.settings.seed, progress=update)
+        self._check_images(images)
         for note in images.notes:
             self.progress.line(note)
         return images
@@ -202,6 +236,8 @@ class _Job:
         beside = path.with_suffix(".safetensors")
         has_own = settings.weights == "auto" and spec is not None and os.path.exists(beside)
         named = str(beside) if has_own else settings.weights
+        if has_own and spec is not None:
+            check_belongs(spec, beside)
         parents = resolve(named, ema=self.settings.ema, note=self.progress.line)
         self._check_same_weights(parents)
         if settings.weights == "none":
@@ -217,12 +253,25 @@ class _Job:
 
     def _check_same_weights(self, parents: Parents | None) -> None:
         """Raises StudyMismatch where a file holds other weights than when the fine-tuning was begun."""
-        sums = None if parents is None else [parent.sha256 for parent in parents]
+        self._check_sums(None if parents is None else [parent.sha256 for parent in parents])
+
+    def _check_sums(self, sums: list[str] | None) -> None:
         if self.job.setdefault("weights_sha256", sums) != sums and self.settings.weights != "auto":
             raise StudyMismatch(
                 f"{self.folder} holds a fine-tuning that began with other weights of {self.settings.weights} than are "
                 "there now: bring them back, give another --study, or --fresh to set it aside"
             )
+
+    def _check_images(self, images: Dataset) -> None:
+        """Raises StudyMismatch where files of the data have changed since the fine-tuning was begun."""
+        if self.job.setdefault("data_fingerprint", images.fingerprint) != images.fingerprint:
+            now = {"data": self.settings.data, "data_fingerprint": images.fingerprint}
+            told = in_words("data_fingerprint", {}, now, told_changes(self.folder, images.contents))
+            raise StudyMismatch(
+                f"{self.folder} holds a fine-tuning that began with other images: {told}. Bring them back, give "
+                "another --study, or --fresh to set it aside"
+            )
+        keep_contents(self.folder, images.contents, self.job["places"]["data"])
 
     def _transferred(
         self, spec: NetworkSpec | None, parents: Parents, images: Dataset, pixels: int, generator: torch.Generator
@@ -232,8 +281,9 @@ class _Job:
         if spec is None and own:
             parent, spec = own[0], own[0].network.spec
         else:
-            spec = spec or zoo.get(name)
+            is_of_zoo, spec = spec is None, spec or zoo.get(name)
             parent = parents.nearest(spec)
+            check_parent(spec, parent, is_of_zoo=is_of_zoo)
         wanted = spec.with_classes(classes).with_resolution(pixels)
         given = transferred(parent.network, wanted, images=images.train, generator=generator, pixels=pixels)
         return Start(given.network, f"{parent.name}, {parent.source}", parent.licence, given.reasons)

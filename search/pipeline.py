@@ -1,6 +1,5 @@
 """From settings to a winner: images, latency table, budget, loop, winner, files."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -19,29 +18,31 @@ from search.candidates import PricedSpace, starting_points
 from search.console import Progress
 from search.cores import limit_threads
 from search.deployed import Deployed, auto_resolution, from_scratch, judged_resolution
+from search.finished import about_images, finished_summary
 from search.latency.runtimes import runtime
 from search.least_time import check_time
 from search.long_training import LongTraining
 from search.loop import Search, measured_before, recover
 from search.machinery import Machinery
 from search.published import Published, published_candidates, usual_forms
+from search.renamed import begun_on
 from search.results import write_results
 from search.schedule import PREPARE_SHARE
-from search.session import StudyClock, bind, given_table, opened_study, stored_settings
-from search.settings import AUTO, NO_WEIGHTS, Settings, check_same, px_text
+from search.session import StudyClock, bind, check_study, given_table, opened_study, stored_settings
+from search.settings import AUTO, NO_WEIGHTS, Settings, check_command, check_same, px_text
 from search.study_augment import decide_in
 from search.training.recipe import FineTuning, Recipe
 from search.training.variation import before
 from search.winner import WinnerSelection
-from searchspace.errors import InvalidData, StorageError
+from searchspace.errors import InvalidData, PhinasError
 from searchspace.latency.table import LatencyTable, describe, read_table
 from searchspace.nn.weights.sources import Parents
 from searchspace.preprocessing import OWN
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec
-from studies.frame import read_summary, write_trials_csv
-from studies.storage import BEST, SUMMARY
+from studies.frame import write_trials_csv
 from studies.storage import folder as study_folder
+from studies.storage import open_study
 
 STARTS = 2  # known networks that are tried first; the sampler has the rest
 
@@ -66,15 +67,32 @@ def run_search(
     limit_threads()
     settings.search_space(classes=2)  # a mistake in --space is told before images are read
     name = settings.study_name
+    if settings.study is None and not fresh and not study_folder(name).exists():
+        name = _renamed(settings) or name
     with opened_study(name, fresh=fresh) as study:
         stored = stored_settings(study)
         if stored is not None:
+            check_command(name, stored, "search.run")
             settings = settings.going_on_with(stored)
             check_same(name, stored, settings.identity())
         spent_s = float(study.user_attrs.get("spent_s", 0.0))
         clock = StudyClock(settings.time_limit_s, spent_before_s=spent_s, now=machinery.now, began=began)
         with Progress(clock.left_s, quiet=quiet) as progress:
             return Pipeline(settings, study, clock, progress, machinery).run(baselines)
+
+
+def _renamed(settings: Settings) -> str | None:
+    """The study of these settings that was begun on the same images before they were renamed."""
+    for name in begun_on(settings.data):
+        try:
+            stored = stored_settings(open_study(name, create=False))
+            if stored is not None:
+                check_command(name, stored, "search.run")
+                check_same(name, stored, settings.going_on_with(stored).identity())
+                return name
+        except PhinasError:  # another study
+            continue
+    return None
 
 
 @dataclass(frozen=True)
@@ -96,7 +114,7 @@ class Pipeline:
     def run(self, baselines: Sequence[str]) -> dict[str, Any]:
         """Search, unless that is done, and compare with baselines; gives the summary."""
         name = self.study.study_name
-        summary = self._finished_already()
+        summary = finished_summary(self.settings, self.study, note=self.progress.line)
         if summary is not None:
             self.progress.line(f"the study {name!r} is finished; give more --minutes or --trials to go on")
             return self._resolved()._compared(summary, baselines) if baselines else summary
@@ -159,6 +177,7 @@ class Pipeline:
         images = self._images()
         if len(images.classes) < 2:
             raise InvalidData(f"a search needs at least 2 classes, got {len(images.classes)}: add class folders")
+        check_study(self.study, about_images(settings, images), images=images)
         self._check_time(images)
         found = decide_in(self.study, settings.augment, settings.data, images)
         self.progress.line(found.sentence())
@@ -172,7 +191,8 @@ class Pipeline:
         estimates = ", others are estimated" if table.quick else ""
         progress.line(f"latency table: {len(table.kernels)} kernels{estimates}, error {table.relative_error:.1%}")
         versions = {package: version(package) for package in ("torch", "optuna", "numpy")}
-        bind(self.study, self._about(images, space, table), name=self.study.study_name, versions=versions)
+        about, name = self._about(images, space, table), self.study.study_name
+        bind(self.study, about, images=images, note=progress.line, name=name, versions=versions)
         known, cut_off = recover(self.study)
         priced, budget = self._budget(space, table)
         judge = self._judge(lambda spec: priced.upper_ms(spec) <= budget.prediction_limit_ms)
@@ -350,7 +370,7 @@ class Pipeline:
         """What defines the study."""
         return {
             **self.settings.identity(),
-            "data_fingerprint": images.fingerprint,
+            **about_images(self.settings, images),
             "space": space.to_dict(),
             "recipe": self._recipe.identity(),
             **self._estimator.identity(),
@@ -358,22 +378,6 @@ class Pipeline:
             **given_table(self.settings.latency, table),
             **({} if self.parents is None else {"weights_sha256": [parent.sha256 for parent in self.parents]}),
         }
-
-    def _finished_already(self) -> dict[str, Any] | None:
-        """The summary, if this command has run to its end and asks for no more than it had."""
-        settings, path = self.settings, self.folder / SUMMARY
-        done = self.study.user_attrs.get("finished")
-        if done is None or not path.exists() or not (self.folder / BEST).exists():
-            return None
-        asked = (settings.time_limit_s, settings.trials)
-        if any(a is not None and (d is None or a > d) for a, d in zip(asked, done, strict=True)):
-            return None
-        summary = read_summary(path)
-        if not {"classes", "settings", "budget_ms", "trials", "spent_s"} <= summary.keys():
-            raise StorageError(f"{path} is damaged: delete it, and this command writes it again")
-        space = settings.search_space(classes=len(summary["classes"])).to_dict()
-        check_same(self.study.study_name, self.study.user_attrs["settings"], {"space": json.loads(json.dumps(space))})
-        return {**summary, "study": self.study.study_name, "folder": str(self.folder)}  # it may have been renamed since
 
     def _compared(self, summary: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
         images = self._images()

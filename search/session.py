@@ -1,16 +1,20 @@
 """A study that one process works in: its lock, what defines it, the time spent on it."""
 
+from __future__ import annotations
+
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 
 from search.console import Now
+from search.data.contents import CONTENTS, keep_contents, told_changes
+from search.differences import flag_of, moved
 from search.settings import check_same
 from searchspace.errors import PhinasError
 from searchspace.files import locked_file, remove_left_over, storage_error
@@ -18,6 +22,11 @@ from searchspace.latency.table import LatencyTable
 from studies.frame import TRIALS_CSV
 from studies.schema import SETTINGS
 from studies.storage import DATABASE, ITERATIONS, LOCK, folder, open_study, set_aside
+
+if TYPE_CHECKING:
+    from search.data import Dataset
+
+Note = Callable[[str], None]
 
 
 class StudyClock:
@@ -52,11 +61,18 @@ class StudyClock:
 
 
 @contextmanager
-def opened_study(name: str, about: dict[str, Any] | None = None, *, fresh: bool = False) -> Iterator[optuna.Study]:
+def opened_study(
+    name: str,
+    about: dict[str, Any] | None = None,
+    *,
+    fresh: bool = False,
+    images: Dataset | None = None,
+    note: Note | None = None,
+) -> Iterator[optuna.Study]:
     """The study, made or opened, with no other process in it.
 
-    `about` is what defines it (see `bind`; None: the caller binds). `fresh` sets a study of this name aside first. A
-    new study that is refused before anything is done in it leaves no trace.
+    `about` is what defines it (None: the caller binds); `images` and `note` as for `bind`. `fresh` sets a study of this
+    name aside first. A new study that is refused before anything is done in it leaves no trace.
 
     Raises StudyMismatch for a study of other settings or one that is in use, StorageError.
     """
@@ -68,7 +84,7 @@ def opened_study(name: str, about: dict[str, Any] | None = None, *, fresh: bool 
         study = open_study(name)
         try:
             if about is not None:
-                bind(study, about)
+                bind(study, about, images=images, note=note)
             yield study
         except PhinasError:
             if is_new and not _is_begun(study):
@@ -93,24 +109,50 @@ def locked(folder: Path) -> Iterator[None]:
 def _discard(folder: Path) -> None:
     """Take away what opening a study made; the folder stays if it holds anything else, or cannot be changed."""
     with suppress(OSError):
-        for path in (*folder.glob(f"{DATABASE}*"), folder / TRIALS_CSV):
+        for path in (*folder.glob(f"{DATABASE}*"), folder / TRIALS_CSV, folder / CONTENTS):
             path.unlink(missing_ok=True)
         if {path.name for path in folder.iterdir()} <= {LOCK}:
             (folder / LOCK).unlink(missing_ok=True)
             folder.rmdir()
 
 
-def bind(study: optuna.Study, about: dict[str, Any], **unchecked: Any) -> None:
+def bind(
+    study: optuna.Study,
+    about: dict[str, Any],
+    *,
+    images: Dataset | None = None,
+    note: Note | None = None,
+    **unchecked: Any,
+) -> None:
     """Store what defines a study in which nothing was done yet, or raise StudyMismatch if it is defined otherwise.
 
-    `unchecked` is stored beside it and never compared.
+    A file that was moved, with the same content, is stored under its new name, and `note` is told. A listing of
+    `images` is kept with the study, to name what changed another time. `unchecked` is stored and never compared.
     """
     about = json.loads(json.dumps(about))
     stored = stored_settings(study)
     if stored is None:
         study.set_user_attr(SETTINGS, about | unchecked)
+        (folder(study.study_name) / CONTENTS).unlink(missing_ok=True)
     else:
-        check_same(study.study_name, stored, about)
+        check_study(study, about, images=images)
+        for setting, (was, now) in (elsewhere := moved(stored, about)).items():
+            if note is not None:
+                note(f"{flag_of(setting)} {now} holds what {was} held: the study goes on with it")
+        if elsewhere:
+            study.set_user_attr(SETTINGS, stored | {setting: now for setting, (_, now) in elsewhere.items()})
+    if images is not None:
+        keep_contents(folder(study.study_name), images.contents, about.get("data"))
+
+
+def check_study(study: optuna.Study, asked: dict[str, Any], *, images: Dataset | None = None) -> None:
+    """Raises StudyMismatch where a study in which something was done differs in any setting of `asked`."""
+    if (stored := stored_settings(study)) is None:
+        return
+    told = ""
+    if images is not None and stored.get("data_fingerprint") != images.fingerprint:
+        told = told_changes(folder(study.study_name), images.contents)
+    check_same(study.study_name, stored, json.loads(json.dumps(asked)), images=told)
 
 
 def stored_settings(study: optuna.Study) -> dict[str, Any] | None:

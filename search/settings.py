@@ -3,13 +3,14 @@
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from search.accuracy import names as estimators
 from search.budget import DEFAULT_CONFIDENCE
+from search.differences import command_of, in_words, moved
 from search.latency.kernels import placed_blocks
 from search.latency.runtimes import check_profiles_layers, names
 from search.reward import REWARDS
@@ -188,7 +189,7 @@ class Settings:
         for free in ("study", "minutes", "trials", "auto_resolution"):
             del own[free]
         own["resolution"] = self.resolution if isinstance(self.resolution, int) else list(self.resolution)
-        own["weights"] = ",".join(_resolved_weights(one.strip()) for one in self.weights.split(","))
+        own["weights"] = resolved_weights(self.weights)
         own["augment"] = variation.checked(self.augment)
         own["data"] = None if self.data == "digits" else self.data and resolved_source(self.data)
         for file in ("space_file", "latency"):
@@ -218,10 +219,10 @@ def px_text(sizes: Sequence[int], between: str = ", ") -> str:
     return between.join(map(str, sizes))
 
 
-def _resolved_weights(one: str) -> str:
-    """NAME, FILE or NAME=FILE, with one text for one file."""
-    name, equals, source = one.rpartition("=")
-    return f"{name}{equals}{resolved_source(source)}"
+def resolved_weights(weights: str) -> str:
+    """What `--weights` names, by commas: NAME, FILE or NAME=FILE, with one text for one file."""
+    parts = (one.strip().rpartition("=") for one in weights.split(","))
+    return ",".join(f"{name}{equals}{resolved_source(source)}" for name, equals, source in parts)
 
 
 def resolved_source(data: str) -> str:
@@ -236,28 +237,33 @@ def _check(flag: str, value: object, holds: bool, rule: str) -> None:
         raise InvalidArgument(f"{flag} must be {rule}, got {value}")
 
 
-def check_same(name: str, stored: dict[str, Any], asked: dict[str, Any]) -> None:
+def check_command(name: str, stored: Mapping[str, Any], command: str | None) -> None:
+    """Raises StudyMismatch for a study that another command made."""
+    if command and (made_by := command_of(stored)) and made_by != command:
+        raise StudyMismatch(
+            f"the study {name!r} was made by python -m {made_by}, got {command}: give --study NAME for a new study"
+        )
+
+
+def check_same(name: str, stored: Mapping[str, Any], asked: Mapping[str, Any], *, images: str = "") -> None:
     """Raises StudyMismatch naming every setting of `asked` that differs from the stored study's.
 
     A setting that is younger than the study had its default there, or what BEFORE says; of those UNRECORDED nothing
-    is known. Recipes are compared under the names that their fields have now.
+    is known. Recipes are compared under the names that their fields have now. Files may have
+    other names than before: what is in them is compared, where `asked` says it. images: what is known of their changes.
     """
+    check_command(name, stored, command_of(asked))
     if "recipe" in stored:
         recipe = {RENAMED_IN_RECIPE.get(key, key): value for key, value in stored["recipe"].items()}
         stored = {**stored, "recipe": recipe}
     unknown = {key: asked[key] for key in UNRECORDED & asked.keys()}
     before = {**BEFORE, "augment": variation.before(stored.get("data"))}
-    was = {field.name: field.default for field in fields(Settings)} | before | unknown | stored
-    differing = [
-        f"{key} is {_short(asked[key])} and was {_short(was.get(key))}" for key in asked if was.get(key) != asked[key]
-    ]
+    was = {field.name: field.default for field in fields(Settings)} | before | unknown | dict(stored)
+    elsewhere = moved(stored, asked)
+    differing = [key for key in asked if was.get(key) != asked[key] and key not in elsewhere]
     if differing:
         raise StudyMismatch(
-            f"the study {name!r} was made with other settings: {'; '.join(differing)}. Give the same flags to go "
-            f"on with it, --study NAME for a new study, or --fresh to set the old one aside"
+            f"the study {name!r} was made with other settings: "
+            f"{'; '.join(in_words(key, was, asked, images) for key in differing)}. Give the same flags to go on with "
+            "it, --study NAME for a new study, or --fresh to set the old one aside"
         )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

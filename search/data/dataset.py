@@ -1,5 +1,6 @@
 """`load`: labelled images from anywhere, split and decoded once. It is all that a search knows of their source."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from search.data.readers.registry import open_source
 from search.data.source import PARTS, Part, Progress, Record, Request, Source, digest_of
 from searchspace.errors import InvalidArgument, StorageError
 
-_VERSION = 2  # of decoding and splitting: after a change there every cache is made anew
+_VERSION = 3  # of decoding and splitting: after a change there every cache is made anew
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,8 @@ class Dataset:
     """The images of one task. Label i means `classes[i]`.
 
     `skipped` names corrupt images; `notes` are sentences for a person. `fingerprint` is of the images' content,
-    labels, splits and resolution, not of their place on disk.
+    labels, splits and resolution, not of their place on disk. `contents` has the digest of each image's file by its
+    name; it is empty for drawn images.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Dataset:
     skipped: tuple[str, ...]
     notes: tuple[str, ...]
     _test: Split = field(repr=False)
+    contents: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def open_test(self) -> Split:
         """The test split: for the winner, once."""
@@ -113,6 +116,7 @@ def load(
         skipped=record.skipped,
         notes=(*record.notes, *notes),
         _test=test,
+        contents=record.contents,
     )
 
 

@@ -84,6 +84,7 @@ class EncodedSource(Source):
             fingerprint=_fingerprint(kept, found.digests, listing.classes, request.resolution, scales),
             skipped=tuple(sorted(map(printable, found.unusable))),
             notes=(*listing.notes, *splits.notes, *notes_of(found, scales)),
+            contents={item.name: found.digests[item.name] for part in PARTS for item in kept[part]},
         )
 
     def _decode(

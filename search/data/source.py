@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, get_args
 
@@ -27,6 +27,7 @@ class Record:
 
     The images of a split are the rows of the pixel file from its start on, one for each label. `fingerprint` is of
     the images' content, labels and splits. `skipped` names corrupt images; `notes` are sentences for a person.
+    `contents` is the digest of each image's file by its name, see `search.data.contents`; empty for drawn images.
     """
 
     classes: tuple[str, ...]
@@ -35,6 +36,7 @@ class Record:
     fingerprint: str
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    contents: dict[str, str] = field(default_factory=dict)
 
 
 class Source(Protocol):

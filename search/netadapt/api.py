@@ -171,7 +171,7 @@ def prune(
         recipe = replace(Recipe(), class_weights=settings.class_weights).varied(settings.augment)
         job = Job(settings, inputs, model, timer, progress, recipe, replay=timed, clock=clock)
         if study is not None:
-            bind(study, definition(settings, inputs, table))
+            bind(study, definition(settings, inputs, table), images=inputs.images, note=progress.line)
             job = fine_tuned(replace(job, study=study))
         summary = prune_and_finish(job)
     if job.study is not None and not summary.get("nothing_to_do"):
@@ -222,12 +222,12 @@ def replay_of(earlier: StoredHistory, timer: PairedTimer | None, inputs: Inputs)
             "--replay gives the outcomes of timing tests, and nothing is timed here: the table is of another device or "
             "setting; leave it out"
         )
-    spec, fingerprint = earlier.iterations[0].spec if earlier.iterations else None, inputs.network.fingerprint
-    begun = spec.fingerprint() if spec else "no network"
-    if begun != fingerprint:
+    spec = earlier.iterations[0].spec if earlier.iterations else None
+    if spec is None or spec.fingerprint() != inputs.network.fingerprint:
+        begun = f"another one, {spec.name} at {spec.resolution} px" if spec else "none"
         raise InvalidArgument(
-            f"--replay must name a pruning of the same network ({fingerprint}), got one of {begun}: leave it out, or "
-            "name another (python -m studies lists them)"
+            f"--replay must name a pruning of the same network at the same pixels, got one of {begun}: leave it out, "
+            "or name another (python -m studies lists them)"
         )
     return earlier.timed()
 

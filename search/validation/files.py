@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, get_type_hints
 
+from search.differences import CONTENT_OF, in_words
 from searchspace.errors import InvalidArgument, StorageError, StudyMismatch
 from searchspace.files import locked_file, read_json, storage_error, write_atomic, write_json
 
@@ -237,14 +238,18 @@ class ReferenceFiles:
             write_json(self.about_path, content)
 
     def check(self, about: dict[str, Any]) -> None:
-        """Raises StudyMismatch, which names what differs, where the set was made with other settings."""
+        """Raises StudyMismatch, which names what differs, where the set was made with other settings.
+
+        Files are known by their content, where both say it, not by their names.
+        """
         flat = (
             {**each["settings"], **each, "settings": None} for each in (self.about(), json.loads(json.dumps(about)))
         )
         was, now = flat
-        other = {name: value for name, value in now.items() if was.get(name) != value}
+        by_content = {place for place, content in CONTENT_OF.items() if content in was and content in now}
+        other = {name: value for name, value in now.items() if was.get(name) != value and name not in by_content}
         if other:
-            differing = [f"{name} is {value!r:.80} and was {was.get(name)!r:.80}" for name, value in other.items()]
+            differing = [in_words(name, was, now) for name in other]
             raise StudyMismatch(
                 f"{self.path} was made with other settings: {'; '.join(differing)}. Give the same flags to go on with "
                 "it, or another --reference"

@@ -35,9 +35,11 @@ class SharedState(FineTuningState):
             ) from error
         wanted = json.loads(json.dumps(about))
         differing = [name for name in wanted if stored.get(name) != wanted[name]]
+        numbers = {name for name in differing if isinstance(wanted[name], int)}
+        told = [f"{name} ({stored.get(name)}, not {wanted[name]})" if name in numbers else name for name in differing]
         if differing:
             raise StudyMismatch(
-                f"the shared network in {path} was trained with another {' and another '.join(differing)}: give the "
+                f"the shared network in {path} was trained with another {' and another '.join(told)}: give the "
                 "same ones to go on with it, or another folder (--study), or delete the file"
             )
         self._load(content)

@@ -86,7 +86,7 @@ def test_a_stopped_one_goes_on_within_the_same_minutes(spec: Path) -> None:
 def test_another_job_in_the_same_folder_is_refused(spec: Path) -> None:
     flags = {"network": spec, "weights": "none", "resolution": 32, "recipe": RECIPE, "quiet": True, "study": "one"}
     finetune("digits:40", minutes=0.1, now=Ticks(each=0.05), **flags)  # type: ignore[arg-type]
-    with pytest.raises(StudyMismatch, match=r"minutes 0\.1, not 0\.2.*--fresh"):
+    with pytest.raises(StudyMismatch, match=r"--minutes is 0\.2 and was 0\.1.*--fresh"):
         finetune("digits:40", minutes=0.2, now=Ticks(each=0.05), **flags)  # type: ignore[arg-type]
 
 

@@ -87,7 +87,7 @@ def test_the_sizes_define_a_study_and_are_printed_as_they_were_given() -> None:
     check_same("s", stored, several.identity())
     assert Settings(budget_ms=20, auto_resolution=True).going_on_with(stored).resolution == (160, 224)
     assert "--resolution 160,224 " in command(stored, study="s")
-    with pytest.raises(StudyMismatch, match=r"resolution is 224 and was \[160, 224\]"):
+    with pytest.raises(StudyMismatch, match=r"--resolution is 224 and was 160,224"):
         check_same("s", stored, Settings(budget_ms=20, resolution=224).identity())
 
 

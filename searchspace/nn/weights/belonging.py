@@ -43,7 +43,7 @@ def check_belongs(spec: NetworkSpec, path: Path | str) -> None:
     if saved is not None and (apart := differences(spec, saved)):
         raise _other(spec, path, f"those of {saved.name}", apart)
     if (named := about.get("fingerprint")) not in (None, *_fingerprints(spec, saved, about)):
-        raise _other(spec, path, f"those of the network {named}", [f"its own fingerprint is {spec.fingerprint()}"])
+        raise _other(spec, path, f"those of {named}", [f"by their fingerprint; the network's is {spec.fingerprint()}"])
 
 
 def check_alike(spec: NetworkSpec, saved: NetworkSpec, path: str, *, conventions: bool = True) -> None:

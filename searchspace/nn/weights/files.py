@@ -187,7 +187,7 @@ def _of_kind(content: Any, path: Path | str, ema: bool | None, note: Callable[[s
     return content if chosen is None else found[chosen]
 
 
-def _state_dicts(content: Any) -> dict[str, Mapping[str, Any]]:
+def _state_dicts(content: Any) -> Mapping[str, Mapping[str, Any]]:
     """The state dicts in a checkpoint by name; none where it is one itself, of one network."""
     if not isinstance(content, Mapping):
         return {}

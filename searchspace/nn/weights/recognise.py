@@ -1,7 +1,6 @@
 """Which network a user's file of weights is of: said in the file, beside it, known by its sum, or found by trying."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -247,7 +247,7 @@ def test_a_study_goes_on_with_the_table_that_it_was_begun_with(best: Path) -> No
     common = QUICK | {"epochs": 0, "budget_ms": budget, "study": "phone", "data": "digits:200"}
     first = prune(best, latency=table, **common)
     assert prune(best, latency=table, **common).spec == first.spec
-    with pytest.raises(PhinasError, match="was made with other settings: table is"):
+    with pytest.raises(PhinasError, match="was made with other settings: the latency table is another"):
         prune(best, latency=phone_table(tiny(), scale=0.99), **common)
 
 

@@ -118,7 +118,7 @@ def test_the_command_trains_a_set_and_goes_on_with_it(command: Command, tmp_path
     capsys.readouterr()
 
     assert main(command("--networks", "4", "--twice", "0.4", "--seed", "1")) == 2
-    assert "made with other settings: seed is 1 and was 0" in capsys.readouterr().err
+    assert "made with other settings: --seed is 1 and was 0" in capsys.readouterr().err
     assert (tmp_path / "set.csv").read_text() == after
 
 

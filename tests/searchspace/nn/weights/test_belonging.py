@@ -76,13 +76,13 @@ def test_files_that_have_no_more_than_a_fingerprint_are_compared_by_it(tmp_path:
     state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
     save_file(state, tmp_path / "old.safetensors", {"phinas": f'{{"fingerprint": "{NET.fingerprint()}"}}'})
     load_network(NET, tmp_path / "old.safetensors")
-    with pytest.raises(InvalidArgument, match=f"those of the network {NET.fingerprint()}"):
+    with pytest.raises(InvalidArgument, match=f"those of {NET.fingerprint()}"):
         load_network(WRONG[what][0], tmp_path / "old.safetensors")
 
 
 def test_a_fingerprint_that_is_not_the_networks_is_refused(tmp_path: Path, module: Any) -> None:
     (tmp_path / "a.safetensors").write_bytes(network_bytes(module, {"fingerprint": "0123456789abcdef"}))
-    with pytest.raises(InvalidArgument, match="those of the network 0123456789abcdef"):
+    with pytest.raises(InvalidArgument, match="those of 0123456789abcdef"):
         check_belongs(NET, tmp_path / "a.safetensors")
 
 

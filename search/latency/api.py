@@ -14,8 +14,8 @@ from search.latency.build import MANY_ROUNDS, MANY_S, table_for, with_holdout_er
 from search.latency.cache import Cache, Note, default_dir
 from search.latency.check import check, networks_to_check
 from search.latency.measurement import Measurement, Progress, measure_without_table
-from search.latency.reference import REFERENCE, RESOLUTION
-from search.latency.runtimes import DEFAULT, check_profiles_layers, runtime_info
+from search.latency.reference import RESOLUTION, images_of
+from search.latency.runtimes import DEFAULT, DTYPES, check_profiles_layers, runtime_info
 from search.latency.runtimes import runtime as named_runtime
 from searchspace import zoo
 from searchspace.graph import lower
@@ -117,9 +117,11 @@ def measure(
     """The latency of a network on this device, measured in its deployed form with batch 1.
 
     `network` is a spec, a torch module of images (1, 3, resolution, resolution), a name of the zoo, or a spec file
-    (.json). `resolution` is in pixels (None: the network's own, of a module that was not built from a spec 224).
-    `classes` are those of a zoo network. Measure several networks side by side with `measure_without_table`. Raises
-    InvalidArgument for a network that the runtime cannot run, StorageError for a cache that cannot be written.
+    (.json). A module of your own runs in `dtype` whatever it is in, and as `fold_batch_norm` makes it. `resolution` is
+    in pixels (None: the network's own, of a module that was not built from a spec 224). `classes` are those of a zoo
+    network. Measure several networks side by side with `measure_without_table`. Raises InvalidArgument for a network
+    that the runtime cannot run, UnsupportedModule for a module that cannot be copied, StorageError for a cache that
+    cannot be written.
     """
     module = None
     if isinstance(network, NetworkSpec):
@@ -127,7 +129,8 @@ def measure(
     elif isinstance(network, (str, Path)):
         spec = spec_named(str(network), classes=classes)
     else:
-        module, spec = network, getattr(network, "spec", None) or REFERENCE
+        module, spec = network, getattr(network, "spec", None) or images_of(RESOLUTION)
+        _note_dtype(module, dtype, note)
     if resolution is not None:
         spec = spec.with_resolution(resolution)
     (found,), _ = measure_without_table(
@@ -140,6 +143,14 @@ def measure(
         note=note,
     )
     return found
+
+
+def _note_dtype(module: nn.Module, dtype: str, note: Note) -> None:
+    own = {str(each.dtype).removeprefix("torch.") for each in module.parameters() if each.is_floating_point()}
+    if own - {DTYPES.get(dtype)}:
+        names = [name for name, other in DTYPES.items() if {other} == own]
+        as_it_is = f"; dtype={names[0]!r} measures it as it is" if names else ""
+        note(f"the {type(module).__name__} is in {', '.join(sorted(own))} and is measured in {DTYPES[dtype]}{as_it_is}")
 
 
 def space_of(toml: Path | None, *, resolution: int, classes: int) -> SearchSpace:

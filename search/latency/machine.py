@@ -44,11 +44,12 @@ def isolated_block(placed: PlacedBlock) -> nn.Module:
 
 @contextmanager
 def entered(module: nn.Module) -> Iterator[list[tuple[str, nn.Module, tuple[Any, ...]]]]:
-    """The submodules that are called in the context, in order: name, module, inputs."""
+    """The submodules that are called in the context, in order: name, module, inputs. TorchScript does not tell."""
     found: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
     hooks = [
         part.register_forward_pre_hook(lambda own, inputs, name=name: found.append((name, own, inputs)))
         for name, part in module.named_modules()
+        if not isinstance(part, torch.jit.ScriptModule)
     ]
     try:
         yield found

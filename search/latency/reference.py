@@ -35,3 +35,9 @@ REFERENCE = NetworkSpec(
         Stage("classifier", (Classifier(classes=1000),)),
     ),
 )
+
+
+def images_of(resolution: int, in_channels: int = 3) -> NetworkSpec:
+    """A spec that only says which images a module of a user's own takes: square, of any number of pixels."""
+    stages = Stage("stem", (ConvBN(out_channels=16),)), Stage("classifier", (Classifier(classes=1000),))
+    return NetworkSpec("images", resolution, stages, in_channels=in_channels)

@@ -7,7 +7,7 @@ from torch import nn
 
 from search.latency.interleave import Interleaver, Reading, Runtime, Timer
 from search.latency.measurement import Measurement, measure_specs
-from search.latency.reference import REFERENCE
+from search.latency.reference import REFERENCE, images_of
 from search.latency.robust import median_interval, weighted_median
 from search.latency.runtimes import runtime_of
 from search.latency.time_base import time_base_of
@@ -61,7 +61,7 @@ class DeviceTimer:
         self._table, self._seed = table, seed
         self._runtime = runtime or runtime_of(table.identity)
         self._time_base = time_base_of(table)
-        self._image = REFERENCE.with_resolution(resolution or table.identity["resolution"])  # only its input counts
+        self._image = images_of(resolution or table.identity["resolution"])
         self._reference: Timer | None = None
         self._before: tuple[Subject, Timer] | None = None
 

@@ -18,7 +18,8 @@ from search.latency.machine import entered, isolated_block, machine, noise, with
 from search.latency.runtimes import DEVICES, RuntimeInfo
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import SCHEMA, Identity
-from searchspace.nn import fold_batch_norm, untrained
+from searchspace.nn import Network, fold_batch_norm, untrained
+from searchspace.nn.copies import copied, first_line
 from searchspace.spec import NetworkSpec
 
 GPU_CALLS = 5  # of a network, or of blocks, in one reading: the first of a row is often slower
@@ -72,12 +73,21 @@ class Eager:
     def module(self, module: nn.Module, spec: NetworkSpec) -> Timer:
         """Any module of images (1, in_channels, resolution, resolution) of the spec, in its deployed form.
 
-        Raises InvalidArgument for one that does not run here, naming the layer.
+        One that does not take channels-last images (`x.view(...)` behind a feature map) has them contiguous, as it is
+        deployed then. Raises InvalidArgument for one that does not run here, naming the layer, and UnsupportedModule
+        for one that cannot be copied.
         """
-        folded = self._deployed(fold_batch_norm(module))
+        name = spec.name if isinstance(module, Network) else f"the {type(module).__name__}"
+        _check_weights(module, name)
+        deployed = self._copy(module, torch.channels_last)
         image = self._input(spec.in_channels, spec.resolution)
-        self._try(folded, image, spec.name)
-        runs, clock = self._ready(folded, image), self._clock
+        try:
+            self._try(deployed, image, name)
+        except InvalidArgument:
+            deployed = self._copy(module, torch.contiguous_format)
+            image = image.contiguous()
+            self._try(deployed, image, name)
+        runs, clock = self._ready(deployed, image), self._clock
 
         def call() -> list[int]:
             clock.start()
@@ -144,18 +154,26 @@ class Eager:
     def _ready(self, module: nn.Module, image: Tensor) -> Callable[[Tensor], object]:
         return module
 
-    def _deployed(self, module: nn.Module) -> nn.Module:
-        return module.to(self._device, self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    def _deployed(self, module: nn.Module, memory_format: torch.memory_format = torch.channels_last) -> nn.Module:
+        return module.to(self._device, self._dtype, memory_format=memory_format)  # type: ignore[call-overload,no-any-return]
+
+    def _copy(self, module: nn.Module, memory_format: torch.memory_format) -> nn.Module:
+        if isinstance(module, torch.jit.ScriptModule):  # frozen, it cannot be moved
+            return fold_batch_norm(self._deployed(copied(module), memory_format))
+        return self._deployed(fold_batch_norm(module), memory_format)
 
     def _try(self, module: nn.Module, image: Tensor, name: str) -> None:
         # One call: not every operator exists for every device and dtype.
         with entered(module) as layers, torch.inference_mode():
             try:
                 module(image)
-            except RuntimeError as error:
-                where = f"layer {layers[-1][0]} of {name}"
+            except Exception as error:  # whatever a user's forward raises
+                last = layers[-1][0] if layers else ""
+                where = f"layer {last} of {name}" if last else name
+                _, channels, pixels, _ = image.shape
                 raise InvalidArgument(
-                    f"eager torch in {self._dtype} on {self._device} cannot run {where}: {error}"
+                    f"eager torch in {self._dtype} on {self._device} cannot run {where} on one image of {channels} x "
+                    f"{pixels} x {pixels}: {first_line(error)}; give the pixels and the dtype that it takes"
                 ) from error
 
     def _input(self, channels: int, resolution: int) -> Tensor:
@@ -163,6 +181,11 @@ class Eager:
         if key not in self._inputs:
             self._inputs[key] = noise(*key).to(self._device, self._dtype, memory_format=torch.channels_last)
         return self._inputs[key]
+
+
+def _check_weights(module: nn.Module, name: str) -> None:
+    if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
+        raise InvalidArgument(f"{name} must have weights to run, and is on the meta device: load them first")
 
 
 RUNTIME = RuntimeInfo("eager torch", ("fp32", "bf16", "fp16"), Eager, DEVICES)

@@ -172,6 +172,40 @@ def test_a_residual_stage_is_one_group_and_a_grouped_convolution_goes_in_steps()
     assert groups["grouped.0"].counts == range(3, 12, 3)
 
 
+# Feature maps that meet themselves
+
+
+class Twice(nn.Module):
+    """A map concatenated with itself, behind an activation (CReLU), and summed with what reads it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.one = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(16, 16, 3, padding=1, groups=2)
+        self.two, self.fc = nn.Conv2d(16, 6, 3, padding=1, bias=False), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = torch.cat([x, F.relu(x)], 1)
+        y = self.two(x + self.one(x))
+        return self.fc(torch.cat([y, y], 1).mean((2, 3)))
+
+
+@torch.no_grad()
+def test_a_map_concatenated_with_itself_is_pruned_once() -> None:
+    network = trace(filled(Twice), resolution=PIXELS)
+    assert {group.name: (group.channels, group.counts) for group in network.groups() if not group.fixed} == {
+        "stem": (16, range(2, 16, 2)),  # as many as the widest map has
+        "two": (12, range(2, 12, 2)),
+    }
+    for group, keep in (("stem", [0, 3, 7]), ("two", [1, 2, 5])):
+        (found,) = (each for each in network.groups() if each.name == group)
+        zero_readers(network, found, set(range(len(found.cells))) - set(keep))
+        cut = network.cut(group, keep)
+        torch.testing.assert_close(cut.module(images()), network.module(images()))
+        network = cut
+    assert costs(network.graph).macs == module_macs(network.module, resolution=PIXELS).macs
+
+
 # What stands in the way
 
 

@@ -80,7 +80,7 @@ def with_plain_weights(module: Module) -> Module:
             _without_parametrizations(part)
         for hook in list(part._forward_pre_hooks.values()):
             if isinstance(hook, prune.BasePruningMethod):
-                prune.remove(part, hook._tensor_name)
+                prune.remove(part, hook._tensor_name)  # type: ignore[no-untyped-call]
             elif isinstance(hook, WeightNorm):
                 nn.utils.remove_weight_norm(part, hook.name)
             elif isinstance(hook, SpectralNorm):

@@ -13,7 +13,7 @@ from searchspace.nn.copies import copied, with_plain_weights
 from searchspace.nn.layers import ConvBNAct
 
 Module = TypeVar("Module", bound=nn.Module)
-_NORMS = {
+_NORMS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: nn.BatchNorm1d,
     nn.Conv2d: nn.BatchNorm2d,
     nn.Conv3d: nn.BatchNorm3d,
@@ -35,7 +35,7 @@ def fold_batch_norm(module: Module) -> Module:
     """
     folded = copied(module).eval()
     if isinstance(folded, torch.jit.ScriptModule):
-        return torch.jit.freeze(folded)  # type: ignore[return-value]
+        return torch.jit.freeze(folded)  # type: ignore[no-any-return]
     with_plain_weights(folded)
     for part in folded.modules():
         norm = getattr(part, "norm", None)
@@ -55,7 +55,9 @@ def fold_batch_norm(module: Module) -> Module:
 def _fused(weighted: Any, norm: Any) -> nn.Module:
     if isinstance(weighted, nn.Linear):
         return fuse_linear_bn_eval(weighted, norm)
-    return fuse_conv_bn_eval(weighted, norm, transpose=isinstance(weighted, nn.modules.conv._ConvTransposeNd))
+    transposed = isinstance(weighted, nn.modules.conv._ConvTransposeNd)
+    fused: nn.Module = fuse_conv_bn_eval(weighted, norm, transpose=transposed)
+    return fused
 
 
 def _pairs(module: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:

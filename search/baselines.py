@@ -232,8 +232,7 @@ class Baselines:
                 lengths[name] = self.training.length(spec, seconds)
                 keep()
             length = lengths[name]
-            how_long = clock_text(length) if self.training.by_seconds else f"{length} epochs"
-            self.progress.line(f"{what}: training for {how_long}")
+            self.progress.line(f"{what}: training for {self.training.how_long(length, seconds)}")
             state_file = self.folder / f"baseline-{row['fingerprint']}-{length}.ckpt"
             module = self.training.start(spec, self._own.get(name)).network
             trained = self.training.train(module, length, state_file=state_file, what=what)

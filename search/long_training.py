@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from search.console import Progress
+from search.console import Progress, clock_text
 from search.data import Dataset, Split
 from search.training.deploy import adapt_to_deployed
 from search.training.evaluate import Accuracy, evaluate, told_right
@@ -157,7 +157,8 @@ class LongTraining:
         def on_epoch(epoch: int, accuracy: float) -> None:
             kept()
             if epoch % max(1, length // LINES) == 0:
-                self.progress.line(f"{what}: {accuracy:.1%} validation accuracy after epoch {epoch} of {length}")
+                whole = f" of {length}" if left_s is None else ""  # else the clock or what is left to gain ends it
+                self.progress.line(f"{what}: {accuracy:.1%} validation accuracy after epoch {epoch}{whole}")
 
         trainer = replace(self.trainer.for_epochs(length), look_images=LOOK_IMAGES, stops_early=left_s is not None)
         if until is not None:
@@ -176,7 +177,7 @@ class LongTraining:
         )
         if outcome.stopped_early:
             self.progress.line(
-                f"{what}: it ended early, after {outcome.epochs} of {length} epochs, as the others could have gained "
+                f"{what}: it ended early, after {outcome.epochs} epochs, as what was left could have gained "
                 f"less than {len(trainer.validation)} validation images can show"
             )
         return Trained(outcome.accuracy, pixels, outcome.epochs, outcome.seconds, stopped_early=outcome.stopped_early)
@@ -192,6 +193,12 @@ class LongTraining:
         """Of a training that ends, with what follows it, after so many seconds: in epochs or seconds."""
         left_s = max(1.0, seconds - self.closing_s(spec, seconds))
         return max(1, int(left_s if self.by_seconds else 0.95 * left_s / self.epoch_s(spec)))
+
+    def how_long(self, length: int, left_s: float | None) -> str:
+        """The `length` of a training in words; epochs that are planned for `left_s` seconds are no promise."""
+        if self.by_seconds:
+            return clock_text(length)
+        return f"{length} epochs" if left_s is None else f"at most {clock_text(left_s)}"
 
     def epoch_s(self, spec: NetworkSpec) -> float:
         """Seconds of one epoch of the recipe, by its first steps: a whole one of large images takes minutes."""

@@ -33,7 +33,7 @@ UNRECORDED = {"table"}  # older studies do not store it: it is taken to be as it
 AUTO = "auto"
 BEST_OF_ALL = "best"  # of --baselines: those of the zoo that frozen features say are worth the time
 NO_WEIGHTS = "none"
-_FILES = (".tar", ".gz", ".tgz", ".zip", ".parquet", ".csv", ".tsv", ".safetensors", ".pth", ".pt", ".bin")
+_FILES = (".tar", ".gz", ".tgz", ".zip", ".parquet", ".csv", ".tsv", ".jsonl", ".safetensors", ".pth", ".pt", ".bin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,7 @@ class Settings:
         if self.study is not None:
             return self.study
         stem = Path(parse_source(self.data).place).name if self.data else "digits"
-        for suffix in (".gz", ".tar", ".tgz", ".zip", ".parquet", ".csv", ".tsv"):
+        for suffix in (".gz", ".tar", ".tgz", ".zip", ".parquet", ".csv", ".tsv", ".jsonl"):
             stem = stem.removesuffix(suffix)
         return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', stem).strip('-.') or 'data'}-{self.budget_ms:g}ms"
 

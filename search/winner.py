@@ -240,11 +240,11 @@ class WinnerSelection:
         until: see LongTraining. share: of the time left that it may take at most, where it does not pause.
         """
         search, trial = self.search, finalist.trial
-        how_long = clock_text(length) if self.training.by_seconds else f"{length} epochs"
-        if until is None:
-            search.progress.line(f"training the winner, {self._name(finalist)}, for {how_long}")
         module, parent = self.training.start(finalist.spec)
         left_s = self._left_s() if until is None else None
+        if until is None:
+            how_long = self.training.how_long(length, None if left_s is None else share * left_s)
+            search.progress.line(f"training the winner, {self._name(finalist)}, for {how_long}")
         stem = f"winner-{trial.user_attrs['fingerprint']}-{length}"
         stem += "-first" if self.training.by_seconds and not for_deployed else ""
         trained = self.training.train(

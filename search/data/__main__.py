@@ -27,7 +27,7 @@ exit codes: 0 done, also where a search would refuse the images; 2 the input is 
 def parser() -> CommandParser:
     """The command line of search.data."""
     cli = CommandParser("python -m search.data", description=_DESCRIPTION, epilog=_EPILOG)
-    source = "as --data of search.run: a folder, .tar, .zip, .parquet, a name on the hub (default: digits)"
+    source = "as --data of search.run: folder, .tar, .zip, .parquet, .csv, .jsonl, a hub name (default: digits)"
     cli.add_argument("source", nargs="?", metavar="SOURCE", help=source)
     for flag, kind, metavar, text in SOURCE_FLAGS:
         cli.add_argument(flag, type=kind, metavar=metavar, help=text.replace("--data", "SOURCE"))

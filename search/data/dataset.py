@@ -67,9 +67,9 @@ def load(
 
     Args:
         source: None or "digits" (the embedded task; "digits:N" draws N training images); a folder, .tar, .tar.gz, .tgz
-            or .zip of class folders; a .parquet file or a folder of them; a .csv or .tsv of paths and labels; the name
-            of a dataset on the Hugging Face hub; with what is decided about them (photos?split-folders=none, see
-            `search.sources`); or a `Source`.
+            or .zip of class folders; a .parquet file or a folder of them; a .csv, .tsv or .jsonl of paths and labels;
+            the name of a dataset on the Hugging Face hub; with what is decided about them
+            (photos?split-folders=none, see `search.sources`); or a `Source`.
         resolution: width and height in pixels.
         seed: of the splits, and of what the embedded task draws.
         images: the most training images; None for all.

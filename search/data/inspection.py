@@ -17,7 +17,7 @@ from search.data.depth import Extent, Kind, Scale, own_scale
 from search.data.prepare import EncodedSource, check_present, check_unusable, notes_of, scales_of
 from search.data.readers.registry import open_source
 from search.data.source import PARTS, Content, Item, Listing, Part, Progress, Source, count_of, printable, some
-from search.data.splits import FEW_IMAGES, groups_of_copies, one_of_each, split, stratified_order
+from search.data.splits import FEW_IMAGES, check_given, groups_of_copies, one_of_each, split, stratified_order
 from searchspace.arguments import check_types
 from searchspace.errors import InvalidArgument, InvalidData
 from searchspace.files import check_writable
@@ -258,6 +258,7 @@ def _split(
     except InvalidData as error:
         refused.append(str(error))
     try:
+        check_given(listing.items, where=source.name)
         splits = split(listing.items, seed=seed, content=found.digests, where=source.name)
         notes = splits.notes
         for part, items in splits.parts.items():
@@ -273,7 +274,7 @@ def _given(usable: Sequence[Item]) -> dict[str, Sequence[Item]]:
     parts: dict[str, list[Item]] = defaultdict(list)
     for item in usable:
         parts[item.part or UNSPLIT].append(item)
-    return {**parts}
+    return {part: parts[part] for part in (*PARTS, UNSPLIT) if part in parts}
 
 
 def _rows(

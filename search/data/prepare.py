@@ -26,7 +26,7 @@ from search.data.source import (
     printable,
     some,
 )
-from search.data.splits import split
+from search.data.splits import check_given, split
 from searchspace.errors import InvalidData
 
 LARGEST_UNUSABLE_SHARE = 0.01
@@ -64,6 +64,7 @@ class EncodedSource(Source):
     def prepare(self, path: Path, request: Request, progress: Progress) -> Record:
         """List, split and decode the images into a pixel file. Raises InvalidData, StorageError."""
         listing = self.listing()
+        check_given(listing.items, where=self.name)
         content = self._digests_of_twins(listing.items)
         splits = split(listing.items, seed=request.seed, content=content, images=request.images, where=self.name)
         ordered = [item for part in PARTS for item in splits.parts[part]]

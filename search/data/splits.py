@@ -62,6 +62,22 @@ def split(
     return Splits(ordered, tuple(notes))
 
 
+def check_given(items: Sequence[Item], *, where: str) -> None:
+    """Raises InvalidData, beginning with `where`, where a split that the source gives has no image of some class."""
+    by_part: dict[Part | None, set[str]] = defaultdict(set)
+    for item in items:
+        by_part[item.part].add(item.label)
+    classes = set[str]().union(*by_part.values())
+    missing = {part: sorted(classes - labels) for part, labels in by_part.items()}
+    told = [f"{part} has no image of {printable(some(labels))}" for part, labels in missing.items() if labels]
+    if told:
+        raise InvalidData(
+            f"{where}: every split must hold every class, and {' and '.join(told)}: give a class the same name in all "
+            "splits, add images of it, or take it out of the other splits (--split-folders train=A,test=B names the "
+            "splits that count)"
+        )
+
+
 def stratified_order(items: Iterable[Item], *, seed: int) -> tuple[Item, ...]:
     """A random order in which every beginning holds the classes in their proportions, each class once at first."""
     by_label: dict[str, list[Item]] = defaultdict(list)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, Self, cast
 
 from search.data.readers.files import DAMAGE, NOWHERE, FileSource, read_each
-from search.data.readers.layout import File, arrange
+from search.data.readers.layout import File, arrange, table_hint
 from search.data.source import Content, Item, Listing, one_line, printable
 from searchspace.errors import InvalidData
 
@@ -36,7 +36,13 @@ class _ArchiveSource(FileSource):
                 f"{self.path} must be a whole archive and is truncated or damaged ({one_line(error)}): "
                 "copy or download it again, or pack it anew"
             ) from error
-        return arrange(_with_links(files, links), folders, where=f"the archive {self.path}", choice=self.choice)
+        try:
+            return arrange(_with_links(files, links), folders, where=f"the archive {self.path}", choice=self.choice)
+        except InvalidData as error:
+            hint = table_hint(files, unpack=True)
+            if not hint:
+                raise
+            raise InvalidData(f"{error}; {hint}") from error
 
     @abstractmethod
     def _scan(self, folders: list[str], links: dict[str, str]) -> dict[str, File]:

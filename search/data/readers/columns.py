@@ -8,16 +8,18 @@ from search.data.source import printable, some
 from searchspace.errors import InvalidArgument, InvalidData
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "category", "class_name", "label_name", "class_id")
+SPLIT_COLUMNS = frozenset({"split", "set", "subset", "partition", "fold", "kfold", "usage", "phase", "part"})
 _IMAGE_COLUMNS = ("image", "img", "picture", "photo", "bytes")
 
 
 class Columns(NamedTuple):
-    """The names of two columns, the class names of a ClassLabel, and sentences for a person."""
+    """The names of two columns, a ClassLabel's names, sentences for a person, all columns of plain values."""
 
     image: str
     label: str
     names: tuple[str, ...] | None
     notes: tuple[str, ...]
+    plain: tuple[str, ...] = ()
 
 
 def find_columns(features: Mapping[str, Any], *, where: str, wanted: str | None = None) -> Columns:
@@ -44,8 +46,10 @@ def find_columns(features: Mapping[str, Any], *, where: str, wanted: str | None 
         check_wanted(wanted, [*classed, *plain], where=where)
         labels = [wanted]
     else:
-        labels = [name for name in LABEL_COLUMNS if name in classed] + classed
-        labels += [name for name in LABEL_COLUMNS if name in plain] or (plain if len(plain) == 1 else [])
+        usual = [name for name in plain if name.lower() not in SPLIT_COLUMNS] or plain
+        labels = [name for name in LABEL_COLUMNS if name in classed]
+        labels += [name for name in classed if name.lower() not in SPLIT_COLUMNS]
+        labels += [name for name in LABEL_COLUMNS if name in plain] or (usual if len(usual) == 1 else [])
     if not labels:
         raise InvalidData(
             f"{where} must have a column of whole numbers or names that are the labels (named label), {_got(got)}: "
@@ -57,7 +61,7 @@ def find_columns(features: Mapping[str, Any], *, where: str, wanted: str | None 
     left = f"; left out: {printable(some(others))}" if others else ""
     notes = (printable(f"images from the column {image}, labels from {labels[0]}") + left,) if others or unusual else ()
     names = getattr(features[labels[0]], "names", None)
-    return Columns(image, labels[0], tuple(names) if names else None, notes)
+    return Columns(image, labels[0], tuple(names) if names else None, notes, tuple(plain))
 
 
 def check_wanted(wanted: str, columns: Sequence[str], *, where: str) -> None:

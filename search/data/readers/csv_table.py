@@ -25,7 +25,7 @@ class Table(NamedTuple):
 
 def read_table(path: Path) -> Table:
     """The table; a first row that names an image is no heading. Raises InvalidData."""
-    text = _text(path)
+    text = read_text(path)
     first = text.lstrip().partition("\n")[0]
     mark = max("\t,;|", key=first.count)
     try:
@@ -62,8 +62,11 @@ def _rows(text: str, mark: str) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, row
 
 
-def _text(path: Path) -> str:
-    """The text of a file in UTF-8, UTF-16 with its mark, or else as older programs of Windows write it."""
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8, UTF-16 with its mark, or else as older programs of Windows write it.
+
+    Raises InvalidData.
+    """
     data = path.read_bytes()
     for encoding in ("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "cp1252"):
         try:

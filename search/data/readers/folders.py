@@ -8,8 +8,8 @@ from pathlib import Path
 
 from search.data.readers.files import FileSource, read_each
 from search.data.readers.junk import is_junk, visible
-from search.data.readers.layout import File, arrange, is_image
-from search.data.source import Content, Item, Listing, digest_of, printable, some
+from search.data.readers.layout import File, arrange, is_image, table_hint
+from search.data.source import Content, Item, Listing, digest_of
 from searchspace.errors import InvalidData
 
 
@@ -45,10 +45,10 @@ class FolderSource(FileSource):
         try:
             return arrange(files, folders, where=f"the folder {self.path}", choice=self.choice)
         except InvalidData as error:
-            tables = [path for path in self._visible if path.lower().endswith((".csv", ".tsv")) and "/" not in path]
-            if not tables or not self.images():
+            hint = table_hint([file.path for file in files])
+            if not hint:
                 raise
-            raise InvalidData(f"{error}; if {printable(some(tables))} says the labels, give it as --data") from error
+            raise InvalidData(f"{error}; {hint}") from error
 
     def read(self, items: Sequence[Item]) -> Iterator[Content]:
         """Each file's bytes, in the order of names."""

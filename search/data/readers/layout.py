@@ -5,13 +5,13 @@ cannot place, and its labels turn off when there is one class or folders of uneq
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from search.data.readers.choice import Choice
 from search.data.readers.junk import visible
-from search.data.readers.names import same_name
+from search.data.readers.names import are_pieces, same_name
 from search.data.readers.parts import GivenSplits, Steps, find_splits
 from search.data.source import Item, Listing, Part, printable, some
 from searchspace.errors import InvalidData
@@ -23,6 +23,7 @@ EXTENSIONS = frozenset(
         *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"),
     }
 )
+TABLES = (".csv", ".tsv", ".jsonl")  # that may say the labels
 _WANTED = (
     "give one folder for each class with its images in it (cats/1.jpg, dogs/1.jpg), with train/, val/ and test/ above "
     "or without, or a .csv of paths and labels"
@@ -42,7 +43,7 @@ def arrange(files: Sequence[File], folders: Sequence[str], *, where: str, choice
     """Label every image by its class folder. Junk is passed over (see `junk`), and files that are no images.
 
     `choice`: a person's word on which folders are splits; None to find them. Raises InvalidData where there are no
-    images, fewer than two classes, or classes that differ between splits, or what the splits are cannot be told.
+    images, fewer than two classes, or what the splits are cannot be told.
     """
     seen = visible([file.path for file in files], folders, is_image=is_image)
     kept = set(seen.files)
@@ -55,6 +56,8 @@ def arrange(files: Sequence[File], folders: Sequence[str], *, where: str, choice
     paths = [_inner(path, depth) for path in full]
     splits = find_splits(paths, choice, where=where)
     inner = _below_splits(paths, splits)
+    if choice is None and not splits.parts:
+        _check_pieces(inner, _tables(others), where)
     items, outside = _labelled(images, paths, inner, splits)
     items, renamed = with_common_names(items)
     level = depth + 1 + bool(splits.parts)
@@ -68,22 +71,26 @@ def arrange(files: Sequence[File], folders: Sequence[str], *, where: str, choice
 
 
 def check_classes(listing: Listing, *, where: str) -> None:
-    """Raises InvalidData for fewer than two classes, or classes that differ between the given splits."""
+    """Raises InvalidData for fewer than two classes."""
     if len(listing.classes) < 2:
         found = f"got {len(listing.classes)} ({printable(some(listing.classes))})" if listing.classes else "got none"
         notes = f" ({'; '.join(listing.notes)})" if listing.notes else ""
         raise InvalidData(f"{where} must hold images of at least 2 classes, {found}{notes}: {_WANTED}")
-    by_part: dict[Part | None, set[str]] = {}
-    for item in listing.items:
-        by_part.setdefault(item.part, set()).add(item.label)
-    missing = {part: sorted(set(listing.classes) - labels) for part, labels in by_part.items()}
-    told = [f"{part} has no image of {printable(some(labels))}" for part, labels in missing.items() if labels]
-    if told:
-        raise InvalidData(
-            f"{where}: every split must hold every class, and {' and '.join(told)}: give a class the same name in all "
-            "splits, add images of it, or take it out of the other splits (--split-folders train=A,test=B names the "
-            "splits that count)"
-        )
+
+
+def table_hint(paths: Iterable[str], *, unpack: bool = False) -> str:
+    """What to do where tables among the paths may say the labels of images; "" where there are none of both.
+
+    unpack: the paths are those of an archive.
+    """
+    seen = visible(list(paths), (), is_image=is_image).files
+    tables = _tables(seen)
+    if not tables or not any(map(is_image, seen)):
+        return ""
+    names, first = printable(some(tables)), "unpack the archive and " if unpack else ""
+    if len(tables) == 1 or any("/" not in path for path in tables):
+        return f"if {names} says the labels, {first}give it as --data"
+    return f"if {names} say the labels, {first}write one table of them, with a column of splits, and give it as --data"
 
 
 def with_common_names(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
@@ -160,8 +167,28 @@ def _notes(stray: Sequence[str], left_out: Sequence[str], empty: Sequence[Steps]
         yield f"left out, as they are results of phinas, thumbnails or programs: {printable(some(left_out))}"
     if stray:
         yield f"files whose names are no images' are left out: {printable(_kinds(stray))}"
+    if tables := [path for path in _tables(stray) if "/" not in path]:
+        yield f"labels are taken from folders; if {printable(some(tables))} says them, give it as --data"
     if empty:
         yield f"folders without images are left out: {printable(some(sorted(map('/'.join, empty))))}"
+
+
+def _tables(files: Iterable[str]) -> list[str]:
+    """Those of the files that may say the labels, of the least depth."""
+    found = [path for path in files if path.lower().endswith(TABLES)]
+    depth = min((path.count("/") for path in found), default=0)
+    return sorted(path for path in found if path.count("/") == depth)
+
+
+def _check_pieces(inner: Sequence[Steps], tables: Sequence[str], where: str) -> None:
+    """Raises InvalidData for numbered pieces of one set beside a table, which may say the labels."""
+    tops = sorted({path[0] for path in inner if len(path) > 1})
+    if tables and tops and are_pieces(tops):
+        raise InvalidData(
+            f"{where}: {printable(some(tops))} may be classes, or pieces of one set of images whose labels "
+            f"{printable(some(tables))} says: give that as --data, or --split-folders none where the folders are "
+            "classes"
+        )
 
 
 def _alike(inner: Sequence[Steps]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A .csv or .tsv file whose rows name image files and their labels."""
+"""A .csv, .tsv or .jsonl file whose rows name image files and their labels."""
 
 import os
 import posixpath
@@ -9,28 +9,27 @@ from functools import cached_property
 from pathlib import Path
 
 from search.data.readers.choice import parse_choice
-from search.data.readers.columns import LABEL_COLUMNS, check_wanted, ordered
+from search.data.readers.columns import LABEL_COLUMNS, SPLIT_COLUMNS, check_wanted, ordered
 from search.data.readers.csv_table import Table, read_table
 from search.data.readers.files import FileSource, read_each
 from search.data.readers.folders import FolderSource
-from search.data.readers.layout import check_classes, is_image, with_common_names
-from search.data.readers.names import read_folds
-from search.data.readers.parts import GivenSplits, parts_of_names
+from search.data.readers.json_lines import read_json_lines
+from search.data.readers.layout import TABLES, check_classes, is_image, with_common_names
+from search.data.readers.parts import GivenSplits, parts_of_values
 from search.data.source import Content, Item, Listing, Part, digest_of, printable, some
 from searchspace.errors import InvalidArgument, InvalidData
 
 LARGEST_ABSENT_SHARE = 0.01  # of the rows
-_SPLIT_COLUMNS = frozenset({"split", "set", "subset", "partition", "fold", "kfold", "usage", "phase", "part"})
 _LOOKED_AT = 100  # rows that tell which column names the images
 
 
 class ListSource(FileSource):
-    """A .csv or .tsv file of image files and labels, perhaps with a column that says train, val or test.
+    """A .csv, .tsv or .jsonl file of image files and labels, perhaps with a column that says train, val or test.
 
     A file is looked for beside the table, then by its name in the folders below it.
     """
 
-    suffixes = (".csv", ".tsv")
+    suffixes = TABLES
 
     def signature(self) -> str:
         """From the table's and every image's size and time of change. Raises InvalidData."""
@@ -52,12 +51,13 @@ class ListSource(FileSource):
     @cached_property
     def _listing(self) -> Listing:
         where = f"the table {self.path}"
-        table = read_table(self.path)
+        is_json = self.path.name.lower().endswith(".jsonl")
+        table = read_json_lines(self.path) if is_json else read_table(self.path)
         notes: list[str] = []
         found = _Found(table, self.path.parent)
         label = _label_column(table, found.column, self.how.label_column, where)
         labels = _plain_labels(table.column(label))
-        split, parts = self._parts(table, {found.column, label}, where)
+        column, split, parts = self._parts(table, {found.column, label}, where)
         by_name: dict[str, set[str]] = defaultdict(set)
         items: dict[str, Item] = {}
         for name, of_row, value in zip(found.paths, labels, split, strict=True):
@@ -69,7 +69,7 @@ class ListSource(FileSource):
         one_label = [item for name, item in sorted(items.items()) if name not in set(several)]
         kept, renamed = with_common_names(one_label)
         notes += found.notes(where)
-        notes += [GivenSplits(parts=parts).note()] if parts else []
+        notes += [GivenSplits(parts=parts).note(f"the column {column}")] if parts else []
         told = (
             ("rows have no label", [row for row in labels if not row]),
             ("rows are of no split", [value for value in split if parts and value not in parts]),
@@ -81,8 +81,8 @@ class ListSource(FileSource):
         check_classes(listing, where=where)
         return listing
 
-    def _parts(self, table: Table, taken: set[str], where: str) -> tuple[list[str], dict[str, Part]]:
-        """The value by row of the column of splits, and which value is which split; none where there is no column."""
+    def _parts(self, table: Table, taken: set[str], where: str) -> tuple[str, list[str], dict[str, Part]]:
+        """The column of splits, its value by row, and which value is which split; no splits where there is none."""
         choice = parse_choice(self.how.split_folders)
         candidates = [name for name in table.columns if name not in taken]
         if choice is not None and not choice.patterns:
@@ -91,18 +91,18 @@ class ListSource(FileSource):
             values = table.column(name)
             if choice is not None:
                 parts = choice.parts(set(values))
-            elif name.lower() in _SPLIT_COLUMNS:
-                parts = _parts_of_values(name, set(values) - {""})
+            elif name.lower() in SPLIT_COLUMNS:
+                parts = parts_of_values(name, set(values) - {""})
             else:
                 continue
             if "train" in parts.values():
-                return values, parts
+                return name, values, parts
         if choice is not None and choice.patterns:
             raise InvalidArgument(
                 f"--split-folders must name values of a column, got {self.how.split_folders!r}; {where} has the "
                 f"columns {printable(some(table.columns, limit=8))}: name values of one, or leave the flag out"
             )
-        return [""] * len(table.rows), {}
+        return "", [""] * len(table.rows), {}
 
 
 class _Found:
@@ -199,7 +199,7 @@ def _label_column(table: Table, paths: str, wanted: str | None, where: str) -> s
         return wanted
     by_lower = {name.lower(): name for name in reversed(others)}
     known = [by_lower[name] for name in LABEL_COLUMNS if name in by_lower]
-    left = [name for name in others if name.lower() not in _SPLIT_COLUMNS]
+    left = [name for name in others if name.lower() not in SPLIT_COLUMNS]
     if known or len(left) == 1:
         return (known or left)[0]
     raise InvalidData(
@@ -213,11 +213,3 @@ def _plain_labels(labels: list[str]) -> list[str]:
     if all(re.fullmatch(r"-?\d+(\.0+)?", label) for label in labels if label):
         return [label.partition(".")[0] for label in labels]
     return labels
-
-
-def _parts_of_values(column: str, values: set[str]) -> dict[str, Part]:
-    """The split of each value; the numbers of a column of folds are folds."""
-    named = {f"{column} {value}": value for value in values}
-    if len(read_folds(named)) == len(named) > 1:
-        return {named[name]: part for name, part in parts_of_names(named).items()}
-    return parts_of_names(values)

@@ -82,6 +82,12 @@ def read_folds(names: Iterable[str], *, pieces: bool = False) -> dict[str, Fold]
     return max(by_word.values(), key=len, default={})
 
 
+def are_pieces(names: Iterable[str]) -> bool:
+    """Whether sibling names are numbered parts, batches, shards of one thing, as images_part_1 and images_part_2."""
+    words, numbers = zip(*map(_words, names), strict=True)
+    return len(words) > 1 and all(numbers) and len(set(map(tuple, words))) == 1 and bool(_PIECES & set(words[0]))
+
+
 def parts_of_folds(folds: Mapping[str, Fold], given: Iterable[Part]) -> dict[str, Part]:
     """The last fold is the test and the one before it validation, where no other folder is; the rest is train."""
     order = sorted(folds, key=lambda name: (isinstance(folds[name].at, str), folds[name].at, name))

@@ -29,12 +29,12 @@ class GivenSplits:
         """The path as if there were no splits."""
         return path[: self.level] + path[self.level + 1 :]
 
-    def note(self) -> str:
-        """What was recognised, for a person."""
+    def note(self, by: str = "folders") -> str:
+        """What was recognised, for a person, and `by` what."""
         of = {part: [name for name, its in sorted(self.parts.items()) if its == part] for part in PARTS}
         below = " below each class" if self.level else ""
         said = "; ".join(f"{part} is {printable(some(names))}" for part, names in of.items() if names)
-        return f"splits by folders{below}: {said} (--split-folders says otherwise)"
+        return f"splits by {by}{below}: {said} (--split-folders says otherwise)"
 
 
 def find_splits(paths: Sequence[Steps], choice: Choice | None, *, where: str) -> GivenSplits:
@@ -81,6 +81,15 @@ def _chosen(levels: Sequence[Sequence[str]], choice: Choice, where: str) -> Give
             return GivenSplits(level, parts)
     choice.check_found(levels[0], where=where)
     return GivenSplits()
+
+
+def parts_of_values(column: str, values: Iterable[str]) -> dict[str, Part]:
+    """The split of each value of a column; the numbers of a column of folds are folds."""
+    values = set(values)
+    named = {f"{column} {value}": value for value in values}
+    if len(read_folds(named)) == len(named) > 1:
+        return {named[name]: part for name, part in parts_of_names(named).items()}
+    return parts_of_names(values)
 
 
 class _Siblings:

@@ -5,18 +5,25 @@ Cells stay undecoded here, so that a corrupt image is named and counted instead 
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from search.data.prepare import EncodedSource
 from search.data.readers.choice import parse_choice
-from search.data.readers.columns import Columns, find_columns, ordered
+from search.data.readers.columns import SPLIT_COLUMNS, Columns, find_columns, ordered
 from search.data.readers.layout import check_classes, with_common_names
-from search.data.readers.parts import GivenSplits, parts_of_names
-from search.data.source import Content, Item, Listing, Part, one_line, printable, some
+from search.data.readers.parts import GivenSplits, parts_of_names, parts_of_values
+from search.data.source import Content, Item, Listing, Part, count_of, one_line, printable, some
 from search.sources import SourceText
-from searchspace.errors import InvalidData
+from searchspace.errors import InvalidArgument, InvalidData
 
 _BATCH_ROWS = 64
+
+
+class SplitColumn(NamedTuple):
+    """A column whose values say the split of each row: its name, and the split of each value."""
+
+    name: str
+    parts: Mapping[str, Part]
 
 
 class TableSource(EncodedSource):
@@ -36,7 +43,12 @@ class TableSource(EncodedSource):
         items: list[Item] = []
         parts = self._parts(notes)
         for split, part in parts.items():
-            rows = self._items(split, part)
+            column = self._split_column(split) if set(parts.values()) == {None} else None
+            notes += [GivenSplits(parts=column.parts).note(f"the column {printable(column.name)}")] if column else []
+            rows = self._items(split, part, column)
+            if column and (unsplit := [item for item in rows if item.part is None]):
+                notes.append(f"{count_of(unsplit, 'row')} of no split are left out")
+                rows = [item for item in rows if item.part is not None]
             labelled = [item for item in rows if item.label]
             if len(labelled) < len(rows):
                 notes.append(f"{len(rows) - len(labelled)} rows of {split} have no label and are left out")
@@ -69,10 +81,10 @@ class TableSource(EncodedSource):
     def _parts(self, notes: list[str]) -> dict[str, Part | None]:
         """Which split of the table is which of ours; a lone one is split by us."""
         choice = parse_choice(self.how.split_folders)
+        if len(self._tables) == 1 or (choice is not None and not choice.patterns):
+            return dict.fromkeys(self._tables)  # perhaps a column says the splits
         if choice is not None:
             choice.check_found(self._tables, where=self._where)
-        if (choice is None and len(self._tables) == 1) or (choice is not None and not choice.patterns):
-            return dict.fromkeys(self._tables)
         found = choice.parts(self._tables) if choice else parts_of_names(self._tables)
         if "train" not in found.values():
             raise InvalidData(
@@ -90,15 +102,39 @@ class TableSource(EncodedSource):
                 del named[split]
         return named if len(named) > 1 else dict.fromkeys(named)
 
-    def _items(self, split: str, part: Part | None) -> list[Item]:
-        """Every row; an empty label where there is none."""
+    def _split_column(self, split: str) -> SplitColumn | None:
+        """The column that says the splits of this table's rows; None where there is none, or they are not to be split.
+
+        Raises InvalidArgument for a choice of values that no column has.
+        """
+        choice, found = parse_choice(self.how.split_folders), self._columns(split)
+        if choice is not None and (not choice.patterns or choice.parts(self._tables)):
+            return None
+        others = [name for name in found.plain if name not in (found.image, found.label)]
+        for name in others if choice else [name for name in others if name.lower() in SPLIT_COLUMNS]:
+            values = {str(value) for batch in self._batches(split, [name]) for value in batch.column(name).to_pylist()}
+            parts = choice.parts(values) if choice else parts_of_values(name, values - {"None"})
+            if "train" in parts.values():
+                return SplitColumn(name, parts)
+        if choice is not None:
+            raise InvalidArgument(
+                f"--split-folders must name values of a column, got {self.how.split_folders!r}; {self._where} has the "
+                f"columns {printable(some(others, limit=8)) or 'none'} besides images and labels: name values of one, "
+                "or leave the flag out"
+            )
+        return None
+
+    def _items(self, split: str, part: Part | None, column: SplitColumn | None = None) -> list[Item]:
+        """Every row; an empty label where there is none, no split where the column does not say it."""
         columns = self._columns(split)
         items: list[Item] = []
-        for batch in self._batches(split, [columns.image, columns.label]):
-            labels = batch.column(columns.label).to_pylist()
-            for value, size in zip(labels, _sizes(batch.column(columns.image)), strict=True):
-                at = len(items)
-                items.append(Item(f"{split}/{at:08d}", _label(value, columns), part, size, at))
+        wanted = [columns.image, columns.label, *([column.name] if column else [])]
+        for batch in self._batches(split, wanted):
+            labels, sizes = batch.column(columns.label).to_pylist(), _sizes(batch.column(columns.image))
+            said = batch.column(column.name).to_pylist() if column else [None] * len(labels)
+            for value, size, of_row in zip(labels, sizes, said, strict=True):
+                at, own = len(items), column.parts.get(str(of_row)) if column else part
+                items.append(Item(f"{split}/{at:08d}", _label(value, columns), own, size, at))
         return items
 
     def _batches(self, split: str, columns: list[str]) -> Iterator[Any]:

@@ -76,6 +76,20 @@ def test_what_a_search_refuses_is_still_reported(corpus: Corpus, read: Read) -> 
     assert found.small_classes == {"b": 2}
 
 
+def test_classes_of_one_split_only_are_named_refused_by_a_search_and_still_counted(
+    corpus: Corpus, read: Read, tmp_path: Path
+) -> None:
+    corpus({"cat": 9, "dog": 9, "emu": 4}, at="x/train")
+    corpus({"cat": 3, "dog": 3, "fox": 2}, at="x/val")
+    with pytest.raises(InvalidData, match="train has no image of fox and validation has no image of emu") as refusal:
+        read(tmp_path / "x")
+    found = inspect(str(tmp_path / "x"))
+    assert found.refused == [str(refusal.value)]
+    assert found.counts["emu"] == {"train": 4, "validation": 0}
+    assert found.counts["fox"] == {"train": 0, "validation": 2}
+    assert main([str(tmp_path / "x")]) == 0
+
+
 def test_too_many_corrupt_images_are_reported_with_all_names(corpus: Corpus) -> None:
     root = corpus({"a": 20, "b": 20})
     for index in range(5):

@@ -100,8 +100,6 @@ def test_unlabelled_test_images_are_left_out_and_told() -> None:
         (("a/1.jpg", "a/2.jpg"), r"at least 2 classes, got 1 \(a\)"),
         (("photos/a/1.jpg",), r"at least 2 classes, got 1 \(a\)"),
         (("1.jpg", "2.jpg"), "at least 2 classes, got none"),
-        (("train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg"), "test has no image of b"),
-        (("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/c/1.jpg"), "train has no image of c"),
         (("test/a/1.jpg", "test/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg"), "class folders in train, got test, val"),
         (("train/a/1.jpg", "test/a/1.jpg", "extra/a/1.jpg"), "train.*beside extra"),
     ],

@@ -1,5 +1,7 @@
 """Tables of paths and labels in text files."""
 
+import json
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from search.data import Dataset
+from search.data.readers.archives import ZipSource
 from search.data.readers.folders import FolderSource
 from search.data.readers.lists import ListSource
 from search.sources import SourceText
@@ -189,3 +192,45 @@ def test_a_folder_without_class_folders_points_to_its_table_of_labels(images: Im
     _write(tmp_path / "labels.csv", "path,label")
     with pytest.raises(InvalidData, match=r"look like splits.*if labels.csv says the labels, give it as --data"):
         FolderSource(tmp_path).listing()
+
+
+def test_a_metadata_jsonl_of_datasets_is_read_like_a_csv(images: Images, tmp_path: Path, read: Read) -> None:
+    rows = [
+        json.dumps({"file_name": path, "label": at % 2, "split": "train" if at < 12 else "test", "box": [1, 2]})
+        for at, path in enumerate(images())
+    ]
+    path = _write(tmp_path / "metadata.jsonl", *rows, "")
+    listing = ListSource(path).listing()
+    assert listing.classes == ("0", "1")
+    assert Counter(item.part for item in listing.items) == {"train": 12, "test": 8}
+    assert any(note.startswith("splits by the column split: train is train; test is test") for note in listing.notes)
+    assert read(path).classes == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([""], r"metadata\.jsonl must have a line for each image and is empty"),
+        (['{"file_name": "a.png"', ""], r"must hold JSON in each line, not so line 1 \("),
+        (['["a.png", "cat"]'], "must hold an object in each line, as .*, not so line 1: write it so"),
+        (["[" * 100_000], "must hold JSON in each line, not so line 1"),
+    ],
+)
+def test_a_metadata_jsonl_that_is_none_is_told_in_one_sentence(rows: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidData, match=message):
+        ListSource(_write(tmp_path / "metadata.jsonl", *rows)).listing()
+
+
+def test_images_in_no_class_folders_point_to_the_tables_that_may_say_their_labels(
+    images: Images, tmp_path: Path, encoded: Encoded
+) -> None:
+    for part in ("train", "test"):
+        images(f"set/{part}")
+        _write(tmp_path / "set" / part / "metadata.jsonl", "{}")
+    with pytest.raises(InvalidData, match=r"if test/metadata\.jsonl, train/metadata\.jsonl say .* a column of splits"):
+        FolderSource(tmp_path / "set").listing()
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("photos/1.png", encoded(0))
+        archive.writestr("labels.csv", "path,label")
+    with pytest.raises(InvalidData, match=r"if labels\.csv says the labels, unpack the archive and give it as --data"):
+        ZipSource(tmp_path / "x.zip").listing()

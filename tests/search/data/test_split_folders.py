@@ -196,13 +196,21 @@ def test_classes_of_one_split_that_differ_in_case_alone_are_kept_apart_and_told(
     assert any("kept apart: Cat, cat" in note for note in listing.notes)
 
 
-def test_classes_of_one_split_only_are_all_named() -> None:
-    paths = ["train/cat/1.jpg", "train/dog/1.jpg", "train/emu/1.jpg", "val/cat/1.jpg", "val/dog/1.jpg", "val/fox/1.jpg"]
-    with pytest.raises(InvalidData, match="train has no image of fox and validation has no image of emu"):
-        _arrange(*paths)
-
-
 def test_folders_that_all_classes_hold_are_told() -> None:
     listing = _arrange(*_grid("north south", classes="old young"))
     assert listing.classes == ("north", "south")
     assert any("each holds old, young" in note for note in listing.notes)
+
+
+@pytest.mark.parametrize("tops", ["part1 part2", "HAM10000_images_part_1 HAM10000_images_part_2", "batch-0 batch-1"])
+def test_numbered_pieces_beside_a_table_are_refused_as_its_rows_may_say_the_labels(tops: str) -> None:
+    paths = [*(f"{top}/{at}.jpg" for at, top in enumerate(tops.split())), "meta.csv"]
+    with pytest.raises(InvalidData, match=r"pieces of one set of images whose labels meta\.csv says: give that as"):
+        _arrange(*paths)
+    assert _arrange(*paths, split_folders="none").classes == tuple(tops.split())
+
+
+def test_classes_beside_a_table_stay_classes_and_the_table_is_told() -> None:
+    listing = _arrange("c0/1.jpg", "c1/2.jpg", "list.csv")
+    assert listing.classes == ("c0", "c1")
+    assert any("if list.csv says them, give it as --data" in note for note in listing.notes)

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -328,3 +329,29 @@ def test_without_a_network_the_hub_is_given_up_at_once(monkeypatch: pytest.Monke
 def test_importing_the_package_imports_neither_torch_nor_datasets_nor_pillow() -> None:
     code = "import sys, search.data; print(sorted({'torch', 'datasets', 'PIL', 'sklearn'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_column_of_splits_in_a_parquet_file_is_read_told_and_chosen(tmp_path: Path, encoded: Encoded) -> None:
+    said = [*["train"] * 10, *["valid"] * 4, *["test"] * 4, None, "extra"]
+    columns = {"image": [encoded(at) for at in range(20)], "species": ["a", "b"] * 10, "Split": said}
+    pq.write_table(pa.table({**columns, "site": ["n", "n", "s", "s"] * 5}), tmp_path / "x.parquet")
+    how = SourceText("", label_column="species")
+    listing = ParquetSource(tmp_path / "x.parquet", how).listing()
+    assert Counter(item.part for item in listing.items) == {"train": 10, "validation": 4, "test": 4}
+    assert any(note.startswith("splits by the column Split: train is train; val") for note in listing.notes)
+    assert "2 rows of no split are left out" in listing.notes
+    chosen = ParquetSource(tmp_path / "x.parquet", how._replace(split_folders="train=n,test=s")).listing()
+    assert Counter(item.part for item in chosen.items) == {"train": 10, "test": 10}
+    pooled = ParquetSource(tmp_path / "x.parquet", how._replace(split_folders="none")).listing()
+    assert {item.part for item in pooled.items} == {None}
+    assert len(load(str(how._replace(place=str(tmp_path / "x.parquet"))), resolution=8, cache_dir=tmp_path).train) == 10
+    with pytest.raises(InvalidArgument, match=r"--split-folders must name values of a column, got 'train=q'; .*Split"):
+        ParquetSource(tmp_path / "x.parquet", how._replace(split_folders="train=q")).listing()
+
+
+def test_a_column_of_splits_is_no_label(tmp_path: Path, encoded: Encoded) -> None:
+    columns = {"image": [encoded(at) for at in range(8)], "breed": ["a", "b"] * 4, "fold": [0, 1, 2, 3] * 2}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    listing = ParquetSource(tmp_path / "x.parquet").listing()
+    assert listing.classes == ("a", "b")
+    assert Counter(item.part for item in listing.items) == {"train": 4, "validation": 2, "test": 2}

@@ -16,18 +16,21 @@ from searchspace.lazy import lazy_names
 if TYPE_CHECKING:
     from search.finetune import finetune
     from search.netadapt.api import prune
+    from search.netadapt.prune_module import PrunedModule, prune_module
     from search.result import Result
     from search.run import find
     from search.validate import validate
 
-__all__ = ["Result", "find", "finetune", "prune", "validate"]
+__all__ = ["PrunedModule", "Result", "find", "finetune", "prune", "prune_module", "validate"]
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "PrunedModule": "search.netadapt.prune_module",
         "Result": "search.result",
         "find": "search.run",
         "finetune": "search.finetune",
         "prune": "search.netadapt.api",
+        "prune_module": "search.netadapt.prune_module",
         "validate": "search.validate",
     },
 )

@@ -143,8 +143,8 @@ def module_inputs(
     if len(traced.inputs) > 1 or len(traced.outputs) != 1 or traced.outputs[0][1:] != (1, 1):
         raise InvalidArgument(
             f"search.prune trains on images and their classes, so that a module must take one image and give (batch, "
-            f"classes), got inputs {traced.inputs} and outputs {traced.outputs}: wrap it in a module that does, or cut "
-            "its channels with searchspace.nn.trace(module, ...).cut"
+            f"classes), got inputs {traced.inputs} and outputs {traced.outputs}: prune it with "
+            "search.prune_module(module, inputs, ...), which takes your own score and training"
         )
     seed = settings.seed or 0
     images = _images(settings, images, settings.proxy_resolution or resolution, seed, progress)

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from search.latency.interleave import Interleaver, Reading, Runtime, Timer
-from search.latency.measurement import Measurement, measure_specs
-from search.latency.reference import REFERENCE, images_of
+from search.latency.measurement import Measurement, measure_specs, measure_without_table
+from search.latency.reference import REFERENCE, RESOLUTION, images_of
 from search.latency.robust import median_interval, weighted_median
+from search.latency.runtimes import runtime as named_runtime
 from search.latency.runtimes import runtime_of
 from search.latency.time_base import time_base_of
 from searchspace.latency.table import LatencyTable
@@ -102,6 +104,46 @@ class DeviceTimer:
         )
         ratios = _ratios(rounds)
         return Timing(before, after, weighted_median(ratios), *median_interval(ratios), len(rounds))
+
+
+class ModuleTimer(DeviceTimer):
+    """Times users' modules on this machine without a table, on inputs of these shapes (without the batch).
+
+    `alone` is asked first: it says how fast the machine is.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]], *, seed: int, threads: int | None = None) -> None:
+        self._seed, self._shapes = seed, shapes
+        self._runtime = named_runtime(threads=threads)
+        self._image = images_of(RESOLUTION)  # the module has inputs of its own
+        self._reference: Timer | None = None
+        self._before: tuple[Subject, Timer] | None = None
+
+    def alone(self, subject: Subject) -> Measurement:
+        """See PairedTimer. Raises InvalidArgument for a module that does not run here."""
+        assert isinstance(subject, nn.Module)
+        modules = [_OnInputs(subject, self._shapes)]
+        (found,), self._time_base = measure_without_table([self._image], modules=modules, runtime=self._runtime)
+        return found
+
+    def _timer(self, subject: Subject) -> Timer:
+        assert isinstance(subject, nn.Module)
+        return self._runtime.module(_OnInputs(subject, self._shapes), self._image)
+
+
+class _OnInputs(nn.Module):
+    """A module that runs on inputs of its own, whatever image it is given."""
+
+    def __init__(self, module: nn.Module, shapes: Sequence[tuple[int, ...]]) -> None:
+        super().__init__()
+        self.module = module
+        generator = torch.Generator().manual_seed(0)
+        for place, shape in enumerate(shapes):
+            self.register_buffer(f"input{place}", torch.randn(1, *shape, generator=generator))
+
+    def forward(self, image: Tensor) -> object:
+        """What the module gives for its own inputs."""
+        return self.module(*(tensor for name, tensor in self._buffers.items() if name.startswith("input")))
 
 
 def _ratios(rounds: list[tuple[Reading, Reading]]) -> list[tuple[float, float]]:

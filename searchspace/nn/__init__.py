@@ -3,7 +3,8 @@
 from searchspace.nn.build import Network, build, untrained
 from searchspace.nn.fold import fold_batch_norm
 from searchspace.nn.module_macs import ModuleMacs, module_macs
-from searchspace.nn.tracing.trace import TracedNetwork, trace
+from searchspace.nn.tracing.calls import count_inputs
+from searchspace.nn.tracing.trace import TracedNetwork, trace, trace_shapes
 from searchspace.nn.weights.belonging import check_belongs, load_network
 from searchspace.nn.weights.files import network_bytes, read_about, read_weights, weights_bytes
 from searchspace.nn.weights.published import (

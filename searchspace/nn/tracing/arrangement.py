@@ -30,6 +30,12 @@ def numbers(shape: Shape) -> Tensor:
     return torch.arange(BATCH * prod(shape)).view(BATCH, *shape)
 
 
+def as_seen(shape: Shape, result: Tensor) -> Tensor | None:
+    """Where a layer's values are in a tensor that has them in their order, such as one without pixels."""
+    as_is = tuple(result.shape) == (BATCH, *shape)
+    return None if as_is else numbers(shape).reshape(result.shape)
+
+
 def with_channels_at(shape: Shape, dim: int, seen: torch.Size) -> Tensor | None:
     """The arrangement in a tensor of the shape `seen` whose channels are at `dim`, all else being the pixels."""
     if tuple(seen) == (BATCH, *shape) and dim == 1:

@@ -8,7 +8,7 @@ from torch import Tensor, fx
 
 from searchspace.channels.maps import Side
 from searchspace.graph import NETWORK_INPUT, Layer, Shape
-from searchspace.nn.tracing.arrangement import BATCH, find_moves, is_flat, is_whole, numbers, with_channels_at
+from searchspace.nn.tracing.arrangement import as_seen, find_moves, is_flat, is_whole, numbers, with_channels_at
 from searchspace.nn.tracing.calls import Call, Calls
 from searchspace.nn.tracing.joint_norms import JointNorm
 
@@ -150,8 +150,7 @@ class LayerBuilder:
         name = call.name if values else f"input {call.name}"
         fields = {"name": name, "in_shape": self.shape(values[0]) if values else shape, "out_shape": shape}
         layer = self._add_layer(call.name, op, inputs, NO_PARTS, fields, node=call.node)
-        as_is = tuple(call.result.shape) == (BATCH, *shape)
-        self._set(call, layer, found=None if as_is else numbers(shape).reshape(call.result.shape))
+        self._set(call, layer, found=as_seen(shape, call.result))
         return layer
 
     def fuse(self, call: Call, value: Value, **changes: Any) -> None:

@@ -69,7 +69,7 @@ class Call:
 
 
 class Calls:
-    """All calls of a module for images of given shapes, and what tells apart the modules that make them.
+    """All calls of a module for inputs of given shapes, and what tells apart the modules that make them.
 
     Attributes:
         module: the user's module.
@@ -81,7 +81,7 @@ class Calls:
         joint_norms: {name: what it computes} of modules of the user's own classes that are norms over channels.
     """
 
-    def __init__(self, module: nn.Module, in_shapes: Sequence[Shape]) -> None:
+    def __init__(self, module: nn.Module, in_shapes: Sequence[tuple[int, ...]]) -> None:
         """Trace `module`. Raises UnsupportedModule where what is called depends on values, or does not run."""
         norms = {name: find_joint_norm(part) for name, part in module.named_modules()}
         self.joint_norms: dict[str, JointNorm] = {name: norm for name, norm in norms.items() if norm is not None}

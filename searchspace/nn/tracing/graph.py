@@ -11,8 +11,9 @@ from torch import Tensor, fx, nn
 from searchspace.cost import costs
 from searchspace.errors import UnsupportedModule
 from searchspace.graph import NETWORK_INPUT, Graph
+from searchspace.nn.tracing.arrangement import as_seen
 from searchspace.nn.tracing.builder import LayerBuilder, Value, constant_of
-from searchspace.nn.tracing.calls import Call, Calls, count_inputs
+from searchspace.nn.tracing.calls import Call, Calls
 from searchspace.nn.tracing.kinds import POINTWISE
 from searchspace.nn.tracing.rules import channels, moves, norms, pointwise, weights, windows
 
@@ -29,14 +30,14 @@ RULES: dict[str, Callable[[LayerBuilder, Call], None]] = {
 }
 
 
-def read_module(module: nn.Module, *, in_channels: int | Sequence[int], resolution: int) -> tuple[Graph, LayerBuilder]:
-    """The Graph of `module` in eval mode for images of (in_channels, resolution, resolution), and what built it.
+def read_module(module: nn.Module, in_shapes: Sequence[tuple[int, ...]]) -> tuple[Graph, LayerBuilder]:
+    """The Graph of `module` in eval mode for inputs of these shapes, the batch apart, and what built it.
 
     Raises UnsupportedModule, naming the node that stands in the way.
     """
-    counts = [in_channels] * count_inputs(module) if isinstance(in_channels, int) else in_channels
-    in_shape = (counts[0], resolution, resolution)
-    calls = Calls(module, [(count, resolution, resolution) for count in counts])
+    channels, height, width = (*in_shapes[0], 1, 1)[:3]
+    in_shape = (channels, height, width)
+    calls = Calls(module, in_shapes)
     builder = LayerBuilder(calls, in_shape)
     needed = _needed(calls)
     for node in calls.nodes:
@@ -61,7 +62,7 @@ def _add(builder: LayerBuilder, call: Call) -> None:
     node, result = call.node, call.result
     if node.op == "placeholder":
         if not builder.values:
-            builder.values[node] = Value(NETWORK_INPUT, False)
+            builder.values[node] = Value(NETWORK_INPUT, False, as_seen(builder.in_shape, result))
         elif isinstance(result, Tensor):
             builder.append_new(call, "input", shape=call.out_shape)
         return

@@ -15,6 +15,7 @@ from searchspace.errors import InvalidArgument, UnsupportedModule
 from searchspace.graph import Graph, Layer, Shape
 from searchspace.nn.module_macs import check_image
 from searchspace.nn.tracing.builder import LayerBuilder, Parts
+from searchspace.nn.tracing.calls import count_inputs
 from searchspace.nn.tracing.graph import read_module
 from searchspace.nn.tracing.matching import Match, narrowed
 from searchspace.nn.tracing.slices import keep_maps
@@ -34,6 +35,7 @@ class TracedNetwork:
     _parts: Sequence[Parts] = field(repr=False)
     _roles: Roles = field(repr=False)
     _groups: tuple[ChannelGroup, ...] = field(repr=False)
+    _in_shapes: tuple[tuple[int, ...], ...] = field(repr=False)
 
     @property
     def outputs(self) -> tuple[Shape, ...]:
@@ -64,6 +66,12 @@ class TracedNetwork:
         check_count(found, channels)
         return narrowed(self.graph, found, channels)
 
+    def groups_of(self, graph: Graph) -> tuple[ChannelGroup, ...]:
+        """The groups of a network that is narrower on paper (`narrowed_graph`): what is fixed here is fixed there."""
+        fixed = {group.name: group.fixed for group in self._groups}
+        found = graph_groups(graph, self._roles)
+        return tuple(_with_reason(graph, group, group.fixed or fixed.get(group.name, "")) for group in found)
+
     def choose(self, group: str, most: int, scores: Scores) -> list[int] | None:
         """The units of a group that stay, for `most` channels: those that score highest among those that can.
 
@@ -89,6 +97,14 @@ class TracedNetwork:
         """
         parts = self._parts[layer]
         return (*parts.weighted, parts.norm) if parts.norm else parts.weighted
+
+    def origins(self, group: str, keep: Sequence[int]) -> list[int]:
+        """For each unit that a group has after `cut`, which of its units it is now."""
+        found = named(self._groups, group)
+        if not is_order_dependent(self.graph, found):
+            return sorted({*keep})
+        channels = _check_units(self.graph, self._roles, found, {*keep})
+        return [*self._match(self.graph, found, channels, {*keep})[1]]
 
     def cut(self, group: str, keep: Sequence[int]) -> "TracedNetwork":
         """A copy of the module with some units of a group only, traced anew; its graph is `narrowed_graph`'s.
@@ -117,10 +133,9 @@ class TracedNetwork:
         keep_maps(module, self.graph, self._parts, kept)
         for name in ordered:
             group = named(graph_groups(graph, self._roles), name)
-            keep_maps(module, graph, self._parts, self._matched(graph, group, counts[name], {*keep[name]}))
+            keep_maps(module, graph, self._parts, self._match(graph, group, counts[name], {*keep[name]})[0])
             graph = narrowed(graph, group, counts[name])
-        in_channels = [channels for channels, *_ in self.inputs]
-        traced = trace(module, in_channels=in_channels, resolution=graph.in_shape[1])
+        traced = trace_shapes(module, self._in_shapes)
         if traced.graph != graph:
             raise UnsupportedModule(
                 f"{', '.join(keep)} cannot be cut to fewer channels: the module's code does something else then than "
@@ -128,8 +143,8 @@ class TracedNetwork:
             )
         return traced
 
-    def _matched(self, graph: Graph, group: ChannelGroup, channels: int, units: set[int]) -> Maps:
-        """For each layer and side, the channels of an order-dependent group that stay, in their new order."""
+    def _match(self, graph: Graph, group: ChannelGroup, channels: int, units: set[int]) -> tuple[Maps, Sequence[int]]:
+        """Of an order-dependent group, in their new order: the channels of each layer and side, the units."""
         scores = [float(unit in units) for unit in range(len(group.cells))]
         match = Match(graph, self._roles, group, channels, scores)
         if match.kept is None or {*match.kept} != units:
@@ -137,7 +152,7 @@ class TracedNetwork:
                 f"{group.name} goes through a chunk or a shuffle, which would mix other channels than now if these "
                 f"{len(units)} units stayed: take those that TracedNetwork.choose gives"
             )
-        return match.maps()
+        return match.maps(), match.kept
 
 
 def trace(module: nn.Module, *, in_channels: int | Sequence[int] = 3, resolution: int) -> TracedNetwork:
@@ -149,15 +164,23 @@ def trace(module: nn.Module, *, in_channels: int | Sequence[int] = 3, resolution
     """
     for count in (in_channels,) if isinstance(in_channels, int) else in_channels:
         check_image(in_channels=count, resolution=resolution)
-    graph, builder = read_module(module, in_channels=in_channels, resolution=resolution)
+    counts = [in_channels] * count_inputs(module) if isinstance(in_channels, int) else in_channels
+    return trace_shapes(module, [(count, resolution, resolution) for count in counts])
+
+
+def trace_shapes(module: nn.Module, in_shapes: Sequence[tuple[int, ...]]) -> TracedNetwork:
+    """As `trace`, for inputs of these shapes without the batch: (channels, height, width), or (features,)."""
+    graph, builder = read_module(module, in_shapes)
     convs = {layer.name: layer for layer in graph.layers if layer.op in CONVOLUTIONS}
     depthwise = {name for name, layer in convs.items() if layer.groups == layer.in_shape[0] == layer.out_shape[0]}
     roles = Roles(depthwise, convs.keys() - depthwise, {}, frozenset(builder.outputs))
-    groups = []
-    for group in graph_groups(graph, roles):
-        reason = group.fixed or _reason(builder, group)
-        groups.append(group._replace(fixed=reason, counts=range(0)) if reason else _with_shuffles(graph, group))
-    return TracedNetwork(module, graph, builder.parts, roles, tuple(groups))
+    found = graph_groups(graph, roles)
+    groups = tuple(_with_reason(graph, group, group.fixed or _reason(builder, group)) for group in found)
+    return TracedNetwork(module, graph, builder.parts, roles, groups, tuple(in_shapes))
+
+
+def _with_reason(graph: Graph, group: ChannelGroup, reason: str) -> ChannelGroup:
+    return group._replace(fixed=reason, counts=range(0)) if reason else _with_shuffles(graph, group)
 
 
 def _with_shuffles(graph: Graph, group: ChannelGroup) -> ChannelGroup:

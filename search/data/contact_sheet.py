@@ -23,7 +23,7 @@ class Row(NamedTuple):
     """A class, how many training images it has, and some of them, uint8 (h, w, 3)."""
 
     label: str
-    count: int
+    images: int
     examples: Sequence[NDArray[np.uint8]]
 
 
@@ -38,7 +38,7 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
     for at, row in enumerate(drawn):
         top = _GAP_PX + at * step
         pen.text((_GAP_PX, top + EXAMPLE_PX // 3), shortened(row.label, _LABEL_CHARACTERS), fill="black")
-        pen.text((_GAP_PX, top + EXAMPLE_PX // 2), f"{row.count} to train", fill="dimgrey")
+        pen.text((_GAP_PX, top + EXAMPLE_PX // 2), f"{row.images} to train", fill="dimgrey")
         for column, pixels in enumerate(row.examples):
             image = Image.fromarray(np.ascontiguousarray(pixels)).resize((EXAMPLE_PX, EXAMPLE_PX))
             sheet.paste(image, (_LABEL_PX + column * step, top))

@@ -211,7 +211,9 @@ def _of_pixels(images: Dataset, seed: int) -> Inspection:
     """A source that draws its images has neither files nor copies."""
     split_of = dict(zip(PARTS, (images.train, images.validation, images.open_test()), strict=True))
     by_part = {part: np.bincount(one.labels, minlength=len(images.classes)) for part, one in split_of.items()}
-    counts = {label: {part: int(by_part[part][at]) for part in by_part} for at, label in enumerate(images.classes)}
+    counts: dict[str, dict[str, int]] = {
+        label: {part: int(by_part[part][at]) for part in by_part} for at, label in enumerate(images.classes)
+    }
     total = sum(map(len, split_of.values()))
     side = Range(*[images.resolution] * 3)
     return Inspection(
@@ -266,7 +268,7 @@ def _split(
         check_present(kept, listing.classes, source.name)
     except InvalidData as error:
         refused.append(str(error))
-    return {**kept}, notes, refused
+    return dict(kept.items()), notes, refused
 
 
 def _given(usable: Sequence[Item]) -> dict[str, Sequence[Item]]:

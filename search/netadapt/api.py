@@ -162,17 +162,17 @@ def prune(
         table = table_of(settings, inputs.network, progress)
         timer = timer or timer_of(table, inputs, progress)
         timed = None if earlier is None else replay_of(earlier, timer, inputs)
-        study = None if own is not None else stack.enter_context(opened_study(settings.study_name, fresh=fresh))
+        kept = None if own is not None else stack.enter_context(opened_study(settings.study_name, fresh=fresh))
         about = (settings.augment, settings.data, inputs.images)
-        augmentation = decide(*about) if study is None else decide_in(study, *about)
+        augmentation = decide(*about) if kept is None else decide_in(kept, *about)
         progress.line(augmentation.sentence())
         settings = replace(settings, augment=augmentation.augment)
         model = CostModel(settings.unit, table)
         recipe = replace(Recipe(), class_weights=settings.class_weights).varied(settings.augment)
         job = Job(settings, inputs, model, timer, progress, recipe, replay=timed, clock=clock)
-        if study is not None:
-            bind(study, definition(settings, inputs, table), images=inputs.images, note=progress.line)
-            job = fine_tuned(replace(job, study=study))
+        if kept is not None:
+            bind(kept, definition(settings, inputs, table), images=inputs.images, note=progress.line)
+            job = fine_tuned(replace(job, study=kept))
         summary = prune_and_finish(job)
     if job.study is not None and not summary.get("nothing_to_do"):
         result = Result(summary)

@@ -128,7 +128,7 @@ def _taken(seen: Looks, before: Tensor, after: Tensor) -> Tensor:
 def _chance(there: int, here: int) -> float:
     """Of `there` or more of as many throws of a coin."""
     throws = there + here
-    return sum(math.comb(throws, heads) for heads in range(there, throws + 1)) / 2**throws
+    return sum(math.comb(throws, heads) for heads in range(there, throws + 1)) / (1 << throws)
 
 
 def _most_lost(seen: Looks, change: str) -> float:

@@ -68,7 +68,7 @@ def told(features: Tensor, changed: dict[str, Tensor], labels: Tensor) -> Looks:
     targets = targets - targets.mean(0)
     kernel = _kernel(features, features, scale)
     identity = torch.eye(len(labels), dtype=torch.float64)
-    fits = []
+    fits: list[tuple[float, Tensor, Tensor]] = []
     for penalty in PENALTIES:
         inverse = torch.linalg.inv(kernel + penalty * identity)
         off = inverse @ targets / inverse.diagonal()[:, None]  # of the target, where the image is left out
@@ -89,7 +89,8 @@ def _scale(features: Tensor) -> float:
 
 
 def _kernel(one: Tensor, other: Tensor, scale: float) -> Tensor:
-    return torch.cdist(one, other).square().div_(-scale).exp_().to(torch.float64)
+    apart: Tensor = torch.cdist(one, other)
+    return apart.square().div_(-scale).exp_().to(torch.float64)
 
 
 def _features(pictures: Tensor) -> Tensor:

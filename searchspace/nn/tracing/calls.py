@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import operator
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -155,7 +156,9 @@ class _Tracer(fx.Tracer):
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         """The pieces of a chunk or split, also where they are put into a list."""
         count = _pieces(obj.node)
-        return super().iter(obj) if count is None else iter([obj[place] for place in range(count)])
+        if count is None:
+            return super().iter(obj)
+        return iter([self.create_proxy("call_function", operator.getitem, (obj, place), {}) for place in range(count)])
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """A value that knows how many pieces it has."""

@@ -63,12 +63,10 @@ def _moved(builder: LayerBuilder, call: Call) -> Any:
         result = builder.calls.results[node]
         return torch.empty(1).expand(result.shape) if isinstance(result, Tensor) else result
 
-    args, kwargs = (fx.node.map_arg(each, of_node) for each in (call.node.args, call.node.kwargs))
+    args, kwargs = fx.node.map_arg(call.node.args, of_node), fx.node.map_arg(call.node.kwargs, of_node)
+    called = call.node.target if call.module is None else call.module
     try:
-        if call.node.op == "call_method":
-            found = getattr(args[0], str(call.node.target))(*args[1:], **kwargs)
-        else:
-            found = (call.node.target if call.module is None else call.module)(*args, **kwargs)
+        found = getattr(args[0], called)(*args[1:], **kwargs) if isinstance(called, str) else called(*args, **kwargs)
     except Exception as error:
         call.refuse(f"it cannot be followed: {error}")
     return tuple(found) if isinstance(found, (tuple, list)) else found
@@ -106,7 +104,7 @@ def _hold_taken(builder: LayerBuilder, call: Call, value: Value, moved: Tensor) 
     found = builder.calls.results.get(call.node.args[0]) if isinstance(call.node.args[0], fx.Node) else None
     if isinstance(found, Tensor) and keeps_batch(moved, builder.shape(value)):
         channel, _ = channel_and_pixel(moved[0], builder.shape(value))
-        if len(channel.unique()) < builder.shape(value)[0]:
+        if int(channel.flatten().bincount().count_nonzero()) < builder.shape(value)[0]:
             _hold(builder, value, f"{call.name}{_BY_POSITION}")
 
 
@@ -118,8 +116,10 @@ def _is_hard_wired(builder: LayerBuilder, call: Call, value: Value, moved: Tenso
     if len(sizes) != moved.ndim or not keeps_batch(moved, builder.shape(value)):
         return False
     channel, _ = channel_and_pixel(moved, builder.shape(value))
-    telling = [axis for axis in range(1, moved.ndim) if bool((channel != channel.narrow(axis, 0, 1)).any())]
-    return bool(telling) and all(isinstance(sizes[axis], int) and sizes[axis] > 1 for axis in telling)
+    telling = [
+        size for axis, size in enumerate(sizes) if axis > 0 and bool((channel != channel.narrow(axis, 0, 1)).any())
+    ]
+    return bool(telling) and all(isinstance(size, int) and size > 1 for size in telling)
 
 
 def _hold(builder: LayerBuilder, value: Value, why: str) -> None:

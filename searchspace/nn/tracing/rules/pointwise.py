@@ -1,7 +1,5 @@
 """Functions of single values, and sums and products: of two maps, of a map and numbers or parameters."""
 
-from typing import Any
-
 import torch
 from torch import fx, nn
 
@@ -116,10 +114,10 @@ def channel_axis(builder: LayerBuilder, call: Call, value: Value, constant: Cons
     """The axis of a parameter that counts channels; refuses one that does not have one value for each channel."""
     shape = builder.shape(value)
     axis = next((axis for axis, size in enumerate(constant.values.shape) if size == shape[0]), None)
-    size: Any = torch.broadcast_shapes(builder.calls.results[call.node].shape, constant.found.shape)
     channel, _ = channel_and_pixel(builder.numbers(value), shape)
-    meets = constant.values.numel() == shape[0] and tuple(size) == tuple(channel.shape)
-    if axis is None or not meets or not torch.equal(constant.found.expand(size), channel):
+    own = constant.found == channel  # of the shape of the result, as the two are spread over each other
+    meets = constant.values.numel() == shape[0] and own.shape == channel.shape and bool(own.all())
+    if axis is None or not meets:
         call.refuse(
             f"{constant.name} must have one value, or one for each of {shape[0]} channels, "
             f"got {tuple(constant.values.shape)}"

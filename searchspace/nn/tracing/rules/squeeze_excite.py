@@ -55,5 +55,15 @@ def _append_block(builder: LayerBuilder, call: Call, value: Value, first: int) -
         why = builder.held.pop((place, side))
         builder.hold(first, side, why)
     name = commonpath([each.replace(".", "/") for each in names]).replace("/", ".") or call.node.name
-    inside = {"squeeze_channels": reduce.out_shape[0], "activation": reduce.activation, "vectors": reduce.vectors}
-    builder.append(call, "se", value, parts=Parts(names), name=name, weights=name, gate=expand.activation, **inside)
+    builder.append(
+        call,
+        "se",
+        value,
+        parts=Parts(names),
+        name=name,
+        weights=name,
+        squeeze_channels=reduce.out_shape[0],
+        activation=reduce.activation,
+        gate=expand.activation,
+        vectors=reduce.vectors,
+    )

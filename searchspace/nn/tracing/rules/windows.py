@@ -61,8 +61,15 @@ def window_pool(builder: LayerBuilder, call: Call) -> None:
     if call.kind == "maxpool" and arguments.get("return_indices"):
         call.refuse("the places of the largest values are no map")
     found = window(call, shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
-    fields = {"kernel": found.kernel, "stride": found.stride, "padding": found.padding}
-    builder.append(call, call.kind, value, out_shape=call.out_shape, **fields)
+    builder.append(
+        call,
+        call.kind,
+        value,
+        out_shape=call.out_shape,
+        kernel=found.kernel,
+        stride=found.stride,
+        padding=found.padding,
+    )
 
 
 def global_pool(builder: LayerBuilder, call: Call) -> None:

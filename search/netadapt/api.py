@@ -23,6 +23,7 @@ from search.netadapt.records import Part
 from search.netadapt.report import report
 from search.netadapt.settings import Settings
 from search.netadapt.timing import PairedTimer
+from search.netadapt.trainable import as_it_came
 from search.netadapt.tuning import fine_tuned
 from search.parents import file_or_names
 from search.result import Result
@@ -178,7 +179,7 @@ def prune(
         result = Result(summary)
         return Pruned(module=result.module, spec=result.spec, summary=summary)
     found = job.history.network(summary["winner"]["iteration"]) if "winner" in summary else inputs.network
-    return Pruned(module=found.module.eval(), spec=found.spec, summary=summary)
+    return Pruned(module=as_it_came(found.module).eval(), spec=found.spec, summary=summary)
 
 
 def _is_own(network: AnyNetwork) -> bool:

@@ -1,6 +1,5 @@
 """What a pruning begins with: the network and its images, the table that counts its budget, what times it."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,12 @@ from search.netadapt.prunable import Prunable
 from search.netadapt.settings import Settings
 from search.netadapt.specs import PrunableSpec
 from search.netadapt.timing import DeviceTimer, PairedTimer
+from search.netadapt.trainable import in_float32, make_trainable
 from search.netadapt.variants import shrunk, variants
 from searchspace.errors import InvalidArgument, InvalidSpec
 from searchspace.latency.table import LatencyTable, describe, read_table
 from searchspace.nn import Network, trace
+from searchspace.nn.cuttable import cuttable
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec
@@ -139,7 +140,7 @@ def module_inputs(
     module: nn.Module, settings: Settings, progress: Progress, *, resolution: int, images: Dataset | None = None
 ) -> Inputs:
     """A copy of a user's module, traced at `resolution` px, and the images. Raises PhinasError."""
-    traced = trace(copy.deepcopy(module).cpu().eval(), resolution=resolution)
+    traced = trace(in_float32(cuttable(module, progress.line), progress.line), resolution=resolution)
     if len(traced.inputs) > 1 or len(traced.outputs) != 1 or traced.outputs[0][1:] != (1, 1):
         raise InvalidArgument(
             f"search.prune trains on images and their classes, so that a module must take one image and give (batch, "
@@ -154,6 +155,7 @@ def module_inputs(
             f"the images have {len(images.classes)} classes and the module tells {classes} apart: give the data that "
             "it was trained on"
         )
+    make_trainable(traced.module, images.train.pixels[:2], classes, progress.line)
     return Inputs(network=PrunableModule(traced, note=progress.line), images=images, seed=seed)
 
 

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from searchspace.errors import UnsupportedModule
 
 Module = TypeVar("Module", bound=nn.Module)
+_COMPUTING = (prune.BasePruningMethod, WeightNorm, SpectralNorm)
 
 
 def copied(module: Module) -> Module:
@@ -68,6 +69,12 @@ def _in_the_way(module: nn.Module) -> str:
     return ""
 
 
+def computes_weights(part: nn.Module) -> bool:
+    """Whether `with_plain_weights` would change the module's own weights."""
+    hooks = part._forward_pre_hooks.values()
+    return parametrize.is_parametrized(part) or any(isinstance(hook, _COMPUTING) for hook in hooks)
+
+
 @torch.no_grad()
 def with_plain_weights(module: Module) -> Module:
     """The module, changed in place: weights that are computed in each call are parameters from then on.
@@ -85,7 +92,17 @@ def with_plain_weights(module: Module) -> Module:
                 nn.utils.remove_weight_norm(part, hook.name)
             elif isinstance(hook, SpectralNorm):
                 nn.utils.remove_spectral_norm(part, hook.name)
+                _without_state_hooks(part)
     return module
+
+
+def _without_state_hooks(part: nn.Module) -> None:
+    """Those of the old spectral norm, which torch leaves: they ask a state dict for what is no longer there."""
+    every: list[Any] = [part._state_dict_hooks, part._load_state_dict_pre_hooks]
+    for hooks in every:
+        for key, hook in list(hooks.items()):
+            if type(getattr(hook, "hook", hook)).__module__ == SpectralNorm.__module__:
+                del hooks[key]
 
 
 def _without_parametrizations(part: nn.Module) -> None:

@@ -1,6 +1,5 @@
 """The calls of a user's torch module, by torch.fx: which kinds there are, and what each gives."""
 
-import copy
 import inspect
 import operator
 from collections import Counter
@@ -13,6 +12,8 @@ from torch import Tensor, fx, nn
 
 from searchspace.errors import UnsupportedModule
 from searchspace.graph import Shape
+from searchspace.nn.copies import copied, first_line
+from searchspace.nn.cuttable import check_kind
 from searchspace.nn.tracing.arrangement import BATCH
 from searchspace.nn.tracing.joint_norms import JointNorm, find_joint_norm
 from searchspace.nn.tracing.kinds import (
@@ -25,6 +26,7 @@ from searchspace.nn.tracing.kinds import (
     SUPPORTED,
     WEIGHTED,
 )
+from searchspace.nn.tracing.tied import find_tied
 
 _ALIASES = {"input": "x", "self": "x", "other": "y"}
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -78,6 +80,7 @@ class Calls:
         results: {node: what it gives}, tensors without data for BATCH images.
         shared: names of the modules with weights that are used more than once.
         tied: names of the modules that have a parameter of another module.
+        unlike: those of them that cannot be cut together, as they use it in different ways.
         owner: {id of a parameter: the first module that has it}.
         joint_norms: {name: what it computes} of modules of the user's own classes that are norms over channels.
     """
@@ -93,13 +96,13 @@ class Calls:
         run.run(*(torch.empty(BATCH, *shape, dtype=like.dtype, device="meta") for shape in in_shapes))
         self.results = run.results
         self.owner: dict[int, str] = {}
-        tied = set()
+        places: dict[int, list[str]] = {}
         for name, parameter in module.named_parameters(remove_duplicate=False):
-            holder = name.rpartition(".")[0]
-            if self.owner.setdefault(id(parameter), holder) != holder:
-                tied |= {holder, self.owner[id(parameter)]}
+            self.owner.setdefault(id(parameter), name.rpartition(".")[0])
+            places.setdefault(id(parameter), []).append(name)
+        tied, self.unlike = find_tied(module, places.values())
         uses = Counter(self.weights_of(self.call(node)) for node in self.nodes)
-        self.tied = frozenset(tied)
+        self.tied = tied
         self.shared = frozenset(name for name, count in uses.items() if name and count > 1) | tied
 
     def call(self, node: fx.Node) -> Call:
@@ -182,14 +185,28 @@ def _pieces(node: fx.Node) -> int | None:
 class _Run(fx.Interpreter):
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
+        self.extra_traceback = False  # it would be added to the text of what is raised
         self.results: dict[fx.Node, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         try:
             self.results[n] = super().run_node(n)
         except Exception as error:
-            refuse(n, f"it does not run: {_first_line(error)}")
+            raise UnsupportedModule(
+                f"{_describe(n)} stands in the way: it does not run on {self.shapes(n)}: {first_line(error)}; give "
+                "the pixels, the channels and the inputs that the module takes, or mend what it raises"
+            ) from error
         return self.results[n]
+
+    def fetch_attr(self, target: str) -> Any:
+        """Tensors that are no buffers have values here too: they are moved as buffers are."""
+        found = super().fetch_attr(target)
+        return found.to("meta") if isinstance(found, Tensor) else found
+
+    def shapes(self, node: fx.Node) -> str:
+        """Of the tensors that a node reads."""
+        read = [self.results.get(each) for each in node.all_input_nodes]
+        return " and ".join(str(tuple(each.shape)) for each in read if isinstance(each, Tensor)) or "what it is given"
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Batch norm gives what it reads; torch takes 10 ms for the shape of that."""
@@ -201,6 +218,7 @@ class _Run(fx.Interpreter):
 
 def count_inputs(module: nn.Module) -> int:
     """How many images its forward needs: arguments without a default."""
+    check_kind(module)
     _, *arguments = inspect.signature(type(module).forward).parameters.values()
     needed = [each for each in arguments if each.default is each.empty and each.kind in _POSITIONAL]
     return max(1, len(needed))
@@ -215,14 +233,15 @@ def _traced(module: nn.Module, inputs: int, leaves: Container[str]) -> fx.GraphM
         )
     _, *others = inspect.signature(kind.forward).parameters.values()
     defaults = {each.name: each.default for each in others[inputs:] if each.default is not each.empty}
+    probe = copied(module).eval()
     try:
-        probe = copy.deepcopy(module).eval().to("meta")
+        probe = probe.to("meta")
         return fx.GraphModule(probe, tracer.trace(probe, concrete_args=defaults or None))
     except Exception as error:
         inside = next(reversed(tracer.module_stack.values()), None) if tracer.module_stack else None
         where = f"{inside[0] or 'forward'} ({getattr(inside[1], '__name__', inside[1])})" if inside else "its forward"
         raise UnsupportedModule(
-            f"torch.fx cannot trace the {kind.__name__}, {where} stands in the way: {_first_line(error)}; "
+            f"torch.fx cannot trace the {kind.__name__}, {where} stands in the way: {first_line(error)}; "
             "make what it does independent of the values of tensors"
         ) from error
 
@@ -244,7 +263,3 @@ def _describe(node: fx.Node) -> str:
     inside = [name for name, _ in stack.values() if name]
     target = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", node.target)
     return f"node {node.name} ({target}){f' in {inside[-1]}' if inside else ''}"
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"

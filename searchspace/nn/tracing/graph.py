@@ -106,5 +106,7 @@ def _check_params(builder: LayerBuilder, graph: Graph) -> None:
     used = {name for parts in builder.parts for name in (*parts.weighted, parts.norm)}
     used |= {name.rpartition(".")[0] for parts in builder.parts for name, _ in parts.vectors}
     idle = [name for name in dict.fromkeys(builder.calls.owner.values()) if name not in used]
+    if builder.calls.tied and not idle:  # biases and norms beside a shared weight are counted as if they were shared
+        return
     why = f"{', '.join(idle[:3]) or 'the module itself'} has parameters that the layers of its Graph do not use"
     raise UnsupportedModule(f"not all of the {graph.name} could be traced: {why}; remove what is not used")

@@ -1,11 +1,11 @@
 """Norms with statistics over channels: those of torch, and those that users write, told by what they compute."""
 
-import copy
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from searchspace.nn.copies import copied
 from searchspace.nn.tracing.counting_norm import CountingNorm
 
 _KNOWN = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.modules.batchnorm._BatchNorm, nn.PReLU, CountingNorm)
@@ -84,12 +84,12 @@ def find_joint_norm(module: nn.Module) -> JointNorm | None:
     if any(max(parameter.shape, default=0) not in sizes for parameter in parameters.values()):
         return None
     try:
-        copied = copy.deepcopy(module).double().cpu().eval()
+        probe = copied(module).double().cpu().eval()
     except Exception:  # a module that cannot be copied is refused by the tracer, in words
         return None
     (channels,) = sizes
     generator = torch.Generator().manual_seed(0)
-    for parameter in copied.parameters():
+    for parameter in probe.parameters():
         parameter.copy_(torch.rand(parameter.shape, generator=generator, dtype=torch.double) + 0.5)
     for dim in (1, -1):
         x = torch.randn(2, *_PIXELS, channels, generator=generator, dtype=torch.double) + 0.3
@@ -97,7 +97,7 @@ def find_joint_norm(module: nn.Module) -> JointNorm | None:
             for weight in parameters:
                 bias = next((name for name in parameters if name != weight), "")
                 found = JointNorm(weight, bias, channels, 1, dim, False, centred, 0.0)
-                if (eps := _eps(copied, found, x.movedim(-1, dim))) is not None:
+                if (eps := _eps(probe, found, x.movedim(-1, dim))) is not None:
                     return found._replace(eps=eps)
     return None
 

@@ -1,6 +1,6 @@
 """Convolutions, linear layers, norms and other parameters with some of their channels, in place."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ def keep_maps(narrower: nn.Module, graph: Graph, parts: Sequence[Parts], kept: M
 
     A module that several layers use is cut once, and norms over channels that are cut become a CountingNorm.
     """
-    done = set[str]()
+    done, cut = set[str](), Cut()
     for index, (layer, own) in enumerate(zip(graph.layers, parts, strict=True)):
         outs, ins, inside = kept.get((index, "out")), kept.get((index, "in")), kept.get((index, "inside"))
         pixels = layer.in_shape[1] * layer.in_shape[2] if layer.op == "linear" else 1
@@ -31,25 +31,32 @@ def keep_maps(narrower: nn.Module, graph: Graph, parts: Sequence[Parts], kept: M
                 if own.joint_norm is not None and rows is not None and not isinstance(part, CountingNorm):
                     part = own.joint_norm.counting(part)
                     narrower.set_submodule(name, part)
-                keep_channels(part, rows, columns, pixels=pixels)
+                keep_channels(part, rows, columns, pixels=pixels, cut=cut)
             done.add(name)
         for name, axis in own.vectors:
             if outs is not None and name not in done:
-                keep_values(narrower, name, axis, outs)
+                keep_values(narrower, name, axis, outs, cut=cut)
             done.add(name)
 
 
 @torch.no_grad()
 def keep_channels(
-    part: nn.Module, outs: Sequence[int] | None, ins: Sequence[int] | None = None, *, pixels: int = 1
+    part: nn.Module,
+    outs: Sequence[int] | None,
+    ins: Sequence[int] | None = None,
+    *,
+    pixels: int = 1,
+    cut: "Cut | None" = None,
 ) -> None:
     """Leave `part` with the output channels `outs` and the input channels `ins`, sorted; None keeps all.
 
     A depthwise convolution (as many channels in as out as groups) keeps the groups of its `outs`, a grouped one equally
     many channels of each group. A linear layer has `pixels` columns for each input channel, those of a flattened map.
+    Parameters that other modules share are in `cut` once the first of them was cut.
     """
     if outs is None and ins is None:
         return
+    cut = Cut() if cut is None else cut
     rows, columns = (None if channels is None else torch.tensor(channels) for channels in (outs, ins))
     groups = getattr(part, "groups", 1)
     after = groups
@@ -61,8 +68,7 @@ def keep_channels(
         columns = (columns[:, None] * pixels + torch.arange(pixels)).flatten()
     for name, old in list(part._parameters.items()):
         if old is not None:
-            new = _sliced(part, old, rows, columns, (groups, after))
-            setattr(part, name, nn.Parameter(_in_format_of(old, new), requires_grad=old.requires_grad))
+            setattr(part, name, cut.of(old, lambda old: _sliced(part, old, rows, columns, (groups, after))))
     for name, buffer in list(part._buffers.items()):
         if buffer is not None and buffer.ndim:
             setattr(part, name, slice_rows(buffer, rows).clone())
@@ -94,15 +100,33 @@ def _set_count(part: nn.Module, channels: int) -> None:
 
 
 @torch.no_grad()
-def keep_values(module: nn.Module, name: str, axis: int, channels: Sequence[int]) -> None:
+def keep_values(module: nn.Module, name: str, axis: int, channels: Sequence[int], *, cut: "Cut | None" = None) -> None:
     """Leave a parameter or buffer of `module` with the values of some channels, which are on `axis`."""
     owner, _, leaf = name.rpartition(".")
     part = module.get_submodule(owner)
     old = getattr(part, leaf)
-    new = old.index_select(axis, torch.tensor(channels, device=old.device)).clone()
-    setattr(part, leaf, nn.Parameter(new, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else new)
+
+    def taken(old: Tensor) -> Tensor:
+        return old.index_select(axis, torch.tensor(channels, device=old.device)).clone()
+
+    is_parameter = isinstance(old, nn.Parameter)
+    setattr(part, leaf, (Cut() if cut is None else cut).of(old, taken) if is_parameter else taken(old))
+
+
+class Cut:
+    """Parameters that were cut, so that one that several modules share is the same parameter afterwards."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[nn.Parameter, nn.Parameter]] = {}  # the old one too: its id is not used again then
+
+    def of(self, old: nn.Parameter, make: Callable[[Tensor], Tensor]) -> nn.Parameter:
+        """The parameter that `old` has become, by `make` the first time."""
+        if id(old) not in self._known:
+            new = nn.Parameter(_in_format_of(old, make(old)), requires_grad=old.requires_grad)
+            self._known[id(old)] = old, new
+        return self._known[id(old)][1]
 
 
 def _in_format_of(old: Tensor, new: Tensor) -> Tensor:
-    last = old.ndim == 4 and old.is_contiguous(memory_format=torch.channels_last)
+    last = old.ndim == 4 and old.is_contiguous(memory_format=torch.channels_last) and not old.is_contiguous()
     return new.clone(memory_format=torch.channels_last if last else torch.contiguous_format)

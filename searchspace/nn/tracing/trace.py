@@ -1,6 +1,5 @@
 """`trace`: a user's own torch module as a network that has costs and channel groups, and whose channels can be cut."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +12,8 @@ from searchspace.channels.maps import Maps, Scores, sides
 from searchspace.channels.steps import kept_maps, kept_units
 from searchspace.errors import InvalidArgument, UnsupportedModule
 from searchspace.graph import Graph, Layer, Shape
+from searchspace.nn.copies import copied
+from searchspace.nn.cuttable import check_kind
 from searchspace.nn.module_macs import check_image
 from searchspace.nn.tracing.builder import LayerBuilder, Parts
 from searchspace.nn.tracing.calls import count_inputs
@@ -51,9 +52,10 @@ class TracedNetwork:
     def groups(self) -> tuple[ChannelGroup, ...]:
         """Which channels move together, as `coupling` says of a NetworkSpec; `widths` are empty.
 
-        Fixed, beside the inputs and the classes: channels that a slice takes by a number in the code, that tied
-        weights make or read, that are taken all together (a mean over channels), or whose number is written into the
-        code (`x.view(-1, 512)`).
+        Fixed, beside the inputs and the classes: channels that a slice takes by a number in the code, that layers of
+        different kinds share weights for, that are taken all together (a mean over channels), or whose number is
+        written into the code (`x.view(-1, 512)`). Layers of one kind that share a weight are cut together and stay
+        tied.
         """
         return self._groups
 
@@ -120,7 +122,7 @@ class TracedNetwork:
 
     def cut_all(self, keep: Mapping[str, Sequence[int]]) -> "TracedNetwork":
         """As `cut`, for several groups at once, by name."""
-        module, graph = copy.deepcopy(self.module), self.graph
+        module, graph = copied(self.module), self.graph
         groups = {name: named(self._groups, name) for name in keep}
         counts = {name: _check_units(self.graph, self._roles, group, {*keep[name]}) for name, group in groups.items()}
         kept: Maps = {}
@@ -170,6 +172,7 @@ def trace(module: nn.Module, *, in_channels: int | Sequence[int] = 3, resolution
 
 def trace_shapes(module: nn.Module, in_shapes: Sequence[tuple[int, ...]]) -> TracedNetwork:
     """As `trace`, for inputs of these shapes without the batch: (channels, height, width), or (features,)."""
+    check_kind(module)
     graph, builder = read_module(module, in_shapes)
     convs = {layer.name: layer for layer in graph.layers if layer.op in CONVOLUTIONS}
     depthwise = {name for name, layer in convs.items() if layer.groups == layer.in_shape[0] == layer.out_shape[0]}
@@ -200,8 +203,10 @@ def _reason(builder: LayerBuilder, group: ChannelGroup) -> str:
     """What stands in the way of narrowing a group of a traced module; "" for nothing."""
     for place in _places(group):
         parts = builder.parts[place.layer]
-        if twice := builder.calls.tied.intersection((*parts.weighted, parts.norm)):
-            return f"{min(twice)} shares its weights with another module"
+        owners = [*parts.weighted, *([parts.norm] if parts.norm else [])]
+        owners += [name.rpartition(".")[0] for name, _ in parts.vectors]
+        if twice := builder.calls.unlike.intersection(owners):
+            return f"{min(twice) or 'the module'} shares its weights with a module that uses them in another way"
     reasons = [builder.held.get((place.layer, side), "") for side, place in sides(group)]
     return next(filter(None, reasons), "")
 

@@ -151,9 +151,19 @@ def _checksum(state: Mapping[str, Tensor]) -> str:
     return f"{found:08x}"
 
 
+def _each_its_own(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous tensors, none of which is another one: what a module has tied is written under each of its names."""
+    found, seen = {}, set[int]()
+    for name, tensor in state.items():
+        place = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone(memory_format=torch.contiguous_format) if place in seen else tensor.contiguous()
+        seen.add(place)
+    return found
+
+
 def network_bytes(module: nn.Module, about: Mapping[str, Any]) -> bytes:
     """The content of a safetensors file: weights, and in the metadata `about` (JSON types) and the network's spec."""
-    state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+    state = _each_its_own(module.state_dict())
     if isinstance(module, Network):
         about = {**about, "network": module.spec.to_dict()}
     # One key of the metadata: safetensors writes several in no fixed order.

@@ -23,7 +23,7 @@ def batch_norm(builder: LayerBuilder, call: Call) -> None:
         builder.parts[value.layer] = builder.parts[value.layer]._replace(norm=name)
         builder.fuse(call, value, norm=True, vectors=vectors)
         return
-    key = builder.calls.owner[id(norm.weight)] if affine else name
+    key = builder.calls.owner[id(norm.weight)] if affine and name not in builder.calls.unlike else name
     builder.append_alike(call, "norm", value, parts=Parts(norm=name), weights=key, vectors=affine)
 
 

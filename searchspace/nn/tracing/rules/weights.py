@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from searchspace.graph import Shape
 from searchspace.nn import layers as ours
 from searchspace.nn.tracing.arrangement import is_flat
 from searchspace.nn.tracing.builder import LayerBuilder, Parts
@@ -22,7 +23,9 @@ def convolution(builder: LayerBuilder, call: Call) -> None:
     kernel, stride, padding, taps = window(call, shape, kernel=conv.kernel_size, same=same, **given)
     fields = {"name": name, "out_shape": call.out_shape, "norm": False, "groups": conv.groups}
     fields |= {"kernel": kernel, "stride": stride, "padding": padding, "taps": taps}
-    builder.append(call, call.kind, value, parts=Parts((name,)), **_learnable(builder, conv), **fields)
+    builder.append(
+        call, call.kind, value, parts=Parts((name,)), **_learnable(builder, call, name, conv, shape), **fields
+    )
 
 
 def linear(builder: LayerBuilder, call: Call) -> None:
@@ -30,13 +33,15 @@ def linear(builder: LayerBuilder, call: Call) -> None:
     source = call.arguments["x"]
     value = builder.read(call, source)
     name, part = _weighted(builder, call)
-    fields = {"name": name, **_learnable(builder, part)}
+    fields: dict[str, Any] = {"name": name}
     if not isinstance(value.found, tuple) and is_flat(value.found, builder.shape(value)):
+        fields |= _learnable(builder, call, name, part, builder.shape(value))
         builder.append(call, "linear", value, parts=Parts((name,)), out_shape=call.out_shape, **fields)
         return
     value, axis = builder.read_channels(call, source)
     if axis != call.result.ndim - 1:
         call.refuse(f"a linear layer reads the last axis, and the channels are on axis {axis}: flatten or permute them")
+    fields |= _learnable(builder, call, name, part, builder.shape(value))
     if call.result.ndim == 2:
         builder.append(call, "linear", value, parts=Parts((name,)), out_shape=call.out_shape, **fields)
         return
@@ -44,9 +49,13 @@ def linear(builder: LayerBuilder, call: Call) -> None:
     builder.append(call, "conv", value, parts=Parts((name,)), axis=axis, out_shape=shape, norm=False, **fields)
 
 
-def _learnable(builder: LayerBuilder, part: Any) -> dict[str, Any]:
+def _learnable(builder: LayerBuilder, call: Call, name: str, part: Any, shape: Shape) -> dict[str, Any]:
     """The fields of a layer that say what it learns."""
-    return {"weights": builder.calls.owner[id(part.weight)], "vectors": None if part.bias is not None else 0}
+    key = name if name in builder.calls.unlike else builder.calls.owner[id(part.weight)]
+    other = next((layer for layer in builder.layers if layer.weights == key), None)
+    if other is not None and other.in_shape[0] != shape[0]:
+        call.refuse(f"it has the weights of {other.name}, which reads {other.in_shape[0]} channels where it {shape[0]}")
+    return {"weights": key, "vectors": None if part.bias is not None else 0}
 
 
 def _weighted(builder: LayerBuilder, call: Call) -> tuple[str, Any]:
@@ -54,7 +63,10 @@ def _weighted(builder: LayerBuilder, call: Call) -> tuple[str, Any]:
     name = builder.calls.weights_of(call)
     module: Any = builder.calls.module.get_submodule(name) if name else None
     if not isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)) or "weight" not in module._parameters:
-        call.refuse("its weight is not simply the parameter of a Conv2d, ConvTranspose2d or Linear")
+        call.refuse(
+            "its weight is not simply the parameter of a Conv2d, ConvTranspose2d or Linear (a mask, weight_norm or a "
+            "parametrization is taken off a copy by searchspace.nn.cuttable.cuttable)"
+        )
     if call.module is None:
         arguments = call.arguments
         bias = arguments.get("bias")

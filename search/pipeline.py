@@ -37,7 +37,6 @@ from search.winner import WinnerSelection
 from searchspace.errors import InvalidData, PhinasError
 from searchspace.latency.table import LatencyTable, describe, read_table
 from searchspace.nn.weights.sources import Parents
-from searchspace.preprocessing import OWN
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec
 from studies.frame import write_trials_csv
@@ -151,7 +150,7 @@ class Pipeline:
             return None
         parents = self.machinery.weights(settings.weights, ema=settings.ema, note=note)
         if parents is not None:
-            note(f"weights: {told(parents)}")
+            note(f"weights: {parents.describe()}")
         elif settings.weights != AUTO:  # else it is told why there are none
             note("weights: none, networks start from random ones")
         return parents
@@ -214,7 +213,7 @@ class Pipeline:
         progress.left_s = search.schedule.left_s
         search.run()
         selection = WinnerSelection(search, self._training(images), images, self.folder, self.machinery.timer)
-        weights = None if self.parents is None else told(self.parents)
+        weights = None if self.parents is None else self.parents.describe()
         summary = write_results(search, selection.select_winner(), images, self.folder, weights=weights)
         self.study.set_user_attr("finished", [settings.time_limit_s, settings.trials])
         return summary
@@ -390,12 +389,3 @@ class Pipeline:
         training = replace(self._training(images), limit_s=float(summary["spent_s"]))  # as long as the search was
         compared = Baselines(self.settings, training, budget, self.progress, self.folder, self.machinery.weights)
         return compared.compare(summary, names)
-
-
-def told(parents: Parents) -> str:
-    """Published weights in one line: names, licences, where from, and how an image becomes the first one's input."""
-    each = [
-        f"{parent.name} ({parent.source}, {f'licence {parent.licence}' if parent.licence else 'no licence stated'})"
-        for parent in parents
-    ]
-    return f"{'; '.join(each)}; {(parents[0].network.spec.preprocessing or OWN).sentence()}"

@@ -75,6 +75,17 @@ class Layer(NamedTuple):
         """
         return _signature(self)
 
+    def describe(self) -> str:
+        """The kernel in a few words: operator, shapes and what matters of the rest."""
+        shapes = " -> ".join("x".join(map(str, shape)) for shape in (self.in_shape, self.out_shape))
+        if self.op == "conv":
+            kind = f"{self.kernel}x{self.kernel} conv, stride {self.stride}, groups {self.groups}, {self.activation}"
+        elif self.op == "se":
+            kind = f"SE to {self.squeeze_channels}, {self.activation}, {self.gate}"
+        else:
+            kind = self.op
+        return f"kernel {kind} ({shapes})"
+
 
 class GraphBuilder:
     """Appends layers behind the current output; `index` is that output's layer and `shape` its shape.

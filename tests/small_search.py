@@ -10,6 +10,7 @@ from search.device import Device
 from search.latency import Measurement
 from search.latency.kernels import placed_blocks, rough_cost
 from search.netadapt.timing import Timing
+from search.settings import Settings
 from searchspace.graph import lower
 from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
 from searchspace.spaces.space import SearchSpace
@@ -61,6 +62,31 @@ def flags(folder: Path, *more: str, identity: Identity = PHONE) -> list[str]:
     table, path = table_of(space_in(folder), identity), folder / f"{identity['runtime'].replace(' ', '-')}.json"
     path.write_text(table.to_json())
     return [*FLAGS, "--space", str(folder / "space.toml"), "--latency", str(path), *more]
+
+
+def with_table(folder: Path, space: SearchSpace) -> LatencyTable:
+    """The table of the space, whose file is written to the folder."""
+    table = table_of(space)
+    (folder / "table.json").write_text(table.to_json())
+    return table
+
+
+def scripted_settings(folder: Path, budget_ms: float, **more: Any) -> Settings:
+    """A search whose networks are not trained (the accuracy "scripted"), by the space and the table in the folder."""
+    given = {
+        "data": "digits:60",
+        "proxy_resolution": 32,
+        "resolution": RESOLUTION,
+        "epochs": 1,
+        "trials": 2,
+        "accuracy": "scripted",
+        "weights": "none",
+        "space_file": str(folder / "space.toml"),
+        "latency": str(folder / "table.json"),
+        "study": "s",
+        **more,
+    }
+    return Settings(budget_ms=budget_ms, **given)
 
 
 class TableDevice(Device):

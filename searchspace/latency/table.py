@@ -228,7 +228,7 @@ class LatencyTable:
 
     def _lacks(self, layer: Layer) -> str:
         where = f"the latency table ({describe(self.identity)})"
-        return f"{where} has no {describe_kernel(layer)}, needed by layer {layer.name}"
+        return f"{where} has no {layer.describe()}, needed by layer {layer.name}"
 
     def to_json(self) -> str:
         """The table as JSON text, one kernel a line, with a checksum."""
@@ -298,18 +298,6 @@ def describe(identity: Identity) -> str:
         f"batch {identity['batch']}, {identity['memory_format']}, {identity['resolution']} px"
         f"{f', {versions}' if versions else ''}"
     )
-
-
-def describe_kernel(layer: Layer) -> str:
-    """A kernel in a few words: operator, shapes and what matters of the rest."""
-    shapes = " -> ".join("x".join(map(str, shape)) for shape in (layer.in_shape, layer.out_shape))
-    if layer.op == "conv":
-        kind = f"{layer.kernel}x{layer.kernel} conv, stride {layer.stride}, groups {layer.groups}, {layer.activation}"
-    elif layer.op == "se":
-        kind = f"SE to {layer.squeeze_channels}, {layer.activation}, {layer.gate}"
-    else:
-        kind = layer.op
-    return f"kernel {kind} ({shapes})"
 
 
 @lru_cache

@@ -6,12 +6,10 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 import studies
@@ -24,24 +22,28 @@ from search.latency.runtimes import runtime
 from search.machinery import Machinery
 from search.netadapt.last_stage import prune_winner
 from search.pipeline import run_search
-from search.report import report
 from search.run import main
-from search.settings import Settings
-from search.training.finetune import FineTuner
 from search.training.recipe import Recipe
-from searchspace.cost import macs, params
+from searchspace.cost import macs
 from searchspace.errors import InfeasibleBudget, InvalidArgument, InvalidTable, StudyMismatch
 from searchspace.graph import lower
 from searchspace.latency.estimate import layer_of
 from searchspace.latency.table import LatencyTable
-from searchspace.nn import build, read_about
+from searchspace.nn import build
 from searchspace.nn.shared.network import SharedNetwork
-from searchspace.nn.weights.sources import Parent, Parents
-from searchspace.preprocessing import Preprocessing
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec, read_spec
 from tests.scripted import ScriptedEstimator, ScriptedTrainer
-from tests.small_search import RESOLUTION, TableDevice, TableTimer, flags, space_in, table_of
+from tests.small_search import (
+    RESOLUTION,
+    TableDevice,
+    TableTimer,
+    flags,
+    scripted_settings,
+    space_in,
+    table_of,
+    with_table,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 register("scripted")(lambda settings: ScriptedEstimator(epochs=settings.recipe.epochs))
@@ -66,34 +68,10 @@ def largest_ms(space: SearchSpace) -> float:
     return table_of(space).latency_ms(lower(space.spec(space.corner("largest"))))
 
 
-def settings(folder: Path, budget_ms: float, **more: Any) -> Settings:
-    """A search whose networks are not trained, by the table in the folder."""
-    given = {
-        "data": "digits:60",
-        "proxy_resolution": 32,
-        "resolution": RESOLUTION,
-        "epochs": 1,
-        "trials": 2,
-        "accuracy": "scripted",
-        "weights": "none",
-        "space_file": str(folder / "space.toml"),
-        "latency": str(folder / "table.json"),
-        "study": "s",
-        **more,
-    }
-    return Settings(budget_ms=budget_ms, **given)
-
-
-def with_table(folder: Path, space: SearchSpace) -> LatencyTable:
-    table = table_of(space)
-    (folder / "table.json").write_text(table.to_json())
-    return table
-
-
 def test_baselines_that_cannot_be_told_are_refused_before_the_search(tmp_path: Path, space: SearchSpace) -> None:
     with_table(tmp_path, space)
     with pytest.raises(InvalidArgument, match="got --weights none: name the networks"):
-        run_search(settings(tmp_path, 1000.0), quiet=True, baselines=("best",))
+        run_search(scripted_settings(tmp_path, 1000.0), quiet=True, baselines=("best",))
     assert not (tmp_path / "studies" / "s").exists()
 
 
@@ -102,7 +80,7 @@ def test_a_winner_above_the_budget_is_pruned_to_it(
 ) -> None:
     table, budget_ms = with_table(tmp_path, space), 0.97 * largest_ms(space)
     machinery = Machinery(device=TableDevice(), timer=TableTimer, trainer=ScriptedTrainer)
-    found = run_search(settings(tmp_path, budget_ms, trials=4), quiet=True, machinery=machinery)
+    found = run_search(scripted_settings(tmp_path, budget_ms, trials=4), quiet=True, machinery=machinery)
     folder = Path(found["folder"])
     spec = read_spec(folder / "best.json")
     assert found["within_budget"]
@@ -127,7 +105,7 @@ def test_a_winner_that_is_over_the_budget_only_once_it_is_trained_is_pruned_from
         timer=TableTimer,
         trainer=lambda **given: ScriptedTrainer(**given, fits=fits),
     )
-    found = run_search(settings(tmp_path, budget_ms, trials=4), machinery=machinery)
+    found = run_search(scripted_settings(tmp_path, budget_ms, trials=4), machinery=machinery)
     told = " ".join(capsys.readouterr().err.split())
     assert "ms once it is trained, not within" in told
     assert "the next is taken" not in told
@@ -160,7 +138,7 @@ def test_without_a_given_table_that_of_this_device_is_measured_by_the_runtime_an
     tmp_path: Path, space: SearchSpace
 ) -> None:
     device = ExtendedTable()
-    asked = settings(tmp_path, 1e3, latency=None, threads=1)
+    asked = scripted_settings(tmp_path, 1e3, latency=None, threads=1)
     run_search(asked, quiet=True, machinery=Machinery(device=device, timer=TableTimer, trainer=ScriptedTrainer))
     assert device.asked == [("eager torch", 1, RESOLUTION, 0)]
 
@@ -218,7 +196,7 @@ def test_a_search_for_another_device_goes_by_its_table_and_measures_nothing(
 def test_a_budget_that_a_table_of_another_device_cannot_promise_is_refused(tmp_path: Path, space: SearchSpace) -> None:
     with_table(tmp_path, space)
     with pytest.raises(InfeasibleBudget, match="no network of the space surely meets"):
-        run_search(settings(tmp_path, 1.01 * smallest_ms(space)), quiet=True)
+        run_search(scripted_settings(tmp_path, 1.01 * smallest_ms(space)), quiet=True)
     assert "s" not in studies.names()
 
 
@@ -235,138 +213,13 @@ def test_a_table_that_does_not_belong_to_the_search_is_refused(
     poor = replace(table, kernels={key: ms for key, ms in table.kernels.items() if layer_of(key).kernel != 5})
     (tmp_path / "table.json").write_text(poor.to_json())
     with pytest.raises(InvalidTable, match="is no table of this search space"):
-        run_search(settings(tmp_path, 1e3), quiet=True)
+        run_search(scripted_settings(tmp_path, 1e3), quiet=True)
 
 
 def scripted_run(folder: Path, **more: Any) -> Callable[[], dict[str, Any]]:
-    return lambda: run_search(settings(folder, 1e3, **more), quiet=True, machinery=Machinery(trainer=ScriptedTrainer))
-
-
-class Published:
-    """Stands for what finds weights: one network of the space, with weights of its own and a scale of its own."""
-
-    def __init__(self, space: SearchSpace, *, sha256: str = "1") -> None:
-        scale = Preprocessing(mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2))
-        spec = space.spec(space.corner("largest")).with_classes(7).with_preprocessing(scale)
-        network = build(spec, generator=torch.Generator().manual_seed(5)).eval()
-        self.parents = Parents([Parent("lite", network, "a test", "Apache-2.0", 75.1, sha256)])
-        self.asked: list[str] = []
-
-    def __call__(self, weights: str, *, ema: bool | None, note: Callable[[str], None]) -> Parents | None:
-        self.asked.append(weights)
-        return None if weights == "none" else self.parents
-
-
-class AnyTuner(FineTuner):
-    """Leaves modules as they are."""
-
-    def fit(self, module: Any, **_: Any) -> Any:
-        module.eval()
-        return SimpleNamespace(accuracy=0.7, epochs=1, seconds=1.0)
-
-
-class ScriptedTuner(AnyTuner):
-    """Without a time limit it is asked for as long as four trainings of candidates."""
-
-    def fit(self, module: Any, *, images: int | None = None, **how: Any) -> Any:
-        assert images == 4 * 60
-        return super().fit(module, **how)
-
-
-def test_with_published_weights_candidates_and_the_winner_start_from_them_and_their_scale_goes_with_the_result(
-    tmp_path: Path, space: SearchSpace, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with_table(tmp_path, space)
-    published = Published(space)
-    machinery = Machinery(weights=published, tuner=ScriptedTuner)
-
-    def run(**more: Any) -> dict[str, Any]:
-        return run_search(
-            settings(tmp_path, 1e3, **{"weights": "lite", "accuracy": "auto", **more}), machinery=machinery
-        )
-
-    found = run()
-    assert "weights: lite (a test, licence Apache-2.0); RGB, float32" in capsys.readouterr().err
-    stored = studies.load("s").attrs["settings"]
-    assert (stored["weights"], stored["accuracy"], stored["weights_sha256"]) == ("lite", "frozen", ["1"])
-    winner, spec = found["winner"], read_spec(Path(found["folder"]) / "best.json")
-    assert (winner["parent"], winner["accuracy_at_training_px"]) == ("lite", 0.7)
-    assert (winner["trained_at_px"], winner["tested_at_px"]) == (RESOLUTION, RESOLUTION)
-    assert spec.preprocessing == Preprocessing(mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2))
-    assert found["preprocessing"] == read_about(Path(found["folder"]) / "best.safetensors")["preprocessing"]
-    printed = " ".join(report(found).split())
-    assert "weights lite (a test, licence Apache-2.0), fine-tuned" in printed
-    assert "--weights lite" in printed
-    assert run(trials=3)["times_tested"] == 2  # it goes on with what it began with
-    assert published.asked == ["lite", "lite"]
-    published.parents = Published(space, sha256="2").parents
-    with pytest.raises(StudyMismatch, match=r"the weights of --weights lite have changed"):
-        run(trials=4)
-    with pytest.raises(StudyMismatch, match="weights is 'none' and was 'lite'"):
-        run(trials=4, weights="none", accuracy="frozen")
-
-
-class ContestTuner(AnyTuner):
-    """Says that the published network is the better one; writes down how far each was trained."""
-
-    asked: ClassVar[list[tuple[float | None, str]]] = []
-
-    def fit(self, module: Any, *, until: float | None = None, state_file: Path | None = None, **_: Any) -> Any:
-        module.eval()
-        self.asked.append((until, "" if state_file is None else state_file.name))
-        return SimpleNamespace(accuracy=0.7 + params(module.spec) / 1e9, epochs=1, seconds=1.0)
-
-
-def test_a_published_network_is_a_candidate_and_where_it_wins_the_contest_it_is_the_winner(
-    tmp_path: Path, space: SearchSpace
-) -> None:
-    with_table(tmp_path, space)
-    register("equal")(lambda _: ScriptedEstimator(lambda _: 0.8))
-    machinery = Machinery(weights=Published(space), tuner=ContestTuner)
-    ContestTuner.asked.clear()
-    found = run_search(
-        settings(tmp_path, 1e3, weights="lite", accuracy="equal", trials=3), quiet=True, machinery=machinery
+    return lambda: run_search(
+        scripted_settings(folder, 1e3, **more), quiet=True, machinery=Machinery(trainer=ScriptedTrainer)
     )
-    trials = studies.load("s")
-    assert list(trials["network"].dropna()) == ["lite"]
-    assert found["winner"]["network"] == "lite"
-    assert found["contest"]["decided_by"].startswith("lite was the best")
-    assert len(found["contest"]["tied"]) == 3
-    *contest, last = ContestTuner.asked
-    assert {until for until, _ in contest} == {0.08}
-    assert last[0] is None
-    assert found["published"] == {"network": "lite", "trial": 0, "is_winner": True}
-    printed = " ".join(report(found).split())
-    assert "lite was the best after equal images" in printed
-    assert "the published network lite is the winner" in printed
-    assert last[1] in {name for _, name in contest}  # the winner's training goes on with what the contest left
-
-
-def test_without_published_weights_the_automatic_estimator_trains_from_scratch(
-    tmp_path: Path, space: SearchSpace
-) -> None:
-    with_table(tmp_path, space)
-    asked = settings(tmp_path, 1e3, weights="auto", accuracy="auto", trials=1)
-    machinery = Machinery(weights=lambda weights, **_: None, trainer=ScriptedTrainer)
-    found = run_search(asked, quiet=True, machinery=machinery)
-    assert (found["settings"]["weights"], found["settings"]["accuracy"]) == ("none", "training")
-    assert (found["weights"], found["winner"]["parent"]) == (None, None)
-
-
-def test_auto_takes_published_weights_for_images_of_ones_own_but_not_for_the_embedded_task(
-    tmp_path: Path, space: SearchSpace
-) -> None:
-    with_table(tmp_path, space)
-    for label in ("a", "b"):
-        (tmp_path / "own" / label).mkdir(parents=True)
-        for number in range(40):
-            Image.new("RGB", (8, 8), (number, 5 * number, 40 * (label == "a"))).save(
-                tmp_path / "own" / label / f"{number}.png"
-            )
-    for source, weights in (("digits:60", "none"), (str(tmp_path / "own"), "lite")):
-        asked = settings(tmp_path, 1e3, weights="auto", trials=1, data=source, study=f"of-{weights}")
-        machinery = Machinery(weights=Published(space), trainer=ScriptedTrainer, tuner=AnyTuner)
-        assert run_search(asked, quiet=True, machinery=machinery)["settings"]["weights"] == weights
 
 
 def test_shared_weights_are_trained_within_the_budget_once_and_kept_with_the_study(
@@ -378,21 +231,16 @@ def test_shared_weights_are_trained_within_the_budget_once_and_kept_with_the_stu
     view = SharedNetwork.view
     monkeypatch.setattr(SharedNetwork, "view", lambda self, spec: seen.append(spec) or view(self, spec))
     machinery = Machinery(weights=lambda weights, **_: None, trainer=ScriptedTrainer, device=TableDevice())
-    found = run_search(settings(tmp_path, budget_ms, accuracy="shared", overshoot=1.0), quiet=True, machinery=machinery)
+    found = run_search(
+        scripted_settings(tmp_path, budget_ms, accuracy="shared", overshoot=1.0), quiet=True, machinery=machinery
+    )
     kept = (Path(found["folder"]) / "shared.pt").read_bytes()
     table = table_of(space)
     assert all(table.latency_ms(lower(spec)) <= budget_ms for spec in seen)
     assert len({spec.fingerprint() for spec in seen}) > 1
-    asked = settings(tmp_path, budget_ms, accuracy="shared", overshoot=1.0, trials=3)
+    asked = scripted_settings(tmp_path, budget_ms, accuracy="shared", overshoot=1.0, trials=3)
     run_search(asked, quiet=True, machinery=machinery)
     assert (Path(found["folder"]) / "shared.pt").read_bytes() == kept
-
-
-def test_fine_tuning_from_no_weights_is_refused_before_any_work(tmp_path: Path, space: SearchSpace) -> None:
-    with_table(tmp_path, space)
-    with pytest.raises(InvalidArgument, match="--accuracy finetune needs published weights"):
-        run_search(settings(tmp_path, 1e3, accuracy="finetune"), quiet=True)
-    assert "s" not in studies.names()
 
 
 def test_a_finished_study_with_another_space_or_table_is_not_taken_for_it(tmp_path: Path, space: SearchSpace) -> None:
@@ -412,7 +260,9 @@ def test_other_settings_are_refused_and_fresh_sets_the_study_aside(tmp_path: Pat
     scripted_run(tmp_path)()
     with pytest.raises(StudyMismatch, match=r"seed is 5 and was 0.*--fresh"):
         scripted_run(tmp_path, seed=5)()
-    run_search(settings(tmp_path, 1e3, seed=5), fresh=True, quiet=True, machinery=Machinery(trainer=ScriptedTrainer))
+    run_search(
+        scripted_settings(tmp_path, 1e3, seed=5), fresh=True, quiet=True, machinery=Machinery(trainer=ScriptedTrainer)
+    )
     assert studies.names() == ["s", "s.1"]
     assert studies.load("s").attrs["settings"]["seed"] == 5
     assert studies.load("s.1").attrs["settings"]["seed"] == 0

@@ -11,6 +11,7 @@ from searchspace.nn.build import Network
 from searchspace.nn.weights.files import read_about, read_weights
 from searchspace.nn.weights.published import load_published
 from searchspace.nn.weights.recognise import recognise, sha256
+from searchspace.preprocessing import OWN
 from searchspace.spec import NetworkSpec
 from searchspace.zoo.places import QUICK_SECONDS, Place, download, how_to_get, local
 from searchspace.zoo.published import PublishedWeights, find, listing
@@ -68,8 +69,12 @@ class Parents(Sequence[Parent]):
         return min(self._parents, key=lambda parent: distance(parent.network.spec, spec))
 
     def describe(self) -> str:
-        """The parents in one line."""
-        return "; ".join(f"{parent.name} ({parent.source})" for parent in self._parents)
+        """In one line: names, sources, licences, and how an image becomes the first one's input."""
+        each = [
+            f"{parent.name} ({parent.source}, {f'licence {parent.licence}' if parent.licence else 'no licence stated'})"
+            for parent in self._parents
+        ]
+        return f"{'; '.join(each)}; {(self._parents[0].network.spec.preprocessing or OWN).sentence()}"
 
 
 def resolve(weights: str, *, ema: bool | None = None, note: Note) -> Parents | None:

@@ -10,6 +10,7 @@ from typing import Any
 from scaling.formula import BASES
 from search.accuracy import names as estimators
 from search.sources import SOURCE_FLAGS
+from search.training import variation
 from searchspace.command import CommandParser, integer, number, run_command
 from searchspace.report import next_steps, notes, paragraphs, percent_text, table
 
@@ -68,6 +69,7 @@ def parser() -> CommandParser:
     )
     add("--seeds", type=integer, default=2, metavar="N", help="trainings of each candidate (default: %(default)s)")
     add("--epochs", type=integer, metavar="N", help="epochs of a training (default: the search's)")
+    add("--augment", default=variation.AUTO, metavar="NAMES", help=f"{variation.HELP} (default: %(default)s)")
     add(
         "--proxy-resolution",
         type=integer,

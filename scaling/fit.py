@@ -21,15 +21,17 @@ from scipy.special import stdtrit
 from scaling.base import Base, base_template, latency_table, separate_files
 from scaling.formula import RULES, Coefficients, exponents
 from scaling.growth import Cost, Grown, grow_to
-from search.accuracy import Estimate, EstimatorSettings, estimator
+from search.accuracy import AccuracyEstimator, Estimate, EstimatorSettings, estimator
 from search.accuracy.protocol import OnProgress
 from search.budget import CostModel
 from search.console import Progress, TimeLeft
 from search.cores import limit_threads
 from search.data import load
-from search.session import opened_study
+from search.session import bind, opened_study
 from search.sources import parse_source, source_text
+from search.study_augment import decide_in
 from search.training.recipe import Recipe
+from search.training.variation import AUTO, checked
 from searchspace.cost import costs, macs
 from searchspace.errors import InvalidArgument
 from searchspace.files import check_writable, write_json
@@ -99,6 +101,7 @@ def fit(
     study: str | None = None,
     out: str | Path = "coefficients.json",
     accuracy: str = "training",
+    augment: str = AUTO,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Train what is missing of a study, compare the candidates, and write the best coefficients to `out`.
@@ -123,34 +126,44 @@ def fit(
     template = base_template(network)
     table = latency_table(latency, needed=cost == "latency")
     clock = TimeLeft(None if minutes is None else 60 * minutes)
-    recipe, by_latency = Recipe.for_data(data, epochs=epochs), cost == "latency"
+    checked(augment)
+    by_latency = cost == "latency"
     limit_threads()
     with Progress(clock.left_s, quiet=quiet) as progress:
 
         def reading(done: int, total: int) -> None:
             progress.update(done / max(1, total), "reading images")
 
-        def score(grown: Grown, seed: int, on_progress: OnProgress) -> Estimate:
-            pixels = round(proxy_resolution * grown.factors.resolution / template.resolution)
-            judge = estimator(accuracy, EstimatorSettings(recipe=recipe, seed=seed))
-            judge.prepare(load(data, resolution=pixels, progress=reading))
-            return judge.score(grown.spec, on_progress=on_progress)
-
         images = load(data, resolution=proxy_resolution, progress=reading)
         template = template.with_classes(len(images.classes))
         model = CostModel("ms", table) if by_latency else CostModel("macs")
         found = candidates(template, lambda spec: model.cost(lower(spec)), divisions=divisions, rebase=by_latency)
-        about = {
-            "network": template.expand().fingerprint(),
-            "cost": cost,
-            "data_fingerprint": images.fingerprint,
-            "proxy_resolution": proxy_resolution,
-            "accuracy": accuracy,
-            **estimator(accuracy, EstimatorSettings(recipe=recipe, seed=0)).identity(),
-            "device": dict(table.identity) if table and by_latency else None,
-        }
         name = study or _study_name(template, data, cost)
-        with opened_study(name, about, images=images, note=progress.line) as opened:
+        with opened_study(name) as opened:
+            augmentation = decide_in(opened, augment, data, images)
+            recipe = Recipe() if epochs is None else Recipe(epochs=epochs)
+            recipe = recipe.varied(augmentation.augment)
+
+            def judge(seed: int) -> AccuracyEstimator:
+                return estimator(accuracy, EstimatorSettings(recipe=recipe, seed=seed))
+
+            def score(grown: Grown, seed: int, on_progress: OnProgress) -> Estimate:
+                pixels = round(proxy_resolution * grown.factors.resolution / template.resolution)
+                (own := judge(seed)).prepare(load(data, resolution=pixels, progress=reading))
+                return own.score(grown.spec, on_progress=on_progress)
+
+            about = {
+                "network": template.expand().fingerprint(),
+                "cost": cost,
+                "data_fingerprint": images.fingerprint,
+                "proxy_resolution": proxy_resolution,
+                "accuracy": accuracy,
+                "augment": augmentation.augment,
+                **judge(0).identity(),
+                "device": dict(table.identity) if table and by_latency else None,
+            }
+            bind(opened, about, images=images, note=progress.line)
+            progress.line(augmentation.sentence())
             job = Fit(opened, found, seeds, score, table, progress, clock)
             progress.line(f"{len(found)} candidates, {len(job.missing())} trainings missing in the study {name!r}")
             job.run()

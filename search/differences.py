@@ -118,7 +118,7 @@ _HASHED = {
 }
 _PLAIN = {"classes": "the classes of the images are", "unit": "the budget's unit is"}
 _NESTED = {
-    "recipe": "trainings are other ones, by --epochs, --data or another version of this program",
+    "recipe": "trainings are other ones, by --epochs, --augment, --data or another version of this program",
     "finetune": "fine-tunings are other ones, by --epochs, --data or another version of this program",
     "frozen": "--accuracy frozen judges by other images or weights",
     "shared": "--accuracy shared judges by another shared network",

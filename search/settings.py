@@ -257,7 +257,8 @@ def check_same(name: str, stored: Mapping[str, Any], asked: Mapping[str, Any], *
         recipe = {RENAMED_IN_RECIPE.get(key, key): value for key, value in stored["recipe"].items()}
         stored = {**stored, "recipe": recipe}
     unknown = {key: asked[key] for key in UNRECORDED & asked.keys()}
-    before = {**BEFORE, "augment": variation.before(stored.get("data"))}
+    augment = variation.before(stored["data"]) if "data" in stored else asked.get("augment")  # fits store no data
+    before = {**BEFORE, "augment": augment}
     was = {field.name: field.default for field in fields(Settings)} | before | unknown | dict(stored)
     elsewhere = moved(stored, asked)
     differing = [key for key in asked if was.get(key) != asked[key] and key not in elsewhere]

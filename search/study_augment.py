@@ -18,7 +18,7 @@ def decide_in(study: optuna.Study, given: str, data: str | None, images: Dataset
         found = decide(given, data, images)
         study.set_user_attr(AUGMENTATION, found._asdict())
         return found
-    augment = stored.get("augment", before(stored.get("data")))
+    augment = stored.get("augment", before(stored.get("data", data)))
     if checked(given) not in (AUTO, augment):
         return decide(given, data, images)  # it is refused, as settings that differ are
     if AUGMENTATION not in study.user_attrs:

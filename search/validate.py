@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from search.accuracy import names as estimators
 from search.settings import Settings as SearchSettings
 from search.sources import SOURCE_FLAGS, source_text
+from search.training import variation
 from search.validation.settings import BAND, PREPARE_MINUTES, Settings
 from searchspace.arguments import check_types
 from searchspace.command import CommandParser, integer, number, positive_integer, run_command
@@ -61,6 +62,7 @@ _FLAGS: list[tuple[str, Any, str, str]] = [
     ("--judged-images", integer, "N", f"held-out images that tell accuracy, at most ({Settings.judged_images})"),
     ("--space", str, "FILE", "a TOML file that changes the search space"),
     ("--seed", integer, "N", "of the choice of networks, splits and trainings (default: 0)"),
+    ("--augment", str, "NAMES", f"{variation.HELP} (default: auto)"),
     ("--as-is", None, "", "train nothing more: compare with the networks that are there"),
     ("--accuracy", str, "NAMES", f"estimators, separated by commas (default: all, {','.join(estimators())})"),
     ("--proxy-resolution", integer, "PX", f"pixels of their images (default: {SearchSettings.proxy_resolution})"),
@@ -105,6 +107,7 @@ def validate(
     judged_images: int = Settings.judged_images,
     space: str | Path | None = None,
     seed: int = Settings.seed,
+    augment: str = Settings.augment,
     as_is: bool = False,
     accuracy: str | None = None,
     proxy_resolution: int = SearchSettings.proxy_resolution,
@@ -147,6 +150,7 @@ def validate(
         judged_images=judged_images,
         space_file=None if space is None else str(space),
         seed=seed,
+        augment=augment,
     )
     from search.validation.job import run_validation
 

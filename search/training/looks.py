@@ -78,7 +78,8 @@ def told(features: Tensor, changed: dict[str, Tensor], labels: Tensor) -> Looks:
 
     def taken_for(which: Tensor) -> Tensor:
         known = _kernel(which, features, scale)
-        return (known @ weights - (known * inverse).sum(1, keepdim=True) * off).argmax(1)
+        taken: Tensor = (known @ weights - (known * inverse).sum(1, keepdim=True) * off).argmax(1)
+        return taken
 
     found = {name: taken_for(each) for name, each in changed.items()}
     return Looks(labels, (targets - off).argmax(1), found)

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, get_type_hints
 
 from search.differences import CONTENT_OF, in_words
+from search.training.variation import before, checked
 from searchspace.errors import InvalidArgument, StorageError, StudyMismatch
 from searchspace.files import locked_file, read_json, storage_error, write_atomic, write_json
 
 SCHEMA = 1
 CHECKSUM = "checksum"  # the last column
+AUGMENT = "augment"  # what --augment came to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +229,16 @@ class ReferenceFiles:
             raise StorageError(
                 f"{self.about_path} must hold the settings of a reference set: bring it back from a copy"
             )
+        about = {AUGMENT: before(about["settings"].get("data")), **about}
+        try:
+            checked(str(about[AUGMENT]), or_auto=False)
+        except InvalidArgument:
+            raise StorageError(f"{self.about_path} names no ways to vary images: bring it back from a copy") from None
         return about
+
+    def begun(self) -> str | None:
+        """What `--augment` came to when the set was begun; None where there is none yet."""
+        return str(self.about()[AUGMENT]) if self.about_path.exists() else None
 
     def bind(self, about: dict[str, Any], *, command: str) -> None:
         """Store what defines the set, or check that the file is of the same one (see `check`)."""

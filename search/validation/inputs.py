@@ -10,6 +10,9 @@ from search.budget import CostModel
 from search.console import Progress
 from search.latency.cache import stored_table
 from search.latency.runtimes import runtime
+from search.training.auto_augment import Decision, decide
+from search.training.variation import AUTO
+from search.validation.files import AUGMENT
 from search.validation.networks import Member, members
 from search.validation.reference import Halves, halves, long_recipe
 from search.validation.settings import BAND, Settings
@@ -30,6 +33,7 @@ class Inputs:
     settings: Settings
     threads: int | None
     progress: Progress
+    begun: str | None = None  # what --augment came to when the set was begun; None for a new set
 
     @cached_property
     def parents(self) -> Parents | None:
@@ -45,6 +49,14 @@ class Inputs:
         if self.parents is not None:
             pixels = min(pixels, data.native_resolution(self.settings.data))
         return self.images_at(pixels)
+
+    @cached_property
+    def augmentation(self) -> Decision:
+        """What `--augment` comes to: what was decided when the set was begun stands."""
+        given = self.settings.augment
+        if self.begun is not None and given in (AUTO, self.begun):
+            return Decision(self.begun, "as this set was begun")
+        return decide(given, self.settings.data, self.images.shown)
 
     def images_at(self, pixels: int) -> Halves:
         """The same images at other pixels."""
@@ -83,6 +95,7 @@ class Inputs:
         parents = self.parents
         return {
             "settings": self.settings.identity(),
+            AUGMENT: self.augmentation.augment,
             "data_fingerprint": self.images.shown.fingerprint,
             "weights_sha256": None if parents is None else {parent.name: parent.sha256 for parent in parents},
         }
@@ -93,7 +106,7 @@ class Inputs:
             **self.identity(),
             "classes": list(self.images.shown.classes),
             "space": self.space.to_dict(),
-            "recipe": long_recipe(self.settings.data, tunes=self.parents is not None).identity(),
+            "recipe": long_recipe(self.augmentation.augment, tunes=self.parents is not None).identity(),
             "table": None if self.table is None else self.table.fingerprint(),
         }
 

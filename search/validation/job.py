@@ -43,7 +43,7 @@ def run_validation(
     if threads is not None:
         torch.set_num_threads(threads)
     with Progress(lambda: None, quiet=quiet) as progress:
-        inputs = Inputs(settings, threads, progress)
+        inputs = Inputs(settings, threads, progress, files.begun())
         if as_is:
             files.check(inputs.identity())
         else:
@@ -73,6 +73,12 @@ def train_reference(inputs: Inputs, files: ReferenceFiles) -> None:
         f"{len(images.held)} held-out validation images tell accuracy at {settings.resolution} px, "
         f"{len(images.shown.validation)} others are the estimators'"
     )
+    inputs.progress.line(inputs.augmentation.sentence())
     ReferenceTraining(
-        settings=settings, images=images, parents=inputs.parents, files=files, progress=inputs.progress
+        settings=settings,
+        images=images,
+        parents=inputs.parents,
+        files=files,
+        progress=inputs.progress,
+        augment=inputs.augmentation.augment,
     ).run(every)

@@ -46,14 +46,14 @@ def halves(images: Dataset, *, judged: int) -> Halves:
     return Halves(replace(images, validation=first(validation, half)), held)
 
 
-def long_recipe(source: str | None, *, tunes: bool) -> Recipe:
+def long_recipe(augment: str, *, tunes: bool) -> Recipe:
     """Of the trainings of a set: the project's own, save that no fine-tuning ends early, so that all see as much."""
-    return long_tuning(source) if tunes else Recipe.for_data(source)
+    return long_tuning(augment) if tunes else Recipe().varied(augment)
 
 
-def long_tuning(source: str | None) -> FineTuning:
+def long_tuning(augment: str) -> FineTuning:
     """The same where networks have weights."""
-    return replace(FineTuning.for_data(source), stops_early=False)
+    return FineTuning(stops_early=False).varied(augment)
 
 
 def first(split: Split, count: int) -> Split:
@@ -81,13 +81,14 @@ def jobs(members: Iterable[Member], *, seed: int, twice: float) -> Iterator[Job]
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceTraining:
-    """Trains networks alike: by `settings`, from `parents` (None: from random weights)."""
+    """Trains networks alike: by `settings`, from `parents` (None: from random weights), images varied by `augment`."""
 
     settings: Settings
     images: Halves
     parents: Parents | None
     files: ReferenceFiles
     progress: Progress
+    augment: str
     clock: Callable[[], float] = time.perf_counter
 
     def run(self, members: list[Member]) -> None:
@@ -130,7 +131,7 @@ class ReferenceTraining:
         begun = start(job.member.spec, self.parents, images=train, seed=job.seed, pixels=settings.resolution)
         by_clock = settings.images_each is None
         if self.parents is not None:
-            recipe = long_tuning(settings.data)
+            recipe = long_tuning(self.augment)
             tuner = FineTuner(train=train, validation=looked_at, recipe=recipe, seed=job.seed, clock=self.clock)
             tuned = tuner.fit(
                 begun.network,
@@ -141,7 +142,7 @@ class ReferenceTraining:
                 on_progress=lambda share, doing: self.progress.update(share, f"{what}: {doing}"),
             )
             return begun.network, {"seconds": tuned.seconds, "images": tuned.images, "parent": begun.parent or ""}
-        short = long_recipe(settings.data, tunes=False)
+        short = long_recipe(self.augment, tunes=False)
         trainer = Trainer(train=train, validation=looked_at, recipe=short, seed=job.seed, clock=self.clock)
         per_epoch = min(short.batch_size, len(train)) * short.steps_per_epoch(len(train))
         outcome = trainer.for_epochs(self._epochs(trainer, job, per_epoch)).fit(

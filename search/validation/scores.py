@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from search.accuracy import AccuracyEstimator, EstimatorSettings, estimator
@@ -65,7 +65,7 @@ class Scoring:
         own = [] if self.prepare_minutes == PREPARE_MINUTES else [self.prepare_minutes]
         whole = digest(inputs.identity(), self.pixels, self.epochs, self.prepare_minutes)
         settings = EstimatorSettings(
-            recipe=Recipe.for_data(inputs.settings.data, epochs=self.epochs),
+            recipe=self._recipe(),
             seed=inputs.settings.seed,
             parents=inputs.parents,
             clock=self.clock,
@@ -88,6 +88,10 @@ class Scoring:
             prepare_s = self.clock() - began
             self._keep(name, identity, missing, lambda spec: _judged(judge, spec), prepare_s)
         return self._kept(name, identity, specs)
+
+    def _recipe(self) -> Recipe:
+        recipe = Recipe().varied(self.inputs.augmentation.augment)
+        return recipe if self.epochs is None else replace(recipe, epochs=self.epochs)
 
     def _proxy(self, name: str, specs: dict[str, NetworkSpec]) -> Judged:
         identity = digest(BATCH, self.inputs.settings.seed)

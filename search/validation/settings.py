@@ -7,6 +7,7 @@ from typing import Any
 
 from search.settings import MAX_RESOLUTION, resolved_source
 from search.settings import Settings as SearchSettings
+from search.training import variation
 from searchspace.errors import InvalidArgument
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
@@ -36,6 +37,7 @@ class Settings:
         judged_images: Held-out validation images that tell a network's accuracy, at most.
         space_file: A TOML file that changes the search space.
         seed: Of the choice of networks, of the splits and of the first trainings.
+        augment: How training images are varied, as for a search.
 
     Raises InvalidArgument.
     """
@@ -54,8 +56,10 @@ class Settings:
     judged_images: int = 3000
     space_file: str | None = None
     seed: int = 0
+    augment: str = variation.AUTO
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "augment", variation.checked(self.augment))
         if (self.budget_ms is None) == (self.budget_macs is None):
             raise InvalidArgument(
                 "a reference set has --budget-ms (by a latency table) or --budget-macs (counted), one of both; got "
@@ -92,7 +96,7 @@ class Settings:
     def identity(self) -> dict[str, Any]:
         """What rows of one file must agree in; a set may grow by more networks and more second trainings."""
         own = asdict(self)
-        for free in ("networks", "twice"):
+        for free in ("networks", "twice", "augment"):
             del own[free]
         if self.images_each is not None:
             del own["minutes_each"]

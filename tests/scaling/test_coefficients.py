@@ -184,3 +184,29 @@ def test_a_mistake_is_one_line_and_exit_code_2(line: str, network: Path, capsys:
     out, err = capsys.readouterr()
     assert out == ""
     assert MISTAKES[line] in err.splitlines()[-1]
+
+
+def test_images_are_varied_as_asked_and_a_fit_goes_on_as_it_was_begun(
+    network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["fit", "--network", "best.json", "--divisions", "1", "--proxy-resolution", "20", "--data", "digits:20"]
+    flags += ["--seeds", "1", "--study", "own", "--accuracy", "scripted with a recipe"]
+    assert main([*flags, "--augment", "rotate,shift"]) == 0
+    assert "augmentation: shift,rotate: as asked" in capsys.readouterr().err
+    assert main(flags) == 0  # auto takes what was decided
+    assert main([*flags, "--augment", "none"]) == 2
+    assert "--augment is 'none' and was 'shift,rotate'" in capsys.readouterr().err
+    assert main([*flags, "--augment", "sideways"]) == 2
+    assert "--augment must be auto, none, or of shift" in capsys.readouterr().err
+
+
+@register("scripted with a recipe")
+class WithRecipe(ScriptedEstimator):
+    """Says what it would train by."""
+
+    def __init__(self, settings: EstimatorSettings) -> None:
+        super().__init__(by_params)
+        self.recipe = settings.recipe
+
+    def identity(self) -> dict[str, Any]:
+        return {"recipe": self.recipe.identity()}

@@ -133,7 +133,7 @@ def test_a_training_that_is_stopped_is_done_again_with_the_same_result(command: 
 
     def without_seconds(line: str) -> list[str]:
         cells = line.split(",")
-        return cells[:seconds] + cells[seconds + 1 :]
+        return cells[:seconds] + cells[seconds + 1 : -1]  # the last one is a checksum of them all
 
     assert [without_seconds(line) for line in again] == [without_seconds(line) for line in whole]
 
@@ -220,3 +220,22 @@ def test_this_machines_table_is_asked_for_where_there_is_none(tmp_path: Path, mo
     monkeypatch.setenv("PHINAS_CACHE", str(tmp_path))
     with Progress(lambda: None, quiet=True) as progress, pytest.raises(InvalidArgument, match=r"search\.latency build"):
         _ = Inputs(Settings(budget_ms=5.0), 1, progress).table
+
+
+def test_images_are_varied_as_asked_and_a_set_goes_on_as_it_was_begun(
+    command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = command("--networks", "3", "--twice", "0", "--weights", "none")
+    assert main([*flags, "--augment", "rotate,shift"]) == 0
+    about = json.loads((tmp_path / "set.json").read_text())
+    assert about["augment"] == "shift,rotate"
+    assert (about["recipe"]["rotate"], about["recipe"]["flip"]) == (True, False)
+    assert main(flags) == 0  # auto takes what was decided
+    assert main([*flags, "--augment", "none"]) == 2
+    assert "--augment is 'none' and was 'shift,rotate'" in capsys.readouterr().err
+    del about["augment"], about["recipe"]["rotate"], about["checksum"]  # as of before, when digits were moved
+    (tmp_path / "set.json").write_text(json.dumps(about))
+    assert main(flags) == 0
+    (tmp_path / "set.json").write_text(json.dumps({**about, "augment": "sideways"}))
+    assert main(flags) == 2
+    assert "names no ways to vary images" in capsys.readouterr().err

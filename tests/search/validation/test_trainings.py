@@ -58,7 +58,13 @@ def test_a_training_by_the_clock_takes_its_minutes(from_weights: bool, tick_s: f
     files = ReferenceFiles.named(tmp_path / "set.csv")
     with Progress(lambda: None, quiet=True) as progress:
         ReferenceTraining(
-            settings=settings, images=images, parents=parents, files=files, progress=progress, clock=Ticks(each=tick_s)
+            settings=settings,
+            images=images,
+            parents=parents,
+            files=files,
+            progress=progress,
+            augment="none",
+            clock=Ticks(each=tick_s),
         ).run(chosen[:1])
     (row,) = files.trained()
     assert 0.5 * 60 * MINUTES < row.seconds <= 60 * MINUTES * 1.02
@@ -81,7 +87,9 @@ def test_rows_of_failed_trainings_have_no_accuracy(tmp_path: Path, monkeypatch: 
     files = ReferenceFiles.named(tmp_path / "set.csv")
     chosen = members(space, CostModel("macs"), settings.budget, count=3, seed=0, parents=None)
     with Progress(lambda: None, quiet=True) as progress:
-        ReferenceTraining(settings=settings, images=images, parents=None, files=files, progress=progress).run(chosen)
+        ReferenceTraining(
+            settings=settings, images=images, parents=None, files=files, progress=progress, augment="none"
+        ).run(chosen)
     rows: list[Trained] = list(files.trained())
     assert [row.failed for row in rows] == ["the loss must stay finite"] * 3
     assert [row.accuracy for row in rows] == [None] * 3

@@ -18,7 +18,8 @@ from searchspace.spec import NetworkSpec
 # others took as long as 0.8 of the training itself.
 LOOK_IMAGES, LAST_IMAGES = 500, 2000
 
-MOST_IMAGES = 2.0  # times the recipe's that cheap networks see, and the same part of them that costly ones do
+MOST_IMAGES = 2.0  # times a middling network's that cheap ones see, and the same part of them that costly ones do
+MIDDLING = 0.75  # of the recipe's images, for a middling network: more candidates are judged in the same time
 
 
 @register("training")
@@ -26,7 +27,7 @@ class ShortTraining:
     """Trains each network from the same seed by the recipe; the deviation is that of the validation images alone.
 
     With a space to search networks train for about equal time: those whose steps cost twice as much see half as many
-    images, as a winner does in what is left of the minutes. The recipe's number is that of a middling network.
+    images, as a winner does in what is left of the minutes. A middling one sees MIDDLING of the recipe's.
     What another seed would change is not in it: that takes several trainings.
     """
 
@@ -87,7 +88,7 @@ class ShortTraining:
         if self._effort is None:
             return recipe.epoch_images
         times = min(MOST_IMAGES, max(1 / MOST_IMAGES, 1 / self._effort.relative(spec)))
-        return recipe.batch_size * max(1, round(recipe.epoch_images / recipe.batch_size * times))
+        return recipe.batch_size * max(1, round(MIDDLING * times * recipe.epoch_images / recipe.batch_size))
 
     @cached_property
     def _effort(self) -> Effort | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
@@ -204,3 +205,13 @@ class ScriptedTrainer(Trainer):
                 break
         module.eval()
         return Outcome(tuple(history), self.seconds_each)
+
+
+def unbalanced_photos(folder: Path, counts: Mapping[str, int] | None = None) -> Path:
+    """A folder with a folder of noise images, 32 px, for each class: many, and few, as its name says."""
+    for label, count in (counts or {"many": 24, "few": 4}).items():
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            noise = np.random.default_rng([count, number]).integers(0, 256, (32, 32, 3), np.uint8)
+            Image.fromarray(noise).save(folder / label / f"{number}.png")
+    return folder

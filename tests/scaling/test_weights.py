@@ -13,6 +13,7 @@ from scaling.compound import main
 from searchspace.nn import build, load_weights, network_bytes, read_about, read_weights
 from searchspace.preprocessing import Preprocessing
 from searchspace.spec import read_spec
+from tests.scripted import unbalanced_photos
 
 FEW = ("--data", "digits:50")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -246,3 +247,18 @@ def saved(best: Path, about: dict[str, Any]) -> Path:
     path = best.with_name("own.safetensors")
     path.write_bytes(network_bytes(network, about))
     return path
+
+
+def test_where_classes_are_of_very_different_sizes_balanced_accuracy_stands_beside_the_grown_networks(
+    best: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
+    flags = ["--phi", "0", "--epochs", "1", "--data", str(unbalanced_photos(tmp_path / "photos"))]
+    flags += ["--class-weights", "balanced", "--proxy-resolution", "32"]
+    two = best.with_name("two.json")
+    two.write_text(read_spec(best).with_classes(2).to_json())
+    found = run(capsys, two, *flags)["weights"]["trained"]
+    assert 0 <= found["test_balanced_accuracy"] <= 1
+    assert (found["largest_class"], found["smallest_class"]) == (["many", 16], ["few", 2])
+    assert main(["--network", str(two), "--out", str(tmp_path / "again.json"), *flags]) == 0
+    assert "the mean over the classes, of which 'many' has 16 training images" in capsys.readouterr().out

@@ -18,7 +18,7 @@ from search.training.recipe import FineTuning
 from searchspace.errors import InvalidArgument, StudyMismatch
 from searchspace.nn import build, network_bytes
 from searchspace.zoo import get
-from tests.scripted import Ticks
+from tests.scripted import Ticks, unbalanced_photos
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -193,17 +193,12 @@ def test_a_fine_tuning_of_the_version_before_goes_on_with_mirrored_images(spec: 
 def test_where_classes_are_of_very_different_sizes_balanced_accuracy_stands_beside_accuracy(
     spec: Path, tmp_path: Path
 ) -> None:
-    photos = tmp_path / "photos"
-    for label, count in (("many", 24), ("few", 4)):
-        (photos / label).mkdir(parents=True)
-        for number in range(count):
-            noise = np.random.default_rng([count, number]).integers(0, 256, (32, 32, 3), np.uint8)
-            Image.fromarray(noise).save(photos / label / f"{number}.png")
+    photos = unbalanced_photos(tmp_path / "photos")
     flags: dict[str, Any] = {"network": spec, "weights": "none", "minutes": 0.05, "resolution": 32, "quiet": True}
     found = finetune(photos, now=Ticks(each=0.05), class_weights="balanced", **flags)
     assert found.summary["recipe"]["class_weights"] == "balanced"
     assert 0 <= found.summary["test_balanced_accuracy"] <= 1
     assert found.summary["largest_class"][0] == "many"
     assert "the mean over the classes, of which 'many' has" in found.report()
-    with pytest.raises(StudyMismatch, match="class_weights 'balanced', not 'none'"):
+    with pytest.raises(StudyMismatch, match="--class-weights is 'none' and was 'balanced'"):
         finetune(photos, **flags)

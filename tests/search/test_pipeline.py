@@ -22,6 +22,7 @@ from search.latency.runtimes import runtime
 from search.machinery import Machinery
 from search.netadapt.last_stage import prune_winner
 from search.pipeline import run_search
+from search.report import report
 from search.run import main
 from search.training.recipe import Recipe
 from searchspace.cost import macs
@@ -33,7 +34,7 @@ from searchspace.nn import build
 from searchspace.nn.shared.network import SharedNetwork
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec, read_spec
-from tests.scripted import ScriptedEstimator, ScriptedTrainer
+from tests.scripted import ScriptedEstimator, ScriptedTrainer, unbalanced_photos
 from tests.small_search import (
     RESOLUTION,
     TableDevice,
@@ -305,3 +306,19 @@ def test_a_budget_below_the_fastest_network_exits_2_and_names_its_latency(
     message = capsys.readouterr().err.splitlines()[-1]
     assert "no network of the space" in message
     assert "ms" in message
+
+
+def test_where_classes_are_of_very_different_sizes_balanced_accuracy_stands_beside_the_winners(
+    tmp_path: Path, space: SearchSpace
+) -> None:
+    with_table(tmp_path, space)
+    photos = unbalanced_photos(tmp_path / "photos")
+    machinery = Machinery(device=TableDevice(), timer=TableTimer, trainer=ScriptedTrainer)
+    asked = scripted_settings(tmp_path, 1000.0, data=str(photos), class_weights="balanced")
+    found = run_search(asked, quiet=True, machinery=machinery)
+    winner = found["winner"]
+    assert 0 <= winner["test_balanced_accuracy"] <= 1
+    assert (winner["largest_class"], winner["smallest_class"]) == (["many", 16], ["few", 2])
+    assert "of which 'many' has 16 training images and 'few' 2" in report(found)
+    with pytest.raises(StudyMismatch, match="--class-weights is 'none' and was 'balanced'"):
+        run_search(replace(asked, class_weights="none"), quiet=True, machinery=machinery)

@@ -26,6 +26,7 @@ from searchspace.nn.weights.importance import scores
 from searchspace.nn.weights.prune import prune_network
 from searchspace.spec import NetworkSpec, Stage, read_spec
 from studies.__main__ import main as studies_main
+from tests.scripted import unbalanced_photos
 from tests.search.netadapt.scripted import start, tiny, write_network
 
 pytestmark = pytest.mark.usefixtures("one_thread", "place")
@@ -298,3 +299,17 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert out == ""
     assert MISTAKES[line] in err.splitlines()[-1]
     assert "Traceback" not in err
+
+
+def test_where_classes_are_of_very_different_sizes_balanced_accuracy_stands_beside_the_pruned_networks(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, spec = unbalanced_photos(place / "photos"), tiny().with_classes(2)
+    write_network(place / "two.json", spec, {"trained_at_px": 32, "split_seed": 0, "classes": ["few", "many"]})
+    line = ["--network", str(place / "two.json"), "--budget-params", str(0.8 * params(spec)), *QUICK[2:]]
+    assert main([*line, "--data", str(photos), "--class-weights", "balanced", "--study", "lean", "--json"]) == 0
+    winner = json.loads(capsys.readouterr().out)["winner"]
+    assert 0 <= winner["test_balanced_accuracy"] <= 1
+    assert winner["largest_class"][0] == "many"
+    assert main([*line, "--data", str(photos), "--class-weights", "balanced", "--study", "lean"]) == 0
+    assert "the mean over the classes, of which 'many' has" in capsys.readouterr().out

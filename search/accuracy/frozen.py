@@ -102,7 +102,8 @@ class FrozenFeatures:
         # Where features say nothing, the image left out makes its own class rarer, and every guess is wrong.
         largest = float(labels.bincount().max()) / len(labels)
         accuracy = max(found.loo_accuracy, largest)
-        errors = 1.0 if self._effort is None else self._effort.errors(spec)
+        tells = found.loo_accuracy > largest
+        errors = self._effort.errors(spec) if self._effort is not None and tells else 1.0
         mean = max(0.0, 1 - errors * (1 - accuracy))
         done(4)
         if on_epoch is not None:

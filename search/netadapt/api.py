@@ -179,7 +179,7 @@ def prune(
         result = Result(summary)
         return Pruned(module=result.module, spec=result.spec, summary=summary)
     found = job.history.network(summary["winner"]["iteration"]) if "winner" in summary else inputs.network
-    return Pruned(module=as_it_came(found.module).eval(), spec=found.spec, summary=summary)
+    return Pruned(module=as_it_came(found.module), spec=found.spec, summary=summary)
 
 
 def _is_own(network: AnyNetwork) -> bool:

@@ -53,7 +53,8 @@ def make_trainable(module: nn.Module, images: np.ndarray[Any, Any], classes: int
 
 
 def as_it_came(module: nn.Module) -> nn.Module:
-    """The module without what `make_trainable` gave it."""
+    """The module in eval mode, without what `make_trainable` gave it."""
+    module.eval()
     for key, hook in list(module._forward_pre_hooks.items()):
         if hook is _contiguous:
             del module._forward_pre_hooks[key]
@@ -66,7 +67,8 @@ def _contiguous(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, 
 
 def _try(module: nn.Module, images: Tensor, classes: int) -> None:
     """One step of a copy, forwards and backwards. Raises UnsupportedModule."""
-    kind, trial = type(module).__name__, copied(module).train()
+    kind, trial = type(module).__name__, copied(module)
+    trial.train()
     _, height, width, _ = images.shape
     with torch.random.fork_rng(devices=()), entered(trial) as layers:
         try:

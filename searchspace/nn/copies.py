@@ -38,6 +38,12 @@ def copied(module: Module) -> Module:
         ) from error
 
 
+def in_eval_mode(module: Module) -> Module:
+    """The module itself, in eval mode: a user's own `train` need not hand it back."""
+    module.eval()
+    return module
+
+
 def first_line(error: Exception) -> str:
     """The kind of an error and the first line of its text."""
     return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])

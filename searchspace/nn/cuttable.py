@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from searchspace.errors import UnsupportedModule
-from searchspace.nn.copies import computes_weights, copied, first_line, with_plain_weights
+from searchspace.nn.copies import computes_weights, copied, first_line, in_eval_mode, with_plain_weights
 
 Note = Callable[[str], None]
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
@@ -24,11 +24,11 @@ def cuttable(module: nn.Module, note: Note = lambda text: None) -> nn.Module:
     """
     check_kind(module)
     _check_values(module)
-    cut = copied(module).cpu().eval()
+    cut = in_eval_mode(copied(module).cpu())
     _make_plain(cut, note)
     for part in cut.modules():
         for key, value in list(vars(part).items()):
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and not hasattr(type(part), key):
                 delattr(part, key)
                 part.register_buffer(key, value.detach(), persistent=False)
     _check_finite(cut)

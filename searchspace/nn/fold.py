@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from searchspace.nn.copies import copied, with_plain_weights
+from searchspace.nn.copies import copied, in_eval_mode, with_plain_weights
 from searchspace.nn.layers import ConvBNAct
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -33,7 +33,7 @@ def fold_batch_norm(module: Module) -> Module:
     computed in each call (masks of torch.nn.utils.prune, weight_norm, parametrizations) become plain. TorchScript is
     frozen. Raises UnsupportedModule for a module that cannot be copied.
     """
-    folded = copied(module).eval()
+    folded = in_eval_mode(copied(module))
     if isinstance(folded, torch.jit.ScriptModule):
         return torch.jit.freeze(folded)  # type: ignore[no-any-return]
     with_plain_weights(folded)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from searchspace.errors import InvalidArgument, UnsupportedModule
-from searchspace.nn.copies import copied
+from searchspace.nn.copies import copied, in_eval_mode
 
 MULTIPLY_ADD = ("conv", "linear", "addmm", "matmul", "mm", "bmm", "einsum")
 # Operators that fvcore has no rule for and that have no multiply-adds by this project's definition: activations,
@@ -52,7 +52,7 @@ def module_macs(module: nn.Module, *, in_channels: int = 3, resolution: int) -> 
     check_image(in_channels=in_channels, resolution=resolution)
     like = next(module.parameters(), torch.empty(0))
     image = torch.zeros(1, in_channels, resolution, resolution, device=like.device, dtype=like.dtype)
-    analysis = FlopCountAnalysis(copied(module).eval(), image)
+    analysis = FlopCountAnalysis(in_eval_mode(copied(module)), image)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     analysis.set_op_handle(**{f"aten::{name}": None for name in FREE})
     try:

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from searchspace.errors import UnsupportedModule
 from searchspace.graph import Shape
-from searchspace.nn.copies import copied, first_line
+from searchspace.nn.copies import copied, first_line, in_eval_mode
 from searchspace.nn.cuttable import check_kind
 from searchspace.nn.tracing.arrangement import BATCH
 from searchspace.nn.tracing.joint_norms import JointNorm, find_joint_norm
@@ -233,16 +233,18 @@ def _traced(module: nn.Module, inputs: int, leaves: Container[str]) -> fx.GraphM
         )
     _, *others = inspect.signature(kind.forward).parameters.values()
     defaults = {each.name: each.default for each in others[inputs:] if each.default is not each.empty}
-    probe = copied(module).eval()
+    probe = in_eval_mode(copied(module))
     try:
         probe = probe.to("meta")
         return fx.GraphModule(probe, tracer.trace(probe, concrete_args=defaults or None))
     except Exception as error:
         inside = next(reversed(tracer.module_stack.values()), None) if tracer.module_stack else None
         where = f"{inside[0] or 'forward'} ({getattr(inside[1], '__name__', inside[1])})" if inside else "its forward"
+        scripted = "Expected a value of type" in str(error)  # a function that torch.jit.script made is strict
+        mend = "call the plain function, not one of torch.jit" if scripted else ""
         raise UnsupportedModule(
             f"torch.fx cannot trace the {kind.__name__}, {where} stands in the way: {first_line(error)}; "
-            "make what it does independent of the values of tensors"
+            f"{mend or 'make what it does independent of the values of tensors'}"
         ) from error
 
 

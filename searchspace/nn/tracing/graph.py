@@ -62,6 +62,8 @@ def _add(builder: LayerBuilder, call: Call) -> None:
     node, result = call.node, call.result
     if node.op == "placeholder":
         if not builder.values:
+            if not isinstance(result, Tensor):
+                call.refuse("the first input of its forward must be a tensor: take images by a name, not by *args")
             builder.values[node] = Value(NETWORK_INPUT, False, as_seen(builder.in_shape, result))
         elif isinstance(result, Tensor):
             builder.append_new(call, "input", shape=call.out_shape)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from searchspace.nn.copies import copied
+from searchspace.nn.copies import copied, in_eval_mode
 from searchspace.nn.tracing.counting_norm import CountingNorm
 
 _KNOWN = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.modules.batchnorm._BatchNorm, nn.PReLU, CountingNorm)
@@ -84,7 +84,7 @@ def find_joint_norm(module: nn.Module) -> JointNorm | None:
     if any(max(parameter.shape, default=0) not in sizes for parameter in parameters.values()):
         return None
     try:
-        probe = copied(module).double().cpu().eval()
+        probe = in_eval_mode(copied(module).double().cpu())
     except Exception:  # a module that cannot be copied is refused by the tracer, in words
         return None
     (channels,) = sizes

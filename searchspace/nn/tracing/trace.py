@@ -206,7 +206,8 @@ def _reason(builder: LayerBuilder, group: ChannelGroup) -> str:
         owners = [*parts.weighted, *([parts.norm] if parts.norm else [])]
         owners += [name.rpartition(".")[0] for name, _ in parts.vectors]
         if twice := builder.calls.unlike.intersection(owners):
-            return f"{min(twice) or 'the module'} shares its weights with a module that uses them in another way"
+            who = min(twice) or "the module"
+            return f"{who} shares a parameter with another module, and cannot be cut together with it"
     reasons = [builder.held.get((place.layer, side), "") for side, place in sides(group)]
     return next(filter(None, reasons), "")
 

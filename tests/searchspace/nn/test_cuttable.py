@@ -133,3 +133,53 @@ def test_a_trace_refuses_torchscript_and_names_the_shapes_of_what_does_not_run()
     with pytest.raises(UnsupportedModule, match=r"2 \(Linear\).*does not run on \(2, 144\): .*the pixels") as caught:
         trace(fixed, resolution=8)
     assert "\n" not in str(caught.value)
+
+
+class Own(nn.Module):
+    """As users write them: `train` hands nothing back, an attribute of the class is a tensor of the module."""
+
+    mean: Tensor | None = None
+
+    def __init__(self, forward: Callable[["Own", Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.last, self.run = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 1), forward
+        self.mean = torch.full((3, 1, 1), 0.5)
+
+    def train(self, mode: bool = True) -> None:  # type: ignore[override]
+        super().train(mode)
+        self.conv.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.conv(self.run(self, x)))
+
+
+def test_a_module_whose_train_hands_nothing_back_and_a_tensor_named_as_its_class_has_it_are_cut() -> None:
+    module = Own(lambda own, x: x - own.mean)  # type: ignore[operator]
+    small = trace(cuttable(module), resolution=8).cut("conv", [1, 2]).module
+    assert not small.training
+    assert small(torch.zeros(1, 3, 8, 8)).shape == (1, 4, 6, 6)
+
+
+@torch.jit.script
+def scripted(x: Tensor) -> Tensor:
+    return x.relu()
+
+
+class Starred(nn.Module):
+    """Takes any number of inputs."""
+
+    def forward(self, *x: Tensor) -> Tensor:
+        return x[0].relu()
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (Own(lambda own, x: scripted(x)), "call the plain function, not one of torch.jit"),
+        (Starred(), r"take images by a name, not by \*args"),
+    ],
+    ids=["scripted", "starred"],
+)
+def test_what_a_trace_cannot_follow_is_refused_with_what_to_do(module: nn.Module, message: str) -> None:
+    with pytest.raises(UnsupportedModule, match=message):
+        trace(module, resolution=8)

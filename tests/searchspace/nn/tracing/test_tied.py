@@ -90,6 +90,11 @@ def bias_of_a_norm(net: Net) -> None:
     net.one.bias = net.norm.bias  # type: ignore[union-attr, assignment]
 
 
+def slopes(net: Net) -> None:
+    net.one, net.two = nn.PReLU(6), nn.PReLU(6)  # type: ignore[assignment]
+    net.two.weight = net.one.weight
+
+
 def bias_alone(net: Net) -> None:
     net.one.bias = net.two.bias
 
@@ -100,8 +105,8 @@ def transposed(net: Net) -> None:
 
 @pytest.mark.parametrize(
     ("tie", "named"),
-    [(bias_of_a_norm, "norm"), (bias_alone, "one"), (transposed, "two")],
-    ids=["norm", "bias", "transposed"],
+    [(bias_of_a_norm, "norm"), (bias_alone, "one"), (slopes, "one"), (transposed, "two")],
+    ids=["norm", "bias", "slopes", "transposed"],
 )
 def test_modules_that_share_a_parameter_in_different_ways_are_held(tie: Callable[[Net], None], named: str) -> None:
     def forward(net: Net, x: Tensor) -> Tensor:
@@ -110,7 +115,7 @@ def test_modules_that_share_a_parameter_in_different_ways_are_held(tie: Callable
     net = Net(forward, norm=nn.BatchNorm2d(6), up=nn.ConvTranspose2d(6, 6, 3, padding=1))
     tie(net)
     reasons = [group.fixed for group in trace(net, resolution=8).groups()]
-    assert f"{named} shares its weights with a module that uses them in another way" in reasons
+    assert f"{named} shares a parameter with another module, and cannot be cut together with it" in reasons
 
 
 def test_one_weight_for_different_channels_is_refused() -> None:

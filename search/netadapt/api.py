@@ -16,7 +16,7 @@ from search.cores import limit_threads
 from search.data import Dataset
 from search.netadapt.finish import prune_and_finish
 from search.netadapt.history import StoredHistory
-from search.netadapt.inputs import Inputs, module_inputs, read_inputs, table_of, timer_of
+from search.netadapt.inputs import Inputs, check_priced, module_inputs, read_inputs, table_of, timer_of
 from search.netadapt.job import Job, definition
 from search.netadapt.proposals import MOVES
 from search.netadapt.records import Part
@@ -161,6 +161,7 @@ def prune(
             of_spec = network if isinstance(network, (NetworkSpec, Network)) else None
             inputs = read_inputs(settings, progress, network=of_spec, images=images)
         table = table_of(settings, inputs.network, progress)
+        check_priced(inputs.network, CostModel(settings.unit, table))
         timer = timer or timer_of(table, inputs, progress)
         timed = None if earlier is None else replay_of(earlier, timer, inputs)
         kept = None if own is not None else stack.enter_context(opened_study(settings.study_name, fresh=fresh))

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from search.budget import CostModel
 from search.console import Progress
 from search.data import Dataset, load, native_resolution
 from search.deployed import auto_resolution
@@ -21,7 +22,7 @@ from search.netadapt.specs import PrunableSpec
 from search.netadapt.timing import DeviceTimer, PairedTimer
 from search.netadapt.trainable import in_float32, make_trainable
 from search.netadapt.variants import shrunk, variants
-from searchspace.errors import InvalidArgument, InvalidSpec
+from searchspace.errors import InvalidArgument, InvalidSpec, MissingLatency
 from searchspace.latency.table import LatencyTable, describe, read_table
 from searchspace.nn import Network, trace
 from searchspace.nn.cuttable import cuttable
@@ -207,6 +208,17 @@ def _space_of(settings: Settings, pixels: int) -> SearchSpace:
     identity = runtime(settings.runtime or "eager", threads=settings.threads).identity(pixels)
     is_there = Cache(default_dir(), identity, note=lambda _: None).table() is not None
     return mnasnet_space(resolution=pixels) if is_there else mnasnet_space()
+
+
+def check_priced(network: Prunable, cost_model: CostModel) -> None:
+    """Raises MissingLatency where the table has not measured an operator of a module of a user's own."""
+    if network.spec is None:
+        try:
+            cost_model.cost(network.graph)
+        except MissingLatency as error:
+            raise MissingLatency(
+                f"{error}; a module of your own is timed whole by search.prune_module(module, inputs, budget_ms=...)"
+            ) from None
 
 
 def timer_of(table: LatencyTable | None, inputs: Inputs, progress: Progress) -> PairedTimer | None:

@@ -1,6 +1,7 @@
 """The paired test: is the cheaper network really not slower than the one before it, on this device?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 import torch
@@ -13,7 +14,9 @@ from search.latency.robust import median_interval, weighted_median
 from search.latency.runtimes import runtime as named_runtime
 from search.latency.runtimes import runtime_of
 from search.latency.time_base import time_base_of
+from searchspace.errors import InvalidArgument
 from searchspace.latency.table import LatencyTable
+from searchspace.nn.copies import first_line
 from searchspace.spec import NetworkSpec
 
 FEWEST_ROUNDS = 12
@@ -123,12 +126,24 @@ class ModuleTimer(DeviceTimer):
         """See PairedTimer. Raises InvalidArgument for a module that does not run here."""
         assert isinstance(subject, nn.Module)
         modules = [_OnInputs(subject, self._shapes)]
-        (found,), self._time_base = measure_without_table([self._image], modules=modules, runtime=self._runtime)
+        with self._named(subject):
+            (found,), self._time_base = measure_without_table([self._image], modules=modules, runtime=self._runtime)
         return found
 
     def _timer(self, subject: Subject) -> Timer:
         assert isinstance(subject, nn.Module)
-        return self._runtime.module(_OnInputs(subject, self._shapes), self._image)
+        with self._named(subject):
+            return self._runtime.module(_OnInputs(subject, self._shapes), self._image)
+
+    @contextmanager
+    def _named(self, module: nn.Module) -> Iterator[None]:
+        try:
+            yield
+        except InvalidArgument as error:
+            raise InvalidArgument(
+                f"the {type(module).__name__} must run on inputs {self._shapes} in float32 to be timed, and does not: "
+                f"{first_line(error)}; give a budget in MACs or parameters"
+            ) from error
 
 
 class _OnInputs(nn.Module):

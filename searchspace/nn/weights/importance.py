@@ -79,7 +79,7 @@ def group_scores(group: ChannelGroup, layer_scores: Callable[[int], Tensor]) -> 
     """
     total = torch.zeros(len(group.cells))
     for place in group.producers:
-        share = layer_scores(place.layer).cpu()[list(place.positions)]
+        share = layer_scores(place.layer).cpu().to(total.dtype)[list(place.positions)]
         total.index_add_(0, torch.tensor(place.units), share / share.mean().clamp(min=1e-12))
     return [float(value) for value in total]
 

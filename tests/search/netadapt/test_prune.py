@@ -22,7 +22,7 @@ from search.netadapt.history import StoredHistory
 from search.netadapt.inputs import Inputs
 from searchspace import zoo
 from searchspace.cost import layer_params_macs, macs
-from searchspace.errors import InfeasibleBudget, InvalidArgument, PhinasError, UnsupportedModule
+from searchspace.errors import InfeasibleBudget, InvalidArgument, MissingLatency, PhinasError, UnsupportedModule
 from searchspace.graph import lower
 from searchspace.latency.table import Correction, LatencyTable
 from searchspace.nn import load_weights, read_about, read_weights, trace
@@ -311,3 +311,9 @@ def test_the_result_is_what_the_files_say(best: Path, place: Path) -> None:
     state = read_weights(place / "studies" / "one" / "best.safetensors")
     assert all(torch.equal(tensor, state[name]) for name, tensor in found.module.state_dict().items())
     assert CostModel("macs").cost(lower(found.spec)) == found.summary["winner"]["cost"]
+
+
+def test_a_table_that_has_not_measured_an_operator_of_a_module_points_to_the_way_that_times_it(images: Dataset) -> None:
+    table = replace(own_table(Eager().identity(32)), kernels={})
+    with pytest.raises(MissingLatency, match=r"search\.prune_module\(module, inputs, budget_ms"):
+        prune(own_module(), data=images, budget_ms=1.0, latency=table, **OWN)

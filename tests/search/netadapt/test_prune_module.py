@@ -293,8 +293,17 @@ def test_modules_that_cannot_be_pruned_are_refused_in_one_sentence() -> None:
         search.prune_module(Heads(), (1, 1, 16, 24), budget_macs=1e4, quiet=True)
     damaged = own_module()
     torch.nn.init.constant_(damaged.get_submodule("head").get_parameter("bias"), float("nan"))
-    with pytest.raises(InvalidArgument, match=r"finite weights, got NaN or an infinite number in head\.bias"):
+    with pytest.raises(UnsupportedModule, match=r"weights must be finite.*head\.bias"):
         search.prune_module(damaged, (1, 3, 32, 32), budget_macs=1e5, quiet=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_a_module_keeps_its_dtype_and_computed_weights_become_plain(dtype: torch.dtype) -> None:
+    module = own_module().to(dtype)
+    nn.utils.parametrizations.weight_norm(module.get_submodule("one.0"))
+    found = search.prune_module(module, (1, 3, 32, 32), budget_macs=3e5, quiet=True)
+    assert {each.dtype for each in found.module.parameters()} == {dtype}
+    assert "one.0.weight" in found.module.state_dict()
 
 
 def test_a_training_that_diverges_is_named() -> None:

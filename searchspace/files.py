@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from searchspace.strict_json import dumps, loads
 
 _TEMPORARY = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp[^/]*$")  # as atomic_path names them
 _LONGEST_HEADER = 100_000_000  # of safetensors
+_IS_FOLDER = 0x10  # of a zip file's member, by MS-DOS
 _NEXT_STEP = {
     errno.ENOSPC: "free some space on that disk, or choose another folder",
     errno.EDQUOT: "your disk quota is used up: delete something, or choose another folder",
@@ -176,24 +178,32 @@ def is_cut_short(path: Path) -> bool:
 
 
 def wrong_member(path: Path) -> str | None:
-    """The first member of a zip file (torch's .pth) that its checksum does not fit, which torch does not look at.
+    """What of a zip file (torch's .pth) its checksums do not fit, which torch does not look at: a member, by its name.
 
-    None where all fit, in a file that is no zip, and in one that was written without checksums.
+    None where all fit, in a file that is no zip, and in one that was written without checksums. A file that begins as
+    a zip and cannot be gone through is damaged: torch may read on, and take other weights from it.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             fits = {each.filename: _fits(archive, each) for each in archive.infolist() if each.file_size}
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError):
-        return None  # its reader says more
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, struct.error):
+        return "its directory" if _begins_as_zip(path) else None
     return next((name for name, sound in fits.items() if not sound), None) if any(fits.values()) else None
 
 
+def _begins_as_zip(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(2) == b"PK"
+
+
 def _fits(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    if member.external_attr & _IS_FOLDER:  # torch reads nothing of it, whatever it holds
+        return False
     try:
         with archive.open(member) as file:
             while file.read(1 << 20):
                 pass
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error):
         return False
     return True
 

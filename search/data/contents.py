@@ -1,6 +1,5 @@
 """The files that images were read from, by their content: a study keeps the listing, to say what changed since."""
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Mapping
@@ -9,7 +8,8 @@ from typing import Any
 
 from search.data.source import printable, some
 from search.sources import parse_source
-from searchspace.files import write_atomic
+from searchspace.errors import StorageError
+from searchspace.files import read_json, write_json
 
 CONTENTS = "images.json"  # in a study's folder
 Contents = Mapping[str, str]
@@ -26,11 +26,11 @@ def keep_contents(folder: Path, contents: Contents, source: str | None) -> None:
         return
     known = kept_contents(folder)
     if not known or kept_source(folder) != source:
-        write_atomic(folder / CONTENTS, json.dumps({"source": source, "images": known or dict(contents)}))
+        write_json(folder / CONTENTS, {"source": source, "images": known or dict(contents)})
 
 
 def kept_contents(folder: Path) -> dict[str, str]:
-    """The listing in a study's folder; empty where there is none that can be read, as in studies of versions before."""
+    """The listing in a study's folder; empty where there is none that can be read, as in studies of before."""
     found = _kept(folder).get("images")
     return {str(name): str(digest) for name, digest in found.items()} if isinstance(found, dict) else {}
 
@@ -43,8 +43,8 @@ def kept_source(folder: Path) -> str | None:
 
 def _kept(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / CONTENTS).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        found = read_json(folder / CONTENTS)
+    except StorageError:
         return {}
     return found if isinstance(found, dict) else {}
 

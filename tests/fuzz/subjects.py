@@ -294,6 +294,23 @@ def _native_read(path: Path) -> Any:
         path.write_bytes(content)  # it is made again
 
 
+LISTING = {f"a/{at}.png": f"{at:032x}" for at in range(5)}
+
+
+def _listing(folder: Path) -> Path:
+    from search.data.contents import CONTENTS, keep_contents
+
+    keep_contents(folder, LISTING, "/photos")
+    return folder / CONTENTS
+
+
+def _listing_read(path: Path) -> Any:
+    """None where what changed cannot be told."""
+    from search.data.contents import kept_contents, kept_source
+
+    return (kept_contents(path.parent), kept_source(path.parent)) if kept_contents(path.parent) else None
+
+
 def _measured_csv() -> str:
     from searchspace.spaces.mnasnet import mnasnet_space
 
@@ -339,4 +356,5 @@ SUBJECTS = (
     Subject("pixel cache", _cache(".npy"), _cache_read, renewed=True),
     Subject("record of a pixel cache", _cache(".json"), _cache_read, renewed=True, form="json"),
     Subject("images' own size", _native, _native_read, form="json"),
+    Subject("listing of images", _listing, _listing_read, renewed=True, form="json"),
 )

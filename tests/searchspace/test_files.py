@@ -4,12 +4,13 @@ import errno
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from searchspace.errors import StorageError
-from searchspace.files import atomic_path, read_json, remove_left_over, write_atomic
+from searchspace.files import atomic_path, read_json, remove_left_over, write_atomic, wrong_member
 
 
 def test_text_and_bytes_arrive_whole_and_folders_are_made(tmp_path: Path) -> None:
@@ -114,3 +115,22 @@ def test_what_a_killed_writer_left_goes_and_nothing_else(tmp_path: Path) -> None
         remove_left_over(tmp_path)
         assert living.exists()
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {".mine.tmp.txt", "d"}
+
+
+def test_a_zip_that_python_cannot_go_through_is_damaged_whatever_torch_reads_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("a", "b"):
+            archive.writestr(name, name * 100)
+    content = path.read_bytes()
+    assert wrong_member(path) is None
+    path.write_bytes(content.replace(b"a" * 100, b"a" * 99 + b"c"))
+    assert wrong_member(path) == "a"
+    path.write_bytes(content.replace(b"PK\1\2", b"PK\1\3"))
+    assert wrong_member(path) == "its directory"
+    folder = bytearray(content)
+    folder[content.index(b"PK\1\2") + 38] ^= 0x10  # says that the member is a folder
+    path.write_bytes(folder)
+    assert wrong_member(path) == "a"
+    path.write_bytes(b"no zip")
+    assert wrong_member(path) is None

@@ -49,7 +49,6 @@ def parser() -> CommandParser:
         help="the baseline: a spec file (.json) or a name of the zoo (default: EfficientNet-B0, which takes long on a "
         "CPU)",
     )
-    add("--data", metavar="SOURCE", help="images, as python -m search.run takes them (default: the embedded digits)")
     for flag, kind, metavar, text in SOURCE_FLAGS:
         add(flag, type=kind, metavar=metavar, help=text)
     add("--cost", choices=("macs", "latency"), default="macs", help="what is doubled (default: %(default)s)")

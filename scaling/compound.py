@@ -15,7 +15,7 @@ from scaling.formula import BASES, RULES, Coefficients
 from scaling.growth import RESOLUTION_STEP
 from search.sources import SOURCE_FLAGS
 from search.training import variation
-from searchspace.command import CommandParser, integer, number, run_command
+from searchspace.command import EMA_HELP, CommandParser, integer, number, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.lazy import make_callable
 from searchspace.report import next_steps
@@ -103,10 +103,9 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
     "weights, which are written beside --out": [
         ("--inherit", Path, "FILE", "start from the small network's weights: the grown one computes the same at first"),
         ("--weights", str, "NAME", _WEIGHTS),
-        ("--ema", argparse.BooleanOptionalAction, "", "of weights with averaged ones (EMA): those, or the others"),
+        ("--ema", argparse.BooleanOptionalAction, "", EMA_HELP),
         ("--minutes", number, "M", "fine-tune so long, at the network's own pixels in the end, and test"),
         ("--epochs", integer, "N", "train so long in place of --minutes, from these weights or from scratch, and test"),
-        ("--data", str, "SOURCE", "images, as python -m search.run takes them (default: digits)"),
         *SOURCE_FLAGS,
         ("--proxy-resolution", integer, "PX", "pixels to train at (default: those of the small one's, grown likewise)"),
         ("--augment", str, "NAMES", f"{variation.HELP} (default: auto)"),

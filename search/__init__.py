@@ -5,6 +5,7 @@
     found.spec, found.module, found.summary, found.study, found.save("mine/")
     search.finetune("photos/", minutes=30)
     search.prune(found.module, budget_macs=100e6, data="photos/")
+    search.classify("studies/NAME/best.json", "new.jpg")
 
 The names are imported when they are used: this package alone imports no torch.
 """
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from searchspace.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from search.classifier import classify
     from search.finetune import finetune
     from search.netadapt.api import prune
     from search.netadapt.prune_module import PrunedModule, prune_module
@@ -21,12 +23,13 @@ if TYPE_CHECKING:
     from search.run import find
     from search.validate import validate
 
-__all__ = ["PrunedModule", "Result", "find", "finetune", "prune", "prune_module", "validate"]
+__all__ = ["PrunedModule", "Result", "classify", "find", "finetune", "prune", "prune_module", "validate"]
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "PrunedModule": "search.netadapt.prune_module",
         "Result": "search.result",
+        "classify": "search.classifier",
         "find": "search.run",
         "finetune": "search.finetune",
         "prune": "search.netadapt.api",

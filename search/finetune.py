@@ -18,7 +18,7 @@ from search.training import variation
 from search.training.recipe import FineTuning
 from searchspace import zoo
 from searchspace.arguments import check_types
-from searchspace.command import CommandParser, integer, number, run_command
+from searchspace.command import EMA_HELP, CommandParser, integer, number, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.lazy import make_callable
 from searchspace.preprocessing import Preprocessing
@@ -55,18 +55,17 @@ def _pixels(text: str) -> int | None:
 
 
 _FLAGS: list[tuple[str, Any, str, str]] = [
-    ("--data", str, "SOURCE", "the images, as for search.run (default: 'digits')"),
     *SOURCE_FLAGS,
     ("--network", str, "NAME", f"a name of python -m searchspace.zoo, or a spec file (default: {DEFAULT})"),
     ("--weights", str, "NAME", "auto: published ones that are here; a name; a file; none: random ones (default: auto)"),
-    ("--ema", BooleanOptionalAction, "", "of a file with averaged weights (EMA) and others: those, or the others"),
+    ("--ema", BooleanOptionalAction, "", EMA_HELP),
     ("--minutes", number, "M", f"for everything, the test included (default: {Settings.minutes:g})"),
     ("--resolution", _pixels, "PX", "pixels it is deployed at; auto: by the images' own size, at most 224 (default)"),
     ("--augment", str, "NAMES", f"{variation.HELP} (default: auto)"),
     ("--class-weights", str, "HOW", f"{variation.WEIGHTS_HELP} (default: none)"),
     ("--seed", integer, "N", "of splits, order and augmentation (default: 0)"),
-    ("--study", str, "NAME", "name of the folder in studies/ (default: made of the images and the network)"),
-    ("--fresh", None, "", "set an existing folder of this name aside and start anew"),
+    ("--study", str, "NAME", "name of the study (default: made of the images and the network)"),
+    ("--fresh", None, "", "set an existing study of this name aside and start anew"),
     ("--json", None, "", "print the result as JSON, and no progress"),
 ]
 

@@ -18,7 +18,7 @@ from search.sources import SOURCE_FLAGS, source_text
 from search.training import variation
 from searchspace import zoo
 from searchspace.arguments import check_types
-from searchspace.command import CommandParser, integer, number, run_command
+from searchspace.command import EMA_HELP, CommandParser, integer, number, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import read_table
 
@@ -169,8 +169,6 @@ def baseline_names(given: str | None) -> tuple[str, ...]:
 
 _BY_TABLE = ("table", "latency_column", "accuracy_column", "budget_ms", "confidence", "seed", "study", "fresh", "quiet")
 _LIMIT = f"default: {DEFAULT_MINUTES:g}, or no limit where --trials is given"
-_SOURCES = """a folder, .tar or .zip of class folders, .parquet files, a .csv of paths and labels, or a data set's name
-on the Hugging Face hub"""
 _TABLE = """latency table of any device, by python -m search.latency build, adapt or import (default: this device's,
 measured first); it says resolution, runtime and threads. Networks are measured where it is this device's, else it is
 taken at its word"""
@@ -190,7 +188,6 @@ _CHOICES = 'such as "*.activation" = ["relu"], "stage3.kernel" = [3, 5]'
 # By the title of a group: flag, type (None: a switch), name of the value, help. Defaults are those of `find`.
 _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
     "images, time and study": [
-        ("--data", str, "SOURCE", f"{_SOURCES} (default: the embedded task 'digits')"),
         *SOURCE_FLAGS,
         ("--images", integer, "N", "use at most N training images (default: all)"),
         ("--minutes", number, "M", f"time for everything, earlier runs included ({_LIMIT})"),
@@ -209,12 +206,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
     ],
     "published weights": [
         ("--weights", str, "NAME|FILE", _WEIGHTS),
-        (
-            "--ema",
-            bool,
-            "",
-            "of a file with two sets of weights, take those averaged in training, or --no-ema those not",
-        ),
+        ("--ema", bool, "", EMA_HELP),
     ],
     "candidates": [
         ("--space", str, "FILE.toml", f"narrower or wider choices, in a table [choices], {_CHOICES}"),

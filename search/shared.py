@@ -9,7 +9,15 @@ from pathlib import Path
 from search.settings import AUTO, NO_WEIGHTS, Settings, px_text, resolution_of
 from search.sources import SOURCE_FLAGS, source_text
 from search.training import variation
-from searchspace.command import CommandParser, integer, positive_integer, positive_number, run_command, show_progress
+from searchspace.command import (
+    EMA_HELP,
+    CommandParser,
+    integer,
+    positive_integer,
+    positive_number,
+    run_command,
+    show_progress,
+)
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import read_table
 from searchspace.spaces.space import SearchSpace
@@ -35,8 +43,7 @@ exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (all but the las
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser("python -m search.shared", description=_DESCRIPTION, epilog=_EPILOG)
-    cli.add_argument("--study", required=True, metavar="NAME", help="the folder in studies/")
-    cli.add_argument("--data", metavar="SOURCE", help="the images, as for search.run (default: digits)")
+    cli.add_argument("--study", required=True, metavar="NAME", help="name of the study, a folder in studies/")
     for flag, kind, metavar, text in SOURCE_FLAGS:
         cli.add_argument(flag, type=kind, metavar=metavar, help=text)
     cli.add_argument("--space", metavar="FILE", help="a TOML file that changes the default search space")
@@ -52,8 +59,7 @@ def parser() -> CommandParser:
     )
     cli.add_argument("--weights", default=AUTO, metavar="NAME", help="as for search.run (default: %(default)s)")
     cli.add_argument("--augment", default=AUTO, metavar="NAMES", help=f"{variation.HELP} (default: %(default)s)")
-    kinds = "of a file with averaged weights (EMA) and others: those, or the others"
-    cli.add_argument("--ema", action=BooleanOptionalAction, help=kinds)
+    cli.add_argument("--ema", action=BooleanOptionalAction, help=EMA_HELP)
     cli.add_argument("--latency", type=Path, metavar="FILE", help="a latency table, for --budget-ms")
     cli.add_argument("--budget-ms", type=positive_number, metavar="MS", help="train networks within it alone")
     length = cli.add_mutually_exclusive_group(required=True)

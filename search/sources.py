@@ -16,17 +16,24 @@ _OPTION = re.compile(rf"[?&]({'|'.join(OPTIONS)})=")
 # In the form of every command's list of flags: flag, type, name of the value, help.
 SOURCE_FLAGS: list[tuple[str, Any, str, str]] = [
     (
+        "--data",
+        str,
+        "SOURCE",
+        "images: a folder, .tar or .zip with one folder per class, .parquet files, a .csv or .jsonl of paths and "
+        "labels, or a data set of the Hugging Face hub as owner/name (default: the embedded task 'digits')",
+    ),
+    (
         "--split-folders",
         str,
         "WHICH",
-        "which folders of --data (or splits of the hub, or values of a column) are its splits, as in train=A,B,test=C; "
-        "none: all folders are classes (default: by their names; refused where those do not say)",
+        "which folders of --data (splits of the hub, values of a column) hold train, validation and test, as in "
+        "train=A,B,test=C; none: every folder is a class (default: told by their names)",
     ),
     (
         "--label-column",
         str,
         "NAME",
-        "the column of labels, where --data is a table with several (default: by its name)",
+        "the column of labels, where --data is a table (default: told by its name)",
     ),
 ]
 

@@ -16,7 +16,7 @@ from search.sources import SOURCE_FLAGS, source_text
 from search.training import variation
 from search.validation.settings import BAND, PREPARE_MINUTES, Settings
 from searchspace.arguments import check_types
-from searchspace.command import CommandParser, integer, number, positive_integer, run_command
+from searchspace.command import EMA_HELP, CommandParser, integer, number, positive_integer, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.lazy import make_callable
 
@@ -50,10 +50,9 @@ _FLAGS: list[tuple[str, Any, str, str]] = [
     ("--budget-macs", number, "M", "middle of the band in MACs at --resolution: nothing is timed"),
     ("--budget-ms", number, "MS", "middle of the band in ms, by a latency table"),
     ("--latency", str, "FILE", "the table; without it this machine's own, as search.latency build has measured it"),
-    ("--data", str, "SOURCE", "the images, as for search.run (default: 'digits')"),
     *SOURCE_FLAGS,
     ("--weights", str, "NAME", f"what networks start from, as for search.run (default: {Settings.weights})"),
-    ("--ema", BooleanOptionalAction, "", "of a file with averaged weights (EMA) and others: those, or the others"),
+    ("--ema", BooleanOptionalAction, "", EMA_HELP),
     ("--resolution", integer, "PX", f"pixels that networks are trained and judged at (default: {Settings.resolution})"),
     ("--networks", integer, "N", f"in the set (default: {Settings.networks}); a larger N adds some"),
     ("--twice", number, "X", f"share of them that is trained by a second seed too (default: {Settings.twice:g})"),

@@ -16,6 +16,7 @@ from searchspace.files import system_error
 
 Run = Callable[[argparse.Namespace], str]
 STOPPED = "stopped; nothing is kept"
+EMA_HELP = "where a file holds averaged weights (EMA) and others: take the averaged; --no-ema: the others"
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from searchspace import zoo
-from searchspace.command import CommandParser, integer, number, run_command
+from searchspace.command import EMA_HELP, CommandParser, integer, number, run_command
 from searchspace.cost import params
 from searchspace.errors import InvalidArgument
 from searchspace.files import atomic_path, storage_error
@@ -56,7 +56,7 @@ def parser() -> CommandParser:
     add("--depth", type=number, default=1.0, metavar="X", help="depth multiplier of a zoo network (default: 1)")
     add("--resolution", type=integer, metavar="PX", help="input pixels (default: the network's own)")
     add("--classes", type=integer, metavar="N", help="classes (default: 1000, or the spec file's)")
-    add("--ema", action=argparse.BooleanOptionalAction, help="of a checkpoint with both: the running average, or not")
+    add("--ema", action=argparse.BooleanOptionalAction, help=EMA_HELP)
     add("--padding", choices=("half", "same"), help="of a zoo network (default: half; same where its name begins tf_)")
     return cli
 

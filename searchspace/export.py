@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from searchspace import zoo
-from searchspace.command import CommandParser, integer, run_command
+from searchspace.command import EMA_HELP, CommandParser, integer, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
 from searchspace.preprocessing import OWN, Preprocessing
@@ -52,7 +52,7 @@ def parser() -> CommandParser:
     add = cli.add_argument
     add("network", metavar="NETWORK", help="a spec file or a name of python -m searchspace.zoo")
     add("--weights", type=Path, metavar="FILE", help="safetensors or a torch checkpoint under this project's names")
-    add("--ema", action=BooleanOptionalAction, help="of a checkpoint with both: the running average, or not")
+    add("--ema", action=BooleanOptionalAction, help=EMA_HELP)
     add("--untrained", action="store_true", help="random weights")
     add("--out", type=Path, metavar="FILE.onnx", help="where to write (default: beside NETWORK)")
     add("--resolution", type=integer, metavar="PX", help="pixels of the model's input (default: the network's own)")

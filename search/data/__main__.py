@@ -27,9 +27,9 @@ exit codes: 0 done, also where a search would refuse the images; 2 the input is 
 def parser() -> CommandParser:
     """The command line of search.data."""
     cli = CommandParser("python -m search.data", description=_DESCRIPTION, epilog=_EPILOG)
-    source = "as --data of search.run: folder, .tar, .zip, .parquet, .csv, .jsonl, a hub name (default: digits)"
-    cli.add_argument("source", nargs="?", metavar="SOURCE", help=source)
-    for flag, kind, metavar, text in SOURCE_FLAGS:
+    (_, _, metavar, text), *flags = SOURCE_FLAGS
+    cli.add_argument("source", nargs="?", metavar=metavar, help=text)
+    for flag, kind, metavar, text in flags:
         cli.add_argument(flag, type=kind, metavar=metavar, help=text.replace("--data", "SOURCE"))
     cli.add_argument("--picture", type=Path, metavar="FILE.png", help="draw training images of each class")
     cli.add_argument("--seed", type=integer, default=0, metavar="N", help="of the splits (default: %(default)s)")
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> str:
             shown.update(left.at(done / max(1, total)), "looking at images")
 
         found = inspect(source, seed=args.seed, picture=args.picture, progress=progress)
-    return json.dumps(found.to_dict(), indent=1) if args.json else text(found, source=source)
+    return json.dumps(found.to_dict(), indent=1) if args.json else text(found, source=source, picture=args.picture)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """An inspection as text."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from shlex import quote
 
 from search.data.inspection import UNSPLIT, Inspection, Range
@@ -11,8 +12,8 @@ _LABEL_CHARACTERS = 40
 _SHOWN_KINDS = 6
 
 
-def text(found: Inspection, *, source: str | None) -> str:
-    """What `python -m search.data` prints; `source` as it was typed."""
+def text(found: Inspection, *, source: str | None, picture: Path | None = None) -> str:
+    """What `python -m search.data` prints; `source` as it was typed, `picture` where one was drawn."""
     size = f"{_range(found.width)} px wide, {_range(found.height)} px high"
     facts = [
         ("images", f"{found.images:,} of {len(found.counts)} classes, {megabytes_text(found.size_bytes)}"),
@@ -23,14 +24,20 @@ def text(found: Inspection, *, source: str | None) -> str:
         ("search", "refuses these images" if found.refused else "takes these images"),
     ]
     sentences = [*[("refused", each) for each in found.refused], *[("note", each) for each in found.notes]]
-    given = f" --data {quote(source)}" if source else ""
-    steps = [] if found.refused else [(f"python -m search.run --budget-ms 20{given}", "a search on these images")]
     return paragraphs(
         fields(facts, title=f"Images of {found.name}"),
         _table(found),
         fields(sentences) if sentences else "",
-        next_steps(steps),
+        f"Written to {picture}: training images of each class" if picture else "",
+        next_steps(_steps(found, source, picture)),
     )
+
+
+def _steps(found: Inspection, source: str | None, picture: Path | None) -> list[tuple[str, str]]:
+    look = f"python -m search.data{f' {quote(source)}' if source else ''} --picture sheet.png"
+    run = f"python -m search.run --budget-ms 20{f' --data {quote(source)}' if source else ''}"
+    steps = [] if picture else [(look, "a picture with images of each class")]
+    return steps if found.refused else [*steps, (run, "a search on these images")]
 
 
 def _table(found: Inspection) -> str:

@@ -13,7 +13,7 @@ from search.netadapt.settings import ALGORITHMS, EPOCHS, MINUTES, Settings
 from search.sources import SOURCE_FLAGS
 from search.training import variation
 from searchspace.channels.steps import CRITERIA
-from searchspace.command import CommandParser, integer, number, run_command, show
+from searchspace.command import EMA_HELP, CommandParser, integer, number, run_command, show
 from searchspace.errors import InfeasibleBudget
 from searchspace.files import check_writable
 
@@ -83,8 +83,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
     "the network and its images": [
         ("--network", str, "FILE.json", "a spec file, as a search's best.json, or the name of a published network"),
         ("--weights", str, "FILE", _WEIGHTS),
-        ("--ema", BooleanOptionalAction, "", "of a file with averaged weights (EMA) and others: those, or the others"),
-        ("--data", str, "SOURCE", "images, as for search.run (default: 'digits'); of other classes: a new head"),
+        ("--ema", BooleanOptionalAction, "", EMA_HELP),
         *SOURCE_FLAGS,
         ("--resolution", _resolution, "PX", _RESOLUTION),
         ("--proxy-resolution", integer, "PX", "pixels that proposals are trained at (default: those of its weights)"),

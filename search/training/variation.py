@@ -17,13 +17,13 @@ class Way(NamedTuple):
 
 
 WAYS = {
-    "shift": Way("moved by up to 6 % of the side", {"shift": 0.06}),
-    "flip": Way("mirrored, left for right, one in two", {"flip": True}),
-    "rotate": Way("turned by 0, 90, 180 or 270 degrees", {"rotate": True}),
-    "tilt": Way("tilted by up to 10 degrees", {"tilt": 10.0}),
-    "crop": Way("a part with 75 to 100 % of the side, enlarged", {"crop": 0.25}),
-    "colour": Way("brightness, contrast and colours changed", {"brightness": 0.15, "contrast": 0.15, "colour": 0.1}),
-    "cutout": Way("a grey square over a quarter of the side", {"cutout": 0.25}),
+    "shift": Way("by up to 6 % of the side", {"shift": 0.06}),
+    "flip": Way("left for right", {"flip": True}),
+    "rotate": Way("by 0, 90, 180 or 270 degrees", {"rotate": True}),
+    "tilt": Way("by up to 10 degrees", {"tilt": 10.0}),
+    "crop": Way("75 to 100 % of the side, enlarged", {"crop": 0.25}),
+    "colour": Way("brightness, contrast, colours", {"brightness": 0.15, "contrast": 0.15, "colour": 0.1}),
+    "cutout": Way("a grey square", {"cutout": 0.25}),
 }
 FIELDS = ("flip", "rotate", "shift", "tilt", "crop", "brightness", "contrast", "colour", "cutout")
 SHIFTED, MIRRORED = "shift", "shift,flip"
@@ -62,10 +62,10 @@ def before(data: str | None) -> str:
 
 
 _EACH = "; ".join(f"{name} ({way.about})" for name, way in WAYS.items()).replace("%", "%%")
-HELP = f"""how training images are varied: auto (moved a little; mirrored unless that confuses classes, and turned where
-it loses nothing, both found out on the images), none, or any of these with commas between: {_EACH}"""
-WEIGHTS_HELP = """what an image weighs in training: none (all alike) or balanced (by the inverse of its class's share:
-all classes weigh alike); candidates are compared by plain accuracy either way"""
+HELP = f"""how training images are varied: auto (shifted; mirrored unless a quick look at your images shows that
+this confuses classes; turned where it confuses none), none, or names with commas between: {_EACH}"""
+WEIGHTS_HELP = """none: every training image counts alike; balanced: every class counts alike, whatever its size.
+Networks are compared by plain accuracy either way"""
 
 
 def check_class_weights(given: str) -> None:

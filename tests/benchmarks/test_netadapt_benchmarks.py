@@ -31,11 +31,11 @@ def test_a_killed_pruning_loses_nothing_and_ends_as_an_undisturbed_one(
 
 
 def test_proposals_evaluated_together_have_the_accuracies_of_each_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--network", "squeezenet1_1", "--pixels", "32", "--images", "50", "--repeats", "1", "--json"]
+    flags = ["--network", "squeezenet1_1", "--pixels", "32", "--images", "25", "--repeats", "1", "--json"]
     assert netadapt_screening.main(flags) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["proposals"] == 17
-    assert found["largest_gap_of_accuracies"] <= 0.02  # one image of 50: rounding may turn it
+    assert found["largest_gap_of_accuracies"] <= 0.04  # one image of 25: rounding may turn it
 
 
 @pytest.mark.parametrize("more", [[], ["--together"]])

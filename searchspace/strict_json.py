@@ -7,6 +7,7 @@ without one (of before, or by hand) are read all the same.
 import difflib
 import hashlib
 import json
+import math
 import re
 from typing import Any
 
@@ -32,7 +33,7 @@ def checksum_of(data: Any) -> str:
 def loads(text: str | bytes) -> Any:
     """The value of a JSON text; the checksum of an object is looked at and left out. Raises ValueError.
 
-    No text of this program gives a key twice, has an integer of more than 64 bits or half a character.
+    No text of this program gives a key twice or has half a character; see `_integer` for huge numbers.
     """
     data, said = parsed(text)
     check(data, said)
@@ -68,11 +69,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _integer(text: str) -> int:
+def _integer(text: str) -> int | float:
+    """An integer of more than 64 bits is read as infinite: no field may be, and each names its own rule."""
     value = int(text) if len(text) <= 21 else _LARGEST
-    if abs(value) >= _LARGEST:
-        raise ValueError(f"an integer has at most 64 bits, got {text:.30}")
-    return value
+    return value if abs(value) < _LARGEST else math.copysign(math.inf, -1 if text.startswith("-") else 1)
 
 
 def checked(data: object, known: dict[str, bool], where: str) -> dict[str, Any]:

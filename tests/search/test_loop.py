@@ -306,7 +306,7 @@ def test_time_that_is_used_up_ends_the_search_but_one_network_is_always_trained(
     assert estimator.calls == 1
 
 
-def test_the_search_takes_three_fifths_of_the_time_and_leaves_the_rest_to_the_winner() -> None:
+def test_the_search_takes_two_thirds_of_the_time_and_leaves_the_rest_to_the_winner() -> None:
     now = Ticks()
     estimator = ScriptedEstimator(lambda _: 0.9, seconds_each=10.0, clock=now)
     search = make_search(
@@ -316,7 +316,7 @@ def test_the_search_takes_three_fifths_of_the_time_and_leaves_the_rest_to_the_wi
     )
     search.run()
     assert estimator.calls == 8  # of 10 s each, within two thirds of 120 s
-    assert search.schedule.left_s() == pytest.approx(50.0)
+    assert search.schedule.left_s() == pytest.approx(40.0)
 
 
 def test_without_a_time_limit_the_time_left_follows_what_trainings_take() -> None:

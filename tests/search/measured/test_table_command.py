@@ -9,6 +9,7 @@ import pytest
 import search
 import studies
 from search.run import main
+from searchspace import strict_json
 from searchspace.errors import InvalidArgument
 from studies.__main__ import main as studies_main
 from tests.search.measured.test_measured import truth, written
@@ -41,7 +42,7 @@ def test_a_table_gives_a_study_that_every_reader_knows_and_is_not_searched_twice
     before = (place / "networks-latency-6ms" / "summary.json").read_bytes()
     assert main(flags(path, "--json")) == 0
     summary = json.loads(capsys.readouterr().out)
-    assert summary == json.loads(before)
+    assert summary == strict_json.loads(before)
     assert (place / "networks-latency-6ms" / "summary.json").read_bytes() == before
 
     found = search.find(6, table=path, latency_column="latency", accuracy_column="accuracy", quiet=True)

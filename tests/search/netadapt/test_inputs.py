@@ -57,8 +57,8 @@ def test_a_network_is_read_with_its_images_as_the_weights_say(best: Path) -> Non
     assert (inputs.pixels, inputs.deployed_px) == (16, 32)  # trained as the weights were, deployed as the spec is
 
 
-def test_settings_that_identify_a_pruning_are_those_of_the_version_before() -> None:
-    """Else its studies would not go on."""
+def test_settings_that_identify_a_pruning_are_those_of_the_version_before_and_how_images_are_varied() -> None:
+    """Else its studies would not go on; those of before are held to what they did."""
     settings = Settings(network=Path("x.json"), budgets=(10.0, 20.0), runtime="eager", workers=3, epochs=7)
     assert settings.identity() == {
         "unit": "ms",
@@ -75,6 +75,8 @@ def test_settings_that_identify_a_pruning_are_those_of_the_version_before() -> N
         "short_steps": 40,
         "shortlist": 4,
         "validation_images": 2000,
+        "augment": "auto",
+        "class_weights": "none",
     }
     assert settings.study_name == "x-to-10ms"
 

@@ -70,14 +70,16 @@ COMMANDS: list[tuple[str, str, tuple[str, ...]]] = [
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with a network, a table and a file of no kind."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PHINAS_STUDIES", str(tmp_path / "studies"))
-    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
-    write_spec(tmp_path / "spec.json", SPEC)
-    (tmp_path / "table.json").write_text(table().to_json())
-    (tmp_path / "binary").write_bytes(bytes(range(256)))
-    (tmp_path / "folder").mkdir()
-    return tmp_path
+    here = tmp_path / "a" / "b" / "c"  # what is above it is empty: ../.. of pytest's own holds images of other tests
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PHINAS_STUDIES", str(here / "studies"))
+    monkeypatch.setenv("PHINAS_CACHE", str(here / "cache"))
+    write_spec(here / "spec.json", SPEC)
+    (here / "table.json").write_text(table().to_json())
+    (here / "binary").write_bytes(bytes(range(256)))
+    (here / "folder").mkdir()
+    return here
 
 
 @pytest.fixture(autouse=True)

@@ -65,7 +65,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, scripted_runtimes: None) 
     lines = "\n".join(f'"*.{name}" = {str(values).lower()}' for name, values in choices.items())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PHINAS_CACHE", str(folder / "cache"))
-        assert build(["build", "--runtime", "scripted", "--seconds", "1", "--out", str(folder / "device.json")]) == 0
+        flags = ["--runtime", "scripted", "--seconds", "1", "--resolution", "64"]
+        assert build(["build", *flags, "--out", str(folder / "device.json")]) == 0
     shutil.copy(folder / "device.json", folder / "phone.json")
     (folder / "best.json").write_text(zoo.get("mobilenet_v1", width=0.25).to_json())
     table = written(folder / "accel-nasbench.csv", 60)

@@ -246,13 +246,13 @@ class Pipeline:
             settings.budget_ms,
             table,
             confidence=settings.confidence,
-            overshoot=settings.overshoot,
+            overshoot=settings.candidates_overshoot,
             fastest_ms=fastest.latency_upper_ms,
             measured=measured_before(self.study, priced, table),
             device=self.machinery.device,
         )
         budget.check_reachable()
-        goal = "the budget" if settings.overshoot == 1 else f"{settings.overshoot:g} times the budget"
+        goal = "the budget" if budget.overshoot == 1 else f"{budget.overshoot:g} times the budget"
         why = f"there they meet {goal} with a probability of {settings.confidence:.0%}"
         if not budget.is_confident:
             why = f"with a probability of {settings.confidence:.0%} none would do"

@@ -1,5 +1,6 @@
 """What the time left for a search's winner is spent on: its training, pruning, and the training after that."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -95,6 +96,19 @@ class Plans:
     def _short(self) -> int:
         """Epochs of a candidate's training."""
         return self.training.trainer.recipe.epochs
+
+    def is_ready(self, finalist: Finalist) -> bool:
+        """Whether it is surely within the budget as it is."""
+        return self._times_over(finalist) <= 1
+
+    def too_late(self, finalist: Finalist, plan: Plan) -> Callable[[], bool]:
+        """Whether what is left by now, while it is pruned, is needed for its last training, or for one of another."""
+        unit_s = 1.0 if self.training.by_seconds else self._epoch_s(finalist)
+        left_s = self.search.clock.left_s()
+        if left_s is None:
+            return lambda: False
+        kept_s = self.closing_s(finalist.spec, left_s) + min(plan.last * unit_s, left_s / 2)
+        return lambda: (self.search.clock.left_s() or 0.0) < kept_s
 
     def is_telling(self, finalist: Finalist, share: float) -> bool:
         """Whether that share of the finalist's training is well above what candidates had of it."""

@@ -173,7 +173,7 @@ _TABLE = """latency table of any device, by python -m search.latency build, adap
 measured first); it says resolution, runtime and threads. Networks are measured where it is this device's, else it is
 taken at its word"""
 _OVERSHOOT = """look at networks up to F times the budget and prune the winner down to it (python -m search.netadapt); 1
-searches within the budget alone"""
+searches within the budget alone, as do less than 5 --minutes"""
 _RESOLUTION = """its pixels: latency is measured and the winner tested there; several, as in 160,192,224, are a choice
 of each candidate; auto: with published weights by the images' own size and the budget, from scratch the
 --proxy-resolution"""

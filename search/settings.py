@@ -27,6 +27,7 @@ DEFAULT_MINUTES = 9.0
 DEFAULT_RESOLUTION = 224
 MAX_RESOLUTION = 2048
 MAX_OVERSHOOT = 2.0
+PRUNED_FROM_S = 300.0  # a job of 2 minutes took 4 with the pruning of its winner
 BEFORE = {"overshoot": 1.0, "weights": "none", "accuracy": "training"}  # of older studies, which do not store these
 RENAMED_IN_RECIPE = {"calm_residuals": "zero_init_residual"}  # older studies store the first name
 UNRECORDED = {"table"}  # older studies do not store it: it is taken to be as it is now
@@ -53,7 +54,7 @@ class Settings:
     threads: of the deployed network; None for as many as torch uses in this process.
     latency: the file of a latency table, of any device; None for this device's own.
     overshoot: the search looks at networks up to this many times the budget, and pruning brings the winner down to it
-        (search.netadapt); 1 searches within the budget and prunes nothing.
+        (search.netadapt); 1 searches within the budget and prunes nothing, as does a job of less than five minutes.
     augment: how training images are varied: names with commas between, "none", or "auto" to find out on the images.
     class_weights: what images weigh in training: "none", or "balanced" for all classes alike.
     epochs, images: the short training's length and training images; None takes the recipe's and the data's own.
@@ -133,6 +134,12 @@ class Settings:
         if self.minutes is None:
             return None if self.trials is not None else DEFAULT_MINUTES * 60
         return self.minutes * 60
+
+    @property
+    def candidates_overshoot(self) -> float:
+        """Times the budget that candidates may take; 1 where the time is too short to prune a winner besides."""
+        limit_s = self.time_limit_s
+        return 1.0 if limit_s is not None and limit_s < PRUNED_FROM_S else self.overshoot
 
     @property
     def study_name(self) -> str:

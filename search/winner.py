@@ -139,7 +139,8 @@ class WinnerSelection:
         search, budget = self.search, self.search.budget
         for place, finalist in enumerate(finalists):
             plan = self.plans.plan(finalist)
-            found = self.pruned(finalist, plan) if plan.last else self.trained(finalist, plan.first)
+            others = any(self.plans.is_ready(one) for one in finalists[place + 1 :])
+            found = self.pruned(finalist, plan, has_others=others) if plan.last else self.trained(finalist, plan.first)
             if found is None and budget.within(finalist.found):  # pruning was to make it surer, and there is no less
                 found = self.trained(finalist, plan.first)
             if found is not None and not plan.last and self._is_slightly_over(found):
@@ -174,10 +175,13 @@ class WinnerSelection:
         (measured,) = budget.networks([module.spec], modules=[module])
         return Winner(finalist.trial, module.spec, module, measured, trained, None, budget.table)
 
-    def pruned(self, finalist: Finalist, plan: Plan, *, is_trained: bool = False) -> Winner | None:
+    def pruned(
+        self, finalist: Finalist, plan: Plan, *, is_trained: bool = False, has_others: bool = False
+    ) -> Winner | None:
         """The finalist's network trained, pruned to the budget and trained on.
 
-        None where pruning cannot bring it there. is_trained: `trained` has done the first part.
+        None where pruning cannot bring it there. is_trained: `trained` has done the first part. has_others: another
+        finalist needs no pruning, so that this one gives up where there is no time for it.
         """
         search, trial = self.search, finalist.trial
         share = 1.0 if is_trained else plan.first / (plan.first + plan.last)  # what pruning takes is the last's
@@ -198,6 +202,7 @@ class WinnerSelection:
                 progress=search.progress,
                 timer=self.timer,
                 pixels=self.training.pixels_for(module.spec),
+                too_late=self.plans.too_late(finalist, plan) if has_others else lambda: False,
             )
         except InfeasibleBudget as error:
             search.progress.line(str(error))

@@ -62,6 +62,7 @@ class Job:
             they are.
         replay: Outcomes of timing tests that are taken and not timed again.
         late: Whether the time is over. The long training ends with its epoch then.
+        too_late: Whether there is no time for another iteration; pruning gives up then.
         pruning_began: By time.monotonic, where the job is by minutes.
         tests: Whether what is finished is tested; not where more is done to it.
     """
@@ -78,6 +79,7 @@ class Job:
     confidence: float = DEFAULT_CONFIDENCE
     replay: Part | None = None
     late: Callable[[], bool] | None = None
+    too_late: Callable[[], bool] = lambda: False
     pruning_began: float | None = None
     tests: bool = True
     folder: Path | None = None

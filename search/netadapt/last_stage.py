@@ -55,6 +55,7 @@ def prune_winner(
     progress: Progress,
     timer: Callable[..., PairedTimer] = DeviceTimer,
     pixels: int | None = None,
+    too_late: Callable[[], bool] = lambda: False,
 ) -> PrunedWinner:
     """A search's trained winner pruned to the budget, as the study `name`; training on and testing are the caller's.
 
@@ -63,6 +64,7 @@ def prune_winner(
     timer: `timer(table, seed=...)` makes what times cuts.
     augment: What the recipe's variation of images is called, other than "auto".
     pixels: That proposals are compared and trained at; None for those of the images.
+    too_late: Whether there is no time for another iteration.
 
     A study of this name that is of other weights, or damaged, is set aside. Raises InfeasibleBudget.
     """
@@ -96,6 +98,7 @@ def prune_winner(
         recipe,
         confidence=budget.confidence,
         tests=False,
+        too_late=too_late,
     )
     try:
         return _run(job, budget, fresh=False)

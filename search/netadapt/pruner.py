@@ -49,6 +49,9 @@ class Pruner:
         """Prune until the smallest budget is met. Raises InfeasibleBudget where it cannot be; the history stays."""
         network = self.begin()
         while self._job.budgets_left:
+            if self._job.too_late():
+                cost = self._job.cost_model.text(self._history.iterations[-1].cost)
+                raise InfeasibleBudget(f"there is no time to prune further than to {cost}")
             iteration, network = self._iterate(network)
             self._commit(iteration, network)
 

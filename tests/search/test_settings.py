@@ -202,3 +202,9 @@ def test_the_command_that_grows_a_winner_names_its_data_and_the_seed_of_its_spli
     assert words[words.index("--seed") + 1] == "3"
     assert words[words.index("--inherit") + 1] == "studies/one/best.safetensors"
     assert "--seed" not in grow_command({"data": None, "seed": 0}, Path("studies/one"))
+
+
+def test_a_job_too_short_for_pruning_looks_at_no_network_over_the_budget() -> None:
+    assert [Settings(budget_ms=20, minutes=minutes).candidates_overshoot for minutes in (2, 5)] == [1.0, 1.15]
+    assert Settings(budget_ms=20, trials=1).candidates_overshoot == 1.15
+    assert Settings(budget_ms=20, minutes=30, overshoot=1.0).candidates_overshoot == 1.0

@@ -59,8 +59,9 @@ class Scripted(WinnerSelection):
         self.tried = [*getattr(self, "tried", []), "trained"]
         return SimpleNamespace(measured=measurement(self.trained_ms or finalist.found.latency_ms), refined=None)
 
-    def pruned(self, finalist: Finalist, plan: Plan, *, is_trained: bool = False) -> Any:
+    def pruned(self, finalist: Finalist, plan: Plan, *, is_trained: bool = False, has_others: bool = False) -> Any:
         self.tried = [*getattr(self, "tried", []), "pruned"]
+        self.gives_up = has_others
         return SimpleNamespace(measured=measurement(19.0), refined={}) if self.prunes else None
 
 
@@ -175,6 +176,25 @@ def test_without_pruning_the_last_finalist_is_taken_though_it_measures_over_the_
     assert found is not None
     assert here.tried == ["trained", "trained"]
     assert rejected == [{"trial": 1, "measured_latency_ms": 20.4}]
+
+
+@pytest.mark.parametrize(("other_ms", "gives_up"), [(18.0, True), (20.3, False)])
+def test_pruning_gives_up_for_want_of_time_only_where_another_finalist_needs_none(
+    other_ms: float, gives_up: bool
+) -> None:
+    here = selection(400.0)
+    here.prunes = True
+    assert here.first_within([finalist(1, 20.3), finalist(2, other_ms)], []) is not None
+    assert here.gives_up == gives_up
+
+
+@pytest.mark.parametrize(("left_s", "is_late"), [(400.0, False), (91.0, False), (89.0, True)])
+def test_pruning_is_late_once_what_is_left_is_needed_for_the_last_training(left_s: float, is_late: bool) -> None:
+    here = selection(400.0)
+    too_late = here.plans.too_late(finalist(1, 20.3), Plan(30, 10))  # 10 epochs of 7 s and 20 s to close
+    here.search.clock.left_s = lambda: left_s
+    assert too_late() == is_late
+    assert not selection(None).plans.too_late(finalist(1, 20.3), Plan(30, 10))()
 
 
 class Contested(Scripted):

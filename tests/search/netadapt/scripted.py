@@ -164,6 +164,7 @@ def job_of(
     keep_all: bool = True,
     cost_model: CostModel = MACS,
     confidence: float = 0.95,
+    **more: Any,
 ) -> Job:
     """A pruning to `budget`, in what `cost_model` counts or `timer` measures; a folder is a history on disk."""
     return Job(
@@ -175,6 +176,7 @@ def job_of(
         Recipe(),
         history=StoredHistory(history, keep_all=keep_all) if isinstance(history, Path) else history,
         confidence=confidence,
+        **more,
     )
 
 

@@ -233,6 +233,14 @@ def test_what_was_trained_and_timed_in_an_iteration_that_was_killed_is_not_done_
     assert without_seconds(history) == without_seconds(undisturbed)
 
 
+def test_it_gives_up_between_iterations_where_no_time_is_left_and_keeps_them(images: Dataset, tmp_path: Path) -> None:
+    answers = iter((False, True))
+    job, history = pruner(images, tmp_path, 0.5 * macs(tiny()), too_late=lambda: next(answers))
+    with pytest.raises(InfeasibleBudget, match="no time to prune further"):
+        job.run()
+    assert len(history.iterations) == 2
+
+
 def test_a_budget_that_pruning_cannot_reach_names_the_smallest_and_what_stands_in_the_way(images: Dataset) -> None:
     module = PrunableModule(trace(own_module(), resolution=32))
     for network, moves in ((start(), MOVES), (module, ("channels",))):

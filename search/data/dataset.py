@@ -12,7 +12,7 @@ from search.data.readers.registry import open_source
 from search.data.source import PARTS, Part, Progress, Record, Request, Source, digest_of
 from searchspace.errors import InvalidArgument, StorageError
 
-_VERSION = 3  # of decoding and splitting: after a change there every cache is made anew
+_VERSION = 4  # of decoding and splitting: after a change there every cache is made anew
 
 
 @dataclass(frozen=True, eq=False)

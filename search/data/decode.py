@@ -6,7 +6,7 @@ keeps the aspect ratio. Both are one bicubic, antialiased resampling of the larg
 
 import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from enum import StrEnum
 from functools import cache
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data.depth import Scaling, deep_values, extent_of, is_deep, is_inverted, own_scale
-from search.data.source import TooLarge
+from search.data.source import TooLarge, one_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,6 +26,23 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000"
 _ORIENTATION = 0x0112  # EXIF
 _LARGE_PIXELS = 2**25  # such images are decoded one at a time: each takes hundreds of MB
 _LARGE = threading.Lock()
+# By what a file begins with: images that are not read here, and what is none.
+_OTHER_IMAGES = {
+    b"8BPS": "Photoshop",
+    b"%PDF": "PDF",
+    b"%!PS": "PostScript",
+    b"\x93NUMPY": "a NumPy array",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"v/1\x01": "OpenEXR",
+}
+_NO_IMAGES = {
+    b"pk\3\4": "a zip archive",
+    b"version https://git-lfs": "a pointer of Git LFS (git lfs pull)",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+}
+_HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # By EXIF orientation: what makes the image upright.
 _TURNS = {
@@ -95,9 +112,28 @@ def why_unsupported(error: Exception, data: bytes | Exception) -> str | None:
 
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels: make it smaller"
-    if isinstance(error, UnidentifiedImageError) and isinstance(data, bytes) and data.startswith(_TIFF):
-        return "a TIFF of a kind that is not read, such as floating-point colour: write it with 8 or 16 bits"
+    if isinstance(error, UnidentifiedImageError) and isinstance(data, bytes):
+        if data.startswith(_TIFF):
+            return "a TIFF of a kind that is not read, such as floating-point colour: write it with 8 or 16 bits"
+        other = _begins(data, _OTHER_IMAGES)
+        other = "HEIC" if data[4:8] == b"ftyp" and data[8:12] in _HEIC else other
+        other = "SVG" if b"<svg" in data[:1024] else other
+        return other and f"{other}, whatever its name: save it as .jpg or .png"
     return str(error) if isinstance(error, TooLarge) else None
+
+
+def why_corrupt(error: Exception, data: bytes | Exception) -> str:
+    """Why a file is no image, in one line."""
+    from PIL import UnidentifiedImageError
+
+    if not isinstance(error, UnidentifiedImageError):
+        return one_line(error)
+    known = _begins(data.lstrip()[:64].lower(), _NO_IMAGES) if isinstance(data, bytes) else None
+    return f"no image of a known format{f' but {known}' if known else ''}"
+
+
+def _begins(data: bytes, kinds: Mapping[bytes, str]) -> str | None:
+    return next((what for start, what in kinds.items() if data.startswith(start)), None)
 
 
 def shorter_side(data: bytes) -> int | None:

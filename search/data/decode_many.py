@@ -10,9 +10,9 @@ from typing import NoReturn
 
 from search.cores import available_cores
 from search.data.cache import PixelFile
-from search.data.decode import Remark, decode_square, shorter_side, why_unsupported
+from search.data.decode import Remark, decode_square, shorter_side, why_corrupt, why_unsupported
 from search.data.depth import Extent, Kind, Scale
-from search.data.source import Content, one_line
+from search.data.source import Content
 
 _BATCH_IMAGES = 64
 _BATCH_BYTES = 16 * 2**20
@@ -48,14 +48,11 @@ class Decoded:
 
     def refuse(self, name: str, error: Exception, data: bytes | Exception) -> None:
         """Keep why an image cannot be used."""
-        from PIL import UnidentifiedImageError
-
         unsupported = why_unsupported(error, data)
         if unsupported:
             self.unsupported[name] = unsupported
         else:
-            is_none = isinstance(error, UnidentifiedImageError)
-            self.corrupt[name] = "no image of a known format" if is_none else one_line(error)
+            self.corrupt[name] = why_corrupt(error, data)
 
 
 class _Deep(Exception):

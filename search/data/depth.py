@@ -24,9 +24,14 @@ _DIM = 1 / 16  # floating-point values below this share of 1 are not meant to re
 _OVERSHOOT = 0.05  # beyond 0, 1 or -1: resampling leaves some
 _QUANTILE = 0.001  # of floating-point values at each end, where single ones mean nothing
 _MEASURED_VALUES = 2**20
-# Pillow keeps the upper byte of 16-bit colour. Read in the other byte order, the "upper" byte is the lower one.
-_COLOURS = ("RGB", "RGBX", "RGBA")
+# Pillow keeps the upper byte of 16-bit colour, and of grey with transparency. Read in the other byte order, the "upper"
+# byte is the lower one.
 _SWAPPED = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B" if sys.byteorder == "little" else ";16L"}
+_GREY_RAW = "RGBA"  # the four bytes of a pixel of grey with transparency, as they lie; Pillow gives it as RGBA
+_RAW = {
+    **{colour + ending: colour + other for colour in ("RGB", "RGBX", "RGBA") for ending, other in _SWAPPED.items()},
+    "LA;16B": _GREY_RAW,
+}
 _WHITE_IS_ZERO = (262, 0)  # TIFF's tag of what a grey value means, and its value
 
 
@@ -69,8 +74,10 @@ def deep_values(image: "Image.Image", data: bytes) -> tuple[Kind, Values]:
         return kind, np.asarray(image)[..., None].astype(np.float32)
     with Image.open(io.BytesIO(data), formats=(image.format or "",)) as lower:
         lower.tile = cast("Any", tiles)
-        low_bytes = np.asarray(lower)[..., :3].astype(np.float32)
-    return kind, np.asarray(image)[..., :3].astype(np.float32) * 256 + low_bytes
+        other_bytes = np.asarray(lower)[..., :3].astype(np.float32)
+    if tiles[0][3] == _GREY_RAW:
+        return kind, other_bytes[..., :1] * 256 + other_bytes[..., 1:2]
+    return kind, np.asarray(image)[..., :3].astype(np.float32) * 256 + other_bytes
 
 
 def is_inverted(image: "Image.Image") -> bool:
@@ -122,9 +129,9 @@ def _swapped(image: "Image.Image") -> list[tuple[object, ...]] | None:
     for tile in getattr(image, "tile", ()):
         codec, box, offset, args = tile
         raw, *others = args if isinstance(args, tuple) else (args,)
-        if not isinstance(raw, str) or raw[:-4] not in _COLOURS or raw[-4:] not in _SWAPPED:
+        if raw not in _RAW:
             return None
-        raw = raw[:-4] + _SWAPPED[raw[-4:]]
+        raw = _RAW[raw]
         make = getattr(type(tile), "_make", tuple)  # a named tuple from Pillow 11 on
         swapped.append(make((codec, box, offset, (raw, *others) if isinstance(args, tuple) else raw)))
     return swapped or None

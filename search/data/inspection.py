@@ -14,7 +14,7 @@ from search.data.dataset import Dataset, load
 from search.data.decode import Remark, decode_square, open_image, square_of
 from search.data.decode_many import Decoded, checked, content_digest, each
 from search.data.depth import Extent, Kind, Scale, own_scale
-from search.data.prepare import EncodedSource, check_present, check_unusable, notes_of, scales_of
+from search.data.prepare import EncodedSource, check_present, check_unusable, lacking, notes_of, scales_of
 from search.data.readers.registry import open_source
 from search.data.source import PARTS, Content, Item, Listing, Part, Progress, Source, count_of, printable, some
 from search.data.splits import FEW_IMAGES, check_given, groups_of_copies, one_of_each, split, stratified_order
@@ -261,10 +261,14 @@ def _split(
         refused.append(str(error))
     try:
         check_given(listing.items, where=source.name)
-        splits = split(listing.items, seed=seed, content=found.digests, where=source.name)
-        notes = splits.notes
-        for part, items in splits.parts.items():
-            kept[part] = [item for item in items if item.name not in found.unusable]
+        usable = [item for item in listing.items if item.name not in found.unusable]
+        for items in (listing.items, usable):  # as in `prepare`
+            splits = split(items, seed=seed, content=found.digests, where=source.name)
+            notes = splits.notes
+            for part, of_part in splits.parts.items():
+                kept[part] = [item for item in of_part if item.name not in found.unusable]
+            if not lacking(kept, listing.classes):
+                break
         check_present(kept, listing.classes, source.name)
     except InvalidData as error:
         refused.append(str(error))

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median_low
+from typing import NamedTuple
 
 from search.data.cache import PixelFile, new_pixels
 from search.data.decode import Remark, shorter_side
@@ -29,9 +30,19 @@ from search.data.source import (
 from search.data.splits import check_given, split
 from searchspace.errors import InvalidData
 
-LARGEST_UNUSABLE_SHARE = 0.01
+LARGEST_UNUSABLE_SHARE = 0.05  # a single one may be in the smallest data set
 _WORDS: Mapping[Kind, str] = {"whole": "whole numbers", "floating-point": "floating-point"}
 _NATIVE_IMAGES = 64  # looked at for the images' own size
+
+
+class _Laid(NamedTuple):
+    """Images in a pixel file: by split those that are there and the row of the first, what was found, the notes."""
+
+    kept: dict[Part, list[Item]]
+    starts: dict[Part, int]
+    found: Decoded
+    scales: dict[Kind, Scale]
+    notes: tuple[str, ...]
 
 
 class EncodedSource(Source):
@@ -66,34 +77,53 @@ class EncodedSource(Source):
         listing = self.listing()
         check_given(listing.items, where=self.name)
         content = self._digests_of_twins(listing.items)
-        splits = split(listing.items, seed=request.seed, content=content, images=request.images, where=self.name)
-        ordered = [item for part in PARTS for item in splits.parts[part]]
-        rows = {item.name: row for row, item in enumerate(ordered)}
+        laid = self._laid(path, listing.items, content, request, progress)
+        if lacking(laid.kept, listing.classes):
+            usable = [item for item in listing.items if item.name not in laid.found.unusable]
+            laid = self._laid(path, usable, content, request, progress, before=laid.found)
+        check_present(laid.kept, listing.classes, self.name)
+        label = {name: number for number, name in enumerate(listing.classes)}
+        return Record(
+            classes=tuple(map(printable, listing.classes)),
+            starts=laid.starts,
+            labels={part: [label[item.label] for item in items] for part, items in laid.kept.items()},
+            fingerprint=_fingerprint(laid, listing.classes, request.resolution),
+            skipped=tuple(sorted(map(printable, laid.found.unusable))),
+            notes=(*listing.notes, *laid.notes, *notes_of(laid.found, laid.scales)),
+            contents={item.name: laid.found.digests[item.name] for part in PARTS for item in laid.kept[part]},
+        )
+
+    def _laid(
+        self,
+        path: Path,
+        items: Sequence[Item],
+        content: Mapping[str, str],
+        request: Request,
+        progress: Progress,
+        *,
+        before: Decoded | None = None,
+    ) -> _Laid:
+        """Split the items and decode them into a pixel file; `before` has unusable ones that are not among them."""
+        splits = split(items, seed=request.seed, content=content, images=request.images, where=self.name)
+        rows = {item.name: row for row, item in enumerate(item for part in PARTS for item in splits.parts[part])}
         counts = [len(splits.parts[part]) for part in PARTS]
         starts = dict(zip(PARTS, itertools.accumulate(counts, initial=0), strict=False))
         progress(0, len(rows))
         with new_pixels(path, rows=len(rows), resolution=request.resolution) as pixels:
             found, scales = self._decode(splits.parts, rows, pixels, progress)
+            if before is not None:
+                found.corrupt |= before.corrupt
+                found.unsupported |= before.unsupported
             check_unusable(found, len(rows), self.name)
             kept = {part: _close_gaps(pixels, starts[part], splits.parts[part], found.unusable) for part in PARTS}
-        check_present(kept, listing.classes, self.name)
-        label = {name: number for number, name in enumerate(listing.classes)}
-        return Record(
-            classes=tuple(map(printable, listing.classes)),
-            starts=starts,
-            labels={part: [label[item.label] for item in items] for part, items in kept.items()},
-            fingerprint=_fingerprint(kept, found.digests, listing.classes, request.resolution, scales),
-            skipped=tuple(sorted(map(printable, found.unusable))),
-            notes=(*listing.notes, *splits.notes, *notes_of(found, scales)),
-            contents={item.name: found.digests[item.name] for part in PARTS for item in kept[part]},
-        )
+        return _Laid(kept, starts, found, scales, splits.notes)
 
     def _decode(
         self, parts: Mapping[Part, Sequence[Item]], rows: Mapping[str, int], pixels: PixelFile, progress: Progress
     ) -> tuple[Decoded, dict[Kind, Scale]]:
         """Decode all images; those of more than 8 bits in a second round, on the scale of the training images."""
         ordered = [item for part in PARTS for item in parts[part]]
-        total, limit = len(ordered), int(LARGEST_UNUSABLE_SHARE * len(ordered))
+        total, limit = len(ordered), _most_unusable(len(ordered))
         found = decode_all(
             self.read(ordered), rows, pixels, stop_above=limit, progress=lambda done: progress(done, total)
         )
@@ -170,7 +200,7 @@ def notes_of(found: Decoded, scales: Mapping[Kind, Scale]) -> Iterator[str]:
 def check_unusable(found: Decoded, total: int, name: str) -> None:
     """Raises InvalidData where too many of `total` images cannot be used."""
     unusable = found.unusable
-    if len(unusable) > LARGEST_UNUSABLE_SHARE * total:
+    if len(unusable) > _most_unusable(total):
         what = "left out" if found.unsupported else "corrupt"
         raise InvalidData(
             f"at most {LARGEST_UNUSABLE_SHARE:.0%} of the images may be {what}, got {len(unusable)} or more of {total} "
@@ -178,30 +208,33 @@ def check_unusable(found: Decoded, total: int, name: str) -> None:
         )
 
 
+def _most_unusable(total: int) -> int:
+    return max(1, int(LARGEST_UNUSABLE_SHARE * total))
+
+
 def check_present(kept: Mapping[Part, Sequence[Item]], classes: Sequence[str], name: str) -> None:
     """Raises InvalidData where a class lost its only image of a split."""
-    for part, items in kept.items():
-        missing = sorted(set(classes) - {item.label for item in items})
-        if missing:
-            raise InvalidData(
-                f"{name}: every class needs a readable image in {part}, and {some(missing)} has only unusable ones "
-                "there: add images or mend them"
-            )
+    for part, missing in lacking(kept, classes).items():
+        raise InvalidData(
+            f"{name}: every class needs a readable image in {part}, and {some(missing)} has only unusable ones "
+            "there: add images or mend them"
+        )
+
+
+def lacking(kept: Mapping[Part, Sequence[Item]], classes: Sequence[str]) -> dict[Part, list[str]]:
+    """By split the classes that it has no image of."""
+    missing = {part: sorted(set(classes) - {item.label for item in items}) for part, items in kept.items()}
+    return {part: labels for part, labels in missing.items() if labels}
 
 
 def _with_reasons(corrupt: Mapping[str, str]) -> str:
     return some([f"{printable(name)} ({reason})" for name, reason in sorted(corrupt.items())], limit=3)
 
 
-def _fingerprint(
-    kept: Mapping[Part, Sequence[Item]],
-    digests: Mapping[str, str],
-    classes: Sequence[str],
-    resolution: int,
-    scales: Mapping[Kind, Scale],
-) -> str:
+def _fingerprint(laid: _Laid, classes: Sequence[str], resolution: int) -> str:
     """Of every image's name, content, label, split and scale, not of where they stand."""
+    digests = laid.found.digests
     images = {
-        part: sorted([item.name, item.label, digests[item.name]] for item in items) for part, items in kept.items()
+        part: sorted([item.name, item.label, digests[item.name]] for item in items) for part, items in laid.kept.items()
     }
-    return digest_of(images, list(classes), resolution, *([scales] if scales else []))
+    return digest_of(images, list(classes), resolution, *([laid.scales] if laid.scales else []))

@@ -152,5 +152,10 @@ def _sentence(found: Confusion, classes: tuple[str, ...], how: str) -> str:
     one, other = (classes[each] for each in found.classes)
     return (
         f"{found.moved} of {found.images} images of {one!r} and {other!r} are taken for the other one when {how} "
-        f"(probability {found.chance:.1g} by chance)"
+        f"(chance alone does that {_once_in(found.chance)})"
     )
+
+
+def _once_in(probability: float) -> str:
+    times = 1 / max(probability, 1e-6)
+    return "less than once in a million times" if times >= 1e6 else f"once in {float(f'{times:.1g}'):,.0f} times"

@@ -7,6 +7,9 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
+import numpy as np
+from numpy.typing import NDArray
+
 from search.training.evaluate import binomial_deviation
 
 DOUBLING = 0.2  # of the errors: what twice the images may still take away, where the last doubling took less
@@ -31,7 +34,7 @@ def is_over(history: Sequence[float], share: float, *, passes: float, images: in
         share: Of the training that is over.
         passes: How often each training image was seen.
         images: For validation.
-        chance: The accuracy of naming the largest class; a training that is no better has not begun to learn.
+        chance: See `chance_of`; a training that is no better has not begun to learn.
     """
     count = len(history)
     if count < LEAST_LOOKS or share >= 1:
@@ -40,3 +43,8 @@ def is_over(history: Sequence[float], share: float, *, passes: float, images: in
     noise = binomial_deviation(accuracy, images)
     left = gain_left(accuracy, before, share, doubling=0.0 if passes >= WORN_OUT else DOUBLING)
     return accuracy - chance > noise > left
+
+
+def chance_of(labels: NDArray[np.int64]) -> float:
+    """The accuracy of naming the largest class of labels (n,) every time."""
+    return float(np.bincount(labels).max()) / len(labels)

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +22,7 @@ from search.data import Dataset, Split
 from search.training.augmentation import augmented, preprocessing_of
 from search.training.balance import class_weights
 from search.training.cuda_graph import GraphedStep, Step
-from search.training.early import CLOSING, is_over
+from search.training.early import CLOSING, chance_of, is_over
 from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import device_for, evaluate
 from search.training.limit import BATCH, TimeLimit
@@ -171,7 +170,7 @@ class Trainer:
             share,
             passes=seen / len(self.train),
             images=len(labels),
-            chance=float(np.bincount(labels).max()) / len(labels),
+            chance=chance_of(labels),
         )
 
     @property

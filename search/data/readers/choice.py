@@ -1,6 +1,6 @@
 """--split-folders: a person's own word on which folders are splits."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -27,15 +27,22 @@ class Choice:
                 found[name] = self.patterns.get(name, fits[0])
         return found
 
+    def is_whole(self, names: Iterable[str]) -> bool:
+        """Whether each pattern is among `names`."""
+        names = list(names)
+        return bool(self.patterns) and not self._absent(names)
+
     def check_found(self, names: Iterable[str], *, where: str) -> None:
         """Raises InvalidArgument for a pattern that is none of `names`."""
         names = sorted(set(names))
-        absent = [one for one in self.patterns if not any(one == name or fnmatchcase(name, one) for name in names)]
-        if absent:
+        if absent := self._absent(names):
             raise InvalidArgument(
                 f"--split-folders must name folders that are there, got {some(absent)}; {where} has "
                 f"{printable(some(names)) or 'none'}: name some of those, or leave the flag out"
             )
+
+    def _absent(self, names: Sequence[str]) -> list[str]:
+        return [one for one in self.patterns if not any(one == name or fnmatchcase(name, one) for name in names)]
 
 
 def parse_choice(text: str | None) -> Choice | None:

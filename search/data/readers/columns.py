@@ -1,14 +1,18 @@
 """Which column of a table holds the images and which the labels."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from search.data.readers.names import flagged_part, same_name
 from search.data.source import printable, some
 from searchspace.errors import InvalidArgument, InvalidData
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "category", "class_name", "label_name", "class_id")
-SPLIT_COLUMNS = frozenset({"split", "set", "subset", "partition", "fold", "kfold", "usage", "phase", "part"})
+_SPLIT_COLUMNS = frozenset(
+    {"split", "set", "subset", "dataset", "partition", "fold", "kfold", "usage", "phase", "part"}
+)
+_COUNTERS = re.compile(r"__index_level_\d+__|unnamed: \d+|index|id", re.IGNORECASE)
 _IMAGE_COLUMNS = ("image", "img", "picture", "photo", "bytes")
 
 
@@ -31,9 +35,10 @@ def find_columns(features: Mapping[str, Any], *, where: str, wanted: str | None 
 
     images = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
     encoded = [name for name, kind in features.items() if name not in images and _is_bytes(kind)]
-    images += [name for name in _IMAGE_COLUMNS if name in encoded] or (encoded if len(encoded) == 1 else [])
+    images += of_names(_IMAGE_COLUMNS, encoded) or (encoded if len(encoded) == 1 else [])
     classed = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
     plain = [name for name, kind in features.items() if _is_plain(kind) and name not in images]
+    floating = [name for name, kind in features.items() if str(getattr(kind, "dtype", "")).startswith("float")]
     got = [
         f"{printable(name)} ({getattr(kind, 'dtype', None) or type(kind).__name__})" for name, kind in features.items()
     ]
@@ -43,25 +48,41 @@ def find_columns(features: Mapping[str, Any], *, where: str, wanted: str | None 
             "give a .csv of paths and labels"
         )
     if wanted is not None:
-        check_wanted(wanted, [*classed, *plain], where=where)
+        check_wanted(wanted, [*classed, *plain, *floating], where=where)
         labels = [wanted]
     else:
-        usual = [name for name in plain if name.lower() not in SPLIT_COLUMNS] or plain
-        labels = [name for name in LABEL_COLUMNS if name in classed]
-        labels += [name for name in classed if name.lower() not in SPLIT_COLUMNS]
-        labels += [name for name in LABEL_COLUMNS if name in plain] or (usual if len(usual) == 1 else [])
+        usual = without_counters([name for name in plain if not is_split_column(name)] or plain)
+        labels = of_names(LABEL_COLUMNS, classed)
+        labels += [name for name in classed if not is_split_column(name)]
+        labels += of_names(LABEL_COLUMNS, [*plain, *floating]) or (usual if len(usual) == 1 else [])
     if not labels:
         raise InvalidData(
             f"{where} must have a column of whole numbers or names that are the labels (named label), {_got(got)}: "
             "say which one with --label-column NAME, or rename or add it"
         )
-    image = next((name for name in _IMAGE_COLUMNS if name in images), images[0])
-    others = sorted({*images, *labels, *(name for name in plain if name in LABEL_COLUMNS)} - {image, labels[0]})
-    unusual = labels[0] not in (*LABEL_COLUMNS, *classed) or image not in _IMAGE_COLUMNS
+    image = [*of_names(_IMAGE_COLUMNS, images), *images][0]
+    others = sorted({*images, *labels, *of_names(LABEL_COLUMNS, plain)} - {image, labels[0]})
+    unusual = labels[0] not in (*of_names(LABEL_COLUMNS, labels), *classed) or not of_names(_IMAGE_COLUMNS, [image])
     left = f"; left out: {printable(some(others))}" if others else ""
     notes = (printable(f"images from the column {image}, labels from {labels[0]}") + left,) if others or unusual else ()
     names = getattr(features[labels[0]], "names", None)
     return Columns(image, labels[0], tuple(names) if names else None, notes, tuple(plain))
+
+
+def is_split_column(name: str) -> bool:
+    """Whether a column of this name may say which split a row belongs to."""
+    return same_name(name).replace(" ", "") in _SPLIT_COLUMNS or flagged_part(name) is not None
+
+
+def of_names(wanted: Sequence[str], columns: Iterable[str]) -> list[str]:
+    """The columns of the wanted names, in the order of those, whatever their case."""
+    by_lower = {name.lower(): name for name in reversed(list(columns))}
+    return [by_lower[name] for name in wanted if name in by_lower]
+
+
+def without_counters(columns: Sequence[str]) -> list[str]:
+    """The columns but those that pandas and spreadsheets number rows by, where any other is left."""
+    return [name for name in columns if not _COUNTERS.fullmatch(name)] or list(columns)
 
 
 def check_wanted(wanted: str, columns: Sequence[str], *, where: str) -> None:

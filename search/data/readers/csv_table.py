@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +27,10 @@ class Table(NamedTuple):
 def read_table(path: Path) -> Table:
     """The table; a first row that names an image is no heading. Raises InvalidData."""
     text = read_text(path)
+    said = re.match(r"\s*\"?sep=(.)\"?\r?\n", text)  # a line of Excel's
+    text = text[said.end() :] if said else text
     first = text.lstrip().partition("\n")[0]
-    mark = max("\t,;|", key=first.count)
+    mark = said[1] if said else max("\t,;|", key=first.count)
     try:
         lines = [(number, [cell.strip() for cell in row]) for number, row in _rows(text, mark)]
     except csv.Error as error:

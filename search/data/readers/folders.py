@@ -34,6 +34,11 @@ class FolderSource(FileSource):
         found = [path for path in self._visible if path.lower().endswith(".parquet")]
         return [] if self.images() else found
 
+    def metadata(self) -> str | None:
+        """The table that `datasets` writes beside images that stand in no folders. Raises InvalidData."""
+        found = [path for path in self._visible if path in ("metadata.csv", "metadata.jsonl")]
+        return found[0] if len(found) == 1 and not any("/" in path for path in self.images()) else None
+
     @cached_property
     def _visible(self) -> list[str]:
         files, _, _ = self._walked

@@ -11,9 +11,9 @@ from pathlib import PurePosixPath
 
 from search.data.readers.choice import Choice
 from search.data.readers.junk import visible
-from search.data.readers.names import are_pieces, same_name
+from search.data.readers.names import are_pieces, is_unlabelled, same_name
 from search.data.readers.parts import GivenSplits, Steps, find_splits
-from search.data.source import Item, Listing, Part, printable, some
+from search.data.source import PARTS, Item, Listing, Part, printable, some
 from searchspace.errors import InvalidData
 
 # What Pillow reads in decode.FORMATS.
@@ -24,10 +24,20 @@ EXTENSIONS = frozenset(
     }
 )
 TABLES = (".csv", ".tsv", ".jsonl")  # that may say the labels
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
+_UNREAD = frozenset(  # images that Pillow alone does not read, or not as pixels
+    {
+        *(".heic", ".heif", ".svg", ".svgz", ".jxl", ".psd", ".tga", ".ico", ".exr", ".hdr", ".pdf", ".eps", ".dcm"),
+        *(".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".npy", ".npz", ".mat", ".nii"),
+    }
+)
 _WANTED = (
     "give one folder for each class with its images in it (cats/1.jpg, dogs/1.jpg), with train/, val/ and test/ above "
     "or without, or a .csv of paths and labels"
 )
+
+
+_SAVE = "save images of other kinds as .jpg or .png"
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,8 @@ def arrange(files: Sequence[File], folders: Sequence[str], *, where: str, choice
     """
     seen = visible([file.path for file in files], folders, is_image=is_image)
     kept = set(seen.files)
-    images = [file for file in files if file.path in kept and is_image(file.path)]
+    every = [file for file in files if file.path in kept and is_image(file.path)]
+    images, unlabelled = _labelled_folders(every) if choice is None else (every, [])
     others = [path for path in seen.files if not is_image(path)]
     if not images:
         raise InvalidData(_no_images(others, seen.left_out, where))
@@ -59,11 +70,13 @@ def arrange(files: Sequence[File], folders: Sequence[str], *, where: str, choice
     if choice is None and not splits.parts:
         _check_pieces(inner, _tables(others), where)
     items, outside = _labelled(images, paths, inner, splits)
+    items, strange = _without_strangers(items)
     items, renamed = with_common_names(items)
     level = depth + 1 + bool(splits.parts)
-    empty = [path[depth:] for path in _without(seen.folders, [file.path for file in images]) if len(path) == level]
+    empty = [path[depth:] for path in _without(seen.folders, [file.path for file in every]) if len(path) == level]
     notes = [splits.note()] if splits.parts else []
-    notes += [*_notes(others, seen.left_out, empty), *outside, *_alike(inner), *renamed]
+    notes += [*_notes(others, seen.left_out, empty), *_left_out("in folders of unlabelled images", unlabelled)]
+    notes += [*outside, *strange, *_nested(inner), *renamed]
     classes = tuple(sorted({item.label for item in items}))
     listing = Listing(tuple(sorted(items, key=lambda item: item.name)), classes, tuple(notes))
     check_classes(listing, where=where)
@@ -130,7 +143,15 @@ def _no_images(others: Sequence[str], left_out: Sequence[str], where: str) -> st
         return f"{where} must hold images and is empty: {_WANTED}"
     kinds = [f"only {_kinds(others)}"] if others else []
     kinds += [f"{printable(some(left_out))} (results of this program, thumbnails or system files)"] if left_out else []
-    return f"{where} must hold images (.jpg, .png, .webp, ...) and has none, {' and '.join(kinds)}: {_WANTED}"
+    hints = []
+    if archives := [path for path in others if path.lower().endswith(_ARCHIVES)]:
+        hints.append(f"archives in it are not looked into: unpack {printable(some(sorted(archives), limit=3))}")
+    if any(_extension(path) in _UNREAD for path in others):
+        hints.append(_SAVE)
+    if any(_extension(path) == ".arrow" for path in others):
+        hints.append("save a table of `datasets` as .parquet (to_parquet)")
+    told = "; ".join([_WANTED, *hints])
+    return f"{where} must hold images (.jpg, .png, .webp, ...) and has none, {' and '.join(kinds)}: {told}"
 
 
 def _kinds(files: Sequence[str]) -> str:
@@ -153,20 +174,54 @@ def _labelled(
             unsplit.append(file.path)
         else:
             items.append(Item(file.path, below[0], part, file.size_bytes, file.at))
-    told = (("outside class folders have no label and", loose), ("outside the splits", unsplit))
-    notes = [
-        f"{len(names)} images {what} are left out: {some(sorted(map(printable, names)), limit=3)}"
-        for what, names in told
-        if names
+    return items, [
+        *_left_out("outside class folders have no label and", loose),
+        *_left_out("outside the splits", unsplit),
     ]
-    return items, notes
+
+
+def _left_out(what: str, names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    return [f"{len(names)} images {what} are left out: {some(sorted(map(printable, names)), limit=3)}"]
+
+
+def _labelled_folders(images: Sequence[File]) -> tuple[list[File], list[str]]:
+    """The images outside folders that say to be unlabelled, and the paths of those inside; all where none is left."""
+    inside = [any(map(is_unlabelled, file.path.split("/")[:-1])) for file in images]
+    kept = [file for file, out in zip(images, inside, strict=True) if not out]
+    return (kept, [file.path for file, out in zip(images, inside, strict=True) if out]) if kept else (list(images), [])
+
+
+def _without_strangers(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+    """The items without splits whose images all stand in one folder that is no class of train, as in test/unknown.
+
+    Beside them sentences for a person.
+    """
+    own = {same_name(item.label) for item in items if item.part in ("train", None)}
+    labels: dict[Part | None, set[str]] = {}
+    for item in items:
+        labels.setdefault(item.part, set()).add(item.label)
+    strange = {part for part, of_part in labels.items() if len(of_part) == 1 and not own & set(map(same_name, of_part))}
+    notes = [
+        note
+        for part in PARTS
+        if part in strange
+        for note in _left_out(
+            f"of {part}, all in a folder that is no class of train,", [item.name for item in items if item.part == part]
+        )
+    ]
+    return [item for item in items if item.part not in strange], notes
 
 
 def _notes(stray: Sequence[str], left_out: Sequence[str], empty: Sequence[Steps]) -> Iterator[str]:
     if left_out:
         yield f"left out, as they are results of phinas, thumbnails or programs: {printable(some(left_out))}"
-    if stray:
-        yield f"files whose names are no images' are left out: {printable(_kinds(stray))}"
+    unread = [path for path in stray if _extension(path) in _UNREAD]
+    if unread:
+        yield f"images of kinds that are not read are left out: {printable(_kinds(unread))}; {_SAVE}"
+    if others := [path for path in stray if path not in set(unread)]:
+        yield f"files whose names are no images' are left out: {printable(_kinds(others))}"
     if tables := [path for path in _tables(stray) if "/" not in path]:
         yield f"labels are taken from folders; if {printable(some(tables))} says them, give it as --data"
     if empty:
@@ -191,17 +246,18 @@ def _check_pieces(inner: Sequence[Steps], tables: Sequence[str], where: str) -> 
         )
 
 
-def _alike(inner: Sequence[Steps]) -> Iterator[str]:
-    """What a person should know where every class folder holds the same folders: those may be the classes."""
+def _nested(inner: Sequence[Steps]) -> Iterator[str]:
+    """What a person should know where class folders hold folders: those may be the classes."""
     below: dict[str, set[str]] = {}
     for path in inner:
-        if len(path) > 1:
-            below.setdefault(path[0], set()).update(path[1:2] if len(path) > 2 else ())
-    first, *more = below.values() or [set()]
-    if more and len(first) > 1 and all(folders == first for folders in more):
+        if len(path) > 2:
+            below.setdefault(path[0], set()).add(path[1])
+    nested = {label: folders for label, folders in sorted(below.items()) if len(folders) > 1}
+    if nested:
+        each = [f"{label} ({some(sorted(folders), limit=3)})" for label, folders in nested.items()]
         yield (
-            f"the classes are {printable(some(sorted(below)))}; each holds {printable(some(sorted(first)))}, which are "
-            "taken together: if those are the classes, --split-folders says what the others are"
+            f"folders within a class are taken together: {printable(some(each, limit=3))}; if those are the classes, "
+            "give the folder that holds them as --data, or say with --split-folders what the others are"
         )
 
 

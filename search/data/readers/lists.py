@@ -9,17 +9,25 @@ from functools import cached_property
 from pathlib import Path
 
 from search.data.readers.choice import parse_choice
-from search.data.readers.columns import LABEL_COLUMNS, SPLIT_COLUMNS, check_wanted, ordered
+from search.data.readers.columns import (
+    LABEL_COLUMNS,
+    check_wanted,
+    is_split_column,
+    of_names,
+    ordered,
+)
 from search.data.readers.csv_table import Table, read_table
 from search.data.readers.files import FileSource, read_each
 from search.data.readers.folders import FolderSource
 from search.data.readers.json_lines import read_json_lines
 from search.data.readers.layout import TABLES, check_classes, is_image, with_common_names
-from search.data.readers.parts import GivenSplits, parts_of_values
+from search.data.readers.parts import GivenSplits, parts_of_names, parts_of_values
 from search.data.source import Content, Item, Listing, Part, digest_of, printable, some
 from searchspace.errors import InvalidArgument, InvalidData
 
 LARGEST_ABSENT_SHARE = 0.01  # of the rows
+_ONE_OR_ZERO = {"0": False, "0.0": False, "": False, "false": False, "1": True, "1.0": True, "true": True}
+_MOST_PARTS = 20  # values of a column that are looked at
 _LOOKED_AT = 100  # rows that tell which column names the images
 
 
@@ -54,10 +62,9 @@ class ListSource(FileSource):
         is_json = self.path.name.lower().endswith(".jsonl")
         table = read_json_lines(self.path) if is_json else read_table(self.path)
         notes: list[str] = []
-        found = _Found(table, self.path.parent)
-        label = _label_column(table, found.column, self.how.label_column, where)
-        labels = _plain_labels(table.column(label))
-        column, split, parts = self._parts(table, {found.column, label}, where)
+        found = _Found(table, self.path)
+        told, labels = _labels(table, found.column, self.how.label_column, where)
+        column, split, parts = self._parts(table, {found.column, *told}, where)
         by_name: dict[str, set[str]] = defaultdict(set)
         items: dict[str, Item] = {}
         for name, of_row, value in zip(found.paths, labels, split, strict=True):
@@ -70,13 +77,14 @@ class ListSource(FileSource):
         kept, renamed = with_common_names(one_label)
         notes += found.notes(where)
         notes += [GivenSplits(parts=parts).note(f"the column {column}")] if parts else []
-        told = (
+        reasons = (
             ("rows have no label", [row for row in labels if not row]),
             ("rows are of no split", [value for value in split if parts and value not in parts]),
             ("images have several labels", several),
         )
-        notes += [f"{len(what)} {reason} and are left out" for reason, what in told if what]
-        notes += [f"images from the column {found.column}, labels from {label}", *renamed]
+        notes += [f"{len(what)} {reason} and are left out" for reason, what in reasons if what]
+        marked = f"the columns {some(told)}, of which each row has 1 in one and 0 in the others"
+        notes += [f"images from the column {found.column}, labels from {marked if told[1:] else told[0]}", *renamed]
         listing = Listing(tuple(kept), ordered({item.label for item in kept}), tuple(map(printable, notes)))
         check_classes(listing, where=where)
         return listing
@@ -91,7 +99,7 @@ class ListSource(FileSource):
             values = table.column(name)
             if choice is not None:
                 parts = choice.parts(set(values))
-            elif name.lower() in SPLIT_COLUMNS:
+            elif _says_splits(table, name):
                 parts = parts_of_values(name, set(values) - {""})
             else:
                 continue
@@ -108,15 +116,15 @@ class ListSource(FileSource):
 class _Found:
     """Which column names image files, and by row the file's path below the table's folder ("" where there is none)."""
 
-    def __init__(self, table: Table, folder: Path) -> None:
-        self._table, self._folder = table, folder
+    def __init__(self, table: Table, path: Path) -> None:
+        self._table, self._folder, self._stem = table, path.parent, path.stem
         self.column = self._best_column() if len(table.columns) > 1 else ""
         if not self.column:
             first = ", ".join(table.rows[0][1][:3])
             raise InvalidData(
-                f"a table of images must have a column of paths to images in {folder} or below it and one of labels, "
-                f"got the columns {printable(some(table.columns, limit=8))} with {printable(first)[:80]!r}: add them, "
-                "or move the table to its images"
+                f"a table of images must have a column of paths to images in {path.parent} or below it and one of "
+                f"labels, got the columns {printable(some(table.columns, limit=8))} with {printable(first)[:80]!r}: "
+                "add them, or move the table to its images"
             )
         self._cells = table.column(self.column)
         self.paths = [self._beside(cell) or self._by_name(cell) or self._by_stem(cell) for cell in self._cells]
@@ -125,7 +133,7 @@ class _Found:
         """The column whose cells name most images, by the strictest way of looking that finds half of them."""
         sample = self._table.rows[:: -(-len(self._table.rows) // _LOOKED_AT)]
         best = (0, "")
-        for look in (self._beside, self._by_name, self._by_stem):
+        for look in (self._beside, self._by_name, self._by_stem, self._somewhere):
             for at, name in enumerate(self._table.columns):
                 found = {look(row[at]) for _, row in sample} - {""}  # each image once: 1 may be 1.jpg, or a label
                 best = max(best, (len(found), name), key=lambda entry: entry[0])
@@ -139,10 +147,13 @@ class _Found:
         absent = [(line, cell) for (line, _), cell, path in rows if not path]
         if len(absent) > LARGEST_ABSENT_SHARE * len(self.paths):
             line, cell = absent[0]
+            several = self._names.get(re.split(r"[\\/]", cell)[-1], [])
+            how, then = "are not there", "move the table or the images, or take those rows out"
+            if len(several) > 1:
+                how, then = f"stand in several folders ({some(several, limit=2)})", "write the folder before each name"
             raise InvalidData(
                 f"{where} must name images that are beside it or below its folder, and {len(absent)} of "
-                f"{len(self.paths)} are not there, as {printable(cell)!r} of line {line}: move the table or the "
-                "images, or take those rows out"
+                f"{len(self.paths)} {how}, as {printable(cell)!r} of line {line}: {then}"
             )
         names = some([printable(cell) for _, cell in absent], limit=3)
         return [f"{len(absent)} rows whose image is not there are left out: {names}"] if absent else []
@@ -158,7 +169,7 @@ class _Found:
     def _by_name(self, cell: str) -> str:
         """The one file below the table's folder of the same name, or of the same last folders and name.
 
-        Paths that were written on another machine end so.
+        Paths that were written on another machine end so. The images of train.csv are those of train/, if it has them.
         """
         *folders, name = re.split(r"[\\/]", cell)
         paths = self._names.get(name, [])
@@ -167,11 +178,16 @@ class _Found:
                 break
             tail = "/".join([*folders[at:], name])
             paths = [path for path in paths if f"/{path}".endswith(f"/{tail}")]
-        return _only(paths)
+        own = [path for path in paths if path.startswith(f"{self._stem}/")]
+        return _only(own or paths)
 
     def _by_stem(self, cell: str) -> str:
         """The one file of that name without its ending."""
         return _only(self._stems.get(re.split(r"[\\/]", cell)[-1], []))
+
+    def _somewhere(self, cell: str) -> str:
+        """One of the files of that name, in whatever folder."""
+        return next(iter(self._names.get(re.split(r"[\\/]", cell)[-1], [])), "")
 
     @cached_property
     def _names(self) -> dict[str, list[str]]:
@@ -192,20 +208,43 @@ def _only(paths: Sequence[str]) -> str:
     return paths[0] if len(paths) == 1 else ""
 
 
-def _label_column(table: Table, paths: str, wanted: str | None, where: str) -> str:
+def _labels(table: Table, paths: str, wanted: str | None, where: str) -> tuple[list[str], list[str]]:
+    """The columns that say the labels, and each row's label. Raises InvalidData, InvalidArgument."""
     others = [name for name in table.columns if name != paths]
     if wanted is not None:
         check_wanted(wanted, others, where=where)
-        return wanted
-    by_lower = {name.lower(): name for name in reversed(others)}
-    known = [by_lower[name] for name in LABEL_COLUMNS if name in by_lower]
-    left = [name for name in others if name.lower() not in SPLIT_COLUMNS]
-    if known or len(left) == 1:
-        return (known or left)[0]
+        return [wanted], _plain_labels(table.column(wanted))
+    left = [name for name in others if not _says_splits(table, name)]
+    repeated = [name for name in left if len(set(table.column(name))) < len(table.rows)]  # a class has several images
+    chosen = of_names(LABEL_COLUMNS, others)[:1] or repeated or left
+    if len(chosen) == 1:
+        return chosen, _plain_labels(table.column(chosen[0]))
+    marked = _one_of_each_row(table, left)
+    if marked is not None:
+        return marked
     raise InvalidData(
-        f"{where} must have one column of labels (named label), got {len(left)} that may be it, "
-        f"{printable(some(left, limit=8)) or 'none'}: say which one with --label-column NAME"
+        f"{where} must have one column of labels (named label), got {len(chosen)} that may be it, "
+        f"{printable(some(chosen, limit=8)) or 'none'}: say which one with --label-column NAME"
     )
+
+
+def _says_splits(table: Table, name: str) -> bool:
+    """Whether a column says which split a row belongs to, by its name or by all of its values."""
+    if is_split_column(name):
+        return True
+    values = set(table.column(name)) - {""}
+    parts = parts_of_names(values) if len(values) < _MOST_PARTS else {}
+    return parts.keys() == values and {"train"} < set(parts.values())
+
+
+def _one_of_each_row(table: Table, names: Sequence[str]) -> tuple[list[str], list[str]] | None:
+    """The columns of which each row has 1 in one and 0 in the others, and by row which; None where there are none."""
+    values = {name: [_ONE_OR_ZERO.get(cell.lower()) for cell in table.column(name)] for name in names}
+    columns = [name for name, cells in values.items() if None not in cells]
+    rows = list(zip(*(values[name] for name in columns), strict=True))
+    if len(columns) < 2 or any(sum(map(bool, row)) != 1 for row in rows):
+        return None
+    return columns, [columns[row.index(True)] for row in rows]
 
 
 def _plain_labels(labels: list[str]) -> list[str]:

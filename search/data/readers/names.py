@@ -7,7 +7,7 @@ siblings share besides (seg_train, seg_test) are fillers too.
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from search.data.source import Part
@@ -17,6 +17,9 @@ WORDS: Mapping[str, Part] = {
     **dict.fromkeys(("val", "vals", "valid", "validate", "validation", "validating", "vld", "dev"), "validation"),
     **dict.fromkeys(("development", "eval", "evaluate", "evaluation"), "validation"),
     **dict.fromkeys(("test", "tests", "testing", "tst", "holdout", "heldout"), "test"),
+    **dict.fromkeys(("entrenamiento", "treino", "trainings", "entrainement", "训练", "训练集", "訓練"), "train"),
+    **dict.fromkeys(("validacion", "validacao", "validierung", "验证", "验证集", "検証"), "validation"),
+    **dict.fromkeys(("prueba", "pruebas", "teste", "测试", "测试集", "テスト"), "test"),
 }
 _EVAL = frozenset({"eval", "evaluate", "evaluation"})
 _FILLERS = frozenset(
@@ -25,10 +28,12 @@ _FILLERS = frozenset(
         *("pictures", "photo", "photos", "jpg", "jpeg", "png", "split", "splits", "folder", "folders", "dir", "file"),
         *("files", "sample", "samples", "example", "examples", "subset", "full", "all", "new", "final", "original"),
         *("orig", "raw", "resized", "cropped", "processed", "augmented", "aug", "labeled", "labelled", "of", "the"),
+        *("public", "private", "daten"),
     }
 )
 _LONGEST_FIRST = "|".join(sorted(WORDS, key=len, reverse=True))
 _JOINED = re.compile(rf"({_LONGEST_FIRST})({'|'.join(sorted(_FILLERS, key=len, reverse=True))})")
+_RESEMBLING = re.compile(r"(train|test|valid).*|.*(train|test|valid|training|testing)|tr|te|ts|va|vl")
 _FOLDS = frozenset({"fold", "folds", "kfold", "cv", "crossval"})
 _PIECES = frozenset(
     {
@@ -82,10 +87,15 @@ def read_folds(names: Iterable[str], *, pieces: bool = False) -> dict[str, Fold]
     return max(by_word.values(), key=len, default={})
 
 
-def are_pieces(names: Iterable[str]) -> bool:
+def are_numbered(names: Iterable[str]) -> bool:
+    """Whether sibling names differ in their numbers alone."""
+    read = [_words(name) for name in names]
+    return len(read) > 1 and all(numbers for _, numbers in read) and len({tuple(words) for words, _ in read}) == 1
+
+
+def are_pieces(names: Sequence[str]) -> bool:
     """Whether sibling names are numbered parts, batches, shards of one thing, as images_part_1 and images_part_2."""
-    words, numbers = zip(*map(_words, names), strict=True)
-    return len(words) > 1 and all(numbers) and len(set(map(tuple, words))) == 1 and bool(_PIECES & set(words[0]))
+    return are_numbered(names) and bool(_PIECES & set(_words(names[0])[0]))
 
 
 def parts_of_folds(folds: Mapping[str, Fold], given: Iterable[Part]) -> dict[str, Part]:
@@ -103,9 +113,27 @@ def same_name(name: str) -> str:
     return " ".join(re.split(r"[\s_-]+", unicodedata.normalize("NFKC", name).casefold().strip()))
 
 
+def flagged_part(column: str) -> Part | None:
+    """The split that a column such as is_valid or IsTest says of each row whether it belongs to."""
+    words, _ = _words(column)
+    said = _read(" ".join(words[1:]))
+    return WORDS[said.words[0]] if words[:1] == ["is"] and len(said.words) == 1 and not said.rest else None
+
+
+def is_unlabelled(name: str) -> bool:
+    """Whether a folder's name says that its images have no label."""
+    return re.search(r"(?<![a-z])(un|non|not|no|without)[\W_]*label", name.casefold()) is not None
+
+
+def resemble_splits(names: Iterable[str]) -> list[str]:
+    """Names that hold a word for a split glued to others, or its first letters: mytrain, tr."""
+    return sorted(name for name in names if any(_RESEMBLING.fullmatch(word) for word in _words(name)[0]))
+
+
 def _words(name: str) -> tuple[list[str], list[str]]:
     """The words and the numbers of a name."""
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name)).casefold()
+    text = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text).casefold()
     text = re.sub(r"\b(hold|held)[\W_]*out", r"\1out", text.replace("_", " "))
     text = re.sub(r"\b(train|training)\W*(val|validation)\b", "trainval", text)
     text = re.sub(r"\bcross\W*val(idation)?(?![a-z])", "crossval", text)

@@ -6,10 +6,20 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from search.data.readers.choice import EXAMPLE, Choice
-from search.data.readers.names import mixed_names, parts_of_folds, read_folds, read_parts, same_name
+from search.data.readers.names import (
+    are_numbered,
+    flagged_part,
+    mixed_names,
+    parts_of_folds,
+    read_folds,
+    read_parts,
+    resemble_splits,
+    same_name,
+)
 from search.data.source import PARTS, Part, printable, some
 from searchspace.errors import InvalidData
 
+_TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 Steps = tuple[str, ...]
 """A path in steps: folders, and the file's name as the last."""
 
@@ -59,7 +69,8 @@ def find_splits(paths: Sequence[Steps], choice: Choice | None, *, where: str) ->
     if "train" not in parts.values():
         _refuse(where, below, "one of them must hold the training images")
     if unsplit := top.names - top.nested:
-        _refuse(where, below, f"{printable(some(sorted(unsplit)))} have none of them")
+        hint = f": give --data .../{min(top.nested)}" if len(top.nested) == 1 else ""
+        _refuse(where, below, f"{printable(some(sorted(unsplit)))} have none of them{hint}")
     return GivenSplits(1, parts)
 
 
@@ -75,17 +86,18 @@ def _chosen(levels: Sequence[Sequence[str]], choice: Choice, where: str) -> Give
     if not choice.patterns:
         return GivenSplits()
     for level, names in enumerate(levels):
-        parts = choice.parts(names)
-        if "train" in parts.values():
-            choice.check_found(names, where=where)
-            return GivenSplits(level, parts)
-    choice.check_found(levels[0], where=where)
+        if choice.is_whole(names):
+            return GivenSplits(level, choice.parts(names))
+    choice.check_found(next((names for names in levels if choice.parts(names)), levels[0]), where=where)
     return GivenSplits()
 
 
 def parts_of_values(column: str, values: Iterable[str]) -> dict[str, Part]:
-    """The split of each value of a column; the numbers of a column of folds are folds."""
+    """The split of each value of a column; the numbers of a column of folds are folds, and is_test is true or not."""
     values = set(values)
+    if (part := flagged_part(column)) and {value.lower() for value in values} <= _TRUTH.keys():
+        other: Part = "test" if part == "train" else "train"
+        return {value: part if _TRUTH[value.lower()] else other for value in values}
     named = {f"{column} {value}": value for value in values}
     if len(read_folds(named)) == len(named) > 1:
         return {named[name]: part for name, part in parts_of_names(named).items()}
@@ -122,7 +134,7 @@ class _Siblings:
                 _refuse(self.where, folds, why)
             found |= parts_of_folds(folds, found.values())
         if not found:
-            self._check_pieces()
+            self._check_alike()
             return {}
         return found if self._are_splits(found) else {}
 
@@ -139,7 +151,7 @@ class _Siblings:
                 self.names,
                 "they hold no class folders: put one folder for each class there, or give a .csv of paths and labels",
             )
-        if others & self.nested and (len(named) > 1 or self._share([*named, *others])):
+        if self._hold_classes(named, others):
             return self._refuse_both(named, others)
         if len(named) == 1:
             only_other = len(others) == 1 and len(self.below[min(named)]) > 1
@@ -152,16 +164,28 @@ class _Siblings:
             )
         return True
 
-    def _check_pieces(self) -> None:
-        """Raises InvalidData for part1, part2, ... that hold the same class folders."""
+    def _hold_classes(self, named: Iterable[str], others: Iterable[str]) -> bool:
+        """Whether what stands beside splits is more than images without a label, perhaps in a folder of their own."""
+        of_splits = self._folders_in(named)
+        return any(
+            self._folders_in([other]) & of_splits or (len(set(named)) > 1 and len(self.below[other]) > 1)
+            for other in others
+        )
+
+    def _check_alike(self) -> None:
+        """Raises InvalidData for part1, part2, ... or mytrain, mytest, ... that hold the same class folders."""
         pieces = read_folds(self.names, pieces=True)
-        if len(pieces) > 1 and set(pieces) == self.names and self._share(pieces):
-            _refuse(self.where, pieces, "all hold the same folders")
+        are_all = len(pieces) > 1 and set(pieces) == self.names
+        if (are_all or are_numbered(self.names) or resemble_splits(self.names)) and self._share(self.names):
+            _refuse(self.where, self.names, "all hold the same folders")
 
     def _share(self, names: Iterable[str]) -> bool:
         """Whether two of the folders hold a folder of the same name."""
-        keys = [key for name in names for key in set(map(same_name, self.below[name]))]
+        keys = [key for name in names for key in self._folders_in([name])]
         return len(set(keys)) < len(keys)
+
+    def _folders_in(self, names: Iterable[str]) -> set[str]:
+        return {same_name(folder) for name in names for folder in self.below[name]}
 
     def _refuse_both(self, named: Iterable[str], others: Iterable[str]) -> NoReturn:
         split, other = printable(some(sorted(named))), printable(some(sorted(others)))

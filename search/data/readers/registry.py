@@ -6,6 +6,7 @@ from search.data.readers.archives import TarSource, ZipSource
 from search.data.readers.embedded import DigitsSource, is_digits
 from search.data.readers.files import FileSource
 from search.data.readers.folders import FolderSource
+from search.data.readers.layout import EXTENSIONS
 from search.data.readers.lists import ListSource
 from search.data.readers.tables import HUB_NAME, HubSource, ParquetSource
 from search.data.source import Source
@@ -18,6 +19,15 @@ _NEXT = (
     f"give a folder, {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} that exists, or a dataset's name on the Hugging "
     "Face hub"
 )
+# By the ending of a file that is not read: what to give in its place.
+_HINTS = {
+    (".xlsx", ".xls", ".ods", ".numbers"): "save the table as .csv and give that",
+    (".json", ".xml", ".yaml", ".txt"): "write a .csv with the path and the label of each image and give that",
+    (".7z", ".rar", ".gz", ".bz2", ".xz", ".zst"): "unpack it and give the folder, or pack that as .tar or .zip",
+    (".npy", ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".pickle", ".pt"): "give the images as files, a folder per class",
+    (".arrow", ".feather", ".orc", ".tfrecord"): "write it as .parquet and give that",
+    tuple(EXTENSIONS): "give the folder that holds a folder of images for each class",
+}
 
 
 def open_source(text: str | None) -> Source:
@@ -43,13 +53,16 @@ def open_source(text: str | None) -> Source:
             folder = FolderSource(path, how)
             if tables := folder.tables():
                 return ParquetSource(path, how, files=tables)
+            if table := folder.metadata():
+                return ListSource(path / table, how)
             _check_no_options(how, f"the folder {text}")
             return folder
         if path.is_file() and readers:
             if readers[0] in (TarSource, ZipSource):
                 _check_no_options(how, f"the archive {text}")
             return readers[0](path, how)
-        raise InvalidData(f"images come from a folder, {', '.join(_SUFFIXES)} or the hub, got the file {text}: {_NEXT}")
+        hint = next((hint for endings, hint in _HINTS.items() if path.name.lower().endswith(endings)), _NEXT)
+        raise InvalidData(f"images come from a folder, {', '.join(_SUFFIXES)} or the hub, got the file {text}: {hint}")
     if readers or not HUB_NAME.fullmatch(text):
         raise InvalidData(f"there is no file or folder {text!r}: {_NEXT}")
     return HubSource(text, how)

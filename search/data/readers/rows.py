@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from search.data.prepare import EncodedSource
 from search.data.readers.choice import parse_choice
-from search.data.readers.columns import SPLIT_COLUMNS, Columns, find_columns, ordered
+from search.data.readers.columns import Columns, find_columns, is_split_column, ordered
 from search.data.readers.layout import check_classes, with_common_names
 from search.data.readers.parts import GivenSplits, parts_of_names, parts_of_values
 from search.data.source import Content, Item, Listing, Part, count_of, one_line, printable, some
@@ -111,7 +111,7 @@ class TableSource(EncodedSource):
         if choice is not None and (not choice.patterns or choice.parts(self._tables)):
             return None
         others = [name for name in found.plain if name not in (found.image, found.label)]
-        for name in others if choice else [name for name in others if name.lower() in SPLIT_COLUMNS]:
+        for name in others if choice else [name for name in others if is_split_column(name)]:
             values = {str(value) for batch in self._batches(split, [name]) for value in batch.column(name).to_pylist()}
             parts = choice.parts(values) if choice else parts_of_values(name, values - {"None"})
             if "train" in parts.values():
@@ -158,7 +158,16 @@ def _label(value: Any, columns: Columns) -> str:
     """The class's name, empty where there is none (null, or -1 of a hidden ClassLabel)."""
     if columns.names is not None:
         return columns.names[value] if value is not None and 0 <= value < len(columns.names) else ""
-    return "" if value is None else printable(str(value))
+    if value is None or value != value:  # pandas writes whole numbers among which some are missing as 1.0 and NaN
+        return ""
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise InvalidData(
+                f"labels must be names or whole numbers, got {value} in the column {printable(columns.label)}: say "
+                "which column holds them with --label-column NAME"
+            )
+        value = int(value)
+    return printable(str(value).strip())
 
 
 def _sizes(column: Any) -> list[int]:

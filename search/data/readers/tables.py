@@ -158,21 +158,45 @@ def _filled(paths: Sequence[str]) -> set[str]:
     """
     from pyarrow import parquet
 
-    first: list[str] = []
+    first: dict[str, str | None] = {}
     filled: set[str] = set()
     for path in paths:
         try:
             about = parquet.read_metadata(path)  # the library would log what is wrong besides raising it
         except Exception as error:  # pyarrow raises errors of its own
             raise _unreadable(path, error) from error
-        names = list(about.schema.to_arrow_schema().names)
-        if (first := first or names) != names:
+        own = {field.name: _kind(field.type) for field in about.schema.to_arrow_schema()}
+        first = first or own
+        unlike = [name for name in first if _differ(first[name], own.get(name))]
+        if first.keys() != own.keys() or unlike:
+            one, other = (
+                printable(some([f"{name} ({kinds[name]})" if unlike else name for name in unlike or kinds])) or "none"
+                for kinds in (first, own)
+            )
             raise InvalidData(
-                f"all parquet files must have the same columns; {paths[0]} has {printable(some(first))}, and {path} "
-                f"has {printable(some(names)) or 'none'}: give one of the two kinds alone"
+                f"all parquet files must have the same columns; {paths[0]} has {one}, and {path} has {other}: give "
+                "one of the two kinds alone"
             )
         filled |= {path} if about.num_rows else set()
     return filled
+
+
+def _kind(of_column: Any) -> str | None:
+    """What files may not have unlike in a column: its type, of which all numbers are one kind and all names another."""
+    import pyarrow as pa
+
+    kind = of_column.value_type if pa.types.is_dictionary(of_column) else of_column
+    if pa.types.is_null(kind):
+        return None
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "names"
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return "numbers"
+    return "bytes" if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else str(kind).split("<")[0]
+
+
+def _differ(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and one != other
 
 
 def _unreadable(path: str, error: Exception) -> InvalidData:

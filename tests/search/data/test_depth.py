@@ -31,10 +31,10 @@ def _grey(values: NDArray[np.generic], form: str) -> bytes:
 
 
 def _png_16(values: NDArray[np.uint16]) -> bytes:
-    """16-bit colour or colour and alpha (h, w, 3 or 4), which Pillow does not write."""
+    """16-bit colour, or grey or colour with alpha (h, w, 3, 2 or 4), which Pillow does not write."""
     height, width, channels = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values.reshape(height, -1))
-    head = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
@@ -94,6 +94,15 @@ def test_16_bit_colour_keeps_its_lower_bits(bits: int, write: Callable[[NDArray[
     pixels = decode_square(write(_colour(bits)), 32)
     assert np.abs(pixels[..., 0] - _WANTED).max() <= 1
     assert np.abs(pixels[..., 1] - _WANTED[::-1]).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_16_bit_grey_with_transparency_keeps_its_lower_bits(bits: int) -> None:
+    grey = _colour(bits)[..., :1]
+    pixels = decode_square(_png_16(np.concatenate([grey, np.full_like(grey, 65535)], 2)), 32)
+    assert np.abs(pixels - _WANTED[..., None]).max() <= 1
+    clear = decode_square(_png_16(np.concatenate([grey, np.zeros_like(grey)], 2)), 32)
+    assert (clear == 255).all()
 
 
 def test_the_alpha_of_16_bit_colour_lays_it_on_white() -> None:

@@ -98,7 +98,7 @@ def test_too_many_corrupt_images_are_reported_with_all_names(corpus: Corpus) -> 
     assert len(found.unusable) == 5
     assert found.totals == {"a": 15, "b": 20}
     (refused,) = found.refused
-    assert refused.startswith("at most 1% of the images may be corrupt, got 5 or more of 40 ")
+    assert refused.startswith("at most 5% of the images may be corrupt, got 5 or more of 40 ")
 
 
 def test_no_readable_image_at_all_is_an_error(tmp_path: Path) -> None:

@@ -75,7 +75,24 @@ def test_hidden_and_system_files_are_passed_over_silently() -> None:
 def test_files_that_are_no_images_by_their_names_are_left_out_and_told() -> None:
     listing = _arrange("a/1.jpg", "b/1.jpg", "README.md", "a/2.heic", "a/3.heic", "b/LICENSE")
     assert len(listing.items) == 2
-    assert listing.notes == ("files whose names are no images' are left out: 2 x .heic, 1 x .md, 1 x no extension",)
+    assert listing.notes == (
+        "images of kinds that are not read are left out: 2 x .heic; save images of other kinds as .jpg or .png",
+        "files whose names are no images' are left out: 1 x .md, 1 x no extension",
+    )
+
+
+def test_archives_and_kinds_that_are_not_read_are_told_with_what_to_do() -> None:
+    with pytest.raises(InvalidData, match=r"archives in it are not looked into: unpack test\.zip, train\.zip$"):
+        _arrange("train.zip", "test.zip", "sample.csv")
+    with pytest.raises(InvalidData, match=r"only 2 x \.cr2: .*; save images of other kinds as \.jpg or \.png$"):
+        _arrange("a/1.cr2", "b/2.CR2")
+
+
+def test_folders_within_classes_are_taken_together_and_told() -> None:
+    listing = _arrange("animals/cat/1.jpg", "animals/dog/1.jpg", "cars/1.jpg", "cars/2.jpg")
+    assert listing.classes == ("animals", "cars")
+    assert any("within a class are taken together: animals (cat, dog); if those" in note for note in listing.notes)
+    assert not _arrange("a/images/1.jpg", "b/images/1.jpg").notes
 
 
 def test_images_without_a_class_and_empty_folders_are_told() -> None:

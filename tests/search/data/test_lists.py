@@ -88,6 +88,10 @@ def test_a_name_that_stands_in_two_folders_is_told_apart_by_the_folder(images: I
         ("Set", "Training TRAINING Holdout", "train train test"),
         ("fold", "0 1 2", "train validation test"),
         ("fold", "fold3 fold1 fold2", "test train validation"),
+        ("data set", "train valid test", "train validation test"),
+        ("is_train", "1 0 1", "train test train"),
+        ("is_valid", "False True False", "train validation train"),
+        ("whatever", "TRAIN VALIDATION TEST", "train validation test"),
     ],
 )
 def test_a_column_of_splits_is_read_and_told(
@@ -114,6 +118,47 @@ def test_the_flags_decide_about_columns(images: Images, tmp_path: Path) -> None:
         ListSource(path, SourceText("", None, "x")).listing()
     with pytest.raises(InvalidArgument, match=r"--split-folders must name values of a column, got 'train=c'"):
         ListSource(path, SourceText("", "train=c", "size")).listing()
+
+
+@pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("1.0", "0.0"), ("True", "False")])
+def test_columns_of_which_each_row_marks_one_are_the_labels_and_told(
+    yes: str, no: str, images: Images, tmp_path: Path
+) -> None:
+    rows = [f"{path},{at},{','.join(yes if at % 3 == n else no for n in range(3))}" for at, path in enumerate(images())]
+    path = _write(tmp_path / "x.csv", "path,age,MEL,NV,BCC", *rows)
+    listing = ListSource(path).listing()
+    assert Counter(item.label for item in listing.items) == {"MEL": 7, "NV": 7, "BCC": 6}
+    assert any("labels from the columns MEL, NV, BCC, of which each row has 1 in one" in note for note in listing.notes)
+    rows[0] = f"{images()[0]},0,{yes},{yes},{no}"
+    with pytest.raises(InvalidData, match="got 3 that may be it, MEL, NV, BCC: say which one"):
+        ListSource(_write(tmp_path / "x.csv", "path,age,MEL,NV,BCC", *rows)).listing()
+
+
+def test_a_column_in_which_no_value_is_twice_holds_no_labels(images: Images, tmp_path: Path) -> None:
+    rows = [f"{at},{row}" for at, row in enumerate(_labelled(images()))]
+    for heading in (",path,species", "id,path,species"):
+        assert ListSource(_write(tmp_path / "x.csv", heading, *rows)).listing().classes == ("cat", "dog")
+
+
+def test_the_images_of_train_csv_are_those_of_train(images: Images, tmp_path: Path) -> None:
+    names = [Path(path).name for path in [*images("train"), *images("test")][:20]]
+    listing = ListSource(_write(tmp_path / "train.csv", "id,label", *_labelled(names))).listing()
+    assert all(item.name.startswith("train/") for item in listing.items)
+    with pytest.raises(InvalidData, match=r"20 of 20 stand in several folders \(test/.*: write the folder before each"):
+        ListSource(_write(tmp_path / "labels.csv", "id,label", *_labelled(names))).listing()
+
+
+def test_a_line_of_excel_says_what_stands_between_cells(images: Images, tmp_path: Path) -> None:
+    path = _write(tmp_path / "x.csv", "sep=;", "path;label", *_labelled(images(), ";"))
+    assert ListSource(path).listing().classes == ("cat", "dog")
+
+
+def test_a_folder_of_images_and_their_metadata_is_read_as_datasets_reads_it(
+    images: Images, tmp_path: Path, read: Read
+) -> None:
+    names = [Path(path).name for path in images()]
+    _write(tmp_path / "photos" / "metadata.csv", "file_name,label", *_labelled(names))
+    assert read(tmp_path / "photos").classes == ("cat", "dog")
 
 
 def test_labels_that_were_written_as_3_0_are_whole_numbers(images: Images, tmp_path: Path) -> None:

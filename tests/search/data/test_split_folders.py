@@ -42,6 +42,10 @@ SPELLINGS = [
     "cifar10-train cifar10-test",
     "development_train development_test",
     "trainval test",
+    "XTrain XTest",
+    "Trainingsdaten Testdaten",
+    "entrenamiento prueba",
+    "训练 测试",
 ]
 
 
@@ -66,6 +70,8 @@ def test_split_folders_are_recognised_by_many_spellings_and_told(tops: str, form
         ("train dev holdout", "train validation test"),
         ("Train Valid Test", "train validation test"),
         ("train1 train2 test", "train train test"),
+        ("Training PublicTest PrivateTest", "train test test"),
+        ("cv1 cv2 cv3", "train validation test"),
         ("fold1 fold2 fold3 fold4 fold5", "train train train validation test"),
         ("fold_2 fold_10 fold_1", "validation test train"),
         ("k-fold-0 k-fold-1", "train test"),
@@ -105,6 +111,42 @@ def test_flat_folders_beside_the_splits_are_left_out_and_told() -> None:
     assert any("2 images outside the splits are left out: single_prediction/1.jpg" in note for note in listing.notes)
 
 
+@pytest.mark.parametrize("form", ["{top}/{label}/1.jpg", "{top}/{top}/{label}/1.jpg"])
+@pytest.mark.parametrize("beside", ["seg_pred/1.jpg", "seg_pred/seg_pred/1.jpg"])
+def test_images_to_predict_beside_the_splits_are_left_out_and_told(form: str, beside: str) -> None:
+    listing = _arrange(*_grid("seg_train seg_test", form=form), beside)
+    assert listing.classes == ("cat", "dog")
+    assert f"1 images outside the splits are left out: {beside}" in listing.notes
+
+
+@pytest.mark.parametrize("held_out", ["test/test", "test/unknown", "test/images", "val/images"])
+def test_a_held_out_split_in_one_folder_that_is_no_class_has_no_labels(held_out: str) -> None:
+    listing = _arrange(*_grid("train", form="{top}/{label}/images/1.jpg"), f"{held_out}/1.jpg")
+    assert listing.classes == ("cat", "dog")
+    assert {item.part for item in listing.items} == {"train"}
+    assert any(f"no class of train, are left out: {held_out}/1.jpg" in note for note in listing.notes)
+
+
+@pytest.mark.parametrize("tops", ["labelled unlabelled", "labeled un-labeled", "train unlabeled2017", "x NotLabelled"])
+def test_folders_of_unlabelled_images_are_no_classes(tops: str) -> None:
+    labelled, unlabelled = tops.split()
+    for more in (f"{unlabelled}/1.jpg", f"{unlabelled}/cat/1.jpg"):
+        listing = _arrange(*_grid(labelled), more)
+        assert listing.classes == ("cat", "dog")
+        assert f"1 images in folders of unlabelled images are left out: {more}" in listing.notes
+    classes = _arrange(*_grid(tops), split_folders="none").classes
+    assert classes == tuple(sorted(tops.split()))
+
+
+def test_the_flag_finds_the_level_on_which_all_its_folders_are() -> None:
+    paths = _grid("train test", classes="bus train", form="{label}/{top}/1.jpg")
+    with pytest.raises(InvalidData, match="train beside bus"):
+        _arrange(*paths)
+    listing = _arrange(*paths, split_folders="train=train,test=test")
+    assert listing.classes == ("bus", "train")
+    assert {item.part for item in listing.items} == {"train", "test"}
+
+
 @pytest.mark.parametrize(
     "tops",
     [
@@ -135,6 +177,11 @@ def test_classes_that_only_sound_like_splits_stay_classes(tops: str) -> None:
         (["cat/1.jpg", "dog/1.jpg", *_grid("test")], "test beside cat, dog"),
         (["train_cat/1.jpg", "train_dog/1.jpg", "test_cat/1.jpg", "test_dog/1.jpg"], "hold a split and a class"),
         (_grid("trainA trainB testA testB"), "hold a split and a class"),
+        (_grid("mytrain mytest"), "mytest, mytrain look like splits.*hold the same folders"),
+        (_grid("tr va te"), "te, tr, va look like splits"),
+        (_grid("1 2 3"), "1, 2, 3 look like splits"),
+        (_grid("session1 session2"), "session1, session2 look like splits"),
+        ([*_grid("data/train data/test"), "docs/1.png"], r"docs have none of them: give --data \.\.\./data"),
         (_grid("part1 part2 part3"), "part1, part2, part3 look like splits.*all hold the same folders"),
         (_grid("split0 split1"), "split0, split1 look like splits"),
         (_grid("fold1/train fold1/test fold2/train fold2/test"), r"each has its own test, train.*--data \.\.\./fold1"),
@@ -199,7 +246,7 @@ def test_classes_of_one_split_that_differ_in_case_alone_are_kept_apart_and_told(
 def test_folders_that_all_classes_hold_are_told() -> None:
     listing = _arrange(*_grid("north south", classes="old young"))
     assert listing.classes == ("north", "south")
-    assert any("each holds old, young" in note for note in listing.notes)
+    assert any("are taken together: north (old, young), south (old, young); if" in note for note in listing.notes)
 
 
 @pytest.mark.parametrize("tops", ["part1 part2", "HAM10000_images_part_1 HAM10000_images_part_2", "batch-0 batch-1"])

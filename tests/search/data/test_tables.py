@@ -62,6 +62,8 @@ def test_class_names_come_from_the_hugging_face_features(tmp_path: Path, encoded
         (["b", "a"] * 10, ("a", "b")),
         ([10, 9] * 10, ("9", "10")),
         ([True, False] * 10, ("False", "True")),
+        ([2.0, 1.0] * 10, ("1", "2")),
+        (pa.array(["b", "a"] * 10).dictionary_encode(), ("a", "b")),
     ],
 )
 @pytest.mark.parametrize("struct", [False, True])
@@ -75,6 +77,33 @@ def test_plain_columns_serve_too(
     loaded = load(str(tmp_path / "x.parquet"), resolution=8, cache_dir=tmp_path)
     assert loaded.classes == classes
     assert [len(loaded.train), len(loaded.validation), len(loaded.open_test())] == [12, 4, 4]
+
+
+@pytest.mark.parametrize(("image", "label"), [("Image", "Label"), ("IMG", "CLASS")])
+def test_the_names_of_columns_are_read_whatever_their_case(
+    image: str, label: str, tmp_path: Path, encoded: Encoded
+) -> None:
+    cells = [encoded(at) for at in range(4)]
+    pq.write_table(pa.table({image: cells, label: ["b", "a"] * 2, "Size": [1] * 4}), tmp_path / "x.parquet")
+    assert ParquetSource(tmp_path / "x.parquet").listing().classes == ("a", "b")
+
+
+def test_missing_labels_among_whole_numbers_are_told_and_other_numbers_are_refused(
+    tmp_path: Path, encoded: Encoded
+) -> None:
+    cells = [encoded(at) for at in range(4)]
+    pq.write_table(pa.table({"image": cells, "label": [1.0, 0.0, None, float("nan")]}), tmp_path / "x.parquet")
+    listing = ParquetSource(tmp_path / "x.parquet").listing()
+    assert (listing.classes, len(listing.items)) == (("0", "1"), 2)
+    pq.write_table(pa.table({"image": cells, "label": [1.0, 0.37, 2.0, 3.0]}), tmp_path / "y.parquet")
+    with pytest.raises(InvalidData, match=r"names or whole numbers, got 0\.37 in the column label: .*--label-column"):
+        ParquetSource(tmp_path / "y.parquet").listing()
+
+
+def test_the_number_of_a_row_is_no_label(tmp_path: Path, encoded: Encoded) -> None:
+    columns = {"image": [encoded(at) for at in range(4)], "species": ["b", "a"] * 2, "__index_level_0__": [3, 2, 1, 0]}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    assert ParquetSource(tmp_path / "x.parquet").listing().classes == ("a", "b")
 
 
 def test_rows_without_a_label_and_unused_classes_are_told(tmp_path: Path, encoded: Encoded) -> None:
@@ -217,6 +246,21 @@ def test_shards_of_different_columns_are_told(tmp_path: Path, encoded: Encoded) 
         InvalidData, match=r"same columns; .*train.parquet has image, label, and .*users.parquet has id"
     ):
         load(str(tmp_path / "x"), resolution=8, cache_dir=tmp_path / "cache")
+
+
+def test_shards_may_have_their_columns_in_another_order_and_not_of_another_kind(
+    tmp_path: Path, encoded: Encoded
+) -> None:
+    cells = [encoded(at) for at in range(4)]
+    for name, label in (("a", [0, 1]), ("b", [1.0, 0.0]), ("c", ["cat", "dog"])):
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table({"image": cells[:2], "label": [0, 1]}), tmp_path / name / "1.parquet")
+        pq.write_table(pa.table({"label": label, "image": cells[2:]}), tmp_path / name / "2.parquet")
+    for name in "ab":
+        listing = ParquetSource(tmp_path / name, files=("1.parquet", "2.parquet")).listing()
+        assert (listing.classes, len(listing.items)) == (("0", "1"), 4)
+    with pytest.raises(InvalidData, match=r"1\.parquet has label \(numbers\), and .*2\.parquet has label \(names\)"):
+        ParquetSource(tmp_path / "c", files=("1.parquet", "2.parquet")).listing()
 
 
 def test_a_split_of_the_hub_by_another_name_is_recognised_told_or_chosen(tmp_path: Path, encoded: Encoded) -> None:

@@ -4,10 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from search.data import Split
 from search.training.errors import TrainingDiverged
 from search.training.evaluate import evaluate
 from search.training.finetune import FineTuner
@@ -150,6 +152,15 @@ def test_training_ends_early_where_validation_could_not_show_what_is_left_to_gai
     assert easy.stopped_early
     assert 2000 <= easy.images < 3200
     assert easy.accuracy == 1.0
+
+
+def test_a_network_that_is_no_better_than_naming_the_largest_class_goes_on() -> None:
+    pixels = two_halves(4, seed=1).pixels
+    unlearnable = Split(np.repeat(pixels, 2, 0), np.arange(8) % 2)  # each image under both labels
+    lost = replace(tuner(replace(RECIPE, stops_early=True)), validation=unlearnable)
+    tuned = lost.fit(make(), images=400, pixels=16)
+    assert set(tuned.history) == {0.5}
+    assert (tuned.stopped_early, tuned.images) == (False, 400)
 
 
 def test_a_network_begins_at_a_smaller_size_with_a_classifier_in_closed_form_and_ends_at_the_deployed_size() -> None:

@@ -25,8 +25,8 @@ from search.training.errors import OutOfMemory, TrainingFailed
 from search.versus import packed, paired_difference, unpacked, unpaired_difference
 from searchspace import zoo
 from searchspace.cost import costs
-from searchspace.errors import InvalidArgument, InvalidSpec, MissingLatency, PhinasError, StorageError
-from searchspace.files import read_json, write_json
+from searchspace.errors import InvalidArgument, InvalidSpec, MissingLatency, PhinasError
+from searchspace.files import content_of, read_json, write_json
 from searchspace.graph import lower
 from searchspace.nn.weights.sources import Parents, resolve
 from searchspace.spec import NetworkSpec
@@ -76,7 +76,7 @@ class Baselines:
             **({} if self.budget.measures else {"kernels": len(table.kernels), "error": table.relative_error}),
         }
         path = self.folder / BASELINES
-        runs = _stored(path)
+        runs = stored_runs(path)
         run: dict[str, Any] = next((run for run in runs if run["effort"] == effort), {})
         if not run:
             run = {"effort": effort, "networks": {}, "lengths": {}}
@@ -106,8 +106,9 @@ class Baselines:
             else:
                 done[name] = {"name": name, "status": f"no width meets {self.budget.limit_ms:g} ms"}
             keep()
-        rows = sorted((done[name] for name in names), key=lambda row: -row.get("test_accuracy", -1.0))
-        summary = {**summary, "baselines": [self._versus(summary["winner"], row) for row in rows]}
+        with content_of(path):
+            rows = sorted((done[name] for name in names), key=lambda row: -row.get("test_accuracy", -1.0))
+            summary = {**summary, "baselines": [self._versus(summary["winner"], row) for row in rows]}
         write_json(self.folder / SUMMARY, summary)
         return summary
 
@@ -150,10 +151,10 @@ class Baselines:
         """The row with how it stands to the winner, by the images that both were tested on."""
         if row["status"] != "trained":
             return row
-        path, right = self.folder / TESTED, row["right"]
-        tested = _tested(path) if path.exists() else ""
-        if tested.partition(":")[0] == right.partition(":")[0]:
-            found = paired_difference(unpacked(right), unpacked(tested))
+        path, right = self.folder / TESTED, unpacked(row["right"])
+        tested = told_right(path) if path.exists() else ()
+        if len(tested) == len(right):
+            found = paired_difference(right, tested)
         else:
             images = row["test_images"], winner["test_images"]
             found = unpaired_difference(row["test_accuracy"], winner["test_accuracy"], images=images)
@@ -256,22 +257,22 @@ class Baselines:
         }
 
 
-def _tested(path: Path) -> str:
+def told_right(path: Path) -> tuple[bool, ...]:
     """Which test images the winner told right. Raises StorageError."""
-    found = read_json(path)
-    if not isinstance(found, dict) or not isinstance(found.get("winner"), str):
-        raise StorageError(f"{path} must say which images the winner told right, and does not: restore it from a copy")
-    return str(found["winner"])
+    with content_of(path):
+        return unpacked(read_json(path)["winner"])
 
 
-def _stored(path: Path) -> list[dict[str, Any]]:
+def stored_runs(path: Path) -> list[dict[str, Any]]:
     """What earlier runs wrote: one entry for each effort that baselines were trained with. Raises StorageError."""
     found = read_json(path) if path.exists() else []
-    runs = found.get("runs") if isinstance(found, dict) else found  # files of before are the list
-    if not isinstance(runs, list) or not all(
-        isinstance(run, dict) and {"effort", "networks", "lengths"} <= run.keys() for run in runs
-    ):
-        raise StorageError(
-            f"{path} must be what --baselines wrote and is not: restore it from a copy, or delete it to train anew"
-        )
+    with content_of(path):
+        runs: list[dict[str, Any]] = found["runs"] if isinstance(found, dict) else found  # files of before are the list
+        for run in runs:
+            best, rows, lengths = run.get("best", []), run["networks"].values(), run["lengths"].values()
+            if not all(type(length) is int and length > 0 for length in lengths):
+                raise ValueError(f"lengths {[*lengths]}")
+            if not (all(row["status"] for row in rows) and all(type(name) is str for name in best)):
+                raise ValueError(f"networks {best}")
+            _ = run["effort"]
     return runs

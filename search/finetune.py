@@ -135,7 +135,7 @@ def run(args: Namespace) -> str:
     """The command's text. Raises PhinasError."""
     flags = {name: value for name, value in vars(args).items() if value is not None and name != "json"}
     result = finetune(**flags, quiet=args.json)
-    return json.dumps(result.summary, indent=1) if args.json else report(result.summary)
+    return json.dumps(result.summary, indent=1) if args.json else result.report()
 
 
 def report(summary: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """One fine-tuning in its folder: images, weights to start from, training by the clock, one test, files."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ from search.training.variation import AUTO, FIELDS, NONE, before
 from searchspace import zoo
 from searchspace.cost import costs
 from searchspace.errors import InvalidArgument, PhinasError, StudyMismatch
-from searchspace.files import read_json, write_atomic, write_json
+from searchspace.files import content_of, read_json, write_atomic, write_json
 from searchspace.graph import lower
 from searchspace.nn import Network, build, check_belongs, network_bytes
 from searchspace.nn.weights.sources import Parents, resolve
@@ -83,7 +84,7 @@ def run_finetune(
         if fresh:
             set_aside(name)
             study_folder(name).mkdir(parents=True, exist_ok=True)
-        job = _opened(study_folder(name) / JOB, about)
+        job = opened(study_folder(name) / JOB, about)
         clock = StudyClock(60 * settings.minutes, spent_before_s=job.get("spent_s", 0.0), now=now)
         progress = stack.enter_context(Progress(clock.left_s, quiet=quiet))
         begun = _Job(settings, recipe, name, job, clock, progress)
@@ -95,16 +96,23 @@ def _begun(settings: Settings, about: dict[str, Any]) -> str:
     if not study_folder(settings.study).exists():
         for name in begun_on(settings.data):
             with suppress(PhinasError):  # another study
-                if (path := study_folder(name) / JOB).exists() and _opened(path, about):
+                if (path := study_folder(name) / JOB).exists() and opened(path, about):
                     return name
     return settings.study
 
 
-def _opened(path: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """What an earlier run of the same job decided. Raises StudyMismatch for another job's."""
+def opened(path: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier run of the same job decided. Raises StudyMismatch for another job's, StorageError."""
     if not path.exists():
         return about | {"moved": []}
-    found = _as_now(read_json(path), about)
+    with content_of(path):
+        found = _gone_on_with(path, read_json(path), about)
+        _check_decided(found)
+    return found
+
+
+def _gone_on_with(path: Path, found: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+    found = _as_now(found, about)
     were = {name: found["settings"].get(name) for name in ("data", "weights")}  # of before places were kept
     were = {"data": were["data"] and resolved_source(were["data"]), "weights": resolved_weights(str(were["weights"]))}
     stored = {**found["settings"], **found.get("places", were)}
@@ -121,6 +129,16 @@ def _opened(path: Path, about: dict[str, Any]) -> dict[str, Any]:
             "with it, another --study, or --fresh to set it aside"
         )
     return {**found, "settings": about["settings"], "places": about["places"], "moved": list(elsewhere)}
+
+
+def _check_decided(found: dict[str, Any]) -> None:
+    """Raises what `content_of` tells of."""
+    seconds = [float(found[name]) for name in ("spent_s", "fit_s") if name in found]
+    images = [found[name] for name in ("test_images",) if name in found]
+    if not all(0 <= one < math.inf for one in seconds) or not all(type(one) is int and one > 0 for one in images):
+        raise ValueError(f"{seconds} seconds, {images} images")
+    if AUGMENTATION in found:
+        Decision(**found[AUGMENTATION]).sentence()
 
 
 def _as_now(found: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
@@ -154,9 +172,12 @@ class _Job:
 
     def finished(self) -> Result:
         """What an earlier run came to. Raises StudyMismatch where files have other content than they had."""
-        summary = read_json(self.folder / SUMMARY)
+        path = self.folder / SUMMARY
+        with content_of(path):
+            summary = {**read_json(path), "study": self.name, "folder": str(self.folder)}
+            pixels = int(summary["images_px"])
         if "data" in self.job["moved"] or can_compare(self.folder, self.settings.data):
-            self._images(int(summary["images_px"]))
+            self._images(pixels)
         if "weights" in self.job["moved"]:
             self._check_sums(weights_sums(self.job["places"]["weights"]))
         return Result(summary)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searchspace.errors import InvalidArgument
-from searchspace.files import storage_error
+from searchspace.files import content_of, storage_error
 from searchspace.spec import NetworkSpec, read_spec
 from studies.storage import BEST, SUMMARY
 
@@ -89,9 +89,10 @@ class Result:
         return studies.load(self.summary["study"])
 
     def report(self) -> str:
-        """What the command prints."""
-        home = import_module(_REPORTS[self.summary.get("kind", "search")])
-        text: str = home.report(self.summary)
+        """What the command prints. Raises StorageError for a damaged summary that was read back."""
+        with content_of(self.folder / SUMMARY):
+            home = import_module(_REPORTS[self.summary.get("kind", "search")])
+            text: str = home.report(self.summary)
         return text
 
     def save(self, folder: str | Path) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from searchspace.errors import StorageError, StudyMismatch
-from searchspace.strict_json import dumps, loads
+from searchspace.strict_json import ChangedContent, dumps, loads
 
 _TEMPORARY = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp[^/]*$")  # as atomic_path names them
 _LONGEST_HEADER = 100_000_000  # of safetensors
@@ -149,10 +149,27 @@ def read_json(path: Path) -> Any:
         return loads(Path(path).read_bytes())
     except OSError as error:
         raise storage_error("read", path, error) from error
+    except ChangedContent as error:
+        raise StorageError(f"{path} is damaged, {error}") from error
     except ValueError as error:
         raise StorageError(
             f"{path} must hold JSON and does not ({error}): restore it from a copy, or delete it and run the"
             " command that writes it again"
+        ) from error
+
+
+@contextmanager
+def content_of(path: Path) -> Iterator[None]:
+    """Whoever reads the content of this file within meets a field that is missing or of another type: StorageError.
+
+    For files that the program writes and a checksum does not guard, as of before or changed by hand.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise StorageError(
+            f"{path} must hold what this program wrote there and does not ({type(error).__name__}: {error!s:.200}): "
+            "restore it from a copy, or delete it and run the command that writes it again"
         ) from error
 
 

@@ -14,7 +14,7 @@ from searchspace.blocks.rules import COUNT, LARGEST_COUNT
 from searchspace.errors import InvalidSpec, StorageError
 from searchspace.files import write_json
 from searchspace.preprocessing import Preprocessing
-from searchspace.strict_json import check, checked, listed, parsed, text_of
+from searchspace.strict_json import ChangedContent, check, checked, listed, parsed, text_of
 
 SCHEMA_VERSION = 1
 
@@ -213,6 +213,8 @@ class NetworkSpec:
         """The spec that `to_json` wrote; InvalidSpec names what is unknown, missing or out of range."""
         try:
             data, checksum = parsed(text)
+        except ChangedContent as error:
+            raise InvalidSpec(f"the spec is damaged, {error}") from None
         except ValueError as error:
             raise InvalidSpec(f"a network spec must be JSON: {error}") from None
         if isinstance(data, dict) and data.get("schema") != SCHEMA_VERSION:
@@ -236,7 +238,7 @@ class NetworkSpec:
         spec = cls(name, data["resolution"], tuple(stages), data["in_channels"], conventions, how)
         try:
             check(data, checksum)
-        except ValueError as error:
+        except ChangedContent as error:
             raise InvalidSpec(f"the spec is damaged, {error}") from None
         return spec
 

@@ -1,7 +1,8 @@
 """JSON that is read strictly: a damaged text is told from a sound one, a wrong field is named.
 
-An object is written with a checksum of its content as its last key, so that a digit that has changed is noticed. Texts
-without one (of before, or by hand) are read all the same.
+An object is written with a checksum of its content as its first key, so that a digit that has changed is noticed. Texts
+without one (of before, or by hand) are read all the same. So the checksum must not get lost unnoticed: a key that is
+almost "checksum" is refused, and what is cut out together with it takes the key behind it along, which readers need.
 """
 
 import difflib
@@ -9,19 +10,25 @@ import hashlib
 import json
 import math
 import re
+from operator import eq
 from typing import Any
 
 from searchspace.errors import InvalidSpec
 
 CHECKSUM = "checksum"
+_WAY_OUT = f'restore it from a copy or make it again, or, if you changed it on purpose, delete its "{CHECKSUM}"'
 _LARGEST = 2**64
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class ChangedContent(ValueError):
+    """Sound JSON that is not what was written, by its checksum; the message says how, and what to do."""
 
 
 def dumps(content: dict[str, Any], *, indent: int | None = 1) -> str:
     """The JSON text of an object, with its checksum."""
     text = json.dumps(content, indent=indent)
-    return json.dumps({**content, CHECKSUM: checksum_of(json.loads(text))}, indent=indent)
+    return json.dumps({CHECKSUM: checksum_of(json.loads(text)), **content}, indent=indent)
 
 
 def checksum_of(data: Any) -> str:
@@ -48,16 +55,25 @@ def parsed(text: str | bytes) -> tuple[Any, Any]:
             json.dumps(data, ensure_ascii=False).encode()
     except RecursionError as error:
         raise ValueError(str(error)) from None
-    return data, data.pop(CHECKSUM, None) if isinstance(data, dict) else None
+    if not isinstance(data, dict):
+        return data, None
+    if (misspelt := next(filter(is_almost_checksum, data), None)) is not None:
+        raise ChangedContent(f'the key {misspelt!r} is a damaged "{CHECKSUM}": {_WAY_OUT}')
+    return data, data.pop(CHECKSUM, None)
 
 
 def check(data: Any, said: Any) -> None:
-    """Raises ValueError where `said` is a checksum and not that of the data."""
+    """Raises ChangedContent where `said` is a checksum and not that of the data."""
     if said is not None and said != checksum_of(data):
-        raise ValueError(
-            f'its content is not what was written, by its "{CHECKSUM}": restore it from a copy or make it again; who '
-            f'changed it on purpose deletes "{CHECKSUM}"'
-        )
+        raise ChangedContent(f'its content is not what was written, by its "{CHECKSUM}": {_WAY_OUT}')
+
+
+def is_almost_checksum(key: str) -> bool:
+    """Whether some of its bits or characters are others."""
+    if key == CHECKSUM:
+        return False
+    in_place = sum(map(eq, key, CHECKSUM)) if len(key) == len(CHECKSUM) else 0
+    return in_place >= len(CHECKSUM) / 2 or bool(difflib.get_close_matches(key, [CHECKSUM], cutoff=0.75))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 CHECKSUMS = "phinas_checksums"
+_COLUMNS = "name TEXT, key INTEGER, crc32 INTEGER"
 _FUNCTION = "phinas_crc32"
 _LEFT_OUT = {CHECKSUMS, "alembic_version", "version_info"}
 
@@ -27,10 +28,7 @@ class _Table(NamedTuple):
 
 def add_to(connection: sqlite3.Connection) -> None:
     """Make the table of checksums and the triggers of the file, where they are missing."""
-    connection.execute(
-        f"CREATE TABLE IF NOT EXISTS {CHECKSUMS} (name TEXT, key INTEGER, crc32 INTEGER, PRIMARY KEY (name, key)) "
-        "WITHOUT ROWID"
-    )
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {CHECKSUMS} ({_COLUMNS}, PRIMARY KEY (name, key)) WITHOUT ROWID")
     for table in _tables(connection):
         for event in ("BEFORE UPDATE", "AFTER DELETE"):
             connection.execute(
@@ -58,7 +56,8 @@ def keep(connection: sqlite3.Connection) -> None:
 def wrong_row(connection: sqlite3.Connection) -> str | None:
     """A row that is not what was written, or that is gone, in a few words; None where all are sound."""
     if not _is_there(connection):
-        return None
+        lost = connection.execute(f"SELECT name FROM sqlite_master WHERE sql LIKE '%{_COLUMNS}%'").fetchone()
+        return None if lost is None else f"its checksums stand in the table {lost[0]}"
     _add_function(connection)
     for table in _tables(connection):
         found = connection.execute(

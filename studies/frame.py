@@ -120,10 +120,10 @@ def read_summary(path: Path) -> dict[str, Any]:
     content = read_json(path)
     found: dict[str, Any] = content if isinstance(content, dict) else {}
     winner = found.get("winner")
-    if not isinstance(winner, dict) or type(winner.get("trial")) is not int:
+    if not isinstance(winner, dict) or type(winner.get("trial")) is not int or type(found.get("study")) is not str:
         raise StorageError(
-            f"{path} must be the summary that a search wrote, with its winner's trial, and is not: restore it from a "
-            "copy, or delete it; the study's search.run command writes it again"
+            f"{path} must be the summary that a search wrote, with its name and its winner's trial, and is not: "
+            "restore it from a copy, or delete it; the study's search.run command writes it again"
         )
     return found
 

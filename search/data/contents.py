@@ -26,7 +26,7 @@ def keep_contents(folder: Path, contents: Contents, source: str | None) -> None:
         return
     known = kept_contents(folder)
     if not known or kept_source(folder) != source:
-        write_json(folder / CONTENTS, {"source": source, "images": known or dict(contents)})
+        write_json(folder / CONTENTS, {"images": known or dict(contents), "source": source})
 
 
 def kept_contents(folder: Path) -> dict[str, str]:

@@ -22,12 +22,14 @@ from search.training.recipe import Recipe
 from searchspace.channels.groups import in_the_way
 from searchspace.cost import costs
 from searchspace.errors import InfeasibleBudget
-from searchspace.files import read_json, write_atomic, write_json
+from searchspace.files import content_of, read_json, write_atomic, write_json
 from searchspace.graph import lower
 from searchspace.nn import module_macs, network_bytes
 from searchspace.spec import write_spec
 from studies.frame import write_trials_csv
 from studies.storage import SUMMARY
+
+_NEEDED = {"validation_accuracy", "epochs"}  # of a result that is read back
 
 
 def prune_and_finish(job: Job) -> dict[str, Any]:
@@ -115,7 +117,7 @@ def _final(job: Job, budget: float, stem: str, number: int, count: int) -> dict[
     if job.settings.minutes is not None:
         key |= {"epochs": 0, "minutes": job.settings.minutes}
     result = _result(job, budget, found, path)
-    known = _finished(path, key, job.recipe) if path else None
+    known = known_result(path, key, job.recipe) if path else None
     if path is None or known is None:
         network = job.history.network(found.number)
         known = {"validation_accuracy": found.accuracy, "epochs": 0}
@@ -138,11 +140,19 @@ def _final(job: Job, budget: float, stem: str, number: int, count: int) -> dict[
     return result | known
 
 
-def _finished(path: Path, key: dict[str, Any], recipe: Recipe) -> dict[str, Any] | None:
+def known_result(path: Path, key: dict[str, Any], recipe: Recipe) -> dict[str, Any] | None:
+    """What an earlier run with the same `key` came to whose weights are at `path`. Raises StorageError."""
     done = path.with_suffix(".done.json")
-    kept = read_json(done) if done.exists() and path.exists() else {}
-    known: dict[str, Any] | None = kept.get("result")
-    return known if {"epoch_images": recipe.epoch_images, **kept.get("key", {})} == key else None  # older keys lack it
+    if not (done.exists() and path.exists()):
+        return None
+    with content_of(done):
+        kept = read_json(done)
+        if {"epoch_images": recipe.epoch_images, **kept.get("key", {})} != key:  # older keys lack it
+            return None
+        known = dict(kept["result"])
+        if not known.keys() >= _NEEDED:
+            raise KeyError(min(_NEEDED - known.keys()))
+    return known
 
 
 def _train_on(

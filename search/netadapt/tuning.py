@@ -21,7 +21,7 @@ from search.netadapt.short_training import first
 from search.netadapt.specs import PrunableSpec
 from search.training.augmentation import prepared
 from search.training.evaluate import device_for, evaluate
-from searchspace.files import read_json, write_atomic, write_json
+from searchspace.files import content_of, read_json, write_atomic, write_json
 from searchspace.nn import Network, load_network, load_weights, network_bytes
 
 FIRST, LAST = 0.4, 0.25  # of the minutes: the fine-tuning of a new head, and at least the one after the pruning
@@ -48,12 +48,13 @@ def fine_tuned(job: Job) -> Job:
     if inputs.is_new:
         inputs = replace(inputs, network=PrunableSpec(_begun(job, path, first_s)), is_new=False)
     job = replace(job, inputs=inputs)
-    known = _known(folder)
+    known = known_plan(folder)
     if not known:
         left_s = 60 * minutes * (1 - LAST) - first_s
         known = {"minutes": minutes, "first_s": first_s} | pace(job, left_s)
         write_json(folder / PLAN, known)
-    settings = replace(job.settings, minutes=minutes, **known["settings"])
+    with content_of(folder / PLAN):
+        settings = replace(job.settings, minutes=minutes, **known["settings"])
     return replace(job, settings=settings, pruning_began=time.monotonic())
 
 
@@ -86,7 +87,7 @@ def _begun(job: Job, path: Path, seconds: float) -> Network:
 def last_s(job: Job) -> float:
     """Seconds of the fine-tuning after the pruning, decided once: what the pruning has left, within bounds."""
     assert job.folder is not None
-    known = _known(job.folder)
+    known = known_plan(job.folder)
     if "last_s" not in known:
         whole = 60 * known["minutes"]
         spent = known["first_s"] + time.monotonic() - (job.pruning_began or time.monotonic())
@@ -95,9 +96,16 @@ def last_s(job: Job) -> float:
     return float(known["last_s"])
 
 
-def _known(folder: Path) -> dict[str, Any]:
+def known_plan(folder: Path) -> dict[str, Any]:
+    """What an earlier run decided; empty where there was none. Raises StorageError."""
     path = folder / PLAN
-    found: dict[str, Any] = read_json(path) if path.exists() else {}
+    if not path.exists():
+        return {}
+    with content_of(path):
+        found = dict(read_json(path))
+        numbers = [found["minutes"], found["first_s"], found.get("last_s", 0.0), *found["settings"].values()]
+        if not all(type(one) in (int, float) and 0 <= one < math.inf for one in numbers if one is not None):
+            raise ValueError(f"{numbers}")
     return found
 
 

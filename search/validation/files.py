@@ -20,9 +20,9 @@ from search.differences import CONTENT_OF, in_words
 from search.training.variation import before, checked
 from searchspace.errors import InvalidArgument, StorageError, StudyMismatch
 from searchspace.files import locked_file, read_json, storage_error, write_atomic, write_json
+from searchspace.strict_json import CHECKSUM, is_almost_checksum
 
 SCHEMA = 1
-CHECKSUM = "checksum"  # the last column
 AUGMENT = "augment"  # what --augment came to
 
 
@@ -151,6 +151,8 @@ def _read(path: Path, kind: type[RowType]) -> Iterator[RowType]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file, strict=True)
+        if any(map(is_almost_checksum, header)):
+            raise ValueError(f'its "{CHECKSUM}" has another name')
         for row in filter(None, rows):
             cells = dict(zip(header, row, strict=True))
             if CHECKSUM in cells and cells[CHECKSUM] != _checksum([cells[name] for name in types]):

@@ -29,7 +29,7 @@ from searchspace.files import storage_error
 from searchspace.graph import OPS, Graph, Layer, Signature, lower
 from searchspace.latency.estimate import Estimate, Estimator, coarse_group_of, group_of, layer_of
 from searchspace.spec import NetworkSpec
-from searchspace.strict_json import CHECKSUM, check, checksum_of, parsed
+from searchspace.strict_json import CHECKSUM, ChangedContent, check, checksum_of, parsed
 
 SCHEMA = 2  # of what is measured: tables of two of them cannot be compared
 FILE_SCHEMA = 3  # of the names in the file
@@ -266,6 +266,8 @@ class LatencyTable:
             table = _from_dict(data)
             check(data, checksum)
             return table
+        except ChangedContent as error:
+            raise InvalidTable(f"this latency table is damaged, {error}") from None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InvalidTable(
                 f"a latency table must be the JSON that LatencyTable.to_json writes; this one is damaged "

@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 
 from searchspace.command import positive_integer
+from tests.fuzz.every import subjects as every_kind
 from tests.fuzz.law import Subject, check, fresh
 
 
@@ -23,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     cli.add_argument("--kind", metavar="WORDS", default="", help="only kinds of files with these words in their name")
     cli.add_argument("--no-torch", action="store_true", help="leave kinds out whose readers need torch")
     args = cli.parse_args(argv)
-    subjects = [one for one in _subjects(torch=not args.no_torch) if args.kind in one.name]
+    subjects = [one for one in every_kind(torch=not args.no_torch) if args.kind in one.name]
     if not subjects:
         cli.error(f"--kind must be part of the name of a kind of files, got {args.kind!r}")
     failed = []
@@ -36,16 +37,6 @@ def main(argv: list[str] | None = None) -> int:
     for name in failed:
         print(f"broken by: {name}")
     return 1 if failed else 0
-
-
-def _subjects(*, torch: bool) -> list[Subject]:
-    from tests.fuzz.subjects import SUBJECTS
-
-    if not torch:
-        return list(SUBJECTS)
-    from tests.fuzz import networks
-
-    return [*SUBJECTS, *networks.SUBJECTS]
 
 
 def _holds(subject: Subject, folder: Path, inputs: int, seed: int) -> bool:

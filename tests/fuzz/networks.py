@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import safetensors.torch
 import torch
 
@@ -28,26 +29,30 @@ from searchspace.graph import lower
 from searchspace.nn import build, network_bytes, read_about, read_weights
 from searchspace.nn.weights.recognise import recognise
 from searchspace.strict_json import dumps
+from searchspace.zoo.places import FILE, cached
+from searchspace.zoo.published import listing
 from tests.fuzz.law import Subject
 from tests.fuzz.subjects import SPEC, table, written
 
 torch.manual_seed(0)
 NETWORK = build(SPEC).eval()
 PLAIN = {name: tensor.contiguous() for name, tensor in NETWORK.state_dict().items()}
+PUBLISHED = next(row for row in listing() if row.repo)
 ABOUT = {"classes": ["a", "b"], "fingerprint": SPEC.fingerprint(), "trained_at_px": 32}
 
 
-def _values(state: dict[str, Any]) -> dict[str, Any]:
+def values(state: dict[str, Any]) -> dict[str, Any]:
+    """The tensors of a state dict, as values to compare."""
     return {name: (str(one.dtype), one.tolist()) for name, one in state.items() if isinstance(one, torch.Tensor)}
 
 
 def _weights_read(path: Path) -> Any:
-    return _values(read_weights(path)), read_about(path)
+    return values(read_weights(path)), read_about(path)
 
 
 def _foreign_read(path: Path) -> Any:
     found = recognise(path.with_name("model.safetensors"), note=lambda _: None)
-    return found.network.spec, _values(found.network.state_dict())
+    return found.network.spec, values(found.network.state_dict())
 
 
 def _config(folder: Path) -> Path:
@@ -72,6 +77,31 @@ def _pth(folder: Path) -> Path:
     return folder / "model.pth"
 
 
+def _old_pth(folder: Path) -> Path:
+    torch.save(NETWORK.state_dict(), folder / "model.pth", _use_new_zipfile_serialization=False)
+    return folder / "model.pth"
+
+
+def _hub(name: str) -> Callable[[Path], Path]:
+    """The hub's cache with one network, by a branch."""
+
+    def make(folder: Path) -> Path:
+        model = folder / f"models--{PUBLISHED.repo.replace('/', '--')}"
+        write_atomic(model / "refs" / "main", "c0ffee")
+        write_atomic(model / "snapshots" / "c0ffee" / FILE, safetensors.torch.save(PLAIN))
+        return model / name
+
+    return make
+
+
+def _hub_read(path: Path) -> Any:
+    folder = next(parent.parent for parent in path.parents if parent.name.startswith("models--"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_CACHE", str(folder))
+        place = cached(PUBLISHED, "main")
+    return place and values(read_weights(place.path))
+
+
 def _checkpoint(folder: Path) -> Path:
     state = TrainingState(build(SPEC), Recipe(epochs=2))
     state.history, state.seconds = [0.25, 0.5], 3.5
@@ -82,7 +112,7 @@ def _checkpoint(folder: Path) -> Path:
 def _checkpoint_read(path: Path) -> Any:
     """None where the training begins anew, which a warning says."""
     state = TrainingState(build(SPEC), Recipe(epochs=2)).resumed(path, "key")
-    found = state.history, state.seconds, state.finished, _values(state.module.state_dict())
+    found = state.history, state.seconds, state.finished, values(state.module.state_dict())
     return found if state.history else None
 
 
@@ -97,7 +127,7 @@ class _Shared(SharedState):
         self.found: Any = None
 
     def _load(self, content: dict[str, Any]) -> None:
-        self.found = _values(content["module"]), content["images"]
+        self.found = values(content["module"]), content["images"]
 
 
 def _shared_read(path: Path) -> Any:
@@ -166,7 +196,7 @@ def _iteration_weights(folder: Path) -> Path:
 
 
 def _iteration_weights_read(path: Path) -> Any:
-    return _values(StoredHistory(path.parents[1], keep_all=True).network(0).module.state_dict())
+    return values(StoredHistory(path.parents[1], keep_all=True).network(0).module.state_dict())
 
 
 def _reference(name: str) -> Callable[[Path], Path]:
@@ -210,14 +240,18 @@ def _reference_read(path: Path) -> Any:
     return (trained, scores, known) if len(trained) == len(scores) == 3 else None  # what is gone is made again
 
 
-def _cached_table(folder: Path) -> Path:
-    cache = Cache(folder, table().identity, note=lambda _: None)
-    cache.save(table())
-    return cache.table_path
+def _cached_table(*, quick: bool) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        cache = Cache(folder, table().identity, note=lambda _: None)
+        cache.save(replace(table(), quick=quick))
+        return cache.quick_path if quick else cache.table_path
+
+    return make
 
 
 def _cached_table_read(path: Path) -> Any:
-    return Cache(path.parent, table().identity, note=lambda _: None).table()
+    cache = Cache(path.parent, table().identity, note=lambda _: None)
+    return cache.table(quick=path == cache.quick_path)
 
 
 def _time_base(folder: Path) -> Path:
@@ -297,6 +331,9 @@ SUBJECTS = (
         sealed=False,
     ),
     Subject("torch checkpoint", _pth, _weights_read),
+    Subject("torch checkpoint of before 1.6", _old_pth, _weights_read, sealed=False),
+    Subject("branch in the hub's cache", _hub("refs/main"), _hub_read, renewed=True, form="text"),
+    Subject("weights in the hub's cache", _hub(f"snapshots/c0ffee/{FILE}"), _hub_read, sealed=False),
     Subject("timm's config.json", _config, _foreign_read, sealed=False, form="json"),
     Subject("training under way", _checkpoint, _checkpoint_read, renewed=True),
     Subject("shared network", _shared, _shared_read),
@@ -306,7 +343,8 @@ SUBJECTS = (
     Subject("reference set", _reference("set.csv"), _reference_read, renewed=True, form="text"),
     Subject("settings of a reference set", _reference("set.json"), _reference_read, form="json"),
     Subject("scores of a reference set", _reference("set.scores.csv"), _reference_read, renewed=True, form="text"),
-    Subject("cached latency table", _cached_table, _renewed(_cached_table_read), renewed=True, form="json"),
+    Subject("cached latency table", _cached_table(quick=False), _cached_table_read, renewed=True, form="json"),
+    Subject("cached quick table", _cached_table(quick=True), _cached_table_read, renewed=True, form="json"),
     Subject("time base", _time_base, _renewed(_time_base_read), renewed=True, form="json"),
     Subject("measurement under way", _unfinished, _unfinished_read, renewed=True, form="json"),
     Subject("exported manifest", _exported(MANIFEST), _import, form="json"),

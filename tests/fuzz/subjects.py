@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import gc
-import io
 import json
 import os
-import tarfile
-import zipfile
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
-from PIL import Image
 
 from scaling.formula import read_coefficients
 from searchspace.blocks import Classifier, ConvBN
@@ -108,7 +103,8 @@ def _summary_read(path: Path) -> Any:
 
 
 @contextmanager
-def _studies_in(folder: Path) -> Any:
+def studies_in(folder: Path) -> Any:
+    """The folder of all studies is this one."""
     before = os.environ.get("PHINAS_STUDIES")
     os.environ["PHINAS_STUDIES"] = str(folder)
     try:
@@ -124,7 +120,7 @@ def _study(folder: Path) -> Path:
     """Two studies of three trials, one finished, so that there is something to be listed beside the damaged one."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     optuna.logging.disable_default_handler()
-    with _studies_in(folder):
+    with studies_in(folder):
         for name in ("s", "sound"):
             study = storage.open_study(name)
             study.set_user_attr(SETTINGS, {"name": name, "budget_ms": 20.0})
@@ -159,7 +155,7 @@ def _study(folder: Path) -> Path:
 
 def _study_read(path: Path) -> Any:
     """What is listed, and what is known of the study."""
-    with _studies_in(path.parent.parent):
+    with studies_in(path.parent.parent):
         rows = {row["name"]: row for row in json.loads(report.listing("json"))}
         assert rows["sound"]["trials"] == TRIALS, "another study's damage hides none"
         df = frame.load("s")
@@ -169,12 +165,38 @@ def _study_read(path: Path) -> Any:
         return *text, best.spec, best.trial, best.test_accuracy
 
 
+def _killed(folder: Path) -> Path:
+    """The write-ahead log of a search that was killed: what was stored last is there alone."""
+    _study(folder)
+    database = folder / "s" / storage.DATABASE
+    with studies_in(folder):
+        study = storage.open_study("s", create=False)
+        study.set_user_attr("note", "kept")
+        kept = {path: path.read_bytes() for path in folder.glob(f"s/{storage.DATABASE}*") if path.suffix != ".db-shm"}
+        del study
+        gc.collect()
+    for path, content in kept.items():
+        path.write_bytes(content)
+    return database.with_name(f"{database.name}-wal")
+
+
+def _killed_read(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
+    """None where the end of the log is lost, and with it what was stored last."""
+
+    def reading(path: Path) -> Any:
+        found = read(path)
+        return found if "'note', 'kept'" in repr(found) or "'note': 'kept'" in repr(found) else None
+
+    return reading
+
+
 def _study_opened(path: Path) -> Any:
     """A search goes on with it: on a copy, since it is written."""
-    with _studies_in(path.parent.parent):
+    with studies_in(path.parent.parent):
         copy = path.parent.with_name("copy")
         copy.mkdir(exist_ok=True)
-        (copy / path.name).write_bytes(path.read_bytes())
+        for each in path.parent.glob(f"{storage.DATABASE}*"):
+            (copy / each.name).write_bytes(each.read_bytes())
         write_json(copy / storage.SUMMARY, SUMMARY)
         study = storage.open_study("copy", create=False)
         found = [(trial.number, trial.params, trial.user_attrs, trial.values) for trial in study.get_trials()]
@@ -183,132 +205,9 @@ def _study_opened(path: Path) -> Any:
         study.ask()
         del study
         gc.collect()
-        (copy / path.name).unlink()
+        for each in copy.glob(f"{storage.DATABASE}*"):
+            each.unlink()
         return found, attrs
-
-
-def picture(size: int, colour: int) -> Image.Image:
-    """An image that no other one is equal to."""
-    rng = np.random.default_rng(colour)
-    return Image.fromarray(rng.integers(0, 255, (size, size, 3), dtype=np.uint8))
-
-
-def encoded(colour: int, form: str = "PNG") -> bytes:
-    """A picture as a file."""
-    data = io.BytesIO()
-    picture(12, colour).save(data, form)
-    return data.getvalue()
-
-
-def _images() -> dict[str, bytes]:
-    return {f"{label}/{at}.png": encoded(10 * kind + at) for kind, label in enumerate("ab") for at in range(12)}
-
-
-def _zip() -> bytes:
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as archive:
-        for name, content in _images().items():
-            archive.writestr(zipfile.ZipInfo(name), content)
-    return data.getvalue()
-
-
-def _tar(mode: str) -> Callable[[], bytes]:
-    def make() -> bytes:
-        data = io.BytesIO()
-        with tarfile.open(fileobj=data, mode=mode) as archive:  # type: ignore[call-overload]
-            for name, content in _images().items():
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                archive.addfile(member, io.BytesIO(content))
-        return data.getvalue()
-
-    return make
-
-
-def _parquet(folder: Path) -> Path:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    images = [{"bytes": content, "path": name} for name, content in _images().items()]
-    parquet.write_table(
-        pa.table({"image": images, "label": [name[0] for name in _images()]}), folder / "images.parquet"
-    )
-    return folder / "images.parquet"
-
-
-def loaded(path: Path) -> Any:
-    """The images of a source, decoded anew."""
-    from search.data import load
-
-    cache = path.parent / "cache"
-    for old in cache.rglob("*.*"):
-        old.unlink()
-    found = load(str(path), resolution=8, cache_dir=cache)
-    return found.classes, found.fingerprint, len(found.skipped)
-
-
-def _cache(suffix: str) -> Callable[[Path], Path]:
-    def make(folder: Path) -> Path:
-        from search.data import cache
-        from search.data.source import Record
-
-        path, labels = folder / "images.npy", {"train": [0, 1], "validation": [0], "test": [1]}
-        with cache.new_pixels(path, rows=4, resolution=8) as pixels:
-            for row in range(4):
-                pixels.put(row, np.asarray(picture(8, row)))
-        starts = {"train": 0, "validation": 2, "test": 3}
-        cache.write_record(path, Record(("a", "b"), starts, labels, "f", notes=("n",)), signature="s")  # type: ignore[arg-type]
-        return path.with_suffix(suffix)
-
-    return make
-
-
-def _cache_read(path: Path) -> Any:
-    """None where it is to be made anew."""
-    from search.data import cache
-
-    try:
-        found = cache.read(path.with_suffix(".npy"), signature="s")
-    except cache.UnusableCache:
-        return None
-    assert found is not None
-    return found[0], found[1].tobytes()
-
-
-def _native(folder: Path) -> Path:
-    from search.data.native import native_resolution
-
-    (folder / "images.zip").write_bytes(_zip())
-    native_resolution(str(folder / "images.zip"), cache_dir=folder / "cache")
-    (path,) = (folder / "cache").rglob("native-*.json")
-    return path
-
-
-def _native_read(path: Path) -> Any:
-    from search.data.native import native_resolution
-
-    content = path.read_bytes()
-    try:
-        return native_resolution(str(path.parents[2] / "images.zip"), cache_dir=path.parents[1])
-    finally:
-        path.write_bytes(content)  # it is made again
-
-
-LISTING = {f"a/{at}.png": f"{at:032x}" for at in range(5)}
-
-
-def _listing(folder: Path) -> Path:
-    from search.data.contents import CONTENTS, keep_contents
-
-    keep_contents(folder, LISTING, "/photos")
-    return folder / CONTENTS
-
-
-def _listing_read(path: Path) -> Any:
-    """None where what changed cannot be told."""
-    from search.data.contents import kept_contents, kept_source
-
-    return (kept_contents(path.parent), kept_source(path.parent)) if kept_contents(path.parent) else None
 
 
 def _measured_csv() -> str:
@@ -347,14 +246,8 @@ SUBJECTS = (
     Subject("summary", _summary, _summary_read, form="json"),
     Subject("study", _study, _study_read),
     Subject("study that goes on", _study, _study_opened),
+    Subject("log of a killed study", _killed, _killed_read(_study_read), renewed=True),
+    Subject("log of a killed study that goes on", _killed, _killed_read(_study_opened), renewed=True),
     Subject("search space", written("space.toml", lambda: TOML), _space_read, sealed=False, form="text"),
     Subject("measured networks", written("m.csv", _measured_csv), _measured_read, sealed=False, form="text"),
-    Subject("zip of images", written("images.zip", _zip), loaded, sealed=False),
-    Subject("tar of images", written("images.tar", _tar("w")), loaded, sealed=False),
-    Subject("compressed tar of images", written("images.tar.gz", _tar("w:gz")), loaded, sealed=False),
-    Subject("parquet of images", _parquet, loaded, sealed=False),
-    Subject("pixel cache", _cache(".npy"), _cache_read, renewed=True),
-    Subject("record of a pixel cache", _cache(".json"), _cache_read, renewed=True, form="json"),
-    Subject("images' own size", _native, _native_read, form="json"),
-    Subject("listing of images", _listing, _listing_read, renewed=True, form="json"),
 )

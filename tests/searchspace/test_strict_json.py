@@ -23,7 +23,7 @@ def test_what_is_written_is_read_without_its_checksum() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (dumps({"a": 1}).replace("1,", "2,"), "not what was written"),
+        (dumps({"a": 1}).replace(": 1", ": 2"), "not what was written"),
         (dumps({"a": 1.0}).replace("1.0", "1"), "not what was written"),
         ('{"a": 1, "a": 2}', "the key 'a' stands there twice"),
         ('"\\ud800"', "surrogates not allowed"),
@@ -33,6 +33,20 @@ def test_what_is_written_is_read_without_its_checksum() -> None:
 def test_a_text_that_was_changed_is_refused(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         loads(text)
+
+
+@pytest.mark.parametrize("key", ["checksul", "Checksum", "check3um", "chacoswm", "checksumx", "cheksum"])
+def test_a_damaged_name_of_the_checksum_does_not_make_a_file_one_without(key: str) -> None:
+    text = dumps({"a": 1, "b": 2}).replace("1,", "3,")
+    with pytest.raises(ValueError, match=f'the key \'{key}\' is a damaged "checksum": .* delete its "checksum"'):
+        loads(text.replace(CHECKSUM, key))
+    assert loads('{"channels": 1, "classes": 2, "schema": 3}') == {"channels": 1, "classes": 2, "schema": 3}
+
+
+def test_the_checksum_is_the_first_line_so_that_deleting_it_leaves_json() -> None:
+    first, second, *rest = dumps({"a": 1, "b": 2}).splitlines()
+    assert CHECKSUM in second
+    assert loads("\n".join([first, *rest])) == {"a": 1, "b": 2}
 
 
 def test_layout_and_order_mean_nothing_and_a_file_without_a_checksum_is_read() -> None:
@@ -45,7 +59,7 @@ def test_a_changed_file_is_named_with_the_way_out(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
     write_json(path, {"accuracy": 0.75})
     path.write_text(path.read_text().replace("0.75", "0.95"))
-    with pytest.raises(StorageError, match=r'summary\.json .*restore it from a copy.* deletes "checksum"'):
+    with pytest.raises(StorageError, match=r'summary\.json .*restore it from a copy.* delete its "checksum"'):
         read_json(path)
 
 

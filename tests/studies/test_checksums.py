@@ -79,6 +79,12 @@ def test_a_study_of_before_has_no_checksums_and_opens(database: Path) -> None:
         studies.load("s")
 
 
+def test_checksums_under_a_damaged_name_are_not_taken_for_none(database: Path) -> None:
+    changed(database, f"ALTER TABLE {CHECKSUMS} RENAME TO phinas_checksuns")
+    with pytest.raises(StudyMismatch, match="its checksums stand in the table phinas_checksuns"):
+        studies.load("s")
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -154,7 +154,7 @@ def test_best_so_far_is_the_most_accurate_within_the_budget(make_study: MakeStud
 
 def finish(folder: Path, network: NetworkSpec, trial: int) -> None:
     winner = {"trial": trial, "test_accuracy": 0.66, "test_low": 0.6, "test_high": 0.7, "measured_latency_ms": 18.5}
-    (folder / "summary.json").write_text(json.dumps({"winner": winner, "within_budget": True}))
+    (folder / "summary.json").write_text(json.dumps({"study": "s", "winner": winner, "within_budget": True}))
     (folder / "best.json").write_text(network.to_json())
 
 
@@ -213,7 +213,9 @@ def test_all_names_are_there_and_another_is_an_attribute_error() -> None:
         _ = studies.laod
 
 
-@pytest.mark.parametrize("text", ["[1]", "{}", '{"winner": 5}', '{"winner": {"trial": "77"}}', '"x"'])
+@pytest.mark.parametrize(
+    "text", ["[1]", "{}", '{"winner": 5}', '{"winner": {"trial": "77"}}', '{"winner": {"trial": 7}}', '"x"']
+)
 def test_a_summary_that_no_search_wrote_is_refused_with_the_next_step(text: str, tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(text)
     with pytest.raises(StorageError, match=r"summary\.json must be the summary that a search wrote"):

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import json
 import pickle
 import re
 import warnings
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from searchspace.errors import InvalidArgument, StorageError
 from searchspace.files import is_cut_short, wrong_member
 from searchspace.nn.build import Network
-from searchspace.strict_json import dumps, loads
+from searchspace.strict_json import CHECKSUM, checksum_of, loads
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 _IS_AVERAGE = re.compile(r"(^|[^a-z])(ema|swa|averaged?)([^a-z]|$)|EMA|Ema")  # a name of averaged weights
@@ -117,9 +118,12 @@ def read_about(path: Path | str) -> dict[str, Any]:
 def _about(path: Path | str) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_ABOUT, "{}")
+            metadata = file.metadata() or {}
     except (safetensors.SafetensorError, OSError, ValueError):
         return {}
+    text = metadata.get(_ABOUT, "{}")
+    if lost := next((name for name, other in metadata.items() if name != _ABOUT and _TENSORS in other), None):
+        raise StorageError(f"what {path} says about its weights is damaged: it stands under {lost!r:.80}")
     try:
         about = loads(text)
     except ValueError as error:
@@ -166,8 +170,9 @@ def network_bytes(module: nn.Module, about: Mapping[str, Any]) -> bytes:
     state = _each_its_own(module.state_dict())
     if isinstance(module, Network):
         about = {**about, "network": module.spec.to_dict()}
-    # One key of the metadata: safetensors writes several in no fixed order.
-    return safetensors.torch.save(state, {_ABOUT: dumps({**about, _TENSORS: _checksum(state)}, indent=None)})
+    content = {**about, _TENSORS: _checksum(state)}
+    text = json.dumps({**content, CHECKSUM: checksum_of(json.loads(json.dumps(content)))})
+    return safetensors.torch.save(state, {_ABOUT: text})  # one key: safetensors writes several in no fixed order
 
 
 def _of_kind(content: Any, path: Path | str, ema: bool | None, note: Callable[[str], None] | None) -> Any:

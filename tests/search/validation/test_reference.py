@@ -158,6 +158,9 @@ def test_rows_survive_a_file(tmp_path: Path) -> None:
     assert next(iter(Rows(tmp_path / "a.csv", Score))) == score
     with pytest.raises(StorageError, match="must hold the columns network, kind"):
         Rows(tmp_path / "a.csv", Trained)
+    (tmp_path / "a.csv").write_text((tmp_path / "a.csv").read_text().replace("checksum", "cheaksum"))
+    with pytest.raises(StorageError, match='its "checksum" has another name'):
+        Rows(tmp_path / "a.csv", Score)
 
 
 @pytest.mark.parametrize(

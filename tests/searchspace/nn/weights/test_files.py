@@ -167,6 +167,13 @@ def test_files_that_are_neither_or_damaged_are_named(tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
 
 
+def test_what_is_said_of_weights_under_a_damaged_name_is_not_taken_for_nothing(tmp_path: Path) -> None:
+    content = network_bytes(torch.nn.Linear(2, 2), {"classes": ["a", "b"]})
+    (tmp_path / "w.safetensors").write_bytes(content.replace(b'"phinas"', b'"phinar"'))
+    with pytest.raises(StorageError, match="says about its weights is damaged: it stands under 'phinar'"):
+        read_weights(tmp_path / "w.safetensors")
+
+
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing.pth"):
         with pytest.raises(StorageError, match=f"cannot read the weights file {path}: .*; look whether"):

@@ -51,7 +51,7 @@ def layer_params_macs(layer: Layer) -> tuple[int, int]:
         vectors = 2 if norm and op == "conv" else 1
     if op == "conv":
         weight = out * (channels // groups) * (layer.taps or kernel * kernel)
-        return weight + out * vectors, weight * height * width
+        return weight + out * vectors + layer.scalars, weight * height * width
     if op == "se":
         weight = 2 * channels * squeeze
         return weight + (squeeze + channels) * vectors, weight
@@ -63,6 +63,8 @@ def layer_params_macs(layer: Layer) -> tuple[int, int]:
         return weight + out * vectors, weight * layer.in_shape[1] * layer.in_shape[2]
     if op == "norm":
         return out * vectors + layer.scalars, 0
+    if op == "add":
+        return layer.scalars, 0
     if op not in (*OPS, *TRACED_OPS):
         raise InvalidSpec(f"the op of layer {layer.name!r} must be one of {', '.join(OPS)}, got {op!r}")
     return 0, 0
@@ -83,7 +85,8 @@ def costs(graph: Graph, *, bytes_per_value: int = 4) -> Costs:
     for layer, size, dead in zip(graph.layers, sizes, freed, strict=True):
         own_params, own_macs = layer_params_macs(layer)
         if layer.weights:
-            shared[layer.weights] = own_params
+            shared[layer.weights] = own_params - layer.scalars
+            params += layer.scalars
         else:
             params += own_params
         live += size

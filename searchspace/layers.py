@@ -37,7 +37,8 @@ class Layer(NamedTuple):
         start: First channel of a "slice".
         vectors: In a traced module, learnable values for each output channel beside the weights (of "se", for each
             squeezed one too), where `norm` does not say it.
-        scalars: In a traced module, learnable values that belong to no channel.
+        scalars: Learnable values of this layer alone, also where it shares its weights: a batch norm behind a shared
+            convolution, the weights of a sum. In a traced module, those that belong to no channel.
         taps: In a traced module, weights of one filter for one channel, where that is not `kernel` squared; else 0.
 
     In a traced module, a "linear" layer behind a map has a column for each pixel, and "norm" is a batch norm, an

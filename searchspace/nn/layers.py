@@ -84,13 +84,14 @@ class BatchNorm2d(nn.BatchNorm2d):
         )
 
 
-def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
+def pad_same(x: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
     """The map with TensorFlow's SAME padding: what ceil(size / stride) outputs need, the odd pixel right and below.
 
+    Pooling pads with minus infinity (`value`).
     (batch, channels, height, width) -> the same, up to kernel - 1 pixels larger.
     """
     height, width = (max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[2:])
-    return nn.functional.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
+    return nn.functional.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2), value=value)
 
 
 class SameConv2d(Conv2d):
@@ -104,8 +105,8 @@ class SameConv2d(Conv2d):
 class ConvBNAct(nn.Module):
     """Convolution, batch norm, activation: `conv`, `norm`, `act`, those that there are.
 
-    With `bias` the convolution has one and there is no batch norm. `padding` "half" is (kernel - 1) / 2 on every side,
-    "valid" none.
+    With `bias` the convolution has one and there is no batch norm, unless `norm` says otherwise. `padding` "half" is
+    (kernel - 1) / 2 on every side, "valid" none.
     """
 
     conv: nn.Module
@@ -122,6 +123,7 @@ class ConvBNAct(nn.Module):
         *,
         conventions: Conventions = DEFAULT_CONVENTIONS,
         bias: bool = False,
+        norm: bool | None = None,
         padding: str = "half",
     ) -> None:
         super().__init__()
@@ -134,7 +136,7 @@ class ConvBNAct(nn.Module):
         elif kernel == stride == groups == 1:
             kind = PointwiseConv2d
         self.conv = kind(in_channels, out_channels, kernel, stride, pixels, groups=groups, bias=bias)
-        if not bias:
+        if not bias if norm is None else norm:
             self.norm = BatchNorm2d(out_channels, conventions.norm_eps, conventions.norm_momentum)
         if act != "identity":
             self.act = activation(act)

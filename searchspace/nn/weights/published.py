@@ -49,6 +49,11 @@ def published_conventions(spec: NetworkSpec, implementation: str) -> Conventions
     return replace(spec.conventions, padding=padding, norm_eps=eps, norm_momentum=momentum)
 
 
+def published_names(spec: NetworkSpec, implementation: str) -> dict[str, str]:
+    """Our key of each tensor by `implementation`'s, in its order. Raises InvalidArgument as `load_published`."""
+    return {theirs: entry.ours for theirs, entry in _entries(_skeleton(spec), implementation).items()}
+
+
 def load_published(
     spec: NetworkSpec, state_dict: Mapping[str, Tensor], implementation: str, *, norm_eps: float | None = None
 ) -> Network:

@@ -30,6 +30,7 @@ _BUSY_S = 30.0
 _BUSY = "another process holds it: wait for it to end, then run the same command again"
 _PERMISSIONS = "choose another folder with PHINAS_STUDIES, or change permissions"
 _BROKEN = ("decode to UTF-8", "no such table", "no such column", "no column named", "syntax error", "no such module")
+_fitting = set[str]()  # versions of tables that Optuna has found to be its own, in this process
 _NEXT_STEP = {
     sqlite3.SQLITE_FULL: "the disk is full: free some space and run the same command again; what was stored is kept",
     sqlite3.SQLITE_READONLY: f"it cannot be written: {_PERMISSIONS}",
@@ -58,7 +59,8 @@ def open_study(path: Path, *, name: str) -> optuna.Study:
         with closing(_connect(path)) as connection:
             _check_sound(connection, path)
             connection.execute("PRAGMA journal_mode = WAL")
-        storage = _storage(path, {"creator": lambda: _keeping(path)})
+            tables = _version_of_tables(connection)
+        storage = _storage(path, {"creator": lambda: _keeping(path)}, tables)
         with closing(_connect(path)) as connection:
             checksums.add_to(connection)
         storage.engine.dispose()  # the connection that made the tables keeps no checksums
@@ -86,7 +88,8 @@ def read_study(path: Path) -> StoredStudy:
     with _errors_of(path), closing(sqlite3.connect(":memory:", check_same_thread=False)) as memory:
         _copy(path, memory)
         with _unreadable_is_damaged(path):
-            storage = _storage(path, {"creator": lambda: memory, "poolclass": sqlalchemy.pool.StaticPool})
+            how = {"creator": lambda: memory, "poolclass": sqlalchemy.pool.StaticPool}
+            storage = _storage(path, how, _version_of_tables(memory))
             name = _only_name(storage, path)
             if name is None:  # cut off while it was made
                 return StoredStudy({}, [])
@@ -116,11 +119,21 @@ def damaged(path: Path, why: str) -> StudyMismatch:
     )
 
 
-def _storage(path: Path, engine_kwargs: dict[str, Any]) -> RDBStorage:
+def _version_of_tables(connection: sqlite3.Connection) -> str | None:
+    """As Optuna writes it; None in a new file."""
+    is_there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+    return str(connection.execute("SELECT * FROM alembic_version").fetchall()) if is_there else None
+
+
+def _storage(path: Path, engine_kwargs: dict[str, Any], tables: str | None) -> RDBStorage:
+    """Optuna's check of its tables takes longer than all else: it is done once for each version of them."""
     try:
-        return RDBStorage("sqlite://", engine_kwargs)
+        storage = RDBStorage("sqlite://", engine_kwargs, skip_compatibility_check=tables in _fitting)
     except RuntimeError as error:  # tables of another version of Optuna
         raise StudyMismatch(f"{path} cannot be used: {' '.join(str(error).split())}") from error
+    if tables:
+        _fitting.add(tables)
+    return storage
 
 
 def _only_name(storage: RDBStorage, path: Path) -> str | None:

@@ -69,7 +69,7 @@ def test_an_empty_folder_says_how_to_make_a_study(capsys: pytest.CaptureFixture[
 def test_a_study_shows_best_trials_front_and_winner(two_studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
     winner = {"trial": 1, "test_accuracy": 0.66, "test_low": 0.6, "test_high": 0.71, "measured_latency_ms": 18.5}
     summary = two_studies / "digits-20ms" / "summary.json"
-    summary.write_text(json.dumps({"winner": winner, "within_budget": True}))
+    summary.write_text(json.dumps({"study": "digits-20ms", "winner": winner, "within_budget": True}))
     assert main(["digits-20ms"]) == 0
     text = capsys.readouterr().out
     assert "4 trials (4 trained), budget 20 ms, finished" in text

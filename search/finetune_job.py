@@ -287,7 +287,7 @@ class _Job:
         """Raises StudyMismatch where files of the data have changed since the fine-tuning was begun."""
         if self.job.setdefault("data_fingerprint", images.fingerprint) != images.fingerprint:
             now = {"data": self.settings.data, "data_fingerprint": images.fingerprint}
-            told = in_words("data_fingerprint", {}, now, told_changes(self.folder, images.contents))
+            told = in_words("data_fingerprint", {}, now, told_changes(self.folder, images.contents, images.skipped))
             raise StudyMismatch(
                 f"{self.folder} holds a fine-tuning that began with other images: {told}. Bring them back, give "
                 "another --study, or --fresh to set it aside"

@@ -151,7 +151,7 @@ def check_study(study: optuna.Study, asked: dict[str, Any], *, images: Dataset |
         return
     told = ""
     if images is not None and stored.get("data_fingerprint") != images.fingerprint:
-        told = told_changes(folder(study.study_name), images.contents)
+        told = told_changes(folder(study.study_name), images.contents, images.skipped)
     check_same(study.study_name, stored, json.loads(json.dumps(asked)), images=told)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +59,20 @@ def is_there(data: str | None) -> bool:
     return data is not None and os.path.exists(os.path.expanduser(parse_source(data).place))
 
 
-def told_changes(folder: Path, contents: Contents) -> str:
-    """What changed since the listing in a study's folder was kept; "" where either is not known."""
+def told_changes(folder: Path, contents: Contents, skipped: Collection[str] = ()) -> str:
+    """What changed since the listing in a study's folder was kept; "" where either is not known.
+
+    skipped: Files that are there and cannot be used.
+    """
     if not contents or not (known := kept_contents(folder)):
         return ""
-    return changes(known, contents) or "no file is another, but they are split or labelled otherwise"
+    return changes(known, contents, skipped) or "no file is another, but they are split or labelled otherwise"
 
 
-def changes(before: Contents, now: Contents) -> str:
+def changes(before: Contents, now: Contents, skipped: Collection[str] = ()) -> str:
     """What changed from one listing to another: how many files, and the first of them by name; "" for nothing."""
+    if before != now and (outer := _outer(now, before) or _outer(before, now)):
+        return f"all stand {'within' if _outer(now, before) else 'no longer within'} {printable(outer)}/"
     added, removed = sorted(now.keys() - before.keys()), sorted(before.keys() - now.keys())
     changed = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
     gone: dict[str, list[str]] = defaultdict(list)
@@ -77,7 +82,8 @@ def changes(before: Contents, now: Contents) -> str:
     old = set(renamed.values())
     kinds = {
         "added": [name for name in added if name not in renamed],
-        "removed": [name for name in removed if name not in old],
+        "removed": [name for name in removed if name not in old and printable(name) not in skipped],
+        "no longer readable": [name for name in removed if name not in old and printable(name) in skipped],
         "changed": changed,
         "renamed": [f"{was} to {name}" for name, was in renamed.items()],
     }
@@ -86,3 +92,10 @@ def changes(before: Contents, now: Contents) -> str:
         for kind, names in kinds.items()
         if names
     )
+
+
+def _outer(within: Contents, bare: Contents) -> str:
+    """The folder within which one listing has what the other has without it; "" where there is none."""
+    first, name = min(within, default=""), min(bare, default="")
+    folder = first.removesuffix(f"/{name}")
+    return folder if folder != first and {f"{folder}/{name}": digest for name, digest in bare.items()} == within else ""

@@ -21,6 +21,7 @@ LEVEL = 0.01  # of the sign tests of all pairs of classes together
 LEAST_MOVED = 0.1  # of the images of two classes: fewer that change sides are no confusion
 MOST_LOST = 0.05  # of all images: they are turned where surely fewer are told wrong for it
 LEAST_TOLD = 0.1  # of all images, above the largest class: a classifier that tells less says little
+LEAST_MOVES = math.ceil(-math.log2(LEVEL))  # images that change sides, for a sign test to be able to tell
 SURE = 1.645  # standard deviations, one-sided 95 %
 
 
@@ -67,6 +68,11 @@ def by_looks(seen: Looks, classes: tuple[str, ...]) -> Decision:
     mirrored = confusion(seen, "mirrored")
     if mirrored is not None:
         augment, why = SHIFTED, f"not mirrored, as {_sentence(mirrored, classes, 'mirrored')}"
+    elif int(seen.labels.bincount().topk(2).values.sum()) < LEAST_MOVES:
+        augment, why = (
+            MIRRORED,
+            "mirrored, as is usual: so few images of each class say too little (--augment shift: not)",
+        )
     elif not _tells(seen):
         augment, why = MIRRORED, "mirrored, as is usual: a quick look tells too little (--augment shift: not mirrored)"
     else:
@@ -103,10 +109,9 @@ def confusion(seen: Looks, change: str) -> Confusion | None:
     changed = seen.changed[change]
     away, back = _taken(seen, seen.as_is, changed), _taken(seen, changed, seen.as_is)
     counts = seen.labels.bincount()
-    least = math.ceil(-math.log2(LEVEL))
     pairs = [
         (one, other, int(away[one, other]), int(back[one, other]))
-        for one, other in torch.triu(away + back >= least, diagonal=1).nonzero().tolist()
+        for one, other in torch.triu(away + back >= LEAST_MOVES, diagonal=1).nonzero().tolist()
     ]
     found = [
         Confusion((one, other), int(counts[one] + counts[other]), there - here, len(pairs) * _chance(there, here))

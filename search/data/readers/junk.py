@@ -8,12 +8,13 @@ _SYSTEM = frozenset(
     {
         *("__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "$recycle.bin", "recycler", "lost+found"),
         *("system volume information", "found.000", "@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "_gsdata_"),
+        *("@recently-snapshot", "@sharebin", "network trash folder", "temporary items"),
         *("__pycache__", "node_modules", "site-packages", "wandb", "mlruns", "lightning_logs", "cvs"),
     }
 )
 _THUMBNAILS = frozenset({"thumbnail", "thumbnails", "_thumbs", "_thumb", "_thumbnails", "previews.lrdata"})
 _BESIDE_IMAGES = frozenset({"thumbs", "thumb"})  # thumbnails, where they stand beside images; else perhaps fingers
-_STUDIES = "studies"
+_RESULTS = frozenset({"studies", "runs"})  # of this program, TensorBoard, YOLO; unless images are right in them
 # A folder that holds one of these is a study, or a reference set's or a table's folder, or an environment of Python.
 _OWN = frozenset({"study.db", "finetune.json", "finetune.ckpt", "best.safetensors", "shared.pt", "trials.csv"})
 _ENVIRONMENT = "pyvenv.cfg"
@@ -42,7 +43,7 @@ def visible(files: Sequence[str], folders: Iterable[str], *, is_image: Callable[
     for folder in everything:
         parent, _, name = folder.rpartition("/")
         beside_images = name.lower() in _BESIDE_IMAGES and parent in with_images
-        is_results = name.lower() == _STUDIES and folder not in with_images
+        is_results = name.lower() in _RESULTS and folder not in with_images
         if name.lower() in _THUMBNAILS or beside_images or is_results:
             marked.add(folder)
     out = {folder for folder in everything if folder in marked or any(above in marked for above in _above(folder))}

@@ -20,12 +20,19 @@ BEFORE = {f"cat/{number}.jpg": f"{number}" for number in range(9)}
         (BEFORE | {"cat/3.jpg": "x", "cat/4.jpg": "y"}, "2 changed (cat/3.jpg, cat/4.jpg)"),
         (BEFORE | dict.fromkeys(BEFORE, "x"), "9 changed (cat/0.jpg, cat/1.jpg, cat/2.jpg and 6 more)"),
         ({f"dog{name[3:]}": digest for name, digest in BEFORE.items()}, "9 renamed (cat/0.jpg to dog/0.jpg, "),
+        ({f"photos/{name}": digest for name, digest in BEFORE.items()}, "all stand within photos/"),
+        ({name.removeprefix("cat/"): digest for name, digest in BEFORE.items()}, "all stand no longer within cat/"),
         ({"a\n.jpg": "a"}, r"1 added (a\n.jpg); 9 removed (cat/0.jpg, cat/1.jpg, cat/2.jpg and 6 more)"),
     ],
 )
 def test_what_changed_is_counted_and_named(now: dict[str, str], told: str) -> None:
     assert changes(BEFORE, now).startswith(told)
     assert bool(told) == bool(changes(BEFORE, now))
+
+
+def test_a_file_that_became_unreadable_is_not_called_removed() -> None:
+    now = {name: digest for name, digest in BEFORE.items() if name not in ("cat/0.jpg", "cat/1.jpg")}
+    assert changes(BEFORE, now, ("cat/1.jpg",)) == "1 removed (cat/0.jpg); 1 no longer readable (cat/1.jpg)"
 
 
 def test_a_listing_is_kept_once_and_one_that_cannot_be_read_is_none(tmp_path: Path) -> None:

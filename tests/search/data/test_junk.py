@@ -33,6 +33,8 @@ JUNK = [
     "#recycle/0000.png",
     "System Volume Information/0000.png",
     "lost+found/0000.png",
+    "@Recently-Snapshot/0000.png",
+    "runs/detect/train/plot.png",
     "wandb/run/media/0000.png",
     "__pycache__/0000.png",
     "node_modules/logo/0000.png",

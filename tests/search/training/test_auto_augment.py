@@ -3,87 +3,27 @@
 import io
 import random
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from search.data import Dataset, Split
+from search.data import Split
 from search.training.auto_augment import by_looks, confusion, decide
 from search.training.looks import Looks
+from tests.drawn import Draw, arrow, disc, drawn_images, house, ring, six, stem_and_bowl, tree
 from tests.scripted import dataset_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CIFAR = Path(__file__).parents[4] / "shared" / "data" / "cifar10-train.tar"
-PIXELS = 48
-Draw = Callable[[ImageDraw.ImageDraw], None]
-
-
-def arrow(draw: ImageDraw.ImageDraw) -> None:
-    draw.rectangle([8, 22, 30, 26], fill=255)
-    draw.polygon([(28, 14), (28, 34), (42, 24)], fill=255)
-
-
-def six(draw: ImageDraw.ImageDraw) -> None:
-    draw.ellipse([14, 22, 34, 42], outline=255, width=4)
-    draw.arc([14, 4, 44, 52], 180, 270, fill=255, width=4)
-
-
-def stem_and_bowl(draw: ImageDraw.ImageDraw) -> None:
-    draw.line([14, 4, 14, 42], fill=255, width=4)
-    draw.ellipse([14, 20, 36, 42], outline=255, width=4)
-
-
-def house(draw: ImageDraw.ImageDraw) -> None:
-    draw.rectangle([12, 24, 36, 42], fill=255)
-    draw.polygon([(8, 24), (40, 24), (24, 6)], fill=255)
-
-
-def tree(draw: ImageDraw.ImageDraw) -> None:
-    draw.ellipse([10, 6, 38, 34], fill=255)
-    draw.rectangle([21, 30, 27, 44], fill=255)
-
-
-def disc(draw: ImageDraw.ImageDraw) -> None:
-    draw.ellipse([12, 12, 36, 36], fill=255)
-
-
-def ring(draw: ImageDraw.ImageDraw) -> None:
-    draw.ellipse([10, 10, 38, 38], outline=255, width=5)
-
-
-def picture(draw: Draw, change: int, drawn: random.Random) -> NDArray[np.uint8]:
-    """A shape, mirrored (-1) or turned by so many quarters, moved, tilted, in colours, on noise."""
-    mask = Image.new("L", (PIXELS, PIXELS))
-    draw(ImageDraw.Draw(mask))
-    mask = mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if change < 0 else mask.rotate(90 * change)
-    moved = (drawn.randint(-4, 4), drawn.randint(-4, 4))
-    share = np.asarray(mask.rotate(drawn.uniform(-8, 8), translate=moved), dtype=np.float64)[:, :, None] / 255
-    ground, ink = (np.array([drawn.randint(low, low + 110) for _ in range(3)]) for low in (0, 140))
-    noise = np.random.default_rng(drawn.randrange(2**32)).normal(0, 14, (PIXELS, PIXELS, 3))
-    return (ground + share * (ink - ground) + noise).clip(0, 255).astype(np.uint8)
-
-
-def images(*classes: tuple[Draw, tuple[int, ...]], count: int = 120, seed: int = 0) -> Dataset:
-    """So many images; a class is a shape with the ways it is seen in."""
-    drawn = random.Random(seed)
-    labels = np.arange(count) % len(classes)
-    pixels = [picture(classes[label][0], drawn.choice(classes[label][1]), drawn) for label in labels]
-    stacked, a_fifth = np.stack(pixels), count // 5
-    train, validation = (
-        Split(stacked[at], labels[at].astype(np.int64)) for at in (slice(a_fifth, None), slice(a_fifth))
-    )
-    return dataset_of(train, validation, classes=len(classes))
 
 
 @pytest.mark.parametrize("shape", [arrow, stem_and_bowl])
 def test_classes_that_are_mirror_images_are_not_mirrored(shape: Draw) -> None:
-    found = decide("auto", "signs", images((shape, (0,)), (shape, (-1,))))
+    found = decide("auto", "signs", drawn_images((shape, (0,)), (shape, (-1,))))
     assert found.augment == "shift"
     assert "not mirrored, as" in found.why
     assert "are taken for the other one when mirrored (chance alone does that less than once in a million times)" in (
@@ -93,47 +33,53 @@ def test_classes_that_are_mirror_images_are_not_mirrored(shape: Draw) -> None:
 
 def test_two_mirrored_classes_among_many_are_found() -> None:
     others = [(shape, (0,)) for shape in (house, tree, disc, ring, six)]
-    found = decide("auto", "signs", images((arrow, (0,)), (arrow, (-1,)), *others, count=280))
+    found = decide("auto", "signs", drawn_images((arrow, (0,)), (arrow, (-1,)), *others, count=280))
     assert found.augment == "shift"
 
 
 def test_classes_that_are_turned_ones_of_each_other_are_not_turned() -> None:
-    found = decide("auto", "numbers", images((six, (0,)), (six, (2,))))
+    found = decide("auto", "numbers", drawn_images((six, (0,)), (six, (2,))))
     assert "rotate" not in found.augment
     assert "when turned by 180 degrees" in found.why
-    found = decide("auto", "signs", images((arrow, (1,)), (arrow, (3,)), (house, (0,))))
+    found = decide("auto", "signs", drawn_images((arrow, (1,)), (arrow, (3,)), (house, (0,))))
     assert found.augment == "shift,flip"  # up and down: mirrored they are what they were
     assert "when turned by 180 degrees" in found.why
 
 
 def test_things_with_an_up_and_no_left_are_mirrored_and_not_turned() -> None:
-    found = decide("auto", "things", images((house, (0,)), (tree, (0,)), (disc, (0,)), count=240))
+    found = decide("auto", "things", drawn_images((house, (0,)), (tree, (0,)), (disc, (0,)), count=240))
     assert found.augment == "shift,flip"
     assert "mirrored, as that makes no class look like another" in found.why
 
 
 def test_things_seen_from_every_side_are_turned_too() -> None:
     every = (0, 1, 2, 3)
-    found = decide("auto", "from above", images((house, every), (disc, every), (ring, every), count=400))
+    found = decide("auto", "from above", drawn_images((house, every), (disc, every), (ring, every), count=400))
     assert found.augment == "shift,flip,rotate"
     assert "turned, as that loses at most" in found.why
 
 
 def test_where_nothing_can_be_told_images_are_mirrored_as_usual_and_that_is_said() -> None:
-    found = decide("auto", "noise", images((disc, (0,)), (disc, (0,)), count=40))
+    found = decide("auto", "noise", drawn_images((disc, (0,)), (disc, (0,)), count=40))
     assert found.augment == "shift,flip"
     assert "a quick look tells too little" in found.why
 
 
+def test_where_classes_have_too_few_images_for_any_answer_that_is_said() -> None:
+    found = decide("auto", "signs", drawn_images((arrow, (0,)), (arrow, (-1,)), (house, (0,)), (tree, (0,)), count=12))
+    assert found.augment == "shift,flip"
+    assert "mirrored, as is usual: so few images of each class say too little" in found.why
+
+
 def test_the_embedded_digits_are_moved_alone_and_names_are_taken_as_they_are() -> None:
-    some = images((disc, (0,)), (ring, (0,)), count=10)
+    some = drawn_images((disc, (0,)), (ring, (0,)), count=10)
     assert decide("auto", "digits:40", some).augment == "shift"
     assert decide("auto", None, some).augment == "shift"
     assert decide("flip,crop", "photos", some) == ("flip,crop", "as asked")
 
 
 def test_the_same_images_are_decided_alike() -> None:
-    one, other = (decide("auto", "signs", images((arrow, (0,)), (arrow, (-1,)))) for _ in range(2))
+    one, other = (decide("auto", "signs", drawn_images((arrow, (0,)), (arrow, (-1,)))) for _ in range(2))
     assert one == other
 
 

@@ -21,6 +21,7 @@ from search.latency import Measurement
 from search.long_training import LongTraining
 from search.results import TESTED
 from search.settings import BEST_OF_ALL, Settings
+from search.training.balance import balance
 from search.training.errors import OutOfMemory, TrainingFailed
 from search.versus import packed, paired_difference, unpacked, unpaired_difference
 from searchspace import zoo
@@ -254,6 +255,7 @@ class Baselines:
             "validation_accuracy": final.validation_accuracy,
             "right": packed(final.right),
             **final.test.as_test(),
+            **balance(self.training.images, final.right),
         }
 
 

@@ -14,6 +14,8 @@ from searchspace.report import fields as labelled
 from searchspace.spec import read_spec
 from studies.storage import BEST
 
+BALANCED = "test_balanced_accuracy"  # see search.training.balance
+
 
 def report(summary: dict[str, Any]) -> str:
     """What a person reads: the winner stage by stage, accuracy, latency, size, files, next commands."""
@@ -136,10 +138,10 @@ def _contest(summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 def balance_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     """The accuracy that counts classes alike, where they are of very different sizes."""
-    if "test_balanced_accuracy" not in found:
+    if BALANCED not in found:
         return []
     (large, most), (small, least) = found["largest_class"], found["smallest_class"]
-    text = f"balanced: test {percent_text(found['test_balanced_accuracy'])}, the mean over the classes"
+    text = f"balanced: test {percent_text(found[BALANCED])}, the mean over the classes"
     return [("", f"{text}, of which {large!r} has {most} training images and {small!r} {least}")]
 
 
@@ -191,6 +193,7 @@ def _baselines(summary: dict[str, Any]) -> str:
     winner = {"resolution": summary["resolution"], **summary["winner"], "name": name, "status": "trained"}
     rows = [row for row in (winner, *summary["baselines"]) if row["status"] == "trained"]
     rows.sort(key=lambda row: -row["test_accuracy"])
+    balanced = BALANCED in winner
     kind = "measured" if winner["measured_latency_ms"] is not None else "predicted"
     cells = [
         [
@@ -202,20 +205,17 @@ def _baselines(summary: dict[str, Any]) -> str:
             _ms(row),
             percent_text(row["test_accuracy"]),
             interval_text(row["test_low"], row["test_high"], percent_text),
+            *([percent_text(row[BALANCED]) if BALANCED in row else "-"] if balanced else []),
             *_versus(row),
         ]
         for row in rows
     ]
-    heads = ["network", "width", "px", "params", "MACs"]
+    heads = ["network", "width", "px", "params", "MACs", f"{kind} ms", "test", "95 % interval"]
+    heads += [*(["balanced"] if balanced else []), "to the winner", "it is"]
     others = [f"{row['name']}: {row['status']}" for row in summary["baselines"] if row["status"] != "trained"]
     return paragraphs(
         _verdict(summary, [row["versus_winner"] for row in rows if "versus_winner" in row]),
-        table(
-            [*heads, f"{kind} ms", "test", "95 % interval", "to the winner", "it is"],
-            cells,
-            text_columns=(0, 9),
-        )
-        + (f"\nleft out: {'; '.join(others)}" if others else ""),
+        table(heads, cells, text_columns=(0, len(heads) - 1)) + (f"\nleft out: {'; '.join(others)}" if others else ""),
     )
 
 

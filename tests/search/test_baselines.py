@@ -189,6 +189,17 @@ def test_each_is_better_tied_or_worse_than_the_winner_on_the_same_test_images(tm
         assert "right" not in row
 
 
+def test_where_classes_are_of_very_different_sizes_balanced_accuracy_stands_beside_accuracy(tmp_path: Path) -> None:
+    compared, unbalanced = baselines(tmp_path, 100.0), dataset()
+    unbalanced = replace(unbalanced, train=Split(unbalanced.train.pixels, (np.arange(40) % 10 == 0).astype(np.int64)))
+    compared = replace(compared, training=replace(compared.training, images=unbalanced))
+    (row,) = compared.compare({"winner": winner(), "spent_s": 7.5}, ("shufflenet_v2",))["baselines"]
+    labels, right = unbalanced.open_test().labels, np.arange(20) % 10 > 0
+    assert row["test_balanced_accuracy"] == pytest.approx(np.mean([right[labels == label].mean() for label in (0, 1)]))
+    (even,) = run(tmp_path / "even", ("shufflenet_v2",))["baselines"]
+    assert "test_balanced_accuracy" not in even
+
+
 class Tuner:
     """A FineTuner that notes what it is asked for."""
 

@@ -70,7 +70,7 @@ def chunk_images(resolution: int) -> int:
 
 
 @lru_cache(maxsize=1)
-def _handwriting() -> tuple[Floats, NDArray[np.int64]]:
+def handwriting() -> tuple[Floats, NDArray[np.int64]]:
     """All digits: ink (1797, 8, 8) from 0 to 1, labels (1797,)."""
     from sklearn.datasets import load_digits
 
@@ -81,7 +81,7 @@ def _handwriting() -> tuple[Floats, NDArray[np.int64]]:
 @lru_cache(maxsize=1)
 def source_digits() -> dict[Part, tuple[NDArray[np.int64], ...]]:
     """The digits that each split draws on: for every class their rows in `load_digits`; disjoint, the same always."""
-    _, labels = _handwriting()
+    _, labels = handwriting()
     rng = np.random.default_rng(20181)
     rows: dict[Part, list[NDArray[np.int64]]] = {split: [] for split in PARTS}
     for label in range(len(CLASSES)):
@@ -96,7 +96,7 @@ def _chunk(
     split: Part, number: int, images: int, resolution: int, seed: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     rng = np.random.default_rng([seed, PARTS.index(split), number])
-    ink, _ = _handwriting()
+    ink, _ = handwriting()
     by_class = source_digits()[split]
     labels = np.argsort(rng.random((images // 10, 10)), axis=1).ravel()
     sizes = np.array([len(rows) for rows in by_class])
@@ -109,21 +109,28 @@ def _chunk(
         drawn: Floats = ink[table[wanted, which]]
         return drawn
 
-    canvas = _canvas(rng, images, resolution)
+    canvas = textured(rng, images, resolution)
     for _ in range(FRAGMENTS):
-        piece = _fragment(rng, draw(rng.integers(0, 10, images)))
+        piece = fragment(rng, draw(rng.integers(0, 10, images)))
         _paint(rng, canvas, piece, FRAGMENT_SIZE, turn=np.pi, reach=FRAGMENT_CELLS / _CELLS)
     _paint(rng, canvas, draw(labels), SIZE, turn=ROTATION, reach=1.0)
+    return with_noise(rng, canvas), labels
+
+
+def with_noise(rng: np.random.Generator, canvas: Floats) -> NDArray[np.uint8]:
+    """Painted canvases (images, 3, resolution, resolution), changed in place, as noisy images with channels last."""
+    images, _, resolution, _ = canvas.shape
     noise = rng.integers(0, 256, (images, 1, resolution, resolution), np.uint8).astype(np.float32)
     noise -= 127.5
     noise *= 2 * NOISE
     canvas *= 255
     canvas += noise
     np.clip(canvas, 0, 255, out=canvas)
-    return canvas.astype(np.uint8).transpose(0, 2, 3, 1), labels
+    return canvas.astype(np.uint8).transpose(0, 2, 3, 1)
 
 
-def _uniform(rng: np.random.Generator, low: float, high: float, *shape: int) -> Floats:
+def uniform(rng: np.random.Generator, low: float, high: float, *shape: int) -> Floats:
+    """Random numbers from `low` to `high`."""
     return rng.random(shape, np.float32) * np.float32(high - low) + np.float32(low)
 
 
@@ -135,27 +142,27 @@ def _enlarging(coarse: int, fine: int) -> Floats:
     return matrix
 
 
-def _canvas(rng: np.random.Generator, images: int, resolution: int) -> Floats:
+def textured(rng: np.random.Generator, images: int, resolution: int) -> Floats:
     """Textured canvases (images, 3, resolution, resolution)."""
     # Clouds: random coarse grids, enlarged; stripes: a plane wave of random direction, length and colour.
     clouds = np.zeros((images, resolution, resolution), np.float32)
     for cells in (4, 9):
         wide = _enlarging(cells, resolution)
-        clouds += wide @ _uniform(rng, -1, 1, images, cells, cells) @ wide.T
-    angle, waves, phase = (_uniform(rng, 0, high, images, 1) for high in (np.pi, 8.0, 2 * np.pi))
+        clouds += wide @ uniform(rng, -1, 1, images, cells, cells) @ wide.T
+    angle, waves, phase = (uniform(rng, 0, high, images, 1) for high in (np.pi, 8.0, 2 * np.pi))
     at = np.linspace(0, 2 * np.pi, resolution, dtype=np.float32)
     stripes_x, stripes_y = waves * np.cos(angle) * at, waves * np.sin(angle) * at + phase
     # sin(x + y) by the addition theorem: rows times columns in place of a sine for each pixel.
     stripes = np.sin(stripes_y)[:, :, None] * np.cos(stripes_x)[:, None, :]
     stripes += np.cos(stripes_y)[:, :, None] * np.sin(stripes_x)[:, None, :]
     layers = np.stack([clouds.reshape(images, -1), stripes.reshape(images, -1)], axis=1)
-    tints = _uniform(rng, -TEXTURE, TEXTURE, images, 3, 2)
+    tints = uniform(rng, -TEXTURE, TEXTURE, images, 3, 2)
     canvas: Floats = (tints @ layers).reshape(images, 3, resolution, resolution)
-    canvas += _uniform(rng, *CANVAS, images, 3, 1, 1)
+    canvas += uniform(rng, *CANVAS, images, 3, 1, 1)
     return canvas
 
 
-def _fragment(rng: np.random.Generator, digits: Floats) -> Floats:
+def fragment(rng: np.random.Generator, digits: Floats) -> Floats:
     """Pieces of digits (n, 8, 8), each moved to the middle of an empty box."""
     count = len(digits)
     corner = rng.integers(0, _CELLS - FRAGMENT_CELLS + 1, (2, count, 1))
@@ -176,16 +183,16 @@ def _paint(
     turn: largest rotation; reach: the side of what is drawn, as a fraction of its box.
     """
     images, _, _, resolution = canvas.shape
-    side = _uniform(rng, *size, images) * resolution
+    side = uniform(rng, *size, images) * resolution
     margin = np.minimum(side * reach, resolution) / 2
     centre = margin + rng.random((2, images), np.float32) * (resolution - 2 * margin)
     # Only a square window of the canvas is looked at, wide enough for what is turned by 45 degrees.
     window = min(resolution, math.ceil(size[1] * resolution * reach * 1.5))
     corner = np.clip(np.round(centre - window / 2), 0, resolution - window).astype(np.int64)
-    stamp = _enlarge(ink, max(32, int(size[1] * resolution)))
-    turns, slants = _uniform(rng, -turn, turn, images), _uniform(rng, -SLANT, SLANT, images)
-    cover = _warp(stamp, centre - corner, side, turns, slants, window)
-    colour = _uniform(rng, *INK, images, 3, 1, 1)
+    stamp = enlarge(ink, max(32, int(size[1] * resolution)))
+    turns, slants = uniform(rng, -turn, turn, images), uniform(rng, -SLANT, SLANT, images)
+    cover = warp(stamp, centre - corner, side, turns, slants, window)
+    colour = uniform(rng, *INK, images, 3, 1, 1)
     along = np.arange(window)
     rows, columns = (corner[1, :, None] + along)[:, None, :, None], (corner[0, :, None] + along)[:, None, None, :]
     where = (np.arange(images)[:, None, None, None], np.arange(3)[:, None, None], rows, columns)
@@ -195,7 +202,7 @@ def _paint(
         canvas[where] = under
 
 
-def _enlarge(ink: Floats, fine: int) -> Floats:
+def enlarge(ink: Floats, fine: int) -> Floats:
     """Strokes with crisp edges (n, fine + 2, fine + 2) from cells (n, 8, 8), with an empty border."""
     wide = _enlarging(_CELLS, fine)
     smooth = wide @ ink @ wide.T
@@ -204,7 +211,7 @@ def _enlarge(ink: Floats, fine: int) -> Floats:
     return result
 
 
-def _warp(stamp: Floats, centre: Floats, side: Floats, turn: Floats, slant: Floats, window: int) -> Floats:
+def warp(stamp: Floats, centre: Floats, side: Floats, turn: Floats, slant: Floats, window: int) -> Floats:
     """Stamps (n, s, s), turned and slanted, at `centre` (x, y in pixels) of empty windows (n, window, window)."""
     images, extent = stamp.shape[:2]
     scale = (extent - 2) / side

@@ -1,0 +1,1 @@
+"""Readers of boxes: one file for each format."""

@@ -23,7 +23,8 @@ from searchspace.nn.build import Network
 from searchspace.strict_json import CHECKSUM, checksum_of, loads
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
-_IS_AVERAGE = re.compile(r"(^|[^a-z])(ema|swa|averaged?)([^a-z]|$)|EMA|Ema")  # a name of averaged weights
+# A name of averaged weights.
+_IS_AVERAGE = re.compile(r"(^|[^a-z])(ema|swa|avg|averaged?|polyak|shadow)([^a-z]|$)|EMA|Ema")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 _ABOUT = "phinas"
 _TENSORS = "tensors_crc32"  # in it
@@ -178,7 +179,7 @@ def network_bytes(module: nn.Module, about: Mapping[str, Any]) -> bytes:
 def _of_kind(content: Any, path: Path | str, ema: bool | None, note: Callable[[str], None] | None) -> Any:
     """The part of a checkpoint that `ema` asks for: the running average of the weights or the weights themselves."""
     found = _state_dicts(content)
-    average = next((name for name in found if _IS_AVERAGE.search(name)), None)
+    average = _average_in(found)
     others = [name for name in found if not _IS_AVERAGE.search(name)]
     plain = next((name for name in (*WRAPPERS, *others) if name in others), None)
     if plain and plain not in WRAPPERS and len(others) > 1:
@@ -186,6 +187,8 @@ def _of_kind(content: Any, path: Path | str, ema: bool | None, note: Callable[[s
             f"a weights file must hold one network, {path} holds several state dicts ({', '.join(others)[:80]}): save "
             "the one that is meant alone"
         )
+    if plain and not average and _average_in(_state_dicts(found[plain])):  # both within one, as Lightning has them
+        return _of_kind(found[plain], path, ema, note)
     if ema is None and average and plain:
         raise InvalidArgument(
             f"{path} holds weights ({plain!r}) and their running average ({average!r}), one must be chosen: give --ema "
@@ -199,7 +202,17 @@ def _of_kind(content: Any, path: Path | str, ema: bool | None, note: Callable[[s
     if average and note:
         what = "the running average of the weights" if chosen == average else "the weights themselves, not the average"
         note(f"of {path} {what} ({chosen!r}) {'is' if chosen == average else 'are'} taken")
+    elif (
+        plain
+        and note
+        and (left := [name for name in others if name != plain and len(found[name]) >= len(found[plain])])
+    ):
+        note(f"of {path} the weights {plain!r} are taken, not {', '.join(map(repr, left))[:80]}")
     return content if chosen is None else found[chosen]
+
+
+def _average_in(found: Mapping[str, Any]) -> str | None:
+    return next((name for name in found if _IS_AVERAGE.search(name)), None)
 
 
 def _state_dicts(content: Any) -> Mapping[str, Mapping[str, Any]]:
@@ -213,11 +226,15 @@ def _state_dicts(content: Any) -> Mapping[str, Mapping[str, Any]]:
     for key, value in content.items():
         first, _, rest = str(key).partition(".")
         parts[first][rest] = value
-    average = next((name for name in parts if _IS_AVERAGE.search(name)), None)
-    large = {name: part for name, part in parts.items() if part.keys() != {""}}  # the others are counters
-    if average in large and len(large) == 2 and len({frozenset(part) for part in large.values()}) == 1:
-        return large
-    return {}
+    average = _average_in(parts)
+    alike = [name for name, part in parts.items() if average and _bare(part) == _bare(parts[average])]
+    left = sum(len(part) for name, part in parts.items() if name not in alike)  # such as the weights of a loss
+    return {name: parts[name] for name in alike} if len(alike) == 2 and left < len(parts[alike[0]]) else {}
+
+
+def _bare(part: Mapping[str, Any]) -> set[str]:
+    """The names of a state dict without what AveragedModel adds to them, and counters."""
+    return {name.removeprefix("module.") for name in part} - {"", _AVERAGES}
 
 
 def _holds_tensors(value: Any) -> bool:

@@ -96,6 +96,13 @@ AVERAGED = {key: tensor + 1 for key, tensor in TENSORS.items()}
         {"state_dict": TENSORS, "swa_state_dict": AVERAGED, "criterion": {"weight": torch.ones(3)}},
         _prefixed("model.", TENSORS) | _prefixed("ema_model.", AVERAGED) | {"step": torch.tensor(3)},
         _prefixed("module.", TENSORS) | _prefixed("module_ema.", AVERAGED),
+        {"state_dict": _prefixed("model.", TENSORS) | _prefixed("ema_model.", AVERAGED), "epoch": 3},
+        {
+            "state_dict": _prefixed("net.", TENSORS)
+            | _prefixed("ema_net.module.", AVERAGED)
+            | {"ema_net.n_averaged": torch.tensor(3), "loss.weight": torch.ones(3)}
+        },
+        {"model": TENSORS, "model_avg": AVERAGED},
     ],
 )
 def test_weights_and_their_average_are_known_by_their_names_and_which_is_taken_is_said(
@@ -125,6 +132,14 @@ def test_an_average_alone_is_taken_and_said_and_plain_weights_are_taken_in_silen
     assert not notes
     with pytest.raises(StorageError, match=r"holds several state dicts \(net, optimizer\): save the one"):
         read_weights(tmp_path / "several.pth")
+
+
+def test_of_several_state_dicts_the_one_that_is_taken_is_said(tmp_path: Path) -> None:
+    torch.save({"model": TENSORS, "best_model": AVERAGED, "scaler": {"scale": torch.ones(1)}}, tmp_path / "a.pth")
+    notes: list[str] = []
+    read = read_weights(tmp_path / "a.pth", note=notes.append)
+    assert all(torch.equal(read[key], tensor) for key, tensor in TENSORS.items())
+    assert notes == [f"of {tmp_path / 'a.pth'} the weights 'model' are taken, not 'best_model'"]
 
 
 def test_a_kind_of_weights_that_is_not_there_is_not_replaced_by_the_other(tmp_path: Path) -> None:

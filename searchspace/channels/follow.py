@@ -77,14 +77,18 @@ def follow(graph: Graph, roles: Roles) -> Lines:
             part = len(line) // layer.groups
             line = [channel for first in range(part) for channel in line[first::part]]
         outputs[index] = line
-        by_channel = layer.weights and (layer.op != "norm" or layer.vectors)
+        by_channel = layer.weights and (layer.op != "norm" or layer.vectors or not layer.scalars)
         if (
             by_channel and layer.weights in first_use
         ):  # the same weights at work again: the same channels go in and come out
             same = first_use[layer.weights]
-            _unite(parent, outputs[same], line)
+            earlier, out = graph.layers[same], outputs[same]
+            into = outputs[earlier.inputs[0]] if roles.makes(layer) else []
+            if (earlier.op == "conv_transpose") != (layer.op == "conv_transpose"):  # one weight, there and back
+                into, out = out, into
+            _unite(parent, out, line)
             if roles.makes(layer):
-                _unite(parent, outputs[graph.layers[same].inputs[0]], sources[0])
+                _unite(parent, into, sources[0])
         elif by_channel:
             first_use[layer.weights] = index
     for channel, older in enumerate(parent):

@@ -47,12 +47,24 @@ class Value(NamedTuple):
     found: Arrangement = None
 
 
-class Constant(NamedTuple):
-    """A parameter or buffer of the user's, and where its values are in a node that made a view of it."""
+class Source(NamedTuple):
+    """A parameter or buffer of the user's, and where its values are in a tensor that is made of it."""
 
     name: str
     values: Tensor
     found: Tensor
+
+
+class Constant(NamedTuple):
+    """What a node holds that no layer gives.
+
+    Attributes:
+        sources: the parameters and buffers that it is made of.
+        is_written: values stand in the code too, one for each channel perhaps (`torch.tensor([...])`, `arange`).
+    """
+
+    sources: tuple[Source, ...] = ()
+    is_written: bool = False
 
 
 class LayerBuilder:
@@ -63,8 +75,9 @@ class LayerBuilder:
         parts: the modules of each layer.
         held: {(layer, side): why the channels there cannot change in number}.
         values: {node: the layer that it is the output of}.
-        constants: {node: the parameter or buffer that it is}.
+        constants: {node: what it holds if no layer gives it}.
         outputs: the layers that the module gives the outputs of.
+        idle: the modules with parameters that no layer uses, and such parameters of the module itself.
     """
 
     def __init__(self, calls: Calls, in_shape: Shape) -> None:
@@ -75,6 +88,7 @@ class LayerBuilder:
         self.values: dict[fx.Node, Value] = {}
         self.constants: dict[fx.Node, Constant] = {}
         self.outputs: set[int] = set()
+        self.idle: list[str] = []
 
     def shape(self, value: Value) -> Shape:
         """(channels, height, width) of a layer's output."""
@@ -191,11 +205,12 @@ class LayerBuilder:
 
 
 def constant_of(builder: LayerBuilder, node: fx.Node) -> Constant | None:
-    """The parameter or buffer that an attribute of a module is; None for anything else."""
-    if node.op != "get_attr":
+    """What an attribute is: a parameter or buffer of the user's, or a tensor in the code; None for anything else."""
+    result = builder.calls.results[node]
+    if node.op != "get_attr" or not isinstance(result, Tensor):
         return None
     owner, _, leaf = str(node.target).rpartition(".")
     values = getattr(builder.calls.module.get_submodule(owner), leaf, None)
     if not isinstance(values, Tensor):
-        return None
-    return Constant(str(node.target), values, torch.arange(values.numel()).view(values.shape))
+        return Constant(is_written=result.numel() > 1)
+    return Constant((Source(str(node.target), values, torch.arange(values.numel()).view(values.shape)),))

@@ -26,18 +26,20 @@ RULES: dict[str, Callable[[LayerBuilder, Call], None]] = {
     **{"maxpool": windows.window_pool, "avgpool": windows.window_pool, "adaptive": windows.global_pool},
     **{"resample": windows.resample, "reduce": windows.reduce, "extreme": windows.extreme},
     **{"same": moves.same_values, "move": moves.move, "concat": channels.concat},
-    **{"add": pointwise.both, "mul": pointwise.both},
+    **{"add": pointwise.both, "mul": pointwise.both, "made": pointwise.made},
 }
 
 
-def read_module(module: nn.Module, in_shapes: Sequence[tuple[int, ...]]) -> tuple[Graph, LayerBuilder]:
-    """The Graph of `module` in eval mode for inputs of these shapes, the batch apart, and what built it.
+def read_module(
+    module: nn.Module, in_shapes: Sequence[tuple[int, ...]], *, training: bool = False
+) -> tuple[Graph, LayerBuilder]:
+    """The Graph of `module` for inputs of these shapes, the batch apart, and what built it; by default in eval mode.
 
     Raises UnsupportedModule, naming the node that stands in the way.
     """
     channels, height, width = (*in_shapes[0], 1, 1)[:3]
     in_shape = (channels, height, width)
-    calls = Calls(module, in_shapes)
+    calls = Calls(module, in_shapes, training=training)
     builder = LayerBuilder(calls, in_shape)
     needed = _needed(calls)
     for node in calls.nodes:
@@ -46,14 +48,17 @@ def read_module(module: nn.Module, in_shapes: Sequence[tuple[int, ...]]) -> tupl
         if node in needed:
             _add(builder, call)
     graph = Graph(type(module).__name__, in_shape, tuple(builder.layers))
-    _check_params(builder, graph)
+    if not graph.layers:
+        raise UnsupportedModule(f"the {graph.name} must have layers with parameters, got none: there is nothing to cut")
+    builder.idle = _idle(builder, graph)
     return graph, builder
 
 
 def _needed(calls: Calls) -> set[fx.Node]:
+    """The nodes whose values an output depends on; for zeros or noise of a shape the shape is all that counts."""
     needed: set[fx.Node] = set()
     for node in reversed(calls.nodes):
-        if node.op == "output" or needed.intersection(node.users):
+        if node.op == "output" or any(user in needed and calls.call(user).kind != "made" for user in node.users):
             needed.add(node)
     return needed
 
@@ -69,13 +74,13 @@ def _add(builder: LayerBuilder, call: Call) -> None:
             builder.append_new(call, "input", shape=call.out_shape)
         return
     if node.op == "output":
-        given: list[fx.Node] = []
-        fx.node.map_arg(node.args, given.append)
-        for each in given:
+        for each in _gathered(node):
             if isinstance(builder.calls.results[each], Tensor):
                 builder.outputs.add(builder.read_whole(call, each).layer)
         if not builder.outputs:
             call.refuse("the module must give a tensor, or several of them")
+        return
+    if _is_record(node):
         return
     several = isinstance(result, (tuple, list)) and any(isinstance(each, Tensor) for each in result)
     if node.op == "get_attr" or not (isinstance(result, Tensor) or several):
@@ -91,6 +96,18 @@ def _add(builder: LayerBuilder, call: Call) -> None:
     RULES[call.kind](builder, call)
 
 
+def _is_record(node: fx.Node) -> bool:
+    """Whether it makes a named tuple or a dataclass."""
+    return node.op == "call_function" and isinstance(node.target, type)
+
+
+def _gathered(node: fx.Node) -> list[fx.Node]:
+    """What a node gathers, however deeply: in tuples, dicts, named tuples, dataclasses."""
+    given: list[fx.Node] = []
+    fx.node.map_arg((node.args, node.kwargs), given.append)
+    return [each for one in given for each in (_gathered(one) if _is_record(one) else [one])]
+
+
 def _check_in_place(calls: Calls, call: Call) -> None:
     """Refuse what overwrites a value that is read again: a Graph has no word for it."""
     if call.works_in_place:
@@ -101,14 +118,22 @@ def _check_in_place(calls: Calls, call: Call) -> None:
             call.refuse("it works in place, and others read what it overwrites: use its result instead")
 
 
-def _check_params(builder: LayerBuilder, graph: Graph) -> None:
-    count = sum(parameter.numel() for parameter in builder.calls.module.parameters())
-    if graph.layers and costs(graph).params == count:
-        return
-    used = {name for parts in builder.parts for name in (*parts.weighted, parts.norm)}
-    used |= {name.rpartition(".")[0] for parts in builder.parts for name, _ in parts.vectors}
-    idle = [name for name in dict.fromkeys(builder.calls.owner.values()) if name not in used]
-    if builder.calls.tied and not idle:  # biases and norms beside a shared weight are counted as if they were shared
-        return
-    why = f"{', '.join(idle[:3]) or 'the module itself'} has parameters that the layers of its Graph do not use"
-    raise UnsupportedModule(f"not all of the {graph.name} could be traced: {why}; remove what is not used")
+def _idle(builder: LayerBuilder, graph: Graph) -> list[str]:
+    """The modules with parameters that no layer uses. Raises UnsupportedModule where layers lack others."""
+    module = builder.calls.module
+    named = dict(module.named_parameters(remove_duplicate=False))
+    names = [name for parts in builder.parts for name in (*parts.weighted, parts.norm)]
+    names += [name for parts in builder.parts for name, _ in parts.vectors] + [layer.weights for layer in graph.layers]
+    modules = {name: part for name, part in module.named_modules() if name}
+    used = {id(each) for name in names if name in modules for each in modules[name].parameters()}
+    used |= {id(named[name]) for name in names if name in named}
+    idle = {id(each): (name, each.numel()) for name, each in named.items() if id(each) not in used}
+    count = sum(parameter.numel() for parameter in module.parameters()) - sum(size for _, size in idle.values())
+    # biases and norms beside a shared weight are counted as if they were shared
+    found = costs(graph).params
+    if not builder.calls.tied and found != count:
+        raise UnsupportedModule(
+            f"not all of the {graph.name} could be traced: its layers have {found} parameters where it has {count}; "
+            "describe the network as a NetworkSpec"
+        )
+    return list(dict.fromkeys(name.rpartition(".")[0] or name for name, _ in idle.values()))

@@ -1,5 +1,6 @@
 """Norms with statistics over channels: those of torch, and those that users write, told by what they compute."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from searchspace.nn.copies import copied, in_eval_mode
 from searchspace.nn.tracing.counting_norm import CountingNorm
 
 _KNOWN = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.modules.batchnorm._BatchNorm, nn.PReLU, CountingNorm)
+Made = Callable[[nn.Parameter, Callable[[Tensor], Tensor]], nn.Parameter]
 _PIXELS = (2, 3)  # of the maps that a norm is tried on
 
 
@@ -33,19 +35,25 @@ class JointNorm(NamedTuple):
     centred: bool
     eps: float
 
-    def counting(self, module: nn.Module) -> CountingNorm:
-        """The norm as a module that counts channels that are gone, with the parameters of `module`."""
-        weight, bias = (self._values(module, name) for name in (self.weight, self.bias))
+    def counting(self, module: nn.Module, made: Made | None = None) -> CountingNorm:
+        """The norm as a module that counts channels that are gone, with the parameters of `module`.
+
+        `made` gives the parameter that one of them has become, by what makes its values: it knows those that are tied.
+        """
+        weight, bias = (self._values(module, name, made or _new) for name in (self.weight, self.bias))
         settings = self._asdict()
         del settings["weight"], settings["bias"]
         return CountingNorm(weight, bias, **settings)
 
-    def _values(self, module: nn.Module, name: str) -> nn.Parameter | None:
-        if not name:
-            return None
-        values = module.get_parameter(name)
-        flat = values.detach() if self.over_pixels and values.ndim > 1 else values.detach().flatten()
-        return nn.Parameter(flat, requires_grad=values.requires_grad)
+    def _values(self, module: nn.Module, name: str, made: Made) -> nn.Parameter | None:
+        def flat(old: Tensor) -> Tensor:
+            return old.detach() if self.over_pixels and old.ndim > 1 else old.detach().flatten()
+
+        return made(module.get_parameter(name), flat) if name else None
+
+
+def _new(old: nn.Parameter, make: Callable[[Tensor], Tensor]) -> nn.Parameter:
+    return nn.Parameter(make(old), requires_grad=old.requires_grad)
 
 
 def of_torch(module: Any, *, dim: int, channels: int) -> JointNorm:

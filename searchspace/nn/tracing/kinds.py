@@ -54,6 +54,9 @@ POINTWISE["neg"] = Kind((), (*POINTWISE["neg"].functions, operator.neg))
 POINTWISE["pow"] = Kind((), (*POINTWISE["pow"].functions, operator.pow))
 """Functions of each value by itself."""
 
+TELLING = ("arange", "linspace", "eye", "tensor", "new_tensor", "as_tensor", "meshgrid")
+_LIKE = ("zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "empty_like", "new_zeros", "new_ones")
+_MADE = _named(*_LIKE, "new_full", "new_empty", "zeros", "ones", "full", "rand", "randn", "empty", *TELLING)
 _CONV = ("x", "weight", "bias", "stride", "padding", "dilation", "groups")
 _CONV_TRANSPOSE = ("x", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 KINDS = {
@@ -119,6 +122,7 @@ KINDS = {
             *_named("mul", "multiply", "div", "true_divide", "maximum", "minimum"),
         ),
     ),
+    "made": Kind((), _MADE),
     "concat": Kind((), (torch.cat, torch.concat, torch.concatenate), ("tensors", "dim")),
 }
 OF_MODULE = {module: name for name, kind in KINDS.items() for module in kind.modules}

@@ -29,7 +29,7 @@ def keep_maps(narrower: nn.Module, graph: Graph, parts: Sequence[Parts], kept: M
             part = narrower.get_submodule(name)
             if name not in done:
                 if own.joint_norm is not None and rows is not None and not isinstance(part, CountingNorm):
-                    part = own.joint_norm.counting(part)
+                    part = own.joint_norm.counting(part, cut.of)
                     narrower.set_submodule(name, part)
                 keep_channels(part, rows, columns, pixels=pixels, cut=cut)
             done.add(name)

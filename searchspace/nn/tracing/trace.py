@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from searchspace.channels.follow import CONVOLUTIONS, Roles
+from searchspace.channels.follow import Roles
 from searchspace.channels.grouping import graph_groups
 from searchspace.channels.groups import ChannelGroup, Place, check_count, is_order_dependent, named
 from searchspace.channels.maps import Maps, Scores, sides
@@ -18,6 +18,7 @@ from searchspace.nn.module_macs import check_image
 from searchspace.nn.tracing.builder import LayerBuilder, Parts
 from searchspace.nn.tracing.calls import count_inputs
 from searchspace.nn.tracing.graph import read_module
+from searchspace.nn.tracing.idle import hold_for_training, owners, roles_of
 from searchspace.nn.tracing.matching import Match, narrowed
 from searchspace.nn.tracing.slices import keep_maps
 
@@ -173,10 +174,14 @@ def trace(module: nn.Module, *, in_channels: int | Sequence[int] = 3, resolution
 def trace_shapes(module: nn.Module, in_shapes: Sequence[tuple[int, ...]]) -> TracedNetwork:
     """As `trace`, for inputs of these shapes without the batch: (channels, height, width), or (features,)."""
     check_kind(module)
+    for shape in in_shapes:
+        if len(shape) not in (1, 3):
+            raise InvalidArgument(
+                f"inputs must be images or vectors, (channels, height, width) or (features,), got {shape}"
+            )
     graph, builder = read_module(module, in_shapes)
-    convs = {layer.name: layer for layer in graph.layers if layer.op in CONVOLUTIONS}
-    depthwise = {name for name, layer in convs.items() if layer.groups == layer.in_shape[0] == layer.out_shape[0]}
-    roles = Roles(depthwise, convs.keys() - depthwise, {}, frozenset(builder.outputs))
+    hold_for_training(module, in_shapes, builder)
+    roles = roles_of(graph, builder)
     found = graph_groups(graph, roles)
     groups = tuple(_with_reason(graph, group, group.fixed or _reason(builder, group)) for group in found)
     return TracedNetwork(module, graph, builder.parts, roles, groups, tuple(in_shapes))
@@ -202,10 +207,7 @@ def _places(group: ChannelGroup) -> tuple[Place, ...]:
 def _reason(builder: LayerBuilder, group: ChannelGroup) -> str:
     """What stands in the way of narrowing a group of a traced module; "" for nothing."""
     for place in _places(group):
-        parts = builder.parts[place.layer]
-        owners = [*parts.weighted, *([parts.norm] if parts.norm else [])]
-        owners += [name.rpartition(".")[0] for name, _ in parts.vectors]
-        if twice := builder.calls.unlike.intersection(owners):
+        if twice := builder.calls.unlike.intersection(owners(builder.parts[place.layer])):
             who = min(twice) or "the module"
             return f"{who} shares a parameter with another module, and cannot be cut together with it"
     reasons = [builder.held.get((place.layer, side), "") for side, place in sides(group)]

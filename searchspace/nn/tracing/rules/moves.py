@@ -8,7 +8,7 @@ from torch import Tensor, fx
 from searchspace.graph import NETWORK_INPUT
 from searchspace.nn import layers as ours
 from searchspace.nn.tracing.arrangement import channel_and_pixel, find_moves, keeps_batch
-from searchspace.nn.tracing.builder import LayerBuilder, Value
+from searchspace.nn.tracing.builder import Constant, LayerBuilder, Value
 from searchspace.nn.tracing.calls import Call
 
 _SHAPED = ("view", "reshape", "unflatten", "repeat", "tile")
@@ -24,11 +24,10 @@ def move(builder: LayerBuilder, call: Call) -> None:
     """The same values elsewhere: a layer if channels or pixels of a map are others then, else only noted."""
     node = call.node
     source = node.args[0] if node.args else call.arguments.get("x")
-    moved = _moved(builder, call)
     if isinstance(source, fx.Node) and source in builder.constants:
-        if isinstance(moved, Tensor):
-            builder.constants[node] = builder.constants[source]._replace(found=moved)
+        _move_constant(builder, call, builder.constants[source])
         return
+    moved = _moved(builder, call)
     value = builder.read(call, source)
     builder.hand_on(call, value._replace(found=moved))
     if isinstance(call.module, ours.Slice) or (isinstance(moved, tuple) and _is_written(call)):
@@ -51,12 +50,19 @@ def _name(call: Call) -> str:
     return target if isinstance(target, str) else getattr(target, "__name__", "")
 
 
-def _moved(builder: LayerBuilder, call: Call) -> Any:
-    """What the call makes of the numbers that say where each value is."""
+def _move_constant(builder: LayerBuilder, call: Call, constant: Constant) -> None:
+    moved = [_moved(builder, call, source.found) for source in constant.sources]
+    if all(isinstance(found, Tensor) for found in moved) and isinstance(call.result, Tensor):
+        sources = [source._replace(found=found) for source, found in zip(constant.sources, moved, strict=True)]
+        builder.constants[call.node] = constant._replace(sources=tuple(sources))
+
+
+def _moved(builder: LayerBuilder, call: Call, constant: Tensor | None = None) -> Any:
+    """What the call makes of the numbers that say where each value is, those of `constant` if it moves one."""
 
     def of_node(node: fx.Node) -> Any:
-        if node in builder.constants:
-            return builder.constants[node].found
+        if constant is not None and node is call.node.args[0]:
+            return constant
         if node in builder.values:
             value = builder.values[node]
             return value.found if isinstance(value.found, tuple) else builder.numbers(value).contiguous()

@@ -23,7 +23,7 @@ def batch_norm(builder: LayerBuilder, call: Call) -> None:
         builder.parts[value.layer] = builder.parts[value.layer]._replace(norm=name)
         builder.fuse(call, value, norm=True, vectors=vectors)
         return
-    key = builder.calls.owner[id(norm.weight)] if affine and name not in builder.calls.unlike else name
+    key = builder.calls.key(name, norm.weight)
     builder.append_alike(call, "norm", value, parts=Parts(norm=name), weights=key, vectors=affine)
 
 
@@ -38,8 +38,9 @@ def _takes_norm(builder: LayerBuilder, index: int) -> bool:
 def own_norm(builder: LayerBuilder, call: Call) -> None:
     """A "norm" layer with statistics of each channel by itself: instance norm."""
     value, _ = builder.read_map(call, call.arguments["x"])
-    vectors = 2 * bool(call.module.affine)
-    builder.append_alike(call, "norm", value, parts=Parts(norm=call.name), weights=call.name, vectors=vectors)
+    affine = bool(call.module.affine)
+    key = builder.calls.key(call.name, call.module.weight) if affine else ""
+    builder.append_alike(call, "norm", value, parts=Parts(norm=call.name), weights=key, vectors=2 * affine)
 
 
 def joint_norm(builder: LayerBuilder, call: Call) -> None:
@@ -58,7 +59,12 @@ def joint_norm(builder: LayerBuilder, call: Call) -> None:
     one_each = isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels
     parts = Parts(norm=name, joint_norm=None if one_each else found)
     values = sum(parameter.numel() for parameter in module.parameters(recurse=False))
-    fields = {"weights": name, "vectors": values // shape[0], "groups": 1 if one_each else found.groups}
+    key = builder.calls.key(name, next(module.parameters(recurse=False), None))
+    fields = {
+        "weights": key if values else "",
+        "vectors": values // shape[0],
+        "groups": 1 if one_each else found.groups,
+    }
     builder.append_alike(call, "norm", value, parts=parts, **fields)
 
 
@@ -66,13 +72,16 @@ def function_norm(builder: LayerBuilder, call: Call) -> None:
     """A "norm" layer by a function that takes statistics over channels: their number cannot change."""
     value, _ = builder.read_channels(call, call.arguments["x"])
     names = [
-        (builder.constants[each].name, builder.constants[each].values)
+        source
         for each in (call.arguments.get("weight"), call.arguments.get("bias"))
         if isinstance(each, fx.Node) and each in builder.constants
+        for source in builder.constants[each].sources
     ]
-    vectors = sum(values.numel() // builder.shape(value)[0] for _, values in names)
-    key = names[0][0] if names else ""
-    layer = builder.append_alike(call, "norm", value, weights=key, norm=False, vectors=vectors)
+    vectors = sum(isinstance(each.values, nn.Parameter) * each.values.numel() for each in names)
+    vectors //= builder.shape(value)[0]
+    key = names[0].name if names else ""
+    parts = Parts(vectors=tuple((each.name, 0) for each in names))
+    layer = builder.append_alike(call, "norm", value, parts=parts, weights=key, norm=False, vectors=vectors)
     builder.hold(layer, "out", f"node {call.node.name} takes statistics over all of them: use a norm's module there")
 
 
@@ -86,14 +95,16 @@ def prelu(builder: LayerBuilder, call: Call) -> None:
         shape = [1] * call.result.ndim
         _, axis = builder.read_channels(call, source)
         shape[axis] = -1
-        with_constant(builder, call, source, constant._replace(found=constant.found.reshape(shape)))
+        sources = [each._replace(found=each.found.reshape(shape)) for each in constant.sources]
+        with_constant(builder, call, source, constant._replace(sources=tuple(sources)))
         return
     value, axis = builder.read_channels(call, call.arguments["x"])
     one = call.module.num_parameters == 1
     if not one and axis != 1:
         call.refuse(f"it has a slope for each place on axis 1, and the channels are on axis {axis}")
     parts = Parts() if one else Parts(norm=call.name)
-    fields = {"weights": call.name, "activation": "prelu", "norm": False}
+    key = builder.calls.key(call.name, call.module.weight)
+    fields = {"weights": key, "activation": "prelu", "norm": False}
     builder.append_alike(call, "norm", value, parts=parts, vectors=int(not one), scalars=int(one), **fields)
 
 

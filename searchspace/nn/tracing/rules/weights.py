@@ -51,9 +51,10 @@ def linear(builder: LayerBuilder, call: Call) -> None:
 
 def _learnable(builder: LayerBuilder, call: Call, name: str, part: Any, shape: Shape) -> dict[str, Any]:
     """The fields of a layer that say what it learns."""
-    key = name if name in builder.calls.unlike else builder.calls.owner[id(part.weight)]
+    key = builder.calls.key(name, part.weight)
     other = next((layer for layer in builder.layers if layer.weights == key), None)
-    if other is not None and other.in_shape[0] != shape[0]:
+    reverse = other is not None and (other.op == "conv_transpose") != isinstance(part, nn.ConvTranspose2d)
+    if other is not None and not reverse and other.in_shape[0] != shape[0]:
         call.refuse(f"it has the weights of {other.name}, which reads {other.in_shape[0]} channels where it {shape[0]}")
     return {"weights": key, "vectors": None if part.bias is not None else 0}
 

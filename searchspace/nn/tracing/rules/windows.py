@@ -4,6 +4,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, fx
 
 from searchspace.graph import Shape
@@ -132,4 +133,5 @@ def extreme(builder: LayerBuilder, call: Call) -> None:
     else:
         reduce(builder, replace(call, result=call.result[0]))
         value = builder.values[call.node]
-        builder.values[call.node] = value._replace(found=(builder.numbers(value),))
+        largest = type(call.result)((builder.numbers(value), torch.empty(0)))  # its `values` too
+        builder.values[call.node] = value._replace(found=largest)

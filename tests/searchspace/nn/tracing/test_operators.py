@@ -85,6 +85,34 @@ def grid(m: Between, x: Tensor) -> Tensor:
     return flat.view(flat.size(0), -1, 2, 2)
 
 
+class FrozenNorm(nn.Module):
+    """Batch norm of buffers alone, as detectors have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("weight", "bias", "mean", "var"):
+            self.register_buffer(name, torch.linspace(0.5, 1.5, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.weight.reshape(1, -1, 1, 1) * (self.var.reshape(1, -1, 1, 1) + 1e-5).rsqrt()
+        return x * scale + (self.bias.reshape(1, -1, 1, 1) - self.mean[:, None, None] * scale)
+
+
+def by_shape(m: Between, x: Tensor) -> Tensor:
+    """Code that asks sizes for numbers."""
+    if x.dim() != 4 or x.shape[1] % 2:
+        raise ValueError("odd")
+    height, width = (int(size * 0.5) for size in x.size()[2:])
+    pooled = [F.adaptive_avg_pool2d(x, (height, width))] * len(x.shape[2:])
+    total = sum(y.view(*y.shape[:2], -1).sum(2) for y in pooled)
+    return m.part[1:](m.part[:1](x * torch.zeros_like(x[:, :1]).sigmoid())) * total[:, :, None, None]
+
+
+def with_coordinates(m: Between, x: Tensor) -> Tensor:
+    rows = torch.linspace(0, 1, x.shape[2]).view(1, 1, -1, 1)
+    return (x + rows) ** 3 * torch.tensor([2.0]) * x.flatten(2).max(dim=-1).values[..., None, None]
+
+
 PARTS: dict[str, tuple[nn.Module, Callable[[Between, Tensor], Tensor] | None]] = {
     "LeakyReLU": (nn.LeakyReLU(0.2), None),
     "PReLU of one slope": (nn.PReLU(), None),
@@ -108,6 +136,18 @@ PARTS: dict[str, tuple[nn.Module, Callable[[Between, Tensor], Tensor] | None]] =
     "scale": (Scale(8), lambda m, x: (x.permute(0, 2, 3, 1) * m.part.gamma).permute(0, 3, 1, 2)),
     "scale with axes": (Scale(1, 8, 1, 1), lambda m, x: m.part.gamma * x + x),
     "scale by a view": (Scale(8), lambda m, x: x.mul(m.part.gamma.view(1, -1, 1, 1))),
+    "frozen batch norm": (FrozenNorm(), None),
+    "position embedding": (Scale(1, 8, 1, 1), lambda m, x: x + m.part.gamma.expand(-1, -1, PIXELS, 1) * m.part.gamma),
+    "values for each place": (
+        nn.ParameterList([nn.Parameter(torch.ones(1, 8, PIXELS, PIXELS)), nn.Parameter(torch.ones(PIXELS, 1))]),
+        lambda m, x: x.relu() * m.part[0] + m.part[1] / 2,
+    ),
+    "a learned power": (
+        nn.ParameterList([nn.Parameter(torch.tensor([3.0]))]),
+        lambda m, x: (x.abs() + 1).pow(m.part[0]),
+    ),
+    "sizes as numbers": (nn.Sequential(nn.ReLU(), nn.Identity(), nn.Conv2d(8, 8, 1)), by_shape),
+    "coordinates and constants": (nn.Identity(), with_coordinates),
     "learned scalar": (nn.ParameterList([nn.Parameter(torch.tensor(0.3))]), lambda m, x: x + m.part[0] * F.relu(x)),
     "Upsample": (nn.Upsample(scale_factor=2, mode="bilinear"), None),
     "interpolate": (nn.Identity(), lambda m, x: F.interpolate(x, size=(9, 9)) + F.interpolate(x, scale_factor=1.5)),

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from searchspace.cost import costs
 from searchspace.errors import UnsupportedModule
 from searchspace.nn import network_bytes, trace
+from tests.searchspace.nn.tracing.architectures.residual import LayerNorm2d
+from tests.searchspace.nn.tracing.zeroed import zero_channels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -90,29 +92,82 @@ def bias_of_a_norm(net: Net) -> None:
     net.one.bias = net.norm.bias  # type: ignore[union-attr, assignment]
 
 
-def slopes(net: Net) -> None:
-    net.one, net.two = nn.PReLU(6), nn.PReLU(6)  # type: ignore[assignment]
-    net.two.weight = net.one.weight
-
-
 def bias_alone(net: Net) -> None:
     net.one.bias = net.two.bias
 
 
-def transposed(net: Net) -> None:
-    net.two.weight = net.up.weight  # type: ignore[union-attr, assignment]
+class Gamma(nn.Module):
+    """A scale of each channel under a name of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.rand(6, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+NORMS: dict[str, Callable[[], nn.Module]] = {
+    "PReLU": lambda: nn.PReLU(6),
+    "PReLU of one slope": nn.PReLU,
+    "GroupNorm": lambda: nn.GroupNorm(2, 6),
+    "LayerNorm": lambda: LayerNorm2d(6),
+    "InstanceNorm": lambda: nn.InstanceNorm2d(6, affine=True),
+}
+
+
+@pytest.mark.parametrize("make", NORMS.values(), ids=NORMS)
+@torch.no_grad()
+def test_norms_and_slopes_with_one_weight_are_cut_together(make: Callable[[], nn.Module]) -> None:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        return net.last(net.b(net.two(net.a(net.one(net.conv(x))))))
+
+    net = Net(forward, a=make(), b=make()).eval()
+    for name, parameter in net.a.named_parameters():
+        parameter.uniform_(0.5, 1.5)
+        setattr(net.b, name, parameter)
+    traced, image = trace(net, resolution=8), torch.rand(1, 3, 8, 8)
+    (group,) = (each for each in traced.groups() if each.name == "one")
+    assert not group.fixed
+    small: Net = traced.cut("one", kept := [0, 2, 3, 5]).module  # type: ignore[assignment]
+    zero_channels(traced, group, kept)
+    torch.testing.assert_close(small(image), net(image))
+    shared = [dict(part.named_parameters()) for part in (small.a, small.b)]
+    assert shared[0].keys() == shared[1].keys()
+    assert all(each is shared[1][name] for name, each in shared[0].items())
+
+
+@torch.no_grad()
+def test_a_transposed_convolution_with_the_weight_of_a_convolution_is_cut_in_reverse() -> None:
+    net = Net(
+        lambda net, x: net.last(net.up(net.two(net.one(net.conv(x)).relu()).relu())), up=nn.ConvTranspose2d(6, 6, 3)
+    )
+    net.two.weight = net.up.weight  # type: ignore[assignment]
+    traced, image = trace(net, resolution=8), torch.rand(1, 3, 8, 8)
+    for name in ("one", "two"):
+        (group,) = (each for each in traced.groups() if each.name == name)
+        cut = traced.cut(name, kept := [0, 1, 4])
+        zero_channels(traced, group, kept)
+        torch.testing.assert_close(cut.module(image), net(image))
+        assert cut.module.get_parameter("two.weight") is cut.module.get_parameter("up.weight")
+        traced, net = cut, cut.module  # type: ignore[assignment]
+    assert net.up.weight.shape == (3, 3, 3, 3)
+
+
+def scales(net: Net) -> None:
+    net.b.gamma = net.a.gamma  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
     ("tie", "named"),
-    [(bias_of_a_norm, "norm"), (bias_alone, "one"), (slopes, "one"), (transposed, "two")],
-    ids=["norm", "bias", "slopes", "transposed"],
+    [(bias_of_a_norm, "norm"), (bias_alone, "one"), (scales, "a")],
+    ids=["norm", "bias", "scales"],
 )
 def test_modules_that_share_a_parameter_in_different_ways_are_held(tie: Callable[[Net], None], named: str) -> None:
     def forward(net: Net, x: Tensor) -> Tensor:
-        return net.last(net.up(net.two(net.one(net.norm(net.conv(x))).relu())))
+        return net.last(net.b(net.two(net.a(net.one(net.norm(net.conv(x)))))))
 
-    net = Net(forward, norm=nn.BatchNorm2d(6), up=nn.ConvTranspose2d(6, 6, 3, padding=1))
+    net = Net(forward, norm=nn.BatchNorm2d(6), a=Gamma(), b=Gamma())
     tie(net)
     reasons = [group.fixed for group in trace(net, resolution=8).groups()]
     assert f"{named} shares a parameter with another module, and cannot be cut together with it" in reasons

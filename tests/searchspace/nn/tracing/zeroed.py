@@ -24,22 +24,20 @@ def filled(make: type[nn.Module]) -> nn.Module:
 @torch.no_grad()
 def zero_channels(network: TracedNetwork, group: ChannelGroup, kept: list[int]) -> None:
     """Channels of a group that do not stay are 0 where they are made and normalised, and nobody reads them."""
-    for place in (*group.producers, *group.pass_through, *group.consumers):
-        layer, names = network.graph.layers[place.layer], network.modules_of(place.layer)
-        gone = _positions(place, set(range(len(group.cells))) - set(kept))
-        for name in names if layer.op != "se" else ():
-            part = network.module.get_submodule(name)
-            if place in group.consumers:
-                if name == names[0]:
-                    _zero_columns(
-                        part, gone, pixels=layer.in_shape[1] * layer.in_shape[2] if layer.op == "linear" else 1
-                    )
-            else:
+    unkept = set(range(len(group.cells))) - set(kept)
+    for place in group.outputs:
+        layer, gone = network.graph.layers[place.layer], _positions(place, unkept)
+        parts = [network.module.get_submodule(name) for name in network.modules_of(place.layer)]
+        if layer.op != "se":
+            for part in parts:
                 _zero_rows(part, gone)
-        if layer.op == "se" and place in group.consumers:
-            _zero_columns(network.module.get_submodule(names[1]), gone)
-        elif layer.op == "se":
-            _zero_columns(network.module.get_submodule(names[0]), gone)
+        elif place not in group.producers:  # else these are squeezed channels, which are 0 for their reader
+            _zero_columns(parts[0], gone)
+    for place in group.consumers:
+        layer, gone = network.graph.layers[place.layer], _positions(place, unkept)
+        names = network.modules_of(place.layer)
+        pixels = layer.in_shape[1] * layer.in_shape[2] if layer.op == "linear" else 1
+        _zero_columns(network.module.get_submodule(names[layer.op == "se"]), gone, pixels=pixels)
 
 
 def _positions(place: Place, units: set[int]) -> list[int]:

@@ -1,10 +1,11 @@
 """`load`: images with boxes from anywhere, checked and split. It is all that a detector knows of their source."""
 
 from scaling.efficientdet.examples import DetectionData
+from scaling.efficientdet.readers.examples_of import load_annotated
 from scaling.efficientdet.readers.scenes import DEFAULT_RESOLUTION, load_scenes
 from search.data.readers.embedded import is_digits
 from search.data.source import Progress
-from searchspace.errors import InvalidArgument, InvalidData
+from searchspace.errors import InvalidArgument
 
 
 def load(
@@ -13,7 +14,8 @@ def load(
     """The examples of `source`; splits that it lacks are carved from its training images by `seed`.
 
     Args:
-        source: None or "digits" (the embedded task; "digits:N" draws N training scenes).
+        source: None or "digits" (the embedded task; "digits:N" draws N training scenes); a folder, .tar, .tar.gz or
+            .zip with annotations of COCO, Pascal VOC or YOLO; the path of one data.yaml or COCO .json.
         seed: of the splits, and of what the embedded task draws.
         resolution: of drawn scenes; photographs keep their own size.
         progress: called with the images done and the images in all.
@@ -26,4 +28,4 @@ def load(
         raise InvalidArgument(f"seed must be an integer of at least 0, got {seed}")
     if is_digits(source):
         return load_scenes(source, seed=seed, resolution=resolution)
-    raise InvalidData(f"boxes are read from the embedded task 'digits' so far, got {source!r}: leave --data out")
+    return load_annotated(source or "", seed=seed, progress=progress or (lambda done, total: None))

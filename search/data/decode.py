@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from enum import StrEnum
 from functools import cache
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +55,7 @@ _TURNS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
+_SIDEWAYS = (5, 6, 7, 8)  # height and width change places
 
 
 class Remark(StrEnum):
@@ -84,19 +86,41 @@ def square_of(
     image: "Image.Image", data: bytes, resolution: int, *, scaling: Scaling, remark: Callable[[Remark], None]
 ) -> NDArray[np.uint8]:
     """As `decode_square`, of an image opened from `data`."""
-    from PIL import Image
-
     if image.format == "JPEG":
         # Decode at 1/2, 1/4 or 1/8 where that is still twice the size wanted.
         image.draft(None, (2 * resolution, 2 * resolution))
-    if _has_frames(image):
-        remark(Remark.FRAMES)
     with _LARGE if image.width * image.height > _LARGE_PIXELS else nullcontext():
-        whole = _eight_bits(image, data, scaling) if is_deep(image) else image
-        rgb = _on_white(whole, remark)
-        turn = _TURNS.get(_orientation(image))
+        rgb = _eight_bit_rgb(image, data, scaling, remark)
         square = _square(rgb, resolution)
-    return np.asarray(square if turn is None else square.transpose(Image.Transpose[turn]))
+        return np.asarray(_turned(square, _orientation(image)))
+
+
+def decode_whole(
+    data: bytes,
+    *,
+    longer: int | None = None,
+    upright: bool = True,
+    scaling: Scaling = own_scale,
+    remark: Callable[[Remark], None] = lambda remark: None,
+) -> NDArray[np.uint8]:
+    """The whole image as (height, width, 3) RGB; all else as `decode_square`.
+
+    longer: pixels that the longer side needs: a JPEG of at least twice as many is reduced. upright: turn it by EXIF.
+    """
+    with open_image(data) as image:
+        if image.format == "JPEG" and longer is not None:
+            share = longer / max(image.size)
+            image.draft(None, (ceil(share * image.width), ceil(share * image.height)))
+        with _LARGE if image.width * image.height > _LARGE_PIXELS else nullcontext():
+            rgb = _eight_bit_rgb(image, data, scaling, remark)
+            return np.asarray(_turned(rgb, _orientation(image)) if upright else rgb)
+
+
+def sizes_of(data: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width from the header: as stored, and upright by EXIF. Raises as `decode_square`."""
+    with open_image(data) as image:
+        stored = (image.height, image.width)
+        return stored, stored[::-1] if _orientation(image) in _SIDEWAYS else stored
 
 
 def open_image(data: bytes) -> "Image.Image":
@@ -193,6 +217,21 @@ def _on_white(image: "Image.Image", remark: Callable[[Remark], None]) -> "Image.
         white = Image.new("RGBA", transparent.size, "white")
         return Image.alpha_composite(white, transparent).convert("RGB")
     return image.convert("RGB")
+
+
+def _eight_bit_rgb(
+    image: "Image.Image", data: bytes, scaling: Scaling, remark: Callable[[Remark], None]
+) -> "Image.Image":
+    if _has_frames(image):
+        remark(Remark.FRAMES)
+    return _on_white(_eight_bits(image, data, scaling) if is_deep(image) else image, remark)
+
+
+def _turned(image: "Image.Image", orientation: int) -> "Image.Image":
+    from PIL import Image
+
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(Image.Transpose[turn])
 
 
 def _square(rgb: "Image.Image", resolution: int) -> "Image.Image":

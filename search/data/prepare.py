@@ -123,7 +123,7 @@ class EncodedSource(Source):
     ) -> tuple[Decoded, dict[Kind, Scale]]:
         """Decode all images; those of more than 8 bits in a second round, on the scale of the training images."""
         ordered = [item for part in PARTS for item in parts[part]]
-        total, limit = len(ordered), _most_unusable(len(ordered))
+        total, limit = len(ordered), most_unusable(len(ordered))
         found = decode_all(
             self.read(ordered), rows, pixels, stop_above=limit, progress=lambda done: progress(done, total)
         )
@@ -200,7 +200,7 @@ def notes_of(found: Decoded, scales: Mapping[Kind, Scale]) -> Iterator[str]:
 def check_unusable(found: Decoded, total: int, name: str) -> None:
     """Raises InvalidData where too many of `total` images cannot be used."""
     unusable = found.unusable
-    if len(unusable) > _most_unusable(total):
+    if len(unusable) > most_unusable(total):
         what = "left out" if found.unsupported else "corrupt"
         raise InvalidData(
             f"at most {LARGEST_UNUSABLE_SHARE:.0%} of the images may be {what}, got {len(unusable)} or more of {total} "
@@ -208,7 +208,8 @@ def check_unusable(found: Decoded, total: int, name: str) -> None:
         )
 
 
-def _most_unusable(total: int) -> int:
+def most_unusable(total: int) -> int:
+    """How many of `total` images may be unusable."""
     return max(1, int(LARGEST_UNUSABLE_SHARE * total))
 
 

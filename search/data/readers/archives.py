@@ -28,6 +28,20 @@ class _ArchiveSource(FileSource):
     def listing(self) -> Listing:
         """Every image below the class folders. Raises InvalidData (damaged archive, paths or links that leave it)."""
         folders: list[str] = []
+        files = self._found(folders)
+        try:
+            return arrange(files, folders, where=f"the archive {self.path}", choice=self.choice)
+        except InvalidData as error:
+            hint = table_hint([file.path for file in files], unpack=True)
+            if not hint:
+                raise
+            raise InvalidData(f"{error}; {hint}") from error
+
+    def files(self) -> list[File]:
+        """Every file, links among them. Raises InvalidData as `listing`."""
+        return self._found([])
+
+    def _found(self, folders: list[str]) -> list[File]:
         links: dict[str, str] = {}
         try:
             files = self._scan(folders, links)
@@ -36,13 +50,7 @@ class _ArchiveSource(FileSource):
                 f"{self.path} must be a whole archive and is truncated or damaged ({one_line(error)}): "
                 "copy or download it again, or pack it anew"
             ) from error
-        try:
-            return arrange(_with_links(files, links), folders, where=f"the archive {self.path}", choice=self.choice)
-        except InvalidData as error:
-            hint = table_hint(files, unpack=True)
-            if not hint:
-                raise
-            raise InvalidData(f"{error}; {hint}") from error
+        return _with_links(files, links)
 
     @abstractmethod
     def _scan(self, folders: list[str], links: dict[str, str]) -> dict[str, File]:

@@ -25,6 +25,10 @@ class FolderSource(FileSource):
         """Every image below the class folders. Raises InvalidData."""
         return self._listing
 
+    def files(self) -> list[File]:
+        """Every file but in hidden and system folders, sorted by path. Raises InvalidData."""
+        return self._walked[0]
+
     def images(self) -> list[str]:
         """The paths of all images but junk, whether they have a label or not. Raises InvalidData."""
         return [path for path in self._visible if is_image(path)]

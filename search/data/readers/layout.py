@@ -4,10 +4,10 @@
 cannot place, and its labels turn off when there is one class or folders of unequal depth.
 """
 
+import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 
 from search.data.readers.choice import Choice
 from search.data.readers.junk import visible
@@ -135,7 +135,7 @@ def is_image(path: str) -> bool:
 
 
 def _extension(path: str) -> str:
-    return PurePosixPath(path).suffix.lower()
+    return posixpath.splitext(path)[1].lower()
 
 
 def _no_images(others: Sequence[str], left_out: Sequence[str], where: str) -> str:

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from search.data.source import Part
@@ -120,6 +121,7 @@ def flagged_part(column: str) -> Part | None:
     return WORDS[said.words[0]] if words[:1] == ["is"] and len(said.words) == 1 and not said.rest else None
 
 
+@lru_cache(4096)
 def is_unlabelled(name: str) -> bool:
     """Whether a folder's name says that its images have no label."""
     return re.search(r"(?<![a-z])(un|non|not|no|without)[\W_]*label", name.casefold()) is not None

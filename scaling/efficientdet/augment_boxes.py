@@ -149,7 +149,7 @@ def place(
     canvas = np.empty((resolution, resolution, 3), np.uint8)
     canvas[placement.height :] = fill
     canvas[: placement.height, placement.width :] = fill
-    canvas[: placement.height, : placement.width] = _coloured(part, colour)
+    canvas[: placement.height, : placement.width] = np.asarray(_coloured(part, colour))
     return canvas
 
 
@@ -160,7 +160,7 @@ def _random_part(size: tuple[int, int], resolution: int, rng: np.random.Generato
     shown = [min(side, resolution) for side in scaled]
     begin = [int(rng.integers(side - part + 1)) for side, part in zip(scaled, shown, strict=True)]
     down, across = (own / side for own, side in zip(size, scaled, strict=True))
-    return Placement(begin[0] * down, begin[1] * across, shown[0] * down, shown[1] * across, *shown)
+    return Placement(begin[0] * down, begin[1] * across, shown[0] * down, shown[1] * across, shown[0], shown[1])
 
 
 def _visible(boxes: Boxes, placement: Placement) -> tuple[Boxes, Flags]:

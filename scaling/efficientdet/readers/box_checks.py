@@ -70,10 +70,10 @@ def objects_of(one: Annotated, size: tuple[int, int], classes: Mapping[str, int]
         (Fault.EMPTY, empty & ~unknown),
         (Fault.OUTSIDE, outside & ~unknown),
     ):
-        for at in np.flatnonzero(those):
+        for at in np.flatnonzero(those).tolist():
             faults.add(fault, f"{one.rows[at].where}{'' if fault is Fault.UNKNOWN else _shown(corners[at], size)}")
     keep = np.flatnonzero(~(empty | outside | unknown))
-    rows = [one.rows[at] for at in keep]
+    rows = [one.rows[at] for at in keep.tolist()]
     return Objects(
         inside[keep].astype(np.float32),
         np.array([classes[row.label] for row in rows], np.int64),

@@ -19,10 +19,10 @@ _FORMATS = (
 
 def open_tree(source: str) -> tuple[Tree, str | None]:
     """The files of a source, and the one that its text names (a data.yaml or a .json). Raises InvalidData."""
-    path = Path(source).expanduser()
     try:
+        path = Path(source).expanduser().resolve()
         is_file = path.is_file()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InvalidData(f"the path {source[:200]!r} cannot be looked at ({error}): give another") from error
     if is_file and path.suffix.lower() in (".yaml", ".yml", ".json"):
         return Tree(path.parent), path.name

@@ -62,7 +62,9 @@ def load_annotated(source: str, *, seed: int, progress: Progress) -> DetectionDa
     return DetectionData(
         name=name,
         classes=tuple(map(printable, classes)),
-        **examples,
+        train=examples["train"],
+        validation=examples["validation"],
+        test=examples["test"],
         notes=(
             *(*annotations.notes, *notes, *part_notes, *notes_of_faults(faults)),
             *(*_box_notes(images, parts, list(classes)), *split_notes, *notes_of(scanned.found, scales)),
@@ -162,6 +164,12 @@ def _split(
         for path, image in images.items()
     ]
     found = split(items, seed=seed, content=digests, where=name)
+    empty = [part for part in PARTS if not found.parts[part]]
+    if empty:
+        raise InvalidData(
+            f"{name} must have images of its own in each split, and those of {some(empty)} are all byte-identical to "
+            "images of other splits: give each split other images"
+        )
     return {part: [images[item.name] for item in found.parts[part]] for part in PARTS}, list(found.notes)
 
 
@@ -188,7 +196,10 @@ def _box_notes(
     clipped = [path for path, image in images.items() if image.objects.clipped]
     if clipped:
         boxes = sum(images[path].objects.clipped for path in clipped)
-        notes.append(f"{boxes} boxes reach out of their images and are clipped, as in {printable(clipped[0])}")
+        reach = "1 box reaches" if boxes == 1 else f"{boxes} boxes reach"
+        notes.append(
+            f"{reach} out of the image and {'is' if boxes == 1 else 'are'} clipped, as in {printable(clipped[0])}"
+        )
     for part in PARTS:
         empty = [image for image in parts[part] if not len(image.objects.labels)]
         if empty:

@@ -47,7 +47,9 @@ def load_scenes(source: str | None, *, seed: int, resolution: int = DEFAULT_RESO
     return DetectionData(
         name="digits",
         classes=digits.CLASSES,
-        **parts,
+        train=parts["train"],
+        validation=parts["validation"],
+        test=parts["test"],
         notes=("scenes of handwritten digits in clutter; each split draws on writing of its own",),
         fingerprint=digest_of("embedded:digit-scenes", _VERSION, seed, resolution, counts),
         mirrors=False,
@@ -78,10 +80,11 @@ class Scenes(Sequence[Example]):
     def __init__(self, split: Part, *, count: int, resolution: int, seed: int) -> None:
         if not SMALLEST <= resolution <= LARGEST:
             raise InvalidArgument(f"scenes of digits are drawn at {SMALLEST} to {LARGEST} px, got {resolution}")
-        self.split, self.count, self.resolution, self.seed = split, count, resolution, seed
+        self.split, self.resolution, self.seed = split, resolution, seed
+        self._length = count
 
     def __len__(self) -> int:
-        return self.count
+        return self._length
 
     @overload
     def __getitem__(self, at: int) -> Example: ...
@@ -89,10 +92,10 @@ class Scenes(Sequence[Example]):
     def __getitem__(self, at: slice) -> Sequence[Example]: ...
     def __getitem__(self, at: int | slice) -> Example | Sequence[Example]:
         if isinstance(at, slice):
-            return [self._example(each) for each in range(*at.indices(self.count))]
-        if not -self.count <= at < self.count:
-            raise IndexError(f"scene {at} of {self.count}")
-        return self._example(at % self.count)
+            return [self._example(each) for each in range(*at.indices(self._length))]
+        if not -self._length <= at < self._length:
+            raise IndexError(f"scene {at} of {self._length}")
+        return self._example(at % self._length)
 
     def _example(self, at: int) -> Example:
         rng = self._random(at, 0)
@@ -161,7 +164,8 @@ def _box(stamp: _Stamp) -> Boxes:
     visible = stamp.cover > _VISIBLE
     rows, columns = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
     edges = np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1])
-    return (edges + np.tile(stamp.corner, 2)).astype(np.float32)
+    box: Boxes = (edges + np.tile(stamp.corner, 2)).astype(np.float32)
+    return box
 
 
 def _drawn(

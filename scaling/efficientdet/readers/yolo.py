@@ -47,6 +47,8 @@ def _names_classes(tree: Tree, path: str) -> bool:
 def read_yolo(tree: Tree, path: str) -> Annotations:
     """The images that `path`, of `yolo_file`, names. Raises InvalidData."""
     what = f"{printable(path)} of {tree}"
+    parts: dict[str, Part | None]
+    notes: list[str]
     if posixpath.basename(path) in _CLASS_LISTS:
         listed = [line.strip() for line in tree.text(path, most=LARGEST_YAML).splitlines()]
         names = dict(enumerate(name for name in listed if name))
@@ -110,7 +112,8 @@ def _names(said: Mapping[str, Any], what: str) -> dict[int, str]:
 
 def _parts(tree: Tree, path: str, said: Mapping[str, Any], what: str) -> tuple[dict[str, Part | None], list[str]]:
     """The split of each image that the folders and lists of a `data.yaml` name."""
-    base, notes = posixpath.dirname(path), []
+    base = posixpath.dirname(path)
+    notes: list[str] = []
     by_part: dict[Part, list[str]] = defaultdict(list)
     for key, part in _KEYS.items():
         entries = said.get(key)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -92,7 +93,9 @@ def coco(picture: Callable[..., bytes]) -> Callable[..., dict[str, str | bytes]]
             ],
             "categories": [{"id": at, "name": name} for at, name in (categories or {1: "cat", 2: "dog"}).items()],
         } | more
-        pictures = {f"{part or 'images'}/{name}.png": picture(seed) for seed, name in enumerate(images, len(part))}
+        pictures = {
+            f"{part or 'images'}/{name}.png": picture(seed) for seed, name in enumerate(images, crc32(part.encode()))
+        }
         return {f"annotations/instances_{part or 'all'}.json": json.dumps(content), **pictures}
 
     return make

@@ -14,6 +14,7 @@ from searchspace.errors import InvalidData
 # Of the images that have no split yet. Where some splits are given, the missing ones are carved from train.
 SHARES: Mapping[Part, float] = {"validation": 0.15, "test": 0.15}
 FEW_IMAGES = 10  # a class of fewer is told: its accuracy is known to 10 points at best
+UNBALANCED = 3.0  # the largest class in smallest ones, above which balanced accuracy stands beside accuracy
 _STRENGTH = ("test", "validation", "train", None)  # who keeps an image that stands in several given splits
 
 
@@ -53,6 +54,7 @@ def split(
     notes.append(_split_note(bool(given), missing, seed))
     ordered = {part: stratified_order(chosen, seed=seed) for part, chosen in parts.items()}
     train = ordered["train"]
+    notes += _out_of_balance(train)
     classes = len({item.label for item in train})
     if images is not None and images < classes:
         raise InvalidData(f"training needs at least one image of each of the {classes} classes, got images={images}")
@@ -145,6 +147,17 @@ def _few_images(groups: Sequence[tuple[Item, ...]]) -> list[str]:
     return [
         f"{len(few)} of {len(counts)} classes {'has' if len(few) == 1 else 'have'} fewer than {FEW_IMAGES} images: "
         f"{some(few)}; what is measured on so few is chance: add images, or leave the class out"
+    ]
+
+
+def _out_of_balance(train: Sequence[Item]) -> list[str]:
+    counts = Counter(item.label for item in train).most_common()
+    (large, most), (small, least) = counts[0], counts[-1]
+    if most <= UNBALANCED * least:
+        return []
+    return [
+        f"{printable(large)} has {most / least:.1f} times the training images of {printable(small)}: balanced accuracy "
+        "is told beside accuracy, and --class-weights balanced lets all classes count alike in training"
     ]
 
 

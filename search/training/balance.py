@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search.data import Dataset
+from search.data.splits import UNBALANCED
 from search.training.variation import BALANCED
-
-UNBALANCED = 3.0  # the largest class in smallest ones, above which balanced accuracy stands beside accuracy
 
 
 def class_weights(how: str, labels: NDArray[np.int64]) -> Tensor | None:

@@ -195,3 +195,9 @@ def test_classes_of_fewer_than_10_images_are_told_with_the_next_step() -> None:
     (two,) = notes([3, 40, 9])
     assert two.startswith("2 of 3 classes have fewer than 10 images: a (3), c (9); ")
     assert two.endswith("add images, or leave the class out")
+
+
+def test_classes_of_very_different_sizes_are_told_with_the_flag_that_weighs_them() -> None:
+    (told,) = [note for note in split(_items([90, 40, 20]), seed=0, content={}).notes if "--class-weights" in note]
+    assert told.startswith("a has 4.5 times the training images of c: balanced accuracy ")
+    assert not any("--class-weights" in note for note in split(_items([60, 20]), seed=0, content={}).notes)

@@ -199,5 +199,5 @@ def test_classes_of_fewer_than_10_images_are_told_with_the_next_step() -> None:
 
 def test_classes_of_very_different_sizes_are_told_with_the_flag_that_weighs_them() -> None:
     (told,) = [note for note in split(_items([90, 40, 20]), seed=0, content={}).notes if "--class-weights" in note]
-    assert told.startswith("a has 4.5 times the training images of c: balanced accuracy ")
+    assert told.startswith("a has 4.4 times the training images of c: balanced accuracy ")
     assert not any("--class-weights" in note for note in split(_items([60, 20]), seed=0, content={}).notes)

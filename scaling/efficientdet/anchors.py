@@ -26,7 +26,7 @@ def _level(spec: DetectorSpec, level: int) -> Tensor:
     stride, given = 2**level, spec.anchors
     sides = [given.scale * stride * 2 ** (octave / given.octaves) for octave in range(given.octaves)]
     halves = torch.tensor([(side * high / 2, side * wide / 2) for side in sides for wide, high in given.ratios])
-    middles = torch.arange(stride / 2, spec.resolution, stride)
+    middles = (torch.arange(spec.level_px(level)) + 0.5) * stride
     y, x = torch.meshgrid(middles, middles, indexing="ij")
     centres = torch.stack((y, x), -1).reshape(-1, 1, 2)
     return torch.cat((centres - halves, centres + halves), -1).reshape(-1, 4)

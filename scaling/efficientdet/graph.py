@@ -42,9 +42,8 @@ class _Maps:
             graph.spatial_pool(f"{name}.pool", "maxpool", stride + 1, stride, "same")
             index = graph.index
         elif to_level < level:
-            times = 2 ** (level - to_level)
-            channels, height, width = graph.shape
-            out = (channels, height * times, width * times)
+            size = self.spec.level_px(to_level)
+            out = (graph.shape[0], size, size)
             graph.layers.append(Layer(f"{name}.up", "resample", (index,), graph.shape, out))
             index = len(graph.layers) - 1
         return index
@@ -69,23 +68,37 @@ class _Maps:
 
 def lower(spec: DetectorSpec) -> Graph:
     """The detector's layers; those that nothing reads are its outputs, classes and boxes level by level."""
-    shape = (spec.backbone.in_channels, spec.resolution, spec.resolution)
-    graph = GraphBuilder(shape, spec.backbone.conventions.padding)
-    maps, taps = _Maps(graph, spec), {}
-    for where, _, block in spec.body:
-        block.lower(graph, f"backbone.{where}")
-        taps[where] = graph.index
-    levels = _with_coarse_levels(maps, [taps[tap] for tap in spec.taps])
+    graph, taps = _backbone(spec)
+    maps = _Maps(graph, spec)
+    levels = _with_coarse_levels(maps, taps)
     for cell in range(spec.neck.cells):
         levels = _cell(maps, f"neck.cells.{cell}", levels)
     _head(maps, "class_head", levels, spec.anchors.count * spec.classes)
     _head(maps, "box_head", levels, spec.anchors.count * 4)
-    return Graph(spec.name, shape, tuple(graph.layers))
+    return Graph(spec.name, _in_shape(spec), tuple(graph.layers))
+
+
+def backbone_graph(spec: DetectorSpec) -> Graph:
+    """The layers up to the last tap, which a latency table prices."""
+    return Graph(spec.backbone.name, _in_shape(spec), tuple(_backbone(spec)[0].layers))
 
 
 def part_of(layer: str) -> str:
     """The part of a detector that a layer is of: backbone, neck, class_head or box_head."""
     return layer.partition(".")[0]
+
+
+def _in_shape(spec: DetectorSpec) -> Shape:
+    return spec.backbone.in_channels, spec.resolution, spec.resolution
+
+
+def _backbone(spec: DetectorSpec) -> tuple[GraphBuilder, list[int]]:
+    """Its layers, and which of them give P3, P4 and P5."""
+    graph, ends = GraphBuilder(_in_shape(spec), spec.backbone.conventions.padding), {}
+    for where, _, block in spec.body:
+        block.lower(graph, f"backbone.{where}")
+        ends[where] = graph.index
+    return graph, [ends[tap] for tap in spec.taps]
 
 
 def _with_coarse_levels(maps: _Maps, taps: list[int]) -> list[int]:

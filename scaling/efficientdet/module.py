@@ -72,14 +72,20 @@ class Resample(nn.Module):
         self._stride = 2 ** max(0, to_level - level)
         self._times = 2 ** max(0, level - to_level)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channels, height, width) -> (batch, channels, height / stride, width / stride)."""
+    def forward(self, x: Tensor, size: Sequence[int] = ()) -> Tensor:
+        """(batch, in_channels, height, width) -> (batch, channels, height / stride, width / stride), rounded up.
+
+        `size`: height and width of what is enlarged; odd ones are a pixel less than its double.
+        """
         for part in self._modules.values():
             x = part(x)  # type: ignore[misc]
         if self._stride > 1:
             padded = pad_same(x, self._stride + 1, self._stride, value=-math.inf)
             return nn.functional.max_pool2d(padded, self._stride + 1, self._stride)
-        return nn.functional.interpolate(x, scale_factor=self._times, mode="nearest") if self._times > 1 else x
+        if self._times > 1:
+            x = nn.functional.interpolate(x, scale_factor=self._times, mode="nearest")
+            return x[:, :, : size[0], : size[1]]
+        return x
 
 
 class Fuse(nn.Module):
@@ -89,21 +95,27 @@ class Fuse(nn.Module):
         super().__init__()
         self.fusion, self.act = fusion, activation(act)
         self.weight = None if fusion == "sum" else nn.Parameter(torch.ones(inputs))
+        self.fixed = [1.0] * inputs if fusion == "sum" else None
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps (batch, channels, height, width) -> one."""
         first, *others = maps
-        if self.weight is None:
-            total = first
-            for each in others:
-                total = total + each
-        else:
+        if self.fixed is None:
             weights = self.normalised().unbind()
             total = first * weights[0]
             for each, weight in zip(others, weights[1:], strict=True):
                 total = torch.addcmul(total, each, weight)
+        else:
+            total = first if self.fixed[0] == 1 else first * self.fixed[0]
+            for each, alpha in zip(others, self.fixed[1:], strict=True):
+                total = torch.add(total, each, alpha=alpha)
         out: Tensor = self.act(total)
         return out
+
+    def fix(self) -> None:
+        """The weights become numbers, which no longer train."""
+        if self.weight is not None:
+            self.fixed, self.weight = self.normalised().tolist(), None
 
     def normalised(self) -> Tensor:
         """(inputs,) weights that sum up to about 1."""
@@ -119,16 +131,16 @@ class FusionNode(nn.Module):
 
     def __init__(self, node: Node, channels: Sequence[int], levels: Sequence[int], spec: DetectorSpec) -> None:
         super().__init__()
-        self._inputs = node.inputs
+        self._inputs, self._halvings = node.inputs, node.level - LEVELS[0]
         self.resample = nn.ModuleList(Resample(channels[at], levels[at], node.level, spec) for at in node.inputs)
         self.fuse = Fuse(len(node.inputs), node.fusion, spec.activation)
         self.conv = SeparableConv(spec.neck.channels, spec.neck.channels, spec, norm=True)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """All maps of the cell so far -> the node's."""
-        out: Tensor = self.conv(
-            self.fuse([part(maps[at]) for part, at in zip(self.resample, self._inputs, strict=True)])
-        )
+        size = [-(-each // 2**self._halvings) for each in maps[0].shape[2:]]
+        own = [part(maps[at], size) for part, at in zip(self.resample, self._inputs, strict=True)]
+        out: Tensor = self.conv(self.fuse(own))
         return out
 
 
@@ -212,7 +224,7 @@ class Head(nn.Module):
 class Detector(nn.Module):
     """Images -> (class outputs, box outputs), one tensor a level from P3 to P7, raw.
 
-    Input (batch, channels, height, width) float with height and width multiples of 128. Class outputs are logits
+    Input (batch, channels, height, width) float with height and width multiples of 32. Class outputs are logits
     (batch, anchors * classes, height / 2^l, width / 2^l), anchor by anchor; box outputs (batch, anchors * 4, ...) are
     shifts and log sizes (y, x, height, width) of each anchor.
     """

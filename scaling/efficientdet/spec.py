@@ -17,8 +17,8 @@ from searchspace.strict_json import check, checked, listed, parsed, text_of
 SCHEMA_VERSION = 1
 KIND = "detector"
 TAPPED = (3, 4, 5)  # levels that the backbone gives
-MULTIPLE = 2 ** LEVELS[-1]
-LARGEST = 4096
+MULTIPLE = 2 ** TAPPED[-1]  # of pixels; at multiples of 128 all levels are exact halves
+SMALLEST, LARGEST = 64, 4096
 CONVENTIONS = Conventions(padding="same", norm_eps=1e-3, norm_momentum=0.01)  # of the published detectors
 
 
@@ -63,7 +63,7 @@ class DetectorSpec:
         classes: Each has an output of its own for each anchor (a sigmoid; there is no class for the background).
         conventions: Of neck and heads; the backbone has its own.
 
-    Raises InvalidSpec for a backbone without the strides 8, 16 and 32, a resolution that is no multiple of 128 and
+    Raises InvalidSpec for a backbone without the strides 8, 16 and 32, a resolution that is no multiple of 32 and
     parts that do not fit each other.
     """
 
@@ -92,6 +92,15 @@ class DetectorSpec:
     def resolution(self) -> int:
         """Height and width of the images, in pixels."""
         return self.backbone.resolution
+
+    def level_px(self, level: int) -> int:
+        """Height and width of a level's maps: the pixels over 2^level, rounded up."""
+        return -(-self.resolution // 2**level)
+
+    @property
+    def anchor_count(self) -> int:
+        """Of all levels."""
+        return sum(self.level_px(level) ** 2 for level in LEVELS) * self.anchors.count
 
     @property
     def body(self) -> tuple[tuple[str, int, Block], ...]:
@@ -163,12 +172,12 @@ class DetectorSpec:
 
 
 def check_resolution(resolution: int) -> None:
-    """Raises InvalidSpec for pixels that the levels do not divide."""
-    if resolution % MULTIPLE or not MULTIPLE <= resolution <= LARGEST:
-        near = min(LARGEST, max(MULTIPLE, round(resolution / MULTIPLE) * MULTIPLE))
+    """Raises InvalidSpec for pixels that the backbone's strides do not divide."""
+    if resolution % MULTIPLE or not SMALLEST <= resolution <= LARGEST:
+        near = min(LARGEST, max(SMALLEST, round(resolution / MULTIPLE) * MULTIPLE))
         raise InvalidSpec(
-            f"a detector's resolution must be a multiple of {MULTIPLE} up to {LARGEST} px, got {resolution}: "
-            f"give {near}"
+            f"a detector's resolution must be a multiple of {MULTIPLE} from {SMALLEST} to {LARGEST} px, got "
+            f"{resolution}: give {near}"
         )
 
 

@@ -89,9 +89,10 @@ class OnnxGraph:
         self._inputs.append(self._onnx.helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, shape))
         return name
 
-    def output(self, name: str, shape: tuple[int | str, ...]) -> None:
+    def output(self, name: str, shape: tuple[int | str, ...], *, kind: str = "FLOAT") -> None:
         """Make a value an output of the model."""
-        self._outputs.append(self._onnx.helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, shape))
+        of_kind = getattr(self._onnx.TensorProto, kind)
+        self._outputs.append(self._onnx.helper.make_tensor_value_info(name, of_kind, shape))
 
     def node(self, op: str, inputs: list[str], output: str, *, name: str = "", **attributes: Any) -> str:
         """Add one operator; the name of its output."""
@@ -106,6 +107,18 @@ class OnnxGraph:
     def integers(self, name: str, values: list[int]) -> str:
         """Add a constant of whole numbers: a shape, starts, ends."""
         return self._constant(name, "INT64", (len(values),), values)
+
+    def numbers(self, name: str, values: list[float]) -> str:
+        """Add a constant of float32 numbers."""
+        return self._constant(name, "FLOAT", (len(values),), values)
+
+    def scalar(self, name: str, value: float) -> str:
+        """Add a float32 constant without a dimension."""
+        return self._constant(name, "FLOAT", (), [value])
+
+    def scaled(self, source: str, factor: float, name: str) -> str:
+        """Multiply a value by a number."""
+        return self.node("Mul", [source, self.scalar(f"{name}_factor", factor)], f"{name}_scaled")
 
     def _constant(self, name: str, kind: str, shape: tuple[int, ...], values: Any, *, raw: bool = False) -> str:
         if name not in self._constants:
@@ -148,7 +161,7 @@ class OnnxGraph:
                 out = self.node("Gemm", [flat, *weights], f"{name}/gemm", transB=1)
             case _:
                 raise AssertionError(f"no ONNX operator for {layer.op!r}")
-        return self._activation(layer.activation, out, name)
+        return self.activation(layer.activation, out, name)
 
     def proto(self, name: str) -> "onnx.ModelProto":
         """The model, checked."""
@@ -167,7 +180,8 @@ class OnnxGraph:
     def _conv(self, name: str, source: str, tensors: Mapping[str, Tensor], key: str, **attributes: Any) -> str:
         return self.node("Conv", [source, *self._weights(tensors, f"{key}.")], name, **attributes)
 
-    def _activation(self, kind: str, source: str, name: str) -> str:
+    def activation(self, kind: str, source: str, name: str) -> str:
+        """Add an activation as nodes NAME/...; the name of its output."""
         value = source
         nodes = TORCH[kind].onnx if kind != "identity" else ()
         for node in nodes:
@@ -180,9 +194,9 @@ class OnnxGraph:
     def _squeeze_excite(self, layer: Layer, source: str, tensors: Mapping[str, Tensor], key: str, name: str) -> str:
         scale = self.node("GlobalAveragePool", [source], f"{name}/mean")
         scale = self._conv(f"{name}/reduce", scale, tensors, f"{key}reduce", kernel_shape=[1, 1])
-        scale = self._activation(layer.activation, scale, f"{name}/act")
+        scale = self.activation(layer.activation, scale, f"{name}/act")
         scale = self._conv(f"{name}/expand", scale, tensors, f"{key}expand", kernel_shape=[1, 1])
-        scale = self._activation(layer.gate, scale, f"{name}/gate")
+        scale = self.activation(layer.gate, scale, f"{name}/gate")
         return self.node("Mul", [source, scale], f"{name}/scale")
 
     def _shuffle(self, layer: Layer, source: str, name: str) -> str:

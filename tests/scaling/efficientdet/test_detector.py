@@ -4,7 +4,6 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,26 +14,32 @@ from scaling.efficientdet.graph import lower, part_of
 from scaling.efficientdet.module import build
 from scaling.efficientdet.neck import LEVELS, Neck, Node, bifpn, fpn, panet
 from scaling.efficientdet.presets import get, scaled
-from scaling.efficientdet.spec import Anchors, DetectorSpec, read_detector, taps_of, write_detector
+from scaling.efficientdet.spec import Anchors, read_detector, taps_of, write_detector
 from scaling.efficientdet.weights import load_published, to_published
 from searchspace import zoo
 from searchspace.cost import costs
 from searchspace.errors import InvalidArgument, InvalidSpec, PhinasError
 from searchspace.spaces.mnasnet import mnasnet_space
+from tests.scaling.efficientdet.small import small
 
 SPACE = mnasnet_space(classes=3)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def small(neck: Neck | None = None, **values: Any) -> DetectorSpec:
-    """A detector of few channels, for 128 px."""
-    backbone = zoo.get("mobilenet_v2", width=0.35)
-    found = scaled(backbone, phi=0, classes=2, resolution=128)
-    return replace(found, neck=neck or bifpn(8, 1), head_depth=1, **values)
-
-
 def parameters(module: torch.nn.Module) -> int:
     return sum(each.numel() for each in module.parameters())
+
+
+@pytest.mark.parametrize("resolution", [160, 192])
+def test_pixels_that_leave_odd_maps_give_the_shapes_of_the_graph(resolution: int) -> None:
+    spec = small(bifpn(8, 2)).with_resolution(resolution)
+    graph = lower(spec)
+    read = {index for layer in graph.layers for index in layer.inputs}
+    expected = [layer.out_shape for place, layer in enumerate(graph.layers) if place not in read]
+    with torch.inference_mode():
+        classes, boxes = build(spec).eval()(torch.zeros(1, 3, resolution, resolution))
+    assert [tuple(each.shape[1:]) for each in (*classes, *boxes)] == expected
+    assert [shape[1] for shape in expected[:5]] == [-(-resolution // 2**level) for level in LEVELS]
 
 
 @given(seed=st.integers(0, 2**32 - 1), neck=st.sampled_from((bifpn, fpn, panet)), cells=st.integers(1, 2))
@@ -134,9 +139,9 @@ def test_a_spec_comes_back_from_its_file_and_its_fingerprint_is_not_of_its_name(
         (lambda: get("d8"), "d0, d1"),
         (lambda: scaled(zoo.get("squeezenet1_1"), phi=0), "strides 8, 16 and 32.*none at 32"),
         (lambda: scaled(zoo.get("mobilenet_v2"), phi=8), "--phi must be an integer from 0 to 7"),
-        (lambda: scaled(zoo.get("mobilenet_v2"), phi=0, resolution=300), "multiple of 128.*got 300: give 256"),
+        (lambda: scaled(zoo.get("mobilenet_v2"), phi=0, resolution=300), "multiple of 32.*got 300: give 288"),
         (lambda: replace(small(), taps=("stage1.0",)), "strides 8, 16 and 32"),
-        (lambda: replace(small(), classes=0), "classes must be an integer from 1"),
+        (lambda: small(classes=0), "classes must be an integer from 1"),
         (lambda: Node(2, (0, 1)), "level must be one of"),
         (lambda: Node(3, (0, 0)), "different indices"),
         (lambda: Node(3, (0, 1), "mean"), "one of fast, softmax, sum"),

@@ -1,0 +1,202 @@
+"""One training of a detector in its folder: data, start, training, one test, files."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scaling.efficientdet.augment_boxes import Augmentation
+from scaling.efficientdet.coco_map import CocoMap
+from scaling.efficientdet.detection_data import load
+from scaling.efficientdet.evaluating import evaluate
+from scaling.efficientdet.examples import DetectionData
+from scaling.efficientdet.feeding import TrainingFeed
+from scaling.efficientdet.module import Detector
+from scaling.efficientdet.saved import load_detector, save_detector
+from scaling.efficientdet.spec import check_resolution
+from scaling.efficientdet.starting import AUTO, Started, start
+from scaling.efficientdet.training import DetectionRecipe, DetectorTraining, State
+from search.console import Progress
+from search.cores import limit_threads
+from search.session import locked
+from searchspace.errors import InvalidArgument, StudyMismatch
+from searchspace.files import content_of, read_json, write_json
+
+JOB, SUMMARY, STATE = "job.json", "summary.json", "training.ckpt"
+DEFAULT_MINUTES = 20.0
+DEFAULT_PX = 320
+LOOK_IMAGES = 100
+CLOSING = 0.06  # of the time, for the test and the files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a training is asked for: the flags of `python -m scaling.efficientdet train`. Raises InvalidArgument."""
+
+    data: str | None = None
+    phi: int = 0
+    backbone: str | None = None
+    resolution: int = DEFAULT_PX
+    weights: str = AUTO
+    minutes: float | None = None
+    steps: int | None = None
+    batch_size: int = DetectionRecipe.batch_size
+    learning_rate: float = DetectionRecipe.learning_rate
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_resolution(self.resolution)
+        if self.minutes is not None and self.steps is not None:
+            raise InvalidArgument(f"give --minutes or --steps, got {self.minutes:g} and {self.steps}: leave one out")
+        for flag, value, most in (
+            ("--minutes", self.minutes, 1e6),
+            ("--steps", self.steps, 1e9),
+            ("--batch-size", self.batch_size, 1024),
+            ("--learning-rate", self.learning_rate, 10.0),
+        ):
+            if value is not None and not 0 < value <= most:
+                raise InvalidArgument(f"{flag} must be above 0, at most {most:g}, got {value:g}")
+        if not 0 <= self.seed < 2**31:
+            raise InvalidArgument(f"--seed must be an integer from 0 to 2147483647, got {self.seed}")
+
+    @property
+    def seconds(self) -> float | None:
+        """For everything; None where --steps limits it."""
+        return None if self.steps else 60 * (self.minutes or DEFAULT_MINUTES)
+
+    @property
+    def name(self) -> str:
+        """Of the folder, made of data, phi and pixels."""
+        stem = "digits" if self.data is None else Path(self.data).name.partition(".")[0].replace(":", "-")
+        return f"{stem}-d{self.phi}-{self.resolution}px"
+
+
+class Trained(NamedTuple):
+    """A trained detector in eval mode, the names of its classes, what summary.json holds, and where it is."""
+
+    detector: Detector
+    classes: tuple[str, ...]
+    summary: dict[str, Any]
+    folder: Path
+
+
+def train(settings: Settings, folder: Path, *, quiet: bool = False) -> Trained:
+    """Train, test once and write; the same settings again go on where it was cut off, and a finished one is read.
+
+    Raises PhinasError; KeyboardInterrupt passes with everything kept.
+    """
+    began = time.monotonic()
+    limit_threads()
+    with locked(folder), _progress(settings.seconds, quiet=quiet) as progress:
+        _check_same(settings, folder)
+        if (folder / SUMMARY).exists():
+            progress.line(f"{folder} is finished: nothing is trained")
+            saved = load_detector(folder)
+            return Trained(saved.detector, saved.classes, dict(read_json(folder / SUMMARY)), folder)
+        return _trained(settings, folder, progress, began)
+
+
+def _trained(settings: Settings, folder: Path, progress: Progress, began: float) -> Trained:
+    data = load(settings.data, seed=settings.seed, resolution=settings.resolution, progress=_reading(progress))
+    progress.line(
+        f"images: {data.name}, {len(data.train)} to train, {len(data.validation)} to validate, {len(data.test)} to "
+        f"test, {len(data.classes)} classes"
+    )
+    for note in data.notes:
+        progress.line(note)
+    started = start(
+        settings.phi,
+        classes=len(data.classes),
+        backbone=settings.backbone,
+        resolution=settings.resolution,
+        weights=settings.weights,
+        seed=settings.seed,
+        images=data.train,
+        note=progress.line,
+    )
+    write_json(folder / JOB, asdict(settings) | {"images": data.fingerprint})
+    state = _fit(settings, folder, data, started, progress, began)
+    test = evaluate(started.detector, data.test, data.classes, on_progress=progress.update)
+    summary = _summary(settings, data, started, state, test)
+    save_detector(folder, started.detector, data.classes, {"trained_at_px": settings.resolution})
+    write_json(folder / SUMMARY, summary)
+    return Trained(started.detector, data.classes, summary, folder)
+
+
+def _fit(
+    settings: Settings, folder: Path, data: DetectionData, started: Started, progress: Progress, began: float
+) -> State:
+    batch = min(settings.batch_size, len(data.train))
+    recipe = DetectionRecipe(batch_size=batch, learning_rate=settings.learning_rate)
+    some = data.validation[:LOOK_IMAGES]
+    feed = TrainingFeed(
+        spec=started.detector.spec,
+        examples=data.train,
+        how=Augmentation(scale=(0.5, 1.5), flip=0.5 if data.mirrors else 0.0),
+        batch_size=batch,
+        seed=settings.seed,
+    )
+    training = DetectorTraining(
+        detector=started.detector,
+        batches=feed,
+        recipe=recipe,
+        published=started.parent is not None,
+        look=(lambda detector: evaluate(detector, some, data.classes).ap50) if len(some) else None,
+        on_progress=progress.update,
+        on_line=progress.line,
+        state_file=folder / STATE,
+        key=f"{data.fingerprint} {settings.seed} {settings.minutes} {settings.steps} {started.parent}",
+    )
+    if settings.seconds is None:
+        return training.fit(steps=settings.steps)
+    return training.fit(seconds=(1 - CLOSING) * settings.seconds - (time.monotonic() - began))
+
+
+def _check_same(settings: Settings, folder: Path) -> None:
+    """Raises StudyMismatch where the folder is of other settings, naming the flags."""
+    path = folder / JOB
+    if not path.exists():
+        return
+    with content_of(path):
+        stored = dict(read_json(path))
+        differs = [name for name, value in asdict(settings).items() if stored[name] != value]
+    if differs:
+        flags = ", ".join(
+            f"--{name.replace('_', '-')} {stored[name]} (now {getattr(settings, name)})" for name in differs
+        )
+        raise StudyMismatch(f"{folder} was begun with {flags}: give the same again, or another --out")
+
+
+def _summary(settings: Settings, data: DetectionData, started: Started, state: State, test: CocoMap) -> dict[str, Any]:
+    spec = started.detector.spec
+    return {
+        "detector": spec.name,
+        "resolution": spec.resolution,
+        "classes": list(data.classes),
+        "data": settings.data,
+        "data_fingerprint": data.fingerprint,
+        "images": {name: len(getattr(data, name)) for name in ("train", "validation", "test")},
+        "weights": started.parent,
+        "steps": state.total,
+        "seconds": state.seconds,
+        "validation_ap50": state.history,
+        "test": test._asdict(),
+        "settings": asdict(settings),
+    }
+
+
+@contextmanager
+def _progress(limit_s: float | None, *, quiet: bool) -> Iterator[Progress]:
+    began = time.monotonic()
+
+    def left_s() -> float | None:
+        return None if limit_s is None else max(0.0, limit_s - (time.monotonic() - began))
+
+    with Progress(left_s, quiet=quiet) as progress:
+        yield progress
+
+
+def _reading(progress: Progress) -> Any:
+    return lambda done, total: progress.update(done / max(1, total), "reading images")

@@ -33,6 +33,7 @@ def load_annotated(source: str, *, seed: int, progress: Progress) -> DetectionDa
     name = name_of(tree)
     annotations = annotations_of(tree, named)
     said, notes = _present(annotations, name)
+    notes += _unlisted(tree, said)
     said, part_notes = _with_train(said, name)
     scanned = scan(tree, list(said), progress)
     frames = _frames(said, scanned)
@@ -101,6 +102,13 @@ def _present(annotations: Annotations, name: str) -> tuple[dict[str, Annotated],
             f"{name} must list images, got none that is there: give the folder that holds images and annotations"
         )
     return dict(sorted(found.items())), notes
+
+
+def _unlisted(tree: Tree, said: Mapping[str, Annotated]) -> list[str]:
+    unlisted = [path for path in tree.images if path not in said]
+    if not unlisted:
+        return []
+    return [f"{count_of(unlisted, 'image')} without annotations left out: {printable(some(unlisted, limit=3))}"]
 
 
 def _with_train(said: dict[str, Annotated], name: str) -> tuple[dict[str, Annotated], list[str]]:

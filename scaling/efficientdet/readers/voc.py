@@ -42,7 +42,7 @@ def read_voc(tree: Tree, files: Sequence[str]) -> Annotations:
         stems = {_stem(path): path for path in paths}
         near = [folder, *(posixpath.join(above, name) for name in ("JPEGImages", "images")), above]
         found = located.find(stems, near=near)
-        lists = _lists(tree, above)
+        lists = {part: names for part, names in _lists(tree, above).items() if not stems.keys().isdisjoint(names)}
         parts = {stem: part for part, names in lists.items() for stem in names}
         absent = [stem for stem in parts if stem not in stems]
         images += [Annotated(None, stem, parts[stem], (), None) for stem in absent]

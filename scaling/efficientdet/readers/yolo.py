@@ -6,7 +6,7 @@ a polygon, whose bounds are the box. An image without a text, or with an empty o
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite, nan
 from typing import Any
 
@@ -61,20 +61,36 @@ def read_yolo(tree: Tree, path: str) -> Annotations:
         raise InvalidData(f"{what} must give each class a name of its own, got {some(list(names.values()))}")
     faults = Faults()
     texts = {image: _text_of(image, tree) for image in parts}
-    images = []
-    for image, part in parts.items():
-        rows = _rows(tree, texts[image], names, faults)
-        images.append(Annotated(image, image, part, rows, (1, 1)))
-    without = [image for image, text in texts.items() if text not in tree.files]
-    if images and len(without) == len(images):
-        raise InvalidData(
-            f"{what}: labels must stand in labels/ beside images/, one .txt for each image, got none for "
-            f"{count_of(images, 'image')}: {printable(texts[images[0].listed])} is missing"
-        )
+    _check_labels(tree, texts, what)
+    notes += _without_unlabelled(tree, texts, parts)
+    images = [
+        Annotated(image, image, part, _rows(tree, texts[image], names, faults), (1, 1)) for image, part in parts.items()
+    ]
+    without = [image for image in parts if texts[image] not in tree.files]
     if without:
         notes.append(f"{count_of(without, 'image')} without a label file: taken as images without objects")
     images += _without_image(tree, texts, parts)
     return Annotations(images, tuple(names.values()), faults, tuple(notes))
+
+
+def _check_labels(tree: Tree, texts: Mapping[str, str], what: str) -> None:
+    """Raises InvalidData where no image has a label file."""
+    if texts and not any(text in tree.files for text in texts.values()):
+        first = next(iter(texts.values()))
+        raise InvalidData(
+            f"{what}: labels must stand in labels/ beside images/, one .txt for each image, got none for "
+            f"{count_of(texts, 'image')}: {printable(first)} is missing"
+        )
+
+
+def _without_unlabelled(tree: Tree, texts: Mapping[str, str], parts: dict[str, Part | None]) -> Iterator[str]:
+    """Take out held-out splits of which no image has a label file, and tell of them: they cannot be judged by."""
+    for part in ("validation", "test"):
+        images = [image for image, of in parts.items() if of == part]
+        if images and not any(texts[image] in tree.files for image in images):
+            yield f"{part} has no label file for any of its {count_of(images, 'image')}: it is left out"
+            for image in images:
+                del parts[image]
 
 
 def _parsed(text: str, what: str) -> dict[str, Any]:

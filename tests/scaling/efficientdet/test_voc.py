@@ -34,6 +34,11 @@ def test_lists_say_the_splits(read: Any, voc: Any) -> None:
     assert any("1 annotated image" in note and "no list" in note for note in data.notes)
 
 
+def test_a_list_without_any_annotation_is_no_split(read: Any, voc: Any) -> None:
+    data = read(voc(SIX, LISTS | {"train": "a\nb\nc\nd\nf\n", "test": "2008_1\n2008_2\n"}))
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [4, 1, 1]
+
+
 def test_folders_say_the_splits(read: Any, voc: Any) -> None:
     flat = {name.replace("Annotations/", "").replace("JPEGImages/", ""): each for name, each in voc(SIX).items()}
     part = {"e": "valid", "f": "test"}

@@ -140,6 +140,14 @@ def test_images_without_any_label_file_are_refused(read: Any, yolo: Any) -> None
         read(yolo(dict.fromkeys(IMAGES)))
 
 
+def test_a_split_without_any_label_file_is_left_out(read: Any, yolo: Any) -> None:
+    images = IMAGES | {"test/x": None, "test/y": None}
+    data = read(yolo(images, f"train: images/train\nval: images/val\ntest: images/test\n{NAMES}"))
+    assert any("test has no label file for any of its 2 images: it is left out" in note for note in data.notes)
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [3, 1, 1]
+    assert any("2 images without annotations left out: images/test/x.png" in note for note in data.notes)
+
+
 def test_label_files_without_their_images_are_missing_images(read: Any, yolo: Any) -> None:
     one = read(yolo(IMAGES) | {"labels/train/gone.txt": BOX})
     assert any("1 listed image missing, left out: the image of labels/train/gone.txt" in note for note in one.notes)

@@ -180,7 +180,9 @@ class _Job:
             self._images(pixels)
         if "weights" in self.job["moved"]:
             self._check_sums(weights_sums(self.job["places"]["weights"]))
-        return Result(summary)
+        found = Result(summary)
+        found.check("give --fresh to fine-tune anew")
+        return found
 
     def run(self) -> Result:
         """Fine-tune within the minutes, test once, write the files. Raises PhinasError."""

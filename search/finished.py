@@ -9,9 +9,10 @@ import optuna
 from search import data
 from search.data.contents import can_compare
 from search.differences import flag_of, moved, weights_sums
+from search.result import Result
 from search.session import Note, check_study, given_table
 from search.settings import Settings, check_same
-from searchspace.errors import StorageError
+from searchspace.files import content_of
 from searchspace.latency.table import read_table
 from studies.frame import read_summary
 from studies.storage import BEST, SUMMARY
@@ -28,7 +29,8 @@ def about_images(settings: Settings, images: data.Dataset) -> dict[str, Any]:
 def finished_summary(settings: Settings, study: optuna.Study, *, note: Note) -> dict[str, Any] | None:
     """The summary, if this command has run to its end and asks for no more than it had.
 
-    Raises StudyMismatch where its files have other content than before, StorageError for a damaged summary.
+    Raises StudyMismatch where its files have other content than before, or the winner cannot be read, StorageError for
+    a damaged summary.
     """
     folder = study_folder(study.study_name)
     path, done = folder / SUMMARY, study.user_attrs.get("finished")
@@ -38,13 +40,17 @@ def finished_summary(settings: Settings, study: optuna.Study, *, note: Note) -> 
     if any(a is not None and (d is None or a > d) for a, d in zip(asked, done, strict=True)):
         return None
     summary = read_summary(path)
-    if not summary.keys() >= _NEEDED:
-        raise StorageError(f"{path} is damaged: delete it, and this command writes it again")
-    space = settings.search_space(classes=len(summary["classes"])).to_dict()
+    with content_of(path):
+        if not summary.keys() >= _NEEDED:
+            raise KeyError(min(_NEEDED - summary.keys()))
+        classes, written = len(summary["classes"]), dict(summary["settings"])
+        pixels = int(summary.get("proxy_resolution", settings.proxy_resolution))
+    space = settings.search_space(classes=classes).to_dict()
     check_same(study.study_name, study.user_attrs["settings"], {"space": json.loads(json.dumps(space))})
-    places = _moved(settings, study, int(summary.get("proxy_resolution", settings.proxy_resolution)), note)
-    own = {**summary["settings"], **places}
-    return {**summary, "settings": own, "study": study.study_name, "folder": str(folder)}  # it may have been renamed
+    own = {**written, **_moved(settings, study, pixels, note)}
+    found = {**summary, "settings": own, "study": study.study_name, "folder": str(folder)}  # it may have been renamed
+    Result(found).check(f"delete {BEST}, and this command makes them again")
+    return found
 
 
 def _moved(settings: Settings, study: optuna.Study, pixels: int, note: Note) -> dict[str, Any]:

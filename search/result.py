@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from searchspace.errors import InvalidArgument
+from searchspace.errors import InvalidArgument, PhinasError, StudyMismatch
 from searchspace.files import content_of, storage_error
 from searchspace.spec import NetworkSpec, read_spec
 from studies.storage import BEST, SUMMARY
@@ -58,6 +58,16 @@ class Result:
         from searchspace.nn import load_network
 
         return load_network(self.spec, (self.folder / BEST).with_suffix(".safetensors"))
+
+    def check(self, way_out: str) -> None:
+        """Raises StudyMismatch, with the way out, where the network's files are gone, damaged or of two networks."""
+        try:
+            _ = self.module
+        except PhinasError as error:
+            raise StudyMismatch(
+                f"{self.folder} is finished and its network cannot be read ({error}): restore its files from a copy, "
+                f"or {way_out}"
+            ) from None
 
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:
         """Square RGB images uint8 (n, height, width, 3) as the module's input.

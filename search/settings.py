@@ -18,6 +18,7 @@ from search.samplers import KINDS
 from search.sources import parse_source
 from search.training import variation
 from searchspace.errors import InvalidArgument, InvalidTable, MissingLatency, StudyMismatch
+from searchspace.files import full_path
 from searchspace.latency.table import LatencyTable
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
@@ -200,7 +201,7 @@ class Settings:
         own["augment"] = variation.checked(self.augment)
         own["data"] = None if self.data == "digits" else self.data and resolved_source(self.data)
         for file in ("space_file", "latency"):
-            own[file] = own[file] and str(Path(own[file]).resolve())
+            own[file] = own[file] and str(full_path(Path(own[file])))
         return own
 
 
@@ -236,7 +237,7 @@ def resolved_source(data: str) -> str:
     """One text for one file, also for a file that is gone; a name on the hub stays as it is."""
     place = (source := parse_source(data)).place
     is_file = os.path.exists(place) or place.startswith((".", "/", "~")) or Path(place).suffix in _FILES
-    return str(source._replace(place=str(Path(place).resolve()))) if is_file else data
+    return str(source._replace(place=str(full_path(Path(place))))) if is_file else data
 
 
 def _check(flag: str, value: object, holds: bool, rule: str) -> None:

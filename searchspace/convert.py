@@ -13,6 +13,7 @@ from searchspace.errors import InvalidArgument
 from searchspace.files import atomic_path, storage_error
 from searchspace.report import fields, paragraphs
 from searchspace.spec import NetworkSpec
+from searchspace.strict_json import dumps
 
 _DESCRIPTION = """\
 Convert a file of weights between published implementations (torchvision, timm, the package
@@ -120,7 +121,7 @@ def convert(
         content = nn.network_bytes(module, {"fingerprint": found.fingerprint()})
     contents = {out: content}
     if spec_out:
-        contents[spec_out] = f"{found.to_json()}\n".encode()
+        contents[spec_out] = f"{dumps(found.to_dict())}\n".encode()
     _write(contents)
     return found, len(tensors), notes
 

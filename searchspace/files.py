@@ -43,6 +43,11 @@ def storage_error(action: str, path: Path, error: OSError) -> StorageError:
     return StorageError(f"cannot {action} {shown}: {reason}; {step}")
 
 
+def full_path(path: Path) -> Path:
+    """The absolute path, through symbolic links; up to one that leads to itself, at which Path.resolve raises."""
+    return Path(os.path.realpath(path))
+
+
 def system_error(error: OSError) -> StorageError | None:
     """The StorageError for what the system refuses and no code can foresee; None for any other OSError."""
     foreseen = (errno.ENOENT, errno.EEXIST)
@@ -89,7 +94,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     try:
-        target = path.resolve()  # through a symbolic link: its target is replaced, the link stays
+        target = full_path(path)  # through a symbolic link: its target is replaced, the link stays
         target.parent.mkdir(parents=True, exist_ok=True)
         _check_replaceable(target)
         unique = f"{os.getpid()}-{secrets.token_hex(4)}"

@@ -11,8 +11,8 @@ from typing import Any
 
 from searchspace.blocks.protocol import Block, Head, block_from_dict
 from searchspace.blocks.rules import COUNT, LARGEST_COUNT
-from searchspace.errors import InvalidSpec, StorageError
-from searchspace.files import write_json
+from searchspace.errors import InvalidSpec
+from searchspace.files import storage_error, write_json
 from searchspace.preprocessing import Preprocessing
 from searchspace.strict_json import ChangedContent, check, checked, listed, parsed, text_of
 
@@ -253,7 +253,7 @@ def read_spec(path: Path | str) -> NetworkSpec:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise StorageError(f"cannot read the spec file {path}: {error.strerror or error}") from None
+        raise storage_error("read the spec file", Path(path), error) from None
     except UnicodeDecodeError:
         raise InvalidSpec(f"{path}: a network spec must be JSON text, got binary data") from None
     try:

@@ -23,7 +23,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from searchspace.errors import PhinasError, StorageError, StudyMismatch
-from searchspace.files import storage_error
+from searchspace.files import full_path, storage_error
 from studies import checksums
 
 _BUSY_S = 30.0
@@ -144,7 +144,7 @@ def _only_name(storage: RDBStorage, path: Path) -> str | None:
 
 
 def _connect(path: Path, mode: str = "rwc") -> sqlite3.Connection:
-    uri = f"{path.resolve().as_uri()}?mode={mode}"
+    uri = f"{full_path(path).as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, check_same_thread=False)
     connection.execute("PRAGMA synchronous = NORMAL")
     return connection

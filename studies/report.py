@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from searchspace.errors import PhinasError, StudyMismatch
+from searchspace.files import full_path
 from searchspace.report import count_text, interval_text, ms_text, paragraphs, percent_text, table
 from studies import frame, storage
 from studies.figure import new_figure, save_figure
@@ -33,7 +34,7 @@ def listing(form: str) -> str:
         writer.writerows(rows)
         return text.getvalue()
     if not rows:
-        return f"no study in {storage.root().resolve()}: make one with python -m search.run --budget-ms 20"
+        return f"no study in {full_path(storage.root())}: make one with python -m search.run --budget-ms 20"
     cells = [
         [
             row["name"],

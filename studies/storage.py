@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searchspace.errors import InvalidArgument
-from searchspace.files import storage_error
+from searchspace.files import full_path, storage_error
 
 if TYPE_CHECKING:
     import optuna
@@ -58,13 +58,13 @@ def existing(name: str) -> Path:
     known = names()
     if not known:
         raise InvalidArgument(
-            f"there is no study {name!r}, nor any other in {root().resolve()}: make one with python -m search.run "
+            f"there is no study {name!r}, nor any other in {full_path(root())}: make one with python -m search.run "
             "--budget-ms 20, go to the folder that holds studies/, or set PHINAS_STUDIES"
         )
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
-    raise InvalidArgument(f"there is no study {name!r} in {root().resolve()}: {hint}There are: {shown}")
+    raise InvalidArgument(f"there is no study {name!r} in {full_path(root())}: {hint}There are: {shown}")
 
 
 def open_study(name: str, *, create: bool = True) -> optuna.Study:
@@ -82,7 +82,7 @@ def open_study(name: str, *, create: bool = True) -> optuna.Study:
     check_not_lost(path)
     from studies import database
 
-    return database.open_study(path.resolve(), name=name)
+    return database.open_study(full_path(path), name=name)
 
 
 def check_not_lost(path: Path) -> None:

@@ -173,6 +173,7 @@ def _job_read(path: Path) -> Any:
 def _tuned(name: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         (folder / "s").mkdir()
+        _network(folder / "s")
         write_json(folder / "s" / JOB, ABOUT | DECIDED)
         write_json(folder / "s" / SUMMARY, TUNED)
         return folder / "s" / name
@@ -237,9 +238,13 @@ def _tuning_read(path: Path) -> Any:
     return found if state.history else None
 
 
-def _image(folder: Path) -> Path:
+def _network(folder: Path) -> None:
     write_spec(folder / BEST, SPEC)
     (folder / "best.safetensors").write_bytes(network_bytes(NETWORK, {"classes": ["a", "b"]}))
+
+
+def _image(folder: Path) -> Path:
+    _network(folder)
     return written("photo.png", lambda: encoded(1))(folder)
 
 

@@ -55,6 +55,11 @@ def test_it_writes_what_a_search_writes_and_reads_a_finished_one_back(spec: Path
     assert again.report() == report(found.summary)
     with pytest.raises(InvalidArgument, match="has no trials"):
         _ = again.study
+    (found.folder / "best.json").unlink()
+    with pytest.raises(StudyMismatch, match=r"is finished and its network cannot be read .* --fresh to fine-tune anew"):
+        finetune(
+            "digits:40", network=spec, weights="none", minutes=0.2, resolution=32, recipe=RECIPE, now=clock, quiet=True
+        )
 
 
 def test_help_of_the_function_names_its_keywords() -> None:

@@ -30,7 +30,7 @@ from searchspace.errors import InfeasibleBudget, InvalidArgument, InvalidTable, 
 from searchspace.graph import lower
 from searchspace.latency.estimate import layer_of
 from searchspace.latency.table import LatencyTable
-from searchspace.nn import build
+from searchspace.nn import build, load_network
 from searchspace.nn.shared.network import SharedNetwork
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec, read_spec
@@ -276,6 +276,13 @@ def test_more_trials_extend_a_finished_study_and_the_test_images_count_as_used_a
     first, second = scripted_run(tmp_path)(), scripted_run(tmp_path, trials=3)()
     assert [len(studies.load("s")), first["times_tested"], second["times_tested"]] == [3, 1, 2]
     assert scripted_run(tmp_path, trials=3)() == second
+    folder = Path(second["folder"])
+    (folder / "best.safetensors").write_bytes(b"cut short")
+    with pytest.raises(StudyMismatch, match=r"its network cannot be read .* or delete best\.json, and this command"):
+        scripted_run(tmp_path, trials=3)()
+    (folder / "best.json").unlink()
+    assert scripted_run(tmp_path, trials=3)()["winner"]["trial"] == second["winner"]["trial"]
+    load_network(read_spec(folder / "best.json"), folder / "best.safetensors")
 
 
 def test_a_run_that_is_refused_before_it_begins_leaves_no_study(tmp_path: Path, space: SearchSpace) -> None:

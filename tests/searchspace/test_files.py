@@ -85,6 +85,9 @@ def test_a_link_keeps_pointing_at_its_replaced_target(tmp_path: Path) -> None:
     write_atomic(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "target").read_text() == "new"
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    write_atomic(tmp_path / "loop", "new")  # it led nowhere
+    assert (tmp_path / "loop").read_text() == "new"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1}trailing', b"\xff\xfe\x00", b"[" * 100_000])

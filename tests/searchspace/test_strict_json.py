@@ -2,15 +2,18 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from searchspace.errors import InvalidSpec, StorageError
-from searchspace.files import read_json, write_json
+from scaling.formula import read_coefficients
+from searchspace.errors import InvalidSpec, InvalidTable, PhinasError, StorageError
+from searchspace.files import read_json, write_atomic, write_json
+from searchspace.latency.table import read_table
 from searchspace.spec import read_spec, write_spec
 from searchspace.strict_json import CHECKSUM, dumps, loads
-from tests.fuzz.subjects import SPEC
+from tests.fuzz.subjects import SPEC, table
 
 
 def test_what_is_written_is_read_without_its_checksum() -> None:
@@ -63,16 +66,46 @@ def test_a_changed_file_is_named_with_the_way_out(tmp_path: Path) -> None:
         read_json(path)
 
 
-def test_a_spec_that_was_changed_on_purpose_is_read_once_its_checksum_is_gone(tmp_path: Path) -> None:
-    path = tmp_path / "best.json"
-    write_spec(path, SPEC)
-    data = json.loads(path.read_text())
-    path.write_text(json.dumps({**data, "resolution": 64}))
-    with pytest.raises(InvalidSpec, match=r"best\.json: the spec is damaged, its content is not what was written"):
-        read_spec(path)
-    del data[CHECKSUM]
-    path.write_text(json.dumps({**data, "resolution": 64}))
-    assert read_spec(path) == SPEC.with_resolution(64)
+@pytest.mark.parametrize(
+    ("name", "write", "read", "old", "new", "error"),
+    [
+        (
+            "best.json",
+            lambda path: write_spec(path, SPEC),
+            read_spec,
+            '"resolution": 32',
+            '"resolution": 64',
+            InvalidSpec,
+        ),
+        (
+            *("phone.json", lambda path: write_atomic(path, table().to_json()), read_table),
+            *('"reference_ms": 2.0', '"reference_ms": 2.5', InvalidTable),
+        ),
+        (
+            *("fit.json", lambda path: write_json(path, {"alpha": 1.2, "beta": 1.1, "gamma": 1.15}), read_coefficients),
+            *('"beta": 1.1', '"beta": 1.2', StorageError),
+        ),
+    ],
+)
+def test_what_was_changed_on_purpose_is_read_once_the_line_of_its_checksum_is_gone(
+    name: str,
+    write: Callable[[Path], None],
+    read: Callable[[Path], object],
+    old: str,
+    new: str,
+    error: type[PhinasError],
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / name
+    write(path)
+    before, text = read(path), path.read_text()
+    path.write_text(text.replace(old, new))
+    with pytest.raises(error, match=rf"{name}.* damaged, its content .* on purpose, delete its \"checksum\"$"):
+        read(path)
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if CHECKSUM not in line))
+    assert read(path) != before
+    path.write_text(path.read_text().replace(new, old))
+    assert read(path) == before
 
 
 def test_an_integer_of_more_than_64_bits_is_infinite_so_that_each_field_names_its_own_rule() -> None:

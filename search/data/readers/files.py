@@ -13,6 +13,7 @@ from search.data.prepare import EncodedSource
 from search.data.readers.choice import parse_choice
 from search.data.source import Content, Item, TooLarge, digest_of
 from search.sources import SourceText
+from searchspace.files import full_path
 
 MAX_IMAGE_BYTES = 256 * 2**20  # a larger file is no photograph: it is never read
 NOWHERE = -1  # the address of a link that leads to no file
@@ -40,7 +41,7 @@ class FileSource(EncodedSource):
     suffixes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, path: Path, how: SourceText | None = None) -> None:
-        self.path = path.resolve()
+        self.path = full_path(path)
         self.how = SourceText("") if how is None else how
         self.choice = parse_choice(self.how.split_folders)
         super().__init__(self.path.name, str(self.how._replace(place=os.fspath(self.path))))

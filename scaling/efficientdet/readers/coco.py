@@ -126,9 +126,10 @@ def _images(file: _File, located: Located, faults: Faults) -> Iterator[Annotated
 def _rows(file: _File, images: set[object], faults: Faults) -> Mapping[object, list[Row]]:
     """By the id of the image its boxes."""
     rows: dict[object, list[Row]] = defaultdict(list)
+    path = printable(file.path)
     for number, one in enumerate(file.content["annotations"], 1):
-        name = one["id"] if _is_id(one.get("id")) else f"number {number}"
-        where = f"{printable(file.path)}: annotation {printable(str(name))}"
+        own = one.get("id")
+        where = f"{path}: annotation {own if isinstance(own, int) else f'number {number}'}"
         image, category, box = one.get("image_id"), one.get("category_id"), one.get("bbox")
         if not _is_id(image) or image not in images:
             faults.add(Fault.HOMELESS, f"{where} (image {printable(str(image))[:40]})")

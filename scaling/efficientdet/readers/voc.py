@@ -103,9 +103,10 @@ def _annotation(tree: Tree, path: str, faults: Faults) -> tuple[list[Row], tuple
     height, width = (_number(root.findtext(f"size/{side}")) for side in ("height", "width"))
     size = (int(height), int(width)) if height >= 1 and width >= 1 and isfinite(height * width) else None
     rows: list[Row] = []
+    place = printable(path)
     for number, element in enumerate(root.iterfind("object"), 1):
         label = (element.findtext("name") or "").strip()
-        where = f"{printable(path)}: box {number} {printable(label)!r}"
+        where = f"{place}: box {number} {printable(label)!r}"
         y1, x1, y2, x2 = (_number(element.findtext(f"bndbox/{corner}")) for corner in _CORNERS)
         if not label or not isfinite(y1 + x1 + y2 + x2):
             faults.add(Fault.UNREADABLE, where)

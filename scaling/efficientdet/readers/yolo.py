@@ -25,6 +25,7 @@ _KEYS: Mapping[str, Part] = {
     "test": "test",
 }
 _SLACK = 0.01  # beyond 0 or 1, left by rounding
+_LABEL_FOLDERS = ("labels", "Labels", "LABELS")
 _CLASS_LISTS = ("classes.txt", "obj.names")
 
 
@@ -139,7 +140,7 @@ def _parts(tree: Tree, path: str, said: Mapping[str, Any], what: str) -> tuple[d
                 if part == "train":
                     raise InvalidData(
                         f"{what}: {key} must name a folder or list of images, got {printable(entry)!r}, where "
-                        "no image is: mend the path"
+                        "no image is: mend the path, or put the file beside images/"
                     )
                 notes.append(f"{key} of {printable(path)} names {printable(entry)}, where no image is")
             by_part[part] += found
@@ -176,26 +177,21 @@ def _text_of(image: str, tree: Tree) -> str:
     stem = image.rpartition(".")[0]
     steps = stem.split("/")
     places = [at for at, step in enumerate(steps[:-1]) if step.lower() == "images"]
-    if places:
-        there = "/".join([*steps[: places[-1]], "labels", *steps[places[-1] + 1 :]]) + ".txt"
-        return f"{stem}.txt" if there not in tree.files and f"{stem}.txt" in tree.files else there
-    return f"{stem}.txt"
+    above, below = (steps[: places[-1]], steps[places[-1] + 1 :]) if places else ([], [])
+    names = [f"{'/'.join([*above, folder, *below])}.txt" for folder in _LABEL_FOLDERS] if places else []
+    return next((name for name in (*names, f"{stem}.txt") if name in tree.files), names[0] if names else f"{stem}.txt")
 
 
 def _without_image(tree: Tree, texts: Mapping[str, str], parts: Mapping[str, Part | None]) -> list[Annotated]:
     """Label files that belong to no image, in the folders of those that do."""
-    folders = {posixpath.dirname(text): parts[image] for image, text in texts.items() if text in tree.files}
-    used = set(texts.values()).union(*(posixpath.splitext(image)[0] + ".txt" for image in tree.images))
-    lost = [path for path in tree.ending(".txt") if posixpath.dirname(path) in folders and path not in used]
-    lost = [
-        path
-        for path in lost
-        if posixpath.basename(path) not in _CLASS_LISTS and posixpath.basename(posixpath.dirname(path))
-    ]
+    folders = {posixpath.dirname(text): parts[image] for image, text in texts.items() if image in parts}
+    folders = {folder: part for folder, part in folders.items() if "labels" in folder.lower().split("/")}
+    known = {_text_of(image, tree) for image in tree.images}
+    lost = [path for path in tree.ending(".txt") if posixpath.dirname(path) in folders and path not in known]
     return [
         Annotated(None, f"the image of {path}", folders[posixpath.dirname(path)], (), None)
         for path in lost
-        if "labels" in path.lower().split("/")
+        if posixpath.basename(path) not in _CLASS_LISTS
     ]
 
 
@@ -204,11 +200,12 @@ def _rows(tree: Tree, path: str, names: Mapping[int, str], faults: Faults) -> li
     if path not in tree.files:
         return []
     rows: list[Row] = []
+    place = printable(path)
     for number, line in enumerate(tree.text(path, most=_LARGEST_TEXT).splitlines(), 1):
         words = line.split()
         if not words:
             continue
-        where = f"{printable(path)}: line {number} {printable(line.strip())[:60]!r}"
+        where = f"{place}: line {number} {printable(line.strip())[:60]!r}"
         label, *values = map(_number, words)
         is_box, is_polygon = len(values) == 4, len(values) >= 6 and len(values) % 2 == 0
         if not (is_box or is_polygon) or not all(map(isfinite, (label, *values))) or label != int(label):

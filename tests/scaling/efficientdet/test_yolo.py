@@ -78,6 +78,13 @@ def test_validation_on_the_images_of_train_is_no_split(read: Any, yolo: Any) -> 
     assert any("validation has the images of train" in note for note in data.notes)
 
 
+@pytest.mark.parametrize(("images", "labels"), [("images", "labels"), ("Images", "Labels"), ("pictures", "pictures")])
+def test_labels_stand_in_labels_or_beside_their_images(images: str, labels: str, read: Any, yolo: Any) -> None:
+    files = yolo(IMAGES, f"train: {images}/train\nval: {images}/val\n{NAMES}")
+    data = read({name.replace("images", images).replace("labels", labels): each for name, each in files.items()})
+    assert sum(len(each.labels) for part in (data.train, data.validation, data.test) for each in part) == 5
+
+
 def test_the_yaml_can_be_named_and_labels_without_it_have_a_list_of_classes(folder: Any, yolo: Any) -> None:
     files = yolo(IMAGES)
     root = folder(files)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scaling.efficientdet.neck import LEVELS
 from scaling.efficientdet.spec import DetectorSpec
+from searchspace.errors import InvalidArgument
 
 LARGEST_LOG = 16.0  # of a size beside its anchor: e^16 is beyond any image, and finite with its gradient
 
@@ -30,6 +31,16 @@ def _level(spec: DetectorSpec, level: int) -> Tensor:
     y, x = torch.meshgrid(middles, middles, indexing="ij")
     centres = torch.stack((y, x), -1).reshape(-1, 1, 2)
     return torch.cat((centres - halves, centres + halves), -1).reshape(-1, 4)
+
+
+def check_count(count: int, spec: DetectorSpec) -> None:
+    """Raises InvalidArgument for outputs of another number of anchors than the spec's."""
+    expected = sum((spec.resolution // 2**level) ** 2 for level in LEVELS) * spec.anchors.count
+    if count != expected:
+        raise InvalidArgument(
+            f"outputs must be of {expected} anchors, those of {spec.resolution} px, got {count}: give "
+            "spec.with_resolution(...) of the images"
+        )
 
 
 def encode(boxes: Tensor, anchors: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from scaling.efficientdet.anchors import anchor_boxes, decode, encode, flatten, flatten_level
+from scaling.efficientdet.anchors import anchor_boxes, check_count, decode, encode, flatten, flatten_level
 from scaling.efficientdet.boxes import paired_ious
 from scaling.efficientdet.matching import IGNORED, Objects, assign
 from scaling.efficientdet.spec import DetectorSpec
@@ -56,6 +56,7 @@ class DetectionLoss(nn.Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        self.spec = spec
         if box_loss not in BOX_WEIGHTS:
             raise InvalidArgument(f"box_loss must be one of {', '.join(BOX_WEIGHTS)}, got {box_loss!r}")
         if not 0 < alpha < 1 or gamma < 0.1 or delta <= 0 or not 0 <= label_smoothing < 1:
@@ -63,14 +64,21 @@ class DetectionLoss(nn.Module):
                 "the loss needs 0 < alpha < 1, gamma >= 0.1, delta > 0 and 0 <= label_smoothing < 1, got "
                 f"{alpha}, {gamma}, {delta} and {label_smoothing}"
             )
-        self.classes, self.box_loss, self.delta = spec.classes, box_loss, delta
+        self.box_loss, self.delta = box_loss, delta
         self.box_weight = BOX_WEIGHTS[box_loss] if box_weight is None else box_weight
         self._focal = (alpha, gamma, label_smoothing)
         self.register_buffer("anchors", anchor_boxes(spec), persistent=False)
 
     def forward(self, outputs: tuple[list[Tensor], list[Tensor]], objects: Sequence[Objects]) -> Losses:
-        """outputs: (class outputs, box outputs) of the detector; objects: one for each image of the batch."""
+        """outputs: (class outputs, box outputs) of the detector; objects: one for each image of the batch.
+
+        Raises InvalidArgument for outputs of other sizes than the spec's, and for another number of images.
+        """
         class_outputs, box_outputs = outputs
+        levels = [flatten_level(each, self.spec.classes) for each in class_outputs]
+        check_count(sum(each.shape[1] for each in levels), self.spec)
+        if len(objects) != len(levels[0]):
+            raise InvalidArgument(f"objects must be of {len(levels[0])} images, as the outputs, got {len(objects)}")
         with torch.no_grad():
             matches = torch.stack([assign(each, self.anchors) for each in objects])
             image, anchor = (matches >= 0).nonzero().unbind(1)
@@ -82,7 +90,6 @@ class DetectionLoss(nn.Module):
         count = len(image) + 1.0
         deltas = flatten(box_outputs, 4)[image, anchor].float()
         box_part = self._boxes(deltas, boxes, self.anchors[anchor]) / count
-        levels = [flatten_level(each, self.classes) for each in class_outputs]
         pieces = zip(levels, torch.split(targets, [each.shape[1] for each in levels], 1), strict=True)
         class_part = torch.stack([focal_loss(each, own, *self._focal) for each, own in pieces]).sum() / count
         return Losses(class_part + self.box_weight * box_part, class_part, box_part)

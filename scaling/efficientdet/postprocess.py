@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from scaling.efficientdet.anchors import anchor_boxes, decode, flatten, flatten_level
+from scaling.efficientdet.anchors import anchor_boxes, check_count, decode, flatten, flatten_level
 from scaling.efficientdet.boxes import areas, ious
 from scaling.efficientdet.spec import DetectorSpec
 from searchspace.errors import InvalidArgument
@@ -51,26 +51,26 @@ def detections(
         iou_threshold: Of two boxes of one class that overlap more, the one with the lower score is left out.
         candidates: So many (anchor, class) pairs with the highest scores are looked at.
 
-    Raises InvalidArgument for outputs of other sizes than the spec's.
+    Raises InvalidArgument for outputs of other sizes than the spec's and settings out of range.
     """
+    if not 0 <= score_threshold < 1 or not 0 <= iou_threshold <= 1 or max_detections < 1 or candidates < 1:
+        raise InvalidArgument(
+            "detections need 0 <= score_threshold < 1, 0 <= iou_threshold <= 1, max_detections and candidates of at "
+            f"least 1, got {score_threshold}, {iou_threshold}, {max_detections} and {candidates}"
+        )
     class_outputs, box_outputs = outputs
     levels = [flatten_level(each, spec.classes) for each in class_outputs]
     best = torch.cat([each.amax(2) for each in levels], 1)  # of each anchor
     anchors = _anchors(spec).to(best.device)
-    if best.shape[1] != len(anchors):
-        raise InvalidArgument(
-            f"outputs must be of {len(anchors)} anchors, those of {spec.resolution} px, got {best.shape[1]}: give "
-            "spec.with_resolution(...) of the images"
-        )
-    least = math.log(score_threshold / (1 - score_threshold)) if 0 < score_threshold < 1 else -math.inf
+    check_count(best.shape[1], spec)
+    least = math.log(score_threshold / (1 - score_threshold)) if score_threshold else -math.inf
     deltas = flatten(box_outputs, 4)
-    values, places = best.topk(min(candidates, best.shape[1]), dim=1)
+    values, places = best.topk(min(candidates, len(anchors)), dim=1)
     found = []
     for image in range(len(best)):
-        # A pair among the best `candidates` has an anchor among these, and is no worse than the last of them.
-        floor = max(least, float(values[image, -1]))
-        at = places[image][values[image] >= floor]
-        logits = _rows(levels, image, at)
+        # A pair among the best `candidates` has an anchor among these, and is no worse than the last of these anchors.
+        floor = max(least, float(values[image, -1])) if candidates < len(anchors) else least
+        logits, at = _rows(levels, image, places[image][values[image] >= floor])
         row, label = (logits >= floor).nonzero().unbind(1)
         top = logits[row, label].topk(min(candidates, len(row)))
         row, label = row[top.indices], label[top.indices]
@@ -87,15 +87,17 @@ def _anchors(spec: DetectorSpec) -> Tensor:
     return anchor_boxes(spec)
 
 
-def _rows(levels: list[Tensor], image: int, at: Tensor) -> Tensor:
-    """Levels (batch, n of the level, classes), `at` (k,) counted over all levels -> (k, classes) logits."""
-    rows = at.new_empty((len(at), levels[0].shape[2]), dtype=levels[0].dtype)
-    start = 0
+def _rows(levels: list[Tensor], image: int, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Levels (batch, n of the level, classes), `at` (k,) counted over all levels -> (k, classes) logits.
+
+    And `at` in their order, which is that of the levels.
+    """
+    places, rows, start = [], [], 0
     for level in levels:
-        own = ((at >= start) & (at < start + level.shape[1])).nonzero().flatten()
-        rows[own] = level[image, at[own] - start]
+        places.append(at[(at >= start) & (at < start + level.shape[1])])
+        rows.append(level[image].index_select(0, places[-1] - start))
         start += level.shape[1]
-    return rows
+    return torch.cat(rows), torch.cat(places)
 
 
 def nms(boxes: Tensor, scores: Tensor, labels: Tensor, *, threshold: float = IOU_THRESHOLD, most: int = 100) -> Tensor:

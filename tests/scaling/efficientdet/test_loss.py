@@ -178,3 +178,11 @@ def test_logits_in_half_precision_have_gradients_of_their_own_kind() -> None:
 def test_settings_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidArgument, match="got"):
         DetectionLoss(SPEC, **wrong)  # type: ignore[arg-type]
+
+
+def test_outputs_and_objects_that_do_not_belong_together_are_refused() -> None:
+    given_outputs = outputs(SCENE, sureness=1.0)
+    with pytest.raises(InvalidArgument, match="of 2 images, as the outputs, got 1"):
+        DetectionLoss(SPEC)(given_outputs, SCENE[:1])
+    with pytest.raises(InvalidArgument, match=r"of 4092 anchors.*got 1023"):
+        DetectionLoss(SPEC.with_resolution(256))(given_outputs, SCENE)

@@ -92,6 +92,27 @@ def test_fewer_candidates_are_the_best_pairs_of_anchor_and_class() -> None:
     torch.testing.assert_close(found.scores, expected)
 
 
+def test_where_all_anchors_are_candidates_their_second_classes_are_too() -> None:
+    class_outputs, box_outputs = random_outputs(1, batch=1)
+    wide = [each.unflatten(1, (3, 3)).clone() for each in class_outputs]
+    for each in wide:
+        each[:, :, 0], each[:, :, 1:] = 4.0, each[:, :, 1:].clamp(-3, 3)
+    (found,) = detections(
+        ([each.flatten(1, 2) for each in wide], box_outputs), SPEC, max_detections=5000, iou_threshold=1.0
+    )
+    inside = (found.labels == 0).sum()
+    assert inside > 900
+    assert len(found.labels) == 3 * inside
+
+
+def test_fewer_candidates_change_nothing_where_enough_boxes_remain() -> None:
+    given_outputs = random_outputs(5, batch=1)
+    many, few = (detections(given_outputs, SPEC, max_detections=30, candidates=c)[0] for c in (5000, 200))
+    assert len(few.boxes) == 30
+    for one, other in zip(many, few, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_an_image_has_the_same_detections_alone_and_in_a_batch_in_any_memory_format() -> None:
     class_outputs, box_outputs = random_outputs(3, batch=3)
     together = detections((class_outputs, box_outputs), SPEC)
@@ -125,3 +146,11 @@ def test_a_network_that_gives_no_numbers_finds_nothing() -> None:
 def test_outputs_of_another_resolution_are_refused() -> None:
     with pytest.raises(InvalidArgument, match=r"of 4092 anchors, those of 256 px, got 1023.*with_resolution"):
         detections(random_outputs(0), SPEC.with_resolution(256))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"score_threshold": 1.0}, {"iou_threshold": -0.1}, {"max_detections": 0}, {"candidates": 0}]
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InvalidArgument, match=r"detections need.*got"):
+        detections(random_outputs(0), SPEC, **wrong)  # type: ignore[arg-type]

@@ -71,8 +71,10 @@ def told_changes(folder: Path, contents: Contents, skipped: Collection[str] = ()
 
 def changes(before: Contents, now: Contents, skipped: Collection[str] = ()) -> str:
     """What changed from one listing to another: how many files, and the first of them by name; "" for nothing."""
-    if before != now and (outer := _outer(now, before) or _outer(before, now)):
-        return f"all stand {'within' if _outer(now, before) else 'no longer within'} {printable(outer)}/"
+    if outer := _outer(now, before):
+        return f"all stand within {printable(outer)}/ now: give that folder, or pack what is in it"
+    if outer := _outer(before, now):
+        return f"all stood within {printable(outer)}/ before: give or pack the folder that holds it"
     added, removed = sorted(now.keys() - before.keys()), sorted(before.keys() - now.keys())
     changed = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
     gone: dict[str, list[str]] = defaultdict(list)

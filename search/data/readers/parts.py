@@ -187,11 +187,12 @@ class _Siblings:
     def _folders_in(self, names: Iterable[str]) -> set[str]:
         return {same_name(folder) for name in names for folder in self.below[name]}
 
-    def _refuse_both(self, named: Iterable[str], others: Iterable[str]) -> NoReturn:
-        split, other = printable(some(sorted(named))), printable(some(sorted(others)))
+    def _refuse_both(self, named: set[str], others: set[str]) -> NoReturn:
+        split, other = (printable(some(sorted(names))) for names in (named, others))
+        odd = split if len(named) < len(others) else other
         raise InvalidData(
             f"{self.where}: the top folders must be splits (train, val, test) or classes, and are both: {split} beside "
-            f"{other}: move {other} elsewhere, or {EXAMPLE}"
+            f"{other}: move {odd} elsewhere, or {EXAMPLE}"
         )
 
 

@@ -20,8 +20,8 @@ BEFORE = {f"cat/{number}.jpg": f"{number}" for number in range(9)}
         (BEFORE | {"cat/3.jpg": "x", "cat/4.jpg": "y"}, "2 changed (cat/3.jpg, cat/4.jpg)"),
         (BEFORE | dict.fromkeys(BEFORE, "x"), "9 changed (cat/0.jpg, cat/1.jpg, cat/2.jpg and 6 more)"),
         ({f"dog{name[3:]}": digest for name, digest in BEFORE.items()}, "9 renamed (cat/0.jpg to dog/0.jpg, "),
-        ({f"photos/{name}": digest for name, digest in BEFORE.items()}, "all stand within photos/"),
-        ({name.removeprefix("cat/"): digest for name, digest in BEFORE.items()}, "all stand no longer within cat/"),
+        ({f"photos/{name}": digest for name, digest in BEFORE.items()}, "all stand within photos/ now: "),
+        ({name.removeprefix("cat/"): digest for name, digest in BEFORE.items()}, "all stood within cat/ before: "),
         ({"a\n.jpg": "a"}, r"1 added (a\n.jpg); 9 removed (cat/0.jpg, cat/1.jpg, cat/2.jpg and 6 more)"),
     ],
 )

@@ -170,10 +170,11 @@ def test_classes_that_only_sound_like_splits_stay_classes(tops: str) -> None:
     [
         (["train/1.jpg", "test/1.jpg"], "test, train look like splits.*no class folders"),
         (["fold1/1.jpg", "fold2/1.jpg", "fold3/1.jpg"], "fold1, fold2, fold3 look like splits.*no class folders"),
+        (["cats/1.jpg", "dogs/1.jpg", "tests/x/1.jpg"], "tests beside cats, dogs: move tests elsewhere"),
         (["cats/1.jpg", "dogs/1.jpg", "test/1.jpg"], "test beside cats, dogs"),
         (["cats/1.jpg", "dogs/1.jpg", "train/1.jpg", "val/1.jpg"], "look like splits"),
         (_grid("train extra"), "train beside extra"),
-        (_grid("train test extra"), "test, train beside extra"),
+        (_grid("train test extra"), "test, train beside extra: move extra elsewhere"),
         (["cat/1.jpg", "dog/1.jpg", *_grid("test")], "test beside cat, dog"),
         (["train_cat/1.jpg", "train_dog/1.jpg", "test_cat/1.jpg", "test_dog/1.jpg"], "hold a split and a class"),
         (_grid("trainA trainB testA testB"), "hold a split and a class"),

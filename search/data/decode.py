@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from enum import StrEnum
 from functools import cache
-from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -109,8 +108,8 @@ def decode_whole(
     """
     with open_image(data) as image:
         if image.format == "JPEG" and longer is not None:
-            share = longer / max(image.size)
-            image.draft(None, (ceil(share * image.width), ceil(share * image.height)))
+            wanted = [max(1, side * longer // max(image.size)) for side in image.size]
+            image.draft(None, (wanted[0], wanted[1]))
         with _LARGE if image.width * image.height > _LARGE_PIXELS else nullcontext():
             rgb = _eight_bit_rgb(image, data, scaling, remark)
             return np.asarray(_turned(rgb, _orientation(image)) if upright else rgb)

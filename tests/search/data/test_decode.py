@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from search.data.decode import decode_square
+from search.data.decode import decode_square, decode_whole, sizes_of
 
 _GREY_OF_HALF = 128
 
@@ -148,3 +148,27 @@ def test_a_giant_image_is_refused_before_its_pixels_exist() -> None:
 def test_postscript_is_no_image_here() -> None:
     with pytest.raises(UnidentifiedImageError):
         decode_square(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", 16)
+
+
+def test_a_whole_image_keeps_its_shape_and_a_jpeg_is_reduced_where_that_is_enough() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (90, 160, 3), np.uint8)
+    np.testing.assert_array_equal(decode_whole(_bytes(Image.fromarray(pixels), "PNG")), pixels)
+    jpeg = _bytes(Image.fromarray(pixels), "JPEG")
+    assert [decode_whole(jpeg, longer=pixel).shape[:2] for pixel in (160, 81, 80, 20, 1)] == [
+        (90, 160),
+        (90, 160),
+        (45, 80),
+        (12, 20),
+        (12, 20),
+    ]
+
+
+def test_a_whole_image_is_upright_unless_it_shall_lie_as_it_is_stored() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (4, 6, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    data = _bytes(Image.fromarray(pixels), "PNG", exif=exif)
+    assert sizes_of(data) == ((4, 6), (6, 4))
+    np.testing.assert_array_equal(decode_whole(data), np.rot90(pixels))
+    np.testing.assert_array_equal(decode_whole(data, upright=False), pixels)

@@ -2,12 +2,13 @@
 
 import posixpath
 from pathlib import Path
+from typing import NamedTuple
 
 from scaling.efficientdet.readers.annotation import Annotations
 from scaling.efficientdet.readers.coco import coco_files, read_coco
 from scaling.efficientdet.readers.tree import Tree
 from scaling.efficientdet.readers.voc import read_voc, voc_files
-from scaling.efficientdet.readers.yolo import read_yolo, yolo_file
+from scaling.efficientdet.readers.yolo import LARGEST_YAML, read_yolo, root_of, yolo_file
 from search.data.source import count_of, printable
 from searchspace.errors import InvalidData
 
@@ -17,24 +18,41 @@ _FORMATS = (
 )
 
 
-def open_tree(source: str) -> tuple[Tree, str | None]:
-    """The files of a source, and the one that its text names (a data.yaml or a .json). Raises InvalidData."""
+class Opened(NamedTuple):
+    """The files of a source, and the one that its text names: a data.yaml or a .json, None where it names none.
+
+    `yaml` is the text of a data.yaml that stands outside of the files.
+    """
+
+    tree: Tree
+    named: str | None = None
+    yaml: str | None = None
+
+
+def open_source(source: str) -> Opened:
+    """What a source's text names. Raises InvalidData."""
     try:
         path = Path(source).expanduser().resolve()
         is_file = path.is_file()
     except (OSError, ValueError, RuntimeError) as error:
         raise InvalidData(f"the path {source[:200]!r} cannot be looked at ({error}): give another") from error
-    if is_file and path.suffix.lower() in (".yaml", ".yml", ".json"):
-        return Tree(path.parent), path.name
-    return Tree(path), None
+    if not is_file or path.suffix.lower() not in (".yaml", ".yml", ".json"):
+        return Opened(Tree(path))
+    tree = Tree(path.parent)
+    if path.suffix.lower() == ".json":
+        return Opened(tree, path.name)
+    text = tree.text(path.name, most=LARGEST_YAML) if path.name in tree.files else ""
+    root = root_of(text, path.parent)
+    return Opened(tree, path.name) if root is None else Opened(Tree(root), path.name, text)
 
 
-def annotations_of(tree: Tree, named: str | None) -> Annotations:
-    """What a source's annotations say; `named` is the file to take, where a person named one. Raises InvalidData."""
+def annotations_of(opened: Opened) -> Annotations:
+    """What a source's annotations say. Raises InvalidData."""
+    tree, named, text = opened
     if not tree.images:
         raise InvalidData(f"{tree} must hold images and their boxes, got no image: give the folder above them")
     if named is not None and not named.lower().endswith(".json"):
-        return read_yolo(tree, named)
+        return read_yolo(tree, named, text=text)
     yolo = yolo_file(tree) if named is None else None
     coco = coco_files(tree) if named is None else [named]
     voc = voc_files(tree) if named is None else []

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from scaling.efficientdet.examples import DetectionData, Example
 from scaling.efficientdet.readers.annotation import Annotated, Annotations, Faults
 from scaling.efficientdet.readers.box_checks import Frame, Objects, check_faults, frame_of, notes_of_faults, objects_of
-from scaling.efficientdet.readers.choice import annotations_of, name_of, open_tree
+from scaling.efficientdet.readers.choice import annotations_of, name_of, open_source
 from scaling.efficientdet.readers.scan import Scanned, reader_of, scan
 from scaling.efficientdet.readers.tree import Tree
 from search.data.prepare import LARGEST_UNUSABLE_SHARE, check_unusable, most_unusable, notes_of, scales_of
@@ -29,9 +29,10 @@ class _Image(NamedTuple):
 
 def load_annotated(source: str, *, seed: int, progress: Progress) -> DetectionData:
     """The examples of a folder, an archive, a data.yaml or a COCO file. Raises InvalidData."""
-    tree, named = open_tree(source)
+    opened = open_source(source)
+    tree = opened.tree
     name = name_of(tree)
-    annotations = annotations_of(tree, named)
+    annotations = annotations_of(opened)
     said, notes = _present(annotations, name)
     notes += _unlisted(tree, said)
     said, part_notes = _with_train(said, name)

@@ -4,10 +4,12 @@ A line is a class and the box's centre (x, y), width and height in shares of the
 a polygon, whose bounds are the box. An image without a text, or with an empty one, has no objects.
 """
 
+import os
 import posixpath
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite, nan
+from pathlib import Path
 from typing import Any
 
 from scaling.efficientdet.readers.annotation import Annotated, Annotations, Fault, Faults, Located, Row
@@ -45,8 +47,21 @@ def _names_classes(tree: Tree, path: str) -> bool:
     return bool(keys & {"names", "nc"}) and bool(keys & {*_KEYS, "path"})
 
 
-def read_yolo(tree: Tree, path: str) -> Annotations:
-    """The images that `path`, of `yolo_file`, names. Raises InvalidData."""
+def root_of(text: str, beside: Path) -> Path | None:
+    """The folder of images that a `data.yaml` names by `path`, where it stands and is not that in which the file is."""
+    said = _parsed(text, f"the data.yaml of {printable(str(beside))}")
+    try:
+        path = Path(beside, os.path.expanduser(str(said.get("path") or ""))).resolve()
+        return path if path.is_dir() and not path.is_relative_to(beside) else None
+    except (OSError, ValueError, RuntimeError):  # no path of this machine
+        return None
+
+
+def read_yolo(tree: Tree, path: str, *, text: str | None = None) -> Annotations:
+    """The images that `path`, of `yolo_file`, names; `text` is its content where it is no file of the tree.
+
+    Raises InvalidData.
+    """
     what = f"{printable(path)} of {tree}"
     parts: dict[str, Part | None]
     notes: list[str]
@@ -55,7 +70,7 @@ def read_yolo(tree: Tree, path: str) -> Annotations:
         names = dict(enumerate(name for name in listed if name))
         parts, notes = {image: part_of(f"{posixpath.dirname(image)}/") for image in tree.images}, []
     else:
-        said = _parsed(tree.text(path, most=LARGEST_YAML), what)
+        said = _parsed(tree.text(path, most=LARGEST_YAML) if text is None else text, what)
         names = _names(said, what)
         parts, notes = _parts(tree, path, said, what)
     if len(set(names.values())) < len(names) or not names:

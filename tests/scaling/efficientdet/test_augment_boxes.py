@@ -1,9 +1,12 @@
 """Boxes stay on their objects, whatever becomes of the image."""
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from scaling.efficientdet.augment_boxes import (
     LEAST_AREA,
@@ -17,6 +20,7 @@ from scaling.efficientdet.augment_boxes import (
 )
 from scaling.efficientdet.batches import evaluation_batches, made_ahead, training_batches
 from scaling.efficientdet.examples import Boxes, Example
+from search.data.decode import decode_whole
 
 SIZES = st.tuples(st.integers(40, 300), st.integers(40, 300))
 SEEDS = st.integers(0, 2**32 - 1)
@@ -78,6 +82,26 @@ def test_an_augmented_box_stays_on_its_object(size: tuple[int, int], resolution:
         forward = placed.placement.forward(example.boxes)[0]
         shown = np.clip(forward, 0, [placed.placement.height, placed.placement.width] * 2)
         assert np.prod(shown[2:] - shown[:2]) < LEAST_AREA * np.prod(forward[2:] - forward[:2])
+
+
+@given(seed=SEEDS, scale=st.floats(0.1, 0.5), flip=st.sampled_from((0.0, 1.0)))
+@settings(max_examples=15, deadline=None)
+def test_a_box_stays_on_its_object_in_a_photograph_that_is_read_reduced(seed: int, scale: float, flip: float) -> None:
+    rng = np.random.default_rng(seed)
+    whole = one_rectangle((601, 803), rng)
+    buffer = io.BytesIO()
+    Image.fromarray(whole.pixels()).save(buffer, "JPEG", quality=95)
+    read: list[int] = []
+
+    def reader(longer: int) -> np.ndarray:
+        image = decode_whole(buffer.getvalue(), longer=longer)
+        read.append(image.shape[1])
+        return image
+
+    example = Example(reader, whole.boxes, whole.labels, "", whole.size)
+    placed = augmented(example, 256, rng, Augmentation(scale=(scale, scale), flip=flip, colour=0), fill=(0, 0, 0))
+    assert read[0] < 803
+    assert still_on_it(placed)
 
 
 @given(seed=SEEDS, width=st.integers(1, 4000))

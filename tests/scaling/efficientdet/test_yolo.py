@@ -96,6 +96,22 @@ def test_the_yaml_can_be_named_and_labels_without_it_have_a_list_of_classes(fold
     assert [example.id for example in data.validation] == ["images/val/e.png"]
 
 
+@pytest.mark.parametrize("place", ["../datasets/pets", "ABSOLUTE"])
+def test_a_named_yaml_may_stand_elsewhere_than_its_images(place: str, folder: Any, yolo: Any) -> None:
+    root = folder({name: each for name, each in yolo(IMAGES).items() if name != "data.yaml"}, at="datasets/pets")
+    place = str(root) if place == "ABSOLUTE" else place
+    text = f"path: {place}\ntrain: images/train\nval: images/val\n{NAMES}"
+    data = load(str(folder({"pets.yaml": text}, at="here") / "pets.yaml"))
+    assert data.name == "pets"
+    assert [example.id for example in data.validation] == ["images/val/e.png"]
+
+
+@pytest.mark.parametrize("text", ['path: "a\\0b"\nnames: [cat]\ntrain: x\n', "- 1\n", "", "path: [1]\n", "\0"])
+def test_a_named_yaml_that_is_none_is_told(text: str, folder: Any, yolo: Any) -> None:
+    with pytest.raises(InvalidData):
+        load(str(folder(yolo(IMAGES) | {"data.yaml": text}) / "data.yaml"))
+
+
 @pytest.mark.parametrize(
     ("yaml", "told"),
     [

@@ -1,6 +1,5 @@
 """`scaling.compound`: what the command `python -m scaling.compound` does, as a function."""
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,10 +11,12 @@ from scaling.growth import RESOLUTION_STEP, Grown, grow, grow_to
 from scaling.member import Member
 from scaling.result import Result, Target, weights_file
 from search.budget import CostModel
+from search.settings import check_minutes
 from search.sources import source_text
 from search.training.variation import AUTO, NONE, check_class_weights, checked
-from searchspace.arguments import check_types
+from searchspace.arguments import check_flag, check_types
 from searchspace.errors import InvalidArgument
+from searchspace.files import check_writable
 from searchspace.graph import lower
 from searchspace.latency.table import LatencyTable
 from searchspace.template import Template
@@ -49,7 +50,7 @@ def compound(
     proxy_resolution: int | None = None,
     augment: str | None = None,
     class_weights: str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     out: str | Path | None = None,
     onnx: str | Path | None = None,
     quiet: bool = False,
@@ -71,7 +72,8 @@ def compound(
     flags = {"--out": out, "--onnx": onnx, "--inherit": inherit, "--weights": weights, "--ema": ema, "--data": data}
     lengths = {"--epochs": epochs, "--minutes": minutes}
     pixels = {"--proxy-resolution": proxy_resolution, "--resolution-step": resolution_step}
-    _check(flags | lengths | pixels | {"--augment": augment, "--class-weights": class_weights}, phis, rules)
+    training = {"--augment": augment, "--class-weights": class_weights, "--seed": seed}
+    _check(flags | lengths | pixels | training, phis, rules)
     trains = bool(epochs or minutes)
     makes_weights = inherit is not None or weights is not None or trains
     file = weights_file(out) if out and makes_weights else None
@@ -79,6 +81,8 @@ def compound(
         {"--out": out, "--onnx": onnx, "the weights' file beside --out": file},
         {"--network": network, "--latency": latency, "--coefficients": coefficients, "--inherit": inherit},
     )
+    if makes_weights and out is not None:
+        check_writable(Path(out))  # told before minutes of training
     table = latency_table(latency, needed=target_ms is not None)
     template = base_template(network)
     grown = partial(_grown, network is None, rules, phis or [1.0], target, table, resolution_step)
@@ -86,7 +90,7 @@ def compound(
         from scaling.weights import Schedule, published_start, with_weights
 
         name = zoo_name(network)
-        schedule = Schedule(epochs, minutes, data, proxy_resolution, seed, augment or AUTO, class_weights or NONE)
+        schedule = Schedule(epochs, minutes, data, proxy_resolution, seed or 0, augment or AUTO, class_weights or NONE)
         parent = None
         if weights is not None:
             parent, template = published_start(template, weights, name=name, ema=ema, quiet=quiet)
@@ -180,8 +184,7 @@ def _target(phis: Sequence[float], values: Mapping[str, float | None]) -> Target
     if len(flags) > 1:
         raise InvalidArgument(f"a network grows to one target or by --phi, got {' and '.join(flags)}: choose one")
     for flag, value, _ in targets:
-        if not value > 0:
-            raise InvalidArgument(f"{flag} must be above 0, got {value:g}")
+        check_flag(flag, value, value > 0, "above 0")
     return targets[0] if targets else None
 
 
@@ -200,8 +203,7 @@ def _rules(
     if compare:
         return {name: each.coefficients for name, each in RULES.items()}
     if rule is not None:
-        if rule not in RULES:
-            raise InvalidArgument(f"--rule must be one of {', '.join(RULES)}, got {rule!r}")
+        check_flag("--rule", rule, rule in RULES, f"one of {', '.join(RULES)}")
         return {rule: RULES[rule].coefficients}
     if isinstance(coefficients, str | Path):
         coefficients = read_coefficients(Path(coefficients))
@@ -227,14 +229,17 @@ def _check(flags: Mapping[str, Any], phis: Sequence[float], rules: Mapping[str, 
     for flag in ("--data", "--proxy-resolution", "--augment", "--class-weights"):
         if flags[flag] is not None and not trains:
             raise InvalidArgument(f"{flag} belongs to training, got no --epochs and no --minutes: give both or none")
+    if flags["--seed"] is not None and not trains and flags["--weights"] is None and flags["--inherit"] is None:
+        raise InvalidArgument(
+            f"--seed belongs to weights and their training, got --seed {flags['--seed']} and no --inherit, --weights, "
+            "--epochs or --minutes: give one of them, or leave --seed out"
+        )
     checked(flags["--augment"] or AUTO)
     check_class_weights(flags["--class-weights"] or NONE)
     if flags["--minutes"] is not None and flags["--proxy-resolution"] is not None:
         raise InvalidArgument(
             "--proxy-resolution belongs to --epochs, got --minutes, which are for the network's pixels: leave one out"
         )
-    if flags["--minutes"] is not None and not 0 < flags["--minutes"] < math.inf:
-        raise InvalidArgument(f"--minutes must be above 0, got {flags['--minutes']:g}")
+    check_minutes("--minutes", flags["--minutes"])
     for flag, unit in (("--epochs", ""), ("--proxy-resolution", " px"), ("--resolution-step", " px")):
-        if flags[flag] is not None and flags[flag] < 1:
-            raise InvalidArgument(f"{flag} must be at least 1{unit}, got {flags[flag]}")
+        check_flag(flag, flags[flag], flags[flag] is None or flags[flag] >= 1, f"at least 1{unit}")

@@ -62,13 +62,21 @@ def parser() -> CommandParser:
     )
     add(
         "--accuracy",
+        type=str,
         default="training",
         metavar="NAME",
         help=f"what scores the candidates: {', '.join(estimators())} (default: %(default)s)",
     )
     add("--seeds", type=integer, default=2, metavar="N", help="trainings of each candidate (default: %(default)s)")
     add("--epochs", type=integer, metavar="N", help="epochs of a training (default: the search's)")
-    add("--augment", default=variation.AUTO, metavar="NAMES", help=f"{variation.HELP} (default: %(default)s)")
+    add("--augment", type=str, default=variation.AUTO, metavar="NAMES", help=f"{variation.HELP} (default: %(default)s)")
+    add(
+        "--class-weights",
+        type=str,
+        default=variation.NONE,
+        metavar="HOW",
+        help=f"{variation.WEIGHTS_HELP} (default: %(default)s)",
+    )
     add(
         "--proxy-resolution",
         type=integer,
@@ -77,7 +85,7 @@ def parser() -> CommandParser:
         help="pixels to train the baseline's size at; candidates grow from there (default: %(default)s)",
     )
     add("--minutes", type=number, metavar="M", help="stop then; what is missing is trained by the same command")
-    add("--study", metavar="NAME", help="name of the study (default: made of network, data and cost)")
+    add("--study", type=str, metavar="NAME", help="name of the study (default: made of network, data and cost)")
     add("--out", type=Path, default=Path("coefficients.json"), metavar="FILE.json", help="default: %(default)s")
     add("--json", action="store_true", help="print the result as JSON, and no progress")
     return cli

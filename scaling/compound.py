@@ -15,7 +15,7 @@ from scaling.formula import BASES, RULES, Coefficients
 from scaling.growth import RESOLUTION_STEP
 from search.sources import SOURCE_FLAGS
 from search.training import variation
-from searchspace.command import EMA_HELP, CommandParser, integer, number, run_command
+from searchspace.command import EMA_HELP, CommandParser, integer, number, run_command, seed
 from searchspace.errors import InvalidArgument
 from searchspace.lazy import make_callable
 from searchspace.report import next_steps
@@ -53,7 +53,7 @@ _STOPPED = "stopped; epochs that were trained are kept: the same command goes on
 _TARGETS = ("target_ms", "target_macs", "target_params")
 _SHAPING = ("phi", *_TARGETS, "network", "rule", *BASES, "coefficients", "resolution_step")
 _NOT_OF_THE_FUNCTION = ("preset", "table", "plot", "json")
-_WITH_PRESET = ("preset", "latency", "measure", "out", "onnx", "seed", "json")
+_WITH_PRESET = ("preset", "latency", "measure", "out", "onnx", "json")
 
 
 def _phis(text: str) -> list[float]:
@@ -110,7 +110,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         ("--proxy-resolution", integer, "PX", "pixels to train at (default: those of the small one's, grown likewise)"),
         ("--augment", str, "NAMES", f"{variation.HELP} (default: auto)"),
         ("--class-weights", str, "HOW", f"{variation.WEIGHTS_HELP} (default: none)"),
-        ("--seed", integer, "N", "of splits, new weights and order (default: 0)"),
+        ("--seed", seed, "N", "of splits, new weights and order (default: 0)"),
     ],
 }
 
@@ -127,7 +127,6 @@ def parser() -> CommandParser:
                 group.add_argument(flag, help=text, **how)
             else:
                 group.add_argument(flag, type=kind, metavar=metavar, help=text)
-    cli.set_defaults(seed=0)
     return cli
 
 

@@ -28,17 +28,19 @@ from search.console import Progress, TimeLeft
 from search.cores import limit_threads
 from search.data import load
 from search.session import bind, opened_study
+from search.settings import check_minutes
 from search.sources import parse_source, source_text
 from search.study_augment import decide_in
 from search.training.recipe import Recipe
-from search.training.variation import AUTO, checked
+from search.training.variation import AUTO, NONE, check_class_weights, checked
+from searchspace.arguments import check_flag
 from searchspace.cost import costs, macs
-from searchspace.errors import InvalidArgument
 from searchspace.files import check_writable, write_json
 from searchspace.graph import lower
 from searchspace.latency.table import LatencyTable
 from searchspace.template import Template
 from studies.schema import Status, is_recorded
+from studies.storage import folder
 
 COSTS = ("macs", "latency")
 COST_FACTOR = 2.0  # times the baseline's cost, at phi = 1
@@ -102,6 +104,7 @@ def fit(
     out: str | Path = "coefficients.json",
     accuracy: str = "training",
     augment: str = AUTO,
+    class_weights: str = NONE,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Train what is missing of a study, compare the candidates, and write the best coefficients to `out`.
@@ -111,22 +114,23 @@ def fit(
     of `search.accuracy`. Returns what --json prints. Raises PhinasError.
     """
     data = source_text(data, split_folders=split_folders, label_column=label_column)
-    numbers = {"seeds": seeds, "epochs": epochs, "proxy-resolution": proxy_resolution, "minutes": minutes}
+    check_minutes("--minutes", minutes)
+    numbers = {"seeds": seeds, "epochs": epochs, "proxy-resolution": proxy_resolution}
     for name, value in numbers.items():
-        if value is not None and value <= 0:
-            raise InvalidArgument(f"--{name} must be above 0, got {value:g}")
-    if cost not in COSTS:
-        raise InvalidArgument(f"--cost must be {' or '.join(COSTS)}, got {cost!r}")
-    if not 1 <= divisions <= MOST_DIVISIONS:
-        raise InvalidArgument(
-            f"--divisions must be from 1 to {MOST_DIVISIONS}, got {divisions}: 3 gives thirds of the cost"
-        )
+        check_flag(f"--{name}", value, value is None or value > 0, "above 0")
+    check_flag("--cost", cost, cost in COSTS, " or ".join(COSTS))
+    fits = 1 <= divisions <= MOST_DIVISIONS
+    check_flag("--divisions", divisions, fits, f"from 1 to {MOST_DIVISIONS} (3 gives thirds of the cost)")
+    checked(augment)
+    check_class_weights(class_weights)
+    estimator(accuracy, EstimatorSettings())  # told before images are read if it cannot judge here
+    if study is not None:
+        folder(study)  # a name that cannot be is told before images are read
     separate_files({"--out": out}, {"--network": network, "--latency": latency})
     check_writable(Path(out))
     template = base_template(network)
     table = latency_table(latency, needed=cost == "latency")
     clock = TimeLeft(None if minutes is None else 60 * minutes)
-    checked(augment)
     by_latency = cost == "latency"
     limit_threads()
     with Progress(clock.left_s, quiet=quiet) as progress:
@@ -141,8 +145,7 @@ def fit(
         name = study or _study_name(template, data, cost)
         with opened_study(name) as opened:
             augmentation = decide_in(opened, augment, data, images)
-            recipe = Recipe() if epochs is None else Recipe(epochs=epochs)
-            recipe = recipe.varied(augmentation.augment)
+            recipe = Recipe(class_weights=class_weights, epochs=epochs or Recipe.epochs).varied(augmentation.augment)
 
             def judge(seed: int) -> AccuracyEstimator:
                 return estimator(accuracy, EstimatorSettings(recipe=recipe, seed=seed))

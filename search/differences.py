@@ -55,15 +55,17 @@ def flag_of(setting: str) -> str:
     return _FLAGS.get(setting, f"--{setting.replace('_', '-')}")
 
 
-def in_words(setting: str, stored: Settings, asked: Settings, images: str = "") -> str:
-    """How one setting differs. `images`: what is known of changed image files, as `search.data.contents` tells it."""
+def in_words(setting: str, stored: Settings, asked: Settings, told: str = "") -> str:
+    """How one setting differs. `told`: what is known of changed content, of images or of a latency table."""
     was, now = stored.get(setting), asked[setting]
     if setting == "data_fingerprint":
-        what = images or "some files are others, or are split otherwise; which is not known"
+        what = told or "some files are others, or are split otherwise; which is not known"
         name = f" {asked['data'] or 'digits'}" if "data" in asked else ""
         return f"the images of --data{name} have changed: {what}"
     if setting in _HASHED and all(isinstance(value, str) and _HASH.fullmatch(value) for value in (was, now)):
         return _HASHED[setting]
+    if setting == "table":
+        return _table(stored, asked, told)
     if setting in _CONTENTS:
         return _CONTENTS[setting](stored, asked)
     if isinstance(was, Mapping) and isinstance(now, Mapping):
@@ -80,11 +82,11 @@ def _is_file(place: str, text: object) -> bool:
     return all(os.path.isabs(part.rpartition("=")[2] if place == "weights" else part) for part in parts)
 
 
-def _table(stored: Settings, asked: Settings) -> str:
+def _table(stored: Settings, asked: Settings, told: str) -> str:
     if (stored.get("table") is None) != (asked["table"] is None):
         return f"--latency is {'given and was not' if asked['table'] else 'not given and was'}"
     name = f" {asked['latency']}" if isinstance(asked.get("latency"), str) else ""
-    return f"the latency table is another: the content of --latency{name} has changed"
+    return f"the latency table is another: the content of --latency{name} has changed{f': {told}' * bool(told)}"
 
 
 def _weights(stored: Settings, asked: Settings) -> str:
@@ -107,7 +109,6 @@ def _space(stored: Settings, asked: Settings) -> str:
 
 
 _CONTENTS: dict[str, Callable[[Settings, Settings], str]] = {
-    "table": _table,
     "weights_sha256": _weights,
     "space": _space,
     "table_sha256": lambda stored, asked: "the content of the file of --table has changed",
@@ -117,9 +118,10 @@ _HASHED = {
     "weights": "--weights holds other weights",
 }
 _PLAIN = {"classes": "the classes of the images are", "unit": "the budget's unit is"}
+_OR_DATA = ", --data or another version of this program"
 _NESTED = {
-    "recipe": "trainings are other ones, by --epochs, --augment, --data or another version of this program",
-    "finetune": "fine-tunings are other ones, by --epochs, --data or another version of this program",
+    "recipe": f"trainings are other ones, by --epochs, --augment, --class-weights{_OR_DATA}",
+    "finetune": f"fine-tunings are other ones, by --epochs{_OR_DATA}",
     "frozen": "--accuracy frozen judges by other images or weights",
     "shared": "--accuracy shared judges by another shared network",
     "device": "latency is of another device or setting",

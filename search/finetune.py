@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.console import Now
-from search.finetune_settings import DEFAULT, SMALLEST, Settings
+from search.finetune_settings import DEFAULT, PIXELS, Settings
 from search.report import balance_rows, training_rows
-from search.settings import MAX_RESOLUTION
 from search.sources import SOURCE_FLAGS, source_text
 from search.training import variation
 from search.training.recipe import FineTuning
 from searchspace import zoo
-from searchspace.arguments import check_types
+from searchspace.arguments import check_flag, check_types
 from searchspace.command import EMA_HELP, CommandParser, integer, number, run_command
-from searchspace.errors import InvalidArgument
 from searchspace.lazy import make_callable
 from searchspace.preprocessing import Preprocessing
 from searchspace.report import count_text, interval_text, next_steps, paragraphs, percent_text
 from searchspace.report import fields as labelled
+from searchspace.spec import read_spec
+from searchspace.zoo.published import check_names
 
 if TYPE_CHECKING:
     from search.result import Result
@@ -110,11 +110,13 @@ def finetune(
     run to run. Raises PhinasError.
     """
     check_types(finetune, locals())
-    if isinstance(resolution, str) and resolution != "auto":
-        raise InvalidArgument(f"--resolution must be {SMALLEST} to {MAX_RESOLUTION} px, or auto, got {resolution!r}")
+    check_names(str(weights))
+    check_flag("--resolution", resolution, not isinstance(resolution, str) or resolution == "auto", PIXELS)
     data = source_text(data, split_folders=split_folders, label_column=label_column)
-    if not (os.path.exists(network) or Path(network).suffix == ".json"):
-        zoo.get(str(network))  # a wrong name is told before images are read
+    if not os.path.exists(network) and Path(network).suffix != ".json":
+        zoo.get(str(network))  # a wrong name, and a file of another kind, is told before images are read
+    elif os.path.exists(network):
+        read_spec(network)
     settings = Settings(
         network=str(network),
         data=data,

@@ -1,16 +1,16 @@
 """What defines a fine-tuning: the flags of `search.finetune`, checked once. No torch."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.settings import MAX_RESOLUTION
+from search.settings import MAX_RESOLUTION, check_minutes
 from search.sources import parse_source
 from search.training import variation
-from searchspace.errors import InvalidArgument
+from searchspace.arguments import check_flag
 
 DEFAULT = "efficientnet_lite0"
 SMALLEST = 32  # px, the total stride of all networks here
+PIXELS = f"{SMALLEST} to {MAX_RESOLUTION} px, or auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +28,12 @@ class Settings:
     class_weights: str = variation.NONE
 
     def __post_init__(self) -> None:
-        if not 0 < self.minutes < math.inf:
-            raise InvalidArgument(f"--minutes must be a number above 0, got {self.minutes:g}")
+        check_minutes("--minutes", self.minutes)
         variation.check_class_weights(self.class_weights)
         object.__setattr__(self, "augment", variation.checked(self.augment))
-        if not 0 <= self.seed < 2**31:
-            raise InvalidArgument(f"--seed must be an integer from 0 to 2147483647, got {self.seed}")
-        if self.resolution is not None and not SMALLEST <= self.resolution <= MAX_RESOLUTION:
-            raise InvalidArgument(
-                f"--resolution must be {SMALLEST} to {MAX_RESOLUTION} px, or auto, got {self.resolution}"
-            )
+        check_flag("--seed", self.seed, 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
+        fits = self.resolution is None or SMALLEST <= self.resolution <= MAX_RESOLUTION
+        check_flag("--resolution", self.resolution, fits, PIXELS)
 
     @property
     def study(self) -> str:

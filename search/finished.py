@@ -65,7 +65,7 @@ def _moved(settings: Settings, study: optuna.Study, pixels: int, note: Note) -> 
         check_study(study, about_images(settings, images), images=images)
     if "latency" in elsewhere:
         table = read_table(Path(str(settings.latency)))
-        check_study(study, {"latency": asked["latency"], **given_table(settings.latency, table)})
+        check_study(study, {"latency": asked["latency"], **given_table(settings.latency, table)}, table=table)
     if "weights" in elsewhere:
         check_study(study, {"weights": asked["weights"], "weights_sha256": weights_sums(asked["weights"])})
     for setting, (was, now) in elsewhere.items():

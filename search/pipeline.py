@@ -17,6 +17,7 @@ from search.budget import CostModel, LatencyBudget
 from search.candidates import PricedSpace, starting_points
 from search.console import Progress
 from search.cores import limit_threads
+from search.data.readers.registry import open_source
 from search.deployed import Deployed, auto_resolution, from_scratch, judged_resolution
 from search.finished import about_images, finished_summary
 from search.latency.runtimes import runtime
@@ -68,6 +69,8 @@ def run_search(
     name = settings.study_name
     if settings.study is None and not fresh and not study_folder(name).exists():
         name = _renamed(settings) or name
+    if not study_folder(name).exists():
+        open_source(settings.data)  # a mistake in --data is told before a study is made
     with opened_study(name, fresh=fresh) as study:
         stored = stored_settings(study)
         if stored is not None:
@@ -167,7 +170,9 @@ class Pipeline:
     def _prepared(self) -> tuple["Pipeline", data.Dataset]:
         """This run with its images, and what `--augment` comes to for them. Raises PhinasError before any work."""
         settings = self.settings
-        _ = self._estimator  # told before anything takes time if there are no weights for it
+        trains = self._estimator.trains  # told before anything takes time if there are no weights for it
+        if stored_settings(self.study) is None:
+            settings.check_epochs(trains=trains)
         if settings.latency is None:
             runtime(settings.runtime, threads=settings.threads)  # told before images are read if it is not installed
         else:
@@ -191,7 +196,7 @@ class Pipeline:
         progress.line(f"latency table: {len(table.kernels)} kernels{estimates}, error {table.relative_error:.1%}")
         versions = {package: version(package) for package in ("torch", "optuna", "numpy")}
         about, name = self._about(images, space, table), self.study.study_name
-        bind(self.study, about, images=images, note=progress.line, name=name, versions=versions)
+        bind(self.study, about, images=images, table=table, note=progress.line, name=name, versions=versions)
         known, cut_off = recover(self.study)
         priced, budget = self._budget(space, table)
         judge = self._judge(lambda spec: priced.upper_ms(spec) <= budget.prediction_limit_ms)
@@ -382,7 +387,7 @@ class Pipeline:
         images = self._images()
         space = self.settings.search_space(classes=len(images.classes))
         table = self._table(space)
-        bind(self.study, self._about(images, space, table))
+        bind(self.study, self._about(images, space, table), table=table)
         budget = LatencyBudget(
             self.settings.budget_ms, table, confidence=self.settings.confidence, device=self.machinery.device
         )

@@ -21,6 +21,7 @@ from searchspace.arguments import check_types
 from searchspace.command import EMA_HELP, CommandParser, integer, number, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import read_table
+from searchspace.zoo.published import check_names as check_weights
 
 if TYPE_CHECKING:
     from search.result import Result
@@ -127,6 +128,7 @@ def find(
     else:
         flags["resolution"] = resolution_of(flags["resolution"])
     settings, compared = Settings(**flags), baseline_names(baselines)
+    check_weights(settings.weights)
     from search.pipeline import run_search
     from search.result import Result
 
@@ -251,7 +253,7 @@ def parser() -> CommandParser:
     add = cli.add_argument_group("what is printed").add_argument
     compared = """published networks that meet the budget, each for as many minutes as the search had: all of the zoo,
     best for the three that their features say are worth the time, or a,b,c"""
-    add("--baselines", nargs="?", const="all", metavar="NAMES", help=f"compare with {compared}")
+    add("--baselines", type=str, nargs="?", const="all", metavar="NAMES", help=f"compare with {compared}")
     add("--json", action="store_true", help="print summary.json instead of the report, and no progress")
     return cli
 

@@ -18,6 +18,8 @@ from search.differences import flag_of, moved
 from search.settings import check_same
 from searchspace.errors import PhinasError
 from searchspace.files import locked_file, remove_left_over, storage_error
+from searchspace.latency.changes import KEPT, keep_table
+from searchspace.latency.changes import told_changes as told_table_changes
 from searchspace.latency.table import LatencyTable
 from studies.frame import TRIALS_CSV
 from studies.schema import SETTINGS
@@ -109,7 +111,7 @@ def locked(folder: Path) -> Iterator[None]:
 def _discard(folder: Path) -> None:
     """Take away what opening a study made; the folder stays if it holds anything else, or cannot be changed."""
     with suppress(OSError):
-        for path in (*folder.glob(f"{DATABASE}*"), folder / TRIALS_CSV, folder / CONTENTS):
+        for path in (*folder.glob(f"{DATABASE}*"), folder / TRIALS_CSV, folder / CONTENTS, folder / KEPT):
             path.unlink(missing_ok=True)
         if {path.name for path in folder.iterdir()} <= {LOCK}:
             (folder / LOCK).unlink(missing_ok=True)
@@ -121,21 +123,24 @@ def bind(
     about: dict[str, Any],
     *,
     images: Dataset | None = None,
+    table: LatencyTable | None = None,
     note: Note | None = None,
     **unchecked: Any,
 ) -> None:
     """Store what defines a study in which nothing was done yet, or raise StudyMismatch if it is defined otherwise.
 
     A file that was moved, with the same content, is stored under its new name, and `note` is told. A listing of
-    `images` is kept with the study, to name what changed another time. `unchecked` is stored and never compared.
+    `images` and the `table` of --latency are kept with the study, to name what changed another time. `unchecked` is
+    stored and never compared.
     """
     about = json.loads(json.dumps(about))
     stored = stored_settings(study)
     if stored is None:
         study.set_user_attr(SETTINGS, about | unchecked)
-        (folder(study.study_name) / CONTENTS).unlink(missing_ok=True)
+        for kept in (CONTENTS, KEPT):
+            (folder(study.study_name) / kept).unlink(missing_ok=True)
     else:
-        check_study(study, about, images=images)
+        check_study(study, about, images=images, table=table)
         for setting, (was, now) in (elsewhere := moved(stored, about)).items():
             if note is not None:
                 note(f"{flag_of(setting)} {now} holds what {was} held: the study goes on with it")
@@ -143,16 +148,25 @@ def bind(
             study.set_user_attr(SETTINGS, stored | {setting: now for setting, (_, now) in elsewhere.items()})
     if images is not None:
         keep_contents(folder(study.study_name), images.contents, about.get("data"))
+    if table is not None and "table" in about:
+        keep_table(folder(study.study_name) / KEPT, table)
 
 
-def check_study(study: optuna.Study, asked: dict[str, Any], *, images: Dataset | None = None) -> None:
-    """Raises StudyMismatch where a study in which something was done differs in any setting of `asked`."""
+def check_study(
+    study: optuna.Study, asked: dict[str, Any], *, images: Dataset | None = None, table: LatencyTable | None = None
+) -> None:
+    """Raises StudyMismatch where a study in which something was done differs in any setting of `asked`.
+
+    By `images` and the `table` of --latency it says what in them changed.
+    """
     if (stored := stored_settings(study)) is None:
         return
-    told = ""
+    told, place = dict[str, str](), folder(study.study_name)
     if images is not None and stored.get("data_fingerprint") != images.fingerprint:
-        told = told_changes(folder(study.study_name), images.contents, images.skipped)
-    check_same(study.study_name, stored, json.loads(json.dumps(asked)), images=told)
+        told["data_fingerprint"] = told_changes(place, images.contents, images.skipped)
+    if table is not None and stored.get("table") != table.fingerprint():
+        told["table"] = told_table_changes(place / KEPT, table)
+    check_same(study.study_name, stored, json.loads(json.dumps(asked)), told=told)
 
 
 def stored_settings(study: optuna.Study) -> dict[str, Any] | None:

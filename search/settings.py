@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from search.accuracy import names as estimators
@@ -17,6 +18,7 @@ from search.reward import REWARDS
 from search.samplers import KINDS
 from search.sources import parse_source
 from search.training import variation
+from searchspace.arguments import check_flag, check_threads
 from searchspace.errors import InvalidArgument, InvalidTable, MissingLatency, StudyMismatch
 from searchspace.files import full_path
 from searchspace.latency.table import LatencyTable
@@ -26,6 +28,7 @@ from searchspace.spaces.toml import space_from_toml
 
 DEFAULT_MINUTES = 9.0
 DEFAULT_RESOLUTION = 224
+MOST_MINUTES = 1e6
 MAX_RESOLUTION = 2048
 MAX_OVERSHOOT = 2.0
 PRUNED_FROM_S = 300.0  # a job of 2 minutes took 4 with the pruning of its winner
@@ -88,23 +91,25 @@ class Settings:
     trials: int | None = None
 
     def __post_init__(self) -> None:
-        _check("--budget-ms", self.budget_ms, 0 < self.budget_ms < math.inf, "a number of ms above 0")
+        check_flag("--budget-ms", self.budget_ms, 0 < self.budget_ms < math.inf, "a number of ms above 0", needed=True)
         sizes = self.resolutions
         for flag, px in (*(("--resolution", px) for px in sizes), ("--proxy-resolution", self.proxy_resolution)):
-            _check(flag, px, 32 <= px <= MAX_RESOLUTION, f"32 to {MAX_RESOLUTION} px (total stride is 32)")
+            check_flag(flag, px, 32 <= px <= MAX_RESOLUTION, f"32 to {MAX_RESOLUTION} px (total stride is 32)")
         is_rising = list(sizes) == sorted(set(sizes))
-        _check("--resolution", px_text(sizes, ","), is_rising, "one size, or different ones with the smallest first")
-        _check("--seed", self.seed, 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
-        _check("--confidence", self.confidence, 0.5 <= self.confidence < 1, "a probability from 0.5 to less than 1")
-        _check("--overshoot", self.overshoot, 1 <= self.overshoot <= MAX_OVERSHOOT, f"from 1 to {MAX_OVERSHOOT:g}")
+        check_flag(
+            "--resolution", px_text(sizes, ","), is_rising, "one size, or different ones with the smallest first"
+        )
+        check_flag("--seed", self.seed, 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
+        check_flag("--confidence", self.confidence, 0.5 <= self.confidence < 1, "a probability from 0.5 to less than 1")
+        check_flag("--overshoot", self.overshoot, 1 <= self.overshoot <= MAX_OVERSHOOT, f"from 1 to {MAX_OVERSHOOT:g}")
         for flag, name, known in (
             ("--sampler", self.sampler, KINDS),
             ("--accuracy", self.accuracy, (AUTO, *estimators())),
             ("--runtime", self.runtime, names()),
             ("--reward", self.reward, tuple(REWARDS)),
         ):
-            _check(flag, name, name in known, f"one of {', '.join(known)}")
-        _check("--weights", repr(self.weights), bool(self.weights.strip(" ,")), "auto, none, names or files")
+            check_flag(flag, name, name in known, f"one of {', '.join(known)}")
+        check_flag("--weights", self.weights, bool(self.weights.strip(" ,")), "auto, none, names or files")
         variation.checked(self.augment)
         variation.check_class_weights(self.class_weights)
         if self.latency is None:
@@ -113,16 +118,10 @@ class Settings:
             ("--epochs", self.epochs),
             ("--images", self.images),
             ("--trials", self.trials),
-            ("--threads", self.threads),
         ):
-            _check(flag, count, count is None or count >= 1, "an integer of at least 1")
-        minutes = self.minutes
-        _check(
-            "--minutes",
-            minutes,
-            minutes is None or 0 < minutes <= 1e6,
-            "a number of minutes above 0, at most a million",
-        )
+            check_flag(flag, count, count is None or count >= 1, "an integer of at least 1")
+        check_threads(self.threads)
+        check_minutes("--minutes", self.minutes)
 
     @property
     def resolutions(self) -> tuple[int, ...]:
@@ -150,13 +149,21 @@ class Settings:
         stem = Path(parse_source(self.data).place).name if self.data else "digits"
         for suffix in (".gz", ".tar", ".tgz", ".zip", ".parquet", ".csv", ".tsv", ".jsonl"):
             stem = stem.removesuffix(suffix)
-        return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', stem).strip('-.') or 'data'}-{self.budget_ms:g}ms"
+        return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', stem).strip('-.') or 'data'}-{self.budget_ms:g}ms".replace("+", "")
 
     def search_space(self, *, classes: int) -> SearchSpace:
         """The space to search, for networks of `classes` outputs."""
         if self.space_file is None:
             return mnasnet_space(classes=classes, resolution=self.resolution)
         return space_from_toml(Path(self.space_file), classes=classes, resolution=self.resolution)
+
+    def check_epochs(self, *, trains: bool) -> None:
+        """Raises InvalidArgument for --epochs where the estimator `trains` no candidate by them."""
+        if self.epochs is not None and not trains:
+            raise InvalidArgument(
+                f"--epochs is the length of short trainings, got {self.epochs} and --accuracy {self.accuracy}, which "
+                "makes none: leave --epochs out, or give --accuracy training or finetune"
+            )
 
     def check_table(self, table: LatencyTable, space: SearchSpace) -> None:
         """Raises InvalidTable for a table of other pixels, or that has no kernels of a kind that the space needs.
@@ -205,6 +212,12 @@ class Settings:
         return own
 
 
+def check_minutes(flag: str, minutes: float | None) -> None:
+    """Raises InvalidArgument for minutes that cannot be meant; None is no limit."""
+    fits = minutes is None or 0 < minutes <= MOST_MINUTES
+    check_flag(flag, minutes, fits, "a number of minutes above 0, at most a million")
+
+
 def resolution_of(given: int | str | Sequence[int]) -> int | tuple[int, ...]:
     """What --resolution or `resolution=` means as a setting: 224, "224", "160,192,224" or (160, 192, 224).
 
@@ -217,7 +230,8 @@ def resolution_of(given: int | str | Sequence[int]) -> int | tuple[int, ...]:
         first, *more = sizes
     except ValueError:
         raise InvalidArgument(
-            f"--resolution must be auto, a number of px, or several with commas between (160,192,224), got {given!r}"
+            f"--resolution must be auto, a number of px, or several with commas between (160,192,224), got "
+            f"{given!r:.80}: choose another value, or leave --resolution out"
         ) from None
     return tuple(sizes) if more else first
 
@@ -240,11 +254,6 @@ def resolved_source(data: str) -> str:
     return str(source._replace(place=str(full_path(Path(place))))) if is_file else data
 
 
-def _check(flag: str, value: object, holds: bool, rule: str) -> None:
-    if not holds:
-        raise InvalidArgument(f"{flag} must be {rule}, got {value}")
-
-
 def check_command(name: str, stored: Mapping[str, Any], command: str | None) -> None:
     """Raises StudyMismatch for a study that another command made."""
     if command and (made_by := command_of(stored)) and made_by != command:
@@ -253,12 +262,15 @@ def check_command(name: str, stored: Mapping[str, Any], command: str | None) -> 
         )
 
 
-def check_same(name: str, stored: Mapping[str, Any], asked: Mapping[str, Any], *, images: str = "") -> None:
+def check_same(
+    name: str, stored: Mapping[str, Any], asked: Mapping[str, Any], *, told: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Raises StudyMismatch naming every setting of `asked` that differs from the stored study's.
 
     A setting that is younger than the study had its default there, or what BEFORE says; of those UNRECORDED nothing
     is known. Recipes are compared under the names that their fields have now. Files may have
-    other names than before: what is in them is compared, where `asked` says it. images: what is known of their changes.
+    other names than before: what is in them is compared, where `asked` says it. told: what is known of changed content,
+    by setting.
     """
     check_command(name, stored, command_of(asked))
     if "recipe" in stored:
@@ -270,9 +282,11 @@ def check_same(name: str, stored: Mapping[str, Any], asked: Mapping[str, Any], *
     was = {field.name: field.default for field in fields(Settings)} | before | unknown | dict(stored)
     elsewhere = moved(stored, asked)
     differing = [key for key in asked if was.get(key) != asked[key] and key not in elsewhere]
+    if told.get("table"):  # which says of which device it is
+        differing = [key for key in differing if key != "device"]
     if differing:
+        words = "; ".join(in_words(key, was, asked, told.get(key, "")) for key in differing)
         raise StudyMismatch(
-            f"the study {name!r} was made with other settings: "
-            f"{'; '.join(in_words(key, was, asked, images) for key in differing)}. Give the same flags to go on with "
-            "it, --study NAME for a new study, or --fresh to set the old one aside"
+            f"the study {name!r} was made with other settings: {words}. Give the same flags to go on with it, --study "
+            "NAME for a new study, or --fresh to set the old one aside"
         )

@@ -13,15 +13,19 @@ from searchspace.command import (
     EMA_HELP,
     CommandParser,
     integer,
+    minutes,
     positive_integer,
     positive_number,
     run_command,
+    seed,
     show_progress,
 )
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import read_table
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec
+from searchspace.zoo.published import check_names
+from studies.storage import folder
 
 ANY_MS = 1e9  # the budget where none is given
 
@@ -43,12 +47,12 @@ exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (all but the las
 def parser() -> CommandParser:
     """The command line."""
     cli = CommandParser("python -m search.shared", description=_DESCRIPTION, epilog=_EPILOG)
-    cli.add_argument("--study", required=True, metavar="NAME", help="name of the study, a folder in studies/")
+    cli.add_argument("--study", type=str, required=True, metavar="NAME", help="name of the study, a folder in studies/")
     for flag, kind, metavar, text in SOURCE_FLAGS:
         cli.add_argument(flag, type=kind, metavar=metavar, help=text)
-    cli.add_argument("--space", metavar="FILE", help="a TOML file that changes the default search space")
+    cli.add_argument("--space", type=str, metavar="FILE", help="a TOML file that changes the default search space")
     pixels = "of networks: give search.run the same; several, as in 160,192,224, are a choice (default: %(default)s)"
-    cli.add_argument("--resolution", default=str(Settings.resolution), metavar="PX", help=pixels)
+    cli.add_argument("--resolution", type=str, default=str(Settings.resolution), metavar="PX", help=pixels)
     cli.add_argument(
         "--proxy-resolution",
         type=integer,
@@ -57,15 +61,21 @@ def parser() -> CommandParser:
         help="pixels of the images that it is trained on; from published weights their own, where those are more "
         "(default: %(default)s)",
     )
-    cli.add_argument("--weights", default=AUTO, metavar="NAME", help="as for search.run (default: %(default)s)")
-    cli.add_argument("--augment", default=AUTO, metavar="NAMES", help=f"{variation.HELP} (default: %(default)s)")
+    cli.add_argument(
+        "--weights", type=str, default=AUTO, metavar="NAME", help="as for search.run (default: %(default)s)"
+    )
+    cli.add_argument(
+        "--augment", type=str, default=AUTO, metavar="NAMES", help=f"{variation.HELP} (default: %(default)s)"
+    )
+    weights = f"{variation.WEIGHTS_HELP} (default: %(default)s)"
+    cli.add_argument("--class-weights", type=str, default=NO_WEIGHTS, metavar="HOW", help=weights)
     cli.add_argument("--ema", action=BooleanOptionalAction, help=EMA_HELP)
     cli.add_argument("--latency", type=Path, metavar="FILE", help="a latency table, for --budget-ms")
     cli.add_argument("--budget-ms", type=positive_number, metavar="MS", help="train networks within it alone")
     length = cli.add_mutually_exclusive_group(required=True)
-    length.add_argument("--minutes", type=positive_number, metavar="M", help="how long")
+    length.add_argument("--minutes", type=minutes, metavar="M", help="how long")
     length.add_argument("--images", type=positive_integer, metavar="N", help="how many images are seen, instead")
-    cli.add_argument("--seed", type=integer, default=0, metavar="N", help="of splits and training (default: 0)")
+    cli.add_argument("--seed", type=seed, default=0, metavar="N", help="of splits and training (default: 0)")
     return cli
 
 
@@ -86,10 +96,13 @@ def run(args: Namespace) -> str:
         ema=args.ema,
         space_file=args.space,
         augment=args.augment,
+        class_weights=args.class_weights,
         seed=args.seed,
         study=args.study,
         trials=1,
     )
+    check_names(args.weights)
+    folder(args.study)  # a name that cannot be
     settings.search_space(classes=2)  # a mistake in --space is told before images are read
     from search.weight_sharing.together import process_group
 
@@ -115,7 +128,6 @@ def train(settings: Settings, args: Namespace, *, is_first: bool) -> tuple[Path,
     from search.weight_sharing.together import first_then_others
     from search.weight_sharing.training import SharedRecipe, SharedTrainer
     from searchspace.nn.weights.sources import resolve
-    from studies.storage import folder
 
     weights = NO_WEIGHTS if settings.weights == AUTO and is_digits(settings.data) else settings.weights
     parents = resolve(weights, ema=settings.ema, note=lambda line: print(line, file=sys.stderr) if is_first else None)
@@ -125,12 +137,12 @@ def train(settings: Settings, args: Namespace, *, is_first: bool) -> tuple[Path,
             pixels = judged_resolution(native_resolution(settings.data), pixels, settings.resolutions)
         images = load(settings.data, resolution=pixels, seed=settings.seed)
     space = settings.search_space(classes=len(images.classes))
+    augment = decide(settings.augment, settings.data, images).augment
+    recipe = Recipe(class_weights=settings.class_weights).varied(augment)
     trainer = SharedTrainer.on(
         images,
         space,
-        recipe=SharedRecipe.following(
-            Recipe().varied(decide(settings.augment, settings.data, images).augment), from_weights=parents is not None
-        ),
+        recipe=SharedRecipe.following(recipe, from_weights=parents is not None),
         seed=settings.seed,
         parents=parents,
         within=None if args.latency is None else within_budget(settings, space, args.latency),

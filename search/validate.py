@@ -4,6 +4,7 @@ Also `search.validate(...)`.
 """
 
 import json
+import math
 import shlex
 import sys
 from argparse import BooleanOptionalAction, Namespace
@@ -12,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from search.accuracy import names as estimators
 from search.settings import Settings as SearchSettings
+from search.settings import check_minutes
 from search.sources import SOURCE_FLAGS, source_text
 from search.training import variation
 from search.validation.settings import BAND, PREPARE_MINUTES, Settings
-from searchspace.arguments import check_types
-from searchspace.command import EMA_HELP, CommandParser, integer, number, positive_integer, run_command
+from searchspace.arguments import check_flag, check_threads, check_types
+from searchspace.command import EMA_HELP, CommandParser, integer, number, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.lazy import make_callable
+from searchspace.zoo.published import check_names
 
 if TYPE_CHECKING:
     from search.validation.comparison import Comparison
 
+_TRAIN = ("training", "finetune")  # of the estimators
 NEAR = 1.2  # times the MACs of the smaller of two networks: a pair of about equal MACs
 
 _DESCRIPTION = f"""\
@@ -62,13 +66,14 @@ _FLAGS: list[tuple[str, Any, str, str]] = [
     ("--space", str, "FILE", "a TOML file that changes the search space"),
     ("--seed", integer, "N", "of the choice of networks, splits and trainings (default: 0)"),
     ("--augment", str, "NAMES", f"{variation.HELP} (default: auto)"),
+    ("--class-weights", str, "HOW", f"{variation.WEIGHTS_HELP} (default: none)"),
     ("--as-is", None, "", "train nothing more: compare with the networks that are there"),
     ("--accuracy", str, "NAMES", f"estimators, separated by commas (default: all, {','.join(estimators())})"),
     ("--proxy-resolution", integer, "PX", f"pixels of their images (default: {SearchSettings.proxy_resolution})"),
     ("--prepare-minutes", number, "M", f"of an estimator that trains once for all (default: {PREPARE_MINUTES:g})"),
     ("--epochs", integer, "N", "of their short trainings, as for search.run"),
     ("--band", number, "X", f"pairs of about equal MACs differ by this factor at most (default: {NEAR:g})"),
-    ("--threads", positive_integer, "N", "that compute (default: as many as torch takes)"),
+    ("--threads", integer, "N", "that compute (default: as many as torch takes)"),
     ("--plot", str, "FILE", "draw the figure: .png, .svg or .pdf; needs the extra 'plot'"),
     ("--json", None, "", "print the figures as JSON, and no progress"),
 ]
@@ -101,12 +106,13 @@ def validate(
     resolution: int = Settings.resolution,
     networks: int = Settings.networks,
     twice: float = Settings.twice,
-    minutes_each: float = Settings.minutes_each,
+    minutes_each: float | None = None,
     images_each: int | None = None,
     judged_images: int = Settings.judged_images,
     space: str | Path | None = None,
     seed: int = Settings.seed,
     augment: str = Settings.augment,
+    class_weights: str = Settings.class_weights,
     as_is: bool = False,
     accuracy: str | None = None,
     proxy_resolution: int = SearchSettings.proxy_resolution,
@@ -125,14 +131,23 @@ def validate(
     text and `frame` the table. Raises PhinasError.
     """
     check_types(validate, locals())
+    check_names(str(weights))
     names = None if accuracy is None else [name.strip() for name in accuracy.split(",")]
     for name in names or ():
-        if name not in estimators():
-            raise InvalidArgument(f"--accuracy must be of {', '.join(estimators())}, got {name!r}")
-    if not prepare_minutes > 0:
-        raise InvalidArgument(f"--prepare-minutes must be a number above 0, got {prepare_minutes:g}")
-    if not band >= 1:
-        raise InvalidArgument(f"--band must be a factor of at least 1, got {band:g}")
+        check_flag("--accuracy", name, name in estimators(), f"of {', '.join(estimators())}")
+    if minutes_each is not None and images_each is not None:
+        raise InvalidArgument(
+            f"a training is by --minutes-each or by --images-each, got {minutes_each:g} and {images_each}: leave "
+            "one out"
+        )
+    if epochs is not None and names is not None and not {*_TRAIN} & {*names}:
+        raise InvalidArgument(
+            f"--epochs is for estimators that train, {' and '.join(_TRAIN)}, got {epochs} and --accuracy {accuracy}: "
+            "leave it out"
+        )
+    check_threads(threads)
+    check_minutes("--prepare-minutes", prepare_minutes)
+    check_flag("--band", band, 1 <= band < math.inf, "a factor of at least 1")
     SearchSettings(budget_ms=1.0, proxy_resolution=proxy_resolution, epochs=epochs, weights=str(weights))  # checked
     settings = Settings(
         budget_macs=budget_macs,
@@ -144,13 +159,15 @@ def validate(
         resolution=resolution,
         networks=networks,
         twice=twice,
-        minutes_each=minutes_each,
+        minutes_each=Settings.minutes_each if minutes_each is None else minutes_each,
         images_each=images_each,
         judged_images=judged_images,
         space_file=None if space is None else str(space),
         seed=seed,
         augment=augment,
+        class_weights=class_weights,
     )
+    settings.search_space(classes=2)  # a mistake in --space is told before images are read
     from search.validation.job import run_validation
 
     return run_validation(

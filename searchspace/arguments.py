@@ -1,4 +1,4 @@
-"""The arguments of a function are looked at before anything is done with them."""
+"""The arguments of a function, or the flags of a command, are looked at before anything is done with them."""
 
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as AnySequence
@@ -8,7 +8,22 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from searchspace.errors import InvalidArgument
 
+MOST_THREADS = 1024
 _WORDS: dict[Any, str] = {int: "an integer", float: "a number", str: "a text", bool: "True or False", NoneType: "None"}
+
+
+def check_flag(flag: str, value: object, holds: object, rule: str, *, needed: bool = False) -> None:
+    """Raises InvalidArgument for a value that breaks the rule of its flag. `needed`: the flag has no default."""
+    if not holds:
+        shown = f"{value:g}" if isinstance(value, float) else f"{value!r:.80}" if isinstance(value, str) else value
+        step = "choose another value" + ("" if needed else f", or leave {flag} out")
+        raise InvalidArgument(f"{flag} must be {rule}, got {shown}: {step}")
+
+
+def check_threads(threads: int | None, flag: str = "--threads") -> None:
+    """Raises InvalidArgument for fewer than 1 thread, or more than any machine has; None is for the default."""
+    fits = threads is None or 1 <= threads <= MOST_THREADS
+    check_flag(flag, threads, fits, f"an integer from 1 to {MOST_THREADS}")
 
 
 def check_types(function: Callable[..., Any], values: Mapping[str, Any]) -> None:

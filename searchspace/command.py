@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from searchspace.arguments import MOST_THREADS
 from searchspace.errors import InvalidArgument, PhinasError
 from searchspace.files import system_error
 
@@ -31,6 +32,7 @@ class CommandParser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         self.register("type", Path, path)
+        self.register("type", str, word)
         self._commands: argparse._SubParsersAction[CommandParser] | None = None
 
     def subcommand(self, name: str, *, run: Run, help: str, epilog: str = "", stopped: str = "") -> "CommandParser":
@@ -122,15 +124,17 @@ def show_progress(fraction: float, what: str) -> None:
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def _typed(rule: str, convert: Callable[[str], Any], *, above: float = -math.inf) -> Callable[[str], Any]:
-    """A type of a flag. Integers have 64 bits: no count is larger, and nothing that takes them has more."""
+def _typed(
+    rule: str, convert: Callable[[str], Any], *, above: float = -math.inf, most: float = math.inf
+) -> Callable[[str], Any]:
+    """A type of a flag. Integers have 31 bits: no count is larger, and nothing that takes them has fewer."""
 
     def parse(text: str) -> Any:
         try:
             value = convert(text)
         except ValueError:
             value = math.nan
-        if not above < value < (math.inf if convert is float else 2**63):
+        if not (above < value <= most and value < (math.inf if convert is float else 2**31)):
             raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r:.80}")
         return value
 
@@ -145,9 +149,9 @@ def path(text: str) -> Path:
 
 
 def word(text: str) -> str:
-    """The type of a flag that takes a name: an empty one does not mean the default."""
+    """The type of a flag that takes a text, for which `type=str` stands; an empty one does not mean the default."""
     if not text.strip():
-        raise argparse.ArgumentTypeError(f"must be a name, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must not be empty, got {text!r}")
     return text
 
 
@@ -155,3 +159,7 @@ number = _typed("a finite number such as 3 or 1.15", float)
 integer = _typed("an integer such as 3", int)
 positive_number = _typed("a number above 0", float, above=0)
 positive_integer = _typed("an integer above 0", int, above=0)
+threads = _typed(f"an integer from 1 to {MOST_THREADS}", int, above=0, most=MOST_THREADS)
+seconds = _typed("a number of seconds above 0, at most a million", float, above=0, most=1e6)
+minutes = _typed("a number of minutes above 0, at most a million", float, above=0, most=1e6)
+seed = _typed("an integer from 0 to 2147483647", int, above=-1, most=2**31 - 1)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from searchspace import zoo
-from searchspace.command import EMA_HELP, CommandParser, integer, number, run_command
+from searchspace.command import EMA_HELP, CommandParser, number, positive_integer, run_command
 from searchspace.cost import params
 from searchspace.errors import InvalidArgument
 from searchspace.files import atomic_path, storage_error
@@ -48,15 +48,15 @@ def parser() -> CommandParser:
     cli = CommandParser("python -m searchspace.convert", description=_DESCRIPTION, epilog=_EPILOG)
     add = cli.add_argument
     add("file", type=Path, metavar="FILE", help="the weights to convert")
-    add("--network", required=True, metavar="NAME|SPEC.json", help="the network in FILE")
+    add("--network", type=str, required=True, metavar="NAME|SPEC.json", help="the network in FILE")
     add("--from", dest="source", choices=FORMS, default=OURS, help=f"who wrote FILE (default: {OURS})")
     add("--to", dest="target", choices=FORMS, default=OURS, help=f"whose names to write (default: {OURS})")
     add("--out", type=Path, required=True, metavar="FILE", help="where to write: .safetensors, .pth or .pt")
     add("--spec-out", type=Path, metavar="FILE.json", help="write the network too, with its batch norm and padding")
     add("--width", type=number, default=1.0, metavar="X", help="width multiplier of a zoo network (default: 1)")
     add("--depth", type=number, default=1.0, metavar="X", help="depth multiplier of a zoo network (default: 1)")
-    add("--resolution", type=integer, metavar="PX", help="input pixels (default: the network's own)")
-    add("--classes", type=integer, metavar="N", help="classes (default: 1000, or the spec file's)")
+    add("--resolution", type=positive_integer, metavar="PX", help="input pixels (default: the network's own)")
+    add("--classes", type=positive_integer, metavar="N", help="classes (default: 1000, or the spec file's)")
     add("--ema", action=argparse.BooleanOptionalAction, help=EMA_HELP)
     add("--padding", choices=("half", "same"), help="of a zoo network (default: half; same where its name begins tf_)")
     return cli

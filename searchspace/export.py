@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from searchspace import zoo
-from searchspace.command import EMA_HELP, CommandParser, integer, run_command
+from searchspace.arguments import check_flag
+from searchspace.command import EMA_HELP, CommandParser, integer, positive_integer, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic
 from searchspace.preprocessing import OWN, Preprocessing
@@ -50,12 +51,17 @@ def parser() -> CommandParser:
     """The command line of searchspace.export."""
     cli = CommandParser("python -m searchspace.export", description=_DESCRIPTION, epilog=_EPILOG)
     add = cli.add_argument
-    add("network", metavar="NETWORK", help="a spec file or a name of python -m searchspace.zoo")
+    add("network", type=str, metavar="NETWORK", help="a spec file or a name of python -m searchspace.zoo")
     add("--weights", type=Path, metavar="FILE", help="safetensors or a torch checkpoint under this project's names")
     add("--ema", action=BooleanOptionalAction, help=EMA_HELP)
     add("--untrained", action="store_true", help="random weights")
     add("--out", type=Path, metavar="FILE.onnx", help="where to write (default: beside NETWORK)")
-    add("--resolution", type=integer, metavar="PX", help="pixels of the model's input (default: the network's own)")
+    add(
+        "--resolution",
+        type=positive_integer,
+        metavar="PX",
+        help="pixels of the model's input (default: the network's own)",
+    )
     add("--batch", type=_batch, default=1, metavar="N|any", help="images at once (default: 1)")
     return cli
 
@@ -77,6 +83,7 @@ def export(
     """Write a network as an ONNX model that ONNX Runtime has checked; arguments are the flags. Raises PhinasError."""
     if out is not None and out.suffix != ".onnx":
         raise InvalidArgument(f"--out must end in .onnx, got {out}: name the file so")
+    check_flag("--batch", batch, batch is None or batch >= 1, "at least 1, or any")
     spec = zoo.load(network)
     pixels = spec.resolution if resolution is None else spec.with_resolution(resolution).resolution
     out = out or Path(network).with_suffix(".onnx")

@@ -83,7 +83,9 @@ class NetworkSpec:
         for field in ("resolution", "in_channels"):
             value = getattr(self, field)
             if type(value) is not int or not 1 <= value <= LARGEST_COUNT:
-                raise InvalidSpec(f"NetworkSpec.{field} must be {COUNT} got {reprlib.repr(value)}")
+                raise InvalidSpec(
+                    f"NetworkSpec.{field} must be {COUNT} got {reprlib.repr(value)}: choose another value"
+                )
         if type(self.stages) is not tuple:
             raise InvalidSpec(f"NetworkSpec.stages must be a tuple, got {type(self.stages).__name__}")
         names = [stage.name for stage in self.stages]
@@ -216,7 +218,7 @@ class NetworkSpec:
         except ChangedContent as error:
             raise InvalidSpec(f"the spec is damaged, {error}") from None
         except ValueError as error:
-            raise InvalidSpec(f"a network spec must be JSON: {error}") from None
+            raise InvalidSpec(f"a network spec must be JSON and is not ({error}): name another file") from None
         if isinstance(data, dict) and data.get("schema") != SCHEMA_VERSION:
             raise InvalidSpec(
                 f'a network spec must have "schema": {SCHEMA_VERSION}, got {data.get("schema")!r}: '
@@ -255,7 +257,7 @@ def read_spec(path: Path | str) -> NetworkSpec:
     except OSError as error:
         raise storage_error("read the spec file", Path(path), error) from None
     except UnicodeDecodeError:
-        raise InvalidSpec(f"{path}: a network spec must be JSON text, got binary data") from None
+        raise InvalidSpec(f"{path}: a network spec must be JSON text, got binary data: name another file") from None
     try:
         return NetworkSpec.from_json(text)
     except InvalidSpec as error:

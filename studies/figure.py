@@ -16,7 +16,9 @@ def new_figure(path: Path) -> Any:
     Raises InvalidArgument if matplotlib is missing or the suffix is unknown.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise InvalidArgument(f"--plot needs a file that ends in {', '.join(SUFFIXES)}, got {str(path)!r}")
+        raise InvalidArgument(
+            f"--plot needs a file that ends in {', '.join(SUFFIXES)}, got {str(path)!r:.80}: name it so"
+        )
     try:
         return import_module("matplotlib.figure").Figure(figsize=(7, 4.5), layout="constrained")
     except ImportError:

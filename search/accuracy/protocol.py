@@ -132,7 +132,9 @@ def names() -> tuple[str, ...]:
 def estimator(name: str, settings: EstimatorSettings) -> AccuracyEstimator:
     """The estimator of that name. Raises InvalidArgument, with the names there are, for another."""
     if name not in names():
-        raise InvalidArgument(f"an accuracy estimator is one of {', '.join(names())}, got {name!r}")
+        raise InvalidArgument(
+            f"an accuracy estimator is one of {', '.join(names())}, got {name!r:.80}: choose one of them"
+        )
     if name not in _FACTORIES:
         import_module(f"search.accuracy.{name}")
     return _FACTORIES[name](settings)

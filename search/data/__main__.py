@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from search.sources import SOURCE_FLAGS, source_text
-from searchspace.command import CommandParser, integer, run_command
+from searchspace.command import CommandParser, run_command, seed
 
 _DESCRIPTION = """\
 Look at images before a search: how many of each class and split, their sizes, balance, copies, what cannot be used.
@@ -28,11 +28,11 @@ def parser() -> CommandParser:
     """The command line of search.data."""
     cli = CommandParser("python -m search.data", description=_DESCRIPTION, epilog=_EPILOG)
     (_, _, metavar, text), *flags = SOURCE_FLAGS
-    cli.add_argument("source", nargs="?", metavar=metavar, help=text)
+    cli.add_argument("source", type=str, nargs="?", metavar=metavar, help=text)
     for flag, kind, metavar, text in flags:
         cli.add_argument(flag, type=kind, metavar=metavar, help=text.replace("--data", "SOURCE"))
     cli.add_argument("--picture", type=Path, metavar="FILE.png", help="draw training images of each class")
-    cli.add_argument("--seed", type=integer, default=0, metavar="N", help="of the splits (default: %(default)s)")
+    cli.add_argument("--seed", type=seed, default=0, metavar="N", help="of the splits (default: %(default)s)")
     cli.add_argument("--json", action="store_true", help="print the same as JSON, and no progress")
     return cli
 

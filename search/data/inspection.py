@@ -18,7 +18,7 @@ from search.data.prepare import EncodedSource, check_present, check_unusable, la
 from search.data.readers.registry import open_source
 from search.data.source import PARTS, Content, Item, Listing, Part, Progress, Source, count_of, printable, some
 from search.data.splits import FEW_IMAGES, check_given, groups_of_copies, one_of_each, split, stratified_order
-from searchspace.arguments import check_types
+from searchspace.arguments import check_flag, check_types
 from searchspace.errors import InvalidArgument, InvalidData
 from searchspace.files import check_writable
 
@@ -105,8 +105,7 @@ def inspect(
         StorageError: the picture cannot be written.
     """
     check_types(inspect, {"seed": seed, "picture": picture})
-    if seed < 0:
-        raise InvalidArgument(f"seed must be an integer of at least 0, got {seed}")
+    check_flag("--seed", seed, seed >= 0, "an integer of at least 0")
     if picture is not None:
         picture = Path(picture)
         if picture.suffix.lower() != ".png":

@@ -5,14 +5,15 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from search.latency.flags import MEASURED, parser
+from search.latency import flags
 from search.latency.interleave import Runtime
 from search.latency.reference import RESOLUTION
 from search.latency.runtimes import DTYPES, Setting, check_profiles_layers, runtime, setting_of
-from searchspace.command import run_command, show_progress
+from searchspace.command import CommandParser, run_command, show_progress
 from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.files import check_writable, write_atomic
 from searchspace.latency.table import Identity, LatencyTable, read_table
@@ -29,8 +30,7 @@ def _build(args: Namespace) -> str:
     from search.latency.api import table
     from search.latency.report import holdout_text, table_text
 
-    if args.out:
-        check_writable(args.out)
+    _check_writable(args.out, args.cache_dir)
     asked = _setting(args) | _flags(args, "classes", "space", "zoo", "seconds", "again", "cache_dir")
     found = table(**asked, resolution=args.resolution or RESOLUTION, progress=show_progress, note=_note)
     if args.out:
@@ -49,6 +49,7 @@ def _check(args: Namespace) -> str:
 
     figure = new_figure(args.plot) if args.plot else None  # a mistake is reported before minutes of measuring
     given = _given_table(args)
+    _check_writable(None, args.cache_dir)
     device = _runtime(args, given.identity if given else None)
     resolution = args.resolution or (given.identity["resolution"] if given else RESOLUTION)
     space = space_of(args.space, resolution=resolution, classes=args.classes)
@@ -71,6 +72,7 @@ def _check(args: Namespace) -> str:
 def _measure(args: Namespace) -> str:
     from search.latency.report import measured_text
 
+    _check_writable(None, args.cache_dir)
     specs, device = _specs(args), _runtime(args)
     found, time_base = _measured(args, specs, device, seconds=3.0)
     if args.json:
@@ -100,9 +102,12 @@ def _adapt(args: Namespace) -> str:
     if args.folder:
         return _adapt_to_folder(args)
     table = read_table(args.latency)
+    _check_writable(args.out, args.cache_dir)
     pixels = table.identity["resolution"]
     if args.resolution not in (None, pixels):
-        raise InvalidTable(f"--resolution must be that of the table {args.latency}, {pixels} px, got {args.resolution}")
+        raise InvalidTable(
+            f"--resolution must be that of the table {args.latency}, {pixels} px, got {args.resolution}: leave it out"
+        )
     from search.latency.adapt import adapt, check_networks, networks_to_measure
     from search.latency.api import space_of
 
@@ -110,7 +115,6 @@ def _adapt(args: Namespace) -> str:
     space = space_of(args.space, resolution=pixels, classes=args.classes)
     specs = networks_to_measure(space, count=args.networks, seed=args.seed, table=table)
     check_networks(table, specs)  # a mistake is reported before anything is measured
-    check_writable(args.out)
     found, time_base = _measured(args, specs, device, seconds=6.0, rounds=ADAPT_ROUNDS)
     times = [one.latency_ms for one in found]
     new = adapt(table, specs, times, identity=device.identity(pixels), time_base=time_base)
@@ -121,14 +125,15 @@ def _adapt(args: Namespace) -> str:
 
 def _adapt_to_folder(args: Namespace) -> str:
     if not (args.device and args.threads):
-        raise InvalidArgument("adapt --folder needs --device NAME and --threads N, for the table's identity")
-    for flag, default in MEASURED.items():
+        raise InvalidArgument("adapt --folder needs --device NAME and --threads N, for the table's identity: give both")
+    for flag, default in flags.MEASURED.items():
         if getattr(args, flag.replace("-", "_")) != default:
             raise InvalidArgument(
                 f"--{flag} belongs to what is measured here, adapt --folder takes what {args.folder} holds"
             )
     from search.latency.portable import adapt_to
 
+    _check_writable(args.out, None)
     new = adapt_to(read_table(args.latency), args.folder, **_foreign_setting(args))
     return _written(args, new, f"adapted from {args.latency} by the networks of {args.folder}")
 
@@ -138,6 +143,7 @@ def _export(args: Namespace) -> str:
     from search.latency.portable import export
 
     space = space_of(args.space, resolution=args.resolution or RESOLUTION, classes=args.classes)
+    _check_writable(args.folder / "README.md", None)
     asked = _flags(args, "kernels", "networks", "seed")
     kernels, networks = export(space, args.folder, **asked, progress=show_progress)
     if args.json:
@@ -153,6 +159,7 @@ def _export(args: Namespace) -> str:
 def _import(args: Namespace) -> str:
     from search.latency.portable import import_
 
+    _check_writable(args.out, None)
     return _written(args, import_(args.folder, **_foreign_setting(args)), f"imported from {args.folder}")
 
 
@@ -186,6 +193,11 @@ def _given_table(args: Namespace) -> LatencyTable | None:
     """The table of --latency. Raises InvalidTable if it is of another setting than the flags ask for."""
     if not args.latency:
         return None
+    if args.cache_dir:
+        raise InvalidArgument(
+            f"--cache-dir says where this device's own table lies, got {args.cache_dir} and --latency {args.latency}: "
+            "leave one of them out"
+        )
     table = read_table(args.latency)
     asked = {name: value for name, value in _flags(args, "runtime", "device", "dtype", "threads").items() if value}
     own: dict[str, object] = {"threads": table.identity["threads"]}
@@ -212,9 +224,21 @@ def _stored_table(args: Namespace) -> LatencyTable:
 
 
 def _specs(args: Namespace) -> list[NetworkSpec]:
-    from search.latency.api import spec_named
+    from search.latency.api import CLASSES, spec_named
 
+    if args.classes != CLASSES and all(name.endswith(".json") for name in args.network):
+        raise InvalidArgument(
+            f"--classes is for networks of the zoo, got {args.classes} and {args.network[0]}, which says its own: "
+            "leave it out"
+        )
     return [spec_named(name, classes=args.classes, resolution=args.resolution) for name in args.network]
+
+
+def _check_writable(out: Path | None, cache_dir: Path | None) -> None:
+    """Whether files can be written there, asked before minutes of measuring. Raises StorageError."""
+    for path in (out, cache_dir and cache_dir / "table.json"):
+        if path:
+            check_writable(path)
 
 
 def _flags(args: Namespace, *names: str) -> dict[str, Any]:
@@ -251,9 +275,14 @@ _RUNS = {
 }
 
 
+def parser() -> CommandParser:
+    """The command line of search.latency."""
+    return flags.parser(_RUNS)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code."""
-    return run_command(parser(_RUNS), argv)
+    return run_command(parser(), argv)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search.latency.runtimes import DTYPES, names
-from searchspace.command import CommandParser, Run, integer, positive_integer, positive_number, word
+from searchspace.command import CommandParser, Run, positive_integer, seconds, seed, threads
 
 _KEPT = "stopped; the kernels measured so far are kept: the same command goes on"
 _EPILOG = """\
@@ -22,7 +22,8 @@ examples:
 python -m search.latency COMMAND --help says more of each.
 Tables lie in ~/.cache/phinas (or $PHINAS_CACHE); Ctrl-C keeps what was measured, the same command goes on.
 exit codes: 0 done, 2 the input is wrong, 130 interrupted."""
-_PATH, _COUNT, _NAME = {"type": Path}, {"type": positive_integer, "metavar": "N"}, {"type": word, "metavar": "NAME"}
+_PATH, _COUNT, _NAME = {"type": Path}, {"type": positive_integer, "metavar": "N"}, {"type": str, "metavar": "NAME"}
+_THREADS = {"type": threads, "metavar": "N"}
 _FILE, _FOLDER = _PATH | {"metavar": "FILE"}, _PATH | {"metavar": "DIR"}
 _FLAGS: dict[str, dict[str, Any]] = {
     "network": _NAME
@@ -44,9 +45,9 @@ _FLAGS: dict[str, dict[str, Any]] = {
     },
     "plot": _FILE | {"help": "draw predicted against measured, as .png, .svg or .pdf"},
     "networks": _COUNT | {"default": 10, "help": "how many random networks (default: %(default)s)"},
-    "seed": {"type": integer, "default": 1, "metavar": "N", "help": "which random networks (default: %(default)s)"},
+    "seed": {"type": seed, "default": 1, "metavar": "N", "help": "which random networks (default: %(default)s)"},
     "seconds": {
-        "type": positive_number,
+        "type": seconds,
         "metavar": "S",
         "help": "time of measuring (default: build 80 in all, ONNX Runtime and OpenVINO 160; a network check 1.5, "
         "measure 3, adapt 6); build takes at least 4 readings of each kernel",
@@ -57,7 +58,7 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "runtime": _NAME | {"help": "what runs the networks: RUNTIMES (default: --latency's, else eager)"},
     "device": _NAME | {"help": "what torch computes on: cpu, cuda or mps (default: --latency's, else cpu)"},
     "dtype": {"choices": DTYPES, "help": "what it computes in, not every runtime has each (default: fp32)"},
-    "threads": _COUNT | {"help": "threads of the runtime (default: --latency's, else as many as torch uses)"},
+    "threads": _THREADS | {"help": "threads of the runtime (default: --latency's, else as many as torch uses)"},
     "cache-dir": _FOLDER | {"help": "where tables lie (default: $PHINAS_CACHE, else ~/.cache/phinas)"},
     "json": {"action": "store_true", "help": "print the same as JSON"},
 }

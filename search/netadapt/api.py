@@ -173,7 +173,8 @@ def prune(
         recipe = replace(Recipe(), class_weights=settings.class_weights).varied(settings.augment)
         job = Job(settings, inputs, model, timer, progress, recipe, replay=timed, clock=clock)
         if kept is not None:
-            bind(kept, definition(settings, inputs, table), images=inputs.images, note=progress.line)
+            about_study = definition(settings, inputs, table)
+            bind(kept, about_study, images=inputs.images, table=table, note=progress.line)
             job = fine_tuned(replace(job, study=kept))
         summary = prune_and_finish(job)
     if job.study is not None and not summary.get("nothing_to_do"):

@@ -9,8 +9,9 @@ from typing import Any
 from search.budget import UNITS
 from search.latency.runtimes import check_profiles_layers, names
 from search.netadapt.proposals import MOVES
-from search.settings import MAX_RESOLUTION, resolved_source
+from search.settings import MAX_RESOLUTION, check_minutes, resolved_source
 from search.training import variation
+from searchspace.arguments import check_flag, check_threads
 from searchspace.channels.steps import CRITERIA
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import LatencyTable
@@ -22,8 +23,7 @@ _TIMING_S = 6.0  # an iteration's timing test and its proposals before training
 ALGORITHMS = {"netadapt": (0.05, 0.98), "mobilenetv3": (0.01, 1.0)}  # --step and --decay where they are not given
 EPOCHS = 20  # of the training at the end
 MINUTES = 20.0  # where a network with a new head is fine-tuned
-_LEAST = {"short_steps": 0, "shortlist": 1, "validation_images": 1, "epochs": 0, "workers": 1, "epoch_images": 1}
-_LEAST |= {"threads": 1}
+_LEAST = {"short_steps": 0, "shortlist": 1, "validation_images": 1, "epochs": 0, "epoch_images": 1}
 _SAME = ("threads", "proxy_resolution", "criterion", "algorithm", "short_steps", "shortlist", "validation_images")
 
 
@@ -70,39 +70,43 @@ class Settings:
     def __post_init__(self) -> None:
         self._check_budget()
         are_moves = self.moves and {*self.moves} <= {*MOVES}
-        _check("--moves", ",".join(self.moves), are_moves, f"one or more of {', '.join(MOVES)}")
+        check_flag("--moves", ",".join(self.moves), are_moves, f"one or more of {', '.join(MOVES)}")
         for flag, value, known in (
             ("--criterion", self.criterion, CRITERIA),
             ("--algorithm", self.algorithm, ALGORITHMS),
             ("--runtime", self.runtime or "eager", names()),
         ):
-            _check(flag, value, value in known, f"one of {', '.join(known)}")
-        _check("--step", self.step, self.step is None or 0 < self.step < 1, "a share above 0 and below 1")
-        _check("--decay", self.decay, self.decay is None or 0 < self.decay <= 1, "a factor above 0, at most 1")
+            check_flag(flag, value, value in known, f"one of {', '.join(known)}")
+        check_flag("--step", self.step, self.step is None or 0 < self.step < 1, "a share above 0 and below 1")
+        check_flag("--decay", self.decay, self.decay is None or 0 < self.decay <= 1, "a factor above 0, at most 1")
         for name, least in _LEAST.items():
             flag, value = f"--{name.replace('_', '-')}", getattr(self, name)
-            _check(flag, value, value is None or value >= least, f"an integer of at least {least}")
+            check_flag(flag, value, value is None or value >= least, f"an integer of at least {least}")
+        check_threads(self.threads)
+        check_threads(self.workers, "--workers")
         px = self.proxy_resolution
-        _check("--proxy-resolution", px, px is None or 1 <= px <= MAX_RESOLUTION, f"1 to {MAX_RESOLUTION} px")
+        check_flag("--proxy-resolution", px, px is None or 1 <= px <= MAX_RESOLUTION, f"1 to {MAX_RESOLUTION} px")
         wanted = self.resolution
         fits = wanted is None or wanted == "auto" or (isinstance(wanted, int) and 1 <= wanted <= MAX_RESOLUTION)
-        _check("--resolution", wanted, fits, f"auto, or 1 to {MAX_RESOLUTION} px")
+        check_flag("--resolution", wanted, fits, f"auto, or 1 to {MAX_RESOLUTION} px")
         variation.checked(self.augment)
         variation.check_class_weights(self.class_weights)
         self._check_minutes()
         if self.latency is None and self.unit == "ms":
             check_profiles_layers(self.runtime or "eager")
-        _check("--seed", self.seed, self.seed is None or 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
+        check_flag("--seed", self.seed, self.seed is None or 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
 
     def _check_budget(self) -> None:
-        given = [self.budget_ms, self.budget_macs, self.budget_params, self.budgets]
-        if sum(value is not None for value in given) != 1 or self.budgets == ():
+        names = ("budget_ms", "budget_macs", "budget_params", "budgets")
+        given = [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
+        if len(given) != 1 or self.budgets == ():
             raise InvalidArgument(
-                "give one budget: --budget-ms, --budget-macs, --budget-params, or --budgets 20,15,10 for several "
-                "latencies"
+                f"give one budget, got {' and '.join(given) or 'none'}: --budget-ms, --budget-macs, --budget-params, "
+                "or --budgets 20,15,10 for several latencies"
             )
+        flag = f"--budget-{self.unit}" if self.budgets is None else "--budgets"
         for budget in self.limits:
-            _check(f"--budget-{self.unit}", budget, 0 < budget < math.inf, "a number above 0")
+            check_flag(flag, budget, 0 < budget < math.inf, "a number above 0", needed=True)
         if self.unit != "ms" and self.latency is not None:
             raise InvalidArgument(f"--latency belongs to a budget in ms, got --budget-{self.unit}: leave one out")
         of_this_machine = "times a network for a budget in ms by this machine's own table"
@@ -118,12 +122,12 @@ class Settings:
 
     def _check_minutes(self) -> None:
         minutes = self.minutes
-        _check("--minutes", minutes, minutes is None or 0 < minutes < math.inf, "a number above 0")
+        check_minutes("--minutes", minutes)
         for flag, value in (("--epochs", self.epochs), ("--epoch-images", self.epoch_images)):
             if minutes is not None and value is not None:
                 raise InvalidArgument(f"the training is by --minutes or by {flag}, got both: leave one out")
         if self.ema is not None and self.weights is None:
-            raise InvalidArgument("--ema chooses among weights of a file or a published network: give --weights")
+            raise InvalidArgument("--ema chooses among weights of a file, got no --weights: give both or none")
         if self.weights == "none":
             raise InvalidArgument(
                 "a network is pruned with trained weights, got --weights none: give auto, a name or a file"
@@ -200,8 +204,3 @@ def pruning_time_s(over: float, epoch_s: float) -> float:
 def budget_text(budget: float) -> str:
     """A budget for file names: 15, 150M."""
     return f"{budget:g}" if budget < 1e5 else f"{budget / 1e6:.6f}".rstrip("0").rstrip(".") + "M"
-
-
-def _check(flag: str, value: object, holds: object, rule: str) -> None:
-    if not holds:
-        raise InvalidArgument(f"{flag} must be {rule}, got {value}")

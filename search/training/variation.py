@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from searchspace.arguments import check_flag
 from searchspace.errors import InvalidArgument
 
 AUTO, NONE = "auto", "none"
@@ -39,10 +40,10 @@ def checked(given: str, *, or_auto: bool = True) -> str:
         return names[0]
     wrong = next((name for name in names if name not in WAYS), None)
     if wrong is not None:
-        why = "stands alone" if wrong in (AUTO, NONE) else "is none of them"
+        why = "stands alone, leave the others out" if wrong in (AUTO, NONE) else "is none of them, leave it out"
         raise InvalidArgument(
-            f"--augment must be {'auto, ' * or_auto}none, or of {', '.join(WAYS)} with commas between, got {given!r}: "
-            f"{wrong!r} {why}"
+            f"--augment must be {'auto, ' * or_auto}none, or of {', '.join(WAYS)} with commas between, got "
+            f"{given!r:.80}: {wrong!r:.80} {why}"
         )
     return ",".join(name for name in WAYS if name in names)
 
@@ -70,5 +71,4 @@ Networks are compared by plain accuracy either way"""
 
 def check_class_weights(given: str) -> None:
     """Raises InvalidArgument for a value that `--class-weights` does not take."""
-    if given not in CLASS_WEIGHTS:
-        raise InvalidArgument(f"--class-weights must be {' or '.join(CLASS_WEIGHTS)}, got {given!r}")
+    check_flag("--class-weights", given, given in CLASS_WEIGHTS, " or ".join(CLASS_WEIGHTS))

@@ -1,5 +1,7 @@
 """The files of a reference set: FILE.csv (a row for each training), FILE.json (settings), FILE.scores.csv (estimators).
 
+FILE.latency.json is the table that priced the networks, if there is one.
+
 Each row is on disk before the next one is begun; every file is written whole.
 """
 
@@ -20,6 +22,8 @@ from search.differences import CONTENT_OF, in_words
 from search.training.variation import before, checked
 from searchspace.errors import InvalidArgument, StorageError, StudyMismatch
 from searchspace.files import locked_file, read_json, storage_error, write_atomic, write_json
+from searchspace.latency.changes import keep_table, told_changes
+from searchspace.latency.table import LatencyTable
 from searchspace.strict_json import CHECKSUM, is_almost_checksum
 
 SCHEMA = 1
@@ -191,7 +195,7 @@ class ReferenceFiles:
         """By the name of the CSV. Raises InvalidArgument for another suffix."""
         path = Path(path)
         if path.suffix != ".csv" or path.name.endswith(".scores.csv"):
-            raise InvalidArgument(f"--reference must be a file that ends in .csv, got {str(path)!r}")
+            raise InvalidArgument(f"--reference must be a file that ends in .csv, got {str(path)!r}: name the file so")
         return cls(path)
 
     @property
@@ -203,6 +207,11 @@ class ReferenceFiles:
     def state_path(self) -> Path:
         """Of the training under way."""
         return self.path.with_suffix(".ckpt")
+
+    @property
+    def table_path(self) -> Path:
+        """Of the latency table that priced the networks."""
+        return self.path.with_suffix(".latency.json")
 
     def trained(self) -> Rows[Trained]:
         """The trainings. Raises StorageError where two rows of one training say different things."""
@@ -242,15 +251,18 @@ class ReferenceFiles:
         """What `--augment` came to when the set was begun; None where there is none yet."""
         return str(self.about()[AUGMENT]) if self.about_path.exists() else None
 
-    def bind(self, about: dict[str, Any], *, command: str) -> None:
+    def bind(self, about: dict[str, Any], *, command: str, table: LatencyTable | None = None) -> None:
         """Store what defines the set, or check that the file is of the same one (see `check`)."""
         if self.about_path.exists() or self.path.exists():
-            self.check(about)
+            self.check(about, table=table)
         else:
             content = {"schema": SCHEMA, **about, "command": command}
             write_json(self.about_path, content)
+            if table is not None:
+                self.table_path.unlink(missing_ok=True)
+                keep_table(self.table_path, table)
 
-    def check(self, about: dict[str, Any]) -> None:
+    def check(self, about: dict[str, Any], *, table: LatencyTable | None = None) -> None:
         """Raises StudyMismatch, which names what differs, where the set was made with other settings.
 
         Files are known by their content, where both say it, not by their names.
@@ -262,7 +274,8 @@ class ReferenceFiles:
         by_content = {place for place, content in CONTENT_OF.items() if content in was and content in now}
         other = {name: value for name, value in now.items() if was.get(name) != value and name not in by_content}
         if other:
-            differing = [in_words(name, was, now) for name in other]
+            told = {} if table is None else {"table": told_changes(self.table_path, table)}
+            differing = [in_words(name, was, now, told.get(name, "")) for name in other]
             raise StudyMismatch(
                 f"{self.path} was made with other settings: {'; '.join(differing)}. Give the same flags to go on with "
                 "it, or another --reference"

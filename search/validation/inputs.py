@@ -106,7 +106,7 @@ class Inputs:
             **self.identity(),
             "classes": list(self.images.shown.classes),
             "space": self.space.to_dict(),
-            "recipe": long_recipe(self.augmentation.augment, tunes=self.parents is not None).identity(),
+            "recipe": long_recipe(self.settings, self.augmentation.augment, tunes=self.parents is not None).identity(),
             "table": None if self.table is None else self.table.fingerprint(),
         }
 

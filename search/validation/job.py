@@ -47,7 +47,7 @@ def run_validation(
         if as_is:
             files.check(inputs.identity())
         else:
-            files.bind(inputs.about(), command=command)
+            files.bind(inputs.about(), command=command, table=inputs.table)
             with files.locked():
                 train_reference(inputs, files)
         scoring = Scoring(

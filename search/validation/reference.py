@@ -46,14 +46,16 @@ def halves(images: Dataset, *, judged: int) -> Halves:
     return Halves(replace(images, validation=first(validation, half)), held)
 
 
-def long_recipe(augment: str, *, tunes: bool) -> Recipe:
+def long_recipe(settings: Settings, augment: str, *, tunes: bool) -> Recipe:
     """Of the trainings of a set: the project's own, save that no fine-tuning ends early, so that all see as much."""
-    return long_tuning(augment) if tunes else Recipe().varied(augment)
+    if tunes:
+        return long_tuning(settings, augment)
+    return Recipe(class_weights=settings.class_weights).varied(augment)
 
 
-def long_tuning(augment: str) -> FineTuning:
+def long_tuning(settings: Settings, augment: str) -> FineTuning:
     """The same where networks have weights."""
-    return FineTuning(stops_early=False).varied(augment)
+    return FineTuning(stops_early=False, class_weights=settings.class_weights).varied(augment)
 
 
 def first(split: Split, count: int) -> Split:
@@ -131,7 +133,7 @@ class ReferenceTraining:
         begun = start(job.member.spec, self.parents, images=train, seed=job.seed, pixels=settings.resolution)
         by_clock = settings.images_each is None
         if self.parents is not None:
-            recipe = long_tuning(self.augment)
+            recipe = long_tuning(settings, self.augment)
             tuner = FineTuner(train=train, validation=looked_at, recipe=recipe, seed=job.seed, clock=self.clock)
             tuned = tuner.fit(
                 begun.network,
@@ -142,7 +144,7 @@ class ReferenceTraining:
                 on_progress=lambda share, doing: self.progress.update(share, f"{what}: {doing}"),
             )
             return begun.network, {"seconds": tuned.seconds, "images": tuned.images, "parent": begun.parent or ""}
-        short = long_recipe(self.augment, tunes=False)
+        short = long_recipe(settings, self.augment, tunes=False)
         trainer = Trainer(train=train, validation=looked_at, recipe=short, seed=job.seed, clock=self.clock)
         per_epoch = min(short.batch_size, len(train)) * short.steps_per_epoch(len(train))
         outcome = trainer.for_epochs(self._epochs(trainer, job, per_epoch)).fit(

@@ -90,7 +90,8 @@ class Scoring:
         return self._kept(name, identity, specs)
 
     def _recipe(self) -> Recipe:
-        recipe = Recipe().varied(self.inputs.augmentation.augment)
+        inputs = self.inputs
+        recipe = Recipe(class_weights=inputs.settings.class_weights).varied(inputs.augmentation.augment)
         return recipe if self.epochs is None else replace(recipe, epochs=self.epochs)
 
     def _proxy(self, name: str, specs: dict[str, NetworkSpec]) -> Judged:

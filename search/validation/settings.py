@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from search.settings import MAX_RESOLUTION, resolved_source
+from search.settings import MAX_RESOLUTION, check_minutes, resolved_source
 from search.settings import Settings as SearchSettings
 from search.training import variation
+from searchspace.arguments import check_flag
 from searchspace.errors import InvalidArgument
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
@@ -38,6 +39,7 @@ class Settings:
         space_file: A TOML file that changes the search space.
         seed: Of the choice of networks, of the splits and of the first trainings.
         augment: How training images are varied, as for a search.
+        class_weights: What classes weigh in trainings, as for a search.
 
     Raises InvalidArgument.
     """
@@ -57,9 +59,11 @@ class Settings:
     space_file: str | None = None
     seed: int = 0
     augment: str = variation.AUTO
+    class_weights: str = variation.NONE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "augment", variation.checked(self.augment))
+        variation.check_class_weights(self.class_weights)
         if (self.budget_ms is None) == (self.budget_macs is None):
             raise InvalidArgument(
                 "a reference set has --budget-ms (by a latency table) or --budget-macs (counted), one of both; got "
@@ -68,19 +72,19 @@ class Settings:
         if self.latency is not None and self.budget_ms is None:
             raise InvalidArgument("--latency is the table that prices networks in ms: give --budget-ms with it")
         for flag, number in (("--budget-ms", self.budget_ms), ("--budget-macs", self.budget_macs)):
-            _check(flag, number, number is None or 0 < number < math.inf, "a number above 0")
-        _check("--minutes-each", self.minutes_each, 0 < self.minutes_each < math.inf, "a number above 0")
-        _check("--twice", self.twice, 0 <= self.twice <= 1, "a share from 0 to 1")
-        _check("--networks", self.networks, self.networks >= 3, "an integer of at least 3")
+            check_flag(flag, number, number is None or 0 < number < math.inf, "a number above 0")
+        check_minutes("--minutes-each", self.minutes_each)
+        check_flag("--twice", self.twice, 0 <= self.twice <= 1, "a share from 0 to 1")
+        check_flag("--networks", self.networks, self.networks >= 3, "an integer of at least 3")
         images = self.images_each
         for flag, count in (
             ("--images-each", 1 if images is None else images),
             ("--judged-images", self.judged_images),
         ):
-            _check(flag, count, count >= 1, "an integer of at least 1")
-        _check("--seed", self.seed, 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
+            check_flag(flag, count, count >= 1, "an integer of at least 1")
+        check_flag("--seed", self.seed, 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
         in_range = SMALLEST <= self.resolution <= MAX_RESOLUTION
-        _check("--resolution", self.resolution, in_range, f"{SMALLEST} to {MAX_RESOLUTION} px")
+        check_flag("--resolution", self.resolution, in_range, f"{SMALLEST} to {MAX_RESOLUTION} px")
 
     @property
     def budget(self) -> float:
@@ -100,12 +104,9 @@ class Settings:
             del own[free]
         if self.images_each is not None:
             del own["minutes_each"]
+        if self.class_weights == variation.NONE:  # as in sets of before
+            del own["class_weights"]
         own["data"] = None if self.data in (None, "digits") else Path(resolved_source(str(self.data))).name
         own["space_file"] = self.space_file and Path(self.space_file).name
         own["latency"] = self.latency and Path(self.latency).name
         return own
-
-
-def _check(flag: str, value: object, holds: bool, rule: str) -> None:
-    if not holds:
-        raise InvalidArgument(f"{flag} must be {rule}, got {value}")

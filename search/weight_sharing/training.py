@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from search.data import Dataset, Split
 from search.training.augmentation import augmented, preprocessing_of
+from search.training.balance import class_weights, cross_entropy
 from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import autocast, device_for
 from search.training.finetune_state import fit_head
@@ -57,8 +58,11 @@ class SharedRecipe(FineTuning):
 
     @classmethod
     def following(cls, recipe: Recipe, *, from_weights: bool) -> Self:
-        """As large batches, and images varied as, in the recipe of short trainings; from random weights by its SGD."""
-        kept = (*FIELDS, "batch_size", "label_smoothing")
+        """As large batches, images varied and classes weighed as in the recipe of short trainings.
+
+        From random weights by its SGD.
+        """
+        kept = (*FIELDS, "class_weights", "batch_size", "label_smoothing")
         given: dict[str, Any] = {name: getattr(recipe, name) for name in kept}
         if not from_weights:
             like = ("learning_rate", "momentum", "weight_decay", "warmup_fraction", "ema_fraction")
@@ -72,7 +76,8 @@ class SharedTrainer:
     """Trains the shared network of a space on some images.
 
     Under torchrun all processes call `fit` alike; each takes its share of every batch, and the result is that of one
-    process. A candidate with fewer pixels than the space's resolution sees images smaller by as much.
+    process (nearly, with class weights, which are normalised in each share). A candidate with fewer pixels than the
+    space's resolution sees images smaller by as much.
     """
 
     space: SearchSpace
@@ -157,6 +162,7 @@ class _Run:
         self.shared = trainer.start()
         self.largest = self.shared.network
         self.train, self.labels = resident(trainer.train, self.device)
+        self.class_weights = class_weights(self.recipe.class_weights, trainer.train.labels)
         self.rank, count = processes()
         self.size = min(self.recipe.batch_size, len(self.labels)) // count * count
         if not self.size:
@@ -207,6 +213,7 @@ class _Run:
                 seconds=None if self.seconds is None else HEAD_SHARE * self.seconds,
                 clock=trainer.clock,
                 device=trainer.device,
+                class_weights=self.class_weights,
             )
 
     def _networks(self, number: int, chosen: Tensor, mine: slice) -> Iterator[tuple[Network, Tensor]]:
@@ -238,7 +245,11 @@ class _Run:
         state.set_rate(recipe.rate_at(share) * min(1.0, (number + 1) / recipe.warmup_steps))
         state.optimizer.zero_grad(set_to_none=True)
         loss = sandwich(
-            self.shared, self._networks(number, chosen, mine), labels, label_smoothing=recipe.label_smoothing
+            self.shared,
+            self._networks(number, chosen, mine),
+            labels,
+            label_smoothing=recipe.label_smoothing,
+            class_weights=self.class_weights,
         )
         gradients = [weights.grad for weights in self.largest.parameters() if weights.grad is not None]
         mean_over_processes([loss, *gradients])
@@ -275,18 +286,22 @@ def sandwich(
     labels: Tensor,
     *,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """The gradients of one step in the shared parameters; returns the sum of all losses.
 
     `networks`: the largest, then views, each with the same images (batch, 3, height, width) at its own size. The
-    largest learns from `labels` (batch,), the others from its softmax.
+    largest learns from `labels` (batch,), where `class_weights` (classes,) weigh, the others from its softmax.
     """
     total, soft = torch.zeros((), device=labels.device), None
+    weights = None if class_weights is None else class_weights.to(labels.device)
     for network, images in networks:
         with autocast(labels.device):
             logits = network(images).float()
-        target, smoothing = (labels, label_smoothing) if soft is None else (soft, 0.0)
-        loss = nn.functional.cross_entropy(logits, target, label_smoothing=smoothing)
+        if soft is None:
+            loss = cross_entropy(logits, labels, weights=weights, smoothing=label_smoothing)
+        else:
+            loss = cross_entropy(logits, soft, weights=None, smoothing=0.0)
         torch.autograd.backward(loss)
         total += loss.detach()
         if soft is None:

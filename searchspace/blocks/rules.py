@@ -51,7 +51,9 @@ def check_fields(row: Any) -> None:
 def _check(kind: Any, *values: Any) -> None:
     for (name, rule), value in zip(_rules(kind).items(), values, strict=True):
         if rule and (type(value) is not rule.type or value not in rule.allowed):
-            raise InvalidSpec(f"{kind.__name__}.{name} must be {rule.text} got {reprlib.repr(value)}")
+            raise InvalidSpec(
+                f"{kind.__name__}.{name} must be {rule.text} got {reprlib.repr(value)}: choose another value"
+            )
 
 
 @cache

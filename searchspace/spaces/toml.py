@@ -4,7 +4,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from searchspace.errors import InvalidChoice, StorageError
+from searchspace.errors import InvalidChoice
+from searchspace.files import storage_error
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import RESOLUTION, SearchSpace
 
@@ -18,14 +19,16 @@ def space_from_toml(path: Path, *, classes: int, resolution: int | tuple[int, ..
     try:
         data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise StorageError(f"cannot read the search space {path}: {error.strerror or error}") from None
+        raise storage_error("read the search space", path, error) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidChoice(f"{path} must be a TOML file: {error}") from None
+        raise InvalidChoice(
+            f"{path} must be a TOML file and is not ({error}): mend it there, or name another"
+        ) from None
     unknown = set(data) - {"choices"}
     if unknown or not isinstance(data.get("choices"), dict):
         raise InvalidChoice(
             f'{path} must have one table, [choices], with keys such as "stage3.kernel" or "*.se"; '
-            f"got {sorted(data) or 'an empty file'}"
+            f"got {sorted(data) or 'an empty file'}: write it so"
         )
     flat = _flatten(data["choices"], path)
     if RESOLUTION in flat:

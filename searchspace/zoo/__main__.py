@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from searchspace.command import CommandParser, integer, number, run_command
+from searchspace.arguments import check_flag
+from searchspace.command import CommandParser, integer, number, positive_integer, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import read_table
 from searchspace.spec import write_spec
@@ -48,14 +49,14 @@ def parser() -> CommandParser:
     """The command line of searchspace.zoo."""
     cli = CommandParser("python -m searchspace.zoo", description=_DESCRIPTION, epilog=_EPILOG)
     add = cli.add_argument
-    add("name", nargs="?", metavar="NAME", help="a network of the list (default: list all)")
+    add("name", type=str, nargs="?", metavar="NAME", help="a network of the list (default: list all)")
     add("--width", type=number, metavar="X", help="channels times X, rounded as the released code does (default: 1)")
     add("--depth", type=number, metavar="X", help="layers of each stage times X, rounded up (default: 1)")
-    add("--resolution", type=integer, metavar="PX", help="pixels of the image (default: the paper's)")
-    add("--classes", type=integer, metavar="N", help="classes (default: 1000)")
-    add("--padding", metavar="RULE", help='"half", or "same" for TensorFlow\'s variant (default: half)')
+    add("--resolution", type=positive_integer, metavar="PX", help="pixels of the image (default: the paper's)")
+    add("--classes", type=positive_integer, metavar="N", help="classes (default: 1000)")
+    add("--padding", type=str, metavar="RULE", help='"half", or "same" for TensorFlow\'s variant (default: half)')
     add("--groups", type=integer, metavar="N", help="of shufflenet_v1: 1, 2, 3, 4 or 8 (default: 3)")
-    add("--rounding", metavar="RULE", help='of mobilenet_v3_*: "paper" or "torchvision" (default: paper)')
+    add("--rounding", type=str, metavar="RULE", help='of mobilenet_v3_*: "paper" or "torchvision" (default: paper)')
     add("--fixed-ends", action="store_true", default=None, help="of mobilenet_v2: scale neither stem nor head")
     add("--latency", type=Path, metavar="TABLE.json", help="predict ms with a table of python -m search.latency build")
     add("--weights", action="store_true", help="list the published weights: where, licence, top-1, pixels, ms")
@@ -68,8 +69,7 @@ def run(args: argparse.Namespace) -> str:
     """What the flags ask for, as text or JSON; --out is written. Raises PhinasError."""
     options = {option: getattr(args, option) for option in _OPTIONS if getattr(args, option) is not None}
     for option in ("width", "depth"):
-        if options.get(option, 1) > _MOST:
-            raise InvalidArgument(f"--{option} must be at most {_MOST}, got {options[option]:g}")
+        check_flag(f"--{option}", options.get(option), options.get(option, 1) <= _MOST, f"at most {_MOST}")
     latencies = None if args.latency is None else read_table(args.latency)
     if args.weights:
         _check_alone(args, options)

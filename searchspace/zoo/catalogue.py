@@ -61,8 +61,8 @@ def entry(name: str) -> Entry:
         return CATALOGUE[name.removeprefix(TF)]
     longer = [known for known in CATALOGUE if name and known.startswith(name)]
     near = longer or difflib.get_close_matches(name.lower(), CATALOGUE, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(CATALOGUE)}"
-    raise InvalidArgument(f"the zoo has no network {name!r}; {hint}")
+    hint = f"did you mean {' or '.join(near)}?" if near else f"give one of {', '.join(CATALOGUE)}"
+    raise InvalidArgument(f"the zoo has no network {name!r:.80}; {hint}")
 
 
 def is_grown(name: str) -> bool:
@@ -85,7 +85,10 @@ def template(
     for option in options:
         if option not in found.options:
             takers = [other.name for other in CATALOGUE.values() if option in other.options]
-            raise InvalidArgument(f"{option} is an option of {', '.join(takers)}; {name} has none")
+            raise InvalidArgument(
+                f"{option} is an option of {', '.join(takers)}, got {options[option]!r:.80} for {name}, which has none"
+                ": leave it out"
+            )
     if found.reads_width:
         options["width"] = width
     table = found.template if isinstance(found.template, Template) else found.template(**options)
@@ -117,7 +120,9 @@ def get(
     found = entry(name)
     for what, value in (("width", width), ("depth", depth)):
         if not 0 < value < math.inf:
-            raise InvalidArgument(f"{what} must be a finite multiplier above 0, got {value}")
+            raise InvalidArgument(
+                f"{what} must be a finite multiplier above 0, got {value}: 1 is the paper's, choose near it"
+            )
     table = template(name, width=width, groups=groups, rounding=rounding, fixed_ends=fixed_ends)
     _check_width(template(name), width, found.width)
     scaled = table.with_classes(classes).expand(
@@ -127,7 +132,7 @@ def get(
         name=_label(name, width, depth, groups),
     )
     if padding not in (None, *PADDINGS):
-        raise InvalidArgument(f'padding must be "half" or "same" (TensorFlow), got {padding!r}')
+        raise InvalidArgument(f'padding must be "half" or "same" (TensorFlow), got {padding!r}: choose one of them')
     return scaled if padding is None else scaled.with_conventions(PADDINGS[padding])
 
 

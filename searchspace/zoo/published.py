@@ -6,6 +6,7 @@ SHA-256 of the file as it was first published (.pth), by which a user's file is 
 
 import csv
 import difflib
+import os
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from searchspace.preprocessing import Preprocessing
 from searchspace.spec import NetworkSpec
 from searchspace.zoo.catalogue import get
 
+SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin")  # of files of weights
 MEAN_STD = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "inception": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -89,6 +91,19 @@ def _value(text: str) -> float | bool | str:
         return text
 
 
+def file_of(text: str) -> Path | None:
+    """The file that a FILE or NAME=FILE of --weights means; None for a name."""
+    path = Path(text.partition("=")[2] or text)
+    return path if "=" in text or path.suffix in SUFFIXES or os.path.isfile(path) else None
+
+
+def check_names(weights: str) -> None:
+    """Raises InvalidArgument for a name in a value of --weights that means no weights. Files are not looked at."""
+    for each in () if weights in ("auto", "none") else map(str.strip, weights.split(",")):
+        if file_of(each) is None:
+            find(each.partition("@")[0])
+
+
 def find(name: str) -> PublishedWeights:
     """The row that `name` means: its name, timm's name without the tag, or the zoo's name of the network.
 
@@ -107,6 +122,6 @@ def find(name: str) -> PublishedWeights:
     near = (longer or difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5))[:3]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise InvalidArgument(
-        f"weights must be auto, none, files or names of the listing, got {name!r}; {hint}"
+        f"weights must be auto, none, files or names of the listing, got {name!r:.80}; {hint}"
         "python -m searchspace.zoo --weights lists them"
     )

@@ -19,6 +19,7 @@ from search.device import Device
 from search.latency import Measurement
 from search.loop import Search, measured_before, recover
 from search.published import Published
+from search.samplers import KINDS
 from search.samplers.budget_sampler import distributions
 from search.session import StudyClock
 from search.settings import Settings
@@ -94,6 +95,7 @@ def make_search(
     clock: StudyClock | None = None,
     starts: Sequence[Choices] = (),
     published: Sequence[Published] = (),
+    priced: PricedSpace = PRICED,
 ) -> Search:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = open_study("s")
@@ -101,7 +103,7 @@ def make_search(
     budget = LatencyBudget(BUDGET_MS, table, confidence=0.5, device=device or Device(), measured=learnt)
     clock = clock or StudyClock(settings.time_limit_s)
     progress = Progress(lambda: None, quiet=True)
-    return Search(study, settings, PRICED, budget, estimator, clock, progress, known, starts, published)
+    return Search(study, settings, priced, budget, estimator, clock, progress, known, starts, published)
 
 
 def for_trials(trials: int, *, sampler: str = "random", **more: Any) -> Settings:
@@ -116,6 +118,17 @@ def test_no_trial_is_over_the_budget_and_none_is_trained_twice() -> None:
     assert (df["predicted_latency_ms"] <= BUDGET_MS).all()
     assert df["fingerprint"].nunique() == 9
     assert len(set(estimator.scored)) == len(estimator.scored)
+
+
+@pytest.mark.parametrize("sampler", KINDS)
+def test_a_space_of_one_network_is_judged_once(sampler: str) -> None:
+    one = SPACE.with_choices({name: (value,) for name, value in SPACE.corner("smallest").items()})
+    assert one.size() == 1
+    estimator = ScriptedEstimator()
+    search = make_search(for_trials(3, sampler=sampler), estimator, priced=PricedSpace(one, ByMacs("ms")))
+    search.run()
+    assert estimator.scored == [one.spec(one.corner("smallest")).fingerprint()]
+    assert [trial.user_attrs["status"] for trial in search.finished()] == [Status.TRAINED]
 
 
 def test_from_the_third_candidate_on_the_sampler_proposes_in_turn_with_published_networks() -> None:

@@ -165,6 +165,13 @@ def test_a_mismatch_names_each_setting_that_differs_with_both_values() -> None:
     assert "--fresh" in str(error.value)
 
 
+def test_epochs_are_refused_where_no_candidate_is_trained_by_them() -> None:
+    settings = Settings(budget_ms=20, epochs=2, accuracy="frozen")
+    settings.check_epochs(trains=True)
+    with pytest.raises(InvalidArgument, match=r"--epochs .* got 2 and --accuracy frozen, which makes none: leave"):
+        settings.check_epochs(trains=False)
+
+
 def test_settings_name_the_flag_in_their_error() -> None:
     with pytest.raises(InvalidArgument, match="--budget-ms must be a number of ms above 0, got 0"):
         Settings(budget_ms=0)

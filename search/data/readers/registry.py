@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from search.data.readers.archives import TarSource, ZipSource
+from search.data.readers.choice import parse_choice
 from search.data.readers.embedded import DigitsSource, is_digits
 from search.data.readers.files import FileSource
 from search.data.readers.folders import FolderSource
@@ -40,6 +41,7 @@ def open_source(text: str | None) -> Source:
     if is_digits(text):
         _check_no_options(how, "digits", split_folders=True)
         return DigitsSource.of(text)
+    parse_choice(how.split_folders)  # a mistake in it is told before one in the place
     if not text.strip():
         raise InvalidData(f"the source of images must have a name, got {text!r}: {_NEXT}")
     path = Path(text).expanduser()
@@ -76,4 +78,4 @@ def _check_no_options(how: SourceText, what: str, *, split_folders: bool = False
     ):
         if value is not None:
             has = "columns" if flag == "--label-column" else "folders"
-            raise InvalidArgument(f"{flag} is for a source that has {has}, and {what} has none: leave it out")
+            raise InvalidArgument(f"{flag} is for a source that has {has}, got {value!r:.80} for {what}: leave it out")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from search.cores import default_threads
 from search.latency.interleave import Runtime
+from searchspace.arguments import check_threads
 from searchspace.errors import InvalidArgument, InvalidTable, PhinasError
 from searchspace.latency.table import Identity
 
@@ -72,13 +73,14 @@ def runtime(name: str = DEFAULT, *, threads: int | None = None, device: str = "c
     Raises InvalidArgument for an unknown name, fewer than 1 thread, a device or dtype that is not available, and a
     runtime that is not installed.
     """
-    if threads is not None and threads < 1:
-        raise InvalidArgument(f"threads must be at least 1, got {threads}")
+    check_threads(threads, "threads")
     if name not in names():
-        raise InvalidArgument(f"the runtime must be one of {', '.join(names())}, got {name!r}")
+        raise InvalidArgument(f"the runtime must be one of {', '.join(names())}, got {name!r}: choose one of them")
     info = runtime_info(name)
     if dtype not in info.dtypes:
-        raise InvalidArgument(f"the dtypes of the runtime {name} are {', '.join(info.dtypes)}, got {dtype!r}")
+        raise InvalidArgument(
+            f"the dtypes of the runtime {name} are {', '.join(info.dtypes)}, got {dtype!r}: choose one of them"
+        )
     import torch
 
     if device in DEVICES and device not in info.devices:

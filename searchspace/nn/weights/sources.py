@@ -1,6 +1,5 @@
 """Weights that a network can start from: published ones by name, and files of the user."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, overload
@@ -14,12 +13,11 @@ from searchspace.nn.weights.recognise import recognise, sha256
 from searchspace.preprocessing import OWN
 from searchspace.spec import NetworkSpec
 from searchspace.zoo.places import QUICK_SECONDS, Place, download, how_to_get, local
-from searchspace.zoo.published import PublishedWeights, find, listing
+from searchspace.zoo.published import PublishedWeights, file_of, find, listing
 
 Note = Callable[[str], None]
 AUTOMATIC = "tf_efficientnet_lite0.in1k"
 """What "auto" asks the hub for where nothing is on the machine."""
-SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin")
 
 
 class Parent(NamedTuple):
@@ -94,7 +92,7 @@ def resolve(weights: str, *, ema: bool | None = None, note: Note) -> Parents | N
     if weights == "auto":
         parents = _automatic(note)
     else:
-        parents = [_from_file(each, ema, note) if _file(each) else _published(each, note) for each in wanted]
+        parents = [_from_file(each, ema, note) if file_of(each) else _published(each, note) for each in wanted]
     for parent in parents:
         if _forbids_commerce(parent.licence):
             note(f"the licence of {parent.name}, {parent.licence}, forbids commercial use")
@@ -103,13 +101,7 @@ def resolve(weights: str, *, ema: bool | None = None, note: Note) -> Parents | N
 
 def names_file(weights: str) -> bool:
     """Whether a file is among the weights that a user means, as `resolve` takes them."""
-    return any(_file(each.strip()) for each in weights.split(","))
-
-
-def _file(text: str) -> Path | None:
-    """The file that a FILE or NAME=FILE means; None for a name."""
-    path = Path(text.partition("=")[2] or text)
-    return path if "=" in text or path.suffix in SUFFIXES or os.path.isfile(path) else None
+    return any(file_of(each.strip()) for each in weights.split(","))
 
 
 def _automatic(note: Note) -> list[Parent]:
@@ -153,7 +145,7 @@ def _load(row: PublishedWeights, place: Place) -> Parent:
 
 
 def _from_file(text: str, ema: bool | None, note: Note) -> Parent:
-    path = _file(text)
+    path = file_of(text)
     assert path is not None
     network, row, licence = recognise(path, name=text.rpartition("=")[0], ema=ema, note=note)
     name, top1 = (row.name, row.top1) if row else (network.spec.name, None)

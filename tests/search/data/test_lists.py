@@ -224,7 +224,7 @@ def test_a_column_of_labels_is_refused_where_there_are_no_columns(
     images()
     (tmp_path / "photos.zip").write_bytes(b"")
     place = name if name == "digits" else str(tmp_path / name)
-    with pytest.raises(InvalidArgument, match=r"--label-column is for a source that has columns, and .* has none"):
+    with pytest.raises(InvalidArgument, match=r"--label-column is for a source that has columns, got .*: leave it out"):
         read(f"{place}?label-column=x")
     for choice in ("none", ""):
         with pytest.raises(InvalidArgument, match=r"--split-folders is for a source that has folders"):

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from search.data import load
+from search.data.readers.registry import open_source
 from search.data.readers.tables import HubSource, ParquetSource
 from search.data.source import Listing
 from search.sources import SourceText
@@ -46,6 +47,15 @@ class _Hub:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+
+@pytest.mark.parametrize("name", ["photos.v2", "csv.v2", "a.b/c.d", "parquet.folder:x.y"])
+def test_a_name_with_dots_that_is_nowhere_is_refused_in_one_sentence(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.data.readers.tables.hub_answers", lambda: False)
+    with pytest.raises(InvalidData, match=f"there is no file or folder '{name}' here, .* Give the path of"):
+        open_source(name).signature()
 
 
 def test_class_names_come_from_the_hugging_face_features(tmp_path: Path, encoded: Encoded) -> None:

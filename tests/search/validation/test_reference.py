@@ -16,7 +16,7 @@ from search.validate import main
 from search.validation.files import ReferenceFiles, Rows, Score, Trained
 from search.validation.inputs import Inputs
 from search.validation.networks import depth, members, van_der_corput
-from search.validation.reference import halves, jobs
+from search.validation.reference import halves, jobs, long_recipe
 from search.validation.settings import BAND, Settings
 from searchspace import zoo
 from searchspace.cost import macs
@@ -49,6 +49,15 @@ def test_a_set_is_spread_over_its_band_and_a_larger_one_begins_with_it(space: Se
     assert max(b - a for a, b in pairwise(drawn)) < 0.15  # 1 over 16 places would be 0.06
     other = members(space, CostModel("macs"), budget, count=24, seed=4, parents=None)
     assert {one.fingerprint for one in other} != {one.fingerprint for one in many}
+
+
+def test_classes_weigh_in_every_training_and_sets_of_before_go_on() -> None:
+    plain, balanced = (Settings(budget_macs=1e6, class_weights=how) for how in ("none", "balanced"))
+    assert "class_weights" not in plain.identity()
+    assert balanced.identity()["class_weights"] == "balanced"
+    for tunes in (True, False):
+        assert long_recipe(balanced, "none", tunes=tunes).class_weights == "balanced"
+        assert "class_weights" not in long_recipe(plain, "none", tunes=tunes).identity()
 
 
 def test_a_band_without_networks_is_refused(space: SearchSpace) -> None:

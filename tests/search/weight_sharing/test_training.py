@@ -11,7 +11,7 @@ from search.training.errors import TrainingDiverged
 from search.training.evaluate import evaluate
 from search.training.recipe import Recipe
 from search.weight_sharing.statistics import with_statistics
-from search.weight_sharing.training import SharedRecipe, SharedTrainer
+from search.weight_sharing.training import SharedRecipe, SharedTrainer, sandwich, training_mode
 from searchspace.cost import params
 from searchspace.errors import InvalidArgument, StorageError, StudyMismatch
 from searchspace.nn import Network, build
@@ -46,6 +46,18 @@ def same(one: SharedNetwork, other: SharedNetwork) -> bool:
 @pytest.fixture(scope="module")
 def learnt() -> SharedNetwork:
     return trainer().fit(images=320)
+
+
+def test_classes_weigh_in_what_the_largest_learns_and_in_a_checkpoint() -> None:
+    shared = trainer().start()
+    images, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 0, 0, 1])
+    weights = torch.tensor([0.5, 3.0])
+    logits = training_mode(shared.network)(images).detach()
+    loss = sandwich(shared, [(shared.network, images)], labels, class_weights=weights)
+    assert float(loss) == pytest.approx(float(torch.nn.functional.cross_entropy(logits, labels, weight=weights)))
+    balanced = SharedRecipe.following(Recipe(class_weights="balanced"), from_weights=False)
+    assert trainer(recipe=balanced).about()["recipe"]["class_weights"] == "balanced"
+    assert "class_weights" not in trainer().about()["recipe"]  # checkpoints of before go on
 
 
 class Stop(Exception):

@@ -250,7 +250,10 @@ def test_out_does_not_replace_a_folder_or_a_device(tmp_path: Path, capsys: pytes
         (["mobilenet_v2", "--depth", "1e9"], "--depth must be at most 100, got 1e+09"),
         (["mobilenet_v2", "--padding", "valid"], 'padding must be "half" or "same"'),
         (["shufflenet_v1", "--groups", "5"], "groups must be one of 1, 2, 3, 4, 8"),
-        (["mobilenet_v2", "--groups", "2"], "groups is an option of shufflenet_v1; mobilenet_v2 has none"),
+        (
+            ["mobilenet_v2", "--groups", "2"],
+            "groups is an option of shufflenet_v1, got 2 for mobilenet_v2, which has none: leave it out",
+        ),
         (["--groups", "2"], "--groups is for one network: give its NAME, such as shufflenet_v1 --groups"),
         (["--fixed-ends"], "--fixed-ends is for one network: give its NAME, such as mobilenet_v2 --fixed-ends"),
         (["--out", "all.json"], "--out is for one network: give its NAME"),

@@ -26,7 +26,7 @@ from searchspace.zoo.published import check_names
 if TYPE_CHECKING:
     from search.validation.comparison import Comparison
 
-_TRAIN = ("training", "finetune")  # of the estimators
+_WITHOUT_EPOCHS, _WITHOUT_PREPARATION = {"frozen", "shared"}, {"frozen", "training", "finetune"}  # of the estimators
 NEAR = 1.2  # times the MACs of the smaller of two networks: a pair of about equal MACs
 
 _DESCRIPTION = f"""\
@@ -131,7 +131,6 @@ def validate(
     text and `frame` the table. Raises PhinasError.
     """
     check_types(validate, locals())
-    check_names(str(weights))
     names = None if accuracy is None else [name.strip() for name in accuracy.split(",")]
     for name in names or ():
         check_flag("--accuracy", name, name in estimators(), f"of {', '.join(estimators())}")
@@ -140,15 +139,20 @@ def validate(
             f"a training is by --minutes-each or by --images-each, got {minutes_each:g} and {images_each}: leave "
             "one out"
         )
-    if epochs is not None and names is not None and not {*_TRAIN} & {*names}:
-        raise InvalidArgument(
-            f"--epochs is for estimators that train, {' and '.join(_TRAIN)}, got {epochs} and --accuracy {accuracy}: "
-            "leave it out"
-        )
+    for flag, value, default, without in (
+        ("--epochs", epochs, None, _WITHOUT_EPOCHS),
+        ("--prepare-minutes", prepare_minutes, PREPARE_MINUTES, _WITHOUT_PREPARATION),
+    ):
+        if value != default and names is not None and without >= {*names}:
+            raise InvalidArgument(
+                f"{flag} is of no use to the estimators {', '.join(sorted(without))}, got {value:g} and --accuracy "
+                f"{accuracy}: leave it out"
+            )
     check_threads(threads)
     check_minutes("--prepare-minutes", prepare_minutes)
     check_flag("--band", band, 1 <= band < math.inf, "a factor of at least 1")
     SearchSettings(budget_ms=1.0, proxy_resolution=proxy_resolution, epochs=epochs, weights=str(weights))  # checked
+    check_names(str(weights))
     settings = Settings(
         budget_macs=budget_macs,
         budget_ms=budget_ms,

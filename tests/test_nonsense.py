@@ -248,6 +248,7 @@ TOGETHER = {
     "search.shared --study s --images 1 --minutes 1": "--minutes: not allowed with argument --images",
     "search.validate --reference r.csv --budget-macs 1e6 --minutes-each 1 --images-each 9": "got 1 and 9: leave",
     "search.validate --reference r.csv --budget-macs 1e6 --accuracy frozen --epochs 2": "got 2 and --accuracy frozen",
+    "search.validate --reference r.csv --budget-macs 1e6 --accuracy frozen --prepare-minutes 2": "got 2 and --accuracy",
     "scaling.compound --network SPEC --seed 3": "--seed belongs to weights and their training, got --seed 3",
     "scaling.compound --preset b0 --seed 3": "goes without --seed, got --preset b0 and --seed 3: leave one",
     "studies --top 3": "--top is for the best trials of one study, got no NAME: leave",

@@ -149,7 +149,7 @@ MISTAKES = {
     "--inherit best.json --out grown.json": "a weights file must be safetensors or a torch checkpoint",
     "--inherit best.safetensors --weights auto --out grown.json": "starts from one file or from published weights",
     "--epochs 1 --minutes 1 --out grown.json": "a training has one length, got --epochs and --minutes",
-    "--minutes 0 --out grown.json": "--minutes must be above 0, got 0",
+    "--minutes 0 --out grown.json": "--minutes must be a number of minutes above 0, at most a million, got 0",
     "--ema --out grown.json": "--ema chooses among the weights of a file, got no --weights",
     "--weights auto": "--weights writes weights beside the spec, got no --out",
     "--weights none --out grown.json": "this needs trained weights, got --weights none",
@@ -195,7 +195,7 @@ def test_weights_that_are_not_finite_are_not_inherited_and_one_of_two_kinds_is_c
     for flags, said in (
         (["--inherit", str(broken)], "finite"),
         (["--inherit", str(both)], "give --ema"),
-        (["--weights", ""], "must be auto"),
+        (["--weights", ""], "must not be empty"),
     ):
         assert main([*line, *flags]) == 2
         assert said in capsys.readouterr().err

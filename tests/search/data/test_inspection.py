@@ -197,7 +197,7 @@ def test_a_hundred_classes_are_shown_by_their_largest_and_smallest(
     ("arguments", "wanted"),
     [
         (["nowhere"], "there is no file or folder 'nowhere'"),
-        (["{root}", "--seed", "-1"], "seed must be an integer of at least 0, got -1"),
+        (["{root}", "--seed", "-1"], "argument --seed: must be an integer from 0 to 2147483647, got '-1'"),
         (["{root}", "--seed", "x"], "argument --seed: must be an integer"),
         (["{root}", "--picture", "sheet.jpg"], "the picture of examples is written as a .png, got sheet.jpg"),
         (["{root}", "--picture", "{root}/a/0000.png/sheet.png"], "sheet.png"),

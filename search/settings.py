@@ -158,8 +158,12 @@ class Settings:
         return space_from_toml(Path(self.space_file), classes=classes, resolution=self.resolution)
 
     def check_epochs(self, *, trains: bool) -> None:
-        """Raises InvalidArgument for --epochs where the estimator `trains` no candidate by them."""
-        if self.epochs is not None and not trains:
+        """Raises InvalidArgument for --epochs where the estimator `trains` no candidate by them.
+
+        Without a time limit they are also the length of a shared network's training.
+        """
+        by_epochs = trains or (self.accuracy == "shared" and self.time_limit_s is None)
+        if self.epochs is not None and not by_epochs:
             raise InvalidArgument(
                 f"--epochs is the length of short trainings, got {self.epochs} and --accuracy {self.accuracy}, which "
                 "makes none: leave --epochs out, or give --accuracy training or finetune"

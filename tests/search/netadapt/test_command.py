@@ -261,7 +261,7 @@ MISTAKES = {
     "--budget-macs 1e6 --criterion l1": "--criterion must be one of l2, bn, taylor",
     "--budget-macs 1e6 --step 2": "--step must be a share above 0 and below 1, got 2",
     "--budget-macs 1e6 --epoch-images 0": "--epoch-images must be an integer of at least 1, got 0",
-    "--budget-macs 1e6 --workers 0": "--workers must be an integer of at least 1, got 0",
+    "--budget-macs 1e6 --workers 0": "--workers must be an integer from 1 to 1024, got 0",
     "--budget-macs 1e6 --weights nowhere.safetensors": "cannot read the weights file nowhere.safetensors",
     "--budget-macs 1e6 --weights other.safetensors": "give the files that belong together",
     "--budget-macs 1e6 --weights broken.safetensors": "weights must be finite, ",

@@ -160,10 +160,9 @@ class Settings:
     def check_epochs(self, *, trains: bool) -> None:
         """Raises InvalidArgument for --epochs where the estimator `trains` no candidate by them.
 
-        Without a time limit they are also the length of a shared network's training.
+        Without a time limit the winner's training is measured by them too.
         """
-        by_epochs = trains or (self.accuracy == "shared" and self.time_limit_s is None)
-        if self.epochs is not None and not by_epochs:
+        if self.epochs is not None and not trains and self.time_limit_s is not None:
             raise InvalidArgument(
                 f"--epochs is the length of short trainings, got {self.epochs} and --accuracy {self.accuracy}, which "
                 "makes none: leave --epochs out, or give --accuracy training or finetune"

@@ -36,6 +36,7 @@ EVERY = ("", " ", "--")  # whatever the type
 BASES: dict[str, tuple[str, str]] = {
     "scaling.coefficients fit": ("--network SPEC --data ./nowhere --out o.json", "nowhere"),
     "scaling.compound": ("--network SPEC --epochs 1 --data ./nowhere --out o.json", "nowhere"),
+    "scaling.efficientdet": ("--phi 0", ""),
     "search.data": ("./nowhere", "nowhere"),
     "search.finetune": ("--data ./nowhere --weights none", "nowhere"),
     "search.latency adapt": ("--latency TABLE --out o.json --space absent.toml", "absent.toml"),

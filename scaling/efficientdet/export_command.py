@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from scaling.efficientdet.data_flags import DETECTOR_HELP
+from searchspace.arguments import check_flag
 from searchspace.command import CommandParser, number, positive_integer, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.report import fields, paragraphs
@@ -34,8 +35,7 @@ def run(args: argparse.Namespace) -> str:
 
     if args.out.suffix != ".onnx":
         raise InvalidArgument(f"--out must end in .onnx, got {args.out}: name the file so")
-    if not 0 <= args.score < 1:
-        raise InvalidArgument(f"--score must be a number from 0 to less than 1, got {args.score:g}")
+    check_flag("--score", args.score, 0 <= args.score < 1, "a number from 0 to less than 1")
     saved = load_detector(args.detector)
     model = to_onnx(saved.detector, nms=not args.no_nms, score_threshold=args.score, max_per_class=args.most)
     content = model.SerializeToString()

@@ -6,7 +6,8 @@ from scaling.base import Base, base_template, zoo_name
 from scaling.efficientdet.presets import CLASSES, MAX_PHI, ROWS, get, scaled
 from scaling.efficientdet.spec import DetectorSpec
 from scaling.formula import Coefficients
-from searchspace.errors import InfeasibleBudget, InvalidArgument
+from searchspace.arguments import check_flag
+from searchspace.errors import InfeasibleBudget
 from searchspace.zoo.efficientnet import preset
 
 FEWEST_PX, STEP_PX = 128, 64  # of detectors smaller than D0
@@ -21,8 +22,7 @@ def detector(
     grown: The backbone grows with phi in depth and width by EfficientNet's coefficients, as B0 does to B`phi`; without,
     it stays as it is. Raises InvalidArgument, InvalidSpec, StorageError.
     """
-    if not 0 <= phi <= MAX_PHI:
-        raise InvalidArgument(f"--phi must be an integer from 0 to {MAX_PHI}, got {phi}")
+    check_flag("--phi", phi, 0 <= phi <= MAX_PHI, f"an integer from 0 to {MAX_PHI}")
     if backbone is None:
         found = get(f"d{phi}", classes=classes)
         return found if resolution is None else found.with_resolution(resolution)

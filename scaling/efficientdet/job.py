@@ -21,6 +21,7 @@ from scaling.efficientdet.training import DetectionRecipe, DetectorTraining, Sta
 from search.console import Progress
 from search.cores import limit_threads
 from search.session import locked
+from searchspace.arguments import check_flag
 from searchspace.errors import InvalidArgument, StudyMismatch
 from searchspace.files import content_of, read_json, write_json
 
@@ -56,10 +57,8 @@ class Settings:
             ("--batch-size", self.batch_size, 1024),
             ("--learning-rate", self.learning_rate, 10.0),
         ):
-            if value is not None and not 0 < value <= most:
-                raise InvalidArgument(f"{flag} must be above 0, at most {most:g}, got {value:g}")
-        if not 0 <= self.seed < 2**31:
-            raise InvalidArgument(f"--seed must be an integer from 0 to 2147483647, got {self.seed}")
+            check_flag(flag, value, value is None or 0 < value <= most, f"above 0, at most {most:g}")
+        check_flag("--seed", self.seed, 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
 
     @property
     def seconds(self) -> float | None:

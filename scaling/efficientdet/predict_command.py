@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from scaling.efficientdet.data_flags import DETECTOR_HELP
+from searchspace.arguments import check_flag
 from searchspace.command import CommandParser, number, positive_integer, run_command
-from searchspace.errors import InvalidArgument
 from searchspace.report import paragraphs, table
 
 _EPILOG = """\
@@ -36,8 +36,7 @@ def run(args: argparse.Namespace) -> str:
     from scaling.efficientdet.predicting import draw, found_on
     from scaling.efficientdet.saved import load_detector
 
-    if not 0 <= args.score < 1:
-        raise InvalidArgument(f"--score must be a number from 0 to less than 1, got {args.score:g}")
+    check_flag("--score", args.score, 0 <= args.score < 1, "a number from 0 to less than 1")
     saved = load_detector(args.detector)
     rows = []
     for name, image, found in found_on(saved, args.images, score_threshold=args.score, max_detections=args.most):

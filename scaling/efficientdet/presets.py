@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from scaling.efficientdet.neck import bifpn
 from scaling.efficientdet.spec import CONVENTIONS, Anchors, DetectorSpec, taps_of
+from searchspace.arguments import check_flag
 from searchspace.errors import InvalidArgument
 from searchspace.spec import NetworkSpec
 from searchspace.zoo.efficientnet import preset
@@ -59,8 +60,7 @@ def scaled(
     resolution: in place of the table's. Raises InvalidArgument for another phi than 0 to 7, InvalidSpec for a backbone
     without the strides 8, 16 and 32.
     """
-    if not 0 <= phi <= MAX_PHI:
-        raise InvalidArgument(f"--phi must be an integer from 0 to {MAX_PHI}, got {phi}")
+    check_flag("--phi", phi, 0 <= phi <= MAX_PHI, f"an integer from 0 to {MAX_PHI}")
     row = ROWS[f"d{phi}"]
     return DetectorSpec(
         name=name or f"{backbone.name}_d{phi}",

@@ -21,9 +21,8 @@ from searchspace.files import locked_file, remove_left_over, storage_error
 from searchspace.latency.changes import KEPT, keep_table
 from searchspace.latency.changes import told_changes as told_table_changes
 from searchspace.latency.table import LatencyTable
-from studies.frame import TRIALS_CSV
 from studies.schema import SETTINGS
-from studies.storage import DATABASE, ITERATIONS, LOCK, folder, open_study, set_aside
+from studies.storage import DATABASE, ITERATIONS, LOCK, TRIALS_CSV, folder, open_study, set_aside
 
 if TYPE_CHECKING:
     from search.data import Dataset

@@ -22,8 +22,6 @@ from studies.schema import FIRST_COLUMNS, LAST_COLUMNS, MEASURED, SETTINGS, Stat
 if TYPE_CHECKING:
     from studies.database import StoredStudy
 
-TRIALS_CSV = "trials.csv"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Best:
@@ -171,7 +169,7 @@ def _known(value: Any) -> float | None:
 def write_trials_csv(name: str) -> Path:
     """Write the frame of `load` to trials.csv in the study's folder; the specs stand in it as one line each."""
     df = load(name)
-    path = storage.existing(name) / TRIALS_CSV
+    path = storage.existing(name) / storage.TRIALS_CSV
     write_atomic(path, to_csv(df))
     return path
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DATABASE = "study.db"
 BEST = "best.json"
 SUMMARY = "summary.json"
+TRIALS_CSV = "trials.csv"
 LOCK = ".lock"
 ITERATIONS = "iterations"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -45,7 +46,7 @@ def folder(name: str) -> Path:
 def names() -> list[str]:
     """The names of all studies, sorted."""
     try:
-        return sorted(path.parent.name for path in root().glob(f"*/{DATABASE}") if _NAME.fullmatch(path.parent.name))
+        return sorted(path.name for path in root().glob("*") if _NAME.fullmatch(path.name) and _is_study(path))
     except OSError as error:
         raise storage_error("list", root(), error) from error
 
@@ -53,7 +54,7 @@ def names() -> list[str]:
 def existing(name: str) -> Path:
     """The folder of a study that exists. Raises InvalidArgument naming the nearest and all names."""
     path = folder(name)
-    if (path / DATABASE).is_file():
+    if _is_study(path):
         return path
     known = names()
     if not known:
@@ -65,6 +66,11 @@ def existing(name: str) -> Path:
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
     raise InvalidArgument(f"there is no study {name!r} in {full_path(root())}: {hint}There are: {shown}")
+
+
+def _is_study(path: Path) -> bool:
+    """Whether a folder has a database, or what a search keeps beside one that got lost (see `check_not_lost`)."""
+    return os.path.lexists(path / DATABASE) or ((path / LOCK).exists() and (path / TRIALS_CSV).exists())
 
 
 def open_study(name: str, *, create: bool = True) -> optuna.Study:
@@ -87,11 +93,13 @@ def open_study(name: str, *, create: bool = True) -> optuna.Study:
 
 def check_not_lost(path: Path) -> None:
     """Raises StudyMismatch for results whose database is gone or empty: they are all that is left of the study."""
-    results = [name for name in (BEST, SUMMARY) if (path.parent / name).exists()]
-    if results and (not path.exists() or path.stat().st_size == 0):
+    results = [name for name in (BEST, SUMMARY, TRIALS_CSV) if (path.parent / name).exists()]
+    is_file = path.is_file()
+    if (os.path.lexists(path) and not is_file) or (results and not (is_file and path.stat().st_size)):
         from studies.database import damaged
 
-        raise damaged(path, f"it is {'empty' if path.exists() else 'missing'} beside {' and '.join(results)}")
+        what = "empty" if is_file else "no file" if path.exists() else "missing"
+        raise damaged(path, f"it is {what} beside {' and '.join(results)}" if results else f"it is {what}")
 
 
 def state(name: str) -> str:

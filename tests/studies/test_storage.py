@@ -5,6 +5,7 @@ import fcntl
 import gc
 import multiprocessing
 import os
+import re
 import signal
 import sqlite3
 import struct
@@ -21,6 +22,7 @@ import sqlalchemy
 import studies
 from searchspace.errors import InvalidArgument, StorageError, StudyMismatch
 from studies import database, storage
+from studies.__main__ import main
 from studies.schema import Status, TrialRecord
 
 MakeStudy = Callable[..., optuna.Study]
@@ -110,6 +112,29 @@ def test_a_study_nobody_writes_is_one_plain_file(make_study: MakeStudy, studies_
     del study
     gc.collect()
     assert os.listdir(studies_root / "s") == ["study.db"]
+
+
+@pytest.mark.parametrize("how", ["gone", "folder", "dangling", "loop"])
+def test_a_study_whose_database_got_lost_is_listed_as_damaged(
+    how: str, make_study: MakeStudy, studies_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_study("lost", TRAINED)
+    make_study("sound", TRAINED)
+    gc.collect()
+    (studies_root / "lost" / ".lock").touch()
+    studies.frame.write_trials_csv("lost")
+    path = studies_root / "lost" / "study.db"
+    path.unlink()
+    if how == "folder":
+        path.mkdir()
+    elif how != "gone":
+        path.symlink_to("study.db" if how == "loop" else "nowhere")
+    assert main([]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert "damaged" in lines["lost"]
+    assert "damaged" not in lines["sound"]
+    assert main(["lost"]) == 2
+    assert re.search("study.db .*is damaged .it is (missing|no file) beside trials.csv", capsys.readouterr().err)
 
 
 def test_a_renamed_folder_goes_on_under_its_new_name(make_study: MakeStudy, studies_root: Path) -> None:

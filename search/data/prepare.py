@@ -80,7 +80,11 @@ class EncodedSource(Source):
         laid = self._laid(path, listing.items, content, request, progress)
         if lacking(laid.kept, listing.classes):
             usable = [item for item in listing.items if item.name not in laid.found.unusable]
-            laid = self._laid(path, usable, content, request, progress, before=laid.found)
+            try:
+                laid = self._laid(path, usable, content, request, progress, before=laid.found)
+            except InvalidData as error:
+                left_out = _with_reasons(laid.found.unusable)
+                raise InvalidData(f"{error} (images that cannot be used do not count: {left_out})") from error
         check_present(laid.kept, listing.classes, self.name)
         label = {name: number for number, name in enumerate(listing.classes)}
         return Record(

@@ -135,6 +135,15 @@ def test_one_corrupt_image_of_a_few_is_skipped_wherever_it_falls(corrupt: int, c
     assert [sum(by_part[part] for by_part in inspect(root).counts.values()) for part in PARTS] == counts
 
 
+def test_a_class_that_has_too_few_images_without_its_corrupt_one_is_told_with_that(corpus: Corpus, read: Read) -> None:
+    root = corpus({"a": 3, "b": 30})
+    (root / "a" / "0001.png").write_text("no image")
+    with pytest.raises(
+        InvalidData, match=r"at least 3 different images, .* a has 2: .*do not count: a/0001\.png \(no im"
+    ):
+        read(root)
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_the_rows_of_corrupt_images_are_filled_by_others_of_the_split(seed: int, tmp_path: Path, read: Read) -> None:
     """Labels still fit their images, wherever in a split the corrupt ones fall."""

@@ -14,6 +14,7 @@ from search.training.evaluate import binomial_deviation
 
 DOUBLING = 0.2  # of the errors: what twice the images may still take away, where the last doubling took less
 CLOSING = 0.15  # of the training so far: the rate falls to 0 within it, once little is left to gain
+SURE = 2.0  # standard deviations above chance: a network that is not so much better has not begun to learn
 LEAST_LOOKS = 8  # of a training by epochs, before it may end
 WORN_OUT = 50  # times that each image was seen: from then on what the last doubling took is all that is expected
 
@@ -42,7 +43,12 @@ def is_over(history: Sequence[float], share: float, *, passes: float, images: in
     accuracy, before = fmean(history[3 * count // 4 :]), fmean(history[3 * count // 8 : count // 2])
     noise = binomial_deviation(accuracy, images)
     left = gain_left(accuracy, before, share, doubling=0.0 if passes >= WORN_OUT else DOUBLING)
-    return accuracy - chance > noise > left
+    return noise > left and has_learnt(accuracy, noise, chance)
+
+
+def has_learnt(accuracy: float, noise: float, chance: float) -> bool:
+    """Whether an accuracy of this standard deviation is surely above `chance`: what is not may still begin to rise."""
+    return accuracy - chance > SURE * noise
 
 
 def chance_of(labels: NDArray[np.int64]) -> float:

@@ -19,7 +19,7 @@ from torch import nn
 from search.data import Dataset, Split
 from search.training.augmentation import augmented, preprocessing_of
 from search.training.balance import class_weights
-from search.training.early import CLOSING, chance_of, gain_left
+from search.training.early import CLOSING, chance_of, gain_left, has_learnt
 from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import binomial_deviation, device_for, evaluate
 from search.training.finetune_state import FineTuningState, fit_head
@@ -301,7 +301,7 @@ class _Run:
         if recipe.stops_early and state.closing is None and share >= 0.5 and pixels == self.pixels:
             before = state.history[max(0, len(state.history) // 2 - 1)]  # at about half of the images
             gain, noise = gain_left(accuracy, before, share), binomial_deviation(accuracy, len(self.tuner.validation))
-            if gain < noise < accuracy - chance_of(self.tuner.validation.labels):
+            if gain < noise and has_learnt(accuracy, noise, chance_of(self.tuner.validation.labels)):
                 state.closing = share
                 self.on_line(
                     f"the rest of the time could gain about {100 * gain:.1f} points, less than "

@@ -3,6 +3,8 @@
     from scaling import efficientdet
     spec = efficientdet.get("d0", classes=90)
     module = efficientdet.build(spec)  # forward gives (class outputs, box outputs), raw, P3 to P7
+    trained = efficientdet.find(data="photos/", phi=0, resolution=320, minutes=20)
+    efficientdet.predict(["new.jpg"], trained.folder)  # [Found(boxes, scores, labels)]
 
 The names are imported when they are used: this package alone imports no torch.
 """
@@ -12,8 +14,10 @@ from typing import TYPE_CHECKING
 from searchspace.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from scaling.efficientdet.api import find
     from scaling.efficientdet.graph import lower
     from scaling.efficientdet.module import Detector, build
+    from scaling.efficientdet.predicting import predict
     from scaling.efficientdet.presets import get, scaled
     from scaling.efficientdet.spec import DetectorSpec, read_detector, write_detector
     from scaling.efficientdet.weights import load_published, to_published
@@ -22,9 +26,11 @@ __all__ = [
     "Detector",
     "DetectorSpec",
     "build",
+    "find",
     "get",
     "load_published",
     "lower",
+    "predict",
     "read_detector",
     "scaled",
     "to_published",
@@ -36,9 +42,11 @@ __getattr__, __dir__ = lazy_names(
         "Detector": "scaling.efficientdet.module",
         "DetectorSpec": "scaling.efficientdet.spec",
         "build": "scaling.efficientdet.module",
+        "find": "scaling.efficientdet.api",
         "get": "scaling.efficientdet.presets",
         "load_published": "scaling.efficientdet.weights",
         "lower": "scaling.efficientdet.graph",
+        "predict": "scaling.efficientdet.predicting",
         "read_detector": "scaling.efficientdet.spec",
         "scaled": "scaling.efficientdet.presets",
         "to_published": "scaling.efficientdet.weights",

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scaling.efficientdet import fitting
 from scaling.efficientdet.augment_boxes import Augmentation
 from scaling.efficientdet.coco_map import CocoMap
 from scaling.efficientdet.detection_data import load
@@ -15,7 +16,7 @@ from scaling.efficientdet.examples import DetectionData
 from scaling.efficientdet.feeding import TrainingFeed
 from scaling.efficientdet.module import Detector
 from scaling.efficientdet.saved import load_detector, save_detector
-from scaling.efficientdet.spec import check_resolution
+from scaling.efficientdet.spec import DetectorSpec, check_resolution, read_detector
 from scaling.efficientdet.starting import AUTO, Started, start
 from scaling.efficientdet.training import DetectionRecipe, DetectorTraining, State
 from search.console import Progress
@@ -39,7 +40,8 @@ class Settings:
     data: str | None = None
     phi: int = 0
     backbone: str | None = None
-    resolution: int = DEFAULT_PX
+    detector: str | None = None
+    resolution: int | None = None
     weights: str = AUTO
     minutes: float | None = None
     steps: int | None = None
@@ -48,7 +50,10 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_resolution(self.resolution)
+        if self.detector is not None and (self.phi or self.backbone):
+            raise InvalidArgument(f"--detector says phi and backbone, got {self.detector} and others: leave one out")
+        if self.resolution is not None:
+            check_resolution(self.resolution)
         if self.minutes is not None and self.steps is not None:
             raise InvalidArgument(f"give --minutes or --steps, got {self.minutes:g} and {self.steps}: leave one out")
         for flag, value, most in (
@@ -67,9 +72,18 @@ class Settings:
 
     @property
     def name(self) -> str:
-        """Of the folder, made of data, phi and pixels."""
+        """Of the folder, made of data, detector and pixels."""
         stem = "digits" if self.data is None else Path(self.data).name.partition(".")[0].replace(":", "-")
-        return f"{stem}-d{self.phi}-{self.resolution}px"
+        which = f"d{self.phi}" if self.detector is None else Path(self.detector).stem
+        return f"{stem}-{which}-{self.spec(1).resolution}px"
+
+    def spec(self, classes: int) -> DetectorSpec:
+        """The detector that is asked for, for so many classes. Raises PhinasError."""
+        if self.detector is None:
+            pixels = self.resolution or DEFAULT_PX
+            return fitting.detector(self.phi, backbone=self.backbone, classes=classes, resolution=pixels)
+        found = read_detector(self.detector).with_classes(classes)
+        return found if self.resolution is None else found.with_resolution(self.resolution)
 
 
 class Trained(NamedTuple):
@@ -98,7 +112,8 @@ def train(settings: Settings, folder: Path, *, quiet: bool = False) -> Trained:
 
 
 def _trained(settings: Settings, folder: Path, progress: Progress, began: float) -> Trained:
-    data = load(settings.data, seed=settings.seed, resolution=settings.resolution, progress=_reading(progress))
+    pixels = settings.spec(1).resolution  # a detector that cannot be is told before images are read
+    data = load(settings.data, seed=settings.seed, resolution=pixels, progress=_reading(progress))
     progress.line(
         f"images: {data.name}, {len(data.train)} to train, {len(data.validation)} to validate, {len(data.test)} to "
         f"test, {len(data.classes)} classes"
@@ -106,10 +121,8 @@ def _trained(settings: Settings, folder: Path, progress: Progress, began: float)
     for note in data.notes:
         progress.line(note)
     started = start(
-        settings.phi,
-        classes=len(data.classes),
-        backbone=settings.backbone,
-        resolution=settings.resolution,
+        settings.spec(len(data.classes)),
+        backbone=settings.backbone or settings.detector,
         weights=settings.weights,
         seed=settings.seed,
         images=data.train,
@@ -119,7 +132,7 @@ def _trained(settings: Settings, folder: Path, progress: Progress, began: float)
     state = _fit(settings, folder, data, started, progress, began)
     test = evaluate(started.detector, data.test, data.classes, on_progress=progress.update)
     summary = _summary(settings, data, started, state, test)
-    save_detector(folder, started.detector, data.classes, {"trained_at_px": settings.resolution})
+    save_detector(folder, started.detector, data.classes, {"trained_at_px": started.detector.spec.resolution})
     write_json(folder / SUMMARY, summary)
     return Trained(started.detector, data.classes, summary, folder)
 

@@ -12,15 +12,14 @@ import torch
 from scaling.base import Base, is_file
 from scaling.efficientdet.augment_boxes import letterbox
 from scaling.efficientdet.examples import Example
-from scaling.efficientdet.fitting import detector as detector_spec
 from scaling.efficientdet.module import Detector, build
-from scaling.efficientdet.presets import scaled
 from scaling.efficientdet.spec import DetectorSpec, taps_of
 from search.data import Split
 from search.training.start import CALIBRATION_IMAGES, CALIBRATION_PX, transferred
 from searchspace.cost import macs
 from searchspace.errors import InvalidSpec
 from searchspace.nn.weights.sources import Parent, Parents, resolve
+from searchspace.spec import NetworkSpec
 
 AUTO, NONE = "auto", "none"
 Note = Callable[[str], None]
@@ -34,24 +33,21 @@ class Started(NamedTuple):
 
 
 def start(
-    phi: int,
+    spec: DetectorSpec,
     *,
-    classes: int,
     backbone: Base = None,
-    resolution: int | None = None,
     weights: str = AUTO,
     seed: int = 0,
     images: Sequence[Example] = (),
     note: Note = lambda _: None,
 ) -> Started:
-    """D`phi` for these classes, its backbone with published weights where there are any.
+    """A detector for training, its backbone with published weights where there are any.
 
     Args:
-        phi: 0 to 7.
-        classes: Of the data.
-        backbone: A spec, a spec file or a name of the zoo. None: EfficientNet-B`phi` where its weights are at hand,
-            else of the networks with weights the one that is the nearest to it in MACs.
-        resolution: None for the phi's own.
+        spec: The detector.
+        backbone: What its backbone was asked for by: a spec, a spec file or a name of the zoo. None: nobody asked, and
+            where its weights are not at hand, that of the networks with weights takes its place which costs about as
+            many MACs.
         weights: As in `searchspace.nn.weights.sources.resolve`; "auto" takes those beside a spec file first.
         seed: Of what is random.
         images: What a backbone is calibrated with that differs from its parent.
@@ -59,32 +55,31 @@ def start(
 
     Raises PhinasError.
     """
-    spec = detector_spec(phi, backbone=backbone, classes=classes, resolution=resolution)
     parents = resolve(_beside(backbone, weights), note=note)
     generator = torch.Generator().manual_seed(seed)
     if parents is None:
         note(f"{spec.name} starts from random weights")
         return Started(build(spec, generator=generator), None)
-    if backbone is None:
-        parent = _nearest(parents, spec)
-        if not parent.network.spec.has_layers_of(spec.backbone):
-            spec = scaled(parent.network.spec, phi=phi, classes=classes, resolution=spec.resolution)
-    else:
-        parent = parents.nearest(spec.backbone)
-    if parent.network.spec.has_layers_of(spec.backbone):
-        theirs = parent.network.spec
-        own = replace(spec.backbone, conventions=theirs.conventions, preprocessing=theirs.preprocessing)
-    else:
-        own = spec.backbone.with_preprocessing(parent.network.spec.preprocessing)
-    spec = replace(spec, backbone=own)
+    parent = _nearest(parents, spec) if backbone is None else parents.nearest(spec.backbone)
+    spec = replace(spec, backbone=_as_parent(spec, parent))
+    if backbone is None and not parent.network.spec.has_layers_of(spec.backbone):
+        own = parent.network.spec.with_resolution(spec.resolution)
+        spec = replace(spec, name=f"{own.name}_{spec.name.rpartition('_')[2]}", backbone=own, taps=taps_of(own))
     network = transferred(
-        parent.network, own, images=_split(images), generator=generator, pixels=CALIBRATION_PX
+        parent.network, spec.backbone, images=_split(images), generator=generator, pixels=CALIBRATION_PX
     ).network
-    note(f"the backbone {own.name} starts from the weights of {parent.name} ({parent.source})")
+    note(f"the backbone {spec.backbone.name} starts from the weights of {parent.name} ({parent.source})")
     found = build(spec, generator=generator)
     body = found.backbone.state_dict()
     found.backbone.load_state_dict({key: network.state_dict()[key] for key in body})
     return Started(found, parent.name)
+
+
+def _as_parent(spec: DetectorSpec, parent: Parent) -> NetworkSpec:
+    """The backbone with the preprocessing of the weights and, where it is their network, its batch norm and padding."""
+    theirs = parent.network.spec
+    own = spec.backbone.with_preprocessing(theirs.preprocessing)
+    return own.with_conventions(theirs.conventions) if theirs.has_layers_of(own) else own
 
 
 def _beside(backbone: Base, weights: str) -> str:

@@ -33,7 +33,10 @@ def parser() -> CommandParser:
         help="a spec file, such as a search's best.json with its weights beside it, or a name of the zoo (default: "
         "the phi's, or the nearest that has weights here)",
     )
-    cli.add_argument("--resolution", type=integer, metavar="PX", default=320, help="a multiple of 32 (default: 320)")
+    cli.add_argument("--detector", type=word, metavar="FILE.json", help="a detector's spec in place of both")
+    cli.add_argument(
+        "--resolution", type=integer, metavar="PX", help="a multiple of 32 (default: 320, or that of --detector)"
+    )
     cli.add_argument(
         "--weights",
         type=word,

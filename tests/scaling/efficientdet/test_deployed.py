@@ -137,9 +137,10 @@ def test_a_detector_starts_from_the_weights_that_lie_beside_its_backbone(tmp_pat
     write_spec(tmp_path / "best.json", small_backbone())
     (tmp_path / "best.safetensors").write_bytes(network_bytes(network, {}))
     lines: list[str] = []
-    started = start(0, classes=2, backbone=tmp_path / "best.json", resolution=128, note=lines.append)
+    spec = fitting.detector(0, backbone=tmp_path / "best.json", classes=2, resolution=128)
+    started = start(spec, backbone=tmp_path / "best.json", note=lines.append)
     state, own = network.state_dict(), started.detector.backbone.state_dict()
     assert all(torch.equal(own[key], state[key]) for key in own if not key.endswith("num_batches_tracked"))
     assert started.parent is not None
     assert "best.safetensors" in lines[-1]
-    assert start(0, classes=2, backbone="mobilenet_v2", resolution=128, weights="none").parent is None
+    assert start(spec, backbone="mobilenet_v2", weights="none").parent is None

@@ -67,9 +67,9 @@ def test_it_learns_where_the_objects_are() -> None:
 
     training = DetectorTraining(detector=fresh().train(), batches=Same(), recipe=RECIPE)  # type: ignore[arg-type]
     losses = [float(training.losses(batch).total.detach())]
-    training.fit(steps=12)
+    training.fit(steps=25)
     losses.append(float(training.losses(batch).total.detach()))
-    assert losses[1] < 0.9 * losses[0]
+    assert losses[1] < 0.85 * losses[0]
 
 
 @pytest.mark.parametrize("at", [1, 3])

@@ -1,0 +1,56 @@
+"""`scaling.efficientdet.find`: what `python -m scaling.efficientdet train` does, as a function."""
+
+from pathlib import Path
+
+from scaling.efficientdet import fitting
+from scaling.efficientdet.job import Settings, Trained, train
+from scaling.efficientdet.spec import DetectorSpec, write_detector
+from searchspace.arguments import check_types
+from searchspace.errors import InvalidArgument
+
+
+def find(
+    *,
+    data: str | Path | None = None,
+    phi: int | None = None,
+    backbone: str | Path | None = None,
+    budget_ms: float | None = None,
+    resolution: int | None = None,
+    weights: str = "auto",
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    out: str | Path | None = None,
+    quiet: bool = False,
+) -> Trained:
+    """Train a detector on images with boxes; with `budget_ms` the largest that this machine runs within it.
+
+    The keywords are the command's flags. `result.detector` is the torch module, `result.summary` holds the test's
+    average precision, `result.folder` the files. Raises PhinasError.
+    """
+    check_types(find, locals())
+    if budget_ms is not None and (phi is not None or resolution is not None):
+        raise InvalidArgument(f"budget_ms finds phi and pixels, got {budget_ms:g} and others as well: leave one out")
+    given = {"data": data and str(data), "weights": weights, "minutes": minutes, "steps": steps, "seed": seed}
+    if budget_ms is None:
+        asked = {"phi": phi or 0, "backbone": backbone and str(backbone), "resolution": resolution}
+        settings = Settings(**given, **asked)  # type: ignore[arg-type]
+        return train(settings, Path(out) if out else Path("detectors") / settings.name, quiet=quiet)
+    spec = _within(budget_ms, backbone, threads)
+    folder = Path(out) if out else Path("detectors") / f"{Settings(**given).name}-{budget_ms:g}ms"  # type: ignore[arg-type]
+    file = folder / "wanted.json"
+    if not file.exists():  # a second measurement changes nothing
+        write_detector(file, spec)
+    return train(Settings(**given, detector=str(file)), folder, quiet=quiet)  # type: ignore[arg-type]
+
+
+def _within(budget_ms: float, backbone: str | Path | None, threads: int | None) -> DetectorSpec:
+    from scaling.efficientdet import timing
+
+    def price(spec: DetectorSpec) -> float:
+        (found,) = timing.measure([timing.untrained(spec)], threads=threads, seconds=2.0)
+        return found.whole.high_ms
+
+    spec, _ = fitting.within(budget_ms, price, backbone=backbone)
+    return spec

@@ -18,9 +18,9 @@ def subjects(*, torch: bool = True) -> list[Subject]:
 
     found = [*others.SUBJECTS, *images.SUBJECTS]
     if torch:
-        from tests.fuzz import jobs, networks
+        from tests.fuzz import boxes, jobs, networks
 
-        found += [*networks.SUBJECTS, *jobs.SUBJECTS]
+        found += [*networks.SUBJECTS, *jobs.SUBJECTS, *boxes.SUBJECTS]
     return found + [of_before(one) for one in found if one.form == "json" and one.sealed]
 
 

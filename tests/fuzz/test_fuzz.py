@@ -8,7 +8,15 @@ from tests.fuzz.every import subjects
 from tests.fuzz.law import Subject, check
 
 EVERY = subjects()
-SLOW = ("study", "parquet of images", "measured networks", "log of", "in a folder", "of before")  # to read, or alike
+SLOW = (
+    "study",
+    "parquet of images",
+    "measured networks",
+    "log of",
+    "in a folder",
+    "boxes",
+    "of before",
+)  # to read, or alike
 
 
 @pytest.fixture(autouse=True)

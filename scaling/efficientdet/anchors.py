@@ -35,7 +35,7 @@ def _level(spec: DetectorSpec, level: int) -> Tensor:
 
 def check_count(count: int, spec: DetectorSpec) -> None:
     """Raises InvalidArgument for outputs of another number of anchors than the spec's."""
-    expected = sum((spec.resolution // 2**level) ** 2 for level in LEVELS) * spec.anchors.count
+    expected = spec.anchor_count
     if count != expected:
         raise InvalidArgument(
             f"outputs must be of {expected} anchors, those of {spec.resolution} px, got {count}: give "

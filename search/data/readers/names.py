@@ -173,5 +173,8 @@ def _kinds_by_rest(readings: Mapping[str, _Reading]) -> dict[tuple[str, ...], se
 
 
 def _is_filler(rest: tuple[str, ...], kinds: Mapping[tuple[str, ...], set[Part]]) -> bool:
-    """Whether what is left of a name says nothing: it is nothing, or the same for several splits."""
-    return not rest or len(kinds[rest]) > 1
+    """Whether what is left of a name says nothing: it is nothing, or the same for several splits of which none is bare.
+
+    Beside train and test, train_masks and test_masks are something else.
+    """
+    return not rest or (len(kinds[rest]) > 1 and len(kinds.get((), ())) < 2)

@@ -61,6 +61,7 @@ def find_splits(paths: Sequence[Steps], choice: Choice | None, *, where: str) ->
     below = levels[1]
     parts = read_parts(below) or parts_of_folds(read_folds(below), ())
     if len(set(parts.values())) < 2 or set(parts) != set(below):
+        _check_deeper(paths, where)
         return GivenSplits()
     classes = {(path[0], same_name(path[2])) for path in paths if len(path) > 3}
     if len({name for _, name in classes}) < len(classes):
@@ -72,6 +73,19 @@ def find_splits(paths: Sequence[Steps], choice: Choice | None, *, where: str) ->
         hint = f": give --data .../{min(top.nested)}" if len(top.nested) == 1 else ""
         _refuse(where, below, f"{printable(some(sorted(unsplit)))} have none of them{hint}")
     return GivenSplits(1, parts)
+
+
+def _check_deeper(paths: Sequence[Steps], where: str) -> None:
+    """Raises InvalidData for splits within a folder that others stand beside, so that it would become a class."""
+    below: dict[Steps, set[str]] = defaultdict(set)
+    for folder in {path[:-1] for path in paths}:
+        for at in range(1, len(folder)):
+            below[folder[:at]].add(folder[at])
+    for folder, names in sorted(below.items()):
+        parts = read_parts(names)
+        if {"train"} < set(parts.values()) and parts.keys() == names:
+            inside = "/".join(folder)
+            _refuse(where, names, f"they stand within {printable(inside)} alone: give --data .../{printable(inside)}")
 
 
 def parts_of_names(names: Iterable[str]) -> dict[str, Part]:
@@ -189,10 +203,12 @@ class _Siblings:
 
     def _refuse_both(self, named: set[str], others: set[str]) -> NoReturn:
         split, other = (printable(some(sorted(names))) for names in (named, others))
-        odd = split if len(named) < len(others) else other
+        has_train = "train" in read_parts(named).values()
+        is_alike = self._folders_in(named) & self._folders_in(others)  # the others may be the training images
+        move = "" if is_alike and not has_train else f"move {other if has_train else split} elsewhere, or "
         raise InvalidData(
             f"{self.where}: the top folders must be splits (train, val, test) or classes, and are both: {split} beside "
-            f"{other}: move {odd} elsewhere, or {EXAMPLE}"
+            f"{other}: {move}{EXAMPLE}"
         )
 
 

@@ -178,6 +178,12 @@ def test_classes_that_only_sound_like_splits_stay_classes(tops: str) -> None:
         (["cat/1.jpg", "dog/1.jpg", *_grid("test")], "test beside cat, dog"),
         (["train_cat/1.jpg", "train_dog/1.jpg", "test_cat/1.jpg", "test_dog/1.jpg"], "hold a split and a class"),
         (_grid("trainA trainB testA testB"), "hold a split and a class"),
+        (
+            [*_grid("train valid", form="plants/plants/{top}/{label}/1.jpg"), "test/test/1.jpg"],
+            r"train, valid look like splits .* within plants/plants alone: give --data \.\.\./plants/plants",
+        ),
+        (_grid("train test train_masks test_masks"), "test, train beside test_masks, train_masks: move test_masks"),
+        (_grid("train testA testB"), "train beside testA, testB: move testA, testB elsewhere"),
         (_grid("mytrain mytest"), "mytest, mytrain look like splits.*hold the same folders"),
         (_grid("tr va te"), "te, tr, va look like splits"),
         (_grid("1 2 3"), "1, 2, 3 look like splits"),

@@ -25,7 +25,7 @@ from search.data.readers.parts import GivenSplits, parts_of_names, parts_of_valu
 from search.data.source import Content, Item, Listing, Part, digest_of, printable, some
 from searchspace.errors import InvalidArgument, InvalidData
 
-LARGEST_ABSENT_SHARE = 0.01  # of the rows
+LARGEST_ABSENT_SHARE = 0.05  # of the rows; a single one may be in the smallest table
 _ONE_OR_ZERO = {"0": False, "0.0": False, "": False, "false": False, "1": True, "1.0": True, "true": True}
 _MOST_PARTS = 20  # values of a column that are looked at
 _LOOKED_AT = 100  # rows that tell which column names the images
@@ -145,7 +145,7 @@ class _Found:
         """What to say of rows whose image is not there. Raises InvalidData where they are many."""
         rows = zip(self._table.rows, self._cells, self.paths, strict=True)
         absent = [(line, cell) for (line, _), cell, path in rows if not path]
-        if len(absent) > LARGEST_ABSENT_SHARE * len(self.paths):
+        if len(absent) > max(1, LARGEST_ABSENT_SHARE * len(self.paths)):
             line, cell = absent[0]
             several = self._names.get(re.split(r"[\\/]", cell)[-1], [])
             how, then = "are not there", "move the table or the images, or take those rows out"

@@ -177,6 +177,13 @@ def test_rows_that_cannot_serve_are_left_out_and_counted(images: Images, tmp_pat
     assert any(note.startswith("1 images have several labels") for note in listing.notes)
 
 
+def test_one_row_without_its_image_refuses_no_small_table(images: Images, tmp_path: Path) -> None:
+    rows = _labelled([*images(), "photos/gone.png"])
+    listing = ListSource(_write(tmp_path / "x.csv", "path,label", *rows)).listing()
+    assert len(listing.items) == 20
+    assert "1 rows whose image is not there are left out: photos/gone.png" in listing.notes
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -186,8 +193,8 @@ def test_rows_that_cannot_serve_are_left_out_and_counted(images: Images, tmp_pat
         (["path", "photos/img_0.png"], "column of paths to images"),
         (["name,age", "Ann,3", "Bob,4"], r"column of paths to images.*got the columns name, age with 'Ann, 3'"),
         (
-            ["path,label", "photos/img_0.png,cat", "photos/no.png,dog"],
-            "1 of 2 are not there, as 'photos/no.png' of line 3",
+            ["path,label", "photos/img_0.png,cat", "photos/no.png,dog", "photos/no2.png,dog"],
+            "2 of 3 are not there, as 'photos/no.png' of line 3",
         ),
         (["path,label", "photos/img_0.png,cat,big"], r"must have 2 cells like the first, got 3 in line 2"),
         (["path,label", "photos/img_0.png,cat", "photos/img_1.png,cat"], r"at least 2 classes, got 1 \(cat\)"),

@@ -27,8 +27,16 @@ def module(name: str) -> ModuleType:
     return import_module(f"{name}.__main__" if is_folder else name)
 
 
+def owner(name: str, sub: str = "") -> ModuleType:
+    """Where the parser of a sub-command is: a command may keep each in a module of its own."""
+    found = module(name)
+    return import_module(f"{name}.{sub}_command") if sub in getattr(found, "COMMANDS", ()) else found
+
+
 def parsers(name: str) -> Iterator[tuple[str, CommandParser]]:
-    """The sub-commands of a command with their parsers; of a command without any "" and its own."""
+    """The sub-commands of a command with their parsers, and "" with its own where it does something without any."""
     cli = module(name).parser()
     groups = [each for each in cli._actions if isinstance(each, argparse._SubParsersAction)]
     yield from groups[0].choices.items() if groups else [("", cli)]
+    for sub in getattr(module(name), "COMMANDS", ()):
+        yield sub, owner(name, sub).parser()

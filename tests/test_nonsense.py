@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from searchspace.command import CommandParser
+from searchspace.command import CommandParser, word
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import Identity
 from searchspace.spec import write_spec
@@ -37,6 +37,10 @@ BASES: dict[str, tuple[str, str]] = {
     "scaling.coefficients fit": ("--network SPEC --data ./nowhere --out o.json", "nowhere"),
     "scaling.compound": ("--network SPEC --epochs 1 --data ./nowhere --out o.json", "nowhere"),
     "scaling.efficientdet": ("--phi 0", ""),
+    "scaling.efficientdet evaluate": ("--detector ./nowhere", "nowhere"),
+    "scaling.efficientdet export": ("--detector ./nowhere --out o.onnx", "nowhere"),
+    "scaling.efficientdet predict": ("BINARY --detector ./nowhere", "nowhere"),
+    "scaling.efficientdet train": ("--data ./nowhere --weights none", "nowhere"),
     "search.data": ("./nowhere", "nowhere"),
     "search.finetune": ("--data ./nowhere --weights none", "nowhere"),
     "search.latency adapt": ("--latency TABLE --out o.json --space absent.toml", "absent.toml"),
@@ -62,6 +66,10 @@ MEANT: dict[str, tuple[str, ...]] = {
     "--study": ("abc",),
     "--out": WRITTEN,
     "--cache-dir": ("absent/file", "FOLDER", "\udcff"),
+    "scaling.efficientdet evaluate --data": WORDS,  # looked at once the detector is read
+    "scaling.efficientdet predict ": ("BINARY",),
+    "scaling.efficientdet predict --out": ("absent/file", "FOLDER", "\udcff"),
+    "scaling.efficientdet train --out": ("absent/file", "FOLDER", "\udcff"),
     "search.latency export --folder": ("absent/file", "FOLDER", "\udcff"),
     "search.latency import --folder": ("FOLDER",),
     "search.latency import --runtime": WORDS,
@@ -129,15 +137,16 @@ class Command:
     def __init__(self, text: str, place: Path, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         name, _, sub = text.partition(" ")
         self.text, self.sub, self.place, self.capsys = text, [sub] if sub else [], place, capsys
-        self.module, self.own = commands.module(name), dict(commands.parsers(name))[sub]
-        self.parser: CommandParser = self.module.parser()
-        patch.setattr(self.module, "parser", lambda: self.parser)
+        self.module, owner = commands.module(name), commands.owner(name, sub)
+        parser: CommandParser = owner.parser()
+        patch.setattr(owner, "parser", lambda: parser)
+        self.own = dict(commands.parsers(name))[sub]
         self.base = self.filled(BASES[text][0]).split()
 
     def filled(self, text: str) -> str:
         """With the files of `place`."""
-        for word in ("SPEC", "TABLE", "TRAINED"):
-            text = text.replace(word, str(self.place / f"{word.lower()}.json"))
+        for name in ("SPEC", "TABLE", "TRAINED"):
+            text = text.replace(name, str(self.place / f"{name.lower()}.json"))
         return text.replace("FOLDER", str(self.place / "folder")).replace("BINARY", str(self.place / "binary"))
 
     def argv(self, action: argparse.Action, value: str) -> list[str]:
@@ -151,7 +160,7 @@ class Command:
     def refusal(self, argv: list[str]) -> str | None:
         """What the parser alone says."""
         try:
-            self.parser.parse_args(argv)
+            self.own.parse_args(argv[len(self.sub) :])
         except InvalidArgument as error:
             return f"error: {error}"
         return None
@@ -173,7 +182,7 @@ def values(action: argparse.Action) -> tuple[str, ...]:
     """What to try: nothing for a switch."""
     if action.nargs == 0:
         return ()
-    kinds: dict[Any, tuple[str, ...]] = {str: WORDS, Path: FILES}
+    kinds: dict[Any, tuple[str, ...]] = {str: WORDS, word: WORDS, Path: FILES}
     return (*EVERY, *kinds.get(action.type, NUMBERS))
 
 
@@ -209,10 +218,10 @@ def test_every_command_has_a_line_here() -> None:
 @pytest.mark.parametrize("command", COMMANDS, indirect=True)
 def test_nonsense_is_refused_with_rule_value_and_next_step(command: Command) -> None:
     usual = command.run([*command.sub, *command.base])
-    word, wrong = BASES[command.text][1], list[str]()
-    assert (usual.code, word in usual.err) == (2 if word else 0, True), usual
-    if word:
-        assert not faults(usual.err, word), usual
+    said_then, wrong = BASES[command.text][1], list[str]()
+    assert (usual.code, said_then in usual.err) == (2 if said_then else 0, True), usual
+    if said_then:
+        assert not faults(usual.err, said_then), usual
     for action in command.own._actions:
         flag = action.option_strings[0] if action.option_strings else ""
         meant = MEANT.get(f"{command.text} {flag}", MEANT.get(flag, ()))

@@ -47,7 +47,7 @@ IN_PYTHON = {
     "epochs=1, proxy_resolution=32",
     "budget_macs=200e6": 'budget_macs=30e6, data="photos", epochs=1, short_steps=1, shortlist=1, proxy_resolution=32',
 }
-LEFT_OUT = {"--minutes", "--runtime", "--threads", "--trials", "--networks", "--seconds", "--epochs"}
+LEFT_OUT = {"--minutes", "--runtime", "--threads", "--trials", "--networks", "--seconds", "--epochs", "--minutes-each"}
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from scaling.efficientdet.data_flags import DATA_HELP, DETECTOR_HELP
-from searchspace.command import CommandParser, integer, run_command, show_progress, word
+from searchspace.arguments import check_flag
+from searchspace.command import CommandParser, run_command, seed, show_progress, word
 from searchspace.errors import InvalidArgument
 from searchspace.report import paragraphs
 
@@ -26,7 +27,7 @@ def parser() -> CommandParser:
     cli.add_argument("--detector", type=Path, metavar="FOLDER", required=True, help=DETECTOR_HELP)
     cli.add_argument("--data", type=word, metavar="SOURCE", help=DATA_HELP)
     cli.add_argument("--split", type=word, metavar="NAME", default="test", help=f"{', '.join(SPLITS)} (default: test)")
-    cli.add_argument("--seed", type=integer, metavar="N", default=0, help="of splits that the data lacks (default: 0)")
+    cli.add_argument("--seed", type=seed, metavar="N", default=0, help="of splits that the data lacks (default: 0)")
     cli.add_argument("--json", action="store_true", help="print the same as one JSON document")
     return cli
 
@@ -38,8 +39,7 @@ def run(args: argparse.Namespace) -> str:
     from scaling.efficientdet.results import scores_text
     from scaling.efficientdet.saved import load_detector
 
-    if args.split not in SPLITS:
-        raise InvalidArgument(f"--split must be one of {', '.join(SPLITS)}, got {args.split!r}")
+    check_flag("--split", args.split, args.split in SPLITS, f"one of {', '.join(SPLITS)}")
     saved = load_detector(args.detector)
     data = load(args.data, seed=args.seed, resolution=saved.detector.spec.resolution)
     if data.classes != saved.classes:

@@ -7,6 +7,8 @@ from pathlib import Path
 from scaling.efficientdet.data_flags import DETECTOR_HELP
 from searchspace.arguments import check_flag
 from searchspace.command import CommandParser, number, positive_integer, run_command
+from searchspace.errors import InvalidArgument
+from searchspace.files import check_writable
 from searchspace.report import paragraphs, table
 
 _EPILOG = """\
@@ -37,6 +39,11 @@ def run(args: argparse.Namespace) -> str:
     from scaling.efficientdet.saved import load_detector
 
     check_flag("--score", args.score, 0 <= args.score < 1, "a number from 0 to less than 1")
+    for image in args.images:
+        if not image.is_file():
+            raise InvalidArgument(f"cannot read {image}: IMAGE must be a file that exists, name another")
+    if args.out is not None:
+        check_writable(args.out / "image.png")
     saved = load_detector(args.detector)
     rows = []
     for name, image, found in found_on(saved, args.images, score_threshold=args.score, max_detections=args.most):

@@ -9,8 +9,8 @@ from typing import Any, Self
 from scaling.efficientdet.neck import LEVELS, Neck
 from searchspace.blocks.conv import ConvBN
 from searchspace.blocks.protocol import Block
-from searchspace.errors import InvalidSpec, StorageError
-from searchspace.files import write_json
+from searchspace.errors import InvalidSpec
+from searchspace.files import storage_error, write_json
 from searchspace.spec import Conventions, NetworkSpec
 from searchspace.strict_json import check, checked, listed, parsed, text_of
 
@@ -224,7 +224,9 @@ def read_detector(path: Path | str) -> DetectorSpec:
         spec = DetectorSpec.from_dict(data)
         check(data, checksum)
     except OSError as error:
-        raise StorageError(f"cannot read the detector {path}: {error.strerror or error}") from None
-    except (ValueError, InvalidSpec) as error:
+        raise storage_error("read the detector", Path(path), error) from None
+    except ValueError as error:
+        raise InvalidSpec(f"{path} must be the spec of a detector and is not ({error}): name another file") from None
+    except InvalidSpec as error:
         raise InvalidSpec(f"{path}: {error}") from None
     return spec

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from scaling.efficientdet.data_flags import DATA_HELP
 from searchspace.command import CommandParser, integer, positive_integer, positive_number, run_command, word
+from searchspace.zoo.published import check_names
 
 _DESCRIPTION = """\
 Train a detector on your images, test it once on the test split and write it. The backbone starts from
@@ -55,11 +56,14 @@ def parser() -> CommandParser:
 
 def run(args: argparse.Namespace) -> str:
     """Train; what to print. Raises PhinasError."""
+    from scaling.efficientdet.fitting import detector
     from scaling.efficientdet.job import Settings, train
     from scaling.efficientdet.results import trained_text
 
     given = {name: value for name, value in vars(args).items() if name != "out"}
     settings = Settings(**given)
+    check_names(settings.weights)  # mistakes are told before images are read
+    detector(settings.phi, backbone=settings.backbone, resolution=settings.resolution)
     return trained_text(train(settings, args.out or Path("detectors") / settings.name))
 
 

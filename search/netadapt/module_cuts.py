@@ -102,8 +102,12 @@ def unit_scores(network: TracedNetwork, group: ChannelGroup) -> list[float]:
     return group_scores(group, norms)
 
 
-def further_cuts(cuts: Cuts, cost_model: CostModel, *, target: float, floor: float, leave: Container[str]) -> list[Cut]:
+def further_cuts(
+    cuts: Cuts, cost_model: CostModel, *, target: float, floor: float, leave: Container[str], multiple: int = 1
+) -> list[Cut]:
     """A cut of each group that comes to `target` or less, but not below `floor`; the lowest price first.
+
+    Channels are a multiple of `multiple` where a group can have one.
 
     What a cut loses is the share of the group's importance that goes, as -log(what stays), once for each layer that
     makes the group; its price is that for what it saves. Groups of `leave` are left out.
@@ -113,6 +117,8 @@ def further_cuts(cuts: Cuts, cost_model: CostModel, *, target: float, floor: flo
         if group.name in leave:
             continue
         most = most_channels(cuts.graph, group, cost_model, cost - target)
+        if most is not None:
+            most = max((count for count in group.counts if count <= most and count % multiple == 0), default=most)
         cut = None if most is None else _cut(cuts, group, most, cost_model)
         if cut is not None and floor <= cut.cost < cost:
             lost = len(group.producers) * math.log(cuts.worth(group.name) / cut.after.worth(group.name))

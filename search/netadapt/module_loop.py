@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from itertools import product
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -14,10 +15,12 @@ from search.netadapt.module_cuts import Cut, Cuts, further_cuts, narrowest, uncu
 from search.netadapt.proposals import HALVINGS
 from search.netadapt.pruner import REFUSALS, SETTLED, USED
 from search.netadapt.selection import TESTS
-from search.netadapt.timing import PairedTimer
+from search.netadapt.timing import PairedTimer, Timing
 from searchspace.channels.groups import in_the_way
 from searchspace.errors import InfeasibleBudget, InvalidArgument, MissingLatency, UnsupportedModule
 from searchspace.nn import TracedNetwork
+
+FAST_MULTIPLE = 8  # of channels: kernels fill up vectors, and 17 channels take as long as 24
 
 
 class ModuleStep(NamedTuple):
@@ -109,27 +112,33 @@ class ModuleLoop:
         return f" (not to be pruned: {', '.join(f'{name}, {why}' for name, why in found.items())})" if found else ""
 
     def _iterate(self) -> None:
+        undecided: list[tuple[Cut, float | None, Timing]] = []
         for times in range(REFUSALS):
-            ordered = self._scored(self._found(self._reduction * 2**times))
-            for cut, score in ordered[:TESTS]:
-                cost = self._cost_after(cut)
-                if cost is not None:
-                    self._accept(cut, cost, score)
+            for cut, score in self._scored(self._found(self._reduction * 2**times))[:TESTS]:
+                if (self._timer or self._train) and not self._is_made(cut.after):
+                    continue
+                timing = self._timer and self._timer.pair(self._cuts.made.module, cut.after.made.module)
+                if timing is None or timing.faster:
+                    self._accept(cut, self._cost_after(cut, timing), score)
                     return
-        raise InfeasibleBudget(
-            f"no way to make the module cheaper than {self._text(self._cost)} measures faster here, and the budget "
-            f"is {self._text(self._limit)}: raise it{self._obstacles()}"
-        )
+                if timing.low <= 1:
+                    undecided.append((cut, score, timing))
+        if not undecided:
+            raise InfeasibleBudget(
+                f"no way to make the module cheaper than {self._text(self._cost)} measures faster here, and the budget "
+                f"is {self._text(self._limit)}: raise it{self._obstacles()}"
+            )
+        cut, score, timing = min(undecided, key=lambda each: each[2].ratio)
+        self._accept(cut, self._cost_after(cut, timing), score)
 
     def _found(self, reduction: float) -> list[Cut]:
         """Cuts that take off `reduction`, or half of it and so on; only then those that leave much of the budget."""
         factor = self._cost / self._counted(self._cuts)
-        for floor in (self._limit * USED, 0.0):
+        for floor, multiple in product((self._limit * USED, 0.0), (FAST_MULTIPLE, 1) if self._timer else (1,)):
             for halving in range(HALVINGS + 1):
-                target = max(self._limit, self._cost - reduction / 2**halving)
-                found = further_cuts(
-                    self._cuts, self._model, target=target / factor, floor=floor / factor, leave=self.held
-                )
+                target = max(self._limit, self._cost - reduction / 2**halving) / factor
+                how: dict[str, Any] = {"floor": floor / factor, "leave": self.held, "multiple": multiple}
+                found = further_cuts(self._cuts, self._model, target=target, **how)
                 if found:
                     return found
         raise InfeasibleBudget(
@@ -158,16 +167,10 @@ class ModuleLoop:
             raise InvalidArgument(f"score must give a number, higher for a better module, got {found!r:.60}")
         return value
 
-    def _cost_after(self, cut: Cut) -> float | None:
-        """None for a cut that cannot be made, or that measures slower."""
-        if self._timer is None:
-            return cut.cost if self._train is None or self._is_made(cut.after) else None
-        if not self._is_made(cut.after):
-            return None
-        timing = self._timer.pair(self._cuts.made.module, cut.after.made.module)
-        if not timing.faster:
-            return None
-        cost = self._cost * timing.ratio
+    def _cost_after(self, cut: Cut, timing: Timing | None) -> float:
+        if timing is None or self._timer is None:
+            return cut.cost
+        cost = self._cost * min(1.0, timing.ratio)
         return cost if cost > self._limit / SETTLED else self._timer.alone(cut.after.made.module).latency_ms
 
     def _accept(self, cut: Cut, cost: float, score: float | None) -> None:

@@ -92,8 +92,7 @@ class DeviceTimer:
         return self._runtime.module(subject, self._image)
 
     def _time(self, timers: Sequence[Timer]) -> Timing:
-        self._reference = self._reference or self._runtime.network(REFERENCE)
-        interleaver = Interleaver(self._reference, seed=self._seed)
+        interleaver = Interleaver(self._beside(timers), seed=self._seed)
         rounds: list[tuple[Reading, Reading]] = []
         with self._runtime.quiet():
             interleaver.warm(timers)
@@ -102,24 +101,38 @@ class DeviceTimer:
                 first, second = interleaver.round(timers)
                 rounds.append((first, second))
         before, after = (
-            weighted_median([(self._time_base.ms(pair[side])[0], pair[side].weight) for pair in rounds])
-            for side in (0, 1)
+            weighted_median([(self._ms(pair[side]), pair[side].weight) for pair in rounds]) for side in (0, 1)
         )
         ratios = _ratios(rounds)
         return Timing(before, after, weighted_median(ratios), *median_interval(ratios), len(rounds))
+
+    def _beside(self, timers: Sequence[Timer]) -> Timer:
+        """What runs between the two."""
+        self._reference = self._reference or self._runtime.network(REFERENCE)
+        return self._reference
+
+    def _ms(self, reading: Reading) -> float:
+        return self._time_base.ms(reading)[0]
 
 
 class ModuleTimer(DeviceTimer):
     """Times users' modules on this machine without a table, on inputs of these shapes (without the batch).
 
-    `alone` is asked first: it says how fast the machine is.
+    A pair runs beside the first of the two, not beside the reference, which may take a hundred times as long as a
+    small module; its ms are those of this session.
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]], *, seed: int, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        shapes: Sequence[tuple[int, ...]],
+        *,
+        seed: int,
+        threads: int | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
         self._seed, self._shapes = seed, shapes
-        self._runtime = named_runtime(threads=threads)
+        self._runtime = runtime or named_runtime(threads=threads)
         self._image = images_of(RESOLUTION)  # the module has inputs of its own
-        self._reference: Timer | None = None
         self._before: tuple[Subject, Timer] | None = None
 
     def alone(self, subject: Subject) -> Measurement:
@@ -127,8 +140,14 @@ class ModuleTimer(DeviceTimer):
         assert isinstance(subject, nn.Module)
         modules = [_OnInputs(subject, self._shapes)]
         with self._named(subject):
-            (found,), self._time_base = measure_without_table([self._image], modules=modules, runtime=self._runtime)
+            (found,), _ = measure_without_table([self._image], modules=modules, runtime=self._runtime)
         return found
+
+    def _beside(self, timers: Sequence[Timer]) -> Timer:
+        return timers[0]
+
+    def _ms(self, reading: Reading) -> float:
+        return reading.ratios[0] * reading.reference_ns / 1e6
 
     def _timer(self, subject: Subject) -> Timer:
         assert isinstance(subject, nn.Module)

@@ -1,6 +1,8 @@
 """search.prune_module: any module comes down to a budget, by importance, by the user's score, by time."""
 
+import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pytest
@@ -213,6 +215,31 @@ def test_a_budget_in_ms_is_met_by_measured_time_and_what_measures_slower_is_not_
     assert found.module.get_submodule("one.0").get_parameter("weight").shape[0] >= 16
     with pytest.raises(InfeasibleBudget, match=r"got 0\.10 ms: the module comes down to \d+\.\d+ ms at the least"):
         search.prune_module(module, (1, 3, 32, 32), budget_ms=0.1, timer=ByMacs(), quiet=True)
+
+
+class InVectors(ByMacs):
+    """A device that computes 8 channels at once, and tells times apart that differ by more than 5 %."""
+
+    def ms(self, subject: Any) -> float:
+        layers = trace(subject, resolution=32).graph.layers
+        return sum(
+            math.prod(-(-size[0] // 8) for size in (layer.in_shape, layer.out_shape))
+            for layer in layers
+            if layer.weights
+        )
+
+    def pair(self, before: Any, after: Any) -> Timing:
+        ratio = self.ms(after) / self.ms(before) + 0.01
+        return Timing(self.ms(before), self.ms(after), ratio, ratio - 0.05, ratio + 0.05, 12)
+
+
+def test_half_of_the_time_is_reached_where_single_channels_save_none() -> None:
+    module = nn.Sequential(*(nn.Conv2d(24 if at else 3, 24, 3, padding=1) for at in range(3)), nn.Conv2d(24, 4, 1))
+    whole = InVectors().ms(module)
+    found = search.prune_module(module, (1, 3, 32, 32), budget_ms=whole / 2, timer=InVectors(), quiet=True)
+    assert found.after["ms"] <= whole / 2
+    assert [step.name[2:] for step in found.steps[:3]] == ["to 16 channels"] * 3
+    assert all(one.cost <= before.cost for before, one in pairwise(found.steps))
 
 
 def test_without_a_table_this_machine_times_what_no_table_has_measured() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
+import torch
 from torch import nn
 
 from search.latency.interleave import Timer
@@ -13,7 +14,7 @@ from search.latency.measurement import Measurement
 from search.latency.reference import REFERENCE
 from search.netadapt.history import History, RecordedTimer
 from search.netadapt.records import Part
-from search.netadapt.timing import FEWEST_ROUNDS, MOST_ROUNDS, DeviceTimer, Timing, key
+from search.netadapt.timing import FEWEST_ROUNDS, MOST_ROUNDS, DeviceTimer, ModuleTimer, Timing, key
 from searchspace import zoo
 from searchspace.cost import macs
 from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
@@ -132,3 +133,25 @@ def test_outcomes_that_are_replayed_are_not_timed_again() -> None:
     timer.pair(small, tiny)
     assert timer.alone(tiny) == ScriptedTimer().alone(TINY)
     assert asked.pairs == [TINY.fingerprint()]
+
+
+class Modules(Machine):
+    """Whose modules take as long as they say."""
+
+    def module(self, module: nn.Module, spec: NetworkSpec) -> Timer:
+        return lambda: [round(1e6 * module.get_submodule("module").get_parameter("ms").item())]
+
+    def network(self, spec: NetworkSpec) -> Timer:
+        raise AssertionError("a pair of small modules runs without the reference, which takes as long as a hundred")
+
+
+class Takes(nn.Module):
+    def __init__(self, ms: float) -> None:
+        super().__init__()
+        self.ms = nn.Parameter(torch.tensor(ms))
+
+
+def test_two_modules_are_timed_beside_each_other_alone() -> None:
+    found = ModuleTimer([(3, 8, 8)], seed=0, runtime=Modules()).pair(Takes(2.0), Takes(1.5))
+    assert (found.before_ms, found.after_ms, found.ratio) == pytest.approx((2.0, 1.5, 0.75))
+    assert found.rounds == FEWEST_ROUNDS

@@ -20,11 +20,11 @@ from search.netadapt.prunable import Prunable
 from search.netadapt.settings import Settings
 from search.netadapt.specs import PrunableSpec
 from search.netadapt.timing import DeviceTimer, PairedTimer
-from search.netadapt.trainable import in_float32, make_trainable
+from search.netadapt.trainable import in_float32, make_trainable, take_grey
 from search.netadapt.variants import shrunk, variants
-from searchspace.errors import InvalidArgument, InvalidSpec, MissingLatency
+from searchspace.errors import InvalidArgument, InvalidSpec, MissingLatency, UnsupportedModule
 from searchspace.latency.table import LatencyTable, describe, read_table
-from searchspace.nn import Network, trace
+from searchspace.nn import Network, TracedNetwork, trace
 from searchspace.nn.cuttable import cuttable
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
@@ -141,7 +141,7 @@ def module_inputs(
     module: nn.Module, settings: Settings, progress: Progress, *, resolution: int, images: Dataset | None = None
 ) -> Inputs:
     """A copy of a user's module, traced at `resolution` px, and the images. Raises PhinasError."""
-    traced = trace(in_float32(cuttable(module, progress.line), progress.line), resolution=resolution)
+    traced = _traced(in_float32(cuttable(module, progress.line), progress.line), resolution, progress.line)
     if len(traced.inputs) > 1 or len(traced.outputs) != 1 or traced.outputs[0][1:] != (1, 1):
         raise InvalidArgument(
             f"search.prune trains on images and their classes, so that a module must take one image and give (batch, "
@@ -158,6 +158,27 @@ def module_inputs(
         )
     make_trainable(traced.module, images.train.pixels[:2], classes, progress.line)
     return Inputs(network=PrunableModule(traced, note=progress.line), images=images, seed=seed)
+
+
+def _traced(module: nn.Module, resolution: int, note: Note) -> TracedNetwork:
+    """As `trace`, for colour images or, where the module takes one channel, for their mean."""
+    try:
+        return trace(module, resolution=resolution)
+    except UnsupportedModule as error:
+        try:
+            grey = trace(module, in_channels=1, resolution=resolution)
+        except UnsupportedModule:
+            first = next((part.in_channels for part in module.modules() if isinstance(part, nn.Conv2d)), 3)
+            if first in (1, 3):
+                raise error from None
+            raise InvalidArgument(
+                f"search.prune trains on images of 3 channels or their mean, and the first convolution of the "
+                f"{type(module).__name__} takes {first}: prune it with search.prune_module(module, inputs, ...), which "
+                "takes your own score and training"
+            ) from None
+    note(f"the {type(module).__name__} takes images of one channel: it gets the mean of three")
+    take_grey(grey.module)
+    return grey
 
 
 def _images(settings: Settings, given: Dataset | None, pixels: int, seed: int, progress: Progress) -> Dataset:

@@ -52,17 +52,28 @@ def make_trainable(module: nn.Module, images: np.ndarray[Any, Any], classes: int
     note(f"the {kind} does not take images that lie channels-last in memory: it is trained and tested on others")
 
 
+def take_grey(module: nn.Module) -> nn.Module:
+    """The module, which takes images of one channel, on images of three: their mean, until `as_it_came`."""
+    module.register_forward_pre_hook(_grey)
+    return module
+
+
 def as_it_came(module: nn.Module) -> nn.Module:
-    """The module in eval mode, without what `make_trainable` gave it."""
+    """The module in eval mode, without what `make_trainable` and `take_grey` gave it."""
     module.eval()
     for key, hook in list(module._forward_pre_hooks.items()):
-        if hook is _contiguous:
+        if hook in (_contiguous, _grey):
             del module._forward_pre_hooks[key]
     return module
 
 
 def _contiguous(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(each.contiguous() for each in inputs)
+
+
+def _grey(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    images, *others = inputs
+    return images.mean(1, keepdim=True) if images.shape[1] == 3 else images, *others
 
 
 def _try(module: nn.Module, images: Tensor, classes: int) -> None:

@@ -167,6 +167,11 @@ class LayerBuilder:
         self._set(call, layer, found=as_seen(shape, call.result))
         return layer
 
+    def append_made(self, node: fx.Node, shape: Shape) -> Value:
+        """An "input" layer: channels of a tensor that the code makes, which cannot change in number."""
+        fields = {"name": f"input {node.name}", "in_shape": shape, "out_shape": shape}
+        return Value(self._add_layer(node.name, "input", (), NO_PARTS, fields, node=node), False)
+
     def fuse(self, call: Call, value: Value, **changes: Any) -> None:
         """Change the layer of `value`, whose output the call is from now on."""
         self.layers[value.layer] = self.layers[value.layer]._replace(**changes)

@@ -123,7 +123,7 @@ KINDS = {
         ),
     ),
     "made": Kind((), _MADE),
-    "concat": Kind((), (torch.cat, torch.concat, torch.concatenate), ("tensors", "dim")),
+    "concat": Kind((), (torch.cat, torch.concat, torch.concatenate, torch.stack), ("tensors", "dim")),
 }
 OF_MODULE = {module: name for name, kind in KINDS.items() for module in kind.modules}
 OF_FUNCTION = {function: name for name, kind in KINDS.items() for function in kind.functions}

@@ -12,7 +12,7 @@ import search
 from search.data import Dataset
 from search.netadapt.api import Pruned
 from searchspace.cost import costs
-from searchspace.errors import UnsupportedModule
+from searchspace.errors import InvalidArgument, UnsupportedModule
 from searchspace.nn import trace
 from searchspace.nn.cuttable import cuttable
 from searchspace.nn.weights.files import read_weights
@@ -68,6 +68,19 @@ def test_a_view_behind_a_feature_map_is_pruned_on_contiguous_images(images: Data
     found = pruned(net, images)
     assert found.module(torch.zeros(2, 3, 16, 16)).shape == (2, 10)
     assert not found.module._forward_pre_hooks
+
+
+def test_a_module_of_one_channel_gets_the_mean_of_three_and_other_numbers_are_told(images: Dataset) -> None:
+    net = Net(conv=nn.Conv2d(1, 8, 3, 2, 1))
+    found = search.prune(
+        net, data=images, budget_macs=0.8 * costs(trace(net, in_channels=1, resolution=16).graph).macs, **HOW
+    )
+    assert found.module(torch.zeros(2, 1, 16, 16)).shape == (2, 10)
+    assert not found.module._forward_pre_hooks
+    with pytest.raises(
+        InvalidArgument, match=r"3 channels or their mean, .* of the Net takes 5: .*search\.prune_module"
+    ):
+        search.prune(Net(conv=nn.Conv2d(5, 8, 3)), data=images, budget_macs=1e4, **HOW)
 
 
 def test_frozen_parameters_are_cut_and_not_trained(images: Dataset) -> None:

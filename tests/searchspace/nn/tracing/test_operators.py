@@ -113,6 +113,19 @@ def with_coordinates(m: Between, x: Tensor) -> Tensor:
     return (x + rows) ** 3 * torch.tensor([2.0]) * x.flatten(2).max(dim=-1).values[..., None, None]
 
 
+def side_by_side(m: Between, x: Tensor) -> Tensor:
+    """As coordinate attention does it."""
+    rows, columns = x.mean(3, keepdim=True), x.mean(2, keepdim=True).transpose(2, 3)
+    rows, columns = m.part(torch.cat([rows, columns], 2)).split([x.shape[2], x.shape[3]], 2)
+    return x * rows.sigmoid() * columns.transpose(2, 3).sigmoid()
+
+
+def stacked(m: Between, x: Tensor) -> Tensor:
+    """As selective kernels do it."""
+    both = torch.stack([m.part(x), F.relu(x)], 1)
+    return (both * torch.softmax(both.mean((3, 4), keepdim=True), 1)).sum(1)
+
+
 PARTS: dict[str, tuple[nn.Module, Callable[[Between, Tensor], Tensor] | None]] = {
     "LeakyReLU": (nn.LeakyReLU(0.2), None),
     "PReLU of one slope": (nn.PReLU(), None),
@@ -136,6 +149,12 @@ PARTS: dict[str, tuple[nn.Module, Callable[[Between, Tensor], Tensor] | None]] =
     "scale": (Scale(8), lambda m, x: (x.permute(0, 2, 3, 1) * m.part.gamma).permute(0, 3, 1, 2)),
     "scale with axes": (Scale(1, 8, 1, 1), lambda m, x: m.part.gamma * x + x),
     "scale by a view": (Scale(8), lambda m, x: x.mul(m.part.gamma.view(1, -1, 1, 1))),
+    "side by side": (nn.Conv2d(8, 8, 1), side_by_side),
+    "stacked": (nn.Conv2d(8, 8, 1), stacked),
+    "channels of coordinates": (
+        nn.Identity(),
+        lambda m, x: torch.cat([x, torch.arange(PIXELS).to(x).view(1, 1, 1, -1).expand(x.shape[0], 1, PIXELS, -1)], 1),
+    ),
     "frozen batch norm": (FrozenNorm(), None),
     "position embedding": (Scale(1, 8, 1, 1), lambda m, x: x + m.part.gamma.expand(-1, -1, PIXELS, 1) * m.part.gamma),
     "values for each place": (

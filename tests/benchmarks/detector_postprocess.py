@@ -52,7 +52,8 @@ def hard(outputs: "Outputs", spec: "DetectorSpec") -> "dict[str, Outputs]":
     anchors = anchor_boxes(spec)
     side = spec.resolution / 4
     corner = ((anchors[:, :2] + anchors[:, 2:]) / 2).div(side, rounding_mode="floor") * side
-    codes = encode(torch.cat((corner, corner + side), 1), anchors).split([each[0, ::4].numel() for each in shifts])
+    counts = [each[0, ::4].numel() for each in shifts]
+    codes = torch.split(encode(torch.cat((corner, corner + side), 1), anchors), counts)
     pairs = zip(codes, shifts, strict=True)
     piled = [code.reshape(*each.shape[2:], -1).permute(2, 0, 1)[None] + 0.03 * each for code, each in pairs]
     shifts = [0.1 * each for each in shifts]

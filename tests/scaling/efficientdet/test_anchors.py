@@ -1,5 +1,6 @@
 """Anchors lie where the published weights expect them, and coding a box can be undone."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.efficientdet.anchors import anchor_boxes, decode, encode, flatten
+from scaling.efficientdet.anchors import anchor_boxes, check_count, decode, encode, flatten
 from scaling.efficientdet.neck import LEVELS
 from scaling.efficientdet.presets import get
 from scaling.efficientdet.spec import Anchors
@@ -17,9 +18,11 @@ D0 = get("d0", classes=2)
 
 
 def test_there_are_nine_anchors_at_each_pixel_of_each_level() -> None:
-    for resolution in (128, 512):
-        boxes = anchor_boxes(D0.with_resolution(resolution))
-        assert boxes.shape == (sum((resolution // 2**level) ** 2 * 9 for level in LEVELS), 4)
+    for resolution in (128, 320, 512):
+        spec = D0.with_resolution(resolution)
+        boxes = anchor_boxes(spec)
+        assert boxes.shape == (sum(math.ceil(resolution / 2**level) ** 2 * 9 for level in LEVELS), 4)
+        check_count(len(boxes), spec)
         assert boxes.dtype == torch.float32
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scaling.efficientdet.anchors import anchor_boxes, encode
-from scaling.efficientdet.loss import DetectionLoss, focal_loss
+from scaling.efficientdet.loss import DetectionLoss, focal_loss, iou_loss
 from scaling.efficientdet.matching import IGNORED, Objects, assign
 from scaling.efficientdet.neck import LEVELS
 from scaling.efficientdet.presets import get
@@ -70,13 +70,10 @@ def plain_focal(logits: Tensor, targets: Tensor, alpha: float, gamma: float, smo
     return (weight * (1 - right) ** gamma * entropy).sum()
 
 
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    gamma=st.sampled_from((0.1, 1.5, 2.0)),
-    smoothing=st.sampled_from((0.0, 0.1)),
-    classes=st.sampled_from((1, 5)),
-)
-@settings(max_examples=6)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("gamma", [0.1, 1.5])
+@given(seed=st.integers(0, 2**32 - 1), classes=st.sampled_from((1, 5)))
+@settings(max_examples=3)
 def test_focal_loss_and_its_gradient_are_the_formula(seed: int, gamma: float, smoothing: float, classes: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = (5 * torch.randn(2, 30, classes, generator=generator)).requires_grad_()
@@ -113,6 +110,16 @@ def test_the_loss_falls_towards_the_targets_and_is_least_there(kind: str) -> Non
         values = [float(each[part]) for each in steps]
         assert values == sorted(values, reverse=True)
         assert values[-1] == pytest.approx(0, abs=1e-4)
+
+
+def test_iou_losses_are_the_papers() -> None:
+    """Boxes of 2 x 2 pixels, 1 apart: a hull of 10, 2 of it in none; middles 3 apart, a diagonal of 29 ** .5."""
+    first, second = torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([[0.0, 3, 2, 5]])
+    assert iou_loss(first, second, "giou").item() == pytest.approx(1 + 2 / 10)
+    assert iou_loss(first, second, "diou").item() == pytest.approx(1 + 9 / 29)
+    inner = torch.tensor([[0.0, 0, 2, 1]])
+    assert iou_loss(first, inner, "giou").item() == pytest.approx(0.5)
+    assert iou_loss(first, inner, "diou").item() == pytest.approx(0.5 + 0.25 / 8)
 
 
 @pytest.mark.parametrize("kind", KINDS)

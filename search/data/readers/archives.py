@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, Self, cast
 
 from search.data.readers.files import DAMAGE, NOWHERE, FileSource, read_each
-from search.data.readers.layout import File, arrange, table_hint
+from search.data.readers.layout import File, arrange, labels_hint
 from search.data.source import Content, Item, Listing, one_line, printable
 from searchspace.errors import InvalidData
 
@@ -32,7 +32,7 @@ class _ArchiveSource(FileSource):
         try:
             return arrange(files, folders, where=f"the archive {self.path}", choice=self.choice)
         except InvalidData as error:
-            hint = table_hint([file.path for file in files], unpack=True)
+            hint = labels_hint([file.path for file in files], unpack=True)
             if not hint:
                 raise
             raise InvalidData(f"{error}; {hint}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from search.data.readers.files import FileSource, read_each
 from search.data.readers.junk import is_junk, visible
-from search.data.readers.layout import File, arrange, is_image, table_hint
+from search.data.readers.layout import File, arrange, is_image, labels_hint
 from search.data.source import Content, Item, Listing, digest_of
 from searchspace.errors import InvalidData
 
@@ -54,7 +54,7 @@ class FolderSource(FileSource):
         try:
             return arrange(files, folders, where=f"the folder {self.path}", choice=self.choice)
         except InvalidData as error:
-            hint = table_hint([file.path for file in files])
+            hint = labels_hint([file.path for file in files])
             if not hint:
                 raise
             raise InvalidData(f"{error}; {hint}") from error

@@ -5,6 +5,7 @@ cannot place, and its labels turn off when there is one class or folders of uneq
 """
 
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -91,19 +92,36 @@ def check_classes(listing: Listing, *, where: str) -> None:
         raise InvalidData(f"{where} must hold images of at least 2 classes, {found}{notes}: {_WANTED}")
 
 
-def table_hint(paths: Iterable[str], *, unpack: bool = False) -> str:
-    """What to do where tables among the paths may say the labels of images; "" where there are none of both.
+def labels_hint(paths: Iterable[str], *, unpack: bool = False) -> str:
+    """What to do where tables among the paths, or the images' names, may say the labels; "" where neither does.
 
     unpack: the paths are those of an archive.
     """
     seen = visible(list(paths), (), is_image=is_image).files
-    tables = _tables(seen)
-    if not tables or not any(map(is_image, seen)):
+    tables, images = _tables(seen), [path for path in seen if is_image(path)]
+    if not images:
         return ""
+    if not tables:
+        words = _first_words(images)
+        told = printable(some(words, limit=3))
+        return f"if {told} at the beginning of names are the classes, give each a folder of its own" if words else ""
     names, first = printable(some(tables)), "unpack the archive and " if unpack else ""
     if len(tables) == 1 or any("/" not in path for path in tables):
         return f"if {names} says the labels, {first}give it as --data"
     return f"if {names} say the labels, {first}write one table of them, with a column of splits, and give it as --data"
+
+
+def _first_words(images: Sequence[str]) -> list[str]:
+    """The words that names in the fullest folder begin with, as cat.0.jpg and dog.0.jpg; none where some have none."""
+    by_folder: dict[str, list[str]] = {}
+    for path in images:
+        folder, _, name = path.rpartition("/")
+        by_folder.setdefault(folder, []).append(name)
+    fullest = max(by_folder.values(), key=len)
+    found = [re.match(r"[^\W\d]+(?:[ _-][^\W\d]+)*(?=[\W_]*\d)", name) for name in fullest]
+    counts = Counter(each[0] for each in found if each)
+    several = sorted(word for word, count in counts.items() if count > 1)
+    return several if len(several) > 1 and None not in found else []
 
 
 def with_common_names(items: Sequence[Item]) -> tuple[list[Item], list[str]]:

@@ -286,3 +286,19 @@ def test_images_in_no_class_folders_point_to_the_tables_that_may_say_their_label
         archive.writestr("labels.csv", "path,label")
     with pytest.raises(InvalidData, match=r"if labels\.csv says the labels, unpack the archive and give it as --data"):
         ZipSource(tmp_path / "x.zip").listing()
+
+
+def test_images_in_no_class_folders_whose_names_begin_with_words_are_told_what_may_be_the_classes(
+    images: Images, tmp_path: Path, encoded: Encoded
+) -> None:
+    (tmp_path / "x" / "train").mkdir(parents=True)
+    for at in range(4):
+        (tmp_path / "x" / "train" / f"{'cat' if at % 2 else 'great dane'}.{at}.jpg").write_bytes(encoded(at))
+    with pytest.raises(
+        InvalidData, match=r"; if cat, great dane at the beginning of names are the classes, give each a"
+    ):
+        FolderSource(tmp_path / "x").listing()
+    images()
+    with pytest.raises(InvalidData, match="at least 2 classes") as caught:
+        FolderSource(tmp_path / "photos").listing()  # img_0, img_1: one word
+    assert "beginning of names" not in str(caught.value)

@@ -64,7 +64,7 @@ def test_one_size_or_several_in_any_order(given: Any, means: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("160,160", "one size, or different ones with the smallest first, got 160,160"),
+        ("160,160", "one size, or different ones with the smallest first, got '160,160'"),
         ("16,64", r"--resolution must be 32 to 2048 px \(total stride is 32\), got 16"),
         ("64,4096", "--resolution must be 32 to 2048 px .* got 4096"),
         ("64,big", "must be auto, a number of px, or several with commas between .* got '64,big'"),

@@ -107,7 +107,9 @@ def train(settings: Settings, folder: Path, *, quiet: bool = False) -> Trained:
         if (folder / SUMMARY).exists():
             progress.line(f"{folder} is finished: nothing is trained")
             saved = load_detector(folder)
-            return Trained(saved.detector, saved.classes, dict(read_json(folder / SUMMARY)), folder)
+            with content_of(folder / SUMMARY):
+                summary = dict(read_json(folder / SUMMARY))
+            return Trained(saved.detector, saved.classes, summary, folder)
         return _trained(settings, folder, progress, began)
 
 

@@ -1,16 +1,22 @@
 """What is printed of a trained detector and of what it finds."""
 
+from pathlib import Path
 from typing import Any
 
-from scaling.efficientdet.job import Trained
+from scaling.efficientdet.job import SUMMARY, Trained
+from searchspace.files import content_of
 from searchspace.report import fields, next_steps, paragraphs, percent_text, table
 
 SHOWN_CLASSES = 20
 
 
 def trained_text(trained: Trained) -> str:
-    """A training's result and what to do next."""
-    summary, folder = trained.summary, trained.folder
+    """A training's result and what to do next. Raises StorageError for a damaged summary that was read back."""
+    with content_of(trained.folder / SUMMARY):
+        return _text(trained.summary, trained.folder)
+
+
+def _text(summary: dict[str, Any], folder: Path) -> str:
     images = summary["images"]
     head = fields(
         [

@@ -18,9 +18,10 @@ def space_from_toml(path: Path, *, classes: int, resolution: int | tuple[int, ..
     """
     try:
         data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        repr(data)  # what is nested too deep to be told later is told here
     except OSError as error:
         raise storage_error("read the search space", path, error) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of a number of 5000 digits, too
         raise InvalidChoice(
             f"{path} must be a TOML file and is not ({error}): mend it there, or name another"
         ) from None

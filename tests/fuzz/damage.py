@@ -6,6 +6,7 @@ A damage is a function from a file's bytes to other bytes, drawn by hypothesis.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 Damage = Callable[[bytes], bytes]
 RAW = "@@raw@@"
+_WORD = re.compile(r"""[^\s,;:="'<>[\]{}]+""")
 # What may stand in place of a value, as JSON text.
 TOKENS = (
     *(
@@ -33,7 +35,17 @@ TOKENS = (
         "-0.0",
         "1e-300",
     ),
-    *("1e300", "1e999", "-1e999", "NaN", "Infinity", "9007199254740993", "18446744073709551616", "1" + "0" * 400),
+    *(
+        "1e300",
+        "1e999",
+        "-1e999",
+        "NaN",
+        "Infinity",
+        "9007199254740993",
+        "18446744073709551616",
+        "1" + "0" * 400,
+        "1" * 5000,
+    ),
     *(
         '"\\ud800"',
         '"\\u0000"',
@@ -111,9 +123,10 @@ def _in(encoding: str) -> Damage:
 
 
 def _word(data: bytes, at: int, token: str) -> bytes:
-    words = data.decode("utf-8", errors="replace").split(" ")
-    words[at % len(words)] = token
-    return " ".join(words).encode("utf-8", errors="surrogatepass")
+    text = data.decode("utf-8", errors="replace")
+    words = [*_WORD.finditer(text)]
+    start, end = words[at % len(words)].span() if words else (0, 0)
+    return f"{text[:start]}{token}{text[end:]}".encode("utf-8", errors="surrogatepass")
 
 
 def _changed(data: bytes, at: int, token: str, how: str) -> bytes:

@@ -18,9 +18,9 @@ def subjects(*, torch: bool = True) -> list[Subject]:
 
     found = [*others.SUBJECTS, *images.SUBJECTS]
     if torch:
-        from tests.fuzz import boxes, jobs, networks
+        from tests.fuzz import boxes, detectors, jobs, networks
 
-        found += [*networks.SUBJECTS, *jobs.SUBJECTS, *boxes.SUBJECTS]
+        found += [each for module in (networks, jobs, boxes, detectors) for each in module.SUBJECTS]
     return found + [of_before(one) for one in found if one.form == "json" and one.sealed]
 
 

@@ -215,7 +215,7 @@ def _measured_csv() -> str:
 
     space = mnasnet_space()
     names = [name for name, values in space.parameters().items() if len(values) > 1]
-    rows = [[str(space.parameters()[name][at % len(space.parameters()[name])]) for name in names] for at in range(6)]
+    rows = [[str(space.parameters()[name][at % len(space.parameters()[name])]) for name in names] for at in range(24)]
     lines = [",".join([*row, f"0.{70 + at}", f"{5 + at}.25"]) for at, row in enumerate(rows)]
     return "\n".join([",".join([*names, "accuracy", "ms"]), *lines, ""])
 
@@ -224,7 +224,8 @@ def _measured_read(path: Path) -> Any:
     from search.measured.networks import read_measured
 
     found = read_measured(path)
-    return found.choices, {name: values.tolist() for name, values in found.columns.items()}
+    known = found.accuracy("accuracy").tolist(), found.latency_ms("ms").tolist()
+    return found.choices, known, {name: values.tolist() for name, values in found.columns.items()}
 
 
 def _space_read(path: Path) -> Any:

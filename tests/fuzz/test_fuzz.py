@@ -15,6 +15,7 @@ SLOW = (
     "log of",
     "in a folder",
     "boxes",
+    "detector",
     "of before",
 )  # to read, or alike
 

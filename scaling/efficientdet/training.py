@@ -27,8 +27,9 @@ from search.training.evaluate import autocast, device_for
 from search.training.state import decayed
 from searchspace.files import write_atomic, wrong_member
 
-PLANNED = 0.94  # of the seconds: what is left is for the looks' jitter and a machine that becomes slower
+PLANNED, PLANNED_LATER = 0.94, 0.98  # of the seconds: what is left is for a machine that becomes slower
 TIMED_STEPS = 2
+MOMENTUM_STEPS = 15.0  # batch norms' statistics are those of the last 1/15 of the steps, where the network's are longer
 KEEP_S = 30.0  # at most so many seconds of training are lost
 
 
@@ -50,6 +51,8 @@ class DetectionRecipe:
     Attributes:
         backbone_rate: Of the learning rate, where the backbone has published weights; its batch-norm statistics stay
             then.
+        frozen: Share of its blocks, from the image on, that stay as they are then: they see the largest maps, and edges
+            are edges.
         warmup: Share of the steps in which the rate rises; then it falls by a cosine.
         ema_share: The moving average of the weights reaches over about this share of the steps.
         clip: Norm of the gradient at most.
@@ -59,6 +62,7 @@ class DetectionRecipe:
     batch_size: int = 16
     learning_rate: float = 2e-3
     backbone_rate: float = 0.3
+    frozen: float = 0.33
     weight_decay: float = 1e-4
     warmup: float = 0.05
     ema_share: float = 0.02
@@ -110,12 +114,18 @@ class DetectorTraining:
         self.state, self._device = State(), device_for(self.device)
         self.detector.to(self._device)
         self._loss = DetectionLoss(self.detector.spec, box_loss=self.recipe.box_loss).to(self._device)
-        backbone = decayed(self.detector.backbone.parameters(), self.recipe.weight_decay)
+        if self.published:
+            blocks = [block for stage in self.detector.backbone.children() for block in stage.children()]
+            for block in blocks[: int(self.recipe.frozen * len(blocks))]:
+                block.requires_grad_(False)
+        trained = [each for each in self.detector.backbone.parameters() if each.requires_grad]
+        backbone = decayed(trained, self.recipe.weight_decay)
         others = [p for name, p in self.detector.named_parameters() if not name.startswith("backbone.")]
         self._factors = [*([self.recipe.backbone_rate if self.published else 1.0] * len(backbone)), 1.0, 1.0]
         self._optimizer = torch.optim.AdamW([*backbone, *decayed(others, self.recipe.weight_decay)], lr=0.0)
         self._average = [each.detach().clone() for each in self._floats()]
-        self._saved_s, self._look_s = 0.0, 0.0
+        self._saved_s = self._look_s = self._steps_s = self._began = self._before_s = 0.0
+        self._begun_at = 0
 
     @translated_out_of_memory()
     def fit(self, *, seconds: float | None = None, steps: int | None = None) -> State:
@@ -128,22 +138,36 @@ class DetectorTraining:
             self._train_mode()
             state.total = steps or self._planned(left_s)
             self._save()
-        looks = self._look_steps()
+        self._began, self._begun_at, self._before_s = began, state.step, before_s
         with closing(self.batches.since(state.step)) as batches:
             while state.step < state.total:
                 self._step(next(batches))
                 state.step += 1
-                state.seconds = before_s + self.clock() - began
+                state.seconds = self._spent_s() + before_s
                 self.on_progress(state.step / state.total, "training the detector")
-                if state.seconds - before_s + self._look_s > left_s:  # the machine has become slower
+                if self._spent_s() + self._look_s > left_s:  # the machine has become slower
                     state.total = state.step
-                if state.step in looks or state.step == state.total:
+                if self._is_look():
                     self._look()
-                    state.seconds = before_s + self.clock() - began
-                if state.seconds - self._saved_s > KEEP_S or state.step == state.total:
+                    self._replan(left_s)
+                    self._save()
+                elif state.seconds - self._saved_s > KEEP_S or state.step == state.total:
                     self._save()
         self._finish()
         return state
+
+    def _spent_s(self) -> float:
+        return self.clock() - self._began
+
+    def _replan(self, left_s: float) -> None:
+        """By the speed of this run so far, how many steps fit the seconds; kept with the look."""
+        state, looks_left = self.state, self.recipe.looks - len(self.state.history)
+        state.seconds = self._spent_s() + self._before_s
+        if left_s == math.inf or state.step == state.total:
+            return
+        step_s = self._steps_s / (state.step - self._begun_at)
+        fitting = (PLANNED_LATER * (left_s - self._spent_s()) - looks_left * self._look_s) / step_s
+        state.total = state.step + max(1, int(fitting))
 
     def _planned(self, left_s: float) -> int:
         """Steps that fit the seconds, by some that are not taken."""
@@ -161,12 +185,18 @@ class DetectorTraining:
         spent_s = sum(took) + (1 + self.recipe.looks) * self._look_s
         return max(1, int((PLANNED * left_s - spent_s) / min(took[1:])))
 
-    def _look_steps(self) -> set[int]:
-        looks = self.recipe.looks
-        return {round(self.state.total * number / looks) for number in range(1, looks)} if self.look else set()
+    def _is_look(self) -> bool:
+        state = self.state
+        due = state.total * (len(state.history) + 1) / self.recipe.looks
+        return self.look is not None and (state.step >= due or state.step == state.total)
 
     def _train_mode(self) -> None:
         self.detector.train()
+        momentum = max(self.detector.spec.conventions.norm_momentum, min(0.1, MOMENTUM_STEPS / (self.state.total or 1)))
+        for part in (self.detector.neck, self.detector.class_head, self.detector.box_head):
+            for norm in part.modules():
+                if isinstance(norm, nn.BatchNorm2d):
+                    norm.momentum = momentum
         if self.published:  # 16 images tell less of a map's statistics than ImageNet did
             for part in self.detector.backbone.modules():
                 if isinstance(part, nn.BatchNorm2d):
@@ -187,7 +217,7 @@ class DetectorTraining:
         return total.detach()
 
     def _step(self, batch: Batch) -> None:
-        recipe, state = self.recipe, self.state
+        recipe, state, began = self.recipe, self.state, self.clock()
         self._train_mode()
         rate = recipe.rate_at((state.step + 0.5) / state.total)
         for group, factor in zip(self._optimizer.param_groups, self._factors, strict=True):
@@ -205,6 +235,7 @@ class DetectorTraining:
         decay = min((1 + state.step) / (10 + state.step), 1 - 1 / reach)
         with torch.no_grad():
             torch._foreach_lerp_(self._average, self._floats(), 1 - decay)
+        self._steps_s += self.clock() - began
 
     def _floats(self) -> list[Tensor]:
         return [each for each in self.detector.state_dict().values() if each.is_floating_point()]
@@ -234,7 +265,10 @@ class DetectorTraining:
 
     def _finish(self) -> None:
         self._copy(self._average)
-        self.detector.eval().to("cpu")
+        self.detector.eval().requires_grad_(True).to("cpu")
+        for norm in self.detector.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.momentum = self.detector.spec.conventions.norm_momentum
         if not self.state.finished:
             self.state.finished = True
             self._save()

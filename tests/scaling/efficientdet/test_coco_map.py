@@ -49,10 +49,10 @@ def test_the_objects_themselves_have_an_average_precision_of_1(seed: int) -> Non
 
 
 def test_a_box_counts_at_the_thresholds_that_its_overlap_reaches(capsys: pytest.CaptureFixture[str]) -> None:
-    """40 x 40 found as 40 x 29: an overlap of .725, right at .50 to .70, five of ten thresholds."""
-    result = coco_map([found([[10, 10, 50, 39]], [0.9], [0])], [objects([BOX], [0])], NAMES)
-    assert (result.ap, result.ap50, result.ap75) == pytest.approx((0.5, 1, 0))
-    assert (result.ap_small, result.ap_medium, result.ap_large) == (None, pytest.approx(0.5), None)
+    """40 high, 80 wide, found 16 to the right: an overlap of .667, right at .50 to .65, four of ten thresholds."""
+    result = coco_map([found([[10, 36, 50, 116]], [0.9], [0])], [objects([[10, 20, 50, 100]], [0])], NAMES)
+    assert (result.ap, result.ap50, result.ap75) == pytest.approx((0.4, 1, 0))
+    assert (result.ap_small, result.ap_medium, result.ap_large) == (None, pytest.approx(0.4), None)
     assert result.ap50_of == {"cat": pytest.approx(1), "dog": None, "hen": None}
     assert capsys.readouterr().out == ""
 

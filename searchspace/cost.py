@@ -63,6 +63,8 @@ def layer_params_macs(layer: Layer) -> tuple[int, int]:
         return weight + out * vectors, weight * layer.in_shape[1] * layer.in_shape[2]
     if op == "norm":
         return out * vectors + layer.scalars, 0
+    if op == "reduce":
+        return 0, out * height * width * layer.taps
     if op == "add":
         return layer.scalars, 0
     if op not in (*OPS, *TRACED_OPS):

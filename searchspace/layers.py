@@ -39,14 +39,15 @@ class Layer(NamedTuple):
             squeezed one too), where `norm` does not say it.
         scalars: Learnable values of this layer alone, also where it shares its weights: a batch norm behind a shared
             convolution, the weights of a sum. In a traced module, those that belong to no channel.
-        taps: In a traced module, weights of one filter for one channel, where that is not `kernel` squared; else 0.
+        taps: In a traced module, weights of one filter for one channel, where that is not `kernel` squared; else 0. Of
+            "reduce", the multiply-adds of one value.
 
     In a traced module, a "linear" layer behind a map has a column for each pixel, and "norm" is a batch norm, an
     activation or both that no layer before can take in, or any other function of each channel alone; with `groups`
     above 1 it takes statistics over as many equal runs of channels. "add" and "mul" are sums and products, of which one
     side may be one pixel or one channel. "merge" makes one channel of `groups` ones, as PixelShuffle does, and "spread"
     `groups` of one. "resample" changes the pixels of each channel: upsampling, padding, cropping. "reduce" computes new
-    channels over all of them, and "input" is the module's second image.
+    channels over all of them, such as a product of two maps, and "input" is the module's second image.
     """
 
     name: str

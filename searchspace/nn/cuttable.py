@@ -5,12 +5,13 @@ from itertools import chain
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from searchspace.errors import UnsupportedModule
 from searchspace.nn.copies import computes_weights, copied, first_line, in_eval_mode, with_plain_weights
 
 Note = Callable[[str], None]
-_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 
 
 def cuttable(module: nn.Module, note: Note = lambda text: None) -> nn.Module:

@@ -55,7 +55,7 @@ def is_whole(found: Tensor | None, shape: Shape) -> bool:
 
 def keeps_batch(found: Tensor, shape: Shape) -> bool:
     """Whether the first axis is that of the images."""
-    return found.ndim > 1 and len(found) == BATCH and bool((found[1] - found[0] == prod(shape)).all())
+    return found.ndim > 0 and len(found) == BATCH and bool((found[1] - found[0] == prod(shape)).all())
 
 
 def is_flat(found: Tensor | None, shape: Shape) -> bool:
@@ -76,7 +76,7 @@ def find_moves(found: Tensor, shape: Shape) -> tuple[int, list[Move]] | None:
 
     The axis is 1, or the last or another one if channels are whole there.
     """
-    if not keeps_batch(found, shape):
+    if found.ndim < 2 or not keeps_batch(found, shape):
         return None
     axes = [1, *range(found.ndim - 1, 1, -1)]
     for axis in axes:

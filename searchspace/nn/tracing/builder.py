@@ -1,6 +1,7 @@
 """Layers of a Graph as the calls of a module give them, one after the other."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, fx
 
 from searchspace.channels.maps import Side
 from searchspace.graph import NETWORK_INPUT, Layer, Shape
-from searchspace.nn.tracing.arrangement import as_seen, find_moves, is_flat, is_whole, numbers, with_channels_at
+from searchspace.nn.tracing.arrangement import BATCH, as_seen, find_moves, is_flat, is_whole, numbers, with_channels_at
 from searchspace.nn.tracing.calls import Call, Calls
 from searchspace.nn.tracing.joint_norms import JointNorm
 
@@ -111,15 +112,24 @@ class LayerBuilder:
             value, _ = self.read_channels(call, source)
         return value
 
-    def read_channels(self, call: Call, source: Any) -> tuple[Value, int]:
-        """(a layer, the axis of its channels in `source`); what moves channels or pixels becomes a layer."""
+    def read_channels(self, call: Call, source: Any, axis: int = 1) -> tuple[Value, int]:
+        """(a layer, the axis of its channels in `source`); what moves channels or pixels becomes a layer.
+
+        Where no layer says how they are moved, what is on `axis` are new channels of a "reduce" layer.
+        """
         value = self.read(call, source)
         if value.found is None:
             return value, 1
         found = None if isinstance(value.found, tuple) else find_moves(value.found, self.shape(value))
         if found is None:
-            seen, shape = tuple(self.calls.results[source].shape), self.shape(value)
-            call.refuse(f"it reads {seen[1:]} made of {shape} in an order that a Graph has no layer for")
+            result = self.calls.results[source]
+            if not isinstance(result, Tensor) or result.ndim < 2 or len(result) != BATCH:
+                seen = tuple(result.shape[1:]) if isinstance(result, Tensor) else type(result).__name__
+                call.refuse(f"it reads {seen} made of {self.shape(value)} in an order that a Graph has no layer for")
+            axis %= result.ndim
+            why = f"node {source.name} puts them in another order"
+            value = self.values[source] = self.mix(source, [value], result.shape, axis, why)
+            return value, axis
         axis, moves = found
         layer = value.layer
         for move in moves:
@@ -128,6 +138,23 @@ class LayerBuilder:
             at = with_channels_at(self.layers[layer].out_shape, axis, self.calls.results[source].shape)
             value = self.values[source] = Value(layer, len(source.users) == 1, at)
         return value, axis
+
+    def mix(
+        self, node: fx.Node, values: Sequence[Value], seen: torch.Size, axis: int, why: str, *, taps: int = 0
+    ) -> Value:
+        """A "reduce" layer that gives `seen`: new channels made of all of those that it reads, which are held.
+
+        taps: multiply-adds of each of its values.
+        """
+        shape = (seen[axis], prod(size for place, size in enumerate(seen) if place not in (0, axis)), 1)
+        for value in values:
+            if value.layer != NETWORK_INPUT:
+                self.hold(value.layer, "out", why)
+        inputs = tuple(value.layer for value in values)
+        fields = {"in_shape": self.shape(values[0]), "out_shape": shape, "taps": taps}
+        layer = self._add_layer(node.name, "reduce", inputs, NO_PARTS, fields, node=node)
+        self.hold(layer, "out", why)
+        return Value(layer, len(node.users) == 1, with_channels_at(shape, axis, seen))
 
     def read_map(self, call: Call, source: Any) -> tuple[Value, Shape]:
         """As `read_channels`, with the shape; channels must be the axis behind the batch."""

@@ -26,7 +26,7 @@ RULES: dict[str, Callable[[LayerBuilder, Call], None]] = {
     **{"maxpool": windows.window_pool, "avgpool": windows.window_pool, "adaptive": windows.global_pool},
     **{"resample": windows.resample, "reduce": windows.reduce, "extreme": windows.extreme},
     **{"same": moves.same_values, "move": moves.move, "concat": channels.concat},
-    **{"add": pointwise.both, "mul": pointwise.both, "made": pointwise.made},
+    **{"add": pointwise.both, "mul": pointwise.both, "made": pointwise.made, "mixed": windows.mixed},
 }
 
 

@@ -14,7 +14,7 @@ from searchspace.nn.tracing.counting_norm import CountingNorm
 SUPPORTED = (
     "Conv2d, ConvTranspose2d, Linear, BatchNorm, GroupNorm, LayerNorm, InstanceNorm, activations and other functions "
     "of single values, pooling, upsampling, padding, PixelShuffle, Dropout, sums and products, concatenations, chunk, "
-    "split and slices of channels, views and permutations, squeeze-and-excite"
+    "split and slices of channels, views and permutations, squeeze-and-excite, matrix products and attention"
 )
 
 
@@ -54,6 +54,21 @@ POINTWISE["neg"] = Kind((), (*POINTWISE["neg"].functions, operator.neg))
 POINTWISE["pow"] = Kind((), (*POINTWISE["pow"].functions, operator.pow))
 """Functions of each value by itself."""
 
+_MIXED = (
+    *("matmul", "bmm", "scaled_dot_product_attention", "cosine_similarity", "pairwise_distance", "argmax", "argmin"),
+    *(
+        "logsumexp",
+        "glu",
+        "local_response_norm",
+        "unfold",
+        "fold",
+        "grid_sample",
+        "gather",
+        "cumsum",
+        "rot90",
+        "softmin",
+    ),
+)
 TELLING = ("arange", "linspace", "eye", "tensor", "new_tensor", "as_tensor", "meshgrid")
 _LIKE = ("zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "empty_like", "new_zeros", "new_ones")
 _MADE = _named(*_LIKE, "new_full", "new_empty", "zeros", "ones", "full", "rand", "randn", "empty", *TELLING)
@@ -123,6 +138,7 @@ KINDS = {
         ),
     ),
     "made": Kind((), _MADE),
+    "mixed": Kind((nn.GLU, nn.LocalResponseNorm, nn.Unfold, nn.Fold), (*_named(*_MIXED), operator.matmul)),
     "concat": Kind((), (torch.cat, torch.concat, torch.concatenate, torch.stack), ("tensors", "dim")),
 }
 OF_MODULE = {module: name for name, kind in KINDS.items() for module in kind.modules}

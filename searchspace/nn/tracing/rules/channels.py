@@ -6,10 +6,14 @@ from torch import fx
 
 from searchspace.nn.tracing.builder import LayerBuilder, Value
 from searchspace.nn.tracing.calls import Call
+from searchspace.nn.tracing.rules.pointwise import with_constant
 
 
 def concat(builder: LayerBuilder, call: Call) -> None:
-    """A "concat" layer; along pixels the sum of maps that are padded with zeros, which is the same."""
+    """A "concat" layer; along pixels the sum of maps that are padded with zeros, which is the same.
+
+    A parameter along pixels, such as a class token, is added to that.
+    """
     sources = list(call.arguments["tensors"])
     stacks = getattr(call.node.target, "__name__", "") == "stack"
     dim = call.arguments.get("dim", 0) % call.result.ndim
@@ -23,7 +27,10 @@ def concat(builder: LayerBuilder, call: Call) -> None:
     if axis == dim and not stacks:
         _of_channels(builder, call, sources, dim)
     else:
-        _of_pixels(builder, call, sources, axis)
+        _of_pixels(builder, call, [source for source in sources if source not in builder.constants], axis)
+        for constant in (builder.constants[source] for source in sources if source in builder.constants):
+            spread = [each._replace(found=each.found.narrow(dim, 0, 1)) for each in constant.sources]
+            with_constant(builder, call, call.node, constant._replace(sources=tuple(spread)))
 
 
 def _of_channels(builder: LayerBuilder, call: Call, sources: list[fx.Node], dim: int) -> None:
@@ -57,8 +64,6 @@ def _of_pixels(builder: LayerBuilder, call: Call, sources: list[fx.Node], axis: 
     height, width = sizes if len(sizes) == 2 else (prod(sizes), 1)
     found: Value | None = None
     for source in sources:
-        if source in builder.constants:
-            call.refuse(f"{source} is a tensor that no layer gives: add it to one instead")
         value, _ = builder.read_channels(call, source)
         if builder.shape(value)[0] != channels:
             call.refuse(f"maps of {channels} and {builder.shape(value)[0]} channels are put together along pixels")

@@ -38,7 +38,7 @@ def linear(builder: LayerBuilder, call: Call) -> None:
         fields |= _learnable(builder, call, name, part, builder.shape(value))
         builder.append(call, "linear", value, parts=Parts((name,)), out_shape=call.out_shape, **fields)
         return
-    value, axis = builder.read_channels(call, source)
+    value, axis = builder.read_channels(call, source, axis=-1)
     if axis != call.result.ndim - 1:
         call.refuse(f"a linear layer reads the last axis, and the channels are on axis {axis}: flatten or permute them")
     fields |= _learnable(builder, call, name, part, builder.shape(value))

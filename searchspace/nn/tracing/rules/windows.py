@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from searchspace.graph import Shape
+from searchspace.nn.tracing.arrangement import BATCH
 from searchspace.nn.tracing.builder import LayerBuilder, Value
 from searchspace.nn.tracing.calls import Call
 from searchspace.nn.tracing.rules.pointwise import both
@@ -135,3 +136,28 @@ def extreme(builder: LayerBuilder, call: Call) -> None:
         value = builder.values[call.node]
         largest = type(call.result)((builder.numbers(value), torch.empty(0)))  # its `values` too
         builder.values[call.node] = value._replace(found=largest)
+
+
+def mixed(builder: LayerBuilder, call: Call) -> None:
+    """A "reduce" layer for a function of whole maps: matrix products, attention, distances, sampling."""
+    nodes = [node for node in call.node.all_input_nodes if isinstance(builder.calls.results[node], Tensor)]
+    values = [builder.read(call, node) for node in nodes if node not in builder.constants]
+    if any(builder.constants[node].sources for node in nodes if node in builder.constants):
+        call.refuse("it reads a parameter or buffer: a convolution or a linear layer would say what it learns")
+    if len(call.result) != BATCH:
+        call.refuse("it mixes images: their axis must stay the first")
+    seen = call.result.shape if call.result.ndim > 1 else (BATCH, 1)
+    why = f"node {call.node.name} takes all of them together"
+    taps = _taps(call, builder.calls.results[nodes[0]])
+    value = builder.mix(call.node, values, torch.Size(seen), 1, why, taps=taps)
+    if call.result.ndim == 1:
+        value = value._replace(found=builder.numbers(value).reshape(BATCH))
+    builder.values[call.node] = value
+
+
+def _taps(call: Call, first: Tensor) -> int:
+    """Multiply-adds of one value; attention has a product of queries and keys, and one with values."""
+    name = getattr(call.node.target, "__name__", call.node.target)
+    if name == "scaled_dot_product_attention":
+        return 2 * int(first.shape[-2])
+    return int(first.shape[-1]) if name in ("matmul", "bmm") else 0

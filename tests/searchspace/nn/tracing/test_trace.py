@@ -19,6 +19,7 @@ from searchspace.errors import InvalidArgument, UnsupportedModule
 from searchspace.nn import TracedNetwork, build, module_macs, trace
 from searchspace.spec import NetworkSpec
 from tests.searchspace.nn.tracing.networks import Dense, Mobile, ResNet, Vgg
+from tests.searchspace.nn.tracing.zeroed import zero_channels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PIXELS = 32
@@ -260,6 +261,12 @@ class Odd(nn.Module):
             "more",
             "node mul has a value for each in the code: make them a buffer (register_buffer)",
         ),
+        (
+            lambda m, x: m.last(m.more(m.conv(x))[:, [0, 2, 1, 3, 5, 4]]),
+            "more",
+            "node getitem puts them in another order",
+        ),
+        (lambda m, x: m.last((y := m.more(m.conv(x))) @ y), "more", "node matmul takes all of them together"),
     ],
 )
 def test_a_group_that_the_code_holds_is_fixed_with_the_reason(
@@ -309,6 +316,42 @@ class Pair(NamedTuple):
     second: Found
 
 
+class Attention(nn.Module):
+    """A block of a vision transformer, with a class token, and heads of a fixed size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.token = nn.Conv2d(3, 12, 4, 4), nn.Parameter(torch.rand(1, 1, 12))
+        self.place, self.norm = nn.Parameter(torch.rand(1, 5, 12)), nn.LayerNorm(12)
+        self.qkv, self.project = nn.Linear(12, 24), nn.Linear(8, 12)
+        self.mlp, self.head = nn.Sequential(nn.Linear(12, 20), nn.GELU(), nn.Linear(20, 12)), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.place
+        q, k, v = self.qkv(self.norm(x)).reshape(len(x), x.shape[1], 3, 2, 4).permute(2, 0, 3, 1, 4)
+        found = (q @ k.transpose(-2, -1)).softmax(-1) @ v
+        x = x + self.project(found.transpose(1, 2).flatten(2))
+        return self.head((x + self.mlp(x))[:, 0])
+
+
+@torch.no_grad()
+def test_attention_counts_its_products_and_is_cut_around_its_heads() -> None:
+    module, image = filled(Attention), images()[..., :8, :8]
+    network = trace(module, resolution=8)
+    assert costs(network.graph).macs == module_macs(module, resolution=8).macs
+    assert costs(network.graph).params == sum(parameter.numel() for parameter in module.parameters())
+    kept = {"patches": [0, 2, 3, 5, 6, 9, 11], "mlp.0": list(range(7))}
+    assert {group.name for group in network.groups() if not group.fixed} == kept.keys()
+    cut = network.cut_all(kept)
+    assert costs(cut.graph).macs == module_macs(cut.module, resolution=8).macs
+    for group in network.groups():
+        if group.name in kept:
+            zero_channels(network, group, kept[group.name])
+    module.token[..., [1, 4, 7, 8, 10]] = module.place[..., [1, 4, 7, 8, 10]] = 0
+    torch.testing.assert_close(cut.module(image), module(image))
+
+
 def test_named_tuples_and_dataclasses_are_outputs() -> None:
     network = trace(
         Odd(lambda m, x: Pair(m.last(y := m.more(m.conv(x))), Found(y.mean((2, 3)), {"same": y}))), resolution=8
@@ -322,9 +365,15 @@ def test_named_tuples_and_dataclasses_are_outputs() -> None:
     [
         (lambda m, x: m.last(m.more(m.conv(x).sort().values)), r"node sort \(sort\) stands in the way: a Graph has no"),
         (lambda m, x: m.last(m.more(m.conv(x))) if x.sum() > 0 else x, "torch.fx cannot trace the Odd"),
-        (lambda m, x: m.last(m.conv(x) @ m.more(m.conv(x))), r"node matmul \(matmul\).*no layer for it"),
+        (
+            lambda m, x: m.more(m.conv(x)).mean((2, 3)) @ m.last.weight[:, :, 0, 0].T,
+            r"node matmul \(matmul\).*reads a parameter",
+        ),
         (lambda m, x: m.last(F.max_pool2d(m.more(m.conv(x)).mT.transpose(1, 3), 1).transpose(1, 3)), "are on axis 3"),
-        (lambda m, x: m.last(m.more(m.conv(x)[:, [0, 2, 1, 3, 5, 4]])), r"more \(Conv2d\).*in an order"),
+        (
+            lambda m, x: m.last(m.more(m.conv(x)).permute(0, 2, 3, 1).reshape(-1, 6, 1, 1)),
+            r"last \(Conv2d\).*in an order",
+        ),
         (lambda m, x: (m.last(m.more(m.conv(x))), m.conv.weight), r"output \(output\).*conv_weight is no output"),
         (lambda m, x: [m.last(m.more(m.conv(x))).shape[1]], "must give a tensor, or several of them"),
         (lambda m, x: m.last(m.more((y := m.conv(x)).add_(y) + y)), "works in place"),

@@ -68,7 +68,7 @@ def _layer(
     if layer.op == "resample":
         return _enlarged(model, layer, inputs[0])
     if layer.name in sums:
-        weights = sums[layer.name].fixed
+        weights = sums[layer.name].fixed or []
         parts = [
             value if weight == 1 else model.scaled(value, weight, f"{layer.name}/{place}")
             for place, (value, weight) in enumerate(zip(inputs, weights, strict=True))

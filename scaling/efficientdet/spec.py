@@ -95,7 +95,7 @@ class DetectorSpec:
 
     def level_px(self, level: int) -> int:
         """Height and width of a level's maps: the pixels over 2^level, rounded up."""
-        return -(-self.resolution // 2**level)
+        return -(-self.resolution // (1 << level))
 
     @property
     def anchor_count(self) -> int:
@@ -165,7 +165,7 @@ class DetectorSpec:
             neck=Neck.from_dict(data["neck"]),
             head_depth=data["head_depth"],
             classes=data["classes"],
-            anchors=Anchors(scale=anchors["scale"], octaves=anchors["octaves"], ratios=ratios),  # type: ignore[arg-type]
+            anchors=Anchors(scale=anchors["scale"], octaves=anchors["octaves"], ratios=ratios),
             activation=text_of(data["activation"], "activation"),
             conventions=Conventions(**checked(data["conventions"], known, "conventions")),
         )

@@ -47,7 +47,7 @@ def parser() -> CommandParser:
     )
     cli.add_argument("--minutes", type=positive_number, metavar="M", help="in all, with the test (default: 20)")
     cli.add_argument("--steps", type=positive_integer, metavar="N", help="train so many batches in place of --minutes")
-    cli.add_argument("--batch-size", type=positive_integer, metavar="N", default=16, help="default: 16")
+    cli.add_argument("--batch-size", type=positive_integer, metavar="N", default=8, help="default: 8")
     cli.add_argument("--learning-rate", type=positive_number, metavar="X", default=2e-3, help="default: 0.002")
     cli.add_argument("--seed", type=integer, metavar="N", default=0, help="of splits, weights and order (default: 0)")
     cli.add_argument("--out", type=Path, metavar="FOLDER", help="default: detectors/DATA-dPHI-PXpx")

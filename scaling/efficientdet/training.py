@@ -59,7 +59,7 @@ class DetectionRecipe:
         looks: At the validation images, the last one at the end.
     """
 
-    batch_size: int = 16
+    batch_size: int = 8
     learning_rate: float = 2e-3
     backbone_rate: float = 0.3
     frozen: float = 0.33
@@ -193,10 +193,9 @@ class DetectorTraining:
     def _train_mode(self) -> None:
         self.detector.train()
         momentum = max(self.detector.spec.conventions.norm_momentum, min(0.1, MOMENTUM_STEPS / (self.state.total or 1)))
-        for part in (self.detector.neck, self.detector.class_head, self.detector.box_head):
-            for norm in part.modules():
-                if isinstance(norm, nn.BatchNorm2d):
-                    norm.momentum = momentum
+        for name, norm in self.detector.named_modules():
+            if isinstance(norm, nn.BatchNorm2d) and not name.startswith("backbone."):
+                norm.momentum = momentum
         if self.published:  # 16 images tell less of a map's statistics than ImageNet did
             for part in self.detector.backbone.modules():
                 if isinstance(part, nn.BatchNorm2d):

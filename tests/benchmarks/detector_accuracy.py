@@ -6,6 +6,7 @@ source's own test images. Runs go one after the other, each on all cores; finish
 
 import sys
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def parser() -> BenchmarkParser:
     cli.number("--minutes", 30.0, "of each run", metavar="M")
     cli.count("--phi", 0, "of neck and heads", least=0)
     cli.count("--resolution", 320, "pixels", metavar="PX")
-    cli.count("--batch-size", 16, "images of a step")
+    cli.count("--batch-size", 8, "images of a step")
     cli.flag("--backbone", "", "a spec file or a name of the zoo; empty for the default")
     cli.number("--learning-rate", 2e-3, "at its highest", metavar="X")
     return cli
@@ -42,7 +43,7 @@ def run(args: Namespace) -> Verdict:
     for weights, target in zip(args.weights.split(","), map(float, args.targets.split(",")), strict=True):
         own = []
         for seed in seeds:
-            row = kept.once(f"{weights}, seed {seed}", lambda w=weights, s=seed: trained(args, w, s))
+            row = kept.once(f"{weights}, seed {seed}", partial(trained, args, weights, seed))
             print(f"{weights}, seed {seed}: AP50 {percent_text(row['ap50'])}", file=sys.stderr, flush=True)
             own.append(row)
             cells = [percent_text(row["ap50"]), percent_text(row["ap"]), f"{row['minutes']:.1f}", str(row["steps"])]

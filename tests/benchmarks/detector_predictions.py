@@ -9,6 +9,7 @@ import random
 import statistics
 import sys
 from argparse import Namespace
+from typing import Any
 
 from searchspace.report import ms_text, signed_percent_text, table
 from tests.benchmarks.harness import BenchmarkParser, Verdict, benchmark
@@ -43,7 +44,8 @@ def run(args: Namespace) -> Verdict:
         scaled(space.spec(space.sample(rng)), phi=0, classes=args.classes, resolution=args.resolution)
         for _ in range(args.backbones)
     ]
-    rests, rows, errors = {}, [], []
+    rests: dict[tuple[int, ...], Any] = {}
+    rows, errors = [], []
     for number, spec in enumerate(specs):
         taps = spec.tap_channels
         (one,) = measure([untrained(spec)], threads=args.threads, seconds=args.seconds)

@@ -11,7 +11,16 @@ from scaling.base import separate_files
 from scaling.efficientdet import fitting, report
 from scaling.efficientdet.presets import CLASSES
 from scaling.efficientdet.spec import DetectorSpec, write_detector
-from searchspace.command import CommandParser, integer, positive_integer, positive_number, run_command, show_progress
+from search.latency.runtimes import DEFAULT, names
+from searchspace.command import (
+    CommandParser,
+    integer,
+    positive_integer,
+    positive_number,
+    run_command,
+    show_progress,
+    word,
+)
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import LatencyTable, read_table
 from searchspace.report import next_steps, paragraphs
@@ -56,6 +65,9 @@ def parser() -> CommandParser:
     cli.add_argument(
         "--latency", type=Path, metavar="FILE", help="predict the backbone by a table of this device; the rest is timed"
     )
+    cli.add_argument(
+        "--runtime", type=word, metavar="NAME", help="that it is timed with: eager (default), onnxruntime, openvino"
+    )
     cli.add_argument("--threads", type=positive_integer, metavar="N", help="that it is timed with")
     cli.add_argument("--out", type=Path, metavar="FILE.json", help="write the detector's spec")
     cli.add_argument("--json", action="store_true", help="print the same as one JSON document")
@@ -79,7 +91,8 @@ def run(args: argparse.Namespace) -> str:
     latency = None
     if args.measure or table is not None or args.budget_ms is not None:
         threads = f", {args.threads} threads" if args.threads else ""
-        latency = {"about": f"eager torch on this machine{threads}", "rows": _rows(spec, args, table, by_part=True)}
+        runtime = "eager torch" if args.runtime in (None, DEFAULT) else args.runtime
+        latency = {"about": f"{runtime} on this machine{threads}", "rows": _rows(spec, args, table, by_part=True)}
     if args.out:
         write_detector(args.out, spec)
     if args.json:
@@ -91,8 +104,15 @@ def _check(args: argparse.Namespace) -> None:
     if args.budget_ms is not None and (args.phi is not None or args.resolution is not None):
         flag = "--phi" if args.phi is not None else "--resolution"
         raise InvalidArgument(f"--budget-ms finds phi and pixels, got {flag} as well: leave one of them out")
-    if args.threads and not (args.measure or args.latency or args.budget_ms):
-        raise InvalidArgument(f"--threads says how it is timed, got {args.threads} and nothing to time: add --measure")
+    for flag, value in (("--threads", args.threads), ("--runtime", args.runtime)):
+        if value and not (args.measure or args.latency or args.budget_ms):
+            raise InvalidArgument(f"{flag} says how it is timed, got {value} and nothing to time: add --measure")
+    if args.runtime not in (None, *names()):
+        raise InvalidArgument(f"--runtime must be one of {', '.join(names())}, got {args.runtime!r}")
+    if args.latency and args.runtime not in (None, DEFAULT):
+        raise InvalidArgument(
+            f"--latency predicts in eager torch, got --runtime {args.runtime}: leave one of them out, or --measure"
+        )
     separate_files({"--out": args.out}, {"--backbone": args.backbone, "--latency": args.latency})
 
 
@@ -105,7 +125,12 @@ def _rows(
     if table is not None:
         timing.check_device(table, threads=args.threads)
     (found,) = timing.measure(
-        [timing.untrained(spec)], by_part=by_part, threads=args.threads, seconds=2.0, progress=show_progress
+        [timing.untrained(spec)],
+        by_part=by_part,
+        runtime=args.runtime or DEFAULT,
+        threads=args.threads,
+        seconds=2.0,
+        progress=show_progress,
     )
     rows = {name: _row(one) for name, one in found.parts.items() if name != "rest"}
     rows["whole"] = _row(found.whole)
@@ -127,9 +152,11 @@ def _next(args: argparse.Namespace, spec: DetectorSpec, latency: dict[str, Any] 
         backbone = f" --backbone {args.backbone}" if args.backbone else ""
         steps.append(f"python -m scaling.efficientdet {phi}{backbone} --classes {spec.classes} --out detector.json")
     if args.budget_ms is not None and latency is not None:
-        rest = sum(latency["rows"][name]["latency_ms"] for name in ("neck and heads", "boxes"))
-        left = args.budget_ms - rest
-        if left > 0:
+        behind = [
+            latency["rows"][name]["latency_ms"] for name in ("neck and heads", "boxes") if name in latency["rows"]
+        ]
+        left = args.budget_ms - sum(behind)
+        if behind and left > 0:
             steps.append(
                 (
                     f"python -m search.run --budget-ms {left:.3g} --resolution {spec.resolution} --data photos/",

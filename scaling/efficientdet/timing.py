@@ -8,6 +8,7 @@ their sum, and their errors are independent.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,12 @@ from scaling.efficientdet.deploy import NeckAndHeads, deployed
 from scaling.efficientdet.graph import backbone_graph
 from scaling.efficientdet.module import Detector, Outputs, build
 from scaling.efficientdet.neck import LEVELS
+from scaling.efficientdet.onnx_detector import to_onnx
 from scaling.efficientdet.postprocess import detections
 from scaling.efficientdet.spec import TAPPED, DetectorSpec
 from search.latency.measurement import Measurement, Progress, measure_without_table
 from search.latency.reference import images_of
+from search.latency.runtimes import DEFAULT, runtime_info
 from search.latency.runtimes import runtime as named_runtime
 from searchspace.errors import InvalidTable
 from searchspace.latency.table import LatencyTable, Prediction, describe
@@ -38,6 +41,22 @@ class DetectorLatency:
     def rest(self) -> Measurement:
         """All behind the backbone."""
         return self.parts["rest"]
+
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class OnnxWhole(nn.Module):
+    """What a runtime of ONNX models runs: decoding and non-maximum suppression are in the model."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def to_onnx(self) -> "onnx.ModelProto":
+        """See `scaling.efficientdet.onnx_detector`."""
+        return to_onnx(self.detector)
 
 
 class Whole(nn.Module):
@@ -94,28 +113,40 @@ def measure(
     detectors: Sequence[Detector],
     *,
     by_part: bool = False,
+    runtime: str = DEFAULT,
     threads: int | None = None,
     seconds: float = 3.0,
     progress: Progress | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> list[DetectorLatency]:
-    """Time detectors side by side in eager torch, as deployed; `by_part` each of PARTS too, in the same rounds."""
-    modules, images, found = list[nn.Module](), [], []
+    """Time detectors side by side, as deployed.
+
+    In eager torch all behind the backbone is timed as well and, `by_part`, each of PARTS, in the same rounds; a runtime
+    of ONNX models runs whole detectors alone. Raises InvalidArgument for a runtime that is not installed.
+    """
+    modules, images = list[nn.Module](), []
     for one in detectors:
-        ready = deployed(one)
-        own: list[nn.Module] = [Whole(ready), Rest(ready)]
-        if by_part:
-            own += [ready.backbone, Rest(ready, boxes=False), Boxes(ready)]
+        own = _subjects(one, by_part=by_part, runtime=runtime)
         modules += own
         images += [images_of(one.spec.resolution, one.spec.backbone.in_channels)] * len(own)
+    ready = named_runtime(runtime, threads=threads)
     rows, _ = measure_without_table(
-        images, modules=modules, seconds=seconds, progress=progress, runtime=named_runtime(threads=threads), note=note
+        images, modules=modules, seconds=seconds, progress=progress, runtime=ready, note=note
     )
-    each = 2 + len(PARTS) if by_part else 2
+    each = len(rows) // len(detectors)
+    found = []
     for start in range(0, len(rows), each):
-        whole, rest, *parts = rows[start : start + each]
-        found.append(DetectorLatency(whole, {"rest": rest, **dict(zip(PARTS, parts, strict=False))}))
+        whole, *parts = rows[start : start + each]
+        found.append(DetectorLatency(whole, dict(zip(("rest", *PARTS), parts, strict=False))))
     return found
+
+
+def _subjects(detector: Detector, *, by_part: bool, runtime: str) -> list[nn.Module]:
+    if runtime_info(runtime).uses_onnx:
+        return [OnnxWhole(detector)]
+    ready = deployed(detector)
+    parts = [ready.backbone, Rest(ready, boxes=False), Boxes(ready)] if by_part else []
+    return [Whole(ready), Rest(ready), *parts]
 
 
 def predict(spec: DetectorSpec, table: LatencyTable, rest: Measurement, *, confidence: float = 0.9) -> Prediction:

@@ -87,16 +87,17 @@ class OnnxModels(ABC):
         return self.module(untrained(spec), spec)
 
     def module(self, module: nn.Module, spec: NetworkSpec) -> Timer:
-        """A network that searchspace.nn built, in its deployed form.
+        """A network that searchspace.nn built, in its deployed form, or a module that has `to_onnx` itself.
 
         Raises InvalidArgument for another module, and naming the layer for a network that the runtime cannot run.
         """
-        if not isinstance(module, Network):
+        own = getattr(module, "to_onnx", None)
+        if not isinstance(module, Network) and own is None:
             raise InvalidArgument(
                 f"{self.title} measures networks that searchspace.nn built, got a {type(module).__name__}: load its "
                 "weights into searchspace.nn.build(spec)"
             )
-        model = to_onnx(module).SerializeToString()
+        model = (to_onnx(module) if isinstance(module, Network) else own()).SerializeToString()
         feeds = {INPUT: noise(spec.in_channels, spec.resolution).numpy()}
         try:
             run = self.load(self.prepared(model))

@@ -144,3 +144,19 @@ def test_a_detector_starts_from_the_weights_that_lie_beside_its_backbone(tmp_pat
     assert started.parent is not None
     assert "best.safetensors" in lines[-1]
     assert start(spec, backbone="mobilenet_v2", weights="none").parent is None
+
+
+def test_a_detector_is_timed_whole_and_by_part_and_by_onnx_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    from scaling.efficientdet.timing import PARTS, measure, untrained
+
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path))
+    detector = untrained(small().with_resolution(64))
+    (found,) = measure([detector], by_part=True, threads=1, seconds=0.1)
+    assert list(found.parts) == ["rest", *PARTS]
+    assert max(one.latency_ms for one in found.parts.values()) < found.whole.high_ms * 2
+    (onnx,) = measure([detector], runtime="onnxruntime", threads=1, seconds=0.1)
+    assert onnx.whole.latency_ms > 0
+    assert onnx.parts == {}

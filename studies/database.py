@@ -40,6 +40,7 @@ _NEXT_STEP = {
     sqlite3.SQLITE_IOERR: "the disk failed or is full: look at it, then run the same command again",
     sqlite3.SQLITE_BUSY: _BUSY,
     sqlite3.SQLITE_LOCKED: _BUSY,
+    sqlite3.SQLITE_PROTOCOL: _BUSY,
 }
 
 
@@ -212,14 +213,17 @@ def _only_opener(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
-    """Errors of SQLite and of the system about `path` become StorageError or StudyMismatch."""
+    """Errors of SQLite and of the system about `path` become StorageError or StudyMismatch.
+
+    For opening and reading, whose statements are known to be right: what else SQLite says of them is damage.
+    """
     try:
         yield
     except OSError as error:
         raise storage_error("use", path, error) from error
     except (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
         _raise_ours(error, path)
-        raise
+        raise damaged(path, f"{error!s:.200}".partition("\n")[0]) from error
 
 
 def _raise_ours(error: BaseException | sqlalchemy.ExceptionContext | None, path: Path) -> None:

@@ -91,6 +91,7 @@ def test_checksums_under_a_damaged_name_are_not_taken_for_none(database: Path) -
         lambda data: data.replace(b"value_json", b"valuf_json"),
         lambda data: data.replace(b"CREATE TABLE trials", b"CREATE TABLE trialz"),
         lambda data: data[: len(data) // 2],
+        lambda data: data[:31] + data,
         lambda data: data[:100] + b"\xff" * 4096 + data[4196:],
         lambda data: b"SQLite format 3\0" + bytes(5000),
         lambda data: b"something else",

@@ -40,6 +40,7 @@ QUICK = {
     "search.latency measure": "--seconds 1 --runtime scripted",
     "search.latency adapt": "--seconds 1 --runtime scripted",
     "search.latency export": "--networks 4 --kernels 30",
+    "scaling.efficientdet train": "--data digits:40 --resolution 64 --steps 2 --batch-size 4",
     "scaling.coefficients fit": "--data photos --proxy-resolution 32",
 }
 IN_PYTHON = {

@@ -37,9 +37,8 @@ def check_types(function: Callable[..., Any], values: Mapping[str, Any]) -> None
         kinds = function.__annotations__
     for name, kind in kinds.items():
         if name in values and not _is(values[name], kind):
-            raise InvalidArgument(
-                f"{name} must be {_said(kind)}, got {values[name]!r:.80}; help({function.__name__}) says more"
-            )
+            shown = " ".join(repr(values[name]).split())
+            raise InvalidArgument(f"{name} must be {_said(kind)}, got {shown:.80}; help({function.__name__}) says more")
 
 
 def _is(value: Any, kind: Any) -> bool:

@@ -117,7 +117,7 @@ class ModuleLoop:
             for cut, score in self._scored(self._found(self._reduction * 2**times))[:TESTS]:
                 if (self._timer or self._train) and not self._is_made(cut.after):
                     continue
-                timing = self._timer and self._timer.pair(self._cuts.made.module, cut.after.made.module)
+                timing = None if self._timer is None else self._timer.pair(*self._modules(cut))
                 if timing is None or timing.faster:
                     self._accept(cut, self._cost_after(cut, timing), score)
                     return
@@ -166,6 +166,9 @@ class ModuleLoop:
         if math.isnan(value):
             raise InvalidArgument(f"score must give a number, higher for a better module, got {found!r:.60}")
         return value
+
+    def _modules(self, cut: Cut) -> tuple[nn.Module, nn.Module]:
+        return self._cuts.made.module, cut.after.made.module
 
     def _cost_after(self, cut: Cut, timing: Timing | None) -> float:
         if timing is None or self._timer is None:

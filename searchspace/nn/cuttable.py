@@ -72,6 +72,10 @@ def _check_values(module: nn.Module) -> None:
         why = ""
         if tensor.is_meta:
             why = "must have values, and is on the meta device: load the weights first"
+        elif isinstance(tensor, nn.Parameter) and not (tensor.is_floating_point() or tensor.is_complex()):
+            why = (
+                f"must be a dense tensor of real numbers, and is {tensor.dtype}: convert it before the module is pruned"
+            )
         elif tensor.is_quantized or tensor.is_complex() or tensor.layout != torch.strided:
             kind = "quantised" if tensor.is_quantized else "complex" if tensor.is_complex() else "sparse"
             why = f"must be a dense tensor of real numbers, and is {kind}: convert it before the module is pruned"

@@ -85,6 +85,12 @@ def with_lock(module: nn.Sequential) -> None:
     module[2].lock = threading.Lock()  # type: ignore[assignment]
 
 
+class Integers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2, dtype=torch.int8), requires_grad=False)
+
+
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "script": (lambda: torch.jit.script(plain()), "the RecursiveScriptModule is TorchScript.*scripted or traced from"),
     "traced": (lambda: torch.jit.trace(plain(), torch.zeros(1, 3, 8, 8)), "is TorchScript, whose channels cannot"),
@@ -98,6 +104,10 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "meta": (lambda: plain().to("meta"), "0.weight of the Sequential must have values, and is on the meta device"),
     "lazy": (lambda: nn.Sequential(nn.LazyConv2d(4, 1)), "layers without a shape: run it on an image"),
     "complex": (lambda: plain().to(torch.complex64), "0.weight.*dense tensor of real numbers, and is complex"),
+    "integers": (
+        lambda: changed(lambda module: module.insert(1, Integers())),
+        "1.weight of the Sequential.*dense tensor of real numbers, and is torch.int8",
+    ),
     "NaN": (
         lambda: changed(lambda module: module[2].weight.data[0].fill_(float("nan"))),
         "finite in 32 bits, 2.weight of the Sequential has NaN or infinite ones: load",

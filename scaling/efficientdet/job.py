@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scaling.efficientdet import fitting
+from scaling.efficientdet.anchor_choice import choose_scale, with_scale
 from scaling.efficientdet.augment_boxes import Augmentation
 from scaling.efficientdet.coco_map import CocoMap
 from scaling.efficientdet.detection_data import load
@@ -122,8 +123,13 @@ def _trained(settings: Settings, folder: Path, progress: Progress, began: float)
     )
     for note in data.notes:
         progress.line(note)
+    wanted = settings.spec(len(data.classes))
+    if settings.detector is None:
+        scale = choose_scale(wanted, data.train)
+        progress.line(scale.sentence())
+        wanted = with_scale(wanted, scale.scale)
     started = start(
-        settings.spec(len(data.classes)),
+        wanted,
         backbone=settings.backbone or settings.detector,
         weights=settings.weights,
         seed=settings.seed,

@@ -199,6 +199,11 @@ class LayerBuilder:
         fields = {"name": f"input {node.name}", "in_shape": shape, "out_shape": shape}
         return Value(self._add_layer(node.name, "input", (), NO_PARTS, fields, node=node), False)
 
+    def single(self, key: str, count: int) -> dict[str, Any]:
+        """The fields of a layer with `count` learnable values of no channel; the first layer counts them."""
+        known = any(layer.weights == key for layer in self.layers)
+        return {"weights": "", "scalars": 0} if known or not count else {"weights": key, "scalars": count}
+
     def fuse(self, call: Call, value: Value, **changes: Any) -> None:
         """Change the layer of `value`, whose output the call is from now on."""
         self.layers[value.layer] = self.layers[value.layer]._replace(**changes)

@@ -104,8 +104,9 @@ def prelu(builder: LayerBuilder, call: Call) -> None:
         call.refuse(f"it has a slope for each place on axis 1, and the channels are on axis {axis}")
     parts = Parts() if one else Parts(norm=call.name)
     key = builder.calls.key(call.name, call.module.weight)
-    fields = {"weights": key, "activation": "prelu", "norm": False}
-    builder.append_alike(call, "norm", value, parts=parts, vectors=int(not one), scalars=int(one), **fields)
+    fields = builder.single(key, 1) if one else {"weights": key, "vectors": 1}
+    fields = {"vectors": 0} | fields | {"activation": "prelu", "norm": False}
+    builder.append_alike(call, "norm", value, parts=parts, **fields)
 
 
 def softmax(builder: LayerBuilder, call: Call) -> None:

@@ -155,7 +155,7 @@ def _append_constant(builder: LayerBuilder, call: Call, value: Value, source: So
     count, learnable = source.values.numel(), isinstance(source.values, nn.Parameter)
     fields: dict[str, Any] = {"norm": False, "vectors": 0}
     if axis is None:
-        fields |= {"weights": source.name if learnable else "", "scalars": count * learnable}
+        fields |= builder.single(source.name, count * learnable)
         builder.append_alike(call, "norm", value, **fields)
         return
     fields |= {"weights": source.name, "vectors": count // builder.shape(value)[0] * learnable}

@@ -129,6 +129,11 @@ def stacked(m: Between, x: Tensor) -> Tensor:
 PARTS: dict[str, tuple[nn.Module, Callable[[Between, Tensor], Tensor] | None]] = {
     "LeakyReLU": (nn.LeakyReLU(0.2), None),
     "PReLU of one slope": (nn.PReLU(), None),
+    "PReLU of one slope, twice": (nn.PReLU(), lambda m, x: m.part(m.part(x) - 1)),
+    "a learned power, twice": (
+        nn.ParameterList([nn.Parameter(torch.tensor([3.0]))]),
+        lambda m, x: F.avg_pool2d((x.abs() + 1).pow(m.part[0] + 2), 2).pow(1 / (m.part[0] + 2)),
+    ),
     "PReLU of a slope each": (nn.PReLU(8), None),
     "GELU by tanh": (nn.GELU(approximate="tanh"), None),
     "functions": (nn.Identity(), lambda m, x: F.elu(F.gelu(x).tanh().clamp(min=-0.5)) * 2.0 - 1 / (x.exp() + 1)),

@@ -10,6 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from importlib import import_module
 from time import perf_counter_ns
 from typing import Any, ClassVar
@@ -91,13 +92,13 @@ class OnnxModels(ABC):
 
         Raises InvalidArgument for another module, and naming the layer for a network that the runtime cannot run.
         """
-        own = getattr(module, "to_onnx", None)
-        if not isinstance(module, Network) and own is None:
+        make = partial(to_onnx, module) if isinstance(module, Network) else getattr(module, "to_onnx", None)
+        if make is None:
             raise InvalidArgument(
                 f"{self.title} measures networks that searchspace.nn built, got a {type(module).__name__}: load its "
                 "weights into searchspace.nn.build(spec)"
             )
-        model = (to_onnx(module) if isinstance(module, Network) else own()).SerializeToString()
+        model = make().SerializeToString()
         feeds = {INPUT: noise(spec.in_channels, spec.resolution).numpy()}
         try:
             run = self.load(self.prepared(model))

@@ -28,7 +28,7 @@ def parser() -> BenchmarkParser:
     cli.count("--phi", 0, "of neck and heads", least=0)
     cli.count("--resolution", 320, "pixels", metavar="PX")
     cli.count("--batch-size", 8, "images of a step")
-    cli.flag("--backbone", "", "a spec file or a name of the zoo; empty for the default")
+    cli.flag("--backbone", None, "a spec file or a name of the zoo; the default is that of training")
     cli.number("--learning-rate", 2e-3, "at its highest", metavar="X")
     return cli
 
@@ -62,7 +62,7 @@ def trained(args: Namespace, weights: str, seed: int) -> Row:
     settings = Settings(
         data=args.data,
         phi=args.phi,
-        backbone=args.backbone or None,
+        backbone=args.backbone,
         resolution=args.resolution,
         weights=weights,
         minutes=args.minutes,

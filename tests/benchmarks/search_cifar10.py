@@ -28,7 +28,7 @@ def parser() -> BenchmarkParser:
     cli.flag("--budgets", "20", "latency budgets in ms")
     cli.flag("--seeds", "0,1,2", "of each run")
     cli.number("--minutes", 30.0, "of each run", metavar="M")
-    cli.flag("--published", PUBLISHED, "networks beside it; empty for none")
+    cli.flag("--published", PUBLISHED, "networks beside it; none for none")
     cli.flag("--weights", "auto", "where all start from")
     cli.number("--target", 0.88, "mean test accuracy to reach at the largest budget, a fraction")
     cli.add_argument("--macs", action="store_true", help="for a test: take published networks without measuring them")
@@ -40,7 +40,7 @@ def run(args: Namespace) -> Verdict:
     needed(args.data.partition(":")[0])
     kept = Kept(args.json, {name: getattr(args, name) for name in ("data", "minutes", "weights")})
     seeds, budgets = args.seeds.split(","), sorted(map(float, args.budgets.split(",")))
-    names = [name for name in args.published.split(",") if name]
+    names = [name for name in args.published.split(",") if name != "none"]
     for seed in map(int, seeds):
         pixels = 0
         for budget in budgets:

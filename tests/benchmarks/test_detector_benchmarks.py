@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from searchspace.spec import write_spec
-from tests.benchmarks import detector_accuracy, detector_predictions
+from tests.benchmarks import detector_accuracy, detector_predictions, detector_speed
 from tests.scaling.efficientdet.small import small_backbone
 
 
@@ -30,6 +30,13 @@ def test_without_the_data_it_is_skipped(
     monkeypatch.chdir(tmp_path)
     assert detector_accuracy.main(["--data", "absent.tar"]) == 0
     assert "skipped" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_plain_detector_is_the_same_function(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--resolution", "64", "--training-resolution", "64", "--batch", "2", "--classes", "2"]
+    assert detector_speed.main([*flags, "--seconds", "0.01", "--threads", "1"]) in (0, 1)  # so few calls tell no speed
+    assert "training step, batch 2, 64 px" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -46,5 +46,5 @@ def test_at_the_budget_every_reward_is_the_accuracy(accuracy: float, budget: flo
 
 
 def test_an_unknown_reward_is_an_error_that_lists_the_known() -> None:
-    with pytest.raises(InvalidArgument, match="feasible, mnas-soft, mnas-hard, absolute, got mnas"):
+    with pytest.raises(InvalidArgument, match="feasible, mnas-soft, mnas-hard, absolute, got 'mnas'"):
         Settings(budget_ms=20, reward="mnas")

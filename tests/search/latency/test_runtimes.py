@@ -15,7 +15,7 @@ from searchspace.errors import InvalidArgument
 def test_unknown_runtimes_threads_and_missing_extras_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidArgument, match="must be one of eager, compile, onnxruntime, openvino, got 'tvm'"):
         runtime("tvm")
-    with pytest.raises(InvalidArgument, match="at least 1, got 0"):
+    with pytest.raises(InvalidArgument, match="from 1 to 1024, got 0"):
         runtime(threads=0)
     for name, extra in (("onnxruntime", "onnx"), ("openvino", "openvino")):
         monkeypatch.setitem(sys.modules, name, None)

@@ -67,6 +67,11 @@ def separable(out: int, *, norm: bool) -> list[nn.Module]:
     return [depthwise, nn.Conv2d(WIDTH, out, 1), *([nn.BatchNorm2d(out)] if norm else [])]
 
 
+def halved(x: Tensor) -> Tensor:
+    """Max pooling of a map of even size."""
+    return nn.functional.max_pool2d(nn.functional.pad(x, (0, 1, 0, 1), value=-torch.inf), 3, 2)
+
+
 class PlainNode(nn.Module):
     """Resampled inputs, their normalised sum, swish, a separable convolution."""
 
@@ -79,18 +84,18 @@ class PlainNode(nn.Module):
             else nn.Identity()
             for at in inputs
         )
-        self.weight = nn.Parameter(torch.ones(len(inputs)))
+        self.weights = nn.ParameterList([torch.ones(len(inputs))])
         self.conv = nn.Sequential(*separable(WIDTH, norm=True))
 
     def forward(self, maps: list[Tensor], levels: list[int]) -> Tensor:
         """All maps so far -> the node's."""
-        weight = self.weight.relu()
+        weight = self.weights[0].relu()
         weight = weight / (weight.sum() + 1e-4)
         total: Tensor | float = 0.0
         for place, (at, part) in enumerate(zip(self.inputs, self.resample, strict=True)):
             x = part(maps[at])
             if levels[at] < self.level:
-                x = nn.functional.max_pool2d(x, 3, 2, ceil_mode=True)
+                x = halved(x)
             elif levels[at] > self.level:
                 x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
             total = total + weight[place] * x
@@ -115,8 +120,9 @@ class PlainHead(nn.Module):
         """Maps -> outputs."""
         found = []
         for level, x in enumerate(maps):
-            for conv, *norms in self.convs:  # type: ignore[misc]
-                x = nn.functional.silu(norms[level](conv(x)))
+            for parts in self.convs:
+                assert isinstance(parts, nn.ModuleList)
+                x = nn.functional.silu(parts[1 + level](parts[0](x)))
             found.append(self.predict(x))
         return found
 
@@ -139,8 +145,8 @@ class PlainD0(nn.Module):
     def forward(self, x: Tensor) -> Outputs:
         """As Detector."""
         maps = self.backbone(x)
-        maps.append(nn.functional.max_pool2d(self.p6(maps[-1]), 3, 2, ceil_mode=True))
-        maps.append(nn.functional.max_pool2d(maps[-1], 3, 2, ceil_mode=True))
+        maps.append(halved(self.p6(maps[-1])))
+        maps.append(halved(maps[-1]))
         for cell in self.cells:
             levels = list(range(LEVELS))
             for node in cell:  # type: ignore[attr-defined]

@@ -34,9 +34,9 @@ def test_without_the_data_it_is_skipped(
 
 @pytest.mark.usefixtures("one_thread")
 def test_the_plain_detector_is_the_same_function(capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--resolution", "64", "--training-resolution", "64", "--batch", "2", "--classes", "2"]
+    flags = ["--resolution", "128", "--training-resolution", "128", "--batch", "2", "--classes", "2"]
     assert detector_speed.main([*flags, "--seconds", "0.01", "--threads", "1"]) in (0, 1)  # so few calls tell no speed
-    assert "training step, batch 2, 64 px" in capsys.readouterr().out
+    assert "training step, batch 2, 128 px" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -94,14 +94,17 @@ def opened_study(
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Only one process works in a study at a time; the lock goes with the process, however it ends."""
+def locked(folder: Path, refusal: str | None = None) -> Iterator[None]:
+    """Only one process works in a study at a time; the lock goes with the process, however it ends.
+
+    refusal: What another process is told, where the folder is no study's.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LOCK).touch()
     except OSError as error:
         raise storage_error("write in", folder, error) from error
-    refusal = f"another process is searching in {folder}: wait until it ends, stop it, or give --study NAME"
+    refusal = refusal or f"another process is searching in {folder}: wait until it ends, stop it, or give --study NAME"
     with locked_file(folder / LOCK, refusal):
         remove_left_over(folder)
         yield

@@ -65,6 +65,17 @@ def coco_map(
     )
 
 
+def check_installed() -> None:
+    """Raises InvalidArgument without pycocotools."""
+    try:
+        import pycocotools.cocoeval  # noqa: F401
+    except ImportError:
+        raise InvalidArgument(
+            'mAP needs the optional package pycocotools, which is not installed: pip install "phinas[detection]" (in '
+            'a clone of the project: pip install -e ".[detection]")'
+        ) from None
+
+
 def _mean(precision: Any) -> float | None:
     """Of what is not -1, which stands where there are no objects."""
     counted = precision[precision > -1]
@@ -73,14 +84,10 @@ def _mean(precision: Any) -> float | None:
 
 def _precision(found: Sequence[Detections], truth: Sequence[Objects], classes: int, most: int) -> Any:
     """An array (10 thresholds, 101 recalls, classes, areas: all, small, medium, large)."""
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError:
-        raise InvalidArgument(
-            'mAP needs the optional package pycocotools, which is not installed: pip install "phinas[detection]" (in '
-            'a clone of the project: pip install -e ".[detection]")'
-        ) from None
+    check_installed()
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
     rows = [
         [_rows(each.boxes, each.labels, iscrowd=each.ignored.int().tolist()) for each in truth],
         [_rows(each.boxes, each.labels, score=each.scores.tolist(), iscrowd=[0] * len(each.labels)) for each in found],

@@ -6,12 +6,13 @@ import numpy as np
 import torch
 
 from scaling.efficientdet.batches import evaluation_batches
-from scaling.efficientdet.coco_map import CocoMap, coco_map
+from scaling.efficientdet.coco_map import CocoMap, check_installed, coco_map
 from scaling.efficientdet.examples import Example, Image, Labels
-from scaling.efficientdet.feeding import fill_of, objects, tensors
+from scaling.efficientdet.feeding import check_channels, fill_of, objects, tensors
 from scaling.efficientdet.module import Detector
 from scaling.efficientdet.postprocess import Detections, detections
 from search.training.evaluate import autocast, device_for
+from searchspace.errors import InvalidArgument
 
 BATCH = 8
 OnProgress = Callable[[float, str], None]
@@ -28,6 +29,7 @@ def detect(
     on_progress: OnProgress | None = None,
 ) -> list[Detections]:
     """What the detector, in eval mode, finds on each image, in the image's own pixels."""
+    check_channels(detector.spec)
     where, found = device_for(device), list[Detections]()
     detector.to(where).eval()
     spec = detector.spec
@@ -55,6 +57,21 @@ def evaluate(
     """COCO's average precision on the examples. Raises InvalidArgument without pycocotools or objects."""
     found = detect(detector, examples, device=device, on_progress=on_progress)
     return coco_map(found, [objects(each) for each in examples], classes)
+
+
+def counts(example: Example) -> bool:
+    """Whether it has an object that is found or missed."""
+    return bool((~(example.difficult | example.crowd)).any())
+
+
+def check_measurable(examples: Sequence[Example], what: str) -> None:
+    """Raises InvalidArgument where average precision cannot be told of them: no object, or no pycocotools."""
+    check_installed()
+    if not any(counts(each) for each in examples):
+        raise InvalidArgument(
+            f"at least one of {what} must have an object that counts, got none in {len(examples)}: add some, or give "
+            "the data other splits"
+        )
 
 
 def example_of(image: Image, name: str) -> Example:

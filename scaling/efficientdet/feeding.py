@@ -12,7 +12,18 @@ from scaling.efficientdet.examples import Example
 from scaling.efficientdet.matching import Objects
 from scaling.efficientdet.spec import DetectorSpec
 from search.training.augmentation import normalise
+from searchspace.errors import InvalidArgument
 from searchspace.preprocessing import OWN, Preprocessing
+
+
+def check_channels(spec: DetectorSpec) -> None:
+    """Raises InvalidArgument for a backbone that takes other images than RGB."""
+    channels = spec.backbone.in_channels
+    if channels != 3:
+        raise InvalidArgument(
+            f"a detector that looks at images must take 3 channels (RGB), {spec.backbone.name} takes {channels}: give "
+            "another backbone"
+        )
 
 
 def preprocessing_of(spec: DetectorSpec) -> Preprocessing:

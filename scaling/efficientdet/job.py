@@ -10,24 +10,25 @@ from typing import Any, NamedTuple
 from scaling.efficientdet import fitting
 from scaling.efficientdet.anchor_choice import choose_scale, with_scale
 from scaling.efficientdet.augment_boxes import Augmentation
+from scaling.efficientdet.binding import bind, check_content, check_flags
 from scaling.efficientdet.coco_map import CocoMap
 from scaling.efficientdet.detection_data import load
-from scaling.efficientdet.evaluating import evaluate
+from scaling.efficientdet.evaluating import check_measurable, counts, evaluate
 from scaling.efficientdet.examples import DetectionData
-from scaling.efficientdet.feeding import TrainingFeed
+from scaling.efficientdet.feeding import TrainingFeed, check_channels
 from scaling.efficientdet.module import Detector
 from scaling.efficientdet.saved import load_detector, save_detector
 from scaling.efficientdet.spec import DetectorSpec, check_resolution, read_detector
 from scaling.efficientdet.starting import AUTO, Started, start
-from scaling.efficientdet.training import DetectionRecipe, DetectorTraining, State
+from scaling.efficientdet.training import DetectionRecipe, DetectorTraining, State, check_batch
 from search.console import Progress
 from search.cores import limit_threads
 from search.session import locked
 from searchspace.arguments import check_flag
-from searchspace.errors import InvalidArgument, StudyMismatch
+from searchspace.errors import InvalidArgument
 from searchspace.files import content_of, read_json, write_json
 
-JOB, SUMMARY, STATE = "job.json", "summary.json", "training.ckpt"
+SUMMARY, STATE = "summary.json", "training.ckpt"
 DEFAULT_MINUTES = 20.0
 DEFAULT_PX = 320
 LOOK_IMAGES = 100
@@ -103,27 +104,33 @@ def train(settings: Settings, folder: Path, *, quiet: bool = False) -> Trained:
     """
     began = time.monotonic()
     limit_threads()
-    with locked(folder), _progress(settings.seconds, quiet=quiet) as progress:
-        _check_same(settings, folder)
+    in_use = f"another process trains in {folder}: wait until it ends, stop it, or give another --out"
+    with locked(folder, in_use), _progress(settings.seconds, quiet=quiet) as progress:
+        check_flags(folder, asdict(settings))
+        asked = settings.spec(1)  # a detector that cannot be is told before images are read
+        check_channels(asked)
+        data = load(settings.data, seed=settings.seed, resolution=asked.resolution, progress=_reading(progress))
+        check_content(folder, asked.fingerprint(), data)
         if (folder / SUMMARY).exists():
             progress.line(f"{folder} is finished: nothing is trained")
             saved = load_detector(folder)
             with content_of(folder / SUMMARY):
                 summary = dict(read_json(folder / SUMMARY))
             return Trained(saved.detector, saved.classes, summary, folder)
-        return _trained(settings, folder, progress, began)
+        return _trained(settings, folder, data, progress, began)
 
 
-def _trained(settings: Settings, folder: Path, progress: Progress, began: float) -> Trained:
-    pixels = settings.spec(1).resolution  # a detector that cannot be is told before images are read
-    data = load(settings.data, seed=settings.seed, resolution=pixels, progress=_reading(progress))
+def _trained(settings: Settings, folder: Path, data: DetectionData, progress: Progress, began: float) -> Trained:
     progress.line(
         f"images: {data.name}, {len(data.train)} to train, {len(data.validation)} to validate, {len(data.test)} to "
         f"test, {len(data.classes)} classes"
     )
     for note in data.notes:
         progress.line(note)
+    for part in ("train", "test"):
+        check_measurable(getattr(data, part), f"the {part} images")
     wanted = settings.spec(len(data.classes))
+    check_batch(wanted, min(settings.batch_size, len(data.train)))
     if settings.detector is None:
         scale = choose_scale(wanted, data.train)
         progress.line(scale.sentence())
@@ -136,7 +143,7 @@ def _trained(settings: Settings, folder: Path, progress: Progress, began: float)
         images=data.train,
         note=progress.line,
     )
-    write_json(folder / JOB, asdict(settings) | {"images": data.fingerprint})
+    bind(folder, asdict(settings), settings.spec(1).fingerprint(), data)
     state = _fit(settings, folder, data, started, progress, began)
     test = evaluate(started.detector, data.test, data.classes, on_progress=progress.update)
     summary = _summary(settings, data, started, state, test)
@@ -151,6 +158,9 @@ def _fit(
     batch = min(settings.batch_size, len(data.train))
     recipe = DetectionRecipe(batch_size=batch, learning_rate=settings.learning_rate)
     some = data.validation[:LOOK_IMAGES]
+    looks = any(counts(each) for each in some)
+    if not looks:
+        progress.line(f"none of the first {len(some)} validation images has an object: nothing is shown before the end")
     feed = TrainingFeed(
         spec=started.detector.spec,
         examples=data.train,
@@ -163,7 +173,7 @@ def _fit(
         batches=feed,
         recipe=recipe,
         published=started.parent is not None,
-        look=(lambda detector: evaluate(detector, some, data.classes).ap50) if len(some) else None,
+        look=(lambda detector: evaluate(detector, some, data.classes).ap50) if looks else None,
         on_progress=progress.update,
         on_line=progress.line,
         state_file=folder / STATE,
@@ -172,21 +182,6 @@ def _fit(
     if settings.seconds is None:
         return training.fit(steps=settings.steps)
     return training.fit(seconds=(1 - CLOSING) * settings.seconds - (time.monotonic() - began))
-
-
-def _check_same(settings: Settings, folder: Path) -> None:
-    """Raises StudyMismatch where the folder is of other settings, naming the flags."""
-    path = folder / JOB
-    if not path.exists():
-        return
-    with content_of(path):
-        stored = dict(read_json(path))
-        differs = [name for name, value in asdict(settings).items() if stored[name] != value]
-    if differs:
-        flags = ", ".join(
-            f"--{name.replace('_', '-')} {stored[name]} (now {getattr(settings, name)})" for name in differs
-        )
-        raise StudyMismatch(f"{folder} was begun with {flags}: give the same again, or another --out")
 
 
 def _summary(settings: Settings, data: DetectionData, started: Started, state: State, test: CocoMap) -> dict[str, Any]:

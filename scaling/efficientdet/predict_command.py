@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+from itertools import count
 from pathlib import Path
 
 from scaling.efficientdet.data_flags import DETECTOR_HELP
@@ -42,12 +44,12 @@ def run(args: argparse.Namespace) -> str:
     for image in args.images:
         if not image.is_file():
             raise InvalidArgument(f"cannot read {image}: IMAGE must be a file that exists, name another")
-    if args.out is not None:
-        check_writable(args.out / "image.png")
+    drawn = [None] * len(args.images) if args.out is None else _drawn(args.images, args.out)
     saved = load_detector(args.detector)
     rows = []
-    for name, image, found in found_on(saved, args.images, score_threshold=args.score, max_detections=args.most):
-        written = None if args.out is None else draw(image, found, saved.classes, args.out / f"{Path(name).stem}.png")
+    looked = found_on(saved, args.images, score_threshold=args.score, max_detections=args.most)
+    for (name, image, found), path in zip(looked, drawn, strict=True):
+        written = None if path is None else draw(image, found, saved.classes, path)
         rows.append((name, found, written))
     if args.json:
         return json.dumps(
@@ -64,6 +66,21 @@ def run(args: argparse.Namespace) -> str:
     ]
     text = table(["image", "object", "score", "y1, x1, y2, x2"], lines, text_columns=(0, 1, 3))
     return paragraphs(text, f"Drawn in {args.out}/" if args.out else "")
+
+
+def _drawn(images: list[Path], out: Path) -> list[Path | None]:
+    """A file for each image; of one name they are numbered. Raises InvalidArgument where an image would be replaced."""
+    check_writable(out / "image.png")
+    drawn: list[Path | None] = []
+    given, taken = {os.path.realpath(image) for image in images}, set[str]()
+    for image in images:
+        names = (f"{image.stem}{'' if number == 1 else f'-{number}'}.png" for number in count(1))
+        chosen = next(name for name in names if name not in taken)
+        taken.add(chosen)
+        if os.path.realpath(out / chosen) in given:
+            raise InvalidArgument(f"--out must not replace an IMAGE, got {out / chosen}: choose another folder")
+        drawn.append(out / chosen)
+    return drawn
 
 
 def main(argv: list[str] | None = None) -> int:

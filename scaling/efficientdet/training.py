@@ -6,6 +6,7 @@ and started again ends in the same weights. One that the machine turns out too s
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 import time
@@ -22,9 +23,12 @@ from torch import Tensor, nn
 from scaling.efficientdet.loss import DetectionLoss, Losses
 from scaling.efficientdet.matching import Objects
 from scaling.efficientdet.module import Detector
+from scaling.efficientdet.neck import LEVELS
+from scaling.efficientdet.spec import DetectorSpec
 from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import autocast, device_for
 from search.training.state import decayed
+from searchspace.errors import InvalidArgument
 from searchspace.files import write_atomic, wrong_member
 
 PLANNED, PLANNED_LATER = 0.94, 0.98  # of the seconds: what is left is for a machine that becomes slower
@@ -293,6 +297,7 @@ class DetectorTraining:
     def _resume(self) -> None:
         if self.state_file is None or not self.state_file.exists():
             return
+        before = copy.deepcopy((self.detector.state_dict(), self._optimizer.state_dict()))
         try:
             if wrong := wrong_member(self.state_file):
                 raise ValueError(f"the checksum of {wrong} is wrong")
@@ -301,12 +306,35 @@ class DetectorTraining:
                 raise ValueError("it is of another training")
             self.detector.load_state_dict(content["module"])
             self._optimizer.load_state_dict(content["optimizer"])
-            self._average = [each.to(self._device) for each in content["average"]]
-            self.state = State(**content["state"])
-            self._saved_s = self.state.seconds
+            average = [each.to(self._device) for each in content["average"]]
+            if [each.shape for each in average] != [each.shape for each in self._average]:
+                raise ValueError("the averaged weights are of other sizes")
+            self.state = _state_of(content["state"])
+            self._average, self._saved_s = average, self.state.seconds
         except Exception as error:  # whatever a damaged file makes torch.load raise
+            self.detector.load_state_dict(before[0])  # a part of it may be loaded
+            self._optimizer.load_state_dict(before[1])
             reason = str(error).partition("\n")[0] or type(error).__name__
             warnings.warn(f"{self.state_file} is left out, the training begins anew: {reason}", stacklevel=3)
+
+
+def _state_of(stored: dict[str, Any]) -> State:
+    """Raises ValueError, TypeError for what no training wrote."""
+    state = State(**stored)
+    counted = type(state.step) is int and type(state.total) is int and 0 <= state.step <= state.total
+    seconds = isinstance(state.seconds, int | float) and 0 <= state.seconds < math.inf
+    if not (counted and seconds and isinstance(state.history, list) and type(state.finished) is bool):
+        raise ValueError("its state is none of a training")
+    return state
+
+
+def check_batch(spec: DetectorSpec, images: int) -> None:
+    """Raises InvalidArgument where the smallest maps of a batch are one pixel: batch norms have no variance of it."""
+    if images == 1 and spec.level_px(LEVELS[-1]) == 1:
+        raise InvalidArgument(
+            f"a batch must have at least 2 images at {spec.resolution} px, got 1: give more images to train and "
+            "--batch-size 2, or --resolution 160"
+        )
 
 
 def about(recipe: DetectionRecipe) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from scaling.efficientdet.job import JOB, SUMMARY, Settings, train
+from scaling.efficientdet.binding import JOB
+from scaling.efficientdet.job import SUMMARY, Settings, train
 from scaling.efficientdet.module import Detector, build
 from scaling.efficientdet.results import trained_text
 from scaling.efficientdet.saved import SPEC, WEIGHTS, load_detector, save_detector

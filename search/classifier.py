@@ -64,6 +64,8 @@ def classify(
 
 
 def _square(path: Path, pixels: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    if path.is_dir():
+        raise InvalidData(f"{path} must be an image that can be read: it is a folder; give the files in it")
     try:
         data = path.read_bytes()
     except OSError as error:

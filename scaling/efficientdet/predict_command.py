@@ -42,6 +42,8 @@ def run(args: argparse.Namespace) -> str:
 
     check_flag("--score", args.score, 0 <= args.score < 1, "a number from 0 to less than 1")
     for image in args.images:
+        if image.is_dir():
+            raise InvalidArgument(f"cannot read {image}: IMAGE must be a file, name those in that folder: {image}/*")
         if not image.is_file():
             raise InvalidArgument(f"cannot read {image}: IMAGE must be a file that exists, name another")
     drawn = [None] * len(args.images) if args.out is None else _drawn(args.images, args.out)

@@ -67,6 +67,8 @@ def test_what_is_no_image_is_refused_by_name(network: Path, tmp_path: Path) -> N
     (tmp_path / "notes.png").write_text("no image")
     with pytest.raises(InvalidData, match=r"notes\.png must be an image"):
         search.classify(network, tmp_path / "notes.png")
+    with pytest.raises(InvalidData, match="it is a folder; give the files in it"):
+        search.classify(network, tmp_path)
     with pytest.raises(StorageError, match=r"gone\.png"):
         search.classify(network, [tmp_path / "gone.png"])
     with pytest.raises(InvalidArgument, match="images"):

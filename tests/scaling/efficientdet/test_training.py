@@ -170,6 +170,8 @@ def test_the_commands_train_go_on_evaluate_draw_and_export(
     assert len(predict(["photo.png", np.zeros((40, 60, 3), np.uint8)], "d", score_threshold=0)) == 2
     assert main(["predict", "absent.png", "--detector", "d"]) == 2
     assert "cannot read" in capsys.readouterr().err
+    assert main(["predict", "drawn", "--detector", "d"]) == 2
+    assert "name those in that folder: drawn/*" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from scaling.efficientdet.evaluating import check_measurable, counts, evaluate
 from scaling.efficientdet.examples import DetectionData
 from scaling.efficientdet.feeding import TrainingFeed, check_channels
 from scaling.efficientdet.module import Detector
-from scaling.efficientdet.saved import load_detector, save_detector
+from scaling.efficientdet.saved import SPEC, WEIGHTS, load_detector, save_detector
 from scaling.efficientdet.spec import DetectorSpec, check_resolution, read_detector
 from scaling.efficientdet.starting import AUTO, Started, start
 from scaling.efficientdet.training import DetectionRecipe, DetectorTraining, State, check_batch
@@ -111,7 +111,7 @@ def train(settings: Settings, folder: Path, *, quiet: bool = False) -> Trained:
         check_channels(asked)
         data = load(settings.data, seed=settings.seed, resolution=asked.resolution, progress=_reading(progress))
         check_content(folder, asked.fingerprint(), data)
-        if (folder / SUMMARY).exists():
+        if all((folder / name).exists() for name in (SUMMARY, SPEC, WEIGHTS)):
             progress.line(f"{folder} is finished: nothing is trained")
             saved = load_detector(folder)
             with content_of(folder / SUMMARY):

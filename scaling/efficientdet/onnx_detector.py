@@ -2,7 +2,8 @@
 
 Input "image" (1, channels, resolution, resolution) float32, normalised. Outputs: "boxes" (1, N, 4) as (y1, x1, y2, x2)
 in pixels, clipped to the image; "scores" (1, N, classes); with `nms` also "selected" (n, 3): rows (0, class, anchor) of
-what remains, as ONNX's NonMaxSuppression gives them, class by class with the highest score first.
+what remains, as ONNX's NonMaxSuppression gives them, class by class with the highest score first; boxes without an area
+inside the image are none of them.
 """
 
 from typing import TYPE_CHECKING
@@ -54,7 +55,8 @@ def to_onnx(
     model.output(boxes, (1, count, 4))
     model.output(scores, (1, count, spec.classes))
     if nms:
-        by_class = model.node("Transpose", [scores], "scores_by_class", perm=[0, 2, 1])
+        seen = model.node("Mul", [scores, _with_area(model, boxes)], "scores_inside")
+        by_class = model.node("Transpose", [seen], "scores_by_class", perm=[0, 2, 1])
         most = model.integers("max_per_class", [max_per_class])
         limits = [model.numbers(name, [value]) for name, value in (("iou", iou_threshold), ("score", score_threshold))]
         model.node("NonMaxSuppression", [boxes, by_class, most, *limits], "selected")
@@ -134,6 +136,18 @@ def _decoded(model: OnnxGraph, deltas: str, spec: DetectorSpec) -> str:
     whole = model.node("Concat", corners, "boxes_unclipped", axis=2)
     ends = [model.scalar("zero", 0.0), model.scalar("pixels", float(spec.resolution))]
     return model.node("Clip", [whole, *ends], "boxes")
+
+
+def _with_area(model: OnnxGraph, boxes: str) -> str:
+    """(1, N, 1): 1 for a box that has an area, 0 for one that was clipped to nothing."""
+
+    def part(source: str, name: str, first: int, last: int) -> str:
+        span = [model.integers(f"{name}_{at}", [at]) for at in (first, last)]
+        return model.node("Slice", [source, *span, model.integers("axis", [2])], name)
+
+    sides = model.node("Sub", [part(boxes, "box_ends", 2, 4), part(boxes, "box_starts", 0, 2)], "sides")
+    signs = model.node("Sign", [sides], "side_signs")
+    return model.node("Mul", [part(signs, "is_high", 0, 1), part(signs, "is_wide", 1, 2)], "has_area")
 
 
 def difference(detector: Detector, model: bytes) -> tuple[float, float]:

@@ -314,7 +314,8 @@ class DetectorTraining:
         except Exception as error:  # whatever a damaged file makes torch.load raise
             self.detector.load_state_dict(before[0])  # a part of it may be loaded
             self._optimizer.load_state_dict(before[1])
-            reason = str(error).partition("\n")[0] or type(error).__name__
+            said = str(error).partition("\n")[0] or type(error).__name__
+            reason = "it cannot be read" if "weights_only" in said else said  # torch's advice is no user's
             warnings.warn(f"{self.state_file} is left out, the training begins anew: {reason}", stacklevel=3)
 
 

@@ -9,11 +9,12 @@ from torch import nn
 
 from scaling.efficientdet import fitting
 from scaling.efficientdet.__main__ import main
+from scaling.efficientdet.boxes import areas
 from scaling.efficientdet.deploy import deployed
 from scaling.efficientdet.graph import lower
 from scaling.efficientdet.module import Detector, Fuse, build
 from scaling.efficientdet.neck import bifpn
-from scaling.efficientdet.postprocess import nms
+from scaling.efficientdet.postprocess import detections, nms
 from scaling.efficientdet.report import part_costs
 from scaling.efficientdet.spec import DetectorSpec, read_detector
 from scaling.efficientdet.starting import start
@@ -69,9 +70,34 @@ def test_onnx_runtime_gives_the_boxes_scores_and_selection_of_torch(resolution: 
     found, sure, selected = map(torch.from_numpy, session.run(None, {"image": image}))
     for label in range(2):
         own = sure[0, :, label]
-        rows = (own > 0.009).nonzero().flatten()
+        rows = ((own > 0.009) & (areas(found[0]) > 0)).nonzero().flatten()
         kept = rows[nms(found[0, rows], own[rows], torch.zeros_like(rows), threshold=0.5, most=50)]
         assert selected[selected[:, 1] == label][:, 2].tolist() == kept.tolist()
+
+
+@pytest.mark.parametrize("fusion", ["fast", "softmax", "sum"])
+def test_onnx_selects_no_box_that_is_clipped_to_nothing_as_torch_does(fusion: str) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from scaling.efficientdet.onnx_detector import to_onnx
+
+    detector = build(small(bifpn(8, 1, fusion=fusion)).with_resolution(64), generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for name, parameter in detector.eval().named_parameters():
+            if "predict" in name:  # boxes far outside the image, scores of all sizes
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    image = torch.randn(1, 3, 64, 64, generator=generator)
+    with torch.inference_mode():
+        (expected,) = detections(detector(image), detector.spec, score_threshold=0.05, max_detections=10_000)
+    content = to_onnx(detector, score_threshold=0.05, max_per_class=10_000).SerializeToString()
+    boxes, scores, selected = onnxruntime.InferenceSession(content).run(
+        ["boxes", "scores", "selected"], {"image": image.numpy()}
+    )
+    found = [(label, float(scores[0, at, label]), boxes[0, at].tolist()) for _, label, at in selected.tolist()]
+    assert len(found) == len(expected.scores) > 0
+    for label, score, box in found:
+        same = (expected.labels == label) & ((expected.scores - score).abs() < 1e-4)
+        assert bool((same & ((expected.boxes - torch.tensor(box)).abs().amax(1) < 0.05)).any())
 
 
 def test_the_parts_sum_up_to_the_whole() -> None:

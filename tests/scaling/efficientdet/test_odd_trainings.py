@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from scaling.efficientdet.binding import JOB
 from scaling.efficientdet.detection_data import load
 from scaling.efficientdet.feeding import TrainingFeed
 from scaling.efficientdet.module import build
-from scaling.efficientdet.saved import save_detector
+from scaling.efficientdet.saved import WEIGHTS, save_detector
 from scaling.efficientdet.training import DetectionRecipe, DetectorTraining
 from search.session import locked
 from searchspace import zoo
@@ -40,7 +41,9 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return run
 
 
-def test_changed_images_boxes_or_network_are_refused_by_name(said: Said, coco: Callable, folder: Callable) -> None:
+def test_changed_images_boxes_or_network_are_refused_by_name(
+    said: Said, coco: Callable[..., Any], folder: Callable[..., Path]
+) -> None:
     files = coco(dict.fromkeys("abcdef", BOXES))
     command = ("train", "--data", folder(files), "--out", "out")
     assert said(*command)[0] == 0
@@ -74,7 +77,7 @@ def test_changed_images_boxes_or_network_are_refused_by_name(said: Said, coco: C
     ],
 )
 def test_a_split_without_objects_is_told_before_the_training(
-    without: str, code: int, told: str, said: Said, coco: Callable, folder: Callable
+    without: str, code: int, told: str, said: Said, coco: Callable[..., Any], folder: Callable[..., Path]
 ) -> None:
     for part in ("train", "val", "test"):
         boxes = [] if part == without else BOXES
@@ -106,6 +109,24 @@ def test_a_folder_in_use_names_its_own_flag(said: Said) -> None:
     assert "give another --out" in err
 
 
+def test_a_finished_folder_that_lost_a_file_gets_the_same_one_again(said: Said) -> None:
+    command = ("train", "--data", "digits:20", "--batch-size", 2, "--out", "out")
+    assert said(*command)[0] == 0
+    kept = Path("out", WEIGHTS).read_bytes()
+    Path("out", WEIGHTS).unlink()
+    assert said(*command)[0] == 0
+    assert Path("out", WEIGHTS).read_bytes() == kept
+
+
+def test_a_file_that_is_no_state_is_told_without_torchs_advice(tmp_path: Path) -> None:
+    (tmp_path / "training.ckpt").write_bytes(b"[]")
+    spec = small(classes=10).with_resolution(64)
+    data = load("digits:20", resolution=64)
+    feed = TrainingFeed(spec=spec, examples=data.train, how=Augmentation(), batch_size=2, seed=0)
+    with pytest.warns(UserWarning, match="begins anew: it cannot be read"):
+        DetectorTraining(detector=build(spec), batches=feed, state_file=tmp_path / "training.ckpt").fit(steps=1)
+
+
 @pytest.mark.parametrize("part", ["optimizer", "average", "state"])
 def test_a_state_that_loads_only_in_part_leaves_nothing_behind(part: str, tmp_path: Path) -> None:
     data = load("digits:20", resolution=64)
@@ -129,7 +150,9 @@ def test_a_state_that_loads_only_in_part_leaves_nothing_behind(part: str, tmp_pa
     assert all(torch.equal(state[key], expected[key]) for key in expected)
 
 
-def test_pictures_of_one_name_are_drawn_apart_and_never_replace_an_image(said: Said, picture: Callable) -> None:
+def test_pictures_of_one_name_are_drawn_apart_and_never_replace_an_image(
+    said: Said, picture: Callable[..., bytes]
+) -> None:
     save_detector(Path("d"), build(small(classes=2)).eval(), ("a cat", "dog, 犬"), {})
     for number, name in enumerate(("one", "two")):
         Path(name).mkdir()

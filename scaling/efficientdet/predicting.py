@@ -11,7 +11,7 @@ from scaling.efficientdet.evaluating import detect, example_of
 from scaling.efficientdet.examples import Image
 from scaling.efficientdet.saved import Saved, load_detector
 from search.data.decode import decode_whole, why_unsupported
-from searchspace.errors import InvalidData
+from searchspace.errors import InvalidArgument, InvalidData
 from searchspace.files import storage_error, write_atomic
 
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#800000", "#808000", "#000075")
@@ -65,7 +65,7 @@ def found_on(
         if isinstance(given, str | Path):
             name, pixels = str(given), _read(Path(given))
         else:
-            name, pixels = f"image {number}", np.asarray(given, np.uint8)
+            name, pixels = f"image {number}", _checked(given, number)
         (one,) = detect(
             saved.detector,
             [example_of(pixels, name)],
@@ -73,6 +73,16 @@ def found_on(
             max_detections=max_detections,
         )
         yield name, pixels, Found(*(each.numpy() for each in one))
+
+
+def _checked(given: object, number: int) -> Image:
+    pixels = np.asarray(given)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise InvalidArgument(
+            f"image {number} must be a file or an array uint8 (height, width, 3), RGB, got {pixels.dtype} "
+            f"{pixels.shape}: give pixels from 0 to 255"
+        )
+    return pixels
 
 
 def _read(path: Path) -> Image:

@@ -141,7 +141,7 @@ def _across_splits(copies: Sequence[tuple[Item, ...]], kept: Sequence[tuple[Item
 
 def _few_images(groups: Sequence[tuple[Item, ...]]) -> list[str]:
     counts = Counter(item.label for group in groups for item in group)
-    few = [f"{printable(label)} ({count})" for label, count in sorted(counts.items()) if count < FEW_IMAGES]
+    few = [f"{printable(label)} ({count})" for label, count in sorted(counts.items()) if label and count < FEW_IMAGES]
     if not few:
         return []
     return [

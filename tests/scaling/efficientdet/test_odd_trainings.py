@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,10 +15,12 @@ from scaling.efficientdet.binding import JOB
 from scaling.efficientdet.detection_data import load
 from scaling.efficientdet.feeding import TrainingFeed
 from scaling.efficientdet.module import build
-from scaling.efficientdet.saved import WEIGHTS, save_detector
+from scaling.efficientdet.predicting import predict
+from scaling.efficientdet.saved import WEIGHTS, Saved, save_detector
 from scaling.efficientdet.training import DetectionRecipe, DetectorTraining
 from search.session import locked
 from searchspace import zoo
+from searchspace.errors import InvalidArgument
 from searchspace.spec import write_spec
 from tests.scaling.efficientdet.small import small, small_backbone
 
@@ -88,6 +91,14 @@ def test_a_split_without_objects_is_told_before_the_training(
     assert Path("out", JOB).exists() == (code == 0)
 
 
+def test_a_small_source_has_no_note_about_a_class_without_a_name(
+    coco: Callable[..., Any], folder: Callable[..., Path]
+) -> None:
+    notes = load(str(folder(coco(dict.fromkeys("abcde", BOXES))))).notes
+    assert any("cat (3)" in note for note in notes)
+    assert not any(": (" in note.replace("  ", " ") for note in notes)
+
+
 def test_one_image_in_a_batch_whose_smallest_maps_are_one_pixel_is_refused(said: Said) -> None:
     code, err = said("train", "--data", "digits:20", "--batch-size", 1, "--out", "out")
     assert code == 2
@@ -148,6 +159,14 @@ def test_a_state_that_loads_only_in_part_leaves_nothing_behind(part: str, tmp_pa
         assert again.fit(steps=1).step == 1
     state, expected = again.detector.state_dict(), whole.detector.state_dict()
     assert all(torch.equal(state[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (40, 60, 4), (0, 60, 3), (40, 60, 3)])
+def test_an_array_that_is_no_image_is_refused_not_cut_to_bytes(shape: tuple[int, ...]) -> None:
+    saved = Saved(build(small(classes=2)).eval(), ("cat", "dog"))
+    dtype = np.float32 if shape == (40, 60, 3) else np.uint8
+    with pytest.raises(InvalidArgument, match="image 0 must be"):
+        predict([np.zeros(shape, dtype)], saved)
 
 
 def test_pictures_of_one_name_are_drawn_apart_and_never_replace_an_image(

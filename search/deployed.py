@@ -71,3 +71,8 @@ def from_scratch(trained_px: int) -> Deployed:
 def judged_resolution(native: int, proxy: int, resolutions: Sequence[int]) -> int:
     """Pixels of images that networks from published weights are judged by: their own, `proxy` to the deployed size."""
     return max(proxy, min(native, max(resolutions)))
+
+
+def final_resolution(native: int, judged: int, deployed: int) -> int:
+    """Pixels of images that the winner is tested on: no fewer than it was judged by, as far as it is deployed there."""
+    return min(deployed, max(native, judged))

@@ -18,7 +18,7 @@ from search.candidates import PricedSpace, starting_points
 from search.console import Progress
 from search.cores import limit_threads
 from search.data.readers.registry import open_source
-from search.deployed import Deployed, auto_resolution, from_scratch, judged_resolution
+from search.deployed import Deployed, auto_resolution, final_resolution, from_scratch, judged_resolution
 from search.finished import about_images, finished_summary
 from search.latency.runtimes import runtime
 from search.least_time import check_time
@@ -350,7 +350,8 @@ class Pipeline:
         """What trains the winner and the baselines."""
         settings, recipe = self.settings, self._recipe
         largest = settings.resolutions[-1]
-        large = self._images(min(data.native_resolution(settings.data), largest), images)
+        native = data.native_resolution(settings.data)
+        large = self._images(final_resolution(native, images.resolution, largest), images)
         tuner = None
         if self.parents is not None:
             tuning = FineTuning().varied_as(recipe)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.deployed import auto_resolution
+from search.deployed import auto_resolution, final_resolution
 from searchspace.errors import InvalidArgument
 
 
@@ -41,3 +41,13 @@ def test_it_is_a_multiple_of_the_total_stride_and_never_above_224(native: int, b
 def test_images_have_at_least_a_pixel() -> None:
     with pytest.raises(InvalidArgument, match="at least 1 pixel, got 0"):
         auto_resolution(0)
+
+
+@pytest.mark.parametrize(
+    ("native", "judged", "deployed", "px"),
+    [(39, 48, 48, 48), (39, 48, 224, 48), (300, 48, 224, 224), (100, 48, 224, 100), (39, 48, 32, 32)],
+)
+def test_the_winner_is_tested_on_images_no_smaller_than_it_was_judged_by(
+    native: int, judged: int, deployed: int, px: int
+) -> None:
+    assert final_resolution(native, judged, deployed) == px

@@ -37,11 +37,10 @@ def find(
         asked = {"phi": phi or 0, "backbone": backbone and str(backbone), "resolution": resolution}
         settings = Settings(**given, **asked)  # type: ignore[arg-type]
         return train(settings, Path(out) if out else Path("detectors") / settings.name, quiet=quiet)
-    spec = _within(budget_ms, backbone, threads)
     folder = Path(out) if out else Path("detectors") / f"{Settings(**given).name}-{budget_ms:g}ms"  # type: ignore[arg-type]
     file = folder / "wanted.json"
-    if not file.exists():  # a second measurement changes nothing
-        write_detector(file, spec)
+    if not file.exists():  # a second measurement might find another one
+        write_detector(file, _within(budget_ms, backbone, threads))
     return train(Settings(**given, detector=str(file)), folder, quiet=quiet)  # type: ignore[arg-type]
 
 

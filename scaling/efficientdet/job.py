@@ -18,7 +18,7 @@ from scaling.efficientdet.examples import DetectionData
 from scaling.efficientdet.feeding import TrainingFeed, check_channels
 from scaling.efficientdet.module import Detector
 from scaling.efficientdet.saved import SPEC, WEIGHTS, load_detector, save_detector
-from scaling.efficientdet.spec import DetectorSpec, check_resolution, read_detector
+from scaling.efficientdet.spec import Anchors, DetectorSpec, check_resolution, read_detector
 from scaling.efficientdet.starting import AUTO, Started, start
 from scaling.efficientdet.training import DetectionRecipe, DetectorTraining, State, check_batch
 from search.console import Progress
@@ -131,7 +131,7 @@ def _trained(settings: Settings, folder: Path, data: DetectionData, progress: Pr
         check_measurable(getattr(data, part), f"the {part} images")
     wanted = settings.spec(len(data.classes))
     check_batch(wanted, min(settings.batch_size, len(data.train)))
-    if settings.detector is None:
+    if wanted.anchors == Anchors():  # those of a file may be chosen
         scale = choose_scale(wanted, data.train)
         progress.line(scale.sentence())
         wanted = with_scale(wanted, scale.scale)

@@ -10,7 +10,6 @@ import copy
 import io
 import math
 import time
-import warnings
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -99,7 +98,7 @@ class DetectorTraining:
         look: Called at each look, with the averaged weights in the detector; gives what is kept in the history.
         on_progress: Hears the share that is done, and words.
         published: Whether the backbone has published weights.
-        key: What tells this training from any other; a state file of another is left out with a warning.
+        key: What tells this training from any other; a state file of another is left out, which `on_line` hears.
     """
 
     detector: Detector
@@ -316,7 +315,7 @@ class DetectorTraining:
             self._optimizer.load_state_dict(before[1])
             said = str(error).partition("\n")[0] or type(error).__name__
             reason = "it cannot be read" if "weights_only" in said else said  # torch's advice is no user's
-            warnings.warn(f"{self.state_file} is left out, the training begins anew: {reason}", stacklevel=3)
+            self.on_line(f"{self.state_file} is left out, the training begins anew: {reason}")
 
 
 def _state_of(stored: dict[str, Any]) -> State:

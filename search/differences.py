@@ -72,7 +72,9 @@ def in_words(setting: str, stored: Settings, asked: Settings, told: str = "") ->
         return f"{_NESTED.get(setting, setting)} ({'; '.join(_parts(was, now))})"
     if setting in _NESTED:
         return _NESTED[setting]
-    return f"{_PLAIN.get(setting) or f'{flag_of(setting)} is'} {_value(now)} and was {_value(was)}"
+    is_name = setting == "data" and isinstance(now, str) and not {"/", os.sep} & set(now)  # no OWNER/NAME of the hub
+    absent = ", which is not in this folder," if is_name and _is_file("data", was) and not os.path.exists(now) else ""
+    return f"{_PLAIN.get(setting) or f'{flag_of(setting)} is'} {_value(now)}{absent} and was {_value(was)}"
 
 
 def _is_file(place: str, text: object) -> bool:

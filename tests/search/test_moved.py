@@ -206,6 +206,7 @@ BASE = Settings(budget_ms=20, data="/a/photos", weights="/w/a.pth").identity() |
         ({"epochs": 3}, "--epochs is 3 and was not given"),
         ({"space_file": "/a/s.toml"}, "--space is '/a/s.toml' and was not given"),
         ({"data": "user/beans"}, "--data is 'user/beans' and was '/a/photos'"),
+        ({"data": "gone"}, "--data is 'gone', which is not in this folder, and was '/a/photos'"),
         ({"data": "/b/photos", "data_fingerprint": "2"}, "the images of --data /b/photos have changed"),
         ({"weights": "/w/b.pth", "weights_sha256": ["2"]}, "the weights of --weights /w/b.pth have changed"),
         ({"weights": "none"}, "--weights is 'none' and was '/w/a.pth'"),

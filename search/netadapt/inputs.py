@@ -156,6 +156,11 @@ def module_inputs(
             f"the images have {len(images.classes)} classes and the module tells {classes} apart: give the data that "
             "it was trained on"
         )
+    if classes > len(images.classes):
+        progress.line(
+            f"the module tells {classes} classes apart and the images have {len(images.classes)}: its first outputs "
+            f"are taken for {', '.join(images.classes[:5])}{' and so on' if len(images.classes) > 5 else ''}"
+        )
     make_trainable(traced.module, images.train.pixels[:2], classes, progress.line)
     return Inputs(network=PrunableModule(traced, note=progress.line), images=images, seed=seed)
 

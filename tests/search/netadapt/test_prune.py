@@ -123,6 +123,16 @@ def test_a_module_with_other_outputs_than_classes_is_refused(images: Dataset) ->
         search.prune(Mask(), data=images, budget_macs=1e3, **OWN)
 
 
+def test_a_module_of_more_outputs_than_classes_says_which_are_taken(
+    images: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InfeasibleBudget):
+        search.prune(Own(classes=12), data=images, budget_macs=1.0, **(OWN | {"quiet": False}))
+    assert (
+        "tells 12 classes apart and the images have 10: its first outputs are taken for 0, 1" in capsys.readouterr().err
+    )
+
+
 def test_a_module_that_cannot_be_read_or_does_not_fit_is_refused(images: Dataset) -> None:
     class Odd(Own):
         def forward(self, x: Tensor) -> Tensor:

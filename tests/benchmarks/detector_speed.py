@@ -172,7 +172,7 @@ def parser() -> BenchmarkParser:
     """The command line."""
     cli = BenchmarkParser("detector_speed", __doc__)
     cli.count("--resolution", 512, "pixels of inference", metavar="PX")
-    cli.count("--training-resolution", 320, "pixels of training", metavar="PX")
+    cli.count("--training-resolution", 256, "pixels of training; the plain one has even maps alone", metavar="PX")
     cli.count("--batch", 8, "images of a training step")
     cli.count("--classes", 90, "of both")
     cli.count("--threads", None, "that torch uses")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling.efficientdet.binding import JOB
+from scaling.efficientdet.detection_data import load
 from scaling.efficientdet.job import SUMMARY, Settings, train
 from scaling.efficientdet.module import Detector, build
 from scaling.efficientdet.results import trained_text
@@ -34,10 +35,16 @@ def _detector() -> Detector:
     return build(small()).eval()
 
 
+@cache
+def _images() -> str:
+    """The fingerprint of the images that the job is of: others would be refused."""
+    return load(SETTINGS.data, seed=SETTINGS.seed, resolution=SETTINGS.spec(1).resolution).fingerprint
+
+
 def _trained(name: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         save_detector(folder, _detector(), ("a", "b"), {"trained_at_px": 128})
-        write_json(folder / JOB, asdict(SETTINGS) | {"images": "f"})
+        write_json(folder / JOB, asdict(SETTINGS) | {"images": _images()})
         write_json(folder / SUMMARY, TRAINED)
         return folder / name
 

@@ -14,6 +14,7 @@ from search.accuracy import AccuracyEstimator, Estimate
 from search.budget import LatencyBudget, Learnt
 from search.candidates import Candidate, PricedSpace
 from search.console import Progress
+from search.cores import fitted_threads
 from search.latency import Measurement
 from search.published import Published
 from search.queued import AGAIN, check_distributions, is_trained_here, refusal
@@ -191,9 +192,10 @@ class Search:
             return {"history": history, "epochs": len(history), "train_s": train_s, **accuracy}
 
         try:
-            estimate = self.estimator.score(
-                candidate.spec, on_epoch=on_epoch, on_progress=lambda share: self.progress.update(share, what)
-            )
+            with fitted_threads():
+                estimate = self.estimator.score(
+                    candidate.spec, on_epoch=on_epoch, on_progress=lambda share: self.progress.update(share, what)
+                )
         except optuna.TrialPruned:
             self._end(trial, TrialState.PRUNED, {"status": Status.STOPPED_EARLY, **partial()})
             status = f"stopped early, after {len(history)} of {self.estimator.epochs}"

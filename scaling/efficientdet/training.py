@@ -24,6 +24,7 @@ from scaling.efficientdet.matching import Objects
 from scaling.efficientdet.module import Detector
 from scaling.efficientdet.neck import LEVELS
 from scaling.efficientdet.spec import DetectorSpec
+from search.cores import fitted_threads
 from search.training.errors import TrainingDiverged, translated_out_of_memory
 from search.training.evaluate import autocast, device_for
 from search.training.state import decayed
@@ -130,6 +131,7 @@ class DetectorTraining:
         self._saved_s = self._look_s = self._steps_s = self._began = self._before_s = 0.0
         self._begun_at = 0
 
+    @fitted_threads()
     @translated_out_of_memory()
     def fit(self, *, seconds: float | None = None, steps: int | None = None) -> State:
         """Train for `seconds` from now, or `steps` in all. Raises TrainingDiverged, OutOfMemory, StorageError."""

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import nn
 
+from search.cores import fitted_threads
 from search.data import Dataset, Split
 from search.training.augmentation import augmented, preprocessing_of
 from search.training.balance import class_weights
@@ -82,6 +83,7 @@ class FineTuner:
         """The fine-tuner with the images of a data set."""
         return cls(train=images.train, validation=images.validation, recipe=recipe or FineTuning(), seed=seed)
 
+    @fitted_threads()
     @translated_out_of_memory()
     def fit(
         self,

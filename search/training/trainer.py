@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from search.cores import fitted_threads
 from search.data import Dataset, Split
 from search.training.augmentation import augmented, preprocessing_of
 from search.training.balance import class_weights
@@ -83,6 +84,7 @@ class Trainer:
         """The same for another number of epochs."""
         return replace(self, recipe=replace(self.recipe, epochs=epochs))
 
+    @fitted_threads()
     @translated_out_of_memory()
     def fit(
         self,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from search import cores
-from search.cores import available_cores, default_threads, limit_threads, quota_cores
+from search.cores import available_cores, default_threads, fitted_threads, limit_threads, quota_cores
 
 V2 = "31 23 0:28 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "32 31 0:29 {inside} /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct"
@@ -84,3 +84,28 @@ def test_torch_is_kept_to_the_available_cores_and_never_given_more_threads(monke
         assert default_threads() == threads
         limit_threads()
         assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(("all_s", "expected"), [(0.6, 3), (1.4, 3), (1.6, 1), (20.0, 1)])
+def test_a_training_has_one_thread_where_others_hold_the_cores(all_s: float, expected: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with fitted_threads(lambda threads: 1.0 if threads == 1 else all_s) as threads:
+            assert threads == torch.get_num_threads() == expected
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_one_thread_is_not_compared_with_itself() -> None:
+    def probe(threads: int) -> float:
+        raise AssertionError(threads)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with fitted_threads(probe) as threads:
+            assert threads == 1
+    finally:
+        torch.set_num_threads(before)

@@ -10,6 +10,7 @@ from typing import Any
 
 ROOT = Path("/")
 PROBED = 24  # operations of half a millisecond, in two turns with each number of threads
+LOOK_EVERY_S = 10.0  # a look takes some 30 ms, half a second where others hold the cores
 SLOWER = 1.5  # times one thread's seconds, from which on all are too many; a quiet machine has about 0.6
 
 
@@ -49,21 +50,33 @@ def limit_threads() -> None:
 
 
 @contextmanager
-def fitted_threads(probe: Callable[[int], float] | None = None) -> Iterator[int]:
+def fitted_threads(
+    probe: Callable[[int], float] | None = None, *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[], int]]:
     """Within it torch has the threads that training is fastest with now: all, or one where others hold the cores.
 
     The threads of an operation wait for each other. With two other busy processes on two cores a training by two
-    threads took 15 times as long as on a quiet machine. `probe`: seconds of the same work with so many threads.
+    threads took 15 times as long as on a quiet machine. What it gives looks again, at most every LOOK_EVERY_S seconds,
+    for a long training is to be asked now and then, and returns the threads. `probe`: seconds of the same work with so
+    many threads.
     """
     import torch
 
-    before, seconds = torch.get_num_threads(), probe or _seconds_of_short_work
+    most, seconds, looked = torch.get_num_threads(), probe or _seconds_of_short_work, -math.inf
+
+    def look() -> int:
+        nonlocal looked
+        if most > 1 and clock() - looked >= LOOK_EVERY_S:
+            is_held = sum(map(seconds, (most, most))) > SLOWER * sum(map(seconds, (1, 1)))
+            torch.set_num_threads(1 if is_held else most)
+            looked = clock()
+        return torch.get_num_threads()
+
     try:
-        if before > 1 and sum(map(seconds, (before, before))) > SLOWER * sum(map(seconds, (1, 1))):
-            torch.set_num_threads(1)
-        yield torch.get_num_threads()
+        look()
+        yield look
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(most)
 
 
 def _seconds_of_short_work(threads: int) -> float:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import torch
 
 from search.console import Progress, clock_text
-from search.cores import fitted_threads
 from search.data import Dataset, Split
 from search.training.deploy import adapt_to_deployed
 from search.training.evaluate import Accuracy, evaluate, told_right
@@ -201,7 +200,6 @@ class LongTraining:
             return clock_text(length)
         return f"{length} epochs" if left_s is None else f"at most {clock_text(left_s)}"
 
-    @fitted_threads()
     def epoch_s(self, spec: NetworkSpec) -> float:
         """Seconds of one epoch of the recipe, by its first steps: a whole one of large images takes minutes."""
         module = build(spec, generator=torch.Generator().manual_seed(self.trainer.seed))

@@ -1,7 +1,8 @@
 """Trains a detector for so many steps, or for so many seconds, and goes on where it was cut off.
 
-By the clock the number of steps is planned once, from the speed of this machine, and kept: a training that is killed
-and started again ends in the same weights. One that the machine turns out too slow for ends with the time all the same.
+For so many steps a training that is killed and started again ends in the same weights. By the clock the number of steps
+is planned from the speed of this machine, anew at each look at validation images; it ends with the time all the same
+where the machine becomes slower.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class DetectionRecipe:
     """How detectors are trained.
 
     Attributes:
+        learning_rate: Of AdamW, at its highest.
         backbone_rate: Of the learning rate, where the backbone has published weights; its batch-norm statistics stay
             then.
         frozen: Share of its blocks, from the image on, that stay as they are then: they see the largest maps, and edges
@@ -61,6 +63,7 @@ class DetectionRecipe:
         ema_share: The moving average of the weights reaches over about this share of the steps.
         clip: Norm of the gradient at most.
         looks: At the validation images, the last one at the end.
+        box_loss: See DetectionLoss.
     """
 
     batch_size: int = 8
@@ -131,10 +134,13 @@ class DetectorTraining:
         self._saved_s = self._look_s = self._steps_s = self._began = self._before_s = 0.0
         self._begun_at = 0
 
-    @fitted_threads()
     @translated_out_of_memory()
     def fit(self, *, seconds: float | None = None, steps: int | None = None) -> State:
         """Train for `seconds` from now, or `steps` in all. Raises TrainingDiverged, OutOfMemory, StorageError."""
+        with fitted_threads() as fit_threads:
+            return self._fit(seconds, steps, fit_threads)
+
+    def _fit(self, seconds: float | None, steps: int | None, fit_threads: Callable[[], int]) -> State:
         began = self.clock()
         self._resume()
         before_s, state = self.state.seconds, self.state
@@ -146,13 +152,13 @@ class DetectorTraining:
         self._began, self._begun_at, self._before_s = began, state.step, before_s
         with closing(self.batches.since(state.step)) as batches:
             while state.step < state.total:
-                self._step(next(batches))
-                state.step += 1
+                self._timed_step(batches)
                 state.seconds = self._spent_s() + before_s
                 self.on_progress(state.step / state.total, "training the detector")
                 if self._spent_s() + self._look_s > left_s:  # the machine has become slower
                     state.total = state.step
                 if self._is_look():
+                    fit_threads()
                     self._look()
                     self._replan(left_s)
                     self._save()
@@ -160,6 +166,13 @@ class DetectorTraining:
                     self._save()
         self._finish()
         return state
+
+    def _timed_step(self, batches: Generator[Batch, None, None]) -> None:
+        """One step, with the wait for its images."""
+        began = self.clock()
+        self._step(next(batches))
+        self.state.step += 1
+        self._steps_s += self.clock() - began
 
     def _spent_s(self) -> float:
         return self.clock() - self._began
@@ -201,7 +214,7 @@ class DetectorTraining:
         for name, norm in self.detector.named_modules():
             if isinstance(norm, nn.BatchNorm2d) and not name.startswith("backbone."):
                 norm.momentum = momentum
-        if self.published:  # 16 images tell less of a map's statistics than ImageNet did
+        if self.published:  # a few images tell less of a map's statistics than ImageNet did
             for part in self.detector.backbone.modules():
                 if isinstance(part, nn.BatchNorm2d):
                     part.eval()
@@ -221,7 +234,7 @@ class DetectorTraining:
         return total.detach()
 
     def _step(self, batch: Batch) -> None:
-        recipe, state, began = self.recipe, self.state, self.clock()
+        recipe, state = self.recipe, self.state
         self._train_mode()
         rate = recipe.rate_at((state.step + 0.5) / state.total)
         for group, factor in zip(self._optimizer.param_groups, self._factors, strict=True):
@@ -239,7 +252,6 @@ class DetectorTraining:
         decay = min((1 + state.step) / (10 + state.step), 1 - 1 / reach)
         with torch.no_grad():
             torch._foreach_lerp_(self._average, self._floats(), 1 - decay)
-        self._steps_s += self.clock() - began
 
     def _floats(self) -> list[Tensor]:
         return [each for each in self.detector.state_dict().values() if each.is_floating_point()]
@@ -337,8 +349,3 @@ def check_batch(spec: DetectorSpec, images: int) -> None:
             f"a batch must have at least 2 images at {spec.resolution} px, got 1: give more images to train and "
             "--batch-size 2, or --resolution 160"
         )
-
-
-def about(recipe: DetectionRecipe) -> dict[str, Any]:
-    """The recipe for a summary."""
-    return asdict(recipe)

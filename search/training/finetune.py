@@ -83,7 +83,6 @@ class FineTuner:
         """The fine-tuner with the images of a data set."""
         return cls(train=images.train, validation=images.validation, recipe=recipe or FineTuning(), seed=seed)
 
-    @fitted_threads()
     @translated_out_of_memory()
     def fit(
         self,
@@ -131,7 +130,8 @@ class FineTuner:
             on_look or _nothing,
             until,
         )
-        return run.all(new_head=new_head)
+        with fitted_threads() as fit_threads:
+            return run.all(new_head=new_head, fit_threads=fit_threads)
 
     def key(self, module: nn.Module, *limits: object) -> str:
         """What tells a training from every other."""
@@ -180,8 +180,8 @@ class _Run:
         self.limit = TimeLimit(seconds, tuner.clock, then_s)
         self.most_s = math.inf if most_s is None else most_s
 
-    def all(self, *, new_head: bool) -> Tuned:
-        """The whole training."""
+    def all(self, *, new_head: bool, fit_threads: Callable[[], int]) -> Tuned:
+        """The whole training; `fit_threads` looks how many threads are fastest now, before each stage of it."""
         if self.state_file is not None:
             self.state = self.state.resumed(self.state_file, self.key)
             self.before_s = self.state.seconds
@@ -190,7 +190,7 @@ class _Run:
         self.paused = bool(self.state.history) and self._share() >= self.until  # a run that was cut off came so far
         if not self.state.images and new_head:
             self._head()
-        self._train()
+        self._train(fit_threads)
         state, began = self.state, self.tuner.clock()
         if not state.finished and not self.paused:
             state.use_average(self.train, pixels=self.pixels)
@@ -227,13 +227,14 @@ class _Run:
         if fitted is not None:
             self.on_line(f"a new classifier in closed form: {fitted:.1%} of images left out of it, at {pixels} px")
 
-    def _train(self) -> None:
+    def _train(self, fit_threads: Callable[[], int]) -> None:
         state = self.state
         while not self.paused and (share := self._share()) < self._end() and not state.finished:
             pixels, began = self.recipe.pixels_at(share, self.pixels), self.tuner.clock()
             next_look = max(self.recipe.looks_by(share), len(state.history)) + 1  # a share may fall back a little
             until = min(self._end(), self.recipe.look_at(next_look), self.until)
             images = state.images
+            fit_threads()
             state.prepare()
             self.limit.begin()
             while share < until or state.images == images:  # a new classifier may take as long as until the pause

@@ -84,7 +84,6 @@ class Trainer:
         """The same for another number of epochs."""
         return replace(self, recipe=replace(self.recipe, epochs=epochs))
 
-    @fitted_threads()
     @translated_out_of_memory()
     def fit(
         self,
@@ -122,27 +121,29 @@ class Trainer:
         if state.history and on_step is not None:
             per_epoch = recipe.steps_per_epoch(len(labels))
             on_step(len(state.history) * per_epoch, recipe.epochs * per_epoch)
-        step = self._step_of(state, device)
-        limit = TimeLimit(seconds, self.clock, then_s, done=len(state.history) / recipe.epochs)
-        for epoch in range(len(state.history), 0 if state.finished else recipe.epochs):
-            with global_randomness(seed_of(self.seed, "dropout", epoch), device):
-                self._epoch(state, step, batches, labels, epoch, on_step, limit)
-            share = max((epoch + 1) / recipe.epochs, self._share(limit, looks=2))
-            state.finished = share >= self._end(state)
-            is_last = state.finished or (deadline is not None and deadline())
-            with state.with_average(images, pixels=pixels):
-                told = self.last_images if is_last else self._looked_at
-                state.history.append(self._validated(module, told, pixels, limit))
-            if self.stops_early and state.closing is None and self._is_over(state.history, share):
-                state.closing = share
-            state.seconds = seconds_before + self.clock() - began
-            if state_file is not None:
-                state.save(state_file, key)
-            if on_epoch is not None:
-                on_epoch(epoch + 1, state.history[-1])
-            if is_last:
-                break
-        state.use_average(images, pixels=pixels)
+        with fitted_threads() as fit_threads:
+            step = self._step_of(state, device)
+            limit = TimeLimit(seconds, self.clock, then_s, done=len(state.history) / recipe.epochs)
+            for epoch in range(len(state.history), 0 if state.finished else recipe.epochs):
+                fit_threads()
+                with global_randomness(seed_of(self.seed, "dropout", epoch), device):
+                    self._epoch(state, step, batches, labels, epoch, on_step, limit)
+                share = max((epoch + 1) / recipe.epochs, self._share(limit, looks=2))
+                state.finished = share >= self._end(state)
+                is_last = state.finished or (deadline is not None and deadline())
+                with state.with_average(images, pixels=pixels):
+                    told = self.last_images if is_last else self._looked_at
+                    state.history.append(self._validated(module, told, pixels, limit))
+                if self.stops_early and state.closing is None and self._is_over(state.history, share):
+                    state.closing = share
+                state.seconds = seconds_before + self.clock() - began
+                if state_file is not None:
+                    state.save(state_file, key)
+                if on_epoch is not None:
+                    on_epoch(epoch + 1, state.history[-1])
+                if is_last:
+                    break
+            state.use_average(images, pixels=pixels)
         module.to("cpu").eval()
         return Outcome(tuple(state.history), state.seconds, state.closing is not None)
 

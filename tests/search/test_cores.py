@@ -1,12 +1,20 @@
 """The cores that a process may use, by a made-up /proc and /sys/fs/cgroup."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from search import cores
-from search.cores import available_cores, default_threads, fitted_threads, limit_threads, quota_cores
+from search.cores import (
+    LOOK_EVERY_S,
+    available_cores,
+    default_threads,
+    fitted_threads,
+    limit_threads,
+    quota_cores,
+)
 
 V2 = "31 23 0:28 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "32 31 0:29 {inside} /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct"
@@ -86,26 +94,61 @@ def test_torch_is_kept_to_the_available_cores_and_never_given_more_threads(monke
         assert torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize(("all_s", "expected"), [(0.6, 3), (1.4, 3), (1.6, 1), (20.0, 1)])
-def test_a_training_has_one_thread_where_others_hold_the_cores(all_s: float, expected: int) -> None:
+class Work:
+    """Takes `seconds` of one thread and leaves torch with the threads it was asked for, as the real work does."""
+
+    def __init__(self, all_s: float) -> None:
+        self.all_s = all_s
+        self.asked: list[int] = []
+
+    def __call__(self, threads: int) -> float:
+        self.asked.append(threads)
+        torch.set_num_threads(threads)
+        return 1.0 if threads == 1 else self.all_s
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
-    try:
-        with fitted_threads(lambda threads: 1.0 if threads == 1 else all_s) as threads:
-            assert threads == torch.get_num_threads() == expected
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize(("all_s", "expected"), [(0.6, 3), (1.4, 3), (1.6, 1), (20.0, 1)])
+def test_a_training_has_one_thread_where_others_hold_the_cores(all_s: float, expected: int) -> None:
+    with fitted_threads(Work(all_s)) as look:
+        threads = look()
+        assert threads == torch.get_num_threads() == expected
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_long_training_looks_again_but_not_at_every_turn() -> None:
+    now, work = [0.0], Work(20.0)
+    with fitted_threads(work, clock=lambda: now[0]) as look:
+        work.all_s, now[0] = 0.6, LOOK_EVERY_S - 1
+        assert look() == 1
+        now[0] = LOOK_EVERY_S
+        assert look() == torch.get_num_threads() == 3
+        assert len(work.asked) == 8
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_the_real_work_leaves_all_threads_or_one() -> None:
+    with fitted_threads() as look:
+        assert look() in (1, 3)
+        assert torch.get_num_threads() == look()
+    assert torch.get_num_threads() == 3
 
 
 def test_one_thread_is_not_compared_with_itself() -> None:
-    def probe(threads: int) -> float:
-        raise AssertionError(threads)
-
-    before = torch.get_num_threads()
+    work, before = Work(20.0), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with fitted_threads(probe) as threads:
-            assert threads == 1
+        with fitted_threads(work) as look:
+            assert look() == 1
+        assert not work.asked
     finally:
         torch.set_num_threads(before)

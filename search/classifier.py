@@ -1,17 +1,17 @@
 """`search.classify`: a trained network, as any command writes it, says what image files show."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from search.data.decode import decode_square, why_unsupported
+from search.data.decode import decode_square
+from search.data.image_file import read_image
 from search.training.augmentation import prepared
 from searchspace.arguments import check_types
-from searchspace.errors import InvalidData
-from searchspace.files import storage_error
 from searchspace.nn import load_network, read_about
 from searchspace.spec import read_spec
 
@@ -51,27 +51,14 @@ def classify(
     pixels = about.get("deployed_at_px") or about.get("trained_at_px") or module.spec.resolution
     named = about.get("classes") or []
     labels = named if len(named) == module.spec.classes else [str(number) for number in range(module.spec.classes)]
+    decode = partial(decode_square, resolution=pixels)
     files = [images] if isinstance(images, (str, Path)) else list(images)
     found: list[Prediction] = []
     with torch.inference_mode():
         for at in range(0, len(files), _BATCH):
-            squares = np.stack([_square(Path(file), pixels) for file in files[at : at + _BATCH]])
+            squares = np.stack([read_image(Path(file), decode) for file in files[at : at + _BATCH]])
             best = module(prepared(torch.tensor(squares), module)).softmax(1).max(1)
             found += [
                 Prediction(labels[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
             ]
     return found
-
-
-def _square(path: Path, pixels: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    if path.is_dir():
-        raise InvalidData(f"{path} must be an image that can be read: it is a folder; give the files in it")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise storage_error("read", path, error) from error
-    try:
-        return decode_square(data, pixels)
-    except Exception as error:  # Pillow's readers raise almost any type on a corrupt file
-        why = why_unsupported(error, data) or "it is no image that Pillow reads, or corrupt: give another file"
-        raise InvalidData(f"{path} must be an image that can be read: {why}") from error

@@ -10,9 +10,10 @@ import numpy as np
 from scaling.efficientdet.evaluating import detect, example_of
 from scaling.efficientdet.examples import Image
 from scaling.efficientdet.saved import Saved, load_detector
-from search.data.decode import decode_whole, why_unsupported
-from searchspace.errors import InvalidArgument, InvalidData
-from searchspace.files import storage_error, write_atomic
+from search.data.decode import decode_whole
+from search.data.image_file import read_image
+from searchspace.errors import InvalidArgument
+from searchspace.files import write_atomic
 
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#800000", "#808000", "#000075")
 Row = tuple[str, float, tuple[float, ...]]
@@ -63,7 +64,7 @@ def found_on(
     """Name, pixels and objects of each image, one after the other."""
     for number, given in enumerate(images):
         if isinstance(given, str | Path):
-            name, pixels = str(given), _read(Path(given))
+            name, pixels = str(given), read_image(Path(given), decode_whole)
         else:
             name, pixels = f"image {number}", _checked(given, number)
         (one,) = detect(
@@ -83,18 +84,6 @@ def _checked(given: object, number: int) -> Image:
             f"{pixels.shape}: give pixels from 0 to 255"
         )
     return pixels
-
-
-def _read(path: Path) -> Image:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise storage_error("read", path, error) from error
-    try:
-        return decode_whole(data)
-    except Exception as error:  # Pillow's readers raise almost any type on a corrupt file
-        why = why_unsupported(error, data) or "it is no image that Pillow reads, or corrupt: give another file"
-        raise InvalidData(f"{path} must be an image that can be read: {why}") from error
 
 
 def draw(image: Image, found: Found, classes: Sequence[str], path: Path) -> Path:

@@ -1,10 +1,12 @@
 """`scaling.efficientdet.find`: what `python -m scaling.efficientdet train` does, as a function."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from scaling.efficientdet import fitting
 from scaling.efficientdet.job import Settings, Trained, train
 from scaling.efficientdet.spec import DetectorSpec, write_detector
+from scaling.efficientdet.starting import weights_beside
 from searchspace.arguments import check_types
 from searchspace.errors import InvalidArgument
 
@@ -26,22 +28,31 @@ def find(
 ) -> Trained:
     """Train a detector on images with boxes; with `budget_ms` the largest that this machine runs within it.
 
-    The keywords are the command's flags. `result.detector` is the torch module, `result.summary` holds the test's
-    average precision, `result.folder` the files. Raises PhinasError.
+    The keywords are the command's flags, and `budget_ms` with the `threads` that latency is measured with.
+    `result.detector` is the torch module, `result.summary` holds the test's average precision, `result.folder` the
+    files. Raises PhinasError.
     """
     check_types(find, locals())
     if budget_ms is not None and (phi is not None or resolution is not None):
         raise InvalidArgument(f"budget_ms finds phi and pixels, got {budget_ms:g} and others as well: leave one out")
-    given = {"data": data and str(data), "weights": weights, "minutes": minutes, "steps": steps, "seed": seed}
+    settings = Settings(
+        data=None if data is None else str(data),
+        phi=phi or 0,
+        backbone=None if backbone is None else str(backbone),
+        resolution=resolution,
+        weights=weights,
+        minutes=minutes,
+        steps=steps,
+        seed=seed,
+    )
     if budget_ms is None:
-        asked = {"phi": phi or 0, "backbone": backbone and str(backbone), "resolution": resolution}
-        settings = Settings(**given, **asked)  # type: ignore[arg-type]
         return train(settings, Path(out) if out else Path("detectors") / settings.name, quiet=quiet)
-    folder = Path(out) if out else Path("detectors") / f"{Settings(**given).name}-{budget_ms:g}ms"  # type: ignore[arg-type]
+    folder = Path(out) if out else Path("detectors") / f"{settings.name}-{budget_ms:g}ms"
     file = folder / "wanted.json"
     if not file.exists():  # a second measurement might find another one
         write_detector(file, _within(budget_ms, backbone, threads))
-    return train(Settings(**given, detector=str(file)), folder, quiet=quiet)  # type: ignore[arg-type]
+    own = weights_beside(backbone, weights)
+    return train(replace(settings, detector=str(file), backbone=None, weights=own), folder, quiet=quiet)
 
 
 def _within(budget_ms: float, backbone: str | Path | None, threads: int | None) -> DetectorSpec:

@@ -1,8 +1,6 @@
 """One training of a detector in its folder: data, start, training, one test, files."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +19,7 @@ from scaling.efficientdet.saved import SPEC, WEIGHTS, load_detector, save_detect
 from scaling.efficientdet.spec import Anchors, DetectorSpec, check_resolution, read_detector
 from scaling.efficientdet.starting import AUTO, Started, start
 from scaling.efficientdet.training import DetectionRecipe, DetectorTraining, State, check_batch
-from search.console import Progress
+from search.console import Progress, TimeLeft
 from search.cores import limit_threads
 from search.session import locked
 from searchspace.arguments import check_flag
@@ -105,7 +103,8 @@ def train(settings: Settings, folder: Path, *, quiet: bool = False) -> Trained:
     began = time.monotonic()
     limit_threads()
     in_use = f"another process trains in {folder}: wait until it ends, stop it, or give another --out"
-    with locked(folder, in_use), _progress(settings.seconds, quiet=quiet) as progress:
+    clock = TimeLeft(settings.seconds)
+    with locked(folder, in_use), Progress(clock.left_s, quiet=quiet) as progress:
         check_flags(folder, asdict(settings))
         asked = settings.spec(1)  # a detector that cannot be is told before images are read
         check_channels(asked)
@@ -117,10 +116,12 @@ def train(settings: Settings, folder: Path, *, quiet: bool = False) -> Trained:
             with content_of(folder / SUMMARY):
                 summary = dict(read_json(folder / SUMMARY))
             return Trained(saved.detector, saved.classes, summary, folder)
-        return _trained(settings, folder, data, progress, began)
+        return _trained(settings, folder, data, progress, clock, began)
 
 
-def _trained(settings: Settings, folder: Path, data: DetectionData, progress: Progress, began: float) -> Trained:
+def _trained(
+    settings: Settings, folder: Path, data: DetectionData, progress: Progress, clock: TimeLeft, began: float
+) -> Trained:
     progress.line(
         f"images: {data.name}, {len(data.train)} to train, {len(data.validation)} to validate, {len(data.test)} to "
         f"test, {len(data.classes)} classes"
@@ -137,14 +138,15 @@ def _trained(settings: Settings, folder: Path, data: DetectionData, progress: Pr
         wanted = with_scale(wanted, scale.scale)
     started = start(
         wanted,
-        backbone=settings.backbone or settings.detector,
+        backbone=settings.backbone,
+        is_asked_for=settings.backbone is not None or settings.detector is not None,
         weights=settings.weights,
         seed=settings.seed,
         images=data.train,
         note=progress.line,
     )
     bind(folder, asdict(settings), settings.spec(1).fingerprint(), data)
-    state = _fit(settings, folder, data, started, progress, began)
+    state = _fit(settings, folder, data, started, progress, clock, began)
     test = evaluate(started.detector, data.test, data.classes, on_progress=progress.update)
     summary = _summary(settings, data, started, state, test)
     save_detector(folder, started.detector, data.classes, {"trained_at_px": started.detector.spec.resolution})
@@ -153,7 +155,13 @@ def _trained(settings: Settings, folder: Path, data: DetectionData, progress: Pr
 
 
 def _fit(
-    settings: Settings, folder: Path, data: DetectionData, started: Started, progress: Progress, began: float
+    settings: Settings,
+    folder: Path,
+    data: DetectionData,
+    started: Started,
+    progress: Progress,
+    clock: TimeLeft,
+    began: float,
 ) -> State:
     batch = min(settings.batch_size, len(data.train))
     recipe = DetectionRecipe(batch_size=batch, learning_rate=settings.learning_rate)
@@ -174,7 +182,7 @@ def _fit(
         recipe=recipe,
         published=started.parent is not None,
         look=(lambda detector: evaluate(detector, some, data.classes).ap50) if looks else None,
-        on_progress=progress.update,
+        on_progress=lambda share, what: progress.update(clock.at(share), what),
         on_line=progress.line,
         state_file=folder / STATE,
         key=f"{data.fingerprint} {settings.seed} {settings.minutes} {settings.steps} {started.parent}",
@@ -200,17 +208,6 @@ def _summary(settings: Settings, data: DetectionData, started: Started, state: S
         "test": test._asdict(),
         "settings": asdict(settings),
     }
-
-
-@contextmanager
-def _progress(limit_s: float | None, *, quiet: bool) -> Iterator[Progress]:
-    began = time.monotonic()
-
-    def left_s() -> float | None:
-        return None if limit_s is None else max(0.0, limit_s - (time.monotonic() - began))
-
-    with Progress(left_s, quiet=quiet) as progress:
-        yield progress
 
 
 def _reading(progress: Progress) -> Any:

@@ -21,7 +21,7 @@ from searchspace.errors import InvalidSpec
 from searchspace.nn.weights.sources import Parent, Parents, resolve
 from searchspace.spec import NetworkSpec
 
-AUTO, NONE = "auto", "none"
+AUTO = "auto"
 Note = Callable[[str], None]
 
 
@@ -36,6 +36,7 @@ def start(
     spec: DetectorSpec,
     *,
     backbone: Base = None,
+    is_asked_for: bool = True,
     weights: str = AUTO,
     seed: int = 0,
     images: Sequence[Example] = (),
@@ -45,24 +46,24 @@ def start(
 
     Args:
         spec: The detector.
-        backbone: What its backbone was asked for by: a spec, a spec file or a name of the zoo. None: nobody asked, and
-            where its weights are not at hand, that of the networks with weights takes its place which costs about as
-            many MACs.
-        weights: As in `searchspace.nn.weights.sources.resolve`; "auto" takes those beside a spec file first.
+        backbone: The spec file or name of the zoo that the backbone was given by, if it was.
+        is_asked_for: Whether it is to be this backbone. Else, where its weights are not at hand, that of the networks
+            with weights takes its place which costs about as many MACs.
+        weights: As in `searchspace.nn.weights.sources.resolve`; "auto" takes those beside a backbone's file first.
         seed: Of what is random.
         images: What a backbone is calibrated with that differs from its parent.
         note: Takes lines that a user should read.
 
     Raises PhinasError.
     """
-    parents = resolve(_beside(backbone, weights), note=note)
+    parents = resolve(weights_beside(backbone, weights), note=note)
     generator = torch.Generator().manual_seed(seed)
     if parents is None:
         note(f"{spec.name} starts from random weights")
         return Started(build(spec, generator=generator), None)
-    parent = _nearest(parents, spec) if backbone is None else parents.nearest(spec.backbone)
+    parent = parents.nearest(spec.backbone) if is_asked_for else _nearest(parents, spec)
     spec = replace(spec, backbone=_as_parent(spec, parent))
-    if backbone is None and not parent.network.spec.has_layers_of(spec.backbone):
+    if not is_asked_for and not parent.network.spec.has_layers_of(spec.backbone):
         own = parent.network.spec.with_resolution(spec.resolution)
         spec = replace(spec, name=f"{own.name}_{spec.name.rpartition('_')[2]}", backbone=own, taps=taps_of(own))
     network = transferred(
@@ -82,7 +83,7 @@ def _as_parent(spec: DetectorSpec, parent: Parent) -> NetworkSpec:
     return own.with_conventions(theirs.conventions) if theirs.has_layers_of(own) else own
 
 
-def _beside(backbone: Base, weights: str) -> str:
+def weights_beside(backbone: Base, weights: str) -> str:
     """What "auto" means: the weights beside a spec file, where there are any."""
     if weights == AUTO and isinstance(backbone, str | Path) and is_file(backbone):
         own = Path(backbone).with_suffix(".safetensors")

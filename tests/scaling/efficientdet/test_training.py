@@ -174,6 +174,20 @@ def test_the_commands_train_go_on_evaluate_draw_and_export(
     assert "name those in that folder: drawn/*" in capsys.readouterr().err
 
 
+def test_the_detector_of_a_trained_folder_is_trained_again_from_its_spec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The weights beside it are a detector's, and no backbone's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("scaling.efficientdet.starting.resolve", lambda weights, note: asked.append(weights))
+    asked: list[str] = []
+    save_detector(Path("d"), fresh(), tuple("0123456789"), {})
+    flags = ["--data", "digits:20", "--batch-size", "4", "--steps", "1", "--out", "again"]
+    assert main(["train", "--detector", "d/detector.json", *flags]) == 0
+    assert asked == ["auto"]
+    assert load_detector("again").detector.spec.neck == fresh().spec.neck
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

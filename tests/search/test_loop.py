@@ -17,7 +17,7 @@ from search.candidates import PricedSpace
 from search.console import Progress
 from search.device import Device
 from search.latency import Measurement
-from search.loop import Search, measured_before, recover
+from search.loop import BUSY_S, Search, measured_before, recover
 from search.published import Published
 from search.samplers import KINDS
 from search.samplers.budget_sampler import distributions
@@ -189,6 +189,24 @@ def test_what_was_measured_on_a_noisy_machine_teaches_nothing_now_or_later() -> 
     search.run()
     assert (len(search.budget.measured), search.budget.prediction_limit_ms) == (0, before)
     assert measured_before(search.study, PRICED, search.budget.table) == []
+
+
+@pytest.mark.parametrize(("takes_s", "measured"), [(BUSY_S - 1, 3), (BUSY_S + 1, 1)])
+def test_where_measuring_takes_long_networks_are_measured_at_the_end_alone(takes_s: float, measured: int) -> None:
+    """Seen: 90 s for each network that was the best so far, of nine minutes, on a machine that others hold."""
+    now, times = [0.0], list[float]()
+
+    class BusyDevice(SlowerDevice):
+        def measure(self, specs: Sequence[NetworkSpec], **more: Any) -> list[Measurement]:
+            now[0] += takes_s
+            times.append(now[0])
+            return super().measure(specs, **more)
+
+    better = iter((0.5, 0.6, 0.7))
+    estimator = ScriptedEstimator(lambda spec: next(better))
+    clock = StudyClock(None, now=lambda: now[0], began=0.0)
+    make_search(for_trials(3), estimator, device=BusyDevice(1.0, noisy=True), clock=clock).run()
+    assert len(times) == measured
 
 
 def test_starting_points_are_the_same_networks_after_the_budget_was_corrected() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 ROOT = Path("/")
 PROBED = 24  # operations of half a millisecond, in two turns with each number of threads
 LOOK_EVERY_S = 10.0  # a look takes some 30 ms, half a second where others hold the cores
+LOOKS, WAITED = 4, 0.1  # of the work above; of a thread's own time
 SLOWER = 1.5  # times one thread's seconds, from which on all are too many; a quiet machine has about 0.6
 
 
@@ -77,6 +78,22 @@ def fitted_threads(
         yield look
     finally:
         torch.set_num_threads(most)
+
+
+def are_cores_held() -> bool:
+    """Whether other processes hold the cores, so that fewer threads than there are cores do more."""
+    threads = default_threads()
+    with fitted_threads() as look:
+        return look() < threads
+
+
+def is_preempted() -> bool:
+    """Whether one thread waits for a core for a good part of its time, though its container lets it have one."""
+    began, own_began = time.perf_counter(), time.thread_time()
+    for _ in range(LOOKS):
+        _seconds_of_short_work(1)
+    waited_s = (time.perf_counter() - began) - (own_s := time.thread_time() - own_began)
+    return waited_s > WAITED * own_s and (quota_cores() or 1.0) >= 1
 
 
 def _seconds_of_short_work(threads: int) -> float:

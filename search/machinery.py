@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from search.console import Now
+from search.cores import are_cores_held
 from search.device import Device
 from search.latency.rough import rough_ms
 from search.netadapt.timing import DeviceTimer, PairedTimer
@@ -23,6 +24,7 @@ class Machinery:
         trainer: Makes what trains the winner and the baselines from scratch; see Trainer.
         tuner: Makes what fine-tunes them; see FineTuner.
         weights: Finds published weights; see searchspace.nn.weights.sources.resolve.
+        are_cores_held: Says whether other processes hold the cores now.
         rough_ms: Says about how long a small network takes; see search.latency.rough.
         now: Gives seconds, from any start.
     """
@@ -32,5 +34,6 @@ class Machinery:
     trainer: Callable[..., Trainer] = Trainer
     tuner: Callable[..., FineTuner] = FineTuner
     weights: Callable[..., Parents | None] = resolve
+    are_cores_held: Callable[[], bool] = are_cores_held
     rough_ms: Callable[..., float] = rough_ms
     now: Now = time.monotonic

@@ -20,6 +20,7 @@ from search.cores import limit_threads
 from search.data.readers.registry import open_source
 from search.deployed import Deployed, auto_resolution, final_resolution, from_scratch, judged_resolution
 from search.finished import about_images, finished_summary
+from search.kept_candidates import KeptCandidates
 from search.latency.runtimes import runtime
 from search.least_time import check_time
 from search.long_training import LongTraining
@@ -121,7 +122,7 @@ class Pipeline:
             self.progress.line(f"the study {name!r} is finished; give more --minutes or --trials to go on")
             return self._resolved()._compared(summary, baselines) if baselines else summary
         try:
-            pipeline = self._resolved()
+            pipeline = self._with_threads()._resolved()
             check_names(baselines, pipeline.parents)  # told before the search
             pipeline, images = pipeline._prepared()
             summary = pipeline._search(images)
@@ -144,6 +145,21 @@ class Pipeline:
             settings = replace(settings, resolution=found.resolution, auto_resolution=False)
             note(f"deployed size: {px_text(settings.resolutions)} px: {found.reason}")
         return replace(self, settings=settings, parents=parents)
+
+    def _with_threads(self) -> "Pipeline":
+        """This run with the threads that networks are timed with: one in a new study where others hold the cores.
+
+        The threads of an operation wait for each other: there a network of 3 ms took 600.
+        """
+        settings = self.settings
+        is_open = settings.threads is None and settings.latency is None and stored_settings(self.study) is None
+        if not is_open or not self.machinery.are_cores_held():
+            return self
+        self.progress.line(
+            "other processes hold the cores: networks are timed with 1 thread, which is what the budget is for "
+            "(--threads N for more)"
+        )
+        return replace(self, settings=replace(settings, threads=1))
 
     def _parents(self) -> Parents | None:
         """What `--weights` comes to, told in a line."""
@@ -334,6 +350,7 @@ class Pipeline:
             within=within,
             seconds=None if limit_s is None else PREPARE_SHARE * limit_s,
             folder=self.folder,
+            keep=KeptCandidates(self.folder).keep,
             largest=self.settings.resolutions[-1],
         )
         return estimator(self.settings.accuracy, settings)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from search.finalists import Finalist
+from search.kept_candidates import KeptCandidates
 from search.long_training import LongTraining
 from search.loop import Search
 from search.netadapt.settings import pruning_time_s
@@ -12,6 +13,7 @@ from search.schedule import LONGER
 from searchspace.spec import NetworkSpec
 
 TELLING = 2.0  # times a candidate's training: what a contest from scratch has to be
+ANEW = 2.0  # times a candidate's training, below which the winner goes on from that
 AFTER_PRUNING = 0.35  # of the winner's training
 # Of the time for a training, what is planned. By epochs more than the speed admits, as a training ends by the clock
 # too, with its rate at 0: time that is left over is lost, and an epoch that is not begun costs nothing.
@@ -22,11 +24,17 @@ CLOSING_S = 20.0  # kept free for the last measurement and writing
 class Plan(NamedTuple):
     """The length of the first training and of the one after pruning (0: the network is not pruned).
 
-    In epochs; in seconds where networks are fine-tuned.
+    In epochs; in seconds where networks are fine-tuned. goes_on: from the weights of its candidate's training.
     """
 
     first: int
     last: int
+    goes_on: bool = False
+
+    @property
+    def length(self) -> int:
+        """Of both trainings."""
+        return self.first + self.last
 
 
 @dataclass
@@ -35,6 +43,7 @@ class Plans:
 
     search: Search
     training: LongTraining
+    kept: KeptCandidates
     _epochs_s: dict[str, float] = field(default_factory=dict)
 
     def in_order(self, finalists: list[Finalist]) -> list[Finalist]:
@@ -49,7 +58,7 @@ class Plans:
             over = self._times_over(finalist)
             if over <= 1 or self.key(finalist) in decided or self.search.clock.left_s() is None:
                 return False
-            return sum(self._share_time(finalist, over)) < self._lengths(finalist, LONGER * self._short)
+            return self._share_time(finalist, over).length < self._lengths(finalist, LONGER * self._short)
 
         return sorted(finalists, key=is_hurried)
 
@@ -87,10 +96,16 @@ class Plans:
         sure = BY_CLOCK if self.training.by_seconds else BY_EPOCHS
         training_s = sure * (left_s - self.closing_s(finalist.spec, left_s) - pruning_s - reserve_s)
         unit_s = 1.0 if self.training.by_seconds else self._epoch_s(finalist)
-        least = 1 if self.training.by_seconds and over <= 1 else self._lengths(finalist, short)
+        goes_on = self._goes_on(finalist, training_s)
+        least = 1 if goes_on or (self.training.by_seconds and over <= 1) else self._lengths(finalist, short)
         whole = max(least, int(training_s / unit_s))
         last = 0 if over <= 1 else max(1, round(AFTER_PRUNING * whole))
-        return Plan(max(1, whole - last), last)
+        return Plan(max(1, whole - last), last, goes_on)
+
+    def _goes_on(self, finalist: Finalist, training_s: float) -> bool:
+        """Whether a training of so many seconds is worth more from its candidate's weights than from new ones."""
+        is_short = training_s < ANEW * finalist.trial.user_attrs["train_s"]
+        return is_short and not self.training.tunes and self.kept.has(finalist.spec)
 
     @property
     def _short(self) -> int:
@@ -112,8 +127,8 @@ class Plans:
 
     def is_telling(self, finalist: Finalist, share: float) -> bool:
         """Whether that share of the finalist's training is well above what candidates had of it."""
-        whole = sum(self._share_time(finalist, self._times_over(finalist)))
-        return share * whole >= TELLING * self._lengths(finalist, self._short)
+        plan = self._share_time(finalist, self._times_over(finalist))
+        return share * plan.length >= TELLING * self._lengths(finalist, self._short)
 
     def _lengths(self, finalist: Finalist, epochs: int) -> int:
         """So many epochs in a plan's unit."""

@@ -198,7 +198,8 @@ class Settings:
         accuracy = was["accuracy"] if self.accuracy == AUTO else self.accuracy
         resolution = resolution_of(was["resolution"]) if self.auto_resolution else self.resolution
         augment = was["augment"] if self.augment == AUTO else self.augment
-        decided = replace(self, weights=weights, accuracy=accuracy, augment=augment)
+        threads = was.get("threads") if self.threads is None else self.threads
+        decided = replace(self, weights=weights, accuracy=accuracy, augment=augment, threads=threads)
         return replace(decided, resolution=resolution, auto_resolution=False)
 
     def identity(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from search.console import clock_text
 from search.contest import BY_EPOCHS, Contest, Standing, Terms
 from search.data import Dataset
 from search.finalists import Finalist, believed, finalists_within
+from search.kept_candidates import KeptCandidates
 from search.latency import Measurement
 from search.long_training import Final, LongTraining, Trained
 from search.loop import Search, record_measured
@@ -66,7 +67,8 @@ class WinnerSelection:
     timer: Callable[..., PairedTimer] = DeviceTimer
 
     def __post_init__(self) -> None:
-        self.plans = Plans(self.search, self.training)
+        self.kept = KeptCandidates(self.folder)
+        self.plans = Plans(self.search, self.training, self.kept)
 
     def select_winner(self) -> Winner:
         """Choose a finalist, train it longer, prune it to the budget if it is over it, measure it.
@@ -123,7 +125,7 @@ class WinnerSelection:
         if key not in done:
             plan = self.plans.plan(finalist)
             try:
-                _, trained = self._train(finalist, plan.first, for_deployed=not plan.last, until=until)
+                _, trained = self._train(finalist, plan, for_deployed=not plan.last, until=until)
                 done[key] = trained.accuracy
             except TrainingFailed as error:  # the others may do better
                 self.search.progress.line(f"{self._name(finalist)}: {error}")
@@ -140,15 +142,15 @@ class WinnerSelection:
         for place, finalist in enumerate(finalists):
             plan = self.plans.plan(finalist)
             others = any(self.plans.is_ready(one) for one in finalists[place + 1 :])
-            found = self.pruned(finalist, plan, has_others=others) if plan.last else self.trained(finalist, plan.first)
+            found = self.pruned(finalist, plan, has_others=others) if plan.last else self.trained(finalist, plan)
             if found is None and budget.within(finalist.found):  # pruning was to make it surer, and there is no less
-                found = self.trained(finalist, plan.first)
+                found = self.trained(finalist, plan)
             if found is not None and not plan.last and self._is_slightly_over(found):
                 search.progress.line(
                     f"{finalist.text(found.measured)} once it is trained, not within {budget.limit_ms:g} ms: it is "
                     "pruned to it"
                 )
-                found = self.pruned(finalist, Plan(plan.first, 1), is_trained=True) or found
+                found = self.pruned(finalist, plan._replace(last=1), is_trained=True) or found
             is_last = budget.overshoot == 1 and place == len(finalists) - 1
             if found is not None and (budget.within(found.measured) or is_last):
                 return found
@@ -167,10 +169,10 @@ class WinnerSelection:
         over = self.search.budget.counted_ms(found.measured) / self.search.budget.limit_ms
         return 1 < over <= self.search.budget.overshoot
 
-    def trained(self, finalist: Finalist, length: int) -> Winner:
-        """The finalist's network trained for `length`, in a plan's unit, and measured."""
+    def trained(self, finalist: Finalist, plan: Plan) -> Winner:
+        """The finalist's network after the first training of its plan, measured."""
         budget = self.search.budget
-        module, trained = self._train(finalist, length)
+        module, trained = self._train(finalist, plan)
         self.search.progress.update(1.0, "measuring the winner")
         (measured,) = budget.networks([module.spec], modules=[module])
         return Winner(finalist.trial, module.spec, module, measured, trained, None, budget.table)
@@ -184,8 +186,8 @@ class WinnerSelection:
         finalist needs no pruning, so that this one gives up where there is no time for it.
         """
         search, trial = self.search, finalist.trial
-        share = 1.0 if is_trained else plan.first / (plan.first + plan.last)  # what pruning takes is the last's
-        module, first = self._train(finalist, plan.first, for_deployed=is_trained, share=share)
+        share = 1.0 if is_trained else plan.first / plan.length  # what pruning takes is the last's
+        module, first = self._train(finalist, plan, for_deployed=is_trained, share=share)
         self._keep_spent()
         try:
             found = prune_winner(
@@ -234,27 +236,30 @@ class WinnerSelection:
     def _train(
         self,
         finalist: Finalist,
-        length: int,
+        plan: Plan,
         *,
         for_deployed: bool = True,
         until: float | None = None,
         share: float = 1.0,
     ) -> tuple[Network, Trained]:
-        """The network trained for `length`; a run that was cut off goes on where it was.
+        """The network after the first training of its plan; a run that was cut off goes on where it was.
 
         until: see LongTraining. share: of the time left that it may take at most, where it does not pause.
         """
-        search, trial = self.search, finalist.trial
-        module, parent = self.training.start(finalist.spec)
+        search, trial, length = self.search, finalist.trial, plan.first
+        kept = self.kept.load(finalist.spec) if plan.goes_on else None
+        module, parent = self.training.start(finalist.spec) if kept is None else (kept, None)
         left_s = self._left_s() if until is None else None
         if until is None:
             how_long = self.training.how_long(length, None if left_s is None else share * left_s)
-            search.progress.line(f"training the winner, {self._name(finalist)}, for {how_long}")
+            onward = "" if kept is None else ", on from its candidate's weights"
+            search.progress.line(f"training the winner, {self._name(finalist)}{onward}, for {how_long}")
         stem = f"winner-{trial.user_attrs['fingerprint']}-{length}"
         stem += "-first" if self.training.by_seconds and not for_deployed else ""
         trained = self.training.train(
             module,
             length,
+            onward=kept is not None,
             for_deployed=for_deployed,
             state_file=self.folder / f"{stem}.ckpt",
             what="the winner" if until is None else self._name(finalist),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from search.data import Dataset
+    from searchspace.nn import Network
     from searchspace.nn.weights.sources import Parents
     from searchspace.spaces.space import SearchSpace
 
@@ -61,6 +62,7 @@ class EstimatorSettings:
     within: Callable[[NetworkSpec], bool] | None = None  # whether a network is within the budget; None: all are
     seconds: float | None = None  # that `prepare` may take to train something; None: as long as the recipe says
     folder: Path | None = None  # where `prepare` keeps what it trained
+    keep: Callable[[Network], None] | None = None  # takes each network that a score trained from scratch
 
     def effort(self) -> Effort | None:
         """What training steps cost, to compare networks at equal time; None where they are compared at equal images."""

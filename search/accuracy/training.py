@@ -72,13 +72,16 @@ class ShortTraining:
             raise ValueError("prepare(data) must come before score(spec)")
         clock, began = self._settings.clock, self._settings.clock()
         recipe = replace(self._settings.recipe, epoch_images=self._epoch_images(spec))
+        network = build(spec, generator=torch.Generator().manual_seed(self._settings.seed))
         outcome = replace(self._trainer, recipe=recipe).fit(
-            build(spec, generator=torch.Generator().manual_seed(self._settings.seed)),
+            network,
             on_epoch=on_epoch,
             on_step=(lambda step, steps: on_progress(step / steps)) if on_progress else None,
             pixels=self._settings.pixels_for(spec, self._trainer.train.pixels.shape[1]),
             deadline=(lambda: clock() - began >= seconds) if seconds is not None else None,
         )
+        if self._settings.keep is not None:
+            self._settings.keep(network)
         deviation = binomial_deviation(outcome.accuracy, min(LAST_IMAGES, len(self._trainer.validation)))
         return Estimate(outcome.accuracy, deviation, outcome.seconds, outcome.history)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,9 +10,11 @@ import torch
 from search import cores
 from search.cores import (
     LOOK_EVERY_S,
+    are_cores_held,
     available_cores,
     default_threads,
     fitted_threads,
+    is_preempted,
     limit_threads,
     quota_cores,
 )
@@ -152,3 +155,30 @@ def test_one_thread_is_not_compared_with_itself() -> None:
         assert not work.asked
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_cores_are_held_where_one_thread_does_more_than_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "default_threads", lambda: 3)
+    for all_s, is_held in ((0.6, False), (20.0, True)):
+        monkeypatch.setattr(cores, "_seconds_of_short_work", Work(all_s))
+        assert are_cores_held() == is_held
+        assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize(("waits_s", "quota", "expected"), [(0.0, None, False), (0.5, None, True), (0.5, 0.5, False)])
+def test_one_thread_is_preempted_where_it_waits_but_not_by_its_own_quota(
+    waits_s: float, quota: float | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall_s, own_s = [0.0], [0.0]
+
+    def work(threads: int) -> float:
+        wall_s[0] += 1.0 + waits_s
+        own_s[0] += 1.0
+        return 1.0
+
+    monkeypatch.setattr(cores, "_seconds_of_short_work", work)
+    monkeypatch.setattr(cores, "quota_cores", lambda: quota)
+    scripted = SimpleNamespace(perf_counter=lambda: wall_s[0], thread_time=lambda: own_s[0])
+    monkeypatch.setattr(cores, "time", scripted)
+    assert is_preempted() == expected

@@ -17,6 +17,7 @@ from search.accuracy import register
 from search.budget import LatencyBudget
 from search.console import Progress
 from search.data import load
+from search.latency.interleave import Runtime
 from search.latency.kernels import rough_cost
 from search.latency.runtimes import runtime
 from search.machinery import Machinery
@@ -221,6 +222,39 @@ def scripted_run(folder: Path, **more: Any) -> Callable[[], dict[str, Any]]:
     return lambda: run_search(
         scripted_settings(folder, 1e3, **more), quiet=True, machinery=Machinery(trainer=ScriptedTrainer)
     )
+
+
+class Timed(TableDevice):
+    """Keeps the threads that tables are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[int] = []
+
+    def table_for(self, space: SearchSpace, *, runtime: Runtime, **_: Any) -> LatencyTable:
+        self.threads.append(runtime.identity(space.resolution)["threads"])
+        return table_of(space, runtime.identity(space.resolution))
+
+
+def test_a_study_begun_where_others_hold_the_cores_times_networks_with_one_thread_to_its_end(
+    tmp_path: Path, space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.latency.runtimes.default_threads", lambda: 2)
+    device = Timed()
+    for study, held in (("held", (True, False)), ("quiet", (False, True))):
+        for trials, is_held in enumerate(held, 1):
+            asked = scripted_settings(tmp_path, 1e3, latency=None, trials=trials, study=study)
+            run_search(
+                asked,
+                quiet=True,
+                machinery=Machinery(
+                    device=device,
+                    timer=TableTimer,
+                    trainer=ScriptedTrainer,
+                    are_cores_held=lambda is_held=is_held: is_held,  # type: ignore[misc]
+                ),
+            )
+    assert device.threads == [1, 1, 2, 2]
 
 
 def test_shared_weights_are_trained_within_the_budget_once_and_kept_with_the_study(

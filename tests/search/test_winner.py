@@ -7,15 +7,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from search.budget import LatencyBudget
 from search.finalists import Finalist, finalists_within
 from search.latency import Measurement
+from search.long_training import Trained
 from search.plan import Plan
 from search.training.errors import TrainingDiverged
 from search.winner import WinnerSelection
 from searchspace.errors import InfeasibleBudget
 from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable
+from searchspace.nn import Network, build
 from searchspace.spaces.mnasnet import mnasnet_space
 
 IDENTITY = Identity(
@@ -55,7 +58,7 @@ class Scripted(WinnerSelection):
     trained_ms = 0.0
     prunes = False
 
-    def trained(self, finalist: Finalist, length: int) -> Any:
+    def trained(self, finalist: Finalist, plan: Plan) -> Any:
         self.tried = [*getattr(self, "tried", []), "trained"]
         return SimpleNamespace(measured=measurement(self.trained_ms or finalist.found.latency_ms), refined=None)
 
@@ -71,7 +74,12 @@ def study() -> Any:
 
 
 def selection(
-    left_s: float | None, *, overshoot: float = 1.15, by_seconds: bool = False, timed: list[int] | None = None
+    left_s: float | None,
+    *,
+    overshoot: float = 1.15,
+    by_seconds: bool = False,
+    timed: list[int] | None = None,
+    folder: Path = Path(),
 ) -> Scripted:
     """timed: hears of each epoch that is timed, which takes 7 s."""
     device: Any = SimpleNamespace(is_of=lambda table: True)
@@ -84,11 +92,12 @@ def selection(
     training: Any = SimpleNamespace(
         trainer=SimpleNamespace(recipe=SimpleNamespace(epochs=4)),
         by_seconds=by_seconds,
+        tunes=by_seconds,
         closing_s=lambda spec, left_s: 0.0,
         epoch_s=lambda spec: (timed if timed is not None else []).append(1) or 7.0,
     )
     data: Any = None
-    return Scripted(search, training, data, Path())
+    return Scripted(search, training, data, folder)
 
 
 @pytest.mark.parametrize(("left_s", "first"), [(80.0, 2), (400.0, 1), (None, 1)])
@@ -126,6 +135,34 @@ def test_the_winner_is_planned_by_the_speed_of_its_own_training_not_by_how_long_
         assert here.plans.in_order([one, one]) == [one, one]
         assert here.plans.plan(one) == Plan(13, 0)  # 84 s and a tenth more, by epochs of 7 s
     assert trainings == [1, 1]  # each once
+
+
+@pytest.mark.parametrize(("left_s", "goes_on"), [(60.0, True), (100.0, False), (None, False)])
+def test_a_winner_with_less_time_than_two_of_its_candidates_trainings_goes_on_from_its_weights(
+    left_s: float | None, goes_on: bool, tmp_path: Path
+) -> None:
+    """Seen on a busy machine: a winner of 9.8 % where its candidate had 89 %."""
+    here, one = selection(left_s, folder=tmp_path), finalist(1, 18.0)
+    assert not here.plans.plan(one).goes_on  # nothing is kept
+    network = build(one.spec, generator=torch.Generator().manual_seed(3))
+    here.kept.keep(network)
+    here.search.study.set_user_attr("winner_epochs", {})
+    plan = here.plans.plan(one)
+    assert plan.goes_on == goes_on
+    trainings: list[dict[str, Any]] = []
+    here.training.start = lambda spec: (build(spec, generator=torch.Generator().manual_seed(4)), None)
+    here.training.how_long = lambda *_: ""
+
+    def train(module: Network, length: int, **how: Any) -> Trained:
+        trainings.append({"length": length, **how})
+        return Trained(0.9, 48, length, 1.0)
+
+    here.training.train = train
+    module, _ = WinnerSelection._train(here, one, plan)
+    assert trainings[0]["length"] == plan.first
+    assert trainings[0]["onward"] == goes_on
+    first, kept = next(module.parameters()), next(network.parameters())
+    assert torch.equal(first, kept) == goes_on
 
 
 def test_a_fine_tuning_is_planned_in_seconds_less_what_the_test_at_the_deployed_size_takes() -> None:
@@ -203,8 +240,8 @@ class Contested(Scripted):
     left_s = 0.0
     lengths: tuple[int, ...] = ()
 
-    def _train(self, finalist: Finalist, length: int, **_: Any) -> Any:
-        self.lengths = (*self.lengths, length)
+    def _train(self, finalist: Finalist, plan: Plan, **_: Any) -> Any:
+        self.lengths = (*self.lengths, plan.first)
         self.left_s -= 100.0
         if finalist.trial.number == 2:
             raise TrainingDiverged("the loss became nan")

@@ -44,7 +44,7 @@ class Eager:
         self._threads = threads or default_threads()
         self._device = device
         self._dtype: torch.dtype = getattr(torch, dtype)
-        self._clock = clock or clock_of(device)
+        self._clock = clock or clock_of(device, self._threads)
         self._calls = calls or (1 if device == "cpu" else GPU_CALLS)
         self._inputs: dict[tuple[int, int], Tensor] = {}
 

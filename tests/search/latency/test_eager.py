@@ -1,6 +1,7 @@
 """Eager torch and torch.compile: the deployed form that is timed, clocks of GPUs, threads, refusals."""
 
 import shutil
+import time
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from search.latency import table_for
-from search.latency.clock import EventClock
+from search.latency.clock import Clock, EventClock, clock_of
 from search.latency.kernels import placed_blocks
 from search.latency.measurement import measure_specs
 from search.latency.runtimes import is_this_machine, runtime, setting_of
@@ -212,3 +213,19 @@ def test_torch_compile_has_no_table_of_its_own_kernels() -> None:
     assert is_this_machine(device.identity(32))
     with pytest.raises(InvalidArgument, match=r"search\.latency adapt .*--runtime compile"):
         device.kernels(placed_blocks(SPACE)[:1])
+
+
+def test_work_of_one_thread_is_timed_by_what_it_computes_where_others_hold_the_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("search.latency.clock.is_preempted", lambda: True)
+    clock = clock_of("cpu", 1)
+    clock.start()
+    clock.mark()
+    time.sleep(0.05)  # the thread waits
+    clock.mark()
+    (waited_ns,) = clock.stop()
+    assert waited_ns < 20e6
+    assert type(clock_of("cpu", 2)) is Clock
+    monkeypatch.setattr("search.latency.clock.is_preempted", lambda: False)
+    assert type(clock_of("cpu", 1)) is Clock

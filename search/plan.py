@@ -13,7 +13,9 @@ from search.schedule import LONGER
 from searchspace.spec import NetworkSpec
 
 TELLING = 2.0  # times a candidate's training: what a contest from scratch has to be
-ANEW = 2.0  # times a candidate's training, below which the winner goes on from that
+# Times a candidate's training, below which the winner goes on from that. Digits, the smallest network: as long again
+# 86.6 % from it and 77.4 % anew, twice as long 90.4 and 89.7 %, three times 92.3 and 93.7 %.
+ANEW = 2.0
 AFTER_PRUNING = 0.35  # of the winner's training
 # Of the time for a training, what is planned. By epochs more than the speed admits, as a training ends by the clock
 # too, with its rate at 0: time that is left over is lost, and an epoch that is not begun costs nothing.

@@ -1,0 +1,136 @@
+"""What a study's trials teach: rows of choices, their outcomes, and what runs now."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from search.samplers.outcomes import clipped, outcomes
+from search.samplers.parameters import Parameters, Rows, choices_of, is_choice
+from search.samplers.surrogate import MOST, Levels, Surrogate, fit_levels
+
+PROPOSED = "block_sampler:proposed"  # system attribute of a trial: the codes of its choices by name, told to others
+GROWTH = 1.1  # the levels are fitted anew when there are so many times more values
+
+
+@dataclass(frozen=True)
+class History:
+    """rows (n, choices) and values (n, objectives) of `numbers`; running: rows without a value yet; tried: of any
+    trial; counted: numbers of trials that did not fail.
+
+    A trial with a value that its parameter does not have any more is left out.
+    """
+
+    parameters: Parameters
+    numbers: list[int]
+    rows: Rows
+    values: npt.NDArray[np.float64]
+    running: Rows
+    counted: list[int]
+    tried: dict[int, Rows]
+
+
+class Reader:
+    """Reads a study's trials again and again; what is finished is looked at once."""
+
+    def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
+        self._space = dict(space)
+        self._study: tuple[Any, int] | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self.parameters = Parameters(self._space)
+        self.has_others = False
+        """Whether trials have parameters that are no choices."""
+        self._rows: dict[int, Rows | None] = {}
+        self._levels: dict[tuple[int, int], list[Levels]] = {}
+        self._looked_at: set[int] = set()
+
+    def read(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> History:
+        """The history of `trials`, in the order of their numbers."""
+        self._open(study)
+        self._learn_space(trials)
+        finished = [t for t in trials if t.state.is_finished()]
+        tried: dict[int, Rows] = {}
+        for trial in trials:
+            row = self.row(trial)
+            if row is not None and (row >= 0).any():
+                tried[trial.number] = row
+        whole = [t for t in finished if t.state == TrialState.COMPLETE or t.last_step is not None]
+        self.parameters.learn_conditions(self._table([tried[t.number] for t in whole if t.number in tried]))
+        found = {n: v for n, v in outcomes(study, finished).items() if n in tried}
+        counted = [t.number for t in trials if t.state != TrialState.FAIL]
+        running = [tried[t.number] for t in trials if t.state == TrialState.RUNNING and t.number in tried]
+        values = np.array([*found.values()]).reshape(len(found), len(study.directions))
+        rows = self._table([tried[number] for number in found])
+        return History(self.parameters, [*found], rows, values, self._table(running), counted, tried)
+
+    def _open(self, study: optuna.Study) -> None:
+        """Forget another study's trials."""
+        now = (study._storage, study._study_id)
+        if self._study is None or self._study[0] is not now[0] or self._study[1] != now[1]:
+            self._forget()
+            self._study = now
+
+    def _learn_space(self, trials: Sequence[FrozenTrial]) -> None:
+        ended = (TrialState.COMPLETE, TrialState.PRUNED)
+        fresh = [t for t in trials if t.state in ended and t.number not in self._looked_at]
+        self._looked_at |= {t.number for t in fresh}
+        self.has_others |= any(not is_choice(what) for t in fresh for what in t.distributions.values())
+        wider = self.parameters.distributions | choices_of(fresh)
+        if wider != self.parameters.distributions:
+            self.parameters = Parameters(wider)
+            self._rows.clear()
+            self._levels.clear()
+
+    def row(self, trial: FrozenTrial) -> Rows | None:
+        """The trial's row; of one that runs, with what was proposed for it."""
+        if trial.number in self._rows:
+            return self._rows[trial.number]
+        row = self.parameters.row(trial.params)
+        if not trial.state.is_finished():
+            if row is not None:
+                fixed = self.parameters.row(trial.system_attrs.get("fixed_params", {}))
+                proposed = trial.system_attrs.get(PROPOSED, {})
+                for place, name in enumerate(self.parameters.names):
+                    if row[place] < 0 and fixed is not None and fixed[place] >= 0:
+                        row[place] = fixed[place]
+                    elif row[place] < 0 and 0 <= proposed.get(name, -1) < self.parameters.sizes[place]:
+                        row[place] = proposed[name]
+            return row
+        self._rows[trial.number] = row
+        return row
+
+    def _table(self, rows: list[Rows]) -> Rows:
+        return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.parameters.names))
+
+    def surrogates(self, history: History, running: Rows) -> list[Surrogate]:
+        """One for each objective."""
+        parameters = self.parameters
+        features, others = parameters.features(history.rows), parameters.features(running)
+        targets = [clipped(column) for column in history.values.T]
+        groups = parameters.groups
+        return [
+            Surrogate(features, groups, values, levels, others)
+            for values, levels in zip(targets, self._fitted(features, history), strict=True)
+        ]
+
+    def _fitted(self, features: npt.NDArray[np.float64], history: History) -> list[Levels]:
+        """Levels by the first values, so many that a study that goes on has the same as an undisturbed one."""
+        count, used = len(features), 4
+        while (larger := max(used + 1, int(used * GROWTH))) <= count:
+            used = larger
+        key = (used, hash(history.rows[:used].tobytes() + history.values[:used].tobytes()))
+        if key not in self._levels:
+            chosen = np.arange(max(0, used - MOST), used)
+            found = [
+                fit_levels(features[chosen], self.parameters.groups, clipped(column[chosen]), len(self.parameters.names))
+                for column in history.values.T
+            ]
+            self._levels = {key: found}
+        return self._levels[key]

@@ -1,0 +1,179 @@
+"""The choices of a study as rows of integers: which parameters there are, which values, and which are present when."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.trial import FrozenTrial
+
+Rows = npt.NDArray[np.int64]
+ABSENT = -1  # the code of a parameter that a trial does not have
+WAVES = 8  # most features of an ordered parameter
+LENGTH = 0.7  # of an ordered parameter's range, within which its values are alike
+
+
+def is_choice(distribution: BaseDistribution) -> bool:
+    """Whether a parameter is a choice: categorical, or an integer on an even scale."""
+    return isinstance(distribution, CategoricalDistribution) or (
+        isinstance(distribution, IntDistribution) and not distribution.log
+    )
+
+
+def choices_of(trials: Iterable[FrozenTrial]) -> dict[str, BaseDistribution]:
+    """Every choice that trials were asked for, in the order of its first time, as it was the last time."""
+    found: dict[str, BaseDistribution] = {}
+    for trial in trials:
+        found |= {name: what for name, what in trial.distributions.items() if is_choice(what)}
+    return found
+
+
+class Parameters:
+    """The choices by name. A row is a code for each: the index of its value, or ABSENT.
+
+    Conditional ones are told by the trials: see `learn_conditions`.
+    """
+
+    def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
+        self.distributions = dict(distributions)
+        self.names = list(distributions)
+        self.sizes = np.array([_size(distribution) for distribution in distributions.values()], dtype=np.int64)
+        self._index = [
+            {value: code for code, value in enumerate(what.choices)} if isinstance(what, CategoricalDistribution) and _plain(what) else None
+            for what in distributions.values()
+        ]
+        self._codes = [_features(distribution) for distribution in distributions.values()]
+        self._conditions: list[tuple[int, int, npt.NDArray[np.bool_]]] = []
+        self.groups = np.repeat(np.arange(len(self.names)), [codes.shape[1] for codes in self._codes])
+        """Of each feature: the place of its parameter in `names`."""
+
+    def row(self, params: Mapping[str, Any]) -> Rows | None:
+        """The row of a trial's parameters; None where a value is none of the parameter's as it is now."""
+        codes = np.full(len(self.names), ABSENT, dtype=np.int64)
+        for place, name in enumerate(self.names):
+            if name in params:
+                code = self._code(place, params[name])
+                if code is None:
+                    return None
+                codes[place] = code
+        return codes
+
+    def _code(self, place: int, value: Any) -> int | None:
+        distribution = self.distributions[self.names[place]]
+        if isinstance(distribution, IntDistribution):
+            code, rest = divmod(value - distribution.low, distribution.step)
+            return int(code) if rest == 0 and 0 <= code < self.sizes[place] else None
+        index = self._index[place]
+        try:
+            return index[value] if index is not None else int(distribution.to_internal_repr(value))
+        except (KeyError, ValueError):
+            return None
+
+    def choices(self, row: Rows) -> dict[str, Any]:
+        """Name -> value of the parameters that are present, as Python's own types."""
+        found = {}
+        for name, code in zip(self.names, row.tolist(), strict=True):
+            distribution = self.distributions[name]
+            if code != ABSENT:
+                if isinstance(distribution, IntDistribution):
+                    found[name] = distribution.low + code * distribution.step
+                elif isinstance(distribution, CategoricalDistribution):
+                    found[name] = distribution.choices[code]
+        return found
+
+    def features(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """float64 (n, features): an absent parameter's are 0, the middle of its values."""
+        parts = [codes[rows[:, place]] for place, codes in enumerate(self._codes)]
+        return np.hstack(parts) if parts else np.zeros((len(rows), 0))
+
+    def learn_conditions(self, rows: Rows) -> None:
+        """Infer which parameters are present when, from rows of finished trials.
+
+        A parameter is absent where another has a value with which it was seen absent and never present. As few
+        others as explain all absences are taken, those that are always there first. Where none explains them the
+        parameter is taken to be present.
+        """
+        self._conditions = []
+        absences = (rows == ABSENT).sum(axis=0)
+        for child in np.flatnonzero((absences > 0) & (absences < len(rows))):
+            missing = rows[:, child] == ABSENT
+            unexplained = missing.copy()
+            while unexplained.any():
+                allowed = {q: self._allowed(rows[:, q], missing, q) for q in range(len(self.names)) if q != child}
+                explains = {q: int((unexplained & ~ok[rows[:, q]]).sum()) for q, ok in allowed.items()}
+                parent = max(explains, key=lambda q: (explains[q], -absences[q], -q), default=None)
+                if parent is None or explains[parent] == 0:
+                    break
+                self._conditions.append((int(child), parent, allowed[parent]))
+                unexplained &= allowed[parent][rows[:, parent]]
+
+    def _allowed(self, codes: Rows, missing: npt.NDArray[np.bool_], place: int) -> npt.NDArray[np.bool_]:
+        """By code, ABSENT as the last: False where only missing ones were seen."""
+        with_it = np.bincount(codes[~missing] % (self.sizes[place] + 1), minlength=self.sizes[place] + 1)
+        without = np.bincount(codes[missing] % (self.sizes[place] + 1), minlength=self.sizes[place] + 1)
+        return np.asarray((with_it > 0) | (without == 0))
+
+    def canonical(self, rows: Rows) -> Rows:
+        """The rows with what their conditions exclude set to ABSENT."""
+        rows = rows.copy()
+        for _ in range(len(self.names)):  # a condition may hang on another's outcome
+            before = rows.copy()
+            for child, parent, allowed in self._conditions:
+                rows[~allowed[rows[:, parent]], child] = ABSENT
+            if np.array_equal(before, rows):
+                break
+        return rows
+
+    def draw(self, count: int, rng: np.random.Generator) -> Rows:
+        """Random rows, every parameter present."""
+        return rng.integers(0, self.sizes, (count, len(self.sizes)))
+
+    def count(self) -> float:
+        """How many rows there are, absent parameters not considered."""
+        return math.prod(map(float, self.sizes))
+
+
+def _plain(distribution: BaseDistribution) -> bool:
+    """Whether a dict tells the values apart: not where 1 and True are both choices."""
+    choices = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
+    return 0 < len(choices) == len(set(choices))
+
+
+def _size(distribution: BaseDistribution) -> int:
+    if isinstance(distribution, IntDistribution):
+        return (distribution.high - distribution.low) // distribution.step + 1
+    assert isinstance(distribution, CategoricalDistribution)
+    return len(distribution.choices)
+
+
+def _features(distribution: BaseDistribution) -> npt.NDArray[np.float64]:
+    """float64 (values + 1, features), of mean squared length 1 over the values; the last row, of an absent one, is 0.
+
+    Names get a feature each; numbers the cosine waves of a process that forgets within LENGTH of their range (the
+    spectrum of an exponential kernel), by their place in order.
+    """
+    size = _size(distribution)
+    places = _places(distribution)
+    if size == 1:
+        return np.zeros((2, 0))
+    if places is None:
+        features = np.eye(size) - 1 / size
+    else:
+        wave = np.arange(1, min(size, WAVES + 1))[None]
+        weights = 1 / (1 + (math.pi * LENGTH * wave) ** 2)
+        features = np.sqrt(weights) * np.cos(math.pi * wave * (places[:, None] + 0.5) / size)
+    features /= math.sqrt((features**2).sum(axis=1).mean())
+    return np.vstack([features, np.zeros((1, features.shape[1]))])
+
+
+def _places(distribution: BaseDistribution) -> npt.NDArray[np.float64] | None:
+    """The place of each value in order; None where values have none."""
+    if isinstance(distribution, IntDistribution):
+        return np.arange(_size(distribution), dtype=np.float64)
+    assert isinstance(distribution, CategoricalDistribution)
+    values: Sequence[Any] = distribution.choices
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return None
+    return np.argsort(np.argsort(np.array(values, dtype=float), kind="stable")).astype(float)

@@ -1,3 +1,19 @@
-"""Who proposes the next network. The only folder that knows Optuna's sampler and pruner classes."""
+"""Who proposes the next network. The only folder that knows Optuna's sampler and pruner classes.
+
+    from search.samplers import BlockSampler
+    study = optuna.create_study(sampler=BlockSampler(seed=0))
+
+README.md says what BlockSampler does for any Optuna study; the names are imported when they are used.
+"""
+
+from typing import TYPE_CHECKING
+
+from searchspace.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from search.samplers.block_sampler import BlockSampler
 
 KINDS = ("gp", "tpe", "random")
+
+__all__ = ["KINDS", "BlockSampler"]
+__getattr__, __dir__ = lazy_names(__name__, {"BlockSampler": "search.samplers.block_sampler"})

@@ -37,7 +37,7 @@ class BlockSampler(optuna.samplers.BaseSampler):
     """Proposes choices that are new, keep all limits, and are expected to improve on the best.
 
     seed: the same trials for the same seed, in another process and after a restart too; None draws one.
-    space: name -> values, or Optuna's distribution, of every choice. Without it the space is what trials were asked for.
+    space: name -> values, or Optuna's distribution, of every choice; without it, what trials were asked for.
     cost: the choices as a dict -> name -> number, or interval (low, high) of which the upper end counts. limits: name
     -> the highest cost; what is over one is never evaluated. minimize: names of costs that are objectives as well.
     identity: the choices -> what tells a network from others (default: the choices themselves); none is tried twice.
@@ -189,7 +189,9 @@ class BlockSampler(optuna.samplers.BaseSampler):
 
         def gain(new: Rows) -> npt.NDArray[np.float64]:
             features = parameters.features(new)
-            means, deviations = (np.stack(part, axis=1) for part in zip(*(s.predict(features) for s in surrogates)))
+            means, deviations = (
+                np.stack(part, axis=1) for part in zip(*(s.predict(features) for s in surrogates), strict=True)
+            )
             free = self._free(limits, new)
             means, deviations = np.hstack([means, free]), np.hstack([deviations, np.zeros_like(free)])
             return hypervolume_improvement(means, deviations, believed, copy.deepcopy(directions))

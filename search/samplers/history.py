@@ -20,10 +20,11 @@ GROWTH = 1.1  # the levels are fitted anew when there are so many times more val
 
 @dataclass(frozen=True)
 class History:
-    """rows (n, choices) and values (n, objectives) of `numbers`; running: rows without a value yet; tried: of any
-    trial; counted: numbers of trials that did not fail.
+    """What was tried, by trial number, and what it gave.
 
-    A trial with a value that its parameter does not have any more is left out.
+    rows (n, choices) and values (n, objectives) are of `numbers`. running: rows without a value yet. tried: of any
+    trial. counted: numbers of trials that did not fail. A trial with a value that its parameter no longer has is left
+    out.
     """
 
     parameters: Parameters
@@ -127,10 +128,7 @@ class Reader:
             used = larger
         key = (used, hash(history.rows[:used].tobytes() + history.values[:used].tobytes()))
         if key not in self._levels:
-            chosen = np.arange(max(0, used - MOST), used)
-            found = [
-                fit_levels(features[chosen], self.parameters.groups, clipped(column[chosen]), len(self.parameters.names))
-                for column in history.values.T
-            ]
-            self._levels = {key: found}
+            last, count = slice(max(0, used - MOST), used), len(self.parameters.names)
+            columns = [clipped(column[last]) for column in history.values.T]
+            self._levels = {key: [fit_levels(features[last], self.parameters.groups, c, count) for c in columns]}
         return self._levels[key]

@@ -40,14 +40,16 @@ class Limits:
         try:
             found = {name: upper_end(value) for name, value in self._cost(choices).items()}
         except Exception as error:  # whatever a user's function raises
-            return self._left_out(error)
+            self._left_out(error)
+            return None
         if missing := self.limits.keys() - found:
             raise InvalidArgument(
                 f"limits name {', '.join(sorted(missing))}, but cost gives {', '.join(found) or 'nothing'}: name "
                 "limits as the keys of what cost returns"
             )
         if any(math.isnan(value) for value in found.values()):
-            return self._left_out(f"cost gave {found}")
+            self._left_out(f"cost gave {found}")
+            return None
         return found
 
     def _left_out(self, error: Exception | str) -> None:
@@ -110,8 +112,10 @@ class Limits:
             for place, code in fixed.items():
                 rows[:, place] = code
             rows = parameters.canonical(rows)
-            return rows[int(np.argmin([self._excess(row, names) for row in rows]))]
-        best, least = None, math.inf
+            cheapest: Rows = rows[int(np.argmin([self._excess(row, names) for row in rows]))]
+            return cheapest
+        best: Rows | None = None
+        least = math.inf
         for start in parameters.draw(DESCENTS, rng):
             start[list(fixed)] = list(fixed.values())
             row = parameters.canonical(self.descend(start, names, rng, fixed)[None])[0]

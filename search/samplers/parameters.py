@@ -40,10 +40,7 @@ class Parameters:
         self.distributions = dict(distributions)
         self.names = list(distributions)
         self.sizes = np.array([_size(distribution) for distribution in distributions.values()], dtype=np.int64)
-        self._index = [
-            {value: code for code, value in enumerate(what.choices)} if isinstance(what, CategoricalDistribution) and _plain(what) else None
-            for what in distributions.values()
-        ]
+        self._index = [_index(distribution) for distribution in distributions.values()]
         self._codes = [_features(distribution) for distribution in distributions.values()]
         self._conditions: list[tuple[int, int, npt.NDArray[np.bool_]]] = []
         self.groups = np.repeat(np.arange(len(self.names)), [codes.shape[1] for codes in self._codes])
@@ -135,10 +132,10 @@ class Parameters:
         return math.prod(map(float, self.sizes))
 
 
-def _plain(distribution: BaseDistribution) -> bool:
-    """Whether a dict tells the values apart: not where 1 and True are both choices."""
+def _index(distribution: BaseDistribution) -> dict[Any, int] | None:
+    """The code of each categorical value, where a dict tells them apart: 1 and True it does not."""
     choices = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
-    return 0 < len(choices) == len(set(choices))
+    return {value: code for code, value in enumerate(choices)} if 0 < len(choices) == len(set(choices)) else None
 
 
 def _size(distribution: BaseDistribution) -> int:

@@ -137,7 +137,7 @@ class Surrogate:
 
     def mean(self, features: Array) -> Array:
         """float64 (n,): what is expected, without noise."""
-        return self._middle + self._unit * (self._cross(features) @ self._weights)
+        return np.asarray(self._middle + self._unit * (self._cross(features) @ self._weights))
 
     def predict(self, features: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the noiseless value: float64 (n,) each."""

@@ -116,7 +116,10 @@ def _quadratic(rows: Array, values: Array) -> Callable[[Array], Array]:
     from sklearn.linear_model import RidgeCV
 
     first, second = np.triu_indices(rows.shape[1])
-    products = lambda x: np.hstack([x, x[:, first] * x[:, second]])  # noqa: E731
+
+    def products(x: Array) -> Array:
+        return np.hstack([x, x[:, first] * x[:, second]])
+
     middle, unit = rows.mean(axis=0), rows.std(axis=0)
     features = products((rows - middle) / unit)
     centre, scale = features.mean(axis=0), features.std(axis=0) + 1e-9
@@ -140,10 +143,13 @@ def _trees(rows: Array, values: Array) -> Callable[[Array], Array]:
     feature, threshold = padded(lambda t: np.maximum(t.feature, 0)), padded(lambda t: t.threshold)
     leaves = padded(lambda t: 0.1 * t.value[:, 0, 0])
     here = np.arange(most)
-    left, right = (
-        padded(lambda t, side=side: np.where(side(t) < 0, here[: t.node_count], side(t)))  # a leaf leads to itself
-        for side in (lambda t: t.children_left, lambda t: t.children_right)
-    )
+
+    def led_to(children: Callable[[Any], Array]) -> Array:
+        return padded(
+            lambda tree: np.where(children(tree) < 0, here[: tree.node_count], children(tree))
+        )  # a leaf: itself
+
+    left, right = led_to(lambda tree: tree.children_left), led_to(lambda tree: tree.children_right)
     every, start = np.arange(len(trees)), float(model.init_.constant_[0, 0])
 
     def predicted(x: Array) -> Array:
@@ -157,7 +163,7 @@ def _trees(rows: Array, values: Array) -> Callable[[Array], Array]:
 
 
 def _sum_price(weights: list[Array]) -> Callable[[Array], Array]:
-    return lambda points: 1 + sum(w[points[:, column]] for column, w in enumerate(weights))
+    return lambda points: np.asarray(1 + np.sum([w[points[:, column]] for column, w in enumerate(weights)], axis=0))
 
 
 def pairs(seed: int) -> Landscape:
@@ -169,9 +175,12 @@ def pairs(seed: int) -> Landscape:
         rng.choice(16, 3, replace=False) for _ in range(15)
     ]
     tables = [rng.normal(0, 0.5, tuple(sizes[list(group)])) for group in groups]
-    raw = lambda x: sum(main[x[:, c]] for c, main in enumerate(mains)) + sum(  # noqa: E731
-        table[tuple(x[:, group].T)] for group, table in zip(groups, tables, strict=True)
-    )
+
+    def raw(x: Array) -> Array:
+        parts = [main[x[:, c]] for c, main in enumerate(mains)]
+        parts += [table[tuple(x[:, group].T)] for group, table in zip(groups, tables, strict=True)]
+        return np.asarray(np.sum(parts, axis=0))
+
     parameters = {
         f"p{column}": tuple(range(size)) if column % 2 else tuple("abcde"[:size]) for column, size in enumerate(sizes)
     }
@@ -215,7 +224,9 @@ def widths(seed: int) -> Landscape:
     def raw(x: Array) -> Array:
         logs = np.log2(channels)[x]
         value = sum(worth[i] * (1 - np.exp(-(logs[:, i] - 2) / 2)) + bumps[i, x[:, i]] for i in range(5))
-        return value - sum(held[i] * np.maximum(0, logs[:, i] - logs[:, i + 1] - 0.5) ** 2 for i in range(4))
+        return np.asarray(
+            value - sum(held[i] * np.maximum(0, logs[:, i] - logs[:, i + 1] - 0.5) ** 2 for i in range(4))
+        )
 
     parameters: dict[str, tuple[Any, ...]] = {f"width{i}": tuple(channels.tolist()) for i in range(5)}
     return Landscape(parameters, raw, _sum_price([np.sort(rng.uniform(0.1, 1, 8)) for _ in range(5)]))

@@ -10,6 +10,9 @@ from searchspace.blocks import (
     ConvRow,
     Fire,
     FireRow,
+    FusedConv,
+    FusedMBConv,
+    FusedMBConvRow,
     MaxPool,
     MaxPoolRow,
     MBConv,
@@ -19,6 +22,8 @@ from searchspace.blocks import (
     ShuffleUnit,
     ShuffleUnitV2,
     ShuffleV2Row,
+    UniversalIB,
+    UniversalRow,
 )
 from searchspace.cost import Costs, LayerCost, costs, macs, params
 from searchspace.graph import Graph, Layer, lower

@@ -1,33 +1,37 @@
 """Rounding rules of the papers, each once."""
 
 import math
+from collections.abc import Sequence
 
 from searchspace.errors import InvalidSpec
 
 SCALINGS = ("width", "wider", "fixed")
 
 
-def round_channels(channels: float, *, divisor: int = 8) -> int:
+def round_channels(channels: float, *, divisor: int = 8, nearest: bool = False) -> int:
     """The nearest multiple of `divisor` that is not more than 10 % below `channels`, at least `divisor`.
 
-    Source: MobileNetV2's released code (`_make_divisible`), taken over by MnasNet, MobileNetV3 and EfficientNet.
+    Source: MobileNetV2's released code (`_make_divisible`), taken over by MnasNet, MobileNetV3 and EfficientNet. With
+    `nearest` it may be further below: EfficientNetV2's released code (`round_filters`, arXiv:2104.00298).
     Raises InvalidSpec if `channels` is not positive.
     """
     if not channels > 0:
         raise InvalidSpec(f"a width must be above 0 channels, got {channels}: use a larger width multiplier")
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
+    return rounded + divisor if rounded < 0.9 * channels and not nearest else rounded
 
 
-def scaled_width(width: int, width_mult: float, *, divisor: int = 8, scaling: str = "width") -> int:
+def scaled_width(
+    width: int, width_mult: float, *, divisor: int = 8, scaling: str = "width", nearest: bool = False
+) -> int:
     """A row's width after scaling. A multiplier of 1 keeps the row's integer, as every paper does.
 
     `scaling` is one of `SCALINGS`: "width" follows the multiplier, "wider" only those above 1 (MobileNetV2's last
-    convolution), "fixed" none (MnasNet's).
+    convolution), "fixed" none (MnasNet's). `divisor` and `nearest` are `round_channels`'.
     """
     if scaling == "fixed" or (scaling == "wider" and width_mult < 1):
         return width
-    return width if width_mult == 1 else round_channels(width * width_mult, divisor=divisor)
+    return width if width_mult == 1 else round_channels(width * width_mult, divisor=divisor, nearest=nearest)
 
 
 def round_repeats(repeats: int, depth_mult: float) -> int:
@@ -44,6 +48,18 @@ def expand_of(channels: int, ratio: float, *, divisor: int = 1) -> int:
     With a `divisor`, to its multiples by `round_channels`: MobileNetV3's released code (`expand_input`, divisor 8).
     """
     return round_channels(channels * ratio, divisor=divisor) if divisor > 1 else max(1, round(channels * ratio))
+
+
+def expand_ratio_of(pairs: Sequence[tuple[int, int]]) -> float:
+    """The shortest decimal that explains all (input, expanded) channels, or the quotient; 1 for none."""
+    if not pairs:
+        return 1
+    channels, expanded = max(pairs)
+    quotient = expanded / channels
+    for ratio in (round(quotient), round(quotient, 1), round(quotient, 2)):
+        if all(expand_of(c, ratio) == e for c, e in pairs) and ratio:
+            return ratio
+    return quotient
 
 
 def squeeze_of(channels: int, ratio: float, *, divisor: int = 1) -> int:

@@ -4,6 +4,7 @@ from searchspace.blocks.activations import ACTIVATIONS, GATES
 from searchspace.blocks.classifier import Classifier, ClassifierRow, ConvClassifier, ConvClassifierRow
 from searchspace.blocks.conv import Conv, ConvBN, ConvRow
 from searchspace.blocks.fire import Fire, FireRow
+from searchspace.blocks.fused import FusedConv, FusedMBConv, FusedMBConvRow
 from searchspace.blocks.maxpool import MaxPool, MaxPoolRow
 from searchspace.blocks.mbconv import MBConv, MBConvRow, SeparableConv
 from searchspace.blocks.protocol import (
@@ -19,3 +20,4 @@ from searchspace.blocks.protocol import (
 from searchspace.blocks.rules import PADDINGS
 from searchspace.blocks.shuffle import ShuffleRow, ShuffleUnit
 from searchspace.blocks.shuffle_v2 import ShuffleUnitV2, ShuffleV2Row
+from searchspace.blocks.universal import UniversalIB, UniversalRow

@@ -15,6 +15,7 @@ class ClassifierRow(HeadRow):
 
     hidden_width: int = 0
     hidden_activation: str = "h_swish"
+    hidden_norm: bool = False
     hidden_scaling: str = "width"
 
     def blocks(self, in_channels: int, width_mult: float, repeats: int) -> list[Block]:
@@ -33,19 +34,23 @@ class ClassifierRow(HeadRow):
 class Classifier(Head):
     """Global average pooling, [a hidden linear layer with activation,] dropout, linear layer with bias.
 
-    `hidden_features` 0 means no hidden layer; MobileNetV3's head has one (arXiv:1905.02244, section 5.1).
+    `hidden_features` 0 means no hidden layer; MobileNetV3's head has one (arXiv:1905.02244, section 5.1), and
+    MobileNetV4's has a batch norm instead of a bias (`hidden_norm`).
     """
 
     counts: ClassVar[Mapping[str, str]] = {"hidden_features": ".hidden", "classes": ".linear"}
-    unused: ClassVar[Mapping[str, tuple[str, ...]]] = {"hidden_features": ("hidden_activation",)}
+    unused: ClassVar[Mapping[str, tuple[str, ...]]] = {"hidden_features": ("hidden_activation", "hidden_norm")}
 
     hidden_features: int = 0
     hidden_activation: str = "h_swish"
+    hidden_norm: bool = False
 
     def lower(self, graph: GraphBuilder, name: str) -> None:
         """pool, [hidden,] linear."""
         graph.pool(name + ".pool")
-        if self.hidden_features:
+        if self.hidden_features and self.hidden_norm:
+            graph.conv(name + ".hidden", self.hidden_features, activation=self.hidden_activation)
+        elif self.hidden_features:
             graph.linear(name + ".hidden", self.hidden_features, self.hidden_activation)
         graph.linear(name + ".linear", self.classes)
 

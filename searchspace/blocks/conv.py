@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from searchspace.blocks.protocol import Block, CoupledChannels, Row, register
 from searchspace.blocks.rules import check_groups
@@ -22,6 +22,7 @@ class ConvRow(Row):
         scaling: One of `SCALINGS`: which width multipliers it follows.
         input_ratio: Where it is not 0, the channels are this multiple of the input's, in place of `width`.
         padding: Belongs to `bias`.
+        nearest: The width is scaled as EfficientNetV2's (`round_channels`).
     """
 
     choices: ClassVar[tuple[str, ...] | None] = ("kernel", "activation")
@@ -36,6 +37,7 @@ class ConvRow(Row):
     bias: bool = False
     padding: str = "half"
     grows_deeper: bool = False
+    nearest: bool = False
 
     def __post_init__(self) -> None:
         if self.scaling not in SCALINGS:
@@ -43,7 +45,8 @@ class ConvRow(Row):
 
     def blocks(self, in_channels: int, width_mult: float, repeats: int) -> list[Block]:
         """`repeats` ConvBN (or Conv) rows; the first has the stride."""
-        channels = scaled_width(self.width, width_mult, divisor=self.divisor, scaling=self.scaling)
+        rounding: dict[str, Any] = {"divisor": self.divisor, "scaling": self.scaling, "nearest": self.nearest}
+        channels = scaled_width(self.width, width_mult, **rounding)
         if self.input_ratio:
             channels = expand_of(in_channels, self.input_ratio)
         rows = [self._block(in_channels, channels, self.stride)]

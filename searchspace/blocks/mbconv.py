@@ -11,7 +11,7 @@ from searchspace.blocks.activations import SEARCHED
 from searchspace.blocks.protocol import Block, Row, Value, register
 from searchspace.errors import InvalidSpec
 from searchspace.layers import GraphBuilder
-from searchspace.rounding import expand_of, scaled_width, squeeze_of
+from searchspace.rounding import expand_of, expand_ratio_of, scaled_width, squeeze_of
 
 Pairs = list[tuple[int, int]]
 
@@ -29,6 +29,7 @@ class MBConvRow(Row):
         skip: Every block whose stride is 1 and whose channels match has the residual sum.
         keep_expansion: Keeps a 1x1 expansion at ratio 1 (a network pruned to it).
         project_activation: Belongs to blocks without expansion.
+        nearest: Widths are scaled as EfficientNetV2's (`round_channels`).
     """
 
     choices: ClassVar[tuple[str, ...] | None] = ("expand_ratio", "kernel", "se", "activation")
@@ -48,10 +49,11 @@ class MBConvRow(Row):
     keep_expansion: bool = False
     project_activation: str = "identity"
     divisor: int = 8
+    nearest: bool = False
 
     def blocks(self, in_channels: int, width_mult: float, repeats: int) -> list[Block]:
         """`repeats` MBConv (or SeparableConv) rows; the first has the stride and the change of width."""
-        channels = scaled_width(self.width, width_mult, divisor=self.divisor)
+        channels = scaled_width(self.width, width_mult, divisor=self.divisor, nearest=self.nearest)
         rows = [self._block(in_channels, channels, self.stride, width_mult)]
         if repeats > 1:
             rows += [self._block(channels, channels, 1, width_mult)] * (repeats - 1)
@@ -91,7 +93,7 @@ class MBConvRow(Row):
         inputs = (in_channels, *(each.channels_after(0) for each in run[:-1]))
         inside = [(c, b) for c, b in zip(inputs, run, strict=True) if isinstance(b, type(block))]
         expanded = isinstance(block, MBConv)
-        ratio = _expand_ratio([(c, b.expand_channels) for c, b in inside if expanded])
+        ratio = expand_ratio_of([(c, b.expand_channels) for c, b in inside if expanded])
         # A block that could have no skip does not say whether its row has them; one that could and has none does.
         refused = any(b.stride == 1 and b.out_channels == c and not b.skip for c, b in inside)
         se_ratio = _se_ratio([(c, b.squeeze_channels) for c, b in inside])
@@ -116,18 +118,6 @@ class MBConvRow(Row):
         return {"kernel": block.kernel, "se": bool(block.squeeze_channels), "activation": block.activation}
 
 
-def _expand_ratio(pairs: Pairs) -> float:
-    """The shortest decimal that explains all (input, expanded) channels, or the quotient; 1 for no expansion."""
-    if not pairs:
-        return 1
-    channels, expanded = max(pairs)
-    quotient = expanded / channels
-    for ratio in (round(quotient), round(quotient, 1), round(quotient, 2)):
-        if all(expand_of(c, ratio) == e for c, e in pairs) and ratio:
-            return ratio
-    return quotient
-
-
 def _se_ratio(pairs: Pairs) -> float:
     """The reciprocal of an integer that explains all (input, squeezed) channels, or the quotient; 0 for no SE."""
     channels, squeezed = max(pairs)
@@ -135,6 +125,15 @@ def _se_ratio(pairs: Pairs) -> float:
         return squeezed / channels
     ratio = 1 / (channels // squeezed)
     return ratio if all(squeeze_of(c, ratio) == s for c, s in pairs) else squeezed / channels
+
+
+def check_skip(block: Any, in_channels: int) -> None:
+    """Raises InvalidSpec where a block with a skip does not keep its shape: a skip sums equal ones."""
+    if block.skip and (block.stride != 1 or block.out_channels != in_channels):
+        raise InvalidSpec(
+            f"a skip needs stride 1 and equal channels, got stride {block.stride} "
+            f"for {in_channels} -> {block.out_channels}: set skip to false or mend the row"
+        )
 
 
 class _InvertedResidual(Block):
@@ -157,11 +156,7 @@ class _InvertedResidual(Block):
 
     def check(self, in_channels: int) -> None:
         """A skip sums equal shapes."""
-        if self.skip and (self.stride != 1 or self.out_channels != in_channels):
-            raise InvalidSpec(
-                f"a skip needs stride 1 and equal channels, got stride {self.stride} "
-                f"for {in_channels} -> {self.out_channels}: set skip to false or mend the row"
-            )
+        check_skip(self, in_channels)
 
     def _lower(self, graph: GraphBuilder, name: str, start: int, channels: int, project_activation: str) -> None:
         """Depthwise, [squeeze], project, [add to layer `start`], `channels` wide inside."""

@@ -1,6 +1,7 @@
 """The rules of a row's fields, by their types and names: every kind is checked alike, where a row is made.
 
-An integer is from 1 to a million, or 0 where 0 is its default and means "none". A kernel is odd. A word is a known one.
+An integer is from 1 to a million, or 0 where 0 is its default and means "none". A kernel is odd; one that may be left
+out is called NAME_kernel, and 0 is none. A word is a known one.
 """
 
 import reprlib
@@ -64,6 +65,8 @@ def _rules(kind: Any) -> dict[str, _Rule | None]:
 def _rule(kind: Any, field: Field[Any]) -> _Rule | None:
     if field.name == "kernel":
         return _Rule(int, range(1, LARGEST_COUNT, 2), "an odd integer from 1 to 999,999 (symmetric padding),")
+    if field.name.endswith("_kernel"):
+        return _Rule(int, (0, *range(1, 100, 2)), "0 (none) or an odd integer from 1 to 99 (symmetric padding),")
     if field.name == "dropout_percent":
         return _Rule(int, range(100), "0 to 99,")
     if field.type is bool:

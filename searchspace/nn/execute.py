@@ -151,7 +151,7 @@ def _apply(layer: Layer, weights: tuple[Tensor, ...], inputs: list[Tensor]) -> T
     x = inputs[0]
     match layer.op:
         case "conv":
-            x, padding = _padded(layer, x)
+            x, padding = _padded(layer, x if x.ndim == 4 else x[:, :, None, None])  # behind the global pooling
             weight, bias = weights
             x = F.conv2d(x, weight, bias, stride=layer.stride, padding=padding, groups=layer.groups)
         case "linear":

@@ -13,17 +13,24 @@ from searchspace.spec import DEFAULT_CONVENTIONS, Conventions, NetworkSpec, read
 from searchspace.template import Template
 from searchspace.zoo import (
     efficientnet,
+    efficientnet_edgetpu,
     efficientnet_lite,
+    efficientnet_v2,
     fbnet,
+    hardcorenas,
+    lcnet,
     mnasnet,
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
+    mobilenet_v4,
     shufflenet_v1,
     shufflenet_v2,
     single_path_nas,
     squeezenet,
+    tinynet,
 )
+from searchspace.zoo.aliases import aliases
 from searchspace.zoo.entry import Entry, Published
 
 _FILES = (
@@ -38,27 +45,34 @@ _FILES = (
     single_path_nas,
     efficientnet,
     efficientnet_lite,
+    tinynet,
+    hardcorenas,
+    lcnet,
+    efficientnet_edgetpu,
+    efficientnet_v2,
+    mobilenet_v4,
 )
 CATALOGUE: dict[str, Entry] = {entry.name: entry for file in _FILES for entry in file.ENTRIES}
+_KNOWN = CATALOGUE | aliases(CATALOGUE)
 TENSORFLOW = Conventions(padding="same", norm_eps=1e-3)
 PADDINGS = {"half": DEFAULT_CONVENTIONS, "same": TENSORFLOW}
 TF = "tf_"  # before a name: its padding is "same" where none is given, as in timm's names
 
 
 def names() -> tuple[str, ...]:
-    """Every network of the zoo, oldest family first; `get` takes each with "tf_" before it as well."""
+    """Every network of the zoo, oldest family first; `get` takes each with "tf_" before it, and `aliases`, as well."""
     return tuple(CATALOGUE)
 
 
 def is_name(text: str) -> bool:
     """Whether `get` takes it as a name."""
-    return text.removeprefix(TF) in CATALOGUE
+    return text.removeprefix(TF) in _KNOWN
 
 
 def entry(name: str) -> Entry:
     """What the zoo knows of `name`. Raises InvalidArgument that offers the nearest names."""
     if is_name(name):
-        return CATALOGUE[name.removeprefix(TF)]
+        return _KNOWN[name.removeprefix(TF)]
     longer = [known for known in CATALOGUE if name and known.startswith(name)]
     near = longer or difflib.get_close_matches(name.lower(), CATALOGUE, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"give one of {', '.join(CATALOGUE)}"
@@ -90,7 +104,7 @@ def template(
                 ": leave it out"
             )
     if found.reads_width:
-        options["width"] = width
+        options["width"] = found.width * width
     table = found.template if isinstance(found.template, Template) else found.template(**options)
     return replace(table, name=name, conventions=TENSORFLOW) if name.startswith(TF) else table
 
@@ -110,7 +124,8 @@ def get(
     """The published network `name`, at another width, depth, resolution or number of classes if asked.
 
     padding: "half", or "same" for TensorFlow's own variant (SAME padding, batch-norm eps 1e-3), which
-    "tf_efficientnet_lite0" and any other name with "tf_" before it has from the start.
+    "tf_efficientnet_lite0" and any other name with "tf_" before it has from the start. timm's and torchvision's names
+    are taken as well (`aliases`); `width` and `depth` multiply what such a name means.
     groups: of shufflenet_v1, 1, 2, 3, 4 or 8. rounding: of mobilenet_v3_*, "paper" or "torchvision". fixed_ends: of
     mobilenet_v2, as timm's 110d and 120d have them.
 
@@ -124,9 +139,10 @@ def get(
                 f"{what} must be a finite multiplier above 0, got {value}: 1 is the paper's, choose near it"
             )
     table = template(name, width=width, groups=groups, rounding=rounding, fixed_ends=fixed_ends)
-    _check_width(template(name), width, found.width)
+    own = found.width if found.multiplies_width else 1.0
+    _check_width(template(name), width, own)
     scaled = table.with_classes(classes).expand(
-        width=found.width * (width if found.multiplies_width else 1.0),
+        width=own * (width if found.multiplies_width else 1.0),
         depth=found.depth * depth,
         resolution=found.resolution if resolution is None else resolution,
         name=_label(name, width, depth, groups),

@@ -17,7 +17,7 @@ from searchspace.errors import InfeasibleBudget, InvalidArgument
 from searchspace.nn import Network, load_weights
 from searchspace.nn.blocks.classifier import Head
 from searchspace.nn.blocks.mbconv import InvertedResidual
-from searchspace.nn.layers import ConvBNAct
+from searchspace.nn.layers import ConvBNAct, LinearAct
 from searchspace.spec import NetworkSpec
 
 RATIO_STEP = 0.025
@@ -110,7 +110,10 @@ def _row(row: Block, module: nn.Module) -> Block:
                 row = replace(row, expand_channels=_outs(module.expand))
             return row
         case Classifier(), Head():
-            return row if module.hidden is None else replace(row, hidden_features=module.hidden.out_features)
+            if module.hidden is None:
+                return row
+            assert isinstance(module.hidden, LinearAct)
+            return replace(row, hidden_features=module.hidden.out_features)
     raise InvalidArgument(f"torch-pruning is compared on ConvBN, MBConv, SeparableConv and Classifier, got {row}")
 
 

@@ -1,7 +1,8 @@
 """The listing of published weights says what their publishers say: top-1, size, test pixels, interpolation.
 
 `TIMM` are rows of timm's results/results-imagenet.csv (name, top-1, millions of parameters, test pixels,
-interpolation), and for its ra4 weights, which that file lacks, of the table in its README and in the weights' cards.
+interpolation), and for its ra4 and MobileNetV4's weights, which that file lacks, of the table in its README and in the
+weights' cards.
 `STATISTICS` are the means of `default_cfgs` in timm/models/efficientnet.py and mobilenetv3.py where they are not
 ImageNet's own. EfficientNet-Lite's are in tensorflow/tpu's efficientnet_lite_builder.py: MEAN_RGB 127, STDDEV_RGB 128.
 """
@@ -82,6 +83,41 @@ tf_mobilenetv3_large_075.in1k 73.432 3.99 224 bilinear
 tf_mobilenetv3_large_100.in1k 75.516 5.48 224 bilinear
 tf_mobilenetv3_small_075.in1k 65.728 2.04 224 bilinear
 tf_mobilenetv3_small_100.in1k 67.918 2.54 224 bilinear
+mobilenetv1_100h.ra4_e3600_r224_in1k 76.596 5.28 256 bicubic
+tinynet_a.in1k 77.658 6.19 192 bicubic
+tinynet_b.in1k 74.978 3.73 188 bicubic
+tinynet_c.in1k 71.240 2.46 184 bicubic
+tinynet_d.in1k 66.974 2.34 152 bicubic
+tinynet_e.in1k 59.866 2.04 106 bicubic
+hardcorenas_a.miil_green_in1k 75.930 5.26 224 bilinear
+hardcorenas_b.miil_green_in1k 76.536 5.18 224 bilinear
+hardcorenas_c.miil_green_in1k 77.058 5.52 224 bilinear
+hardcorenas_d.miil_green_in1k 77.440 7.50 224 bilinear
+hardcorenas_e.miil_green_in1k 77.784 8.07 224 bilinear
+hardcorenas_f.miil_green_in1k 78.098 8.20 224 bilinear
+lcnet_100.ra2_in1k 72.096 2.95 224 bicubic
+lcnet_075.ra2_in1k 68.782 2.36 224 bicubic
+lcnet_050.ra2_in1k 63.120 1.88 224 bicubic
+efficientnet_es.ra_in1k 78.054 5.44 224 bicubic
+efficientnet_em.ra2_in1k 79.240 6.90 240 bicubic
+efficientnet_el.ra_in1k 81.312 10.59 300 bicubic
+tf_efficientnet_es.in1k 76.600 5.44 224 bicubic
+tf_efficientnet_em.in1k 78.122 6.90 240 bicubic
+tf_efficientnet_el.in1k 80.252 10.59 300 bicubic
+tf_efficientnetv2_b0.in1k 78.358 7.14 224 bicubic
+tf_efficientnetv2_b1.in1k 79.462 8.14 240 bicubic
+tf_efficientnetv2_b2.in1k 80.194 10.10 260 bicubic
+tf_efficientnetv2_b3.in21k_ft_in1k 82.670 14.36 300 bicubic
+tf_efficientnetv2_b3.in1k 81.970 14.36 300 bicubic
+tf_efficientnetv2_s.in21k_ft_in1k 84.288 21.46 384 bicubic
+tf_efficientnetv2_s.in1k 83.900 21.46 384 bicubic
+mobilenetv4_conv_small.e2400_r224_in1k 74.616 3.77 256 bicubic
+mobilenetv4_conv_small.e1200_r224_in1k 74.292 3.77 256 bicubic
+mobilenetv4_conv_small_050.e3000_r224_in1k 65.810 2.24 256 bicubic
+mobilenetv4_conv_medium.e500_r256_in1k 80.858 9.72 320 bicubic
+mobilenetv4_conv_medium.e500_r224_in1k 79.808 9.72 256 bicubic
+mobilenetv4_conv_large.e600_r384_in1k 83.392 32.59 448 bicubic
+mobilenetv4_conv_large.e500_r256_in1k 82.674 32.59 320 bicubic
 """
 FACTS = {line.split()[0]: line.split()[1:] for line in TIMM.strip().splitlines()}
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -93,11 +129,12 @@ ROWS = [row for row in listing() if row.implementation == "timm"]
 
 def statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """timm's mean and deviation for the weights of that name."""
-    if ".miil_" in name:
+    if ".miil_in21k" in name:
         return AS_IT_IS
     network, _, tag = name.partition(".")
-    is_half = tag.startswith(("ap_", "ra4_")) or network.startswith(("tf_efficientnet_lite", "tf_mobilenetv3"))
-    return HALF if is_half else IMAGENET
+    of_half = ("tf_efficientnet_lite", "tf_mobilenetv3", "tf_efficientnet_e", "tf_efficientnetv2_s")
+    is_half = tag.startswith(("ap_", "ra4_", "e3000_")) or network.startswith(of_half)
+    return HALF if is_half or name == "tf_efficientnetv2_b3.in21k_ft_in1k" else IMAGENET
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

@@ -38,6 +38,14 @@ EXACT: tuple[tuple[str, str, int, int, int, str, dict[str, Any]], ...] = (
     ("timm", "semnasnet_100", 224, 3_887_038, 311_579_072, "mnasnet_a1", {}),
     ("timm", "tf_efficientnet_lite0", 224, 4_652_008, 385_187_552, "tf_efficientnet_lite0", {}),
     ("timm", "tf_efficientnet_lite1", 240, 5_416_680, 600_185_232, "tf_efficientnet_lite1", {}),
+    ("timm", "lcnet_100", 224, 2_953_800, 155_700_480, "lcnet_100", {}),
+    ("timm", "tinynet_a", 192, 6_187_972, 336_867_712, "tinynet_a", {}),
+    ("timm", "hardcorenas_a", 224, 5_260_232, 224_227_936, "hardcorenas_a", {}),
+    ("timm", "mobilenetv4_conv_small", 224, 3_774_024, 186_005_568, "mobilenetv4_conv_small", {}),
+    ("timm", "mobilenetv4_conv_medium", 256, 9_715_512, 1_080_244_224, "mobilenetv4_conv_medium", {}),
+    ("timm", "tf_efficientnetv2_b0", 192, 7_139_704, 528_186_752, "tf_efficientnetv2_b0", {}),
+    ("timm", "tf_efficientnetv2_s", 300, 21_458_488, 5_307_561_248, "tf_efficientnetv2_s", {}),
+    ("timm", "efficientnet_es", 224, 5_438_392, 1_788_731_008, "efficientnet_es", {}),
 )
 
 #        implementation's name, parameters, millions of MACs at 224 px in one decimal; our name, our options
@@ -305,6 +313,17 @@ TOP1: tuple[tuple[str, dict[str, Any], float], ...] = (
     ("efficientnet_lite2", {}, 77.6),
     ("efficientnet_lite3", {}, 79.8),
     ("efficientnet_lite4", {}, 81.5),
+    ("tinynet_e", {}, 59.9),
+    ("hardcorenas_a", {}, 75.9),
+    ("hardcorenas_f", {}, 78.1),
+    ("lcnet", {}, 71.32),
+    ("lcnet", {"width": 0.5}, 63.14),
+    ("lcnet_050", {}, 63.14),
+    ("lcnet_100", {}, 71.32),
+    ("lcnet_100", {"width": 0.75}, 68.18),
+    ("efficientnetv2_b3", {}, 82.1),
+    ("efficientnetv2_s", {}, 83.9),
+    ("mobilenetv1_100", {"width": 0.5}, 63.7),
 )
 
 
@@ -325,9 +344,18 @@ def test_an_accuracy_is_of_exactly_one_network() -> None:
 RESOLUTIONS = {"b0": 224, "b1": 240, "b2": 260, "b3": 300, "b4": 380, "b5": 456, "b6": 528, "b7": 600}
 LITE_RESOLUTIONS = {"lite0": 224, "lite1": 240, "lite2": 260, "lite3": 280, "lite4": 300}
 
+# The pixels that timm trains at, which are the release's.
+LATER_RESOLUTIONS = {
+    **{"tinynet_a": 192, "tinynet_b": 188, "tinynet_c": 184, "tinynet_d": 152, "tinynet_e": 106},
+    **{"efficientnet_em": 240, "efficientnet_el": 300},
+    **{"efficientnetv2_b0": 192, "efficientnetv2_b1": 192, "efficientnetv2_b2": 208, "efficientnetv2_b3": 240},
+    **{"efficientnetv2_s": 300, "mobilenetv4_conv_medium": 256, "mobilenetv4_conv_large": 384},
+}
+
 
 def test_networks_have_their_papers_resolutions() -> None:
     own = {f"efficientnet_{name}": resolution for name, resolution in (RESOLUTIONS | LITE_RESOLUTIONS).items()}
+    own |= LATER_RESOLUTIONS
     assert {name: zoo.get(name).resolution for name in zoo.names()} == dict.fromkeys(zoo.names(), 224) | own
 
 

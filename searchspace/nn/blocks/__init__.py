@@ -1,6 +1,6 @@
 """The torch side of every kind of block: one file each, named as its file in `searchspace.blocks`."""
 
-from searchspace.nn.blocks import classifier, conv, fire, maxpool, mbconv, shuffle, shuffle_v2
+from searchspace.nn.blocks import classifier, conv, fire, fused, maxpool, mbconv, shuffle, shuffle_v2, universal
 from searchspace.nn.blocks.protocol import (
     MODULES,
     HeadModule,

@@ -14,8 +14,10 @@ class Head(nn.Module):
     def __init__(self, in_channels: int, row: Classifier, conv: MakeConv) -> None:
         super().__init__()
         self.pool = GlobalPool()
-        self.hidden: LinearAct | None = None
-        if row.hidden_features:
+        self.hidden: LinearAct | ConvBNAct | None = None
+        if row.hidden_features and row.hidden_norm:
+            self.hidden = conv(in_channels, row.hidden_features, act=row.hidden_activation)
+        elif row.hidden_features:
             self.hidden = LinearAct(in_channels, row.hidden_features, row.hidden_activation)
         self.dropout = nn.Dropout(row.dropout_percent / 100)
         self.linear = Linear(row.hidden_features or in_channels, row.classes)
@@ -30,6 +32,9 @@ class Head(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """(batch, channels, height, width) -> what `logits_layer` reads (batch, features), without dropout."""
         x = self.pool(x)
+        if isinstance(self.hidden, ConvBNAct):
+            x = self.hidden(x[:, :, None, None])
+            return x.flatten(1)
         return x if self.hidden is None else self.hidden(x)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Set
 from itertools import groupby
 from typing import NamedTuple
 
-from searchspace.blocks import Block, Classifier, ConvBN, MBConv, SeparableConv
+from searchspace.blocks import Block, Classifier, ConvBN, MBConv, SeparableConv, UniversalIB
 from searchspace.spec import NetworkSpec
 
 InvertedResidual = MBConv | SeparableConv
@@ -70,6 +70,9 @@ def stacked(rows: list[Row]) -> tuple[tuple[Row, ...], ...]:
 
 def parts(block: Block) -> list[str]:
     """The weighted layers of an inverted residual in order, by our names."""
+    if isinstance(block, UniversalIB):
+        left_out = {"start": not block.start_kernel, "depthwise": not block.middle_kernel}
+        return [part for part in ("start", "expand", "depthwise", "project") if not left_out.get(part)]
     assert isinstance(block, InvertedResidual)
     expand = ["expand"] if isinstance(block, MBConv) else []
     squeeze = ["squeeze"] if block.squeeze_channels else []
@@ -99,7 +102,7 @@ def inverted_residuals(
     if any(isinstance(block, SeparableConv) and block.project_activation != "identity" for block in blocks):
         return False
     return (
-        hidden == (head.hidden_features > 0)
+        (hidden, False) == (head.hidden_features > 0, head.hidden_norm)
         and activations >= {block.activation for block in (stem, *blocks, last)}
         and squeezes >= {(each.squeeze_activation, each.gate) if each.squeeze_channels else () for each in blocks}
         and (kernels is None or kernels >= {block.kernel for block in blocks})

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 
-from searchspace.blocks import Block, Classifier, ConvBN, MBConv, SeparableConv
+from searchspace.blocks import Block, Classifier, ConvBN, FusedConv, FusedMBConv, MBConv, SeparableConv, UniversalIB
 from searchspace.nn.weights.names import Family, Sections, parts, stacked
+
+_UNIVERSAL = {"start": "dw_start", "expand": "pw_exp", "depthwise": "dw_mid", "project": "pw_proj"}
 
 
 def _fits(net: Sections) -> bool:
@@ -18,7 +20,12 @@ def _is_known(block: Block) -> bool:
             return groups == 1
         case SeparableConv(activation=inner, project_activation=outer):
             return outer in ("identity", inner)
-    return isinstance(block, MBConv)
+    return isinstance(block, MBConv | FusedMBConv | FusedConv | UniversalIB)
+
+
+def _is_v4(net: Sections) -> bool:
+    """Whether it is a MobileNetV4: its inverted bottlenecks are timm's universal ones, the plain ones among them."""
+    return getattr(net.head.block, "hidden_norm", False) or any(isinstance(row.block, UniversalIB) for row in net.body)
 
 
 def _names(net: Sections) -> Iterator[str]:
@@ -27,19 +34,34 @@ def _names(net: Sections) -> Iterator[str]:
     assert isinstance(head, Classifier)
     if head.hidden_features and last:  # MobileNetV3: the last convolution is one of the blocks
         stacks, last = stacked([*net.body, last]), None
+    block_names = _universal if _is_v4(net) else _block
     for number, stack in enumerate(stacks):
         for index, row in enumerate(stack):
-            yield from (f"blocks.{number}.{index}.{name}" for name in _block(row.block))
+            yield from (f"blocks.{number}.{index}.{name}" for name in block_names(row.block))
     if last:
         yield from ("conv_head", "bn2")
     if head.hidden_features:
-        yield "conv_head"  # a 1x1 convolution where ours is a linear layer
+        yield from ("conv_head", "norm_head")[: 1 + head.hidden_norm]  # a 1x1 convolution; ours may be a linear layer
     yield "classifier"
 
 
+def _universal(block: Block) -> Iterator[str]:
+    if not isinstance(block, MBConv | UniversalIB):
+        yield from _block(block)
+        return
+    for part in parts(block):
+        if part == "squeeze":
+            yield from ("se.conv_reduce", "se.conv_expand")
+        else:
+            yield from (f"{_UNIVERSAL[part]}.{name}" for name in ("conv", "bn"))
+
+
 def _block(block: Block) -> Iterator[str]:
-    if isinstance(block, ConvBN):
+    if isinstance(block, ConvBN | FusedConv):
         yield from ("conv", "bn1")
+        return
+    if isinstance(block, FusedMBConv):
+        yield from ("conv_exp", "bn1", "conv_pwl", "bn2")
         return
     convs = iter(("conv_pw", "conv_dw", "conv_pwl") if isinstance(block, MBConv) else ("conv_dw", "conv_pw"))
     norms = iter(("bn1", "bn2", "bn3"))
@@ -49,8 +71,8 @@ def _block(block: Block) -> Iterator[str]:
 
 FAMILIES = (
     Family(
-        "MobileNet V1 to V3, MnasNet, EfficientNet, FBNet-C and Single-Path NAS (inverted residuals or depthwise "
-        "separable blocks, linear classifier)",
+        "MobileNet V1 to V4, MnasNet, EfficientNet V1 and V2, FBNet-C, Single-Path NAS, TinyNet, HardCoRe-NAS and "
+        "LCNet (inverted residuals, fused, universal or depthwise separable blocks, linear classifier)",
         _fits,
         _names,
         lambda net, padding: (1e-3 if padding == "same" else 1e-5, 0.1),

@@ -7,7 +7,7 @@ Blocks are matched in order, so that the map sizes, the places of strides and th
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from searchspace.blocks import Block, MBConv, SeparableConv
+from searchspace.blocks import Block, MBConv, SeparableConv, UniversalIB
 from searchspace.graph import Layer
 from searchspace.spec import NetworkSpec
 
@@ -82,6 +82,9 @@ def _placed(spec: NetworkSpec) -> list[_Placed]:
 
 def _alike(parent: Block, block: Block) -> bool:
     """Whether one can take weights of the other. A block without expansion has no use for those of one that has it."""
+    bottlenecks = (MBConv, UniversalIB)
+    if isinstance(parent, bottlenecks) and isinstance(block, bottlenecks):
+        return True
     return type(parent) is type(block) or (isinstance(parent, SeparableConv) and isinstance(block, MBConv))
 
 

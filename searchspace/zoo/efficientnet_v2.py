@@ -67,10 +67,11 @@ def _entry(name: str, row: Preset, top1: float) -> Entry:
         f"EfficientNetV2-{name.upper()}",
         "arXiv:2104.00298, " + ("Table 4" if name == "s" else "table and coefficients of google/automl"),
         (S if name == "s" else B0).with_dropout(row.dropout_percent),
-        published=(Published({}, top1, "google/automl, larger test images"),),
+        published=(Published({}, top1, "google/automl"),),
         width=row.width,
         depth=row.depth,
         resolution=row.resolution,
+        note="Trained at these pixels; the accuracy is of the release's larger test images, 224 to 384 px.",
     )
 
 

@@ -162,6 +162,9 @@ class _Move:
             module = self.network.get_submodule(match.name)
             norm = next(residual_norms(module), None)
             if not match.added:
+                start = self.index.get(f"{match.name}.start")
+                if start is not None and self.origins[start] is None:
+                    _as_identity(self.network.get_submodule(f"{match.name}.start"))
                 expand = self.index.get(f"{match.name}.expand")
                 if expand is not None and self.origins[expand] is None:
                     self._route(expand, expand, signs=(1,))
@@ -231,9 +234,6 @@ class _Move:
         if self.parent.spec.classes != self.network.spec.classes:
             yield f"a new head: {self.network.spec.classes} classes for {self.parent.spec.classes}"
 
-    def _block_of(self, index: int) -> str:
-        return ".".join(self.layers[index].name.split(".")[:2])
-
     def _losses(self) -> Iterator[str]:
         used = {match.origin for match in self.blocks if not match.added}
         gone = [name for name, _, _ in self.parent.spec.walk() if name not in used]
@@ -241,12 +241,15 @@ class _Move:
         kept = [
             (index, at)
             for index, at in enumerate(self.origins)
-            if at is not None and self.layers[index].weights and self._block_of(index) in own
+            if at is not None and self.layers[index].weights and _block_of(self.layers[index]) in own
         ]
         pairs = [(self.layers[index], self.theirs[at]) for index, at in kept]
         gates = sum(self._lost_gate(index, at) for index, at in kept)
+        taken = {at for _, at in kept}
+        of_used = [at for at, layer in enumerate(self.theirs) if layer.op == "conv" and _block_of(layer) in used]
         counts = {
             "block left out": len(gone),
+            "layer left out": sum(at not in taken for at in of_used),
             "layer with fewer channels": sum(one.out_shape[0] < other.out_shape[0] for one, other in pairs),
             "kernel cut to its middle": sum(one.kernel < other.kernel for one, other in pairs),
             "SE block left out": gates,
@@ -260,8 +263,13 @@ class _Move:
                 yield f"{count} {noun}"
 
 
-def _as_identity(part: ConvBNAct) -> None:
+def _block_of(layer: Layer) -> str:
+    return ".".join(layer.name.split(".")[:2])
+
+
+def _as_identity(part: nn.Module) -> None:
     """Channel i becomes channel i, as far as groups allow; batch norm changes nothing in eval mode."""
+    assert isinstance(part, ConvBNAct)
     conv = part.conv
     assert isinstance(conv, Conv2d)
     fresh = conv.weight[conv.in_channels :].clone() if conv.groups == 1 else conv.weight[:0]

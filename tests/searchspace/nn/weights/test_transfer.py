@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from searchspace import zoo
+from searchspace.blocks import MBConv, UniversalIB
 from searchspace.channels.coupling import coupling
 from searchspace.channels.steps import prune_group
 from searchspace.errors import InvalidArgument
@@ -26,7 +27,16 @@ from searchspace.to_template import to_template
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-PARENTS = ("mobilenet_v2", "mobilenet_v3_small", "mnasnet_a1", "efficientnet_b0", "mobilenet_v1", "shufflenet_v2")
+PARENTS = (
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mnasnet_a1",
+    "efficientnet_b0",
+    "mobilenet_v1",
+    "shufflenet_v2",
+    "efficientnetv2_b0",
+    "mobilenetv4_conv_small",
+)
 
 
 def trained(spec: NetworkSpec, seed: int = 0) -> Network:
@@ -92,7 +102,11 @@ def test_every_network_of_the_default_space_takes_weights_from_every_parent(
 
 
 @settings(max_examples=3)
-@given(name=st.sampled_from(["mobilenet_v2", "efficientnet_b0"]), depth=st.floats(1, 2.5), width=st.floats(1, 2))
+@given(
+    name=st.sampled_from(["mobilenet_v2", "efficientnet_b0", "efficientnetv2_b0", "mobilenetv4_conv_small"]),
+    depth=st.floats(1, 2.5),
+    width=st.floats(1, 2),
+)
 def test_a_grown_network_computes_what_the_parent_does(
     parents: dict[str, Network], name: str, depth: float, width: float
 ) -> None:
@@ -101,7 +115,7 @@ def test_a_grown_network_computes_what_the_parent_does(
     assert found.exact or found.reasons
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "mnasnet_a1"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mnasnet_a1", "efficientnetv2_b0", "mobilenetv4_conv_small"])
 def test_a_pruned_network_is_the_cut_of_netadapt(parents: dict[str, Network], name: str) -> None:
     parent = parents[name]
     for group in [each for each in coupling(parent.spec) if not each.fixed][:4]:
@@ -120,6 +134,25 @@ def test_a_new_squeeze_changes_nothing_and_a_larger_kernel_neither(parents: dict
     found = moved(parent, replace(parent.spec, stages=tuple(stages)))
     assert found.exact
     assert not found.reasons
+
+
+def test_a_new_first_depthwise_convolution_changes_nothing_and_one_left_out_is_told(
+    parents: dict[str, Network],
+) -> None:
+    parent = parents["mobilenet_v2"]
+    stages = list(parent.spec.stages)
+    blocks = [block for block in stages[3].blocks if isinstance(block, MBConv)]
+    fields = ("expand_channels", "out_channels", "stride", "activation", "skip")
+    wider = (
+        UniversalIB(start_kernel=5, middle_kernel=3, **{name: getattr(block, name) for name in fields})
+        for block in blocks
+    )
+    stages[3] = replace(stages[3], blocks=tuple(wider))
+    found = moved(parent, replace(parent.spec, stages=tuple(stages)))
+    assert found.exact
+    assert not found.reasons
+    back = moved(trained(found.network.spec), parent.spec)
+    assert back.reasons == (f"{len(blocks)} layers left out",)
 
 
 def test_the_parents_conventions_and_preprocessing_hold_and_another_eps_is_made_good(

@@ -58,7 +58,7 @@ def parser() -> CommandParser:
         metavar="NAME",
         help="a spec file, such as a search's best.json, or a name of the zoo (default: the published EfficientNet)",
     )
-    cli.add_argument("--resolution", type=integer, metavar="PX", help="a multiple of 128 (default: the phi's own)")
+    cli.add_argument("--resolution", type=integer, metavar="PX", help="a multiple of 32 (default: the phi's own)")
     cli.add_argument("--classes", type=positive_integer, metavar="N", default=CLASSES, help="default: %(default)s")
     cli.add_argument("--budget-ms", type=positive_number, metavar="MS", help="find phi and pixels for this latency")
     cli.add_argument("--measure", action="store_true", help="time it on this machine, part by part")

@@ -56,7 +56,7 @@ def _boxes(spec: DetectorSpec, examples: Sequence[Example]) -> tuple[Tensor, Ten
         boxes.append(torch.from_numpy(one.boxes[kept]) * (spec.resolution / max(one.size)))
         labels.append(torch.from_numpy(one.labels[kept]))
     every, classes = torch.cat(boxes), torch.cat(labels)
-    share = max(1, BOXES // max(1, len(classes.unique())))  # type: ignore[no-untyped-call]
+    share = max(1, BOXES // max(1, len(set(classes.tolist()))))
     chosen = [(classes == label).nonzero().flatten()[:share] for label in range(spec.classes)]
     rows = torch.cat(chosen)
     return every[rows], classes[rows]

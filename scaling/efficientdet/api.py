@@ -7,6 +7,7 @@ from scaling.efficientdet import fitting
 from scaling.efficientdet.job import Settings, Trained, train
 from scaling.efficientdet.spec import DetectorSpec, write_detector
 from scaling.efficientdet.starting import weights_beside
+from scaling.efficientdet.training import DetectionRecipe
 from searchspace.arguments import check_types
 from searchspace.errors import InvalidArgument
 
@@ -16,11 +17,14 @@ def find(
     data: str | Path | None = None,
     phi: int | None = None,
     backbone: str | Path | None = None,
+    detector: str | Path | None = None,
     budget_ms: float | None = None,
     resolution: int | None = None,
     weights: str = "auto",
     minutes: float | None = None,
     steps: int | None = None,
+    batch_size: int = DetectionRecipe.batch_size,
+    learning_rate: float = DetectionRecipe.learning_rate,
     seed: int = 0,
     threads: int | None = None,
     out: str | Path | None = None,
@@ -33,16 +37,21 @@ def find(
     files. Raises PhinasError.
     """
     check_types(find, locals())
-    if budget_ms is not None and (phi is not None or resolution is not None):
-        raise InvalidArgument(f"budget_ms finds phi and pixels, got {budget_ms:g} and others as well: leave one out")
+    if budget_ms is not None and any(each is not None for each in (phi, resolution, detector)):
+        raise InvalidArgument(
+            f"budget_ms finds phi and pixels, got {budget_ms:g} with phi, resolution or detector as well: leave one out"
+        )
     settings = Settings(
         data=None if data is None else str(data),
         phi=phi or 0,
         backbone=None if backbone is None else str(backbone),
+        detector=None if detector is None else str(detector),
         resolution=resolution,
         weights=weights,
         minutes=minutes,
         steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
         seed=seed,
     )
     if budget_ms is None:

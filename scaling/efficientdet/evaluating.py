@@ -28,11 +28,27 @@ def detect(
     device: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> list[Detections]:
-    """What the detector, in eval mode, finds on each image, in the image's own pixels."""
+    """What the detector, in eval mode, finds on each image, in the image's own pixels.
+
+    device: where it looks (None: CUDA if there is one); the detector is then where it was before.
+    """
     check_channels(detector.spec)
-    where, found = device_for(device), list[Detections]()
-    detector.to(where).eval()
-    spec = detector.spec
+    before = next(detector.parameters()).device
+    detector.to(device_for(device)).eval()
+    try:
+        return _found(detector, examples, score_threshold, max_detections, on_progress)
+    finally:
+        detector.to(before)
+
+
+def _found(
+    detector: Detector,
+    examples: Sequence[Example],
+    score_threshold: float,
+    max_detections: int,
+    on_progress: OnProgress | None,
+) -> list[Detections]:
+    where, spec, found = next(detector.parameters()).device, detector.spec, list[Detections]()
     for batch in evaluation_batches(examples, resolution=spec.resolution, batch=BATCH, fill=fill_of(spec)):
         images, _ = tensors(batch, spec)
         with autocast(where):

@@ -8,7 +8,6 @@ from scaling.efficientdet.spec import DetectorSpec
 from scaling.formula import Coefficients
 from searchspace.arguments import check_flag
 from searchspace.errors import InfeasibleBudget
-from searchspace.zoo.efficientnet import preset
 
 FEWEST_PX, STEP_PX = 128, 64  # of detectors smaller than D0
 Price = Callable[[DetectorSpec], float]
@@ -66,8 +65,3 @@ def within(
             f"{spec.resolution} px, takes {cost_ms:.1f} ms; raise it, or give a faster --backbone"
         )
     return best
-
-
-def published_backbone(phi: int) -> str:
-    """The name in the zoo of D`phi`'s backbone."""
-    return preset(ROWS[f"d{phi}"].backbone).name

@@ -24,11 +24,15 @@ class _Maps:
     def go_to(self, index: int) -> None:
         self.graph.go_back(index, self.graph.layers[index].out_shape)
 
-    def last(self, **values: object) -> int:
-        """Give the latest layer these fields; its index."""
-        layers = self.graph.layers
-        layers[-1] = layers[-1]._replace(**values)  # type: ignore[arg-type]
-        return len(layers) - 1
+    @property
+    def last(self) -> Layer:
+        """The latest layer."""
+        return self.graph.layers[-1]
+
+    def replace_last(self, layer: Layer) -> int:
+        """Put another one in its place; its index."""
+        self.graph.layers[-1] = layer
+        return len(self.graph.layers) - 1
 
     def resample(self, name: str, index: int, level: int, to_level: int, channels: int) -> int:
         """The map at another level, `channels` wide: 1x1 convolution, then pooling or nearest neighbours."""
@@ -36,7 +40,7 @@ class _Maps:
         self.go_to(index)
         if graph.shape[0] != channels:
             graph.conv(f"{name}.conv", channels)
-            index = self.last(vectors=3)  # a bias beside the batch norm, as published
+            index = self.replace_last(self.last._replace(vectors=3))  # a bias beside the batch norm, as published
         if to_level > level:
             stride = 2 ** (to_level - level)
             graph.spatial_pool(f"{name}.pool", "maxpool", stride + 1, stride, "same")
@@ -61,9 +65,10 @@ class _Maps:
         graph, key = self.graph, key or name
         self.go_to(index)
         graph.conv(f"{name}.depthwise", graph.shape[0], 3, groups=graph.shape[0], norm=False)
-        self.last(weights=f"{key}.depthwise", vectors=0)
+        self.replace_last(self.last._replace(weights=f"{key}.depthwise", vectors=0))
         graph.conv(f"{name}.pointwise", channels, activation=act, norm=norm)
-        return self.last(weights=f"{key}.pointwise", vectors=1, scalars=2 * channels if norm else 0)
+        scalars = 2 * channels if norm else 0
+        return self.replace_last(self.last._replace(weights=f"{key}.pointwise", vectors=1, scalars=scalars))
 
 
 def lower(spec: DetectorSpec) -> Graph:

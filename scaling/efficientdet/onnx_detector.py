@@ -36,9 +36,12 @@ def to_onnx(
     iou_threshold: float = IOU_THRESHOLD,
     max_per_class: int = MOST_PER_CLASS,
 ) -> "onnx.ModelProto":
-    """The detector with its weights, in eval mode. Raises InvalidArgument where the extra `onnx` is not installed."""
+    """The detector with its weights as it is deployed, in float32; `detector` stays as it is.
+
+    Raises InvalidArgument where the extra `onnx` is not installed.
+    """
     spec, model = detector.spec, OnnxGraph()
-    ready = deployed(detector.float().cpu())
+    ready = deployed(detector).float().cpu()
     tensors, graph = ready.state_dict(), lower(spec)
     values = {NETWORK_INPUT: model.input(INPUT, (1, *graph.in_shape))}
     sums = {name: part for name, part in ready.named_modules() if isinstance(part, Fuse)}

@@ -129,7 +129,7 @@ class DetectorTraining:
         backbone = decayed(trained, self.recipe.weight_decay)
         others = [p for name, p in self.detector.named_parameters() if not name.startswith("backbone.")]
         self._factors = [*([self.recipe.backbone_rate if self.published else 1.0] * len(backbone)), 1.0, 1.0]
-        self._optimizer = torch.optim.AdamW([*backbone, *decayed(others, self.recipe.weight_decay)], lr=0.0)
+        self._optimizer = torch.optim.AdamW([*backbone, *decayed(others, self.recipe.weight_decay)], lr=0.0, fused=True)
         self._average = [each.detach().clone() for each in self._floats()]
         self._saved_s = self._look_s = self._steps_s = self._began = self._before_s = 0.0
         self._begun_at = 0

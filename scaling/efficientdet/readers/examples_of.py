@@ -9,6 +9,7 @@ from scaling.efficientdet.readers.annotation import Annotated, Annotations, Faul
 from scaling.efficientdet.readers.box_checks import Frame, Objects, check_faults, frame_of, notes_of_faults, objects_of
 from scaling.efficientdet.readers.choice import annotations_of, name_of, open_source
 from scaling.efficientdet.readers.scan import Scanned, reader_of, scan
+from scaling.efficientdet.readers.scan_cache import kept_or_new
 from scaling.efficientdet.readers.tree import Tree
 from search.data.prepare import LARGEST_UNUSABLE_SHARE, check_unusable, most_unusable, notes_of, scales_of
 from search.data.source import PARTS, Item, Part, Progress, count_of, digest_of, printable, some
@@ -36,7 +37,8 @@ def load_annotated(source: str, *, seed: int, progress: Progress) -> DetectionDa
     said, notes = _present(annotations, name)
     notes += _unlisted(tree, said)
     said, part_notes = _with_train(said, name)
-    scanned = scan(tree, list(said), progress)
+    paths = list(said)
+    scanned = kept_or_new(tree, paths, lambda: scan(tree, paths, progress))
     frames = _frames(said, scanned)
     check_unusable(scanned.found, len(said), name)
     faults = Faults(defaultdict(list, {fault: list(places) for fault, places in annotations.faults.found.items()}))

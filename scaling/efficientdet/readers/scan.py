@@ -1,6 +1,6 @@
 """Every image of a source looked at once: its size, its content, whether it is whole, how deep it is."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from scaling.efficientdet.examples import Image, Reader
@@ -72,7 +72,9 @@ def _contents(tree: Tree, paths: Sequence[str]) -> Iterator[Content]:
 
 def reader_of(tree: Tree, path: str, *, upright: bool, scales: Mapping[Kind, Scale]) -> Reader:
     """What reads one image; it raises InvalidData where the file is no longer as it was looked at."""
-    scaling: Callable[[Extent], Scale] = lambda extent: scales.get(extent.kind) or own_scale(extent)  # noqa: E731
+
+    def scaling(extent: Extent) -> Scale:
+        return scales.get(extent.kind) or own_scale(extent)
 
     def read(longer: int) -> Image:
         try:

@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -17,7 +17,7 @@ from search.data.readers.folders import FolderSource
 from search.data.readers.junk import visible
 from search.data.readers.layout import File, is_image
 from search.data.readers.names import read_parts
-from search.data.source import Part, TooLarge, one_line, printable
+from search.data.source import Part, TooLarge, digest_of, one_line, printable
 from searchspace.errors import InvalidData
 
 # Words of formats in the names of files and folders; what is left may name a split.
@@ -47,6 +47,12 @@ class Tree:
     def ending(self, *suffixes: str) -> list[str]:
         """The paths that end so, sorted."""
         return sorted(path for path in self.files if path.lower().endswith(suffixes))
+
+    def signature(self, paths: Sequence[str]) -> str:
+        """A text that changes when one of these files may have: by names, sizes and times, of an archive by its own."""
+        if not isinstance(self._source, FolderSource):
+            return digest_of(self._source.signature(), list(paths))
+        return digest_of([[path, self.files[path].size_bytes, _changed_ns(self.path / path)] for path in paths])
 
     def read(self, path: str, *, most: int = MAX_IMAGE_BYTES) -> bytes:
         """A file's bytes. Raises OSError and whatever a damaged archive raises (`files.DAMAGE`)."""
@@ -89,6 +95,14 @@ class Tree:
             shutil.copyfileobj(packed, whole)
         whole.flush()
         return whole
+
+
+def _changed_ns(path: Path) -> int:
+    """When a file was changed; 0 for a link to nothing."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _source_of(path: Path) -> FolderSource | TarSource | ZipSource:

@@ -35,8 +35,12 @@ def yolo_file(tree: Tree) -> str | None:
     """The path of the `data.yaml`, or of labelImg's list of class names beside labels; None where there is neither."""
     found = [path for path in tree.ending(".yaml", ".yml") if _names_classes(tree, path)]
     lists = [path for path in tree.ending(*_CLASS_LISTS) if posixpath.basename(path) in _CLASS_LISTS]
-    order = lambda path: (path.count("/"), posixpath.basename(path) != "data.yaml", path)  # noqa: E731
-    return min(found or lists, key=order, default=None)
+    return min(found or lists, key=_rank, default=None)
+
+
+def _rank(path: str) -> tuple[int, bool, str]:
+    """The highest folder first, there data.yaml."""
+    return path.count("/"), posixpath.basename(path) != "data.yaml", path
 
 
 def _names_classes(tree: Tree, path: str) -> bool:

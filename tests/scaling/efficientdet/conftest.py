@@ -32,8 +32,9 @@ def picture() -> Callable[..., bytes]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Callable[..., Path]:
-    """folder({"a/b.txt": "text"}): a folder with these files."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """folder({"a/b.txt": "text"}): a folder with these files; what was found on them is kept beside it."""
+    monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
 
     def make(files: Files, at: str = "data") -> Path:
         for name, content in files.items():

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from scaling.efficientdet.detection_data import load
+from scaling.efficientdet.readers.scan import scan
 from searchspace.errors import InvalidData
 
 CAT = ("cat", 10, 5, 30, 25)
@@ -220,3 +221,40 @@ def test_what_has_no_boxes_is_told(read: Any, picture: Any) -> None:
 def test_what_is_no_source_is_told(text: str) -> None:
     with pytest.raises(InvalidData, match="give"):
         load(text)
+
+
+def test_images_are_looked_at_once_until_a_file_changes(
+    folder: Any, voc: Any, picture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = folder(voc(SIX) | {"JPEGImages/g.png": picture(7)})
+    looked: list[int] = []
+    monkeypatch.setattr(
+        "scaling.efficientdet.readers.examples_of.scan", lambda *args: (looked.append(1), scan(*args))[1]
+    )
+    first, again = load(str(place)), load(str(place))
+    assert (len(looked), again.fingerprint, again.notes) == (1, first.fingerprint, first.notes)
+    assert [each.size for each in every(again)] == [(40, 60)] * 6
+    (place / "JPEGImages" / "b.png").write_bytes(picture(8))
+    assert load(str(place)).fingerprint != first.fingerprint
+    (kept,) = (place.parent / "cache" / "images").glob("scan-*.json")
+    kept.write_bytes(kept.read_bytes()[:-20])
+    load(str(place))
+    assert len(looked) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("corrupt", "1 corrupt image"), ("deep", "more than 8 bits"), ("clear", "transparent parts")]
+)
+def test_what_was_found_on_images_is_told_again_from_the_kept_scan(kind: str, told: str, folder: Any, voc: Any) -> None:
+    files, odd = voc({f"{at:02d}": [CAT] for at in range(24)}), "JPEGImages/00.png"
+    if kind == "corrupt":
+        files[odd] = files[odd][:2000]
+    else:
+        shape, values = ((40, 60), np.uint16) if kind == "deep" else ((40, 60, 4), np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(np.arange(np.prod(shape)).reshape(shape).astype(values)).save(buffer, "PNG")
+        files[odd] = buffer.getvalue()
+    place = folder(files)
+    first, again = load(str(place)), load(str(place))
+    assert any(told in note for note in first.notes)
+    assert again.notes == first.notes

@@ -75,6 +75,16 @@ def test_onnx_runtime_gives_the_boxes_scores_and_selection_of_torch(resolution: 
         assert selected[selected[:, 1] == label][:, 2].tolist() == kept.tolist()
 
 
+def test_an_export_leaves_the_detector_as_it_is() -> None:
+    pytest.importorskip("onnx")
+    from scaling.efficientdet.onnx_detector import to_onnx
+
+    detector = build(small()).double().train()
+    to_onnx(detector)
+    assert detector.training
+    assert {each.dtype for each in detector.parameters()} == {torch.float64}
+
+
 @pytest.mark.parametrize("fusion", ["fast", "softmax", "sum"])
 def test_onnx_selects_no_box_that_is_clipped_to_nothing_as_torch_does(fusion: str) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")

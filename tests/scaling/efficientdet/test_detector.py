@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.efficientdet.graph import lower, part_of
-from scaling.efficientdet.module import build
+from scaling.efficientdet.module import Fuse, build
 from scaling.efficientdet.neck import LEVELS, Neck, Node, bifpn, fpn, panet
 from scaling.efficientdet.presets import get, scaled
 from scaling.efficientdet.spec import Anchors, read_detector, taps_of, write_detector
@@ -82,11 +82,11 @@ def test_heads_count_once_in_parameters_and_at_each_level_in_macs() -> None:
 
 
 def test_each_level_has_a_batch_norm_of_its_own() -> None:
-    detector = build(small()).eval()
+    conv = build(small()).eval().class_head.get_submodule("convs.0")
     with torch.no_grad():
-        before = detector.class_head.convs[0](torch.ones(1, 8, 4, 4), 1)  # type: ignore[operator]
-        detector.class_head.convs[0].norms[0].bias.add_(1.0)  # type: ignore[index, union-attr, operator]
-        after = [detector.class_head.convs[0](torch.ones(1, 8, 4, 4), level) for level in (0, 1)]  # type: ignore[operator]
+        before = conv(torch.ones(1, 8, 4, 4), 1)
+        conv.get_parameter("norms.0.bias").add_(1.0)
+        after = [conv(torch.ones(1, 8, 4, 4), level) for level in (0, 1)]
     assert torch.equal(after[1], before)
     assert not torch.equal(after[0], before)
 
@@ -95,12 +95,13 @@ def test_fast_weights_are_positive_and_sum_to_one_and_softmax_and_sum_are_what_t
     maps = [torch.full((1, 1, 1, 1), value) for value in (1.0, 2.0, 4.0)]
     fused = {}
     for fusion in ("fast", "softmax", "sum"):
-        node = build(small(bifpn(8, 1, fusion=fusion))).neck.cells[0][4].fuse  # type: ignore[index, union-attr]
-        if fusion != "sum":
+        node = build(small(bifpn(8, 1, fusion=fusion))).neck.get_submodule("cells.0.4.fuse")
+        assert isinstance(node, Fuse)
+        if node.weight is not None:
             with torch.no_grad():
-                node.weight.copy_(torch.tensor([1.0, -1.0, 3.0]))  # type: ignore[union-attr, operator]
-        node.act = torch.nn.Identity()  # type: ignore[union-attr]
-        fused[fusion] = node(maps).item()  # type: ignore[operator]
+                node.weight.copy_(torch.tensor([1.0, -1.0, 3.0]))
+        node.act = torch.nn.Identity()
+        fused[fusion] = node(maps).item()
     weights = torch.tensor([1.0, -1.0, 3.0]).softmax(0)
     assert fused["sum"] == 7.0
     assert fused["softmax"] == pytest.approx((weights * torch.tensor([1.0, 2.0, 4.0])).sum().item())

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from search.candidates import PricedSpace, starting_points
 from search.console import Progress
 from search.cores import limit_threads
 from search.data.readers.registry import open_source
-from search.deployed import Deployed, auto_resolution, final_resolution, from_scratch, judged_resolution
+from search.decided import decided
+from search.deployed import final_resolution, judged_resolution
 from search.finished import about_images, finished_summary
 from search.kept_candidates import KeptCandidates
 from search.latency.runtimes import runtime
@@ -31,7 +32,7 @@ from search.renamed import begun_on
 from search.results import write_results
 from search.schedule import PREPARE_SHARE
 from search.session import StudyClock, bind, check_study, given_table, opened_study, stored_settings
-from search.settings import AUTO, NO_WEIGHTS, Settings, check_command, check_same, px_text
+from search.settings import AUTO, Settings, check_command, check_same, px_text
 from search.study_augment import decide_in
 from search.training.recipe import FineTuning, Recipe
 from search.training.variation import before
@@ -122,7 +123,7 @@ class Pipeline:
             self.progress.line(f"the study {name!r} is finished; give more --minutes or --trials to go on")
             return self._resolved()._compared(summary, baselines) if baselines else summary
         try:
-            pipeline = self._with_threads()._resolved()
+            pipeline = self._resolved()
             check_names(baselines, pipeline.parents)  # told before the search
             pipeline, images = pipeline._prepared()
             summary = pipeline._search(images)
@@ -133,55 +134,9 @@ class Pipeline:
 
     def _resolved(self) -> "Pipeline":
         """This run with its weights at hand, and every `auto` decided."""
-        settings, note = self.settings, self.progress.line
-        parents = self._parents()
-        if settings.weights == AUTO:
-            names = NO_WEIGHTS if parents is None else ",".join(parent.name for parent in parents)
-            settings = replace(settings, weights=names)
-        if settings.accuracy == AUTO:
-            settings = replace(settings, accuracy="training" if parents is None else "frozen")
-        if settings.auto_resolution:
-            found = self._deployed_size(parents)
-            settings = replace(settings, resolution=found.resolution, auto_resolution=False)
-            note(f"deployed size: {px_text(settings.resolutions)} px: {found.reason}")
+        is_new = stored_settings(self.study) is None
+        settings, parents = decided(self.settings, self.machinery, is_new=is_new, note=self.progress.line)
         return replace(self, settings=settings, parents=parents)
-
-    def _with_threads(self) -> "Pipeline":
-        """This run with the threads that networks are timed with: one in a new study where others hold the cores.
-
-        The threads of an operation wait for each other: there a network of 3 ms took 600.
-        """
-        settings = self.settings
-        is_open = settings.threads is None and settings.latency is None and stored_settings(self.study) is None
-        if not is_open or not self.machinery.are_cores_held():
-            return self
-        self.progress.line(
-            "other processes hold the cores: networks are timed with 1 thread, which is what the budget is for "
-            "(--threads N for more)"
-        )
-        return replace(self, settings=replace(settings, threads=1))
-
-    def _parents(self) -> Parents | None:
-        """What `--weights` comes to, told in a line."""
-        settings, note = self.settings, self.progress.line
-        if settings.weights == AUTO and data.is_digits(settings.data):
-            note("weights: none, the embedded task is learnt faster from random ones (--weights NAME: published ones)")
-            return None
-        parents = self.machinery.weights(settings.weights, ema=settings.ema, note=note)
-        if parents is not None:
-            note(f"weights: {parents.describe()}")
-        elif settings.weights != AUTO:  # else it is told why there are none
-            note("weights: none, networks start from random ones")
-        return parents
-
-    def _deployed_size(self, parents: Parents | None) -> Deployed:
-        """What `--resolution auto` comes to."""
-        settings = self.settings
-        if parents is None:
-            return from_scratch(settings.proxy_resolution)
-        native = data.native_resolution(settings.data)
-        latency_of = partial(self.machinery.rough_ms, threads=settings.threads)
-        return auto_resolution(native, budget_ms=settings.budget_ms, latency_of=latency_of)
 
     def _prepared(self) -> tuple["Pipeline", data.Dataset]:
         """This run with its images, and what `--augment` comes to for them. Raises PhinasError before any work."""

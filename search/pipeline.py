@@ -34,6 +34,7 @@ from search.schedule import PREPARE_SHARE
 from search.session import StudyClock, bind, check_study, given_table, opened_study, stored_settings
 from search.settings import AUTO, Settings, check_command, check_same, px_text
 from search.study_augment import decide_in
+from search.training.effort import WHOLE
 from search.training.recipe import FineTuning, Recipe
 from search.training.variation import before
 from search.winner import WinnerSelection
@@ -300,6 +301,7 @@ class Pipeline:
             recipe=self._recipe,
             seed=self.settings.seed,
             equal=TIME if stored is None else stored.get("equal", EPOCHS),
+            whole=WHOLE if stored is None else stored.get("frozen", {}).get("whole", 1.0),
             parents=self.parents,
             space=self.settings.search_space(classes=2),
             within=within,

@@ -1,5 +1,6 @@
 """Accuracy by frozen features: published weights as they are, and a classifier in closed form. Seconds a network."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from search.accuracy.protocol import EPOCHS, Estimate, EstimatorSettings, OnEpoch, OnProgress, register
 from search.data import Dataset, Split
+from search.training.effort import DOUBT
 from search.training.errors import TrainingFailed
 from search.training.evaluate import binomial_deviation
 from search.training.ridge import pooled_features, ridge
@@ -37,7 +39,8 @@ class FrozenFeatures:
     has seen them, and each is judged by a ridge that has not seen it. All networks are judged on the same images.
 
     With a space to search, errors are those to expect after trainings of equal time (`training.effort`): of 30 networks
-    fine-tuned for 1.2 minutes each, Kendall's tau is 0.72, by the features alone 0.56.
+    fine-tuned for 1.2 minutes each, Kendall's tau is 0.72, by the features alone 0.56. A network that has all of its
+    parent's weights learns faster than one whose weights had to be moved, see WHOLE there.
     """
 
     trains = False
@@ -60,8 +63,10 @@ class FrozenFeatures:
     def identity(self) -> dict[str, Any]:
         """Pixels, images and the weights that all start from, and whether networks are compared at equal time."""
         equal = {"equal": self._settings.equal} if self._settings.equal != EPOCHS else {}
+        whole = {"whole": self._settings.whole} if self._settings.whole != 1 else {}
         parents = [f"{parent.name} {parent.sha256}" for parent in self._parents]
-        return {"frozen": {"pixels": self._settings.pixels or PIXELS, "images": IMAGES, "parents": parents}, **equal}
+        own = {"pixels": self._settings.pixels or PIXELS, "images": IMAGES, "parents": parents, **whole}
+        return {"frozen": own, **equal}
 
     def prepare(self, data: Dataset, *, on_progress: OnProgress | None = None) -> None:
         """Takes the first images: half of them for validation, as far as there are. Raises InvalidData for too few."""
@@ -92,8 +97,8 @@ class FrozenFeatures:
         pixels = self._settings.pixels_for(spec, PIXELS)
         moved = transfer(parent.network, wanted, generator=torch.Generator().manual_seed(self._settings.seed))
         done(1)
-        fits = not parent.network.spec.has_layers_of(wanted)
-        last = self._calibrated(moved, parent, pixels) if fits else None
+        is_whole = parent.network.spec.has_layers_of(wanted)
+        last = None if is_whole else self._calibrated(moved, parent, pixels)
         done(2)
         features = self._features(moved.network, pixels, last)
         done(3)
@@ -103,13 +108,17 @@ class FrozenFeatures:
         largest = float(labels.bincount().max()) / len(labels)
         accuracy = max(found.loo_accuracy, largest)
         tells = found.loo_accuracy > largest
-        errors = self._effort.errors(spec) if self._effort is not None and tells else 1.0
+        errors, doubt = 1.0, 0.0
+        if self._effort is not None and tells:
+            errors = self._effort.errors(spec) * (self._settings.whole if is_whole else 1.0)
+            doubt = DOUBT if self._settings.whole != 1 else 0.0
         mean = max(0.0, 1 - errors * (1 - accuracy))
         done(4)
         if on_epoch is not None:
             on_epoch(1, mean)
         spent = self._settings.clock() - began
-        return Estimate(mean, errors * binomial_deviation(accuracy, len(labels)), spent, (mean,))
+        deviation = errors * math.hypot(binomial_deviation(accuracy, len(labels)), doubt * (1 - accuracy))
+        return Estimate(mean, deviation, spent, (mean,))
 
     def _calibrated(self, found: Transferred, parent: Parent, pixels: int) -> Tensor | None:
         """The features of the images that the network is calibrated by, which come with it where they have `pixels`."""

@@ -13,7 +13,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from search.training.effort import Effort
+from search.training.effort import WHOLE, Effort
 from search.training.recipe import Recipe
 from searchspace.errors import InvalidArgument
 from searchspace.rounding import scaled_pixels
@@ -55,6 +55,7 @@ class EstimatorSettings:
     device: str | None = None  # None: CUDA if there is one
     parents: Parents | None = None  # published weights to start from; None: there are none
     equal: str = TIME  # what networks are compared at; EPOCHS in studies of before
+    whole: float = WHOLE  # times the errors of a network that has all of its parent's weights; 1 in studies of before
     pixels: int | None = None  # that images are judged at; None: by `pixels_for`
     largest: int | None = None  # of the input sizes that are compared; None: all networks are judged at the same pixels
     clock: Callable[[], float] = time.perf_counter

@@ -10,7 +10,7 @@ from search.accuracy import EstimatorSettings, estimator
 from search.accuracy.frozen import rank_by_frozen_features
 from search.accuracy.protocol import EPOCHS
 from search.data import Split
-from search.training.effort import Effort
+from search.training.effort import WHOLE, Effort
 from search.training.evaluate import binomial_deviation
 from searchspace.errors import InvalidArgument, InvalidData
 from searchspace.nn import Network, build
@@ -63,7 +63,7 @@ def test_each_network_starts_from_its_nearest_parent_which_stays_as_it_is() -> N
 def test_in_a_space_errors_are_those_after_equal_time_in_studies_of_before_those_of_the_features() -> None:
     alone, of_space, before = (
         estimator("frozen", settings(parent("random", SPEC), **more))
-        for more in ({}, {"space": SPACE}, {"space": SPACE, "equal": EPOCHS})
+        for more in ({}, {"space": SPACE, "whole": 1.0}, {"space": SPACE, "equal": EPOCHS, "whole": 1.0})
     )
     found = []
     for judge in (alone, of_space, before):
@@ -75,6 +75,21 @@ def test_in_a_space_errors_are_those_after_equal_time_in_studies_of_before_those
     assert found[2].mean == found[0].mean
     assert "equal" in of_space.identity()
     assert "equal" not in before.identity()
+
+
+def test_a_network_with_all_of_its_parents_weights_has_fewer_errors_to_come_and_the_models_doubt_counts() -> None:
+    before, now = (
+        estimator("frozen", settings(parent("random", SPEC), space=SPACE, whole=whole)) for whole in (1.0, WHOLE)
+    )
+    for judge in (before, now):
+        judge.prepare(IMAGES)
+    errors, moved = 1 - before.score(SPEC).mean, before.score(LARGER)
+    whole = now.score(SPEC)
+    assert 1 - whole.mean == pytest.approx(WHOLE * errors)
+    assert whole.deviation > WHOLE * before.score(SPEC).deviation
+    assert now.score(LARGER).mean == moved.mean
+    assert now.score(LARGER).deviation > moved.deviation
+    assert now.identity() != before.identity()
 
 
 def test_a_parent_is_run_once_for_all_networks_that_are_fitted_to_its_maps() -> None:

@@ -21,6 +21,7 @@ from searchspace.arguments import check_types
 from searchspace.command import EMA_HELP, CommandParser, integer, number, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import read_table
+from searchspace.spaces.presets import ABOUT
 from searchspace.zoo.published import check_names as check_weights
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         ("--ema", bool, "", EMA_HELP),
     ],
     "candidates": [
-        ("--space", str, "FILE.toml", f"narrower or wider choices, in a table [choices], {_CHOICES}"),
+        ("--space", str, "NAME|FILE.toml", f"{ABOUT}; or narrower or wider choices, in a table [choices], {_CHOICES}"),
         ("--sampler", str, "NAME", f"who proposes: {', '.join(KINDS)}"),
         ("--reward", str, "NAME", f"what is maximised: {', '.join(REWARDS)}"),
         ("--accuracy", str, "NAME", f"{_JUDGE}, {', '.join(estimators())}"),

@@ -22,9 +22,8 @@ from searchspace.arguments import check_flag, check_threads
 from searchspace.errors import InvalidArgument, InvalidTable, MissingLatency, StudyMismatch
 from searchspace.files import full_path
 from searchspace.latency.table import LatencyTable
-from searchspace.spaces.mnasnet import mnasnet_space
+from searchspace.spaces.presets import is_preset, space_of
 from searchspace.spaces.space import SearchSpace
-from searchspace.spaces.toml import space_from_toml
 
 DEFAULT_MINUTES = 9.0
 DEFAULT_RESOLUTION = 224
@@ -153,9 +152,7 @@ class Settings:
 
     def search_space(self, *, classes: int) -> SearchSpace:
         """The space to search, for networks of `classes` outputs."""
-        if self.space_file is None:
-            return mnasnet_space(classes=classes, resolution=self.resolution)
-        return space_from_toml(Path(self.space_file), classes=classes, resolution=self.resolution)
+        return space_of(self.space_file, classes=classes, resolution=self.resolution)
 
     def check_epochs(self, *, trains: bool) -> None:
         """Raises InvalidArgument for --epochs where the estimator `trains` no candidate by them.
@@ -212,7 +209,8 @@ class Settings:
         own["augment"] = variation.checked(self.augment)
         own["data"] = None if self.data == "digits" else self.data and resolved_source(self.data)
         for file in ("space_file", "latency"):
-            own[file] = own[file] and str(full_path(Path(own[file])))
+            is_name = file == "space_file" and own[file] and is_preset(own[file])
+            own[file] = own[file] if is_name else own[file] and str(full_path(Path(own[file])))
         return own
 
 

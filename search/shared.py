@@ -22,6 +22,7 @@ from searchspace.command import (
 )
 from searchspace.errors import InvalidArgument
 from searchspace.latency.table import read_table
+from searchspace.spaces.presets import PRESETS
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec
 from searchspace.zoo.published import check_names
@@ -50,7 +51,8 @@ def parser() -> CommandParser:
     cli.add_argument("--study", type=str, required=True, metavar="NAME", help="name of the study, a folder in studies/")
     for flag, kind, metavar, text in SOURCE_FLAGS:
         cli.add_argument(flag, type=kind, metavar=metavar, help=text)
-    cli.add_argument("--space", type=str, metavar="FILE", help="a TOML file that changes the default search space")
+    text = f"{', '.join(PRESETS)}, or a TOML file that changes the default search space"
+    cli.add_argument("--space", type=str, metavar="NAME|FILE", help=text)
     pixels = "of networks: give search.run the same; several, as in 160,192,224, are a choice (default: %(default)s)"
     cli.add_argument("--resolution", type=str, default=str(Settings.resolution), metavar="PX", help=pixels)
     cli.add_argument(

@@ -21,6 +21,7 @@ from searchspace.arguments import check_flag, check_threads, check_types
 from searchspace.command import EMA_HELP, CommandParser, integer, number, run_command
 from searchspace.errors import InvalidArgument
 from searchspace.lazy import make_callable
+from searchspace.spaces.presets import PRESETS
 from searchspace.zoo.published import check_names
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ _FLAGS: list[tuple[str, Any, str, str]] = [
     ("--minutes-each", number, "M", f"of each training (default: {Settings.minutes_each:g})"),
     ("--images-each", integer, "N", "training images that each one sees, in place of minutes: results repeat"),
     ("--judged-images", integer, "N", f"held-out images that tell accuracy, at most ({Settings.judged_images})"),
-    ("--space", str, "FILE", "a TOML file that changes the search space"),
+    ("--space", str, "NAME|FILE", f"{', '.join(PRESETS)}, or a TOML file that changes the search space"),
     ("--seed", integer, "N", "of the choice of networks, splits and trainings (default: 0)"),
     ("--augment", str, "NAMES", f"{variation.HELP} (default: auto)"),
     ("--class-weights", str, "HOW", f"{variation.WEIGHTS_HELP} (default: none)"),

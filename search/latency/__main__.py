@@ -17,6 +17,7 @@ from searchspace.command import CommandParser, run_command, show_progress
 from searchspace.errors import InvalidArgument, InvalidTable
 from searchspace.files import check_writable, write_atomic
 from searchspace.latency.table import Identity, LatencyTable, read_table
+from searchspace.spaces.presets import space_of
 from searchspace.spec import NetworkSpec
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _build(args: Namespace) -> str:
 
 
 def _check(args: Namespace) -> str:
-    from search.latency.api import published_variants, space_of, table
+    from search.latency.api import published_variants, table
     from search.latency.check import check, networks_to_check
     from search.latency.report import check_text, plot, summary, table_text
     from studies.figure import new_figure
@@ -109,7 +110,6 @@ def _adapt(args: Namespace) -> str:
             f"--resolution must be that of the table {args.latency}, {pixels} px, got {args.resolution}: leave it out"
         )
     from search.latency.adapt import adapt, check_networks, networks_to_measure
-    from search.latency.api import space_of
 
     device = _runtime(args)
     space = space_of(args.space, resolution=pixels, classes=args.classes)
@@ -139,7 +139,6 @@ def _adapt_to_folder(args: Namespace) -> str:
 
 
 def _export(args: Namespace) -> str:
-    from search.latency.api import space_of
     from search.latency.portable import export
 
     space = space_of(args.space, resolution=args.resolution or RESOLUTION, classes=args.classes)

@@ -20,9 +20,8 @@ from search.latency.runtimes import runtime as named_runtime
 from searchspace import zoo
 from searchspace.graph import lower
 from searchspace.latency.table import UNCORRECTED, LatencyTable
-from searchspace.spaces.mnasnet import mnasnet_space
+from searchspace.spaces.presets import space_of
 from searchspace.spaces.space import SearchSpace
-from searchspace.spaces.toml import space_from_toml
 from searchspace.spec import NetworkSpec, read_spec
 
 if TYPE_CHECKING:
@@ -151,13 +150,6 @@ def _note_dtype(module: nn.Module, dtype: str, note: Note) -> None:
         names = [name for name, other in DTYPES.items() if {other} == own]
         as_it_is = f"; dtype={names[0]!r} measures it as it is" if names else ""
         note(f"the {type(module).__name__} is in {', '.join(sorted(own))} and is measured in {DTYPES[dtype]}{as_it_is}")
-
-
-def space_of(toml: Path | None, *, resolution: int, classes: int) -> SearchSpace:
-    """The default search space, changed by a TOML file if one is given."""
-    if toml is None:
-        return mnasnet_space(classes=classes, resolution=resolution)
-    return space_from_toml(toml, classes=classes, resolution=resolution)
 
 
 def spec_named(name: str, *, classes: int = CLASSES, resolution: int | None = None) -> NetworkSpec:

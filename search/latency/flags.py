@@ -7,6 +7,7 @@ from typing import Any
 
 from search.latency.runtimes import DTYPES, names
 from searchspace.command import CommandParser, Run, positive_integer, seconds, seed, threads
+from searchspace.spaces.presets import PRESETS
 
 _KEPT = "stopped; the kernels measured so far are kept: the same command goes on"
 _EPILOG = """\
@@ -52,7 +53,8 @@ _FLAGS: dict[str, dict[str, Any]] = {
         "help": "time of measuring (default: build 80 in all, ONNX Runtime and OpenVINO 160; a network check 1.5, "
         "measure 3, adapt 6); build takes at least 4 readings of each kernel",
     },
-    "space": _FILE | {"help": "a TOML file that changes the default search space"},
+    "space": _FILE
+    | {"metavar": "NAME|FILE.toml", "help": f"{', '.join(PRESETS)}, or a TOML file that changes the default space"},
     "resolution": _COUNT | {"metavar": "PX", "help": "pixels of the networks (default: --latency's or their own; 224)"},
     "classes": _COUNT | {"default": 1000, "help": "classes of the networks (default: %(default)s)"},
     "runtime": _NAME | {"help": "what runs the networks: RUNTIMES (default: --latency's, else eager)"},

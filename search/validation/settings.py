@@ -10,9 +10,8 @@ from search.settings import Settings as SearchSettings
 from search.training import variation
 from searchspace.arguments import check_flag
 from searchspace.errors import InvalidArgument
-from searchspace.spaces.mnasnet import mnasnet_space
+from searchspace.spaces.presets import space_of
 from searchspace.spaces.space import SearchSpace
-from searchspace.spaces.toml import space_from_toml
 
 BAND = (0.5, 1.5)  # of the budget: the prices of the networks in the reference set
 PREPARE_MINUTES = 2.7  # what the default job gives an estimator that trains something once: 0.3 of its 9 minutes
@@ -36,7 +35,7 @@ class Settings:
         minutes_each: Of each training.
         images_each: Training images that each one sees, with repetition, in place of minutes.
         judged_images: Held-out validation images that tell a network's accuracy, at most.
-        space_file: A TOML file that changes the search space.
+        space_file: A preset, or a TOML file that changes the search space.
         seed: Of the choice of networks, of the splits and of the first trainings.
         augment: How training images are varied, as for a search.
         class_weights: What classes weigh in trainings, as for a search.
@@ -93,9 +92,7 @@ class Settings:
 
     def search_space(self, *, classes: int) -> SearchSpace:
         """The space that random networks are drawn from."""
-        if self.space_file is None:
-            return mnasnet_space(classes=classes, resolution=self.resolution)
-        return space_from_toml(Path(self.space_file), classes=classes, resolution=self.resolution)
+        return space_of(self.space_file, classes=classes, resolution=self.resolution)
 
     def identity(self) -> dict[str, Any]:
         """What rows of one file must agree in; a set may grow by more networks and more second trainings."""

@@ -92,7 +92,7 @@ def template(
     rounding: str | None = None,
     fixed_ends: bool | None = None,
 ) -> Template:
-    """The paper's table as a Template, before any scaling; `width` only where a table depends on it (see `get`)."""
+    """The paper's table as a Template at the name's pixels, before any scaling; `width` where a table depends on it."""
     found = entry(name)
     extra = {"groups": groups, "rounding": rounding, "fixed_ends": fixed_ends}
     options: dict[str, object] = {option: value for option, value in extra.items() if value is not None}
@@ -106,6 +106,7 @@ def template(
     if found.reads_width:
         options["width"] = found.width * width
     table = found.template if isinstance(found.template, Template) else found.template(**options)
+    table = replace(table, resolution=found.resolution)
     return replace(table, name=name, conventions=TENSORFLOW) if name.startswith(TF) else table
 
 

@@ -117,7 +117,8 @@ def find(name: str) -> PublishedWeights:
     ):
         if found := next(filter(matches, listing()), None):
             return found
-    known = {row.name: None for row in listing()} | {row.network: None for row in listing()}
+    forms = ((row.name, row.name.partition(".")[0], row.network) for row in listing())
+    known = dict.fromkeys(each for of_kind in zip(*forms, strict=True) for each in of_kind)
     longer = [each for each in known if name and each.startswith(name)]
     near = (longer or difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5))[:3]
     hint = f"did you mean {' or '.join(near)}? " if near else ""

@@ -15,7 +15,15 @@ from searchspace.zoo.catalogue import get, names
 from tests.block_examples import at_fewest_pixels
 from tests.channel_checks import check_cover, check_cut, check_narrow, check_zero, is_squeezed
 
-SCALED = tuple(f"efficientnet_b{phi}" for phi in range(1, 8))  # b0, deeper and wider
+# The blocks of another one, more of them or wider.
+SCALED = (
+    *(f"efficientnet_b{phi}" for phi in range(1, 8)),
+    *(f"tinynet_{size}" for size in "bcde"),
+    *(f"hardcorenas_{size}" for size in "bcdef"),
+    *("efficientnet_em", "efficientnet_el"),
+    *(f"efficientnetv2_{size}" for size in ("b1", "b2", "b3", "s")),
+    "mobilenetv4_conv_large",
+)
 SHUFFLENETS: list[tuple[str, dict[str, float]]] = [
     ("shufflenet_v1", {"groups": 1}),
     ("shufflenet_v1", {"groups": 8, "depth": 1.0}),

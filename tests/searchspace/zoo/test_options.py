@@ -63,6 +63,11 @@ def test_a_published_network_survives_json_and_lifting(name: str) -> None:
     assert hash(zoo.get(name)) == hash(spec)
 
 
+@pytest.mark.parametrize("name", zoo.names())
+def test_what_grows_has_the_pixels_of_the_network(name: str) -> None:
+    assert zoo.template(name).resolution == zoo.get(name).resolution
+
+
 def test_all_networks_differ() -> None:
     fingerprints = {zoo.get(name).fingerprint() for name in zoo.names()}
     assert len(fingerprints) == len(zoo.names())

@@ -75,6 +75,7 @@ class DetectionData:
         notes: What a person should know: how it was split, what was left out.
         fingerprint: Of images, boxes, classes and splits, not of their place on disk.
         mirrors: Whether mirrored images are as good (not of digits).
+        sizes: Training images are shown so much smaller and larger; narrow where they show all sizes by themselves.
         contents: The digest of each image's file by its id; empty for drawn images.
     """
 
@@ -86,4 +87,5 @@ class DetectionData:
     notes: tuple[str, ...]
     fingerprint: str
     mirrors: bool = True
+    sizes: tuple[float, float] = (0.5, 1.5)
     contents: Mapping[str, str] = field(default_factory=dict, repr=False)

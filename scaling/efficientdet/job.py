@@ -15,12 +15,14 @@ from scaling.efficientdet.evaluating import check_measurable, counts, evaluate
 from scaling.efficientdet.examples import DetectionData
 from scaling.efficientdet.feeding import TrainingFeed, check_channels
 from scaling.efficientdet.module import Detector
+from scaling.efficientdet.readers.scenes import DEFAULT_RESOLUTION
 from scaling.efficientdet.saved import SPEC, WEIGHTS, load_detector, save_detector
 from scaling.efficientdet.spec import Anchors, DetectorSpec, check_resolution, read_detector
 from scaling.efficientdet.starting import AUTO, Started, start
 from scaling.efficientdet.training import DetectionRecipe, DetectorTraining, State, check_batch
 from search.console import Progress, TimeLeft
 from search.cores import limit_threads
+from search.data.readers.embedded import is_digits
 from search.session import locked
 from searchspace.arguments import check_flag
 from searchspace.errors import InvalidArgument
@@ -28,7 +30,7 @@ from searchspace.files import content_of, read_json, write_json
 
 SUMMARY, STATE = "summary.json", "training.ckpt"
 DEFAULT_MINUTES = 20.0
-DEFAULT_PX = 320
+DEFAULT_PX = 320  # of photographs
 LOOK_IMAGES = 100
 CLOSING = 0.06  # of the time, for the test and the files
 
@@ -80,7 +82,7 @@ class Settings:
     def spec(self, classes: int) -> DetectorSpec:
         """The detector that is asked for, for so many classes. Raises PhinasError."""
         if self.detector is None:
-            pixels = self.resolution or DEFAULT_PX
+            pixels = self.resolution or (DEFAULT_RESOLUTION if is_digits(self.data) else DEFAULT_PX)
             return fitting.detector(self.phi, backbone=self.backbone, classes=classes, resolution=pixels)
         found = read_detector(self.detector).with_classes(classes)
         return found if self.resolution is None else found.with_resolution(self.resolution)
@@ -172,7 +174,7 @@ def _fit(
     feed = TrainingFeed(
         spec=started.detector.spec,
         examples=data.train,
-        how=Augmentation(scale=(0.5, 1.5), flip=0.5 if data.mirrors else 0.0),
+        how=Augmentation(scale=data.sizes, flip=0.5 if data.mirrors else 0.0),
         batch_size=batch,
         seed=settings.seed,
     )

@@ -17,6 +17,7 @@ from searchspace.nn.layers import BatchNorm2d, ConvBNAct, pad_same
 
 Outputs = tuple[list[Tensor], list[Tensor]]
 FAST_EPS = 1e-4  # of the normalised weights, section 3.3
+AROUND_IDENTITY = 0.1  # deviation of depthwise weights at first
 PRIOR = 0.01  # probability of an object at an anchor, before any training (RetinaNet, arXiv:1708.02002, section 4.1)
 
 
@@ -246,11 +247,16 @@ class Detector(nn.Module):
 def build(spec: DetectorSpec, *, generator: torch.Generator | None = None) -> Detector:
     """The detector as a freshly initialised module in channels-last memory, in training mode, on the CPU.
 
-    Each anchor's class begins at a probability of 1 %. `generator` makes the weights reproducible.
+    Each anchor's class begins at a probability of 1 %. The depthwise convolutions of neck and heads begin near the
+    identity: maps pass a dozen of them with no shortcut, and random ones blur what is small (see README.md).
+    `generator` makes the weights reproducible.
     """
     with torch.device("cpu"):
         detector = Detector(spec)
     initialise(detector, generator)
+    for part in detector.modules():
+        if isinstance(part, SeparableConv):
+            _nearly_the_identity(part.depthwise.get_parameter("conv.weight"), generator)
     for head, bias in ((detector.class_head, -math.log((1 - PRIOR) / PRIOR)), (detector.box_head, 0.0)):
         last = head.predict.pointwise.conv
         assert isinstance(last, nn.Conv2d)
@@ -258,3 +264,9 @@ def build(spec: DetectorSpec, *, generator: torch.Generator | None = None) -> De
         nn.init.normal_(last.weight, 0.0, 0.01, generator=generator)
         nn.init.constant_(last.bias, bias)
     return channels_last(detector)
+
+
+@torch.no_grad()
+def _nearly_the_identity(weight: Tensor, generator: torch.Generator | None) -> None:
+    """Depthwise (channels, 1, 3, 3), in place."""
+    weight.normal_(0.0, AROUND_IDENTITY, generator=generator)[:, :, 1, 1] += 1.0

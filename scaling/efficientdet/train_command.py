@@ -36,7 +36,10 @@ def parser() -> CommandParser:
     )
     cli.add_argument("--detector", type=word, metavar="FILE.json", help="a detector's spec in place of both")
     cli.add_argument(
-        "--resolution", type=integer, metavar="PX", help="a multiple of 32 (default: 320, or that of --detector)"
+        "--resolution",
+        type=integer,
+        metavar="PX",
+        help="a multiple of 32 (default: that of --detector, else 320, of digits 160)",
     )
     cli.add_argument(
         "--weights",

@@ -26,7 +26,7 @@ def parser() -> BenchmarkParser:
     cli.flag("--seeds", "0,1,2", "of each run")
     cli.number("--minutes", 30.0, "of each run", metavar="M")
     cli.count("--phi", 0, "of neck and heads", least=0)
-    cli.count("--resolution", 320, "pixels", metavar="PX")
+    cli.count("--resolution", None, "pixels; the default is that of training", metavar="PX")
     cli.count("--batch-size", 8, "images of a step")
     cli.flag("--backbone", None, "a spec file or a name of the zoo; the default is that of training")
     cli.number("--learning-rate", 2e-3, "at its highest", metavar="X")

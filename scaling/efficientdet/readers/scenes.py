@@ -2,7 +2,7 @@
 
 Each scene has digits of many sizes at random places, rotated, slanted and coloured, some over another's edge, among
 fragments of other digits on a textured canvas. Train, validation and test draw on writing of their own. Everything
-about scene i is a function of (seed, split, i, resolution), and a scene is drawn when it is asked for.
+about scene i is a function of (seed, split, i, resolution), and a scene is drawn when its pixels are first asked for.
 """
 
 import math
@@ -18,7 +18,7 @@ from search.data.source import PARTS, Part, digest_of
 from searchspace.errors import InvalidArgument, InvalidData
 
 DEFAULT_COUNTS: dict[Part, int] = {"train": 2000, "validation": 500, "test": 500}
-DEFAULT_RESOLUTION = 256
+DEFAULT_RESOLUTION = 160  # its smallest digits are as large as they were written, 8 cells of 2 pixels
 SMALLEST, LARGEST = 64, 1024  # px
 # How hard the task is; lengths are fractions of the canvas.
 OBJECTS = (2, 9)
@@ -30,6 +30,7 @@ _LEAST_PX = 14  # a smaller digit cannot be read
 _TRIES = 20  # places looked at for a digit
 FEWEST, MOST = 20, 1_000_000
 _VERSION = 1  # stands for what is drawn; change it with any change of a pixel or a box
+_KEPT_BYTES = 2**28  # of drawn images of a split: drawing takes a tenth of a training step
 _VISIBLE = 0.5  # of a pixel's ink, where a digit's box begins
 
 
@@ -53,6 +54,7 @@ def load_scenes(source: str | None, *, seed: int, resolution: int = DEFAULT_RESO
         notes=("scenes of handwritten digits in clutter; each split draws on writing of its own",),
         fingerprint=digest_of("embedded:digit-scenes", _VERSION, seed, resolution, counts),
         mirrors=False,
+        sizes=(0.8, 1.25),
     )
 
 
@@ -82,6 +84,7 @@ class Scenes(Sequence[Example]):
             raise InvalidArgument(f"scenes of digits are drawn at {SMALLEST} to {LARGEST} px, got {resolution}")
         self.split, self.resolution, self.seed = split, resolution, seed
         self._length = count
+        self._drawn: dict[int, Example] = {}
 
     def __len__(self) -> int:
         return self._length
@@ -98,16 +101,21 @@ class Scenes(Sequence[Example]):
         return self._example(at % self._length)
 
     def _example(self, at: int) -> Example:
+        if at in self._drawn:
+            return self._drawn[at]
         rng = self._random(at, 0)
         marks, labels = _layout(rng, self.split, self.resolution)
         stamps = [_stamp(mark, self.resolution) for mark in marks]
         boxes = np.array([_box(stamp) for stamp in stamps], np.float32).reshape(-1, 4)
 
         def image(longer: int) -> Image:
-            return _drawn(self._random(at, 1), marks, stamps, self.split, self.resolution)
+            drawn = _drawn(self._random(at, 1), marks, stamps, self.split, self.resolution)
+            if (1 + len(self._drawn)) * drawn.nbytes <= _KEPT_BYTES:
+                self._drawn[at] = Example(drawn, boxes, labels, name)
+            return drawn
 
-        size = (self.resolution, self.resolution)
-        return Example(image, boxes, labels, f"{self.split}/{at:06d}", size)
+        name, size = f"{self.split}/{at:06d}", (self.resolution, self.resolution)
+        return Example(image, boxes, labels, name, size)
 
     def _random(self, at: int, what: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, 20200, PARTS.index(self.split), at, what])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.efficientdet.graph import lower, part_of
-from scaling.efficientdet.module import Fuse, build
+from scaling.efficientdet.module import Fuse, SeparableConv, build
 from scaling.efficientdet.neck import LEVELS, Neck, Node, bifpn, fpn, panet
 from scaling.efficientdet.presets import get, scaled
 from scaling.efficientdet.spec import Anchors, read_detector, taps_of, write_detector
@@ -79,6 +79,15 @@ def test_heads_count_once_in_parameters_and_at_each_level_in_macs() -> None:
     convolutions, norms = 2 * (8 * 9 + 8 * 8 + 8), 2 * len(LEVELS) * 2 * 8
     assert two.params - one.params == convolutions + norms
     assert two.macs - one.macs == 2 * (8 * 9 + 8 * 8) * pixels
+
+
+def test_maps_pass_a_fresh_neck_and_its_heads_without_being_blurred() -> None:
+    for part in build(small(head_depth=2), generator=torch.Generator().manual_seed(0)).modules():
+        if isinstance(part, SeparableConv):
+            kernel = part.depthwise.get_parameter("conv.weight").detach().clone()
+            middle = kernel[:, :, 1, 1].clone()
+            kernel[:, :, 1, 1] = 0
+            assert (middle > kernel.abs().amax((1, 2, 3))[:, None]).all()
 
 
 def test_each_level_has_a_batch_norm_of_its_own() -> None:

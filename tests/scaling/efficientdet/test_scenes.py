@@ -21,6 +21,17 @@ def test_a_scene_depends_on_seed_split_and_number_alone() -> None:
         assert not np.array_equal(one.pixels(), other.pixels())
 
 
+def test_a_scene_is_drawn_once_as_long_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scaling.efficientdet.readers.scenes._KEPT_BYTES", 128 * 128 * 3)
+    some, first = scenes(), scenes()[0].pixels()
+    for at in (0, 1):
+        some[at].pixels()
+    assert some[0].pixels() is some[0].pixels()
+    assert some[1].pixels() is not some[1].pixels()
+    np.testing.assert_array_equal(some[0].pixels(), first)
+    assert some[0].id == scenes()[0].id
+
+
 @pytest.mark.parametrize("resolution", [128, 256, 512])
 def test_boxes_are_around_ink_and_inside_the_image(resolution: int) -> None:
     for example in scenes(4, resolution=resolution):

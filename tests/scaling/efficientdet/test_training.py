@@ -1,5 +1,6 @@
 """A detector learns, goes on where it was killed, keeps its time, and is the same from its files."""
 
+import inspect
 import json
 from collections.abc import Generator, Iterator
 from dataclasses import replace
@@ -12,14 +13,18 @@ import torch
 from torch import Tensor
 
 from scaling.efficientdet.__main__ import main
+from scaling.efficientdet.api import find
 from scaling.efficientdet.augment_boxes import Augmentation
 from scaling.efficientdet.detection_data import load
 from scaling.efficientdet.evaluating import detect, evaluate
 from scaling.efficientdet.feeding import TrainingFeed, objects
+from scaling.efficientdet.job import Settings
 from scaling.efficientdet.matching import Objects
 from scaling.efficientdet.module import Detector, build
 from scaling.efficientdet.predicting import predict
 from scaling.efficientdet.saved import WEIGHTS, load_detector, save_detector
+from scaling.efficientdet.spec import write_detector
+from scaling.efficientdet.train_command import parser
 from scaling.efficientdet.training import DetectionRecipe, DetectorTraining
 from searchspace.errors import InvalidArgument, PhinasError, StorageError
 from searchspace.spec import write_spec
@@ -212,3 +217,29 @@ def test_a_training_that_cannot_be_is_refused_in_one_line(
 def test_an_error_is_a_phinas_error() -> None:
     with pytest.raises(PhinasError):
         load_detector("nowhere")
+
+
+def test_find_takes_what_the_command_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = set(vars(parser().parse_args([])))
+    assert set(inspect.signature(find).parameters) == flags | {"budget_ms", "threads", "quiet"}
+    monkeypatch.chdir(tmp_path)
+    write_detector(tmp_path / "small.json", small(classes=2))
+    found = find(
+        data="digits:20",
+        detector="small.json",
+        weights="none",
+        resolution=64,
+        steps=1,
+        batch_size=2,
+        learning_rate=1e-3,
+        quiet=True,
+    )
+    assert found.detector.spec.neck == small().neck
+    assert (found.summary["settings"]["batch_size"], found.summary["settings"]["learning_rate"]) == (2, 1e-3)
+    with pytest.raises(InvalidArgument, match="budget_ms finds phi and pixels"):
+        find(data="digits:20", detector="small.json", budget_ms=5.0)
+
+
+def test_scenes_and_photographs_have_the_pixels_that_suit_them() -> None:
+    assert [Settings(data=data).spec(2).resolution for data in (None, "digits:40", "photos.tar")] == [160, 160, 320]
+    assert Settings(resolution=128).spec(2).resolution == 128

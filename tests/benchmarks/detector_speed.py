@@ -20,7 +20,8 @@ from scaling.efficientdet.spec import DetectorSpec
 from searchspace.nn.build import channels_last
 from searchspace.spec import Conventions
 from tests.benchmarks.harness import BenchmarkParser, Verdict, benchmark
-from tests.benchmarks.zoo_speed import B0, SPEED_LIMIT, Figure, PlainBlock, PlainSE, compare, conv_bn, quiet, report
+from tests.benchmarks.plain_networks import B0, PlainBlock, PlainSE, conv_bn
+from tests.benchmarks.zoo_speed import SPEED_LIMIT, Figure, compare, quiet, report
 
 HALF = Conventions(norm_eps=1e-3, norm_momentum=0.01)  # both pad alike: TensorFlow's padding is an operation of its own
 WIDTH, CELLS, DEPTH, LEVELS = 64, 3, 3, 5

@@ -5,15 +5,16 @@ import torch
 
 from searchspace import params, zoo
 from tests.benchmarks import zoo_speed
+from tests.benchmarks.plain_networks import PLAIN
 
 
-@pytest.mark.parametrize("name", zoo_speed.PLAIN)
+@pytest.mark.parametrize("name", PLAIN)
 def test_the_plain_network_has_the_published_parameters(name: str) -> None:
-    plain = zoo_speed.PLAIN[name]()
+    plain = PLAIN[name]()
     assert sum(parameter.numel() for parameter in plain.parameters()) == params(zoo.get(name))
 
 
-@pytest.mark.parametrize("name", zoo_speed.PLAIN)
+@pytest.mark.parametrize("name", PLAIN)
 def test_the_plain_network_is_the_same_function(name: str) -> None:
     ours, plain = (network.eval() for network in zoo_speed.twins(name))
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -1,7 +1,7 @@
 """python -m tests.benchmarks.zoo_speed: are built networks as fast as a plain implementation?
 
-MobileNetV3-Large and EfficientNet-B0 are written here once more in the plainest torch (nn.Sequential, no spec), with
-equal weights, and both run in turns, call by call (ours, plain, plain, ours): inference at batch 1, training steps,
+Seven networks are written in `plain_networks` once more in the plainest torch (nn.Sequential, no spec), with equal
+weights, and both run in turns, call by call (ours, plain, plain, ours): inference at batch 1, training steps,
 construction. For every network of the zoo, construction is compared with that of its bare torch layers in one
 nn.Sequential. A ratio is ours / plain, the median over the turns with its 95 % interval.
 """
@@ -25,6 +25,7 @@ from searchspace.nn.build import channels_last
 from searchspace.report import interval_text, ms_text, table
 from searchspace.spec import NetworkSpec
 from tests.benchmarks.harness import BenchmarkParser, Verdict, benchmark, turns
+from tests.benchmarks.plain_networks import PLAIN
 
 SPEED_LIMIT = 1.0
 BUILD_LIMIT = 1.5
@@ -33,127 +34,6 @@ FEWEST_TURNS = 5
 INFERENCE_PIXELS = 224
 PAIRS = 5
 BATCH = 64
-
-# MobileNetV3-Large (arXiv:1905.02244, Table 1): kernel, expansion, output channels, SE channels, h-swish, stride.
-V3_LARGE = (
-    (3, 16, 16, 0, False, 1),
-    (3, 64, 24, 0, False, 2),
-    (3, 72, 24, 0, False, 1),
-    (5, 72, 40, 24, False, 2),
-    (5, 120, 40, 32, False, 1),
-    (5, 120, 40, 32, False, 1),
-    (3, 240, 80, 0, True, 2),
-    (3, 200, 80, 0, True, 1),
-    (3, 184, 80, 0, True, 1),
-    (3, 184, 80, 0, True, 1),
-    (3, 480, 112, 120, True, 1),
-    (3, 672, 112, 168, True, 1),
-    (5, 672, 160, 168, True, 2),
-    (5, 960, 160, 240, True, 1),
-    (5, 960, 160, 240, True, 1),
-)
-# EfficientNet-B0 (arXiv:1905.11946, Table 1): expansion ratio, kernel, stride, output channels, layers.
-B0 = (
-    (1, 3, 1, 16, 1),
-    (6, 3, 2, 24, 2),
-    (6, 5, 2, 40, 2),
-    (6, 3, 2, 80, 3),
-    (6, 5, 1, 112, 3),
-    (6, 5, 2, 192, 4),
-    (6, 3, 1, 320, 1),
-)
-
-
-def conv_bn(inside: int, out: int, kernel: int, *, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """Convolution and batch norm as everyone writes them."""
-    conv = nn.Conv2d(inside, out, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return [conv, nn.BatchNorm2d(out)]
-
-
-class PlainSE(nn.Module):
-    """Squeeze and excitation."""
-
-    def __init__(self, channels: int, squeezed: int, act: type[nn.Module], gate: type[nn.Module]) -> None:
-        super().__init__()
-        self.scale = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(channels, squeezed, 1),
-            act(inplace=True),
-            nn.Conv2d(squeezed, channels, 1),
-            gate(),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape as the input."""
-        scaled: Tensor = x * self.scale(x)
-        return scaled
-
-
-class PlainBlock(nn.Module):
-    """An inverted residual."""
-
-    def __init__(
-        self, inside: int, expanded: int, out: int, kernel: int, stride: int, act: type[nn.Module], se: nn.Module | None
-    ) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        if expanded != inside:
-            layers += [*conv_bn(inside, expanded, 1), act(inplace=True)]
-        layers += [*conv_bn(expanded, expanded, kernel, stride=stride, groups=expanded), act(inplace=True)]
-        if se is not None:
-            layers.append(se)
-        self.layers = nn.Sequential(*layers, *conv_bn(expanded, out, 1))
-        self.residual = stride == 1 and inside == out
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, inside, height, width) -> (batch, out, height / stride, width / stride)."""
-        out: Tensor = self.layers(x)
-        return x + out if self.residual else out
-
-
-def plain_v3_large() -> nn.Module:
-    """MobileNetV3-Large without a spec."""
-    layers: list[nn.Module] = [*conv_bn(3, 16, 3, stride=2), nn.Hardswish(inplace=True)]
-    inside = 16
-    for kernel, expanded, out, squeezed, swish, stride in V3_LARGE:
-        se = PlainSE(expanded, squeezed, nn.ReLU, nn.Hardsigmoid) if squeezed else None
-        act: type[nn.Module] = nn.Hardswish if swish else nn.ReLU
-        layers.append(PlainBlock(inside, expanded, out, kernel, stride, act, se))
-        inside = out
-    return nn.Sequential(
-        *layers,
-        *conv_bn(160, 960, 1),
-        nn.Hardswish(inplace=True),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(960, 1280),
-        nn.Hardswish(inplace=True),
-        nn.Dropout(0.2),
-        nn.Linear(1280, 1000),
-    )
-
-
-def plain_b0() -> nn.Module:
-    """EfficientNet-B0 without a spec."""
-    layers: list[nn.Module] = [*conv_bn(3, 32, 3, stride=2), nn.SiLU(inplace=True)]
-    inside = 32
-    for ratio, kernel, first_stride, out, repeats in B0:
-        for stride in (first_stride, *[1] * (repeats - 1)):
-            se = PlainSE(ratio * inside, inside // 4, nn.SiLU, nn.Sigmoid)
-            layers.append(PlainBlock(inside, ratio * inside, out, kernel, stride, nn.SiLU, se))
-            inside = out
-    return nn.Sequential(
-        *layers,
-        *conv_bn(320, 1280, 1),
-        nn.SiLU(inplace=True),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Dropout(0.2),
-        nn.Linear(1280, 1000),
-    )
-
-
-PLAIN: dict[str, Callable[[], nn.Module]] = {"mobilenet_v3_large": plain_v3_large, "efficientnet_b0": plain_b0}
 
 
 def twins(name: str) -> tuple[nn.Module, nn.Module]:
@@ -346,6 +226,7 @@ def parser() -> BenchmarkParser:
     cli = BenchmarkParser("zoo_speed", __doc__)
     cli.number("--seconds", 20.0, "of each comparison", metavar="S")
     cli.count("--pixels", 96, "of the training steps' images", metavar="PX")
+    cli.add_argument("--network", action="append", choices=tuple(PLAIN), help="only these, several (default: all)")
     cli.add_argument("--quick", action="store_true", help="a fraction of a second each, small images: does it run?")
     return cli
 
@@ -353,16 +234,18 @@ def parser() -> BenchmarkParser:
 def measure(args: Namespace) -> Iterator[Figure]:
     """All comparisons, one after the other."""
     seconds, pixels = (0.1, 32) if args.quick else (args.seconds, args.pixels)
-    for name in PLAIN:
+    names = args.network or tuple(PLAIN)
+    for name in names:
         if args.quick:
             yield inference(name, seconds=seconds, pixels=64, pairs=1)
         else:
             yield inference(name, seconds=seconds)
-    for name in PLAIN:
+    for name in names:
         yield training(name, pixels=pixels, batch=4 if args.quick else BATCH, seconds=2 * seconds)
-    for name in PLAIN:
+    for name in names:
         yield building(name, seconds=seconds / 2)
-    for name in ("mobilenet_v1", "squeezenet1_1") if args.quick else zoo.names():
+    every = args.network or (("mobilenet_v1", "squeezenet1_1") if args.quick else zoo.names())
+    for name in every:
         yield building_bare(name, seconds=seconds / 5)
 
 

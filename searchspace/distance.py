@@ -5,7 +5,7 @@ from itertools import zip_longest
 from math import log2
 from typing import NamedTuple
 
-from searchspace.blocks import Block
+from searchspace.blocks.protocol import ROWS, Block
 from searchspace.spec import NetworkSpec
 
 MISSING = 1.0
@@ -48,7 +48,7 @@ def _levels(spec: NetworkSpec) -> dict[int, list[_Shape]]:
 
 def _shape(channels: int, block: Block) -> _Shape:
     return _Shape(
-        kind="residual" if hasattr(block, "squeeze_channels") else type(block).__name__,
+        kind=ROWS[type(block)].__name__,
         inner=getattr(block, "expand_channels", 0) or channels,
         outer=channels if block.is_head else block.channels_after(channels),
         kernel=getattr(block, "kernel", 0),

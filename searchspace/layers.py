@@ -12,7 +12,7 @@ from searchspace.rounding import conv_out
 
 Shape = tuple[int, int, int]
 Signature = tuple[object, ...]
-OPS = ("conv", "se", "add", "concat", "slice", "shuffle", "maxpool", "avgpool", "pool", "linear", "norm")
+OPS = ("conv", "se", "add", "concat", "slice", "shuffle", "maxpool", "avgpool", "pool", "linear", "norm", "pad")
 TRACED_OPS = ("conv_transpose", "mul", "merge", "spread", "resample", "reduce", "input")  # of traced modules alone
 NETWORK_INPUT = -1
 
@@ -35,12 +35,12 @@ class Layer(NamedTuple):
         padding: One of `searchspace.blocks.PADDINGS`, or "same" where it can differ from "half": with a stride.
         norm: A "conv" has a batch norm and no bias (true), or a bias and no batch norm. "linear" has a bias.
         start: First channel of a "slice".
-        vectors: In a traced module, learnable values for each output channel beside the weights (of "se", for each
-            squeezed one too), where `norm` does not say it.
+        vectors: Learnable values for each output channel beside the weights (of "se", for each squeezed one too), where
+            `norm` does not say it: in a traced module, and of parallel branches that are deployed as one convolution.
         scalars: Learnable values of this layer alone, also where it shares its weights: a batch norm behind a shared
             convolution, the weights of a sum. In a traced module, those that belong to no channel.
-        taps: In a traced module, weights of one filter for one channel, where that is not `kernel` squared; else 0. Of
-            "reduce", the multiply-adds of one value.
+        taps: Weights of one filter for one channel, where that is not `kernel` squared; else 0. Of parallel branches
+            they are the sum. Of "reduce", the multiply-adds of one value.
 
     In a traced module, a "linear" layer behind a map has a column for each pixel, and "norm" is a batch norm, an
     activation or both that no layer before can take in, or any other function of each channel alone; with `groups`
@@ -95,11 +95,11 @@ class GraphBuilder:
     `name` is the layer's name and the key of its weights. `padding` is the network's convention ("half" or "same").
     """
 
-    __slots__ = ("index", "layers", "padding", "shape")
+    __slots__ = ("image", "index", "layers", "padding", "shape")
 
     def __init__(self, shape: Shape, padding: str = "half") -> None:
         self.layers: list[Layer] = []
-        self.shape = shape
+        self.image = self.shape = shape
         self.index = NETWORK_INPUT
         self.padding = padding
 
@@ -114,17 +114,39 @@ class GraphBuilder:
         padding: str = "half",
         norm: bool = True,
     ) -> None:
-        """A convolution with batch norm (or, without `norm`, with bias) and activation."""
+        """A convolution with batch norm (or, without `norm`, with bias) and activation.
+
+        `padding` "half" with a stride is the network's convention, "centred" is "half" whatever that is.
+        """
         shape = self.shape
         _, height, width = shape
-        if padding != "half":
+        if padding not in ("half", "centred"):
             height, width = self._windows(kernel, stride, padding)
         elif stride > 1:
             height, width = conv_out(height, stride), conv_out(width, stride)
-            padding = self.padding if kernel > 1 else padding
+            padding = self.padding if kernel > 1 and padding == "half" else "half"
+        else:
+            padding = "half"
         inputs, out = (self.index,), (channels, height, width)
         layer = Layer(name, "conv", inputs, shape, out, name, kernel, stride, groups, activation, 0, "", padding, norm)
         self._append(layer)
+
+    def weigh(self, *, taps: int = 0, vectors: int | None = None) -> None:
+        """Learnable values of the last layer that its kernel does not say; see Layer."""
+        self.layers[-1] = self.layers[-1]._replace(taps=taps, vectors=vectors)
+
+    def pointwise(self, name: str, activation: str) -> None:
+        """An activation that no layer before can take in."""
+        self._append(Layer(name, "norm", (self.index,), self.shape, self.shape, activation=activation, vectors=0))
+
+    def affine(self, name: str) -> None:
+        """A learnable scale and shift of the whole map, one number each."""
+        self._append(Layer(name, "norm", (self.index,), self.shape, self.shape, name, vectors=0, scalars=2))
+
+    def pad(self, name: str) -> None:
+        """A row and a column of zeros below and at the right."""
+        channels, height, width = self.shape
+        self._append(Layer(name, "pad", (self.index,), self.shape, (channels, height + 1, width + 1)))
 
     def spatial_pool(self, name: str, op: str, kernel: int, stride: int, padding: str) -> None:
         """A "maxpool" or an "avgpool"."""
@@ -145,12 +167,12 @@ class GraphBuilder:
         """The sum with the output of layer `other`."""
         self._append(Layer(name, "add", (self.index, other), self.shape, self.shape, activation=activation))
 
-    def concat(self, name: str, first: int, activation: str = "identity") -> None:
-        """The channels of layer `first`, then the current ones."""
-        before = self.layers[first].out_shape
+    def concat(self, name: str, *before: int, activation: str = "identity") -> None:
+        """The channels of the layers `before`, then the current ones."""
+        shapes = [self.layers[index].out_shape if index >= 0 else self.image for index in before]
         channels, height, width = self.shape
-        out = (before[0] + channels, height, width)
-        self._append(Layer(name, "concat", (first, self.index), before, out, activation=activation))
+        out = (sum(shape[0] for shape in shapes) + channels, height, width)
+        self._append(Layer(name, "concat", (*before, self.index), shapes[0], out, activation=activation))
 
     def slice(self, name: str, start: int, channels: int) -> None:
         """`channels` channels from `start` on."""

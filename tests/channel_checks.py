@@ -14,6 +14,7 @@ from searchspace.channels.maps import unit_maps
 from searchspace.errors import InvalidArgument
 from searchspace.graph import Layer, lower
 from searchspace.nn import build
+from searchspace.nn.layers import Branches
 from searchspace.spec import NetworkSpec
 
 Groups = dict[str, ChannelGroup]
@@ -82,7 +83,15 @@ def filled(spec: NetworkSpec, seed: int, *, scale: float = 1.0) -> nn.Module:
             part.weight.data *= scale
             if part.bias is not None:
                 part.bias.data = uniform(0.5, 1.5, part.bias)
+            else:
+                _enliven(part)
     return network
+
+
+def _enliven(part: nn.Module) -> None:
+    """A linear layer without a bias would be silent where its activation lets no negative values pass."""
+    if isinstance(part, nn.Linear):
+        part.weight.data = part.weight.data.abs()
 
 
 def images(spec: NetworkSpec) -> Tensor:
@@ -96,7 +105,10 @@ def rows_of(network: nn.Module, layer: Layer, *, squeezed: bool) -> list[Tensor]
     if layer.op == "se":
         return [module.reduce.weight, module.reduce.bias] if squeezed else []
     if layer.op == "linear":
-        return [module.weight, module.bias]
+        return list(module.parameters())
+    if isinstance(module, Branches):
+        parts = [(part.conv.weight, *part.norm.parameters()) for part in module.convs]
+        return [values for part in (*parts, module.identity.parameters() if module.identity else ()) for values in part]
     if layer.op != "conv":
         return []
     return [module.conv.weight, *([module.norm.weight, module.norm.bias] if layer.norm else [module.conv.bias])]
@@ -172,7 +184,13 @@ def columns(weight: Tensor, outs: Tensor, ins: Tensor, groups: tuple[int, int]) 
 def copy_layer(
     old: nn.Module, new: nn.Module, layer: Layer, outs: Tensor, ins: Tensor | None, inside: Tensor | None
 ) -> None:
-    if layer.op == "se":
+    if isinstance(old, Branches):
+        for part, other in zip(old.convs, new.convs, strict=True):
+            copy_layer(part, other, layer, outs, ins, inside)
+        if old.identity is not None:
+            for name, values in new.identity.state_dict().items():
+                values.copy_(old.identity.state_dict()[name][outs] if values.ndim else values)
+    elif layer.op == "se":
         assert inside is not None
         new.reduce.weight.copy_(old.reduce.weight[inside][:, outs])
         new.reduce.bias.copy_(old.reduce.bias[inside])
@@ -180,7 +198,10 @@ def copy_layer(
         new.expand.bias.copy_(old.expand.bias[outs])
     elif layer.op == "linear":
         new.weight.copy_(old.weight[outs][:, ins])
-        new.bias.copy_(old.bias[outs])
+        if old.bias is not None:
+            new.bias.copy_(old.bias[outs])
+    elif layer.op == "norm" and layer.scalars:
+        new.load_state_dict(old.state_dict())
     elif layer.op == "conv":
         weight = old.conv.weight
         new.conv.weight.copy_(

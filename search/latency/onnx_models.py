@@ -194,6 +194,8 @@ def random_weights(layer: Layer) -> dict[str, Tensor]:
     elif layer.op == "se":
         shapes = {"reduce.weight": (inner, channels, 1, 1), "reduce.bias": (inner,)}
         shapes |= {"expand.weight": (channels, inner, 1, 1), "expand.bias": (channels,)}
+    elif layer.op == "norm" and layer.scalars:
+        shapes = {"scale": (), "bias": ()}
     generator = torch.Generator().manual_seed(0)
     return {f"{layer.name}.{name}": torch.randn(shape, generator=generator) / 8 for name, shape in shapes.items()}
 

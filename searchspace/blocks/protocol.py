@@ -8,6 +8,7 @@ for the same class in `searchspace.nn.blocks`.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 from searchspace.blocks.rules import PADDINGS, check_fields, shared_fields
@@ -28,11 +29,13 @@ class CoupledChannels(NamedTuple):
             layer names that layer.
         depthwise: Convolutions that hand channels on one to one.
         dense: Convolutions that are not depthwise, but would be with as many channels in and out as groups.
+        tied: {layer: an earlier one whose output channels are its own one to one, None for what it reads}.
     """
 
     counts: Mapping[str, str]
     depthwise: tuple[str, ...] = ()
     dense: tuple[str, ...] = ()
+    tied: Mapping[str, str | None] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,10 @@ class Block(ABC):
     def without_se(self) -> Self | None:
         """The row without its SE block; None where it has none."""
         return None
+
+    def deployed(self) -> "Block":
+        """The row as it is deployed: itself, but for blocks of parallel branches that become one convolution."""
+        return self
 
     def with_smaller_kernel(self) -> Self | None:
         """The row with the next smaller odd kernel, at least 3; None where there is none or no padding to follow it."""

@@ -111,7 +111,7 @@ class ShuffleUnit(Block):
         graph.conv(name + ".depthwise", inner, self.kernel, self.stride, inner, "identity")
         graph.conv(name + ".expand", branch, 1, 1, self.groups, "identity")
         if self.stride > 1:
-            graph.concat(name + ".concat", shortcut, self.activation)
+            graph.concat(name + ".concat", shortcut, activation=self.activation)
         else:
             graph.add(name + ".add", start, self.activation)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from searchspace.channels.coupling import coupling
 from searchspace.channels.groups import ChannelGroup, Place
-from searchspace.channels.maps import Maps, Scores, Side, best, sides, unit_origins
+from searchspace.channels.maps import Maps, Scores, Side, best, by_unit, sides, unit_origins
 from searchspace.graph import lower
 from searchspace.spec import NetworkSpec
 
@@ -86,11 +86,13 @@ class Correspondence:
                     self.unread.add(layer)
                     return [NEW] * width
                 units = self._units_of(group, other)
-                at = dict(zip(other_place.units, other_place.positions, strict=True))
-                if units is None or any(units[unit] != NEW and units[unit] not in at for unit in place.units):
+                at, own = by_unit(other_place), by_unit(place)
+                if units is None or any(
+                    units[unit] != NEW and len(at.get(units[unit], ())) != len(own[unit]) for unit in own
+                ):
                     break
-                pairs = zip(place.units, place.positions, strict=True)
-                found |= {position: at.get(units[unit], NEW) for unit, position in pairs}
+                for unit, positions in own.items():
+                    found |= zip(positions, at.get(units[unit], [NEW] * len(positions)), strict=True)
             else:
                 return [found[position] for position in range(width)]
         self.by_position = True

@@ -58,13 +58,16 @@ def _groups(spec: NetworkSpec) -> tuple[ChannelGroup, ...]:
     all_depthwise: set[str] = set()
     convs: set[str] = set()
     fields: dict[str, list[tuple[int, str]]] = {}
+    all_tied: dict[str, str | None] = {}
     for index, (where, in_channels, block) in enumerate(spec.walk()):
-        counts, depthwise, dense = block.channels(in_channels)
+        counts, depthwise, dense, tied = block.channels(in_channels)
         all_depthwise.update(where + ending for ending in depthwise)
         convs.update(where + ending for ending in dense)
+        for ending, other in tied.items():
+            all_tied[where + ending] = None if other is None else where + other
         for field, ending in counts.items():
             fields.setdefault(where + ending, []).append((index, field))
-    return graph_groups(lower(spec), Roles(all_depthwise, convs, fields))
+    return graph_groups(lower(spec), Roles(all_depthwise, convs, fields, tied=all_tied))
 
 
 def _with_count(spec: NetworkSpec, group: ChannelGroup, channels: int) -> NetworkSpec:

@@ -5,6 +5,7 @@ shuffles hand them on; a residual sum makes two channels one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import NamedTuple
 
 from searchspace.channels.groups import Numbers
@@ -24,12 +25,14 @@ class Roles(NamedTuple):
         convs: Names of those that are not depthwise, but would be with as many channels in and out as groups.
         fields: By layer name, the row fields (block, field) that count its channels; empty for a network without rows.
         outputs: Layers that give outputs of the network beside the last one.
+        tied: {layer's name: of an earlier layer whose output channels are its own, None for what it reads}.
     """
 
     depthwise: Set[str]
     convs: Set[str]
     fields: Mapping[str, Sequence[tuple[int, str]]]
     outputs: Set[int] = frozenset()
+    tied: Mapping[str, str | None] = MappingProxyType({})
 
     def makes(self, layer: Layer) -> bool:
         """Whether the layer puts out channels of its own."""
@@ -52,6 +55,7 @@ def follow(graph: Graph, roles: Roles) -> Lines:
     parent = list(range(graph.in_shape[0]))
     outputs = {NETWORK_INPUT: parent[:]}
     first_use: dict[str, int] = {}
+    named: dict[str, list[int]] = {}
     for index, layer in enumerate(graph.layers):
         sources = [outputs[source] for source in layer.inputs]
         line = sources[-1] if sources else []
@@ -77,6 +81,10 @@ def follow(graph: Graph, roles: Roles) -> Lines:
             part = len(line) // layer.groups
             line = [channel for first in range(part) for channel in line[first::part]]
         outputs[index] = line
+        if layer.name in roles.tied:
+            other_name = roles.tied[layer.name]
+            _unite(parent, sources[0] if other_name is None else named[other_name], line)
+        named[layer.name] = line
         by_channel = layer.weights and (layer.op != "norm" or layer.vectors or not layer.scalars)
         if (
             by_channel and layer.weights in first_use

@@ -107,8 +107,8 @@ class _Draft:
             width, other = layer.out_shape[0], layer.in_shape[0]
             if inward:
                 width, other = other, width
-            if layer.name in self.roles.convs and other == layer.groups:
-                needed = other + 1 - (width - len(place.units))
+            if layer.name in self.roles.convs and (other == layer.groups or layer.name in self.roles.tied):
+                needed = layer.groups + 1 - (width - len(place.units))
                 least = max(least, -(-needed * count // len(place.units)))
         return -(-least // step) * step
 

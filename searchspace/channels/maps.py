@@ -39,13 +39,21 @@ def unit_maps(
             return None
         inside = any(layers[place.layer].op == "se" for place in group.producers)
         for (side, place), (_, wide_place) in zip(sides(group), sides(wide_group), strict=True):
-            at = dict(zip(wide_place.units, wide_place.positions, strict=True))
+            at = by_unit(wide_place)
             to = found[place.layer, "inside" if inside else side]
-            for unit, position in zip(place.units, place.positions, strict=True):
-                if kept[unit] not in at:
+            for unit, positions in by_unit(place).items():
+                if len(at.get(kept[unit], ())) != len(positions):
                     return None
-                to[position] = at[kept[unit]]
+                to.update(zip(positions, at[kept[unit]], strict=True))
     return {key: [channels[at] for at in range(len(channels))] for key, channels in found.items()}
+
+
+def by_unit(place: Place) -> dict[int, list[int]]:
+    """{unit: its positions}: several where a concatenation repeats channels."""
+    found: dict[int, list[int]] = {}
+    for unit, position in zip(place.units, place.positions, strict=True):
+        found.setdefault(unit, []).append(position)
+    return found
 
 
 def sides(group: ChannelGroup) -> list[tuple[Side, Place]]:

@@ -17,7 +17,7 @@ from searchspace.graph import NETWORK_INPUT, Graph, Layer, lower
 from searchspace.nn.activations import activated
 from searchspace.nn.build import Network
 from searchspace.nn.fold import fold_batch_norm
-from searchspace.nn.layers import ConvBNAct, SqueezeExcite, pad_same
+from searchspace.nn.layers import Affine, ConvBNAct, SqueezeExcite, pad_same
 from searchspace.nn.weights.prune import Gates, LayerSlice, layer_slices
 from searchspace.nn.weights.slices import slice_rows, slice_weight
 
@@ -35,8 +35,16 @@ def folded_weights(network: Network) -> Weights:
             parts = [module.conv]
         elif isinstance(module, SqueezeExcite):
             parts = [module.reduce, module.expand]
-        found.append(tuple(part.get_parameter(name).detach() for part in parts for name in ("weight", "bias")))
+        elif isinstance(module, Affine):
+            found.append((module.scale.detach(), module.bias.detach()))
+            continue
+        found.append(tuple(value for part in parts for value in _weight_and_bias(part)))
     return found
+
+
+def _weight_and_bias(part: nn.Module) -> tuple[Tensor, Tensor]:
+    weight, bias = part.get_parameter("weight").detach(), part.bias
+    return weight, weight.new_zeros(len(weight)) if bias is None else bias.detach()  # type: ignore[operator]
 
 
 def forward(graph: Graph, weights: Weights, images: Tensor) -> list[Tensor]:
@@ -132,8 +140,8 @@ def _take(layer: Layer, base: Layer, weights: tuple[Tensor, ...], part: LayerSli
         reduce, first, expand, second = weights
         squeezed, spread = slice_weight(reduce, inside, outs), slice_weight(expand, outs, inside)
         return squeezed, slice_rows(first, inside), spread, slice_rows(second, outs)
-    if not weights:
-        return ()
+    if not weights or layer.op == "norm":
+        return weights
     weight, bias = weights
     kernel = (layer.kernel, layer.kernel) if layer.op == "conv" else ()
     new = slice_weight(weight, outs, ins, groups=(base.groups, layer.groups), kernel=kernel, scale=scale)
@@ -175,6 +183,12 @@ def _apply(layer: Layer, weights: tuple[Tensor, ...], inputs: list[Tensor]) -> T
             return F.avg_pool2d(x, layer.kernel, layer.stride, _padded(layer, x)[1])
         case "pool":
             return x.mean((2, 3))
+        case "norm":
+            if weights:
+                scale, shift = weights
+                x = x * scale + shift
+        case "pad":
+            x = F.pad(x, (0, 1, 0, 1))
         case _:
             raise AssertionError(f"no function for the op {layer.op!r}")
     return activated(x, layer.activation)

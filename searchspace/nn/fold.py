@@ -10,7 +10,7 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from searchspace.nn.copies import copied, in_eval_mode, with_plain_weights
-from searchspace.nn.layers import ConvBNAct
+from searchspace.nn.layers import Branches, ConvBNAct
 
 Module = TypeVar("Module", bound=nn.Module)
 _NORMS: dict[type[nn.Module], type[nn.Module]] = {
@@ -25,7 +25,7 @@ _NORMS: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def fold_batch_norm(module: Module) -> Module:
-    """A copy of `module` in eval mode whose batch norms are folded into their convolutions.
+    """A copy of `module` in eval mode whose batch norms are folded into their convolutions, parallel branches into one.
 
     Its outputs equal those of `module.eval()` up to float rounding. This is the form that latency is measured in
     and that a network is deployed in. In a module of your own, batch norms are folded that torch.fx finds behind a
@@ -37,6 +37,7 @@ def fold_batch_norm(module: Module) -> Module:
     if isinstance(folded, torch.jit.ScriptModule):
         return torch.jit.freeze(folded)  # type: ignore[no-any-return]
     with_plain_weights(folded)
+    merge_branches(folded)
     for part in folded.modules():
         norm = getattr(part, "norm", None)
         if isinstance(part, ConvBNAct) and isinstance(part.conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
@@ -50,6 +51,14 @@ def fold_batch_norm(module: Module) -> Module:
             if child in fused:
                 setattr(part, name, fused[child])
     return folded
+
+
+def merge_branches(module: nn.Module) -> None:
+    """Put one convolution in the place of parallel branches of this project's networks."""
+    for part in list(module.modules()):
+        for name, child in part.named_children():
+            if isinstance(child, Branches):
+                setattr(part, name, child.merged())
 
 
 def _fused(weighted: Any, norm: Any) -> nn.Module:
@@ -95,7 +104,7 @@ def _calls(module: nn.Module) -> tuple[fx.Graph | None, list[nn.Module]]:
     """The calls of a module, those of its parts that torch.fx cannot look into, and None where it is the module."""
     opaque: dict[str, nn.Module] = {}
     while True:
-        tracer = _Tracer(opaque)
+        tracer = FoldingTracer(opaque)
         try:
             return tracer.trace(module, concrete_args=defaults(module)), list(opaque.values())
         except Exception:  # whatever its code does with a stand-in for a tensor
@@ -111,7 +120,9 @@ def defaults(module: nn.Module) -> dict[str, Any] | None:
     return {each.name: each.default for each in others[1:] if each.default is not each.empty} or None
 
 
-class _Tracer(fx.Tracer):
+class FoldingTracer(fx.Tracer):
+    """Looks into modules, but not into `opaque` ones, convolutions and batch norms."""
+
     def __init__(self, opaque: dict[str, nn.Module]) -> None:
         super().__init__()
         self._opaque = opaque

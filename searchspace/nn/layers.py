@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from searchspace.nn.activations import activation
 from searchspace.spec import DEFAULT_CONVENTIONS, Conventions
@@ -106,7 +107,8 @@ class ConvBNAct(nn.Module):
     """Convolution, batch norm, activation: `conv`, `norm`, `act`, those that there are.
 
     With `bias` the convolution has one and there is no batch norm, unless `norm` says otherwise. `padding` "half" is
-    (kernel - 1) / 2 on every side, "valid" none.
+    (kernel - 1) / 2 on every side, but TensorFlow's where the conventions say so; "centred" is "half" in any case;
+    "valid" is none.
     """
 
     conv: nn.Module
@@ -127,7 +129,7 @@ class ConvBNAct(nn.Module):
         padding: str = "half",
     ) -> None:
         super().__init__()
-        pixels = (kernel - 1) // 2 if padding == "half" else 0
+        pixels = 0 if padding == "valid" else (kernel - 1) // 2
         kind: type[Conv2d] = Conv2d
         if conventions.padding == "same" and padding == "half" and stride > 1 and kernel > 1:
             kind, pixels = SameConv2d, 0
@@ -146,6 +148,87 @@ class ConvBNAct(nn.Module):
         for part in self._modules.values():  # faster than three look-ups of attributes
             x = part(x)  # type: ignore[misc]
         return x
+
+
+class Branches(nn.Module):
+    """Parallel branches that read the same and are summed; activation behind the sum. `merged` is one convolution.
+
+    `kxk` are convolutions of one kernel, `pointwise` is a 1x1 one, `identity` a batch norm of the input.
+    """
+
+    def __init__(
+        self, kxk: list[ConvBNAct], pointwise: ConvBNAct | None, identity: BatchNorm2d | None, act: str
+    ) -> None:
+        super().__init__()
+        self.identity = identity
+        self.kxk = nn.ModuleList(kxk)
+        self.pointwise = pointwise
+        self.act = None if act == "identity" else activation(act)
+
+    @property
+    def convs(self) -> list[ConvBNAct]:
+        """The convolutions with their batch norms, `kxk` first."""
+        return [part for part in (*self.kxk, self.pointwise) if isinstance(part, ConvBNAct)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in, height, width) -> (batch, out, ceil(height / stride), ceil(width / stride))."""
+        out: Tensor = self.kxk[0](x)
+        for part in (*self.kxk[1:], self.pointwise, self.identity):
+            if part is not None:
+                out = out + part(x)
+        return out if self.act is None else self.act(out)
+
+    @torch.no_grad()
+    def merged(self) -> ConvBNAct:
+        """One convolution with a bias that computes the same in eval mode, up to float rounding; `conv` and `act`."""
+        first = self.convs[0].conv
+        assert isinstance(first, Conv2d)
+        out, into, groups = first.out_channels, first.in_channels, first.groups
+        whole = ConvBNAct(into, out, first.kernel_size[0], first.stride[0], groups, bias=True, padding="centred")
+        whole.to(first.weight)
+        weight, bias = whole.conv.get_parameter("weight").zero_(), whole.conv.get_parameter("bias").zero_()
+        for part in self.convs:
+            assert isinstance(part.conv, Conv2d)
+            assert isinstance(part.norm, BatchNorm2d)
+            fused = fuse_conv_bn_eval(part.conv, part.norm)
+            assert fused.bias is not None
+            edge = (weight.shape[2] - fused.kernel_size[0]) // 2
+            weight += nn.functional.pad(fused.weight, (edge,) * 4)
+            bias += fused.bias
+        if self.identity is not None:
+            scale, shift = scale_and_shift(self.identity)
+            middle = weight.shape[2] // 2
+            channels = torch.arange(out)
+            weight[channels, channels % weight.shape[1], middle, middle] += scale
+            bias += shift
+        if self.act is not None:
+            whole.act = self.act
+        return whole
+
+    @torch.no_grad()
+    def hold(self, weight: Tensor, bias: Tensor) -> None:
+        """Compute what one convolution with these does in eval mode: the first branch holds it, the rest is zero."""
+        for part in self.convs:
+            assert isinstance(part.norm, BatchNorm2d)
+            part.norm.reset_running_stats()
+            part.norm.weight.zero_()
+            part.norm.bias.zero_()
+        if self.identity is not None:
+            self.identity.weight.zero_()
+            self.identity.bias.zero_()
+        first = self.convs[0]
+        assert isinstance(first.norm, BatchNorm2d)
+        first.conv.get_parameter("weight").copy_(weight)
+        first.norm.weight.fill_((1.0 + first.norm.eps) ** 0.5)
+        first.norm.bias.copy_(bias)
+
+
+def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """What a batch norm in eval mode multiplies each channel by and adds to it: two tensors (channels,)."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
 
 
 class SqueezeExcite(nn.Module):
@@ -180,16 +263,29 @@ class Add(nn.Module):
 
 
 class Concat(nn.Module):
-    """Two tensors one after the other by channels, and an activation."""
+    """Tensors one after the other by channels, and an activation."""
 
     def __init__(self, act: str = "identity") -> None:
         super().__init__()
         self.act = None if act == "identity" else activation(act)
 
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """(batch, a, height, width), (batch, b, height, width) -> (batch, a + b, height, width)."""
-        out = torch.cat((first, second), 1)
+    def forward(self, *parts: Tensor) -> Tensor:
+        """(batch, a, height, width), (batch, b, height, width) and more -> (batch, a + b + ..., height, width)."""
+        out = torch.cat(parts, 1)
         return out if self.act is None else self.act(out)
+
+
+class Affine(nn.Module):
+    """A learnable scale and shift, one number each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as the input."""
+        return self.scale * x + self.bias
 
 
 class Slice(nn.Module):
@@ -229,8 +325,8 @@ class GlobalPool(nn.Module):
 class LinearAct(Linear):
     """A linear layer and its activation."""
 
-    def __init__(self, in_features: int, out_features: int, act: str) -> None:
-        super().__init__(in_features, out_features)
+    def __init__(self, in_features: int, out_features: int, act: str, *, bias: bool = True) -> None:
+        super().__init__(in_features, out_features, bias)
         self.act = activation(act)
 
     def forward(self, x: Tensor) -> Tensor:

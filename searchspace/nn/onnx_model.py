@@ -153,6 +153,14 @@ class OnnxGraph:
                 out = self.node("MaxPool", inputs, f"{name}/pool", ceil_mode=int(layer.padding == "ceil"), **window)
             case "avgpool":
                 out = self.node("AveragePool", inputs, f"{name}/pool", count_include_pad=1, **window)
+            case "norm":
+                out = inputs[0]
+                if layer.scalars:
+                    out = self.node("Mul", [out, self.weight(f"{key}scale", tensors[f"{key}scale"])], f"{name}/scale")
+                    out = self.node("Add", [out, self.weight(f"{key}bias", tensors[f"{key}bias"])], f"{name}/shift")
+            case "pad":
+                pads = self.integers("pad_end", [0, 0, 0, 0, 0, 0, 1, 1])
+                out = self.node("Pad", [inputs[0], pads], f"{name}/pad")
             case "pool":
                 out = self.node("GlobalAveragePool", inputs, f"{name}/pool")
             case "linear":

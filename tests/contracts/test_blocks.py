@@ -12,7 +12,7 @@ from search.candidates import PricedSpace
 from search.latency.kernels import placed_blocks, signatures
 from search.netadapt.proposals import propose
 from search.samplers.budget_sampler import BudgetSampler, distributions
-from searchspace.blocks import BLOCKS, Block, ConvBN, HeadRow, block_from_dict
+from searchspace.blocks import BLOCKS, Block, ConvBN, HeadRow, MixConv, block_from_dict
 from searchspace.blocks.protocol import ROWS
 from searchspace.channels.coupling import coupling
 from searchspace.channels.groups import ChannelGroup
@@ -21,7 +21,7 @@ from searchspace.cost import costs
 from searchspace.describe import stage_rows, stage_table
 from searchspace.errors import InvalidSpec
 from searchspace.graph import Layer, lower
-from searchspace.layers import GraphBuilder
+from searchspace.layers import NETWORK_INPUT, GraphBuilder
 from searchspace.nn import build, module_macs
 from searchspace.nn.blocks import MODULES, make_block, residual_norms
 from searchspace.nn.execute import folded_weights, forward
@@ -177,7 +177,7 @@ def test_the_printed_row_fits_its_table(kind: type[Block]) -> None:
 
 @each_kind
 def test_a_residual_block_begins_without_its_branch(kind: type[Block]) -> None:
-    """With the last batch norm of its branch at zero, its weights do not count."""
+    """With the last batch norm of its branch at zero, its weights do not count; a projected shortcut's do."""
     for block in examples(kind):
         x = torch.randn(2, 6, 8, 8, generator=torch.Generator().manual_seed(0))
         outs = []
@@ -188,7 +188,8 @@ def test_a_residual_block_begins_without_its_branch(kind: type[Block]) -> None:
                 norm.weight.data.zero_()
             outs.append(module.eval()(x.clone()))
         assert not ends or torch.equal(*outs)
-        assert bool(ends) == any(layer.op == "add" for layer in layers_of(block, 6, 8))
+        sums = [layer for layer in layers_of(block, 6, 8) if layer.op == "add"]
+        assert bool(ends) == any(NETWORK_INPUT in layer.inputs for layer in sums)
 
 
 @each_kind
@@ -227,7 +228,7 @@ def space_of(kind: type[Block]) -> SearchSpace:
         activation=("relu", "h_swish"),
         layers=(1, 2),
         width_mult=(0.5, 1.0),
-        others={"mid_ratio": (0.5, 1.5)} if kind is ToyBlock else {},
+        others={ToyBlock: {"mid_ratio": (0.5, 1.5)}, MixConv: {"kernels": (1, 3)}}.get(kind, {}),
     )
     stages = (stage(name="first", stride=2), stage(name="second", stride=2, layers=(2, 3)))
     return SearchSpace(name="small", stages=stages, stem_width=8, head_width=16, classes=3, resolution=16)

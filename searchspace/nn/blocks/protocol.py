@@ -24,8 +24,9 @@ def module_of(*kinds: type[Block]) -> Callable[[AnyMake], AnyMake]:
 
     A module's submodules are named as the layers of `Block.lower`. It takes (batch, channels, height, width) and gives
     the same with height and width divided by its stride, rounded up, at any resolution and in channels-last memory.
-    It may have `residual_end`, the ConvBNAct that ends the branch which is summed with the input (None where nothing is
-    summed), and a head `logits_conv`, the ConvBNAct that gives the classes. Every head answers as a `HeadModule`.
+    It may have `residual_end`, the ConvBNAct that ends the branch which is summed with the input (None where the input
+    itself is not summed), and a head `logits_conv`, the ConvBNAct that gives the classes. Every head answers as a
+    `HeadModule`.
     """
 
     def add(make: AnyMake) -> AnyMake:

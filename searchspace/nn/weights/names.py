@@ -1,7 +1,8 @@
 """What published implementations share in naming the modules of a network, and how they cut it. No torch.
 
 A name stands for a module with weights. An implementation's names come in the order of its modules, which is the order
-of ours too, so they need not say which module of ours they stand for.
+of ours too, so they need not say which module of ours they stand for. Where an implementation has several modules for
+one of ours it is `Joined`, and where it has one for several of ours each is some `Rows` of it.
 """
 
 from collections.abc import Callable, Iterator, Set
@@ -12,6 +13,23 @@ from searchspace.blocks import Block, Classifier, ConvBN, MBConv, SeparableConv,
 from searchspace.spec import NetworkSpec
 
 InvertedResidual = MBConv | SeparableConv
+
+
+class Joined(NamedTuple):
+    """Modules of the implementation that have the output channels of one of ours, equally many each."""
+
+    names: tuple[str, ...]
+
+
+class Rows(NamedTuple):
+    """The output channels from `start` to `stop` of a module of the implementation, which are one of our modules."""
+
+    name: str
+    start: int
+    stop: int
+
+
+Name = str | Joined | Rows
 
 
 class Row(NamedTuple):
@@ -50,7 +68,7 @@ class Family(NamedTuple):
 
     title: str
     fits: Callable[[Sections], bool]
-    names: Callable[[Sections], Iterator[str]]
+    names: Callable[[Sections], Iterator[Name]]
     norm: Callable[[Sections, str], tuple[float, float]] = lambda net, padding: (1e-5, 0.1)
     padding: str | None = None
     version: int | None = None

@@ -11,26 +11,34 @@ from torch import Tensor
 
 from searchspace.errors import InvalidArgument
 from searchspace.nn.build import Network, channels_last
-from searchspace.nn.weights import efficientnet_lite_pytorch, timm, torchvision
+from searchspace.nn.weights import efficientnet_lite_pytorch, timm, timm_others, torchvision
 from searchspace.nn.weights.files import check_finite
-from searchspace.nn.weights.names import Family, Sections, sections
+from searchspace.nn.weights.names import Family, Joined, Name, Rows, Sections, sections
 from searchspace.spec import Conventions, NetworkSpec
 from searchspace.zoo.variants import siblings
 
 IMPLEMENTATIONS: dict[str, tuple[Family, ...]] = {
-    "torchvision": torchvision.FAMILIES,
-    "timm": timm.FAMILIES,
+    "torchvision": (*torchvision.FAMILIES, timm_others.RESNET),
+    "timm": (*timm.FAMILIES, *timm_others.FAMILIES),
     "efficientnet_lite_pytorch": efficientnet_lite_pytorch.FAMILIES,
 }
 _COUNTER = "num_batches_tracked"  # files older than torch 0.4.1 have none, and no output depends on it
 _NAMED = 3
 
 
-class _Entry(NamedTuple):
-    """Our key of a tensor and the tensor's shape in their state dict."""
+class _Part(NamedTuple):
+    """A run of rows of one of our tensors, and the rows of theirs that it is; None for all."""
 
     ours: str
+    rows: slice | None = None
+    theirs: slice | None = None
+
+
+class _Entry(NamedTuple):
+    """A tensor's shape in their state dict, and what it is made of here, the first rows first."""
+
     shape: tuple[int, ...]
+    parts: tuple[_Part, ...]
 
 
 Entries = dict[str, _Entry]
@@ -50,8 +58,11 @@ def published_conventions(spec: NetworkSpec, implementation: str) -> Conventions
 
 
 def published_names(spec: NetworkSpec, implementation: str) -> dict[str, str]:
-    """Our key of each tensor by `implementation`'s, in its order. Raises InvalidArgument as `load_published`."""
-    return {theirs: entry.ours for theirs, entry in _entries(_skeleton(spec), implementation).items()}
+    """Our key of each tensor by `implementation`'s, in its order; the first of several that make one of theirs.
+
+    Raises InvalidArgument as `load_published`.
+    """
+    return {theirs: entry.parts[0].ours for theirs, entry in _entries(_skeleton(spec), implementation).items()}
 
 
 def load_published(
@@ -116,18 +127,24 @@ def to_published(module: Network, implementation: str) -> dict[str, Tensor]:
     family, _ = _family(module.spec, implementation)
     state = module.state_dict()
     entries = _entries(_skeleton(module.spec), implementation)
-    if state.keys() != {entry.ours for entry in entries.values()}:
+    if state.keys() != {part.ours for entry in entries.values() for part in entry.parts}:
         raise InvalidArgument(
             f"the module of {module.spec.name!r} has other layers than its spec (batch norms folded, parts "
             "replaced): convert the network as searchspace.nn.build made it, then fold"
         )
     published = OrderedDict(
-        (key, state[ours].detach().reshape(shape).clone(memory_format=torch.contiguous_format))
-        for key, (ours, shape) in entries.items()
+        (key, _as_theirs(state, entry).detach().clone(memory_format=torch.contiguous_format))
+        for key, entry in entries.items()
     )
     if family.version is not None:
         published._metadata = OrderedDict({"": {"version": family.version}})  # type: ignore[attr-defined]
     return published
+
+
+def _as_theirs(state: Mapping[str, Tensor], entry: _Entry) -> Tensor:
+    pieces = [state[ours] if rows is None else state[ours][rows] for ours, rows, _ in entry.parts]
+    whole = torch.cat(pieces) if len(pieces) > 1 and entry.shape else pieces[0]
+    return whole.reshape(entry.shape)
 
 
 def _family(spec: NetworkSpec, implementation: str) -> tuple[Family, Sections]:
@@ -154,15 +171,33 @@ def _entries(network: Network, implementation: str | None) -> Entries:
     """Their key -> our key and their shape, in their order; ours where `implementation` is None."""
     state = network.state_dict()
     if implementation is None:
-        return {key: _Entry(key, tuple(tensor.shape)) for key, tensor in state.items()}
+        return {key: _Entry(tuple(tensor.shape), (_Part(key),)) for key, tensor in state.items()}
     family, net = _family(network.spec, implementation)
     modules = groupby(state.items(), key=lambda item: item[0].rpartition(".")[0])
-    entries = {}
+    entries: Entries = {}
     for theirs, (_, tensors) in zip(family.names(net), modules, strict=True):
         for key, tensor in tensors:
-            is_pointwise = theirs == "conv_head" and tensor.ndim == 2
-            entries[f"{theirs}.{key.rpartition('.')[2]}"] = _Entry(key, (*tensor.shape, *(1, 1) * is_pointwise))
+            _add(entries, theirs, key, tuple(tensor.shape))
     return entries
+
+
+def _add(entries: Entries, theirs: Name, ours: str, shape: tuple[int, ...]) -> None:
+    """The entries for one of our tensors."""
+    leaf = ours.rpartition(".")[2]
+    shape = shape or (() if leaf == _COUNTER else (1,))
+    if isinstance(theirs, Joined):
+        count = shape[0] // len(theirs.names)
+        for index, name in enumerate(theirs.names):
+            rows = slice(index * count, (index + 1) * count)
+            entries[f"{name}.{leaf}"] = _Entry((count, *shape[1:]), (_Part(ours, rows),))
+    elif isinstance(theirs, Rows):
+        key = f"{theirs.name}.{leaf}"
+        before = entries.pop(key, _Entry(shape, ()))  # and to the end: behind all convolutions that it norms
+        part = _Part(ours, theirs=slice(theirs.start, theirs.stop) if shape else None)
+        entries[key] = _Entry((theirs.stop,) if shape else (), (*before.parts, part))
+    else:
+        is_pointwise = theirs in ("conv_head", "head.last_conv.0") and len(shape) == 2
+        entries[f"{theirs}.{leaf}"] = _Entry((*shape, *(1, 1) * is_pointwise), (_Part(ours),))
 
 
 def _load(
@@ -244,9 +279,14 @@ def _other_classes(state: Mapping[str, Tensor], entries: Entries, wrong: Set[str
 
 def _filled(network: Network, entries: Entries, state: Mapping[str, Tensor]) -> Network:
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    pieces: dict[str, list[Tensor]] = {}
+    for key, entry in entries.items():
+        value = state[key] if key in state else torch.tensor(0)
+        for ours, _, theirs in entry.parts:
+            pieces.setdefault(ours, []).append(value if theirs is None else value[theirs])
     tensors = {
-        ours: state[key].reshape(shapes[ours]) if key in state else torch.tensor(0)
-        for key, (ours, _) in entries.items()
+        ours: (parts[0] if len(parts) == 1 else torch.cat(parts)).reshape(shapes[ours])
+        for ours, parts in pieces.items()
     }
     network.to_empty(device="cpu")
     network.load_state_dict(tensors)

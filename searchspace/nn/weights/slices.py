@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from searchspace.nn.layers import ConvBNAct, SqueezeExcite
+from searchspace.nn.layers import Branches, ConvBNAct, SqueezeExcite
 
 Channels = Tensor | None
 Part = tuple[nn.Module, Channels, Channels]
@@ -22,6 +22,9 @@ def weighted_parts(module: nn.Module, outs: Channels, ins: Channels, inside: Cha
     """
     if isinstance(module, SqueezeExcite):
         return [(module.reduce, inside, outs), (module.expand, outs, inside)]
+    if isinstance(module, Branches):
+        parts = [part for conv in module.convs for part in weighted_parts(conv, outs, ins, inside)]
+        return [*parts, *([(module.identity, outs, None)] if module.identity is not None else [])]
     if isinstance(module, ConvBNAct):
         return [(module.conv, outs, ins), *([(module.norm, outs, None)] if hasattr(module, "norm") else [])]
     return [(module, outs, ins)]

@@ -156,7 +156,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones(name: str, offered: st
         zoo.describe(name)
 
 
-@pytest.mark.parametrize("name", ["resnet50", "", "xyz"])
+@pytest.mark.parametrize("name", ["", "xyz"])
 def test_a_name_like_no_other_is_refused_with_all_of_them(name: str) -> None:
     with pytest.raises(InvalidArgument, match=f"give one of mobilenet_v1, .*{zoo.names()[-1]}"):
         zoo.get(name)

@@ -128,6 +128,8 @@ class BlockSampler(optuna.samplers.BaseSampler):
         for value in values:
             if not self.limits or self._may_fit({**given, param_name: value}):
                 return value
+        with _LOCK:
+            self.reader.add({**trial.distributions, param_name: param_distribution})
         raise optuna.TrialPruned(f"no {param_name!r} keeps the limits {self.limits} with {given}; give space=")
 
     # The proposal

@@ -62,14 +62,18 @@ class Reader:
             row = self.row(trial)
             if row is not None and (row >= 0).any():
                 tried[trial.number] = row
-        whole = [t for t in finished if t.state == TrialState.COMPLETE or t.last_step is not None]
-        self.parameters.learn_conditions(self._table([tried[t.number] for t in whole if t.number in tried]))
+        whole = [tried[t.number] for t in finished if _is_whole(t) and t.number in tried]
+        self.parameters.learn_conditions(self._table(whole))
         found = {n: v for n, v in outcomes(study, finished).items() if n in tried}
         counted = [t.number for t in trials if t.state != TrialState.FAIL]
         running = [tried[t.number] for t in trials if t.state == TrialState.RUNNING and t.number in tried]
         values = np.array([*found.values()]).reshape(len(found), len(study.directions))
         rows = self._table([tried[number] for number in found])
         return History(self.parameters, [*found], rows, values, self._table(running), counted, tried)
+
+    def add(self, found: Mapping[str, BaseDistribution]) -> None:
+        """Choices that no whole trial has yet, of the study that was read last."""
+        self._widen({n: what for n, what in found.items() if is_choice(what) and n not in self.parameters.distributions})
 
     def _open(self, study: optuna.Study) -> None:
         """Forget another study's trials."""
@@ -79,11 +83,13 @@ class Reader:
             self._study = now
 
     def _learn_space(self, trials: Sequence[FrozenTrial]) -> None:
-        ended = (TrialState.COMPLETE, TrialState.PRUNED)
-        fresh = [t for t in trials if t.state in ended and t.number not in self._looked_at]
+        fresh = [t for t in trials if _is_whole(t) and t.number not in self._looked_at]
         self._looked_at |= {t.number for t in fresh}
         self.has_others |= any(not is_choice(what) for t in fresh for what in t.distributions.values())
-        wider = self.parameters.distributions | choices_of(fresh)
+        self._widen(choices_of(fresh))
+
+    def _widen(self, found: dict[str, BaseDistribution]) -> None:
+        wider = self.parameters.distributions | found
         if wider != self.parameters.distributions:
             self.parameters = Parameters(wider)
             self._rows.clear()
@@ -128,7 +134,12 @@ class Reader:
             used = larger
         key = (used, hash(history.rows[:used].tobytes() + history.values[:used].tobytes()))
         if key not in self._levels:
-            last, count = slice(max(0, used - MOST), used), len(self.parameters.names)
+            last = slice(max(0, used - MOST), used)
             columns = [clipped(column[last]) for column in history.values.T]
-            self._levels = {key: [fit_levels(features[last], self.parameters.groups, c, count) for c in columns]}
+            self._levels = {key: [fit_levels(features[last], self.parameters.groups, c) for c in columns]}
         return self._levels[key]
+
+
+def _is_whole(trial: FrozenTrial) -> bool:
+    """Whether a trial was asked for all its parameters: it came to its end, or to a report."""
+    return trial.state == TrialState.COMPLETE or (trial.state == TrialState.PRUNED and trial.last_step is not None)

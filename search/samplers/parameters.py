@@ -1,6 +1,7 @@
 """The choices of a study as rows of integers: which parameters there are, which values, and which are present when."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -43,8 +44,10 @@ class Parameters:
         self._index = [_index(distribution) for distribution in distributions.values()]
         self._codes = [_features(distribution) for distribution in distributions.values()]
         self._conditions: list[tuple[int, int, npt.NDArray[np.bool_]]] = []
-        self.groups = np.repeat(np.arange(len(self.names)), [codes.shape[1] for codes in self._codes])
-        """Of each feature: the place of its parameter in `names`."""
+        self._kinds = _kinds(self.distributions)
+        widths = [codes.shape[1] for codes in self._codes] + [self._codes[kind[0]].shape[1] for kind in self._kinds]
+        self.groups = np.repeat(np.arange(len(widths)), widths)
+        """Of each feature: which parameter, or kind of parameters, it is of."""
 
     def row(self, params: Mapping[str, Any]) -> Rows | None:
         """The row of a trial's parameters; None where a value is none of the parameter's as it is now."""
@@ -81,9 +84,13 @@ class Parameters:
         return found
 
     def features(self, rows: Rows) -> npt.NDArray[np.float64]:
-        """float64 (n, features): an absent parameter's are 0, the middle of its values."""
+        """float64 (n, features): of each parameter, then sums over those of a kind, such as the layers of all stages.
+
+        An absent parameter's are 0, the middle of its values.
+        """
         parts = [codes[rows[:, place]] for place, codes in enumerate(self._codes)]
-        return np.hstack(parts) if parts else np.zeros((len(rows), 0))
+        sums = [np.sum([parts[place] for place in kind], axis=0) / math.sqrt(len(kind)) for kind in self._kinds]
+        return np.hstack([*parts, *sums]) if parts else np.zeros((len(rows), 0))
 
     def learn_conditions(self, rows: Rows) -> None:
         """Infer which parameters are present when, from rows of finished trials.
@@ -130,6 +137,15 @@ class Parameters:
     def count(self) -> float:
         """How many rows there are, absent parameters not considered."""
         return math.prod(map(float, self.sizes))
+
+
+def _kinds(distributions: Mapping[str, BaseDistribution]) -> list[list[int]]:
+    """Places of parameters that have the same values and, but for digits, the same name: two or more each."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for place, (name, distribution) in enumerate(distributions.items()):
+        if _size(distribution) > 1:
+            found.setdefault((re.sub(r"\d+", "", name), repr(distribution)), []).append(place)
+    return [places for places in found.values() if len(places) > 1]
 
 
 def _index(distribution: BaseDistribution) -> dict[Any, int] | None:

@@ -92,10 +92,10 @@ def _loss(theta: Array, features: Array, groups: npt.NDArray[np.int64], targets:
     return float(loss + 0.5 * scaled @ scaled), np.concatenate([by_weights, by_levels]) + scaled / deviation
 
 
-def fit_levels(features: Array, groups: npt.NDArray[np.int64], values: Array, parameters: int) -> Levels:
+def fit_levels(features: Array, groups: npt.NDArray[np.int64], values: Array) -> Levels:
     """The most likely levels by rows of features (n, columns) and their values (n,)."""
     values = (values - values.mean()) / (values.std() or 1.0)
-    start, deviation = _prior(parameters)
+    start, deviation = _prior(int(groups.max(initial=-1)) + 1)
     found = minimize(
         _loss,
         start,

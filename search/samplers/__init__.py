@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING
 from searchspace.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from search.samplers.advice import expected_gain, importance, recommend
     from search.samplers.block_sampler import BlockSampler
 
 KINDS = ("gp", "tpe", "random")
 
-__all__ = ["KINDS", "BlockSampler"]
-__getattr__, __dir__ = lazy_names(__name__, {"BlockSampler": "search.samplers.block_sampler"})
+__all__ = ["KINDS", "BlockSampler", "expected_gain", "importance", "recommend"]
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "BlockSampler": "search.samplers.block_sampler",
+        "expected_gain": "search.samplers.advice",
+        "importance": "search.samplers.advice",
+        "recommend": "search.samplers.advice",
+    },
+)

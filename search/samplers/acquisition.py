@@ -17,6 +17,11 @@ def expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
     return np.asarray(deviation * (z * ndtr(z) + np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)))
 
 
+def steady(gains: Array) -> Array:
+    """Their logarithms to six places: an order that the last bits of a sum do not change."""
+    return np.asarray(np.round(np.log(np.maximum(gains, 1e-300)), 6))
+
+
 def front_of(values: Array) -> npt.NDArray[np.int64]:
     """Which rows of (n, objectives) no other is better than in all objectives, equal ones once; higher is better."""
     order = np.lexsort(-values.T[::-1])

@@ -20,14 +20,14 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial
 
-from search.samplers.acquisition import expected_improvement, front_of, hypervolume_improvement
+from search.samplers.acquisition import expected_improvement, front_of, hypervolume_improvement, steady
 from search.samplers.history import PROPOSED, History, Reader
 from search.samplers.limits import Cost, Limits, every_row, upper_end
 from search.samplers.parameters import ABSENT, Parameters, Rows, is_choice
 from search.samplers.pool import Pool, Score
 from searchspace.errors import InfeasibleBudget, InvalidArgument
 
-FIRST_TRIALS = 10  # drawn at random before the surrogate has its say
+FIRST_TRIALS = 6  # drawn at random before the surrogate has its say
 PARENTS = 5  # rows of the highest mean, which candidates are changed from
 _LOCK = threading.RLock()  # study.optimize(n_jobs=2) has threads
 Space = Mapping[str, BaseDistribution | Sequence[Any]]
@@ -88,7 +88,7 @@ class BlockSampler(optuna.samplers.BaseSampler):
             row = parameters.row(given)
             if row is None or not (parameters.canonical(np.maximum(row, 0)[None])[0] <= row).all():
                 return  # some are left to propose, or not known of
-            limits = self._limits_of(parameters)
+            limits = self.limits_of(parameters)
             if not limits.fits(row):
                 raise InfeasibleBudget(
                     f"trial {trial.number} was enqueued with {given}, which costs {limits.costs(row)}, over the limits "
@@ -139,18 +139,11 @@ class BlockSampler(optuna.samplers.BaseSampler):
         return self.reader.read(study, others)
 
     def _propose(self, study: optuna.Study, trial: FrozenTrial, history: History) -> Rows:
-        parameters, limits = history.parameters, self._limits_of(history.parameters)
+        parameters = history.parameters
         given = parameters.row(trial.system_attrs.get("fixed_params", {}))
-        turn = sum(number < trial.number for number in history.counted)
-        taken = set() if self.reader.has_others else {row.tobytes() for row in history.tried.values()}
-        pool = Pool(
-            parameters=parameters,
-            limits=limits,
-            rng=np.random.default_rng([self.seed, turn]),
-            taken=taken,
-            fixed={} if given is None else {int(place): int(given[place]) for place in np.flatnonzero(given >= 0)},
-            rejected=self.rejected,
-        )
+        pool = self.pool(history, turn=sum(number < trial.number for number in history.counted))
+        if given is not None:
+            pool.fixed = {int(place): int(given[place]) for place in np.flatnonzero(given >= 0)}
         try:
             for row in self._ranked(history, pool):
                 if self._claimed(study, trial, history, row):
@@ -161,32 +154,43 @@ class BlockSampler(optuna.samplers.BaseSampler):
             self._tell_others(study, trial, parameters, row)
             return row
         finally:
-            self.rejected["without_cost"] = limits.without_cost
-            if limits.error is not None:
-                self._say(f"choices that cost has no number for are left out; the first time: {limits.error!r}")
+            self.rejected["without_cost"] = pool.limits.without_cost
+            if pool.limits.error is not None:
+                self._say(f"choices that cost has no number for are left out; the first time: {pool.limits.error!r}")
+
+    def pool(self, history: History, *, turn: int) -> Pool:
+        """Where the candidates of a turn come from."""
+        return Pool(
+            parameters=history.parameters,
+            limits=self.limits_of(history.parameters),
+            rng=np.random.default_rng([self.seed, turn]),
+            taken=set() if self.reader.has_others else {row.tobytes() for row in history.tried.values()},
+            rejected=self.rejected,
+        )
 
     def _ranked(self, history: History, pool: Pool) -> Iterator[Rows]:
         """New rows within the limits, the best first; all there are."""
         if len(history.numbers) < FIRST_TRIALS:
             yield from pool.fresh(8)
         else:
-            parents, score = self._belief(history, pool)
+            parents, score = self.belief(history, pool)
             yield from pool.climbed(pool.candidates(parents), score)
         yield from pool.anything_new([*history.tried.values()])
 
-    def _belief(self, history: History, pool: Pool) -> tuple[Rows, Score]:
+    def belief(self, history: History, pool: Pool) -> tuple[Rows, Score]:
         """The rows that candidates are changed from, and the acquisition function."""
         parameters, limits = history.parameters, pool.limits
-        surrogates = self.reader.surrogates(history, history.running)
-        allowed = np.array([limits.fits(row) for row in history.rows])
+        places = history.telling()
+        surrogates, rows = self.reader.surrogates(history, places), history.rows[places]
+        allowed = np.array([limits.fits(row) for row in rows])
         allowed = allowed if allowed.any() else ~allowed
-        rows = history.rows[allowed]
+        rows = rows[allowed]
         believed = np.stack([surrogate.fitted[allowed] for surrogate in surrogates], axis=1)
         if len(surrogates) == 1 and not self.minimize:
             (surrogate,), best = surrogates, float(believed.max())
-            parents = rows[np.argsort(-believed[:, 0], kind="stable")[:PARENTS]]
-            return parents, lambda new: expected_improvement(*surrogate.predict(parameters.features(new)), best)
-        believed = np.hstack([believed, self._free(limits, rows)])
+            parents = rows[np.argsort(-np.round(believed[:, 0] / surrogate.noise, 6), kind="stable")[:PARENTS]]
+            return parents, lambda new: steady(expected_improvement(*surrogate.predict(parameters.features(new)), best))
+        believed = np.hstack([believed, self.free_costs(limits, rows)])
         directions = pool.rng.spawn(1)[0]
 
         def gain(new: Rows) -> npt.NDArray[np.float64]:
@@ -194,13 +198,13 @@ class BlockSampler(optuna.samplers.BaseSampler):
             means, deviations = (
                 np.stack(part, axis=1) for part in zip(*(s.predict(features) for s in surrogates), strict=True)
             )
-            free = self._free(limits, new)
+            free = self.free_costs(limits, new)
             means, deviations = np.hstack([means, free]), np.hstack([deviations, np.zeros_like(free)])
-            return hypervolume_improvement(means, deviations, believed, copy.deepcopy(directions))
+            return steady(hypervolume_improvement(means, deviations, believed, copy.deepcopy(directions)))
 
         return rows[front_of(believed)], gain
 
-    def _free(self, limits: Limits, rows: Rows) -> npt.NDArray[np.float64]:
+    def free_costs(self, limits: Limits, rows: Rows) -> npt.NDArray[np.float64]:
         """The costs that are objectives, the higher the better: float64 (n, minimize)."""
         found = [[-(limits.costs(row) or {}).get(name, math.inf) for name in self.minimize] for row in rows]
         return np.array(found, dtype=np.float64).reshape(len(rows), len(self.minimize))
@@ -219,11 +223,12 @@ class BlockSampler(optuna.samplers.BaseSampler):
             return False
         self._tell_others(study, trial, history.parameters, row)
         for other in study.get_trials(deepcopy=False):
-            if other.number != trial.number and not (other.number in history.tried and other.state.is_finished()):
-                theirs = self.reader.row(other)
-                if theirs is not None and self._identity(history.parameters, theirs) == own:
-                    self.rejected["duplicate"] += 1
-                    return False
+            theirs = self.reader.row(other)
+            if theirs is None or theirs is history.tried.get(other.number) or other.number == trial.number:
+                continue
+            if self._identity(history.parameters, theirs) == own:
+                self.rejected["duplicate"] += 1
+                return False
         return True
 
     def _tell_others(self, study: optuna.Study, trial: FrozenTrial, parameters: Parameters, row: Rows) -> None:
@@ -238,7 +243,8 @@ class BlockSampler(optuna.samplers.BaseSampler):
             self._identities[key] = self.identity(parameters.choices(row))
         return self._identities[key]
 
-    def _limits_of(self, parameters: Parameters) -> Limits:
+    def limits_of(self, parameters: Parameters) -> Limits:
+        """The limits on rows of these parameters."""
         if self._limits is None or self._limits.parameters is not parameters:
             self._limits = Limits(self.cost, self.limits, parameters)
         return self._limits

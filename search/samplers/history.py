@@ -15,7 +15,9 @@ from search.samplers.parameters import Parameters, Rows, choices_of, is_choice
 from search.samplers.surrogate import MOST, Levels, Surrogate, fit_levels
 
 PROPOSED = "block_sampler:proposed"  # system attribute of a trial: the codes of its choices by name, told to others
-GROWTH = 1.1  # the levels are fitted anew when there are so many times more values
+GROWTH = 1.15  # the levels are fitted anew when there are so many times more values
+KEPT = 300  # rows that a proposal is by; of more, each costs too long
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,14 @@ class History:
     running: Rows
     counted: list[int]
     tried: dict[int, Rows]
+
+    def telling(self) -> Places:
+        """Places of all rows, or of the KEPT that tell the most of where the best is: the best half, and the latest."""
+        count = len(self.numbers)
+        if count <= KEPT:
+            return np.arange(count)
+        worse = np.argsort(np.argsort(-self.values, axis=0), axis=0).sum(axis=1)  # by rank in every objective
+        return np.union1d(np.argsort(worse, kind="stable")[: KEPT // 2], np.arange(count - KEPT // 2, count))
 
 
 class Reader:
@@ -73,7 +83,9 @@ class Reader:
 
     def add(self, found: Mapping[str, BaseDistribution]) -> None:
         """Choices that no whole trial has yet, of the study that was read last."""
-        self._widen({n: what for n, what in found.items() if is_choice(what) and n not in self.parameters.distributions})
+        self._widen(
+            {n: what for n, what in found.items() if is_choice(what) and n not in self.parameters.distributions}
+        )
 
     def _open(self, study: optuna.Study) -> None:
         """Forget another study's trials."""
@@ -89,9 +101,9 @@ class Reader:
         self._widen(choices_of(fresh))
 
     def _widen(self, found: dict[str, BaseDistribution]) -> None:
-        wider = self.parameters.distributions | found
-        if wider != self.parameters.distributions:
-            self.parameters = Parameters(wider)
+        known = self.parameters.distributions
+        if any(name not in known or vars(known[name]) != vars(what) for name, what in found.items()):
+            self.parameters = Parameters(known | found)
             self._rows.clear()
             self._levels.clear()
 
@@ -116,15 +128,13 @@ class Reader:
     def _table(self, rows: list[Rows]) -> Rows:
         return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.parameters.names))
 
-    def surrogates(self, history: History, running: Rows) -> list[Surrogate]:
-        """One for each objective."""
-        parameters = self.parameters
-        features, others = parameters.features(history.rows), parameters.features(running)
-        targets = [clipped(column) for column in history.values.T]
-        groups = parameters.groups
+    def surrogates(self, history: History, places: Places | None = None) -> list[Surrogate]:
+        """One for each objective, of all rows or those at `places`; their levels are by all."""
+        features, running = self.parameters.features(history.rows), self.parameters.features(history.running)
+        some = slice(None) if places is None else places
         return [
-            Surrogate(features, groups, values, levels, others)
-            for values, levels in zip(targets, self._fitted(features, history), strict=True)
+            Surrogate(features[some], self.parameters.groups, clipped(values)[some], levels, running)
+            for values, levels in zip(history.values.T, self._fitted(features, history), strict=True)
         ]
 
     def _fitted(self, features: npt.NDArray[np.float64], history: History) -> list[Levels]:

@@ -25,6 +25,8 @@ class Limits:
     def __init__(self, cost: Cost | None, limits: Mapping[str, float], parameters: Parameters) -> None:
         self._cost, self.limits, self.parameters = cost, dict(limits), parameters
         self._known: dict[bytes, dict[str, float] | None] = {}
+        self.asked = cost is not None
+        """Whether there are costs at all."""
         self.without_cost = 0
         self.error: Exception | str | None = None
 
@@ -58,7 +60,7 @@ class Limits:
 
     def fits(self, row: Rows) -> bool:
         """Whether a canonical row keeps every limit."""
-        if not self.limits and self._cost is None:
+        if not self.asked:
             return True
         costs = self.costs(row)
         return costs is not None and all(costs[name] <= limit for name, limit in self.limits.items())

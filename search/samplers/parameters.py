@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 Rows = npt.NDArray[np.int64]
 ABSENT = -1  # the code of a parameter that a trial does not have
 WAVES = 8  # most features of an ordered parameter
-LENGTH = 0.7  # of an ordered parameter's range, within which its values are alike
+LENGTH = 1.0  # of an ordered parameter's range, within which its values are alike
 
 
 def is_choice(distribution: BaseDistribution) -> bool:
@@ -45,8 +45,13 @@ class Parameters:
         self._codes = [_features(distribution) for distribution in distributions.values()]
         self._conditions: list[tuple[int, int, npt.NDArray[np.bool_]]] = []
         self._kinds = _kinds(self.distributions)
-        widths = [codes.shape[1] for codes in self._codes] + [self._codes[kind[0]].shape[1] for kind in self._kinds]
-        self.groups = np.repeat(np.arange(len(widths)), widths)
+        width = max((codes.shape[1] for codes in self._codes), default=0)
+        self._table = np.vstack(
+            [np.pad(c, ((0, 0), (0, width - c.shape[1]))) for c in self._codes] or [np.zeros((0, 0))]
+        )
+        """The features of every code of every parameter, ABSENT last, padded with columns of 0."""
+        self._starts = np.cumsum([0, *(self.sizes + 1)])[:-1]
+        self.groups = np.repeat(np.arange(len(self.names) + len(self._kinds)), width)
         """Of each feature: which parameter, or kind of parameters, it is of."""
 
     def row(self, params: Mapping[str, Any]) -> Rows | None:
@@ -88,9 +93,9 @@ class Parameters:
 
         An absent parameter's are 0, the middle of its values.
         """
-        parts = [codes[rows[:, place]] for place, codes in enumerate(self._codes)]
-        sums = [np.sum([parts[place] for place in kind], axis=0) / math.sqrt(len(kind)) for kind in self._kinds]
-        return np.hstack([*parts, *sums]) if parts else np.zeros((len(rows), 0))
+        found = self._table[self._starts + rows % (self.sizes + 1)]
+        sums = [found[:, kind].sum(axis=1, keepdims=True) / math.sqrt(len(kind)) for kind in self._kinds]
+        return np.concatenate([found, *sums], axis=1).reshape(len(rows), len(self.groups))
 
     def learn_conditions(self, rows: Rows) -> None:
         """Infer which parameters are present when, from rows of finished trials.

@@ -11,9 +11,9 @@ from search.samplers.parameters import ABSENT, Parameters, Rows
 
 Score = Callable[[Rows], npt.NDArray[np.float64]]
 FEW = 1500  # rows of a space that are all candidates
-FRESH = 60  # candidates that are drawn fresh
-CHANGED = 160  # candidates that differ from one of the best in one to three choices
-CLIMBS, CLIMB_STEPS = 2, 6  # from the best candidates, by the best single change each step
+FRESH = 40  # candidates that are drawn fresh
+CHANGED = 120  # candidates that differ from one of the best in one to three choices
+CLIMBS, CLIMB_STEPS = 2, 4  # from the best candidates, by the best single change each step
 LOOKED_AT = 20_000  # rows that are looked through, at most, for one that is new
 
 
@@ -35,7 +35,7 @@ class Pool:
         unique = {row.tobytes(): row for row in self.parameters.canonical(rows)}
         new = [row for key, row in unique.items() if key not in self.taken]
         self.rejected["duplicate"] += len(rows) - len(new)
-        fitting = [row for row in new if self.limits.fits(row)]
+        fitting = [row for row in new if self.limits.fits(row)] if self.limits.asked else new
         self.rejected["over_limit"] += len(new) - len(fitting)
         return np.array(fitting, dtype=np.int64).reshape(len(fitting), len(self.parameters.names))
 
@@ -92,18 +92,26 @@ class Pool:
             return
         scores = score(rows)
         found = {row.tobytes(): (value, row) for value, row in zip(scores.tolist(), rows, strict=True)}
-        if self.parameters.count() > FEW:
-            for start in np.argsort(-scores, kind="stable")[:CLIMBS]:
-                here, value = rows[start], float(scores[start])
-                for _ in range(CLIMB_STEPS):
-                    around = self.around(here)
-                    values = score(around) if len(around) else np.zeros(0)
-                    if not len(values) or values.max() <= value:
-                        break
-                    here, value = around[int(values.argmax())], float(values.max())
-                    found[here.tobytes()] = (value, here)
+        places = np.argsort(-scores, kind="stable")[: CLIMBS if self.parameters.count() > FEW else 0]
+        climbers = [(float(scores[place]), rows[place]) for place in places]
+        for _ in range(CLIMB_STEPS):
+            climbers = self._step(climbers, score)
+            found |= {row.tobytes(): (value, row) for value, row in climbers}
         for _, row in sorted(found.values(), key=lambda pair: -pair[0]):
             yield row
+
+    def _step(self, climbers: list[tuple[float, Rows]], score: Score) -> list[tuple[float, Rows]]:
+        """Each one's best single change; without those that are at their top."""
+        around = [self.around(row) for _, row in climbers]
+        counts = np.cumsum([len(rows) for rows in around], dtype=int)
+        if not len(counts) or counts[-1] == 0:
+            return []
+        scores = np.split(score(np.concatenate(around)), counts[:-1])
+        return [
+            (float(values.max()), rows[int(values.argmax())])
+            for (here, _), rows, values in zip(climbers, around, scores, strict=True)
+            if len(values) and values.max() > here
+        ]
 
     def anything_new(self, known: Iterable[Rows]) -> Iterator[Rows]:
         """New rows within the limits, found from known ones by single changes; none where all are taken."""

@@ -19,11 +19,11 @@ from scipy.optimize import minimize
 Array = npt.NDArray[np.float64]
 OFFSET = 0.3  # prior variance of the mean; values are scaled to variance 1
 JITTER = 1e-6
-MOST = 300  # rows that the likelihood is worked out for
+MOST = 200  # rows that the likelihood is worked out for
 LEVELS = {"main": (0.5, 1.0), "pairs": (0.2, 1.0), "smooth": (0.3, 1.0), "noise": (0.1, 1.5)}
 """Prior median of each level, and the standard deviation of its logarithm."""
 RELEVANCE = 1.0  # prior standard deviation of a weight's logarithm; its median is 1 / parameters
-STEPS = 30  # of L-BFGS
+STEPS = 20  # of L-BFGS
 
 
 class Levels(NamedTuple):
@@ -47,17 +47,30 @@ def _levels(theta: Array) -> Levels:
     return Levels(values[:-4], *map(float, values[-4:]))
 
 
+class _Scaled(NamedTuple):
+    """Features times the roots of their parameters' weights (n, columns), and the squared length of each row."""
+
+    rows: Array
+    squares: Array
+
+
+def _scaled(features: Array, groups: npt.NDArray[np.int64], levels: Levels) -> _Scaled:
+    rows = features * np.sqrt(levels.weights)[groups]
+    return _Scaled(rows, np.einsum("ij,ij->i", rows, rows))
+
+
 class _Parts(NamedTuple):
     inner: Array
     near: Array
 
 
-def _parts(a: Array, b: Array, groups: npt.NDArray[np.int64], levels: Levels) -> _Parts:
-    roots = np.sqrt(levels.weights[groups])
-    a, b = a * roots, b * roots
-    inner = a @ b.T
-    apart = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2 * inner
-    return _Parts(inner, np.exp(-np.maximum(apart, 0.0)))
+def _parts(a: _Scaled, b: _Scaled) -> _Parts:
+    inner = a.rows @ b.rows.T
+    near = 2 * inner
+    near -= a.squares[:, None]
+    near -= b.squares[None]
+    np.minimum(near, 0.0, out=near)
+    return _Parts(inner, np.exp(near, out=near))
 
 
 def _covariance(parts: _Parts, levels: Levels) -> Array:
@@ -68,7 +81,8 @@ def _covariance(parts: _Parts, levels: Levels) -> Array:
 def _loss(theta: Array, features: Array, groups: npt.NDArray[np.int64], targets: Array) -> tuple[float, Array]:
     """Minus the log posterior of the levels, and its gradient."""
     levels = _levels(theta)
-    parts = _parts(features, features, groups, levels)
+    scaled = _scaled(features, groups, levels)
+    parts = _parts(scaled, scaled)
     covariance = _covariance(parts, levels)
     covariance[np.diag_indices(len(targets))] += levels.noise + JITTER
     root = cholesky(covariance, lower=True, check_finite=False, overwrite_a=True)
@@ -88,8 +102,8 @@ def _loss(theta: Array, features: Array, groups: npt.NDArray[np.int64], targets:
         levels.noise * np.trace(slope),
     ]
     middle, deviation = _prior(len(levels.weights))
-    scaled = (theta - middle) / deviation
-    return float(loss + 0.5 * scaled @ scaled), np.concatenate([by_weights, by_levels]) + scaled / deviation
+    apart = (theta - middle) / deviation
+    return float(loss + 0.5 * apart @ apart), np.concatenate([by_weights, by_levels]) + apart / deviation
 
 
 def fit_levels(features: Array, groups: npt.NDArray[np.int64], values: Array) -> Levels:
@@ -105,7 +119,9 @@ def fit_levels(features: Array, groups: npt.NDArray[np.int64], values: Array) ->
         bounds=list(zip(start - 5 * deviation, start + 5 * deviation, strict=True)),
         options={"maxiter": STEPS},
     )
-    return _levels(found.x)
+    return _levels(
+        np.round(found.x, 2)
+    )  # what the last bits of a sum, which differ from process to process, do not move
 
 
 class Surrogate:
@@ -116,9 +132,9 @@ class Surrogate:
     ) -> None:
         self.levels, self._groups = levels, groups
         self._middle, self._unit = float(values.mean()), float(values.std()) or 1.0
-        self._features = np.vstack([features, running])
+        self._rows = _scaled(np.vstack([features, running]), groups, levels)
         count = len(values)
-        covariance = _covariance(_parts(self._features, self._features, groups, levels), levels)
+        covariance = _covariance(_parts(self._rows, self._rows), levels)
         covariance[np.diag_indices(len(covariance))] += levels.noise + JITTER
         self._root = cholesky(covariance, lower=True, check_finite=False)
         targets = (values - self._middle) / self._unit
@@ -132,25 +148,30 @@ class Surrogate:
         """Standard deviation of a value about what is believed, in the values' unit."""
         return self._unit * math.sqrt(self.levels.noise)
 
-    def _cross(self, features: Array) -> Array:
-        return _covariance(_parts(features, self._features, self._groups, self.levels), self.levels)
+    def _cross(self, rows: _Scaled) -> Array:
+        return _covariance(_parts(rows, self._rows), self.levels)
+
+    def _prior(self, rows: _Scaled) -> Array:
+        inner = rows.squares
+        return OFFSET + inner * (self.levels.main + self.levels.pairs * inner) + self.levels.smooth
 
     def mean(self, features: Array) -> Array:
         """float64 (n,): what is expected, without noise."""
-        return np.asarray(self._middle + self._unit * (self._cross(features) @ self._weights))
+        cross = self._cross(_scaled(features, self._groups, self.levels))
+        return np.asarray(self._middle + self._unit * (cross @ self._weights))
 
     def predict(self, features: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the noiseless value: float64 (n,) each."""
-        cross = self._cross(features)
+        rows = _scaled(features, self._groups, self.levels)
+        cross = self._cross(rows)
         known = solve_triangular(self._root, cross.T, lower=True, check_finite=False)
-        inner = (features * features) @ self.levels.weights[self._groups]
-        prior = OFFSET + inner * (self.levels.main + self.levels.pairs * inner) + self.levels.smooth
-        deviation = np.sqrt(np.maximum(prior - (known * known).sum(axis=0), 1e-12))
-        return self._middle + self._unit * (cross @ self._weights), self._unit * deviation
+        variance = np.maximum(self._prior(rows) - np.einsum("ij,ij->j", known, known), 1e-12)
+        return self._middle + self._unit * (cross @ self._weights), self._unit * np.sqrt(variance)
 
     def joint(self, features: Array) -> tuple[Array, Array]:
         """Mean (n,) and covariance (n, n) of the noiseless values."""
-        cross = self._cross(features)
+        rows = _scaled(features, self._groups, self.levels)
+        cross = self._cross(rows)
         known = solve_triangular(self._root, cross.T, lower=True, check_finite=False)
-        prior = _covariance(_parts(features, features, self._groups, self.levels), self.levels)
+        prior = _covariance(_parts(rows, rows), self.levels)
         return self._middle + self._unit * (cross @ self._weights), self._unit**2 * (prior - known.T @ known)

@@ -35,6 +35,13 @@ def blocks(trial: optuna.Trial) -> float:
     return value
 
 
+FLAT = {name: [1, 2, 3, 4] for name in "abcd"}
+
+
+def flat(trial: optuna.Trial) -> float:
+    return float(sum(trial.suggest_categorical(name, values) for name, values in FLAT.items()))
+
+
 def points(study: optuna.Study) -> list[tuple[tuple[str, Any], ...]]:
     return [tuple(sorted(trial.params.items())) for trial in study.trials]
 
@@ -96,13 +103,14 @@ def test_another_process_proposes_the_same() -> None:
 
 
 def test_workers_that_share_a_storage_try_no_point_twice(tmp_path: Path) -> None:
-    """Four processes, 744 points, of which the best few are what all of them want."""
+    """Four processes, 256 points, of which the best few are what all of them want."""
     storage = tmp_path / "j"
     study = new_study(BlockSampler(seed=0), study_name="s", storage=journal(storage))
     code = (
         "import sys; from tests.search.samplers.test_block_sampler import *\n"
-        "study = optuna.load_study(study_name='s', storage=journal(sys.argv[1]), sampler=BlockSampler(seed=0))\n"
-        "study.optimize(blocks, n_trials=15)"
+        "sampler = BlockSampler(seed=0, space=FLAT)\n"
+        "study = optuna.load_study(study_name='s', storage=journal(sys.argv[1]), sampler=sampler)\n"
+        "study.optimize(flat, n_trials=15)"
     )
     root = Path(__file__).parents[3]
     workers = [subprocess.Popen([sys.executable, "-c", code, str(storage)], cwd=root) for _ in range(4)]

@@ -36,6 +36,7 @@ B0 = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
+B0_LAYERS = tuple(row[-1] for row in B0)
 # PP-LCNet (arXiv:2109.15099, Table 1): kernel, output channels, stride, SE.
 LCNET = (
     (3, 32, 1, False),
@@ -134,7 +135,7 @@ def plain_v3_large() -> nn.Module:
     )
 
 
-def plain_b0(repeats_of: Sequence[int] = tuple(row[-1] for row in B0)) -> nn.Module:
+def plain_b0(repeats_of: Sequence[int] = B0_LAYERS) -> nn.Module:
     """EfficientNet-B0 without a spec; with other layers TinyNet-A."""
     layers: list[nn.Module] = [*conv_bn(3, 32, 3, stride=2), nn.SiLU(inplace=True)]
     inside = 32

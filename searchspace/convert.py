@@ -96,7 +96,7 @@ def convert(
     if source == OURS:
         module = nn.load_network(spec, file, ema=ema, note=notes.append)
     else:
-        module = nn.load_published(spec, nn.read_weights(file, ema=ema, note=notes.append), source)
+        module = nn.load_published(spec, nn.read_weights(file, ema=ema, note=notes.append), source, note=notes.append)
     found = module.spec
     if found.blocks != spec.blocks and not spec_out:
         notes.append("the file fits a variant of this network, not the zoo's default: keep its spec with --spec-out")

@@ -3,12 +3,14 @@
 `searchspace.nn.reparametrise` brings the weights over, both ways.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from searchspace.blocks.protocol import Block
 from searchspace.blocks.rep_conv import RepConv
 from searchspace.spec import NetworkSpec
+
+PUBLISHED_BRANCHES = (1, 4)  # k x k ones of a block: RepVGG's and MobileOne's but for S0, and S0's
 
 
 def deployed(spec: NetworkSpec) -> NetworkSpec:
@@ -31,6 +33,13 @@ def trained(spec: NetworkSpec, *, branches: int) -> NetworkSpec:
         return replace(block, branches=count, pointwise=block.kernel > 1, skip=skip)
 
     return _each(spec, with_branches)
+
+
+def other_forms(spec: NetworkSpec) -> Iterator[NetworkSpec]:
+    """The deployed form of a network with branches; for a deployed one the training forms that published ones have."""
+    small = deployed(spec)
+    forms = [small] if small != spec else [trained(spec, branches=branches) for branches in PUBLISHED_BRANCHES]
+    yield from (form for form in forms if form != spec)
 
 
 def _each(spec: NetworkSpec, change: Callable[[int, Block], Block]) -> NetworkSpec:

@@ -118,6 +118,43 @@ mobilenetv4_conv_medium.e500_r256_in1k 80.858 9.72 320 bicubic
 mobilenetv4_conv_medium.e500_r224_in1k 79.808 9.72 256 bicubic
 mobilenetv4_conv_large.e600_r384_in1k 83.392 32.59 448 bicubic
 mobilenetv4_conv_large.e500_r256_in1k 82.674 32.59 320 bicubic
+resnet18.a1_in1k 73.158 11.69 288 bicubic
+resnet18.tv_in1k 69.760 11.69 224 bilinear
+resnet34.a1_in1k 77.918 21.80 288 bicubic
+resnet34.bt_in1k 76.480 21.80 288 bicubic
+resnet50.a1_in1k 81.214 25.56 288 bicubic
+resnet50.a1h_in1k 80.676 25.56 224 bicubic
+resnet50.tv2_in1k 80.850 25.56 224 bilinear
+resnet50.tv_in1k 76.130 25.56 224 bilinear
+regnetx_002.pycls_in1k 68.746 2.68 224 bicubic
+regnetx_004.pycls_in1k 72.398 5.16 224 bicubic
+regnetx_006.pycls_in1k 73.868 6.20 224 bicubic
+regnetx_008.pycls_in1k 75.030 7.26 224 bicubic
+regnetx_008.tv2_in1k 77.304 7.26 224 bicubic
+regnety_002.pycls_in1k 70.278 3.16 224 bicubic
+regnety_004.pycls_in1k 74.028 4.34 224 bicubic
+regnety_004.tv2_in1k 75.598 4.34 224 bicubic
+regnety_006.pycls_in1k 75.270 6.06 224 bicubic
+regnety_008.pycls_in1k 76.302 6.26 224 bicubic
+mixnet_s.ft_in1k 75.994 4.13 224 bicubic
+mixnet_m.ft_in1k 77.258 5.01 224 bicubic
+mixnet_l.ft_in1k 78.966 7.33 224 bicubic
+tf_mixnet_s.in1k 75.652 4.13 224 bicubic
+tf_mixnet_m.in1k 76.954 5.01 224 bicubic
+tf_mixnet_l.in1k 78.776 7.33 224 bicubic
+ghostnet_100.in1k 73.982 5.18 224 bilinear
+repvgg_a0.rvgg_in1k 72.410 9.11 224 bilinear
+repvgg_a1.rvgg_in1k 74.460 14.09 224 bilinear
+repvgg_a2.rvgg_in1k 76.458 28.21 224 bilinear
+mobileone_s0.apple_in1k 71.400 5.29 224 bilinear
+mobileone_s1.apple_in1k 75.900 4.83 224 bilinear
+mobileone_s2.apple_in1k 77.400 7.88 224 bilinear
+mobileone_s3.apple_in1k 78.100 10.17 224 bilinear
+mobileone_s4.apple_in1k 79.400 14.95 224 bilinear
+hgnetv2_b0.ssld_stage2_ft_in1k 77.770 6.00 224 bicubic
+hgnetv2_b1.ssld_stage2_ft_in1k 79.180 6.34 224 bicubic
+hgnetv2_b2.ssld_stage2_ft_in1k 81.740 11.22 224 bicubic
+hgnetv2_b3.ssld_stage2_ft_in1k 82.980 16.29 224 bicubic
 """
 FACTS = {line.split()[0]: line.split()[1:] for line in TIMM.strip().splitlines()}
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

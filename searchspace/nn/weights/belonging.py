@@ -28,7 +28,7 @@ def load_network(
     `ema` and `note` as for `read_weights`. Raises StorageError, and InvalidArgument for weights that do not fit or
     whose file says that they are of another network.
     """
-    network = load_weights(spec, read_weights(path, ema=ema, note=note))
+    network = load_weights(spec, read_weights(path, ema=ema, note=note), note=note or (lambda text: None))
     check_belongs(network.spec, path)
     return network.eval()
 

@@ -1,7 +1,7 @@
 """Weights of published implementations in and out: the same network under an implementation's names."""
 
 from collections import OrderedDict
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from itertools import chain, groupby
 from typing import NamedTuple
@@ -9,8 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from searchspace.deployed import deployed, other_forms
 from searchspace.errors import InvalidArgument
-from searchspace.nn.build import Network, channels_last
+from searchspace.nn.build import Network, build, channels_last
+from searchspace.nn.reparametrise import reparametrise, with_branches
 from searchspace.nn.weights import efficientnet_lite_pytorch, timm, timm_others, torchvision
 from searchspace.nn.weights.files import check_finite
 from searchspace.nn.weights.names import Family, Joined, Name, Rows, Sections, sections
@@ -24,6 +26,7 @@ IMPLEMENTATIONS: dict[str, tuple[Family, ...]] = {
 }
 _COUNTER = "num_batches_tracked"  # files older than torch 0.4.1 have none, and no output depends on it
 _NAMED = 3
+Note = Callable[[str], None]
 
 
 class _Part(NamedTuple):
@@ -66,42 +69,54 @@ def published_names(spec: NetworkSpec, implementation: str) -> dict[str, str]:
 
 
 def load_published(
-    spec: NetworkSpec, state_dict: Mapping[str, Tensor], implementation: str, *, norm_eps: float | None = None
+    spec: NetworkSpec,
+    state_dict: Mapping[str, Tensor],
+    implementation: str,
+    *,
+    norm_eps: float | None = None,
+    note: Note = lambda text: None,
 ) -> Network:
     """The network with the weights of a state dict of one of `IMPLEMENTATIONS`, in eval mode, float32, channels-last.
 
     Its spec has the implementation's batch norm and padding (`published_conventions`; `norm_eps` instead where it is
     given). Where the weights do not fit a network of the zoo but fit it under another `rounding` or
-    with `fixed_ends` (implementations differ in both), the returned network and its spec are that one.
+    with `fixed_ends` (implementations differ in both), the returned network and its spec are that one. Weights of the
+    deployed form of a network with parallel branches become weights of its training form that compute the same, and the
+    other way round; `note` is told.
     Raises InvalidArgument naming the entries that are missing, left over, of another shape or no tensors, and for a
     network that the implementation has no family for. num_batches_tracked may be missing: it is then 0.
     """
-    return _load(spec, state_dict, implementation, norm_eps=norm_eps)
+    return _load(spec, state_dict, implementation, norm_eps=norm_eps, note=note)
 
 
-def load_weights(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> Network:
+def load_weights(spec: NetworkSpec, state_dict: Mapping[str, Tensor], *, note: Note = lambda text: None) -> Network:
     """The network with weights under our own names, as `Network.state_dict` gives them; otherwise `load_published`.
 
     The conventions are the spec's.
     """
-    return _load(spec, state_dict, None)
+    return _load(spec, state_dict, None, note=note)
 
 
-def load_any(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> tuple[Network, str | None]:
+def load_any(
+    spec: NetworkSpec, state_dict: Mapping[str, Tensor], *, note: Note = lambda text: None
+) -> tuple[Network, str | None]:
     """The network with weights under whatever names, for as many classes as they tell apart, and whose names they are.
 
     None for our own names. Raises InvalidArgument that names what differs, by the names that the most entries have.
     """
-    skeleton, found = _skeleton(spec), {}
-    for implementation in (None, *IMPLEMENTATIONS):
-        try:
-            entries = _entries(skeleton, implementation)
-        except InvalidArgument:  # the implementation has no such network
-            continue
-        found[implementation] = (len(entries.keys() & state_dict.keys()), _misfit(state_dict, entries).classes)
+    found: dict[str | None, tuple[int, int | None]] = {}
+    for form in (spec, *other_forms(spec)):
+        skeleton = _skeleton(form)
+        for implementation in (None, *IMPLEMENTATIONS):
+            try:
+                entries = _entries(skeleton, implementation)
+            except InvalidArgument:  # the implementation has no such network
+                continue
+            known = len(entries.keys() & state_dict.keys()), _misfit(state_dict, entries).classes
+            found[implementation] = max(found.get(implementation, (-1, None)), known, key=lambda each: each[0])
     implementation = max(found, key=lambda each: found[each][0])
     classes = found[implementation][1] or spec.classes
-    return _load(spec.with_classes(classes), state_dict, implementation), implementation
+    return _load(spec.with_classes(classes), state_dict, implementation, note=note), implementation
 
 
 def weights_classes(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> int:
@@ -201,16 +216,21 @@ def _add(entries: Entries, theirs: Name, ours: str, shape: tuple[int, ...]) -> N
 
 
 def _load(
-    spec: NetworkSpec, state: Mapping[str, Tensor], implementation: str | None, *, norm_eps: float | None = None
+    spec: NetworkSpec,
+    state: Mapping[str, Tensor],
+    implementation: str | None,
+    *,
+    norm_eps: float | None = None,
+    note: Note,
 ) -> Network:
-    """The spec, or else its sibling in the zoo, with the weights that fit it."""
+    """The spec, or else its sibling in the zoo, with the weights that fit it or its other form."""
     if not isinstance(state, Mapping):
         raise InvalidArgument(
             f"a state dict must map names to tensors, got {type(state).__name__}: "
             "take model.state_dict(), or read a file with searchspace.nn.read_weights"
         )
     reasons = []
-    for candidate in chain((spec,), siblings(spec)):
+    for candidate in chain((spec,), siblings(spec), other_forms(spec)):
         if implementation is not None:
             conventions = published_conventions(candidate, implementation)
             eps = conventions.norm_eps if norm_eps is None else norm_eps
@@ -219,10 +239,25 @@ def _load(
         entries = _entries(network, implementation)
         misfit = _misfit(state, entries)
         if not any(misfit):
-            return _filled(network, entries, state)
+            return _in_form_of(spec, _filled(network, entries, state), note)
         reasons.append(str(misfit))
     source = f"{implementation}'s weights" if implementation else "weights"
     raise InvalidArgument(f"these are not {source} of {spec.name!r} with {spec.classes} classes: {reasons[0]}")
+
+
+def _in_form_of(spec: NetworkSpec, network: Network, note: Note) -> Network:
+    """The network with its parallel branches, or deployed, as the spec has them."""
+    own = network.spec
+    if own.has_layers_of(spec) or not deployed(own).has_layers_of(deployed(spec)):
+        return network
+    forms = ("deployed", "training") if deployed(own) == own else ("training", "deployed")
+    note(f"the weights are of the {forms[0]} form of {own.name} and are converted to its {forms[1]} form, exactly")
+    if forms[1] == "deployed":
+        converted = reparametrise(network)
+        assert isinstance(converted, Network)
+        return channels_last(converted)
+    larger = build(replace(spec, conventions=own.conventions), generator=torch.Generator().manual_seed(0))
+    return with_branches(network, larger)
 
 
 class _Misfit(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from searchspace.cost import params
+from searchspace.deployed import deployed
 from searchspace.errors import InvalidArgument, InvalidSpec, PhinasError
 from searchspace.nn.build import Network
 from searchspace.nn.weights.belonging import check_belongs, saved_spec
@@ -56,7 +57,7 @@ def recognise(path: Path, *, name: str = "", ema: bool | None = None, note: Call
     if spec is None:
         spec = _tried(state, path, note)
     try:
-        network, implementation = load_any(spec, state)
+        network, implementation = load_any(spec, state, note=note)
     except InvalidArgument as error:
         raise InvalidArgument(f"{path}: {error}") from None
     check_belongs(network.spec, path)
@@ -142,9 +143,10 @@ def _tried(state: Mapping[str, Any], path: Path, note: Callable[[str], None]) ->
 
 
 def _candidates() -> Iterator[NetworkSpec]:
-    """The zoo's networks, then the listing's others, each once."""
+    """The zoo's networks, then the listing's others, then what is deployed of them, each once."""
     seen = set()
-    for spec in (*map(catalogue.get, catalogue.names()), *(row.spec() for row in listing())):
+    known = [*map(catalogue.get, catalogue.names()), *(row.spec() for row in listing())]
+    for spec in (*known, *map(deployed, known)):
         if (mark := spec.fingerprint()) not in seen:
             seen.add(mark)
             yield spec

@@ -13,6 +13,7 @@ from searchspace.nn import build
 from searchspace.nn.build import Network
 from searchspace.nn.layers import Branches
 from searchspace.nn.reparametrise import reparametrise, with_branches
+from searchspace.nn.weights.published import load_any, load_published, to_published
 from tests.channel_checks import filled
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -47,6 +48,30 @@ def test_the_training_form_takes_weights_of_the_deployed_one(name: str) -> None:
     network = with_branches(small, build(spec).double())
     expected = small(image())
     torch.testing.assert_close(network(image()), expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_weights_of_one_form_given_for_the_other_are_converted_and_it_is_told(name: str) -> None:
+    spec = zoo.get(name, width=0.25, resolution=32, classes=7)
+    network = build(spec, generator=torch.Generator().manual_seed(0)).eval()
+    small = reparametrise(network)
+    assert isinstance(small, Network)
+    expected = network(image().float())
+    for given, asked in ((network, small.spec), (small, spec)):
+        for implementation in ("timm", None):
+            told: list[str] = []
+            if implementation:
+                found = load_published(asked, to_published(given, implementation), implementation, note=told.append)
+            else:
+                found, whose = load_any(asked.with_classes(5), given.state_dict(), note=told.append)
+                assert whose is None
+            assert found.spec == asked
+            assert len(told) == 1
+            assert "form of" in told[0]
+            torch.testing.assert_close(
+                found(image().float()), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())
+            )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -130,7 +130,7 @@ def test_a_table_predicts_every_network_with_an_interval_and_says_what_it_estima
         "efficientnet_b1",
     ]
     assert {"squeezenet1_1", "shufflenet_v1", "shufflenet_v2"} <= {*lacking}
-    assert len(lacking) < len(rows) / 2
+    assert len(lacking) < len(rows) * 2 / 3
     assert f"-: {len(lacking)} networks have kinds of kernels that the table has none of; python -m search" in out
     assert "python -m search.latency build --zoo measures the zoo's" in out
     assert "the table is for 224 px, 6 networks are not" in out

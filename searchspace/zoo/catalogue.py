@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from searchspace.cost import costs
+from searchspace.deployed import deployed
 from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
 from searchspace.report import count_text
@@ -222,6 +223,9 @@ def describe(name: str) -> str:
         f"{spec.resolution} px, total stride {spec.total_stride}",
         f"options: {', '.join(options)}",
     ]
+    if (small := deployed(spec)) != spec:
+        less = costs(lower(small))
+        lines.insert(2, f"deployed, its branches as one convolution: {less.params:,} parameters, {less.macs:,} MACs")
     for row in found.published:
         variant = ", ".join(f"{option} {value:g}" for option, value in row.options.items()) or "as above"
         lines.append(f"published: top-1 {row.top1:g} % ({row.source}; {variant})")

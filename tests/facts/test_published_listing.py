@@ -2,7 +2,8 @@
 
 `TIMM` are rows of timm's results/results-imagenet.csv (name, top-1, millions of parameters, test pixels,
 interpolation), and for its ra4 and MobileNetV4's weights, which that file lacks, of the table in its README and in the
-weights' cards.
+weights' cards. RepVGG-A0 and A1, MobileOne and PP-HGNetV2, which it lacks too, have the accuracies of their authors'
+READMEs and lists of models, at 224 px.
 `STATISTICS` are the means of `default_cfgs` in timm/models/efficientnet.py and mobilenetv3.py where they are not
 ImageNet's own. EfficientNet-Lite's are in tensorflow/tpu's efficientnet_lite_builder.py: MEAN_RGB 127, STDDEV_RGB 128.
 """

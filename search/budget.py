@@ -32,7 +32,7 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class CostModel:
-    """What networks cost in `unit`, one of UNITS: a sum over their layers. "ms" needs a latency table.
+    """What networks cost in `unit`, one of UNITS, as they are deployed: a sum over layers. "ms" needs a latency table.
 
     Raises MissingLatency for a layer of a kind that the table has no kernel of.
     """
@@ -44,7 +44,8 @@ class CostModel:
     def cost(self, graph: Graph) -> float:
         """The network's cost; ms are predicted by the table, MACs and parameters are counted."""
         if self.unit == "params":
-            return costs(graph).params  # shared weights count once
+            whole = graph._replace(layers=tuple(layer.deployed for layer in graph.layers))
+            return costs(whole).params  # shared weights count once
         constant = self.table.correction.network_ms if self.table else 0.0
         return constant + sum(map(self.layer, graph.layers))
 
@@ -56,7 +57,7 @@ class CostModel:
                 f"{'no table' if self.table is None else 'a table'}"
             )
         if self.table is None:
-            return layer_params_macs(layer)[self.unit == "macs"]
+            return layer_params_macs(layer.deployed)[self.unit == "macs"]
         key = layer.signature
         if key not in self._layer_ms:
             self._layer_ms[key] = self.table.correction.scale * self.table.kernel_ms(layer)

@@ -50,7 +50,7 @@ def layer_params_macs(layer: Layer) -> tuple[int, int]:
     if vectors is None:
         vectors = 2 if norm and op == "conv" else 1
     if op == "conv":
-        weight = out * (channels // groups) * (layer.taps or kernel * kernel)
+        weight = out * (channels // groups) * (layer.branches or layer.taps or kernel * kernel)
         return weight + out * vectors + layer.scalars, weight * height * width
     if op == "se":
         weight = 2 * channels * squeeze

@@ -39,8 +39,10 @@ class Layer(NamedTuple):
             `norm` does not say it: in a traced module, and of parallel branches that are deployed as one convolution.
         scalars: Learnable values of this layer alone, also where it shares its weights: a batch norm behind a shared
             convolution, the weights of a sum. In a traced module, those that belong to no channel.
-        taps: Weights of one filter for one channel, where that is not `kernel` squared; else 0. Of parallel branches
-            they are the sum. Of "reduce", the multiply-adds of one value.
+        taps: In a traced module, weights of one filter for one channel, where that is not `kernel` squared; else 0. Of
+            "reduce", the multiply-adds of one value.
+        branches: Weights of one filter for one channel of parallel branches together; 0 where there are none. Such a
+            layer is timed as the one convolution that they are deployed as (`deployed`).
 
     In a traced module, a "linear" layer behind a map has a column for each pixel, and "norm" is a batch norm, an
     activation or both that no layer before can take in, or any other function of each channel alone; with `groups`
@@ -68,6 +70,12 @@ class Layer(NamedTuple):
     vectors: int | None = None
     scalars: int = 0
     taps: int = 0
+    branches: int = 0
+
+    @property
+    def deployed(self) -> "Layer":
+        """The layer as it is deployed: parallel branches are one convolution with a bias."""
+        return self._replace(branches=0, norm=False, vectors=None) if self.branches else self
 
     @property
     def signature(self) -> Signature:
@@ -131,9 +139,9 @@ class GraphBuilder:
         layer = Layer(name, "conv", inputs, shape, out, name, kernel, stride, groups, activation, 0, "", padding, norm)
         self._append(layer)
 
-    def weigh(self, *, taps: int = 0, vectors: int | None = None) -> None:
+    def weigh(self, *, branches: int = 0, vectors: int | None = None) -> None:
         """Learnable values of the last layer that its kernel does not say; see Layer."""
-        self.layers[-1] = self.layers[-1]._replace(taps=taps, vectors=vectors)
+        self.layers[-1] = self.layers[-1]._replace(branches=branches, vectors=vectors)
 
     def pointwise(self, name: str, activation: str) -> None:
         """An activation that no layer before can take in."""

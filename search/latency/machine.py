@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from search.latency.kernels import PlacedBlock
 from searchspace.nn import fold_batch_norm
 from searchspace.nn.blocks import initialise, make_block
+from searchspace.nn.build import busy
 from searchspace.spec import DEFAULT_CONVENTIONS
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -39,7 +40,7 @@ def isolated_block(placed: PlacedBlock) -> nn.Module:
     """A block's module with random weights and folded batch norm; its submodules are named like the block's layers."""
     block = make_block(placed.in_channels, placed.block, replace(DEFAULT_CONVENTIONS, padding=placed.padding))
     initialise(block, torch.Generator().manual_seed(0))
-    return fold_batch_norm(block)
+    return fold_batch_norm(busy(block))
 
 
 @contextmanager

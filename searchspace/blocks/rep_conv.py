@@ -140,8 +140,8 @@ class RepConv(Block):
             norm=self.branches > 0,
         )
         if self.branches:
-            taps = self.branches * self.kernel**2 + self.pointwise
-            graph.weigh(taps=taps, vectors=2 * (self.branches + self.pointwise + self.skip))
+            weights = self.branches * self.kernel**2 + self.pointwise
+            graph.weigh(branches=weights, vectors=2 * (self.branches + self.pointwise + self.skip))
         if self.squeeze_channels:
             graph.se(f"{name}.squeeze", self.squeeze_channels, self.squeeze_activation, self.gate)
             if self.activation != "identity":

@@ -159,7 +159,7 @@ class _Model:
 
 
 def _features(layer: Layer, activations: Sequence[str]) -> list[float]:
-    params, macs = layer_params_macs(layer)
+    params, macs = layer_params_macs(layer.deployed)
     size_in, size_out = (float(c * h * w) for c, h, w in (layer.in_shape, layer.out_shape))
     own = [size_out * (layer.activation == name) for name in activations]
     return [1.0, float(macs), math.sqrt(macs), size_in, float(params), *(own or [size_out])]

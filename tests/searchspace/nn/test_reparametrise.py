@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from search.budget import CostModel
 from searchspace import zoo
 from searchspace.blocks import RepConv
 from searchspace.cost import costs
@@ -81,6 +82,16 @@ def test_both_forms_are_timed_as_one_and_the_training_form_is_told_from_the_depl
     assert trained(small, branches=4 if name == "mobileone_s0" else 1) == spec
     assert deployed(small) == small
     assert [layer.signature for layer in lower(small).layers] == [layer.signature for layer in lower(spec).layers]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("unit", ["macs", "params"])
+def test_a_budget_counts_the_deployed_form(name: str, unit: str) -> None:
+    spec = zoo.get(name)
+    model, found = CostModel(unit), costs(lower(deployed(spec)))
+    assert (
+        model.cost(lower(spec)) == (found.macs if unit == "macs" else found.params) < getattr(costs(lower(spec)), unit)
+    )
 
 
 # Deployed parameters and MACs at 224 px: RepVGG's README and Table 3 of MobileOne's paper print them rounded.

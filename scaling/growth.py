@@ -135,7 +135,8 @@ class _Grower:
         factors = self.coefficients.factors(phi, base_resolution=pixels)
         if self.coefficients.gamma > 1:
             exact = pixels * self.coefficients.gamma**phi
-            factors = factors._replace(resolution=max(self.step, math.floor(exact / self.step + 0.5) * self.step))
+            rounded = max(self.step, math.floor(exact / self.step + 0.5) * self.step)
+            factors = factors._replace(resolution=min(rounded, self.most_pixels or rounded))
         if factors.resolution < self.base.total_stride:
             raise InvalidArgument(
                 f"the resolution must be at least the network's total stride of {self.base.total_stride} px, but --phi "
@@ -180,6 +181,12 @@ class _Grower:
             )
         # A hair inside, so that rounding does not carry an end out of bounds.
         return low + 1e-9 * abs(low), high - 1e-9 * abs(high)
+
+    @cached_property
+    def most_pixels(self) -> int | None:
+        """The most pixels that the template grows to, in whole steps and not below its own; None: it has no limit."""
+        most = self.template.largest_resolution
+        return max(most // self.step * self.step, self.template.resolution) if most else None
 
     @cached_property
     def fewest_pixels(self) -> int:
@@ -245,7 +252,8 @@ class _Grower:
             return [_Option(base, 1.0, None)]
         first, last = base * gamma ** min(phis), base * gamma ** max(phis)
         multiples = range(math.ceil(first / self.step) * self.step, math.floor(last) + 1, self.step)
-        sizes = {base} | {size for size in multiples if self.fewest_pixels <= size <= LARGEST_RESOLUTION}
+        most = self.most_pixels or LARGEST_RESOLUTION
+        sizes = {base} | {size for size in multiples if self.fewest_pixels <= size <= most}
         return [_Option(size, size / base, math.log(size / base) / math.log(gamma)) for size in sorted(sizes)]
 
 

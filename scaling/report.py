@@ -227,9 +227,12 @@ def _explanation(result: Result) -> str:
         )
     else:
         base, gamma = result.base.spec.resolution, member.coefficients.gamma
+        most = result.template.largest_resolution
+        limit = f", at most {most} px by its own rule" if most else ""
         rounding = (
             "Rounding: layers up, channels to multiples of 8 (as the released code does), pixels to the nearest: "
-            f"{base} x {gamma:g}^{member.phi:g} = {base * gamma**member.phi:.1f}, so {member.factors.resolution}. "
+            f"{base} x {gamma:g}^{member.phi:g} = {base * gamma**member.phi:.1f}{limit}, so "
+            f"{member.factors.resolution}. "
             "Before rounding, MACs grow by alpha x beta^2 x gamma^2 to the phi: about "
             f"x{member.coefficients.cost_factor**member.phi:.3g}."
         )

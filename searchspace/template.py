@@ -67,7 +67,10 @@ def _deepen(repeats: list[int], total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A network before scaling; `expand()` with no argument gives the paper's own network."""
+    """A network before scaling; `expand()` with no argument gives the paper's own network.
+
+    `largest_resolution` is what compound scaling grows it to at most, in pixels; None for no limit of its own.
+    """
 
     name: str
     stages: tuple[StageTemplate, ...]
@@ -75,6 +78,7 @@ class Template:
     in_channels: int = 3
     conventions: Conventions = DEFAULT_CONVENTIONS
     preprocessing: Preprocessing | None = None
+    largest_resolution: int | None = None
 
     def expand(
         self, *, width: float = 1.0, depth: float = 1.0, resolution: int | None = None, name: str | None = None

@@ -45,8 +45,8 @@ def _rows(in_channels: int, blocks: tuple[Block, ...]) -> tuple[Row, ...]:
     rows: list[Row] = []
     while blocks:
         _, like = next(groupby(blocks[1:]), (None, ()))  # a row's blocks are the same block, after its first
-        run = (blocks[0], *like)
-        kind = ROWS[type(run[0])]
+        kind = ROWS[type(blocks[0])]
+        run = (blocks[0], *(block for block in like if ROWS[type(block)] is kind))
         row = kind.from_blocks(in_channels, run)
         if row.blocks(in_channels, 1.0, 2) != list(run[:2]):
             run = run[:1]

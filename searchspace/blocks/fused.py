@@ -58,7 +58,7 @@ class FusedMBConvRow(Row):
     @classmethod
     def from_blocks(cls, in_channels: int, run: "Sequence[FusedMBConv | FusedConv]") -> Self:
         """A ratio that explains every block of the run's kind."""
-        inputs = (in_channels, *(each.out_channels for each in run[:-1]))
+        inputs = (in_channels, *(each.channels_after(0) for each in run[:-1]))
         inside = [(c, b) for c, b in zip(inputs, run, strict=True) if isinstance(b, type(run[0]))]
         ratio = expand_ratio_of([(c, b.expand_channels) for c, b in inside if isinstance(b, FusedMBConv)])
         refused = any(b.stride == 1 and b.out_channels == c and not b.skip for c, b in inside)

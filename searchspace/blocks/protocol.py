@@ -179,7 +179,7 @@ class Row(ABC):
 
     @classmethod
     def from_blocks(cls, in_channels: int, run: Sequence[Any]) -> Self:
-        """The row for blocks behind `in_channels` channels that are alike after the first one, which is of this kind.
+        """The row for blocks of its kinds behind `in_channels` channels that are alike after the first one.
 
         Whether the row explains the run (`blocks` gives it back) is for the caller to see. It explains a run of one.
         """

@@ -48,8 +48,8 @@ class UniversalRow(Row):
     @classmethod
     def from_blocks(cls, in_channels: int, run: "Sequence[UniversalIB]") -> Self:
         """A ratio that explains every block of the run's kind."""
-        inputs = (in_channels, *(each.out_channels for each in run[:-1]))
-        inside = list(zip(inputs, run, strict=True))
+        inputs = (in_channels, *(each.channels_after(0) for each in run[:-1]))
+        inside = [(c, b) for c, b in zip(inputs, run, strict=True) if isinstance(b, UniversalIB)]
         ratio = expand_ratio_of([(c, b.expand_channels) for c, b in inside])
         refused = any(b.stride == 1 and b.out_channels == c and not b.skip for c, b in inside)
         return cls.like(run, expand_ratio=ratio, skip=not refused)

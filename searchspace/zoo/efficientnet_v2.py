@@ -2,10 +2,12 @@
 
 `S` is Table 4; `B0` and the coefficients of B1 to B3 are of the released code (google/automl), as are the pixels, those
 of training: test images are larger (224 to 300, S: 384). Scaled widths are the nearest multiples of 8 (`round_filters`
-there), which may be more than 10 % below, unlike EfficientNet's.
+there), which may be more than 10 % below, unlike EfficientNet's, and images stay at or below 480 px (section 3.3; the
+layers that its authors add to late stages of M and L follow no formula, and are left out).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from searchspace.blocks import ConvRow, FusedMBConvRow, MBConvRow, Row
@@ -19,12 +21,13 @@ _row = partial(MBConvRow, activation="swish", squeeze_activation="swish", se_rat
 
 
 def _table(name: str, stem: int, rows: Sequence[Row]) -> Template:
-    return paper_table(
+    table = paper_table(
         name,
         stem=[_conv(width=stem, kernel=3, stride=2)],
         stages=[[row] for row in rows],
         head=[_conv(width=1280)],
     )
+    return replace(table, largest_resolution=480)
 
 
 B0 = _table(

@@ -54,6 +54,25 @@ def test_a_target_is_never_passed_and_the_factors_give_the_network(name: str, ru
         assert value > 1 or factor_of_it == 1  # a rule leaves its other dimensions alone
 
 
+@pytest.mark.parametrize("step", [1, 7, 32])
+def test_images_of_efficientnet_v2_stay_at_480_pixels_as_layers_and_channels_go_on(step: int) -> None:
+    base = template("efficientnetv2_s")  # arXiv:2104.00298, section 3.3
+    small, large, larger = (
+        grow(base, phi=phi, coefficients=Coefficients(), resolution_step=step).factors for phi in (1, 5, 7)
+    )
+    assert abs(small.resolution - 345) <= step / 2
+    assert large.resolution == larger.resolution == 480 // step * step
+    assert (large.depth, large.width) < (larger.depth, larger.width)
+
+
+def test_a_target_of_efficientnet_v2_is_met_at_480_pixels_and_fewer() -> None:
+    base = template("efficientnetv2_b0")
+    target = 40 * macs(base.expand())
+    grown = grow_to(base, cost=macs, target=target, coefficients=Coefficients())
+    assert (1 - BAND) * target <= macs(grown.spec) <= target
+    assert grown.spec.resolution <= 480
+
+
 @pytest.mark.parametrize(("name", "cost"), [("efficientnet_b0", params), ("mobilenet_v3_large", macs)])
 def test_targets_are_met_within_2_percent_below(name: str, cost: Callable[[NetworkSpec], int]) -> None:
     base = template(name)

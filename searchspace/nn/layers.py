@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from searchspace.nn.activations import activation
 from searchspace.spec import DEFAULT_CONVENTIONS, Conventions
@@ -170,6 +169,18 @@ class Branches(nn.Module):
         """The convolutions with their batch norms, `kxk` first."""
         return [part for part in (*self.kxk, self.pointwise) if isinstance(part, ConvBNAct)]
 
+    @property
+    def weight(self) -> Tensor:
+        """The first k x k convolution's."""
+        return self.convs[0].conv.get_parameter("weight")
+
+    @property
+    def groups(self) -> int:
+        """Of each convolution."""
+        first = self.convs[0].conv
+        assert isinstance(first, Conv2d)
+        return first.groups
+
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in, height, width) -> (batch, out, ceil(height / stride), ceil(width / stride))."""
         out: Tensor = self.kxk[0](x)
@@ -183,18 +194,17 @@ class Branches(nn.Module):
         """One convolution with a bias that computes the same in eval mode, up to float rounding; `conv` and `act`."""
         first = self.convs[0].conv
         assert isinstance(first, Conv2d)
-        out, into, groups = first.out_channels, first.in_channels, first.groups
+        out, into, groups = first.out_channels, first.in_channels, self.groups
         whole = ConvBNAct(into, out, first.kernel_size[0], first.stride[0], groups, bias=True, padding="centred")
         whole.to(first.weight)
         weight, bias = whole.conv.get_parameter("weight").zero_(), whole.conv.get_parameter("bias").zero_()
         for part in self.convs:
             assert isinstance(part.conv, Conv2d)
             assert isinstance(part.norm, BatchNorm2d)
-            fused = fuse_conv_bn_eval(part.conv, part.norm)
-            assert fused.bias is not None
-            edge = (weight.shape[2] - fused.kernel_size[0]) // 2
-            weight += nn.functional.pad(fused.weight, (edge,) * 4)
-            bias += fused.bias
+            scale, shift = scale_and_shift(part.norm)
+            edge = (weight.shape[2] - part.conv.kernel_size[0]) // 2
+            weight += nn.functional.pad(part.conv.weight * scale.reshape(-1, 1, 1, 1), (edge,) * 4)
+            bias += shift
         if self.identity is not None:
             scale, shift = scale_and_shift(self.identity)
             middle = weight.shape[2] // 2

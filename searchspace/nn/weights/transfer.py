@@ -21,7 +21,7 @@ from searchspace.graph import Layer, lower
 from searchspace.nn.blocks import residual_norms
 from searchspace.nn.blocks.mbconv import InvertedResidual
 from searchspace.nn.build import Network, build
-from searchspace.nn.layers import BatchNorm2d, Conv2d, ConvBNAct, SqueezeExcite
+from searchspace.nn.layers import BatchNorm2d, Branches, Conv2d, ConvBNAct, SqueezeExcite
 from searchspace.nn.weights.calibrate import Origins
 from searchspace.nn.weights.importance import likely_gates, scores
 from searchspace.nn.weights.slices import fill, weighted_parts
@@ -119,6 +119,10 @@ class _Move:
                 ins = None
             module, other = (net.get_submodule(each.name) for net, each in self._both(index, origin))
             scale = self._gate_behind(index, origin)
+            if _forms(module) != _forms(other):
+                if index not in self.channels.unread:
+                    _fill_merged(module, other, outs, ins, scale)
+                continue
             targets = weighted_parts(module, outs, ins, inside)
             for (target, rows, columns), (source, _, _) in zip(
                 targets, weighted_parts(other, None, None, None), strict=True
@@ -177,9 +181,14 @@ class _Move:
 
     def _pass_on(self, name: str, module: nn.Module) -> None:
         """A block without a skip hands on its input, as far as activations, groups and strides allow."""
+        sums = [part for part in module.modules() if isinstance(part, Branches)]
+        inside = {conv for part in sums for conv in part.convs}
         for part in module.modules():
-            if isinstance(part, ConvBNAct):
+            if isinstance(part, ConvBNAct) and part not in inside:
                 _as_identity(part)
+        for part in sums:
+            weight = nn.init.dirac_(torch.empty_like(part.weight), groups=part.groups)
+            part.hold(weight, weight.new_zeros(len(weight)))
         project, expand = self.index.get(f"{name}.project"), self.index.get(f"{name}.expand")
         if not isinstance(module, InvertedResidual) or project is None:
             return
@@ -265,6 +274,23 @@ class _Move:
 
 def _block_of(layer: Layer) -> str:
     return ".".join(layer.name.split(".")[:2])
+
+
+def _forms(module: nn.Module) -> tuple[int, bool] | None:
+    """The numbers of branches; None where there are none."""
+    return (len(module.convs), module.identity is not None) if isinstance(module, Branches) else None
+
+
+def _fill_merged(
+    module: nn.Module, other: nn.Module, outs: Tensor | None, ins: Tensor | None, scale: Tensor | None
+) -> None:
+    """Weights of parallel branches for other ones, or for the one convolution of the deployed form, or back."""
+    target, source = (part.merged() if isinstance(part, Branches) else part for part in (module, other))
+    assert isinstance(target, ConvBNAct)
+    assert isinstance(source, ConvBNAct)
+    fill(source.conv, target.conv, outs, ins, scale)
+    if isinstance(module, Branches):
+        module.hold(target.conv.get_parameter("weight"), target.conv.get_parameter("bias"))
 
 
 def _as_identity(part: nn.Module) -> None:

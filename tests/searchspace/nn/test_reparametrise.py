@@ -1,5 +1,7 @@
 """Parallel branches become one convolution that computes the same, in this project's networks and in others'."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,8 @@ from searchspace.nn.build import Network
 from searchspace.nn.layers import Branches
 from searchspace.nn.reparametrise import reparametrise, with_branches
 from searchspace.nn.weights.published import load_any, load_published, to_published
+from searchspace.nn.weights.transfer import transfer
+from searchspace.spec import NetworkSpec
 from tests.channel_checks import filled
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -73,6 +77,29 @@ def test_weights_of_one_form_given_for_the_other_are_converted_and_it_is_told(na
             torch.testing.assert_close(
                 found(image().float()), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())
             )
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("repvgg_a0", deployed),
+        ("mobileone_s4", deployed),
+        ("mobileone_s0", lambda spec: trained(deployed(spec), branches=2)),
+        ("repvgg_a0", lambda spec: zoo.get("repvgg_a0", width=0.25, depth=1.5, resolution=32, classes=7)),
+    ],
+)
+@torch.no_grad()
+def test_a_network_of_the_other_form_of_other_branches_or_deeper_starts_as_its_parent(
+    name: str, form: Callable[[NetworkSpec], NetworkSpec]
+) -> None:
+    spec = zoo.get(name, width=0.25, resolution=32, classes=7)
+    pairs = [(spec, form(spec)), *([(form(spec), spec)] if deployed(form(spec)) == deployed(spec) else [])]
+    for own, other in pairs:
+        parent = filled(own, 0, scale=0.5).float()
+        moved = transfer(parent, other, generator=torch.Generator().manual_seed(1))
+        assert moved.difference is not None
+        assert moved.difference < 1e-3  # rounding in float32, through 40 layers
+        assert not moved.reasons or own is spec
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -21,6 +21,7 @@ _WIDTHS = (
     ("fbnetc", "fbnet_c", (100,)),
     ("spnasnet", "single_path_nas", (100,)),
     ("lcnet", "lcnet", (35, 50, 75, 100, 150)),
+    ("ghostnet", "ghostnet_100", (50, 130)),
     ("mobilenetv4_conv_small", "mobilenetv4_conv_small", (35, 50)),
 )
 _OTHERS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -150,7 +150,8 @@ class BlockSampler(optuna.samplers.BaseSampler):
                     return row
             self._say("every point of the space that keeps the limits was tried: they are tried again")
             pool.taken = set()
-            row = next(self._ranked(history, pool))
+            row = next(self._ranked(history, pool), None)
+            row = pool.limits.within(pool.rng, pool.fixed) if row is None else row
             self._tell_others(study, trial, parameters, row)
             return row
         finally:

@@ -7,6 +7,7 @@ improvement among candidates changed from the best and drawn fresh (`pool.py`). 
 """
 
 import copy
+import itertools
 import math
 import random
 import threading
@@ -150,14 +151,17 @@ class BlockSampler(optuna.samplers.BaseSampler):
                     return row
             self._say("every point of the space that keeps the limits was tried: they are tried again")
             pool.taken = set()
-            row = next(self._ranked(history, pool), None)
-            row = pool.limits.within(pool.rng, pool.fixed) if row is None else row
+            row = next(itertools.chain(self._ranked(history, pool), self._last(pool)))
             self._tell_others(study, trial, parameters, row)
             return row
         finally:
             self.rejected["without_cost"] = pool.limits.without_cost
             if pool.limits.error is not None:
                 self._say(f"choices that cost has no number for are left out; the first time: {pool.limits.error!r}")
+
+    def _last(self, pool: Pool) -> Iterator[Rows]:
+        """What is left where the pool is empty, or the error that says why nothing is."""
+        yield pool.limits.within(pool.rng, pool.fixed)
 
     def pool(self, history: History, *, turn: int) -> Pool:
         """Where the candidates of a turn come from."""

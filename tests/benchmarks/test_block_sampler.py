@@ -7,6 +7,7 @@ import pytest
 
 from tests.benchmarks.block_landscapes import landscape, neighbours
 from tests.benchmarks.block_sampler import main
+from tests.benchmarks.block_surrogates import main as compare_surrogates
 
 
 def test_it_compares_and_goes_on_and_says_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,6 +30,13 @@ def test_the_front_is_compared_with_all_points(tmp_path: Path, capsys: pytest.Ca
     assert main([*flags, "--trials", "50", "--json", str(tmp_path / "r.json")]) == 0
     shares = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines() if line[:5] in ("rando", "block")]
     assert 0 < shares[0] < shares[1] <= 1
+
+
+def test_surrogates_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare_surrogates(["--seeds", "1", "--csv", str(tmp_path / "none.csv")]) == 0
+    out = capsys.readouterr().out
+    assert "accel is skipped" in out
+    assert sum(line.startswith(("main", "ridge", "smooth", "all", "extra")) for line in out.splitlines()) == 6
 
 
 def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -151,7 +151,7 @@ def work(path: str, trials: int) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     land = landscape("cell", 0, CSV)
     storage = JournalStorage(JournalFileBackend(path))
-    study = optuna.load_study(storage=storage, study_name="s", sampler=BlockSampler(seed=0))
+    study = optuna.load_study(storage=storage, study_name="s", sampler=BlockSampler(seed=0, space=land.parameters))
 
     def objective(trial: Any) -> float:
         choices = {name: trial.suggest_categorical(name, values) for name, values in land.parameters.items()}

@@ -8,6 +8,7 @@ from scaling.efficientdet.job import Settings, Trained, train
 from scaling.efficientdet.spec import DetectorSpec, write_detector
 from scaling.efficientdet.starting import weights_beside
 from scaling.efficientdet.training import DetectionRecipe
+from search.data.source import digest_of
 from searchspace.arguments import check_types
 from searchspace.errors import InvalidArgument
 
@@ -57,8 +58,8 @@ def find(
     if budget_ms is None:
         return train(settings, Path(out) if out else Path("detectors") / settings.name, quiet=quiet)
     folder = Path(out) if out else Path("detectors") / f"{settings.name}-{budget_ms:g}ms"
-    file = folder / "wanted.json"
-    if not file.exists():  # a second measurement might find another one
+    file = folder / f"wanted-{digest_of(budget_ms, str(backbone), threads)[:8]}.json"
+    if not file.exists():  # a second measurement might find another one; another budget is refused as another detector
         write_detector(file, _within(budget_ms, backbone, threads))
     own = weights_beside(backbone, weights)
     return train(replace(settings, detector=str(file), backbone=None, weights=own), folder, quiet=quiet)

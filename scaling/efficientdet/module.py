@@ -248,7 +248,7 @@ def build(spec: DetectorSpec, *, generator: torch.Generator | None = None) -> De
     """The detector as a freshly initialised module in channels-last memory, in training mode, on the CPU.
 
     Each anchor's class begins at a probability of 1 %. The depthwise convolutions of neck and heads begin near the
-    identity: maps pass a dozen of them with no shortcut, and random ones blur what is small (see README.md).
+    identity: maps pass seven or more of them with no shortcut, and random ones blur what is small (see README.md).
     `generator` makes the weights reproducible.
     """
     with torch.device("cpu"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from searchspace.spec import write_spec
-from tests.benchmarks import detector_accuracy, detector_predictions, detector_speed
+from tests.benchmarks import detector_accuracy, detector_learning, detector_predictions, detector_speed
 from tests.scaling.efficientdet.small import small_backbone
 
 
@@ -22,6 +22,19 @@ def test_detectors_are_trained_once_for_each_seed(
     assert "to reach 0%" in first
     assert detector_accuracy.main(flags) == 0
     assert capsys.readouterr().out == first
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_each_arm_of_the_short_trainings_has_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pycocotools")
+    monkeypatch.chdir(tmp_path)
+    write_spec(Path("small.json"), small_backbone())
+    flags = ["--data", "digits:20", "--weights", "none", "--backbone", "small.json", "--steps", "1"]
+    assert detector_learning.main([*flags, "--batch-size", "4", "--resolution", "64"]) == 0
+    out = capsys.readouterr().out
+    assert all(arm in out for arm in detector_learning.ARMS)
 
 
 def test_without_the_data_it_is_skipped(

@@ -23,10 +23,10 @@ from scaling.efficientdet.matching import Objects
 from scaling.efficientdet.module import Detector, build
 from scaling.efficientdet.predicting import predict
 from scaling.efficientdet.saved import WEIGHTS, load_detector, save_detector
-from scaling.efficientdet.spec import write_detector
+from scaling.efficientdet.spec import DetectorSpec, write_detector
 from scaling.efficientdet.train_command import parser
 from scaling.efficientdet.training import DetectionRecipe, DetectorTraining
-from searchspace.errors import InvalidArgument, PhinasError, StorageError
+from searchspace.errors import InvalidArgument, PhinasError, StorageError, StudyMismatch
 from searchspace.spec import write_spec
 from tests.scaling.efficientdet.small import small, small_backbone
 
@@ -243,3 +243,19 @@ def test_find_takes_what_the_command_takes(tmp_path: Path, monkeypatch: pytest.M
 def test_scenes_and_photographs_have_the_pixels_that_suit_them() -> None:
     assert [Settings(data=data).spec(2).resolution for data in (None, "digits:40", "photos.tar")] == [160, 160, 320]
     assert Settings(resolution=128).spec(2).resolution == 128
+
+
+def test_a_folder_of_one_budget_is_not_handed_over_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[float] = []
+
+    def within(budget_ms: float, *_: object) -> DetectorSpec:
+        measured.append(budget_ms)
+        return small(classes=2).with_resolution(64)
+
+    monkeypatch.setattr("scaling.efficientdet.api._within", within)
+    how: dict[str, Any] = {"data": "digits:20", "weights": "none", "steps": 1, "batch_size": 2, "out": tmp_path / "d"}
+    for _ in range(2):
+        find(budget_ms=5.0, quiet=True, **how)
+    with pytest.raises(StudyMismatch, match="was begun with --detector"):
+        find(budget_ms=4.0, quiet=True, **how)
+    assert measured == [5.0, 4.0]

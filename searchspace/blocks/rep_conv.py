@@ -58,7 +58,7 @@ class RepConvRow(Row):
             RepConv,
             out_channels=channels,
             stride=stride,
-            skip=self.skip and stride == 1 and in_channels == channels,
+            skip=self.skip and (not self.branches or (stride == 1 and in_channels == channels)),
             squeeze_channels=squeeze_of(channels, self.se_ratio) if self.se_ratio else 0,
             **changes,
         )
@@ -68,7 +68,8 @@ class RepConvRow(Row):
         """A pair is two rows."""
         block = run[0]
         inputs = (in_channels, *(each.out_channels for each in run[:-1]))
-        could = [each for channels, each in zip(inputs, run, strict=True) if (channels, 1) == each.shape]
+        pairs = zip(inputs, run, strict=True)
+        could = [each for channels, each in pairs if not block.branches or (channels, 1) == each.shape]
         return cls.like(
             run,
             skip=all(each.skip for each in could),
@@ -120,7 +121,7 @@ class RepConv(Block):
     def check(self, in_channels: int) -> None:
         """The groups divide both sides, and the input alone has the output's shape."""
         check_groups(self.groups, in_channels, self.out_channels)
-        if self.skip and (in_channels, 1) != self.shape:
+        if self.branches and self.skip and (in_channels, 1) != self.shape:
             raise InvalidSpec(
                 f"a branch of the input alone needs stride 1 and equal channels, got stride {self.stride} for "
                 f"{in_channels} -> {self.out_channels}: set skip to false or mend the row"

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 from hypothesis import given, settings
 
-from searchspace.blocks import ConvBN
+from searchspace.blocks import Bottleneck, ConvBN, RepConv
 from searchspace.channels.coupling import coupling
 from searchspace.graph import NETWORK_INPUT, lower
 from searchspace.spec import NetworkSpec
@@ -58,7 +58,8 @@ def test_the_members_of_a_group_agree(spec: NetworkSpec) -> None:
     for group in coupling(spec):
         places = (*group.outputs, *group.consumers)
         for place in places:
-            assert len(place.positions) == len(place.units) == len(set(place.units))
+            # A concatenation may repeat channels (a Ghost module's halves): then a unit has several positions.
+            assert len(place.units) == len(place.positions) == len(set(place.positions))
             assert set(place.units) <= set(range(len(group.cells)))
             if len(group.cells) == group.channels and not group.fixed and len({cell[0] for cell in group.cells}) == 1:
                 assert place.units == tuple(range(group.channels))
@@ -92,7 +93,9 @@ def test_the_groups_of_a_row_field_add_up_to_it(spec: NetworkSpec) -> None:
     for index, (_, in_channels, block) in enumerate(spec.walk()):
         fields = asdict(block)
         widths = {field for field in fields if field.endswith(("_channels", "_features")) or field == "classes"}
-        if isinstance(block, ConvBN) and block.groups == in_channels == block.out_channels:
+        depthwise = isinstance(block, ConvBN | RepConv) and block.groups == in_channels == block.out_channels
+        inside = isinstance(block, Bottleneck) and block.groups == block.reduce_channels == block.mid_channels
+        if depthwise or inside:
             widths.add("groups")
         expected |= {(index, field): fields[field] for field in widths if fields[field]}
     assert counted == expected

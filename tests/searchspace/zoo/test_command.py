@@ -133,7 +133,9 @@ def test_a_table_predicts_every_network_with_an_interval_and_says_what_it_estima
     assert len(lacking) < len(rows) * 2 / 3
     assert f"-: {len(lacking)} networks have kinds of kernels that the table has none of; python -m search" in out
     assert "python -m search.latency build --zoo measures the zoo's" in out
-    assert "the table is for 224 px, 6 networks are not" in out
+    others = sum(bool(row["estimated_layers"]) and row["resolution"] != 224 for row in by_name.values())
+    assert others > 5
+    assert f"the table is for 224 px, {others} networks are not" in out
 
 
 def test_a_table_of_another_resolution_serves_networks_at_that_one(

@@ -161,10 +161,13 @@ def spec_named(name: str, *, classes: int = CLASSES, resolution: int | None = No
 
 
 def published_networks(resolution: int, classes: int, *, uses_onnx: bool = False) -> list[NetworkSpec]:
-    """The zoo at `resolution` pixels, and at other widths and resolutions; EfficientNet-B1 to B7 have their own."""
+    """The zoo's representatives at `resolution` pixels, and at other widths and resolutions.
+
+    Kernels of other published networks are estimated from theirs: those of all would treble a table.
+    """
     return [
         zoo.get(name, width=width, resolution=max(32, round(resolution * pixels / 16) * 16), classes=classes)
-        for place, name in enumerate(_published())
+        for place, name in enumerate(zoo.representatives())
         for width, pixels in ((1.0, 1.0), *(ALL_SIZES if uses_onnx else (NARROW[place % len(NARROW)],)))
     ]
 
@@ -178,20 +181,16 @@ def lacks_networks(table: LatencyTable | None, networks: Sequence[NetworkSpec]) 
 
 
 def published_variants(table: LatencyTable, resolution: int, classes: int) -> tuple[list[NetworkSpec], list[str]]:
-    """The zoo as tables are not built with it, and the names left out for kinds of kernels that `table` has none of.
+    """The same networks as tables are not built with them, and names left out: `table` lacks a kind of their kernels.
 
     Each network is taken at more pixels, and narrower at fewer.
     """
     strides = {1.0: resolution // 32 + 1, 0.75: round(resolution * 0.86 / 32), 0.5: round(resolution * 0.72 / 32)}
     found, left_out = list[NetworkSpec](), set[str]()
-    for name, (width, count) in product(_published(), strides.items()):
+    for name, (width, count) in product(zoo.representatives(), strides.items()):
         spec = zoo.get(name, width=width, resolution=32 * max(1, count), classes=classes)
         if table.prices(spec):
             found.append(spec)
         else:
             left_out.add(name)
     return found, sorted(left_out)
-
-
-def _published() -> list[str]:
-    return [name for name in zoo.names() if not zoo.is_grown(name)]

@@ -3,6 +3,7 @@
 import difflib
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from searchspace.cost import costs
@@ -97,6 +98,14 @@ def entry(name: str) -> Entry:
 def is_grown(name: str) -> bool:
     """Whether a name is another network grown by compound scaling (EfficientNet-B1 to B7, Lite1 to Lite4)."""
     return (entry(name).width, entry(name).depth) != (1.0, 1.0)
+
+
+@cache
+def representatives() -> tuple[str, ...]:
+    """The first and the smallest, in MACs, of each paper's networks: between them they have every kind of block."""
+    own = [[name for entry in file.ENTRIES if not is_grown(name := entry.name)] for file in _FILES]
+    pairs = ((group[0], min(group, key=lambda name: costs(lower(get(name))).macs)) for group in own)
+    return tuple(dict.fromkeys(name for pair in pairs for name in pair))
 
 
 def template(

@@ -16,6 +16,7 @@ from search.latency.measurement import measure_specs, measure_without_table
 from search.latency.reference import REFERENCE
 from searchspace import zoo
 from searchspace.cost import layer_params_macs
+from searchspace.deployed import deployed
 from searchspace.errors import MissingLatency, StorageError
 from searchspace.graph import lower
 from searchspace.latency.estimate import layer_of
@@ -265,8 +266,8 @@ def test_a_cache_that_cannot_be_written_is_told_before_anything_is_timed(tmp_pat
 def test_a_table_of_a_space_is_extended_by_the_kernels_of_published_networks(
     tmp_path: Path, built: LatencyTable
 ) -> None:
-    own = [name for name in zoo.names() if not zoo.is_grown(name)]
-    published = [zoo.get(name, resolution=64, classes=5) for name in own]
+    own = zoo.representatives()
+    published = [deployed(zoo.get(name, resolution=64, classes=5)) for name in own]
     before = built
     table = table_for(SPACE, cache_dir=tmp_path, runtime=ScriptedRuntime(), networks=published)
     assert before.kernels.items() <= table.kernels.items()

@@ -44,7 +44,7 @@ def test_any_network_gives_the_outputs_of_its_module(trained: Trained, spec: Net
     check_outputs(trained, spec, images=images, batch=None)
 
 
-@pytest.mark.parametrize("name", [name for name in zoo.names() if not zoo.is_grown(name)])
+@pytest.mark.parametrize("name", zoo.representatives())
 def test_published_networks_give_the_outputs_of_their_modules(trained: Trained, name: str) -> None:
     check_outputs(trained, zoo.get(name, width=0.25, depth=0.5, resolution=65, classes=10))
 

@@ -4,7 +4,7 @@ Each learns from 40 and from 120 random points of a landscape (0.2 points of noi
 others; Spearman's correlation with the noise-free values, mean of the seeds, and the milliseconds of CPU of a fit.
 
 Seen (8 seeds): the sum of all parts with weights is first or within 0.02 of it everywhere but on "widths", where
-trees are 0.06 better after 120 points; trees are 0.1 to 0.3 worse elsewhere, and take 5 to 10 times as long.
+trees are 0.06 better after 120 points; trees are 0.1 to 0.3 worse elsewhere, and take 4 to 16 times as long.
 """
 
 import contextlib

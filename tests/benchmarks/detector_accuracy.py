@@ -3,7 +3,8 @@
 Each seed trains one on the training images, from packaged weights and from random ones, and tests it once on the
 source's own test images. Runs go one after the other, each on all cores; finished ones are kept. Targets: mean AP50.
 Seen, on BCCD: 87.5 % after 20 minutes of one core, 82.0 and 76.0 % after 8 (with random depthwise kernels, before they
-began near the identity). Digits: scaling/efficientdet/README.md. Not seen: three seeds of one length, none from scratch.
+began near the identity). Digits: scaling/efficientdet/README.md. Not seen: three seeds of one length, any from
+scratch.
 """
 
 import sys

@@ -11,26 +11,17 @@ from searchspace.blocks import Bottleneck, ConvBN, RepConv
 from searchspace.channels.coupling import coupling
 from searchspace.graph import NETWORK_INPUT, lower
 from searchspace.spec import NetworkSpec
-from searchspace.zoo.catalogue import get, names
+from searchspace.zoo.catalogue import get, names, representatives
 from tests.block_examples import at_fewest_pixels
 from tests.channel_checks import check_cover, check_cut, check_narrow, check_zero, is_squeezed
 
-# The blocks of another one, more of them or wider.
-SCALED = (
-    *(f"efficientnet_b{phi}" for phi in range(1, 8)),
-    *(f"tinynet_{size}" for size in "bcde"),
-    *(f"hardcorenas_{size}" for size in "bcdef"),
-    *("efficientnet_em", "efficientnet_el"),
-    *(f"efficientnetv2_{size}" for size in ("b1", "b2", "b3", "s")),
-    "mobilenetv4_conv_large",
-)
 SHUFFLENETS: list[tuple[str, dict[str, float]]] = [
     ("shufflenet_v1", {"groups": 1}),
     ("shufflenet_v1", {"groups": 8, "depth": 1.0}),
     ("shufflenet_v2", {"width": 0.5, "depth": 1.0}),
 ]
 ZOO: list[tuple[str, dict[str, float]]] = [*((name, {}) for name in names()), *SHUFFLENETS]
-UNSCALED = [network for network in ZOO if network[0] not in SCALED]
+KINDS: list[tuple[str, dict[str, float]]] = [*((name, {}) for name in representatives()), *SHUFFLENETS]  # of blocks
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -121,7 +112,7 @@ def test_narrowing_changes_the_layers_of_the_group_and_no_other_group(spec: Netw
                 assert [p.layer for p in getattr(new, role)] == [p.layer for p in getattr(old, role)]
 
 
-@pytest.mark.parametrize(("name", "options"), UNSCALED)
+@pytest.mark.parametrize(("name", "options"), KINDS)
 def test_every_free_group_of_the_zoo_can_be_narrowed(name: str, options: dict[str, float]) -> None:
     spec = get(name, **options)
     groups = coupling(spec)
@@ -139,7 +130,7 @@ def test_a_unit_whose_producers_are_zero_is_zero_in_every_layer(spec: NetworkSpe
     check_zero(at_fewest_pixels(spec), seed % 2**32)
 
 
-@pytest.mark.parametrize(("name", "options"), UNSCALED)
+@pytest.mark.parametrize(("name", "options"), KINDS)
 def test_in_the_zoo_a_unit_whose_producers_are_zero_is_zero_everywhere(name: str, options: dict[str, float]) -> None:
     check_zero(small(name, options), 1)
 
@@ -150,6 +141,6 @@ def test_zero_channels_can_be_pruned_out_of_several_groups_at_once(spec: Network
     check_cut(at_fewest_pixels(spec), seed % 2**32)
 
 
-@pytest.mark.parametrize(("name", "options"), UNSCALED)
+@pytest.mark.parametrize(("name", "options"), KINDS)
 def test_zero_channels_can_be_pruned_out_of_the_zoo(name: str, options: dict[str, float]) -> None:
     check_cut(small(name, options), 1)

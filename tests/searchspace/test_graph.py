@@ -31,7 +31,17 @@ SMALL = NetworkSpec(
     ),
 )
 
-WITHOUT_WEIGHTS = {"add", "concat", "slice", "shuffle", "maxpool", "avgpool", "pool"}
+WITHOUT_WEIGHTS = {
+    "add",
+    "concat",
+    "slice",
+    "shuffle",
+    "maxpool",
+    "avgpool",
+    "pool",
+    "pad",
+    "norm",
+}  # of a norm the activation alone
 
 
 def test_a_network_lowers_to_the_kernels_that_a_runtime_runs() -> None:

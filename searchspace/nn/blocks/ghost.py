@@ -38,9 +38,7 @@ class GhostBottleneckModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in, height, width) -> (batch, out, ceil(height / stride), ceil(width / stride))."""
-        skip = x
-        if self.shortcut_depthwise is not None and self.shortcut_project is not None:
-            skip = self.shortcut_project(self.shortcut_depthwise(x))
+        first = x
         x = self.primary1(x)
         x = self.ghost1(x, self.cheap1(x))
         if self.depthwise is not None:
@@ -48,5 +46,8 @@ class GhostBottleneckModule(nn.Module):
         if self.squeeze is not None:
             x = self.squeeze(x)
         x = self.primary2(x)
-        out: Tensor = self.add(self.ghost2(x, self.cheap2(x)), skip)
+        x = self.ghost2(x, self.cheap2(x))
+        if self.shortcut_depthwise is not None and self.shortcut_project is not None:
+            first = self.shortcut_project(self.shortcut_depthwise(first))
+        out: Tensor = self.add(x, first)
         return out

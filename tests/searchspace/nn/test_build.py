@@ -16,6 +16,8 @@ from searchspace.graph import lower
 from searchspace.nn import build
 from searchspace.nn.layers import (
     Add,
+    Affine,
+    Branches,
     ChannelShuffle,
     Concat,
     ConvBNAct,
@@ -30,11 +32,14 @@ from searchspace.spec import NetworkSpec, Stage
 
 LAYERS = (
     ConvBNAct,
+    Branches,
     SqueezeExcite,
     Add,
     Concat,
+    Affine,
     Slice,
     ChannelShuffle,
+    nn.ZeroPad2d,
     nn.MaxPool2d,
     nn.AvgPool2d,
     GlobalPool,
@@ -71,13 +76,15 @@ def run_hooked(spec: NetworkSpec) -> tuple[int, list[tuple[str, tuple[int, ...]]
     network = build(spec).eval()
     macs = [0]
     ran: list[tuple[str, tuple[int, ...]]] = []
+    inside = {id(part) for one in network.modules() if isinstance(one, Branches) for part in [*one.modules()][1:]}
+    rows = {layer.name for layer in lower(spec).layers}  # an activation may be one
     for name, module in network.named_modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             fan_in = module.weight[0].numel()
             module.register_forward_hook(
                 lambda _, __, out, fan_in=fan_in: macs.__setitem__(0, macs[0] + out.numel() * fan_in)
             )
-        if isinstance(module, LAYERS):
+        if (isinstance(module, LAYERS) or name in rows) and id(module) not in inside:
             module.register_forward_hook(lambda _, __, out, name=name: ran.append((name, tuple(out.shape[1:]))))
     network(image(spec))
     return macs[0], ran

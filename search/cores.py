@@ -11,7 +11,8 @@ from typing import Any
 ROOT = Path("/")
 PROBED = 24  # operations of half a millisecond, in two turns with each number of threads
 LOOK_EVERY_S = 10.0  # a look takes some 30 ms, half a second where others hold the cores
-LOOKS, WAITED = 4, 0.1  # of the work above; of a thread's own time
+LOOKS, LOOKS_APART_S = 3, 0.7  # that must all find the cores held before networks are timed otherwise for good
+PROBES, WAITED = 4, 0.1  # turns of the work above; of a thread's own time
 SLOWER = 1.5  # times one thread's seconds, from which on all are too many; a quiet machine has about 0.6
 
 
@@ -80,19 +81,33 @@ def fitted_threads(
         torch.set_num_threads(most)
 
 
-def are_cores_held() -> bool:
-    """Whether other processes hold the cores, so that fewer threads than there are cores do more."""
+def are_cores_held(*, sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Whether other processes hold the cores, so that fewer threads than there are cores do more.
+
+    They must do so in LOOKS looks, `sleep` between them: what is decided by it holds for a whole study.
+    """
     threads = default_threads()
-    with fitted_threads() as look:
-        return look() < threads
+    for turn in range(LOOKS):
+        if turn:
+            sleep(LOOKS_APART_S)
+        with fitted_threads() as look:
+            if look() >= threads:
+                return False
+    return True
 
 
 def is_preempted() -> bool:
     """Whether one thread waits for a core for a good part of its time, though its container lets it have one."""
-    began, own_began = time.perf_counter(), time.thread_time()
-    for _ in range(LOOKS):
-        _seconds_of_short_work(1)
-    waited_s = (time.perf_counter() - began) - (own_s := time.thread_time() - own_began)
+    import torch
+
+    threads, began, own_began = torch.get_num_threads(), time.perf_counter(), time.thread_time()
+    try:
+        for _ in range(PROBES):
+            _seconds_of_short_work(1)
+    finally:
+        torch.set_num_threads(threads)
+    own_s = time.thread_time() - own_began
+    waited_s = time.perf_counter() - began - own_s
     return waited_s > WAITED * own_s and (quota_cores() or 1.0) >= 1
 
 

@@ -1,5 +1,6 @@
 """Candidates' weights as short trainings left them: a winner with no time for a longer training goes on from them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +27,15 @@ class KeptCandidates:
         """Whether one was kept."""
         return self._file(spec).is_file()
 
-    def load(self, spec: NetworkSpec) -> Network | None:
-        """In eval mode; None where none was kept, or the file is damaged."""
+    def load(self, spec: NetworkSpec, *, note: Callable[[str], None]) -> Network | None:
+        """In eval mode; None, with a note, where the file is damaged or gone."""
         try:
             return load_network(spec, self._file(spec))
-        except PhinasError:
+        except PhinasError as error:
+            note(f"{error}: the winner is trained anew")
             return None
+
+    def forget(self) -> None:
+        """Once there is a winner."""
+        for file in self.folder.glob("candidate-*.safetensors"):
+            file.unlink(missing_ok=True)

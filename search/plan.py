@@ -106,8 +106,9 @@ class Plans:
 
     def _goes_on(self, finalist: Finalist, training_s: float) -> bool:
         """Whether a training of so many seconds is worth more from its candidate's weights than from new ones."""
-        is_short = training_s < ANEW * finalist.trial.user_attrs["train_s"]
-        return is_short and not self.training.tunes and self.kept.has(finalist.spec)
+        if self.training.tunes or not self.kept.has(finalist.spec):
+            return False
+        return training_s < ANEW * float(finalist.trial.user_attrs["train_s"])
 
     @property
     def _short(self) -> int:

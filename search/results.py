@@ -7,6 +7,7 @@ from typing import Any
 
 from search.budget import latency_fields
 from search.data import Dataset
+from search.kept_candidates import KeptCandidates
 from search.loop import Search
 from search.training.augmentation import weights_metadata
 from search.training.auto_augment import AUGMENTATION
@@ -44,10 +45,11 @@ def write_results(
     write_spec(folder / BEST, winner.spec)
     if winner.tested is not None:
         write_json(folder / TESTED, {"winner": packed(winner.tested.right)})
-    for state_file in folder.glob("winner-*.ckpt"):
-        state_file.unlink(missing_ok=True)
     summary = _summary(search, winner, data, folder) | {"weights": weights}
     write_json(folder / SUMMARY, summary)
+    for state_file in folder.glob("winner-*.ckpt"):
+        state_file.unlink(missing_ok=True)
+    KeptCandidates(folder).forget()
     return summary
 
 

@@ -202,7 +202,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
     "the deployed network and its latency": [
         ("--resolution", str, "PX", _RESOLUTION),
         ("--runtime", str, "NAME", f"what runs it: {', '.join(runtimes())} (default: {Settings.runtime} torch)"),
-        ("--threads", integer, "N", "that it runs with (default: as many cores as are available here, as in training)"),
+        ("--threads", integer, "N", "that it runs with (default: the cores available here; 1 where others hold them)"),
         ("--latency", str, "FILE.json", _TABLE),
         ("--confidence", number, "P", "train only candidates that meet the budget with this probability by the table"),
         ("--overshoot", number, "F", _OVERSHOOT),

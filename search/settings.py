@@ -54,7 +54,7 @@ class Settings:
     accuracy: the estimator; "auto" for frozen features where there are weights, else training.
     confidence: the probability of measuring within the budget that a candidate's prediction must leave.
     runtime: what runs the deployed network; latency is measured with it.
-    threads: of the deployed network; None for as many as torch uses in this process.
+    threads: of the deployed network; None for as many as torch uses in this process, one where others hold the cores.
     latency: the file of a latency table, of any device; None for this device's own.
     overshoot: the search looks at networks up to this many times the budget, and pruning brings the winner down to it
         (search.netadapt); 1 searches within the budget and prunes nothing, as does a job of less than five minutes.

@@ -247,7 +247,7 @@ class WinnerSelection:
         until: see LongTraining. share: of the time left that it may take at most, where it does not pause.
         """
         search, trial, length = self.search, finalist.trial, plan.first
-        kept = self.kept.load(finalist.spec) if plan.goes_on else None
+        kept = self.kept.load(finalist.spec, note=search.progress.line) if plan.goes_on else None
         module, parent = self.training.start(finalist.spec) if kept is None else (kept, None)
         left_s = self._left_s() if until is None else None
         if until is None:

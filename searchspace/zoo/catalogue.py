@@ -72,6 +72,7 @@ CATALOGUE: dict[str, Entry] = {entry.name: entry for file in _FILES for entry in
 _KNOWN = CATALOGUE | aliases(CATALOGUE)
 TENSORFLOW = Conventions(padding="same", norm_eps=1e-3)
 PADDINGS = {"half": DEFAULT_CONVENTIONS, "same": TENSORFLOW}
+MOBILE_MACS = 600e6
 TF = "tf_"  # before a name: its padding is "same" where none is given, as in timm's names
 
 
@@ -102,10 +103,18 @@ def is_grown(name: str) -> bool:
 
 @cache
 def representatives() -> tuple[str, ...]:
-    """The first and the smallest, in MACs, of each paper's networks: between them they have every kind of block."""
-    own = [[name for entry in file.ENTRIES if not is_grown(name := entry.name)] for file in _FILES]
-    pairs = ((group[0], min(group, key=lambda name: costs(lower(get(name))).macs)) for group in own)
-    return tuple(dict.fromkeys(name for pair in pairs for name in pair))
+    """Of each paper the first network, the smallest, and the largest within the mobile setting: all kinds of blocks.
+
+    By MACs; the mobile setting has at most MOBILE_MACS (NASNet, arXiv:1707.07012, Table 3; DARTS, arXiv:1806.09055).
+    """
+    chosen: list[str] = []
+    for file in _FILES:
+        sizes = {e.name: costs(lower(deployed(get(e.name)))).macs for e in file.ENTRIES if not is_grown(e.name)}
+        ordered = sorted(sizes, key=lambda name: sizes[name])
+        mobile = [name for name in ordered if sizes[name] <= MOBILE_MACS]
+        kept = {next(iter(sizes)), ordered[0], *mobile[-1:]}
+        chosen += [name for name in sizes if name in kept]
+    return tuple(chosen)
 
 
 def template(

@@ -158,12 +158,31 @@ def test_one_thread_is_not_compared_with_itself() -> None:
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_cores_are_held_where_one_thread_does_more_than_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores, "default_threads", lambda: 3)
-    for all_s, is_held in ((0.6, False), (20.0, True)):
-        monkeypatch.setattr(cores, "_seconds_of_short_work", Work(all_s))
-        assert are_cores_held() == is_held
+def test_cores_are_held_where_one_thread_does_more_than_all_look_after_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "default_threads", torch.get_num_threads)
+    for times_s, is_held in (
+        ((0.6,), False),
+        ((20.0, 20.0, 20.0), True),
+        ((20.0, 0.6), False),
+        ((20.0, 20.0, 0.6), False),
+    ):
+        work, slept = Work(times_s[0]), list[float]()
+        rest = iter(times_s[1:])
+
+        def sleep(seconds: float, work: Work = work, rest: Iterator[float] = rest, slept: list[float] = slept) -> None:
+            slept.append(seconds)
+            work.all_s = next(rest)
+
+        monkeypatch.setattr(cores, "_seconds_of_short_work", work)
+        assert are_cores_held(sleep=sleep) == (0.6 not in times_s)
+        assert len(slept) == len(times_s) - 1
         assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_looking_whether_one_thread_waits_leaves_torch_with_all_of_them() -> None:
+    is_preempted()
+    assert torch.get_num_threads() == 3
 
 
 @pytest.mark.parametrize(("waits_s", "quota", "expected"), [(0.0, None, False), (0.5, None, True), (0.5, 0.5, False)])

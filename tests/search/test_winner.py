@@ -163,6 +163,15 @@ def test_a_winner_with_less_time_than_two_of_its_candidates_trainings_goes_on_fr
     assert trainings[0]["onward"] == goes_on
     first, kept = next(module.parameters()), next(network.parameters())
     assert torch.equal(first, kept) == goes_on
+    (file,) = tmp_path.glob("candidate-*")
+    file.write_bytes(file.read_bytes()[:1000])
+    told: list[str] = []
+    here.search.progress.line = told.append
+    WinnerSelection._train(here, one, plan)
+    assert trainings[1]["onward"] is False
+    assert any("the winner is trained anew" in line for line in told) == goes_on
+    here.kept.forget()
+    assert not here.kept.has(one.spec)
 
 
 def test_a_fine_tuning_is_planned_in_seconds_less_what_the_test_at_the_deployed_size_takes() -> None:

@@ -283,7 +283,7 @@ def test_a_check_adds_the_published_networks_whose_kernels_the_table_can_price(
     priced = {*zoo.representatives()} - left_out
     assert len(checked) == 3 + 3 * len(priced)
     # `build` measures other widths and resolutions.
-    assert {("mnasnet_small", 96), ("mnasnet_small_w0.75", 64), ("mnasnet_small_w0.5", 32)} < {*checked}
+    assert {("mnasnet_b1", 96), ("mnasnet_b1_w0.75", 64), ("mnasnet_b1_w0.5", 32)} < {*checked}
 
 
 def test_a_check_is_drawn(tmp_path: Path) -> None:

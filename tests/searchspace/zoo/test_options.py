@@ -54,6 +54,14 @@ def test_every_request_gives_a_network_that_json_and_lifting_keep(request: tuple
     assert (lifted, lifted.fingerprint()) == (spec, spec.fingerprint())
 
 
+def test_the_representatives_have_every_kind_of_block_of_the_zoo() -> None:
+    def kinds(names: tuple[str, ...]) -> set[type]:
+        return {type(block) for name in names for block in zoo.get(name).blocks}
+
+    assert kinds(zoo.representatives()) == kinds(zoo.names())
+    assert len(zoo.representatives()) < len(zoo.names()) / 2
+
+
 @pytest.mark.parametrize("name", zoo.names())
 def test_a_published_network_survives_json_and_lifting(name: str) -> None:
     spec = zoo.get(name)

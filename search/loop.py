@@ -111,8 +111,11 @@ class Search:
                 raise
             return self._ask_for(waiting[0])
         candidate = self.priced.price(trial.params)
-        if queued and AGAIN not in trial.user_attrs and candidate.latency_upper_ms > self.budget.prediction_limit_ms:
+        limit_ms = self.budget.prediction_limit_ms
+        if queued and AGAIN not in trial.user_attrs and self.priced.share(candidate, limit_ms) > 1:
             over = f"it was queued and is over the budget: {candidate.latency_ms:.2f} ms are predicted"
+            if self.priced.limits.share(candidate.sizes) > 1:
+                over = f"it was queued and is over {self.priced.limits.text(candidate.sizes)}"
             self._refuse(trial, over)
             return self._ask()
         return trial, candidate
@@ -162,6 +165,7 @@ class Search:
             "fingerprint": candidate.fingerprint,
             "params": candidate.params,
             "macs": candidate.macs,
+            **candidate.sizes.kb,
             "predicted_latency_ms": candidate.latency_ms,
             "predicted_low_ms": low_ms,
             "predicted_high_ms": high_ms,

@@ -33,6 +33,7 @@ from search.results import write_results
 from search.schedule import PREPARE_SHARE
 from search.session import StudyClock, bind, check_study, given_table, opened_study, stored_settings
 from search.settings import AUTO, Settings, check_command, check_same, px_text
+from search.sizes import VALUE_BYTES, SizeLimits
 from search.study_augment import decide_in
 from search.training.effort import WHOLE
 from search.training.recipe import FineTuning, Recipe
@@ -171,7 +172,7 @@ class Pipeline:
         bind(self.study, about, images=images, table=table, note=progress.line, name=name, versions=versions)
         known, cut_off = recover(self.study)
         priced, budget = self._budget(space, table)
-        judge = self._judge(lambda spec: priced.upper_ms(spec) <= budget.prediction_limit_ms)
+        judge = self._judge(lambda spec: priced.is_within(spec, budget.prediction_limit_ms))
         judge.prepare(images, on_progress=lambda share: progress.update(share, "preparing the estimator"))
         if known or cut_off:
             progress.line(f"going on with {len(known)} networks tried before; {cut_off} cut off are run again")
@@ -209,7 +210,7 @@ class Pipeline:
             self.parents,
             sizes=priced.space.resolutions[::-1],
             classes=priced.space.classes,
-            upper_ms=lambda spec: priced.price_spec(spec).latency_upper_ms,
+            upper_ms=priced.counted_ms,
             limit_ms=budget.first_prediction_limit_ms,
         )
 
@@ -217,7 +218,13 @@ class Pipeline:
         """The space with its prices, and the budget. Raises InfeasibleBudget where no network of the space meets it."""
         settings = self.settings
         # The cost model estimates kernels that a table of another device lacks.
-        priced = PricedSpace(space, CostModel("ms", table), confidence=settings.confidence)
+        priced = PricedSpace(
+            space,
+            CostModel("ms", table),
+            confidence=settings.confidence,
+            limits=SizeLimits.of(vars(settings)),
+            value_bytes=VALUE_BYTES.get(table.identity["dtype"], 4),
+        )
         fastest = priced.fastest_within(settings.budget_ms)
         budget = LatencyBudget(
             settings.budget_ms,

@@ -7,6 +7,7 @@ from typing import Any
 
 from search.latency.runtimes import runtime_info
 from search.settings import NO_WEIGHTS, Settings
+from search.sizes import SizeLimits
 from searchspace.describe import stage_table
 from searchspace.preprocessing import Preprocessing
 from searchspace.report import count_text, interval_text, ms_text, next_steps, paragraphs, percent_text, table
@@ -163,6 +164,7 @@ def _search(summary: dict[str, Any]) -> list[tuple[str, str]]:
             f"{count_text(winner['params'])} parameters, {count_text(winner['macs'])} MACs at "
             f"{summary['resolution']} px",
         ),
+        *_memory(summary),
         (
             "search",
             f"{trials.get('trained', 0)} networks judged, {trials.get('stopped_early', 0)} stopped early, "
@@ -179,6 +181,17 @@ def _search(summary: dict[str, Any]) -> list[tuple[str, str]]:
         text = f"from {ms_text(refined['start_ms'])} ms in {steps}{timed}: python -m studies {refined['study']}"
         rows.append(("pruning", text))
     return rows
+
+
+def _memory(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Flash and RAM, and the limits that were kept."""
+    winner, limits = summary["winner"], SizeLimits.of(summary["settings"])
+    if "flash_kb" not in winner:  # before, nobody counted them
+        return []
+    text = (
+        f"flash {winner['flash_kb']:g} KB for the weights, RAM {winner['ram_kb']:g} KB for the activations of an image"
+    )
+    return [("", text + (f", within {limits.text()}" if limits.given else ""))]
 
 
 def _ms(row: dict[str, Any]) -> str:

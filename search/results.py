@@ -9,6 +9,7 @@ from search.budget import latency_fields
 from search.data import Dataset
 from search.kept_candidates import KeptCandidates
 from search.loop import Search
+from search.sizes import VALUE_BYTES, sizes_of
 from search.training.augmentation import weights_metadata
 from search.training.auto_augment import AUGMENTATION
 from search.training.balance import balance
@@ -112,6 +113,7 @@ def _winner(winner: Winner, data: Dataset) -> dict[str, Any]:
         "fingerprint": winner.spec.fingerprint(),
         "params": cost.params,
         "macs": cost.macs,
+        **sizes_of(graph, VALUE_BYTES.get(winner.table.identity["dtype"], 4)).kb,
         **latency_fields("predicted", predicted),
         "estimated_layers": len(predicted.estimated),
         "as_predicted": found and predicted.low_ms <= found.latency_ms <= predicted.high_ms,

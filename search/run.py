@@ -51,6 +51,7 @@ examples:
   python -m search.run --budget-ms 20 --resolution 160,192,224 each candidate at one of three sizes
   python -m search.run --budget-ms 5 --trials 10 --json        ten candidates, however long they take
   python -m search.run --budget-ms 30 --latency phone.json     for another device, by its table
+  python -m search.run --budget-ms 50 --max-flash-kb 1024 --max-ram-kb 320       and into a microcontroller
   python -m search.run --budget-ms 5 --table measured.csv --latency-column latency_ms    networks measured elsewhere
 
 afterwards:
@@ -76,6 +77,9 @@ def find(
     runtime: str | None = None,
     threads: int | None = None,
     latency: str | Path | None = None,
+    max_params: int | None = None,
+    max_flash_kb: float | None = None,
+    max_ram_kb: float | None = None,
     confidence: float = Settings.confidence,
     overshoot: float = Settings.overshoot,
     proxy_resolution: int = Settings.proxy_resolution,
@@ -177,6 +181,10 @@ measured first); it says resolution, runtime and threads. Networks are measured 
 taken at its word"""
 _OVERSHOOT = """look at networks up to F times the budget and prune the winner down to it (python -m search.netadapt); 1
 searches within the budget alone, as do less than 5 --minutes"""
+_VALUES = "float32, or as narrow as the values of a table of --latency (int8: 1 byte each)"
+_FLASH = f"most KB (1024 bytes) of weights, batch norms folded in, as {_VALUES}"
+_RAM = """most KB of activations alive at once for one image, the same values: input and output of the layer that runs
+and what shortcuts keep"""
 _RESOLUTION = """its pixels: latency is measured and the winner tested there; several, as in 160,192,224, are a choice
 of each candidate; auto: with published weights by the images' own size and the budget, from scratch the
 --proxy-resolution"""
@@ -204,6 +212,9 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         ("--runtime", str, "NAME", f"what runs it: {', '.join(runtimes())} (default: {Settings.runtime} torch)"),
         ("--threads", integer, "N", "that it runs with (default: the cores available here; 1 where others hold them)"),
         ("--latency", str, "FILE.json", _TABLE),
+        ("--max-params", integer, "N", "most parameters; what is over this or the next two is never tried"),
+        ("--max-flash-kb", number, "KB", _FLASH),
+        ("--max-ram-kb", number, "KB", _RAM),
         ("--confidence", number, "P", "train only candidates that meet the budget with this probability by the table"),
         ("--overshoot", number, "F", _OVERSHOOT),
     ],

@@ -56,6 +56,7 @@ class Settings:
     runtime: what runs the deployed network; latency is measured with it.
     threads: of the deployed network; None for as many as torch uses in this process, one where others hold the cores.
     latency: the file of a latency table, of any device; None for this device's own.
+    max_params, max_flash_kb, max_ram_kb: what a network may take beside time, see search.sizes; None for any.
     overshoot: the search looks at networks up to this many times the budget, and pruning brings the winner down to it
         (search.netadapt); 1 searches within the budget and prunes nothing, as does a job of less than five minutes.
     augment: how training images are varied: names with commas between, "none", or "auto" to find out on the images.
@@ -78,6 +79,9 @@ class Settings:
     runtime: str = "eager"
     threads: int | None = None
     latency: str | None = None
+    max_params: int | None = None
+    max_flash_kb: float | None = None
+    max_ram_kb: float | None = None
     overshoot: float = 1.15
     seed: int = 0
     space_file: str | None = None
@@ -117,8 +121,11 @@ class Settings:
             ("--epochs", self.epochs),
             ("--images", self.images),
             ("--trials", self.trials),
+            ("--max-params", self.max_params),
         ):
             check_flag(flag, count, count is None or count >= 1, "an integer of at least 1")
+        for flag, kb in (("--max-flash-kb", self.max_flash_kb), ("--max-ram-kb", self.max_ram_kb)):
+            check_flag(flag, kb, kb is None or 0 < kb < math.inf, "a number of KB (1024 bytes) above 0")
         check_threads(self.threads)
         check_minutes("--minutes", self.minutes)
 

@@ -175,7 +175,7 @@ def within_budget(settings: Settings, space: SearchSpace, file: Path) -> Callabl
     table = read_table(file)
     settings.check_table(table, space)
     priced = PricedSpace(space, CostModel("ms", table), confidence=settings.confidence)
-    return lambda spec: priced.upper_ms(spec) <= settings.budget_ms * settings.overshoot
+    return lambda spec: priced.is_within(spec, settings.budget_ms * settings.overshoot)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -45,6 +45,8 @@ class TrialRecord:
         fingerprint: Of the spec: equal networks have equal ones.
         params: Parameters.
         macs: Of one image, a multiply-add counted once.
+        flash_kb: Its weights, in 1024 bytes.
+        ram_kb: The most activations alive at once for one image, in 1024 bytes.
         predicted_latency_ms: By the latency table.
         predicted_low_ms: Lower end of where 9 of 10 networks measure that are predicted so.
         predicted_high_ms: Its upper end.
@@ -66,6 +68,8 @@ class TrialRecord:
     fingerprint: str | None = None
     params: int | None = None
     macs: int | None = None
+    flash_kb: float | None = None
+    ram_kb: float | None = None
     predicted_latency_ms: float | None = None
     predicted_low_ms: float | None = None
     predicted_high_ms: float | None = None
@@ -161,6 +165,8 @@ FIRST_COLUMNS = (
     Column("measured_latency_ms", "Float64"),
     Column("params", "Int64"),
     Column("macs", "Int64"),
+    Column("flash_kb", "Float64"),
+    Column("ram_kb", "Float64"),
     Column("train_s", "Float64"),
     Column("epochs", "Int64"),
     Column("seed", "Int64"),

@@ -150,7 +150,7 @@ class BudgetSampler(optuna.samplers.BaseSampler):
             if index == len(self.starts):
                 self.starts.append(moves.shrink(choices, self._starts_ms))
             start = self.starts[index]
-            if start.fingerprint not in taken and start.latency_upper_ms <= self.limit_ms:
+            if start.fingerprint not in taken and moves.share(start) <= 1:
                 return start
         history = [(tried[number], value) for number, value in _values(study, whole).items()]
         if self.kind == "gp":

@@ -20,7 +20,9 @@ class SpaceExhausted(PhinasError):
 
 @dataclass(kw_only=True)
 class Moves:
-    """Ways to reach networks whose prediction is at most `limit_ms`. Every loop is bounded.
+    """Ways to reach networks whose prediction is at most `limit_ms` and that keep the limits on sizes.
+
+    Every loop is bounded.
 
     taken: fingerprints that are not new. rejected: counts what `fits` refuses.
     """
@@ -39,12 +41,16 @@ class Moves:
         self.fast = {name: values[0] for name, values in self.parameters.items()} | self.fastest.choices
 
     def fits(self, candidate: Candidate) -> bool:
-        """Within the budget and new; counts what is not."""
-        over = candidate.latency_upper_ms > self.limit_ms
+        """Within the limits and new; counts what is not."""
+        over = self.share(candidate) > 1
         if over or candidate.fingerprint in self.taken:
             self.rejected["over_budget" if over else "duplicate"] += 1
             return False
         return True
+
+    def share(self, candidate: Candidate) -> float:
+        """The largest share of a limit that it takes."""
+        return self.priced.share(candidate, self.limit_ms)
 
     def draw(self, given: Choices | None = None) -> Choices:
         """Every choice drawn evenly and independently, those of absent stages included; `given` ones are kept."""
@@ -76,14 +82,15 @@ class Moves:
         while fewest < most:  # bisection; all of them give the fastest network, which fits
             half = (fewest + most) // 2
             mixed = choices | {name: self.fast[name] for name in order[:half]}
-            fewest, most = (fewest, half) if self.price(mixed).latency_upper_ms <= self.limit_ms else (half + 1, most)
+            fewest, most = (fewest, half) if self.share(self.price(mixed)) <= 1 else (half + 1, most)
         choices = choices | {name: self.fast[name] for name in order[:most]}
         for _ in range(30):
-            now = self.price(choices).latency_upper_ms
-            if now >= floor_ms:
+            now_ms = self.price(choices).latency_upper_ms
+            if now_ms >= floor_ms:
                 break
             changed = self.step(choices)
-            if now <= self.price(changed).latency_upper_ms <= self.limit_ms:
+            there = self.price(changed)
+            if there.latency_upper_ms >= now_ms and self.share(there) <= 1:
                 choices = changed
         return choices
 
@@ -93,8 +100,9 @@ class Moves:
         for _ in range(steps):
             changed = self.step(choices)
             there = self.price(changed)
-            self.rejected["over_budget"] += there.latency_upper_ms > self.limit_ms
-            if min(floor_ms, here.latency_upper_ms) <= there.latency_upper_ms <= self.limit_ms:
+            is_over = self.share(there) > 1
+            self.rejected["over_budget"] += is_over
+            if min(floor_ms, here.latency_upper_ms) <= there.latency_upper_ms and not is_over:
                 choices, here = changed, there
             yield here
 
@@ -122,32 +130,36 @@ class Moves:
                 yield candidate
 
     def shrink(self, choices: Choices, limit_ms: float) -> Candidate:
-        """The network, brought within the budget by the changes that cut about a tenth of its latency each.
+        """The network, brought within the limits by the changes that cut about a tenth of what is over each.
 
-        The last change is the one that leaves the most of the budget used.
+        The last change is the one that leaves the most of the limits used.
         """
         here = self.price(choices)
-        if here.latency_upper_ms <= limit_ms:
+        if self.priced.share(here, limit_ms) <= 1:
             return here
         limit_ms = max(START_SHARE * limit_ms, self.fastest.latency_upper_ms)
-        while (here_ms := here.latency_upper_ms) > limit_ms:
+
+        def share(candidate: Candidate) -> float:
+            return self.priced.share(candidate, limit_ms)
+
+        while (now := share(here)) > 1:
             around = [self.price(choices) for choices in self.space.neighbours(here.choices)]
-            if fitting := [c for c in around if c.latency_upper_ms <= limit_ms]:
-                return max(fitting, key=lambda c: c.latency_upper_ms)
-            faster = [c for c in around if c.latency_upper_ms < here_ms] or [self.fastest]
-            here = min(faster, key=lambda c: abs(c.latency_upper_ms - 0.9 * here_ms))
+            if fitting := [c for c in around if share(c) <= 1]:
+                return max(fitting, key=share)
+            less = [c for c in around if share(c) < now] or [self.fastest]
+            here = min(less, key=lambda c: abs(share(c) - 0.9 * now))
         return here
 
     def anything_left(self, tried: Iterable[Candidate]) -> Candidate:
-        """Some new network within the budget, found from the known ones by single changes; else SpaceExhausted."""
+        """Some new network within the limits, found from the known ones by single changes; else SpaceExhausted."""
         front = [self.fastest, *tried]
         visited = {candidate.fingerprint for candidate in front}
         while front:
             here = front.pop()
-            if here.latency_upper_ms <= self.limit_ms and here.fingerprint not in self.taken:
+            if self.share(here) <= 1 and here.fingerprint not in self.taken:
                 return here
             for there in map(self.price, self.space.neighbours(here.choices)):
-                if there.latency_upper_ms <= self.limit_ms and there.fingerprint not in visited:
+                if self.share(there) <= 1 and there.fingerprint not in visited:
                     visited.add(there.fingerprint)
                     front.append(there)
         raise SpaceExhausted(

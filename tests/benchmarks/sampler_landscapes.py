@@ -11,6 +11,7 @@ from typing import Any
 
 from search.budget import CostModel
 from search.candidates import Candidate, PricedSpace
+from search.sizes import Sizes
 from searchspace.cost import layer_params_macs
 from searchspace.graph import Layer, lower
 from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
@@ -58,7 +59,14 @@ class StagePricedSpace(PricedSpace):
             print_of = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
             ordered = {name: canonical[name] for name in self._only if name in canonical}
             self._candidates[key] = Candidate(
-                ordered, self._spec, print_of, int(params), int(macs), float(ms), float(ms)
+                ordered,
+                self._spec,
+                print_of,
+                int(params),
+                int(macs),
+                float(ms),
+                float(ms),
+                Sizes(int(params), 4 * int(params), 0),
             )
         return self._candidates[key]
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from searchspace.graph import NETWORK_INPUT, lower
-from searchspace.spaces.space import SearchSpace, StageChoices
+from searchspace.spaces.space import SearchSpace
+from searchspace.spaces.stage import StageChoices
 from searchspace.spec import NetworkSpec
 
 if TYPE_CHECKING:

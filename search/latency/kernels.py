@@ -10,7 +10,8 @@ from searchspace.blocks import Block
 from searchspace.cost import layer_params_macs
 from searchspace.graph import Layer, Signature
 from searchspace.layers import GraphBuilder
-from searchspace.spaces.space import SearchSpace, StageChoices
+from searchspace.spaces.space import Choices, SearchSpace, few_layers
+from searchspace.spaces.stage import StageChoices
 from searchspace.spec import NetworkSpec
 from searchspace.template import StageTemplate, Template
 
@@ -68,53 +69,57 @@ def placed_blocks(space: SearchSpace) -> list[PlacedBlock]:
     Channels and resolutions are followed from stage to stage, stages that may be left out included. Where stages
     have different activations, a head with another stage's activation may be among them.
     """
-    templates = {stage.name: list(_templates(space, stage)) for stage in space.stages}
-    rows = [template for each in templates.values() for template in each]
+    networks = [network for stage in space.stages for network in _networks(space, stage)]
     places = _Places()
-    states = {(rows[0].in_channels, px) for px in space.resolutions}
-    states = _walk(places, states, (row.stages[0] for row in rows))
+    states = {(networks[0].in_channels, px) for px in space.resolutions}
+    states = _walk(places, states, (network.stages[0] for network in networks))
     for stage in space.stages:
-        parts = (part for row in templates[stage.name] for part in row.stages if part.name == stage.name)
-        states = (states if 0 in stage.layers else set()) | _walk(places, sorted(states), parts)
-    for position in (-2, -1):
-        states = _walk(places, states, (row.stages[position] for row in rows))
+        rows = () if set(stage.layers) == {0} else space.rows(stage)
+        parts = (StageTemplate(stage.name, (row,)) for _, row in rows)
+        behind = _walk(places, sorted(states), parts, as_wide="width_mult" in stage.shares)
+        states = (states if 0 in stage.layers or stage.after else set()) | behind
+    activations = dict.fromkeys(getattr(network.stages[-2].rows[0], "activation", "") for network in networks)
+    ends = [end for activation in activations for _, end in space.ends(activation)]
+    for position in (0, 1):
+        states = _walk(places, states, (end[position] for end in ends))
     return list(places.blocks.values())
 
 
-def _walk(places: _Places, states: Iterable[tuple[int, int]], parts: Iterable[StageTemplate]) -> set[tuple[int, int]]:
-    """Place each stage's first block, and one that repeats it, behind each state; the states behind them."""
+def _walk(
+    places: _Places, states: Iterable[tuple[int, int]], parts: Iterable[StageTemplate], *, as_wide: bool = False
+) -> set[tuple[int, int]]:
+    """Place each stage's first block, and one that repeats it, behind each state; the states behind them.
+
+    as_wide: whether a stage is always as wide as what it stands behind.
+    """
     reached = set()
     # Not a set of parts: its order differs from process to process, so that none would go on with an interrupted
     # measurement.
     for state, part in itertools.product(states, dict.fromkeys(parts)):
-        for block in part.expand(state[0], 1.0, 1.0).blocks[:2]:
+        blocks = part.expand(state[0], 1.0, 1.0).blocks[:2]
+        if as_wide and blocks[0].channels_after(state[0]) != state[0]:
+            continue
+        for block in blocks:
             state = places.after(state, block)
             reached.add(state)
     return reached
 
 
-def _templates(space: SearchSpace, stage: StageChoices) -> Iterator[Template]:
-    """Every row of one stage, in a network with all other stages and in one with the mandatory ones only.
+def _networks(space: SearchSpace, stage: StageChoices) -> Iterator[Template]:
+    """One stage with each of its activations, in a network with all other stages and in one with as few as may be.
 
     So the stage is first or last wherever it can be, which decides the activation of the stem and the head.
     """
     if set(stage.layers) == {0}:
         return
-    kinds = [kind for kind in stage.kinds if kind != "layers"]
     rest = {name: values[0] for name, values in space.parameters().items()}
+    shown = dict[str, Choices]()
+    for choices, row in space.rows(stage):
+        shown.setdefault(getattr(row, "activation", ""), choices)
     for sparse in (False, True):
-        layers = {
-            f"{other.name}.layers": 0 if sparse and 0 in other.layers and other is not stage else _layers(other)
-            for other in space.stages
-        }
-        for values in itertools.product(*map(stage.values, kinds)):
-            own = {f"{stage.name}.{kind}": value for kind, value in zip(kinds, values, strict=True)}
-            yield space.decode({**rest, **layers, **own})
-
-
-def _layers(stage: StageChoices) -> int:
-    """A layer count that shows the stage's first block and, if it can have one, a repeated block."""
-    return min((layers for layers in stage.layers if layers > 1), default=max(stage.layers))
+        layers = {f"{s.name}.layers": 0 if sparse and 0 in s.layers else few_layers(s) for s in space.stages}
+        for choices in shown.values():
+            yield space.decode({**rest, **layers, **choices})
 
 
 def signatures(blocks: Iterable[PlacedBlock]) -> set[Signature]:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from searchspace.blocks.protocol import Value
 from searchspace.errors import InvalidChoice, InvalidTable, StorageError
 from searchspace.spaces.mnasnet import mnasnet_space
-from searchspace.spaces.space import Choices, SearchSpace, StageChoices
+from searchspace.spaces.space import Choices, SearchSpace
+from searchspace.spaces.stage import StageChoices
 
 Floats = NDArray[np.float64]
 

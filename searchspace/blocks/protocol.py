@@ -216,6 +216,19 @@ class Row(ABC):
         return cls(stride=stride, repeats=repeats, **given)
 
     @classmethod
+    def check_choices(cls, values: Mapping[str, tuple[Any, ...]], *, stride: int) -> str | None:
+        """What is wrong with the values of a stage's choices, beginning with a choice's name; by default nothing.
+
+        What can be said of one value of a choice that several kinds have is said elsewhere.
+        """
+        return None
+
+    @classmethod
+    def may_give(cls, block: Block) -> bool:
+        """Whether `blocks` may give a block of this kind; by default it gives those of its own kinds."""
+        return ROWS.get(type(block)) is cls
+
+    @classmethod
     def choices_of(cls, block: Any) -> dict[str, Value]:
         """The choices that can be read off a block of this kind; `encode` tries all values of the others."""
         return {name: getattr(block, name) for name in cls.choices or () if hasattr(block, name)}

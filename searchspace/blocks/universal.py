@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from searchspace.blocks.mbconv import MBConv, check_skip
-from searchspace.blocks.protocol import SMALLEST_KERNEL, Block, Row, register
+from searchspace.blocks.protocol import SMALLEST_KERNEL, Block, Row, Value, register
 from searchspace.errors import InvalidSpec
 from searchspace.layers import GraphBuilder
 from searchspace.rounding import expand_of, expand_ratio_of, scaled_width
@@ -18,6 +18,8 @@ class UniversalRow(Row):
     With the middle one alone a block is an MBConv, so that one network has one spec. The first of several blocks has
     the stride.
     """
+
+    choices: ClassVar[tuple[str, ...] | None] = ("expand_ratio", "start_kernel", "middle_kernel", "activation")
 
     expand_ratio: float
     width: int
@@ -57,6 +59,28 @@ class UniversalRow(Row):
     def ratios(self) -> tuple[float | None, float | None]:
         """The expansion's; there is no SE."""
         return self.expand_ratio, None
+
+    @classmethod
+    def check_choices(cls, values: Mapping[str, tuple[Any, ...]], *, stride: int) -> str | None:
+        """Kernels are odd or 0, and where there is a stride one of both is there."""
+        for name in ("start_kernel", "middle_kernel"):
+            for value in values[name]:
+                if type(value) is not int or value not in (0, *range(3, 16, 2)):
+                    return f"{name} must be 0 (none) or an odd integer from 3 to 15, got {value!r}"
+        if stride > 1 and 0 in values["start_kernel"] and 0 in values["middle_kernel"]:
+            return f"middle_kernel must be above 0, or start_kernel, where the stage has stride {stride}: take 0 out"
+        return None
+
+    @classmethod
+    def may_give(cls, block: Block) -> bool:
+        """A UniversalIB, or an MBConv without SE."""
+        return isinstance(block, UniversalIB) or (isinstance(block, MBConv) and not block.squeeze_channels)
+
+    @classmethod
+    def choices_of(cls, block: "UniversalIB | MBConv") -> dict[str, Value]:
+        """All but the expansion ratio, which rounding hides."""
+        start, middle = (0, block.kernel) if isinstance(block, MBConv) else (block.start_kernel, block.middle_kernel)
+        return {"start_kernel": start, "middle_kernel": middle, "activation": block.activation}
 
 
 @register(row=UniversalRow)

@@ -8,7 +8,8 @@ EfficientNet-B0 (40, 80, 112, 192) are all inside, to the parameter.
 """
 
 from searchspace.blocks.protocol import Value
-from searchspace.spaces.space import RESOLUTION, Choices, SearchSpace, StageChoices
+from searchspace.spaces.space import RESOLUTION, Choices, SearchSpace
+from searchspace.spaces.stage import StageChoices
 
 _STAGES = (
     # The first stage is SepConv (no expansion) in every published table.

@@ -1,110 +1,50 @@
 """SearchSpace: the choices of a staged block space, and what each combination of them means.
 
-A choice set is a flat dict: {"stage3.kernel": 5, "stage3.layers": 2, ...}. A stage with 0 layers is absent, so
-its other choices mean nothing there; `canonical` drops them, and `size` does not count them. A space of several input
-sizes has the choice "resolution".
+A choice set is a flat dict: {"stage3.kernel": 5, "stage3.layers": 2, ...}. Choices that mean nothing are dropped by
+`canonical`, and `size` does not count them: those of a stage with 0 layers, which is absent, and of the layers after
+it; those of kinds of blocks that the stage does not have. A space of several input sizes has the choice "resolution",
+one of several heads "head.width" or "classifier.hidden_width".
 """
 
 import difflib
 import math
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
-from searchspace.blocks import BLOCKS, ClassifierRow, ConvRow, Row
+from searchspace.blocks import ClassifierRow, ConvRow, Row
 from searchspace.blocks.activations import SEARCHED
-from searchspace.blocks.protocol import ROWS, Value
+from searchspace.blocks.protocol import Value
 from searchspace.errors import InvalidChoice
 from searchspace.rounding import round_channels
+from searchspace.spaces.stage import BLOCK, StageChoices, row_of
 from searchspace.spec import NetworkSpec
 from searchspace.template import StageTemplate, Template
 
 Choices = dict[str, Value]
 _FIXED = ("stem", "head", "classifier")
-_ALL = ("layers", "width_mult")  # choices that every kind of block has
 RESOLUTION = "resolution"  # the choice of the input size
+_ENDS = {"head.width": "head_width", "classifier.hidden_width": "hidden_width"}  # choices of the last layers' widths
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageChoices:
-    """One stage of the space: what is fixed (block, stride, base width) and the values of each choice.
+class _Names(NamedTuple):
+    """The names of a stage's choices.
 
-    A layer count of 0 leaves the stage out. The stage is `round_channels(base_width * width_mult)` wide. `block` is a
-    registered kind whose template row has `choices`; the fields that are not among them mean nothing. `others` has the
-    values of those that are no field here.
+    Attributes:
+        layers: How many there are; `after` is that of the stage whose further layers they are, "" for none.
+        block: The kind of block; "" where it is fixed.
+        own: {kind of block: its own choices, in order}.
+        row: {kind of block: {choice of its row: the name}}, shared ones included.
     """
 
-    name: str
-    base_width: int
-    stride: int
-    expand_ratio: tuple[float, ...] = (3, 4, 6)
-    kernel: tuple[int, ...] = (3, 5, 7)
-    se: tuple[bool, ...] = (False, True)
-    activation: tuple[str, ...] = ("relu", "h_swish", "swish")
-    layers: tuple[int, ...] = (1, 2, 3, 4)
-    width_mult: tuple[float, ...] = (0.75, 1.0, 1.25)
-    block: str = "MBConv"
-    others: Mapping[str, tuple[Value, ...]] = field(default_factory=dict, hash=False)
-
-    def __post_init__(self) -> None:
-        searched = [name for name, kind in BLOCKS.items() if ROWS[kind].choices is not None]
-        if self.block not in searched:
-            raise InvalidChoice(f"{self.name}.block must be one of {', '.join(searched)}, got {self.block!r}")
-        for kind in self.kinds:
-            values = self.values(kind)
-            if not isinstance(values, tuple) or not values:
-                raise InvalidChoice(f"{self.name}.{kind} needs a tuple of at least one value, got {values!r}")
-            for value in values:
-                _check_value(f"{self.name}.{kind}", kind, value)
-            if len(set(values)) != len(values):
-                raise InvalidChoice(f"{self.name}.{kind} must have no value twice, got {values!r}")
-        for name in ("base_width", "stride"):
-            fixed = getattr(self, name)
-            if type(fixed) is not int or fixed < 1:
-                raise InvalidChoice(f"{self.name}.{name} must be an integer of at least 1, got {fixed!r}")
-        if self.stride > 1 and 0 in self.layers:
-            raise InvalidChoice(
-                f"{self.name}.layers must be at least 1 where the stage has stride {self.stride}: "
-                "without the stage the network would not be reduced; take 0 out"
-            )
-
-    @property
-    def row(self) -> type[Row]:
-        """The template row of the stage's block."""
-        return ROWS[BLOCKS[self.block]]
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The names of the stage's choices, without the stage's."""
-        return (*(self.row.choices or ()), *_ALL)
-
-    def values(self, kind: str) -> tuple[Value, ...]:
-        """The values of one choice."""
-        values: tuple[Value, ...] = self.others[kind] if kind in self.others else getattr(self, kind, ())
-        return values
-
-    def sizes(self) -> int:
-        """Combinations of this stage's choices; one for 0 layers."""
-        per_layer = math.prod(len(self.values(kind)) for kind in self.kinds if kind != "layers")
-        return sum(per_layer if layers else 1 for layers in self.layers)
-
-
-def _check_value(where: str, kind: str, value: object) -> None:
-    integer = value if type(value) is int else -1
-    number = value if type(value) is float else integer
-    rules: dict[str, tuple[str, bool]] = {
-        "expand_ratio": ("a number from 1 to 16", 1 <= number <= 16),
-        "kernel": ("an odd integer from 1 to 15", integer in range(1, 16, 2)),
-        "se": ("true or false", type(value) is bool),
-        "activation": (f"one of {', '.join(SEARCHED)}", isinstance(value, str) and value in SEARCHED),
-        "layers": ("an integer from 0 to 16", 0 <= integer <= 16),
-        "width_mult": ("a number above 0, at most 8", 0 < number <= 8),
-    }
-    rule, holds = rules.get(kind, ("", True))  # a block's own choice is for its row to check
-    if not holds:
-        raise InvalidChoice(f"{where} must be {rule}, got {value!r}")
+    layers: str
+    after: str
+    block: str
+    own: dict[str, tuple[str, ...]]
+    row: dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,14 +54,17 @@ class SearchSpace:
     The stem takes the first present stage's activation and the head the last one's. SE squeezes to `se_ratio` of
     the block's input (arXiv:1807.11626: a quarter); its inner activation and gate are those of the paper the activation
     comes from. `resolution` is the input size in pixels; where networks choose one of several, it is the largest, and
-    `smaller_resolutions` are the others. Raises InvalidChoice for stages that are not named apart or may all be absent,
-    and for sizes that are not different.
+    `smaller_resolutions` are the others. `head_width` and `hidden_width` may be several, of which networks choose one;
+    the hidden layer is MobileNetV4's, linear with batch norm between pooling and classifier, and 0 means none. What a
+    stage shares with the one it is after is given by that one. Raises InvalidChoice for stages that are not named apart
+    or may all be absent, that come after none, and for sizes that are not different.
     """
 
     name: str
     stages: tuple[StageChoices, ...]
     stem_width: int = 32
-    head_width: int = 1280
+    head_width: int | tuple[int, ...] = 1280
+    hidden_width: int | tuple[int, ...] = 0
     classes: int = 1000
     resolution: int = 224
     smaller_resolutions: tuple[int, ...] = ()
@@ -132,8 +75,11 @@ class SearchSpace:
         names = [stage.name for stage in self.stages]
         if not all(name.isidentifier() for name in names) or len({*names, *_FIXED}) != len(names) + len(_FIXED):
             raise InvalidChoice(f"stage names must be identifiers, all different and none of {_FIXED}, got {names}")
-        if all(0 in stage.layers for stage in self.stages):
+        if all(0 in stage.layers or stage.after for stage in self.stages):
             raise InvalidChoice("at least one stage must always have layers; take 0 out of the layers of one")
+        for name, least in (("head_width", 1), ("hidden_width", 0)):
+            _check_widths(name, getattr(self, name), least=least)
+        object.__setattr__(self, "stages", _with_shared(self.stages))
         if tuple(_sizes(self.resolutions)) != self.resolutions:
             raise InvalidChoice(f"{RESOLUTION} must have the smallest size first, got {self.resolutions}")
 
@@ -143,14 +89,23 @@ class SearchSpace:
         return (*self.smaller_resolutions, self.resolution)
 
     @cached_property
-    def _names(self) -> dict[str, dict[str, str]]:
-        """{stage: {kind: the name of the choice}}."""
-        return {stage.name: {kind: f"{stage.name}.{kind}" for kind in stage.kinds} for stage in self.stages}
+    def _names(self) -> dict[str, _Names]:
+        found: dict[str, _Names] = {}
+        for stage in self.stages:
+            found[stage.name] = _Names(
+                layers=stage.choice("layers"),
+                after=f"{stage.after}.layers" if stage.after else "",
+                block="" if isinstance(stage.block, str) else stage.choice(BLOCK),
+                own={block: tuple(map(stage.choice, stage.kinds_of(block))) for block in stage.blocks},
+                row={block: {kind: stage.choice(kind) for kind in stage.all_of(block)} for block in stage.blocks},
+            )
+        return found
 
     @cached_property
     def _known(self) -> dict[str, tuple[Value, ...]]:
-        stages = zip(self.stages, self._names.values(), strict=True)
-        known = {name: stage.values(kind) for stage, names in stages for kind, name in names.items()}
+        known = {f"{stage.name}.{kind}": stage.values(kind) for stage in self.stages for kind in stage.kinds}
+        widths = {name: getattr(self, field) for name, field in _ENDS.items()}
+        known |= {name: values for name, values in widths.items() if isinstance(values, tuple)}
         return known | ({RESOLUTION: self.resolutions} if self.smaller_resolutions else {})
 
     def parameters(self) -> dict[str, tuple[Value, ...]]:
@@ -159,7 +114,18 @@ class SearchSpace:
 
     def size(self) -> int:
         """Number of distinct canonical choice sets."""
-        return math.prod(stage.sizes() for stage in self.stages) * len(self.resolutions)
+        ends = [name for name in (*_ENDS, RESOLUTION) if name in self._known]
+        leading = [self._combinations(stage) for stage in self.stages if not stage.after]
+        return math.prod(leading) * math.prod(len(self._known[name]) for name in ends)
+
+    def _combinations(self, stage: StageChoices, given: str = "") -> int:
+        """Of a stage's choices and of the layers after it; `given` is the block of a stage that shares it."""
+        present = 0
+        for block in (given,) if given else stage.blocks:
+            after = (f for f in self.stages if f.after == stage.name)
+            further = (self._combinations(f, block if BLOCK in f.shares else "") for f in after)
+            present += stage.present(block) * math.prod(further)
+        return sum(present if layers else 1 for layers in stage.layers)
 
     def canonical(self, choices: Mapping[str, Value]) -> Choices:
         """The choices that mean something, in order. Raises InvalidChoice naming what is unknown or missing."""
@@ -171,13 +137,22 @@ class SearchSpace:
                 raise InvalidChoice(f"{name!r} is no choice of the space {self.name!r}; {hint}")
         result: Choices = {}
         for names in self._names.values():
-            layers = names["layers"]
+            if names.after and not result.get(names.after):
+                continue
+            layers = names.layers
             absent = choices.get(layers, known[layers][0]) == 0
-            for name in (layers,) if absent else names.values():
+            for name in (layers,) if absent else names.own[self._block(names, choices)]:
                 result[name] = self._value(name, known[name], choices)
-        if RESOLUTION in known:
-            result[RESOLUTION] = self._value(RESOLUTION, known[RESOLUTION], choices)
+        for name in (*_ENDS, RESOLUTION):
+            if name in known:
+                result[name] = self._value(name, known[name], choices)
         return result
+
+    def _block(self, names: _Names, choices: Mapping[str, Value]) -> str:
+        """The kind of block of a stage that is there."""
+        return (
+            str(self._value(names.block, self._known[names.block], choices)) if names.block else next(iter(names.own))
+        )
 
     @staticmethod
     def _value(name: str, values: tuple[Value, ...], choices: Mapping[str, Value]) -> Value:
@@ -192,25 +167,62 @@ class SearchSpace:
     def decode(self, choices: Mapping[str, Value], *, name: str | None = None) -> Template:
         """The network that `choices` mean. Raises InvalidChoice for an unknown, missing or foreign value."""
         choices = self.canonical(choices)
-        rows = {s.name: self.row(s, choices) for s in self.stages if choices[self._names[s.name]["layers"]]}
-        activations = [getattr(row, "activation", "relu") for row in rows.values()]
-        rows = {
-            "stem": ConvRow(width=self.stem_width, kernel=3, stride=2, activation=activations[0]),
-            **rows,
-            "head": ConvRow(width=self.head_width, activation=activations[-1]),
-            "classifier": ClassifierRow(classes=self.classes, dropout_percent=self.dropout_percent),
-        }
-        stages = tuple(StageTemplate(stage, (row,)) for stage, row in rows.items())
+        rows: dict[str, list[Row]] = {}
+        for stage, names in zip(self.stages, self._names.values(), strict=True):
+            if choices.get(names.layers):
+                rows.setdefault(stage.after or stage.name, []).append(self.row(stage, choices))
+        given = [getattr(row, "activation", "relu") for own in rows.values() for row in own]
+        stages = (
+            StageTemplate("stem", (ConvRow(width=self.stem_width, kernel=3, stride=2, activation=given[0]),)),
+            *(StageTemplate(stage, tuple(own)) for stage, own in rows.items()),
+            *self._last(given[-1], *(choices.get(end, getattr(self, field)) for end, field in _ENDS.items())),
+        )
         px = choices.get(RESOLUTION, self.resolution)
         assert isinstance(px, int)
         return Template(name or self.name, stages, px)
 
     def row(self, stage: StageChoices, choices: Choices) -> Row:
         """The row that one stage's choices mean."""
-        chosen: dict[str, Any] = {kind: choices[name] for kind, name in self._names[stage.name].items()}
+        names = self._names[stage.name]
+        block = self._block(names, choices)
+        chosen: dict[str, Any] = {kind: choices[name] for kind, name in names.row[block].items()}
         repeats, width_mult = chosen.pop("layers"), chosen.pop("width_mult")
-        width = round_channels(stage.base_width * width_mult)
-        return stage.row.from_choices(chosen, width=width, stride=stage.stride, repeats=repeats, se_ratio=self.se_ratio)
+        given = {"width": round_channels(stage.base_width * width_mult), "stride": stage.stride, "repeats": repeats}
+        return row_of(block).from_choices(chosen, **given, se_ratio=self.se_ratio)
+
+    def rows(self, stage: StageChoices) -> Iterator[tuple[Choices, Row]]:
+        """Every row of a stage but for the number of its layers, each with the choices (shared ones too) that mean it.
+
+        The stage, and the one that it is after, have two layers, or as many as show a repeated one.
+        """
+        names, leader = self._names[stage.name], next((s for s in self.stages if s.name == stage.after), stage)
+        layers: Choices = {f"{each.name}.layers": few_layers(each) for each in (leader, stage)}
+        for block, row in names.row.items():
+            kinds = dict.fromkeys(name for kind, name in row.items() if kind != "layers")
+            for values in product(*(self._known[name] for name in kinds)):
+                choices = {**layers, **dict(zip(kinds, values, strict=True))}
+                if names.block:
+                    choices[names.block] = block
+                yield choices, self.row(stage, choices)
+
+    def choice_names(self, stage: StageChoices, block: str) -> dict[str, str]:
+        """{choice: its name in choice sets} of a stage with that kind of block, what it shares included."""
+        names = self._names[stage.name]
+        return names.row[block] | ({BLOCK: names.block} if names.block else {})
+
+    def ends(self, activation: str) -> Iterator[tuple[Choices, tuple[StageTemplate, StageTemplate]]]:
+        """Every (head, classifier) behind a last stage with that activation, each with the choices that mean it."""
+        widths = ((each if isinstance(each, tuple) else (each,)) for each in (self.head_width, self.hidden_width))
+        for each in product(*widths):
+            choices = {name: width for name, width in zip(_ENDS, each, strict=True) if name in self._known}
+            yield choices, self._last(activation, *each)
+
+    def _last(self, activation: str, head_width: Any, hidden_width: Any) -> tuple[StageTemplate, StageTemplate]:
+        hidden = {"hidden_activation": activation, "hidden_norm": True} if hidden_width else {}
+        end: dict[str, Any] = {"hidden_width": hidden_width, **hidden}
+        classifier = ClassifierRow(classes=self.classes, dropout_percent=self.dropout_percent, **end)
+        head = ConvRow(width=head_width, activation=activation)
+        return StageTemplate("head", (head,)), StageTemplate("classifier", (classifier,))
 
     def spec(self, choices: Mapping[str, Value], *, name: str | None = None) -> NetworkSpec:
         """`decode(choices).expand()`: the network at the resolution chosen, or the space's one."""
@@ -245,39 +257,68 @@ class SearchSpace:
         """
         stages = {stage.name: stage for stage in self.stages}
         *smaller, largest = _sizes(_listed(RESOLUTION, choices.get(RESOLUTION, self.resolutions)))
-        own = {key: values for key, values in choices.items() if key != RESOLUTION}
-        for key, values in sorted(own.items(), key=lambda item: not item[0].startswith("*")):
+        changes: dict[str, Any] = {"resolution": largest, "smaller_resolutions": tuple(smaller)}
+        for key, values in sorted(choices.items(), key=lambda item: not item[0].startswith("*")):
+            if key == RESOLUTION:
+                continue
+            if key in _ENDS and key in self._known:
+                changes[_ENDS[key]] = _listed(key, values)
+                continue
             stage_name, _, kind = key.partition(".")
-            meant = [each for each in stages.values() if stage_name in ("*", each.name) and kind in each.kinds]
+            # What the space has a choice of, though another key may have taken the kind of block out that it is of.
+            meant = [each.name for each in self.stages if stage_name in ("*", each.name) and kind in each.kinds]
             if not meant:
                 kinds = dict.fromkeys(kind for stage in self.stages for kind in stage.kinds)
                 raise InvalidChoice(
                     f"{key!r} is no choice of the space {self.name!r}; write STAGE.CHOICE or *.CHOICE with "
                     f"STAGE in {', '.join(stages)} and CHOICE in {', '.join(kinds)}"
                 )
-            for stage in meant:
-                update: dict[str, Any] = {kind: _listed(key, values)}
-                if kind not in StageChoices.__dataclass_fields__:
-                    update = {"others": {**stage.others, **update}}
-                stages[stage.name] = replace(stage, **update)
-        sizes: dict[str, Any] = {"resolution": largest, "smaller_resolutions": tuple(smaller)}
-        return replace(self, stages=tuple(stages.values()), **sizes)
+            for name in meant:
+                stages[name] = stages[name].with_values(kind, _listed(key, values))
+        return replace(self, stages=tuple(stages.values()), **changes)
 
     def to_dict(self) -> dict[str, Any]:
         """The space as JSON types, for a study's settings.
 
-        A stage of MBConv does not name its block, and a space of one input size no smaller ones.
+        A space of one input size has no smaller ones, one without a hidden layer no width of it.
         """
-        stages = []
-        for stage in self.stages:
-            values = {f.name: getattr(stage, f.name) for f in fields(stage) if f.name not in ("block", "others")}
-            values |= stage.others
-            if stage.block != "MBConv":
-                values["block"] = stage.block
-            stages.append({name: list(each) if isinstance(each, tuple) else each for name, each in values.items()})
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("stages", "smaller_resolutions")}
-        smaller = {"smaller_resolutions": list(self.smaller_resolutions)} if self.smaller_resolutions else {}
-        return own | smaller | {"stages": stages}
+        optional = ("smaller_resolutions", "hidden_width")
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("stages", *optional)}
+        own |= {name: value for name in optional if (value := getattr(self, name))}
+        listed = {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
+        return listed | {"stages": [stage.to_dict() for stage in self.stages]}
+
+
+def few_layers(stage: StageChoices) -> int:
+    """A layer count that shows the stage's first block and, if it can have one, a repeated block."""
+    return min((layers for layers in stage.layers if layers > 1), default=max(stage.layers))
+
+
+def _with_shared(stages: tuple[StageChoices, ...]) -> tuple[StageChoices, ...]:
+    """The stages, those that share choices with the values of the stage they are after. Raises InvalidChoice."""
+    found: dict[str, StageChoices] = {}
+    for stage in stages:
+        leader = found.get(stage.after)
+        if (stage.after or stage.shares) and (leader is None or leader.after):
+            raise InvalidChoice(
+                f"{stage.name}.after must be a stage before it that is after none itself, got {stage.after!r}"
+            )
+        for kind in stage.shares:
+            values = leader.values(kind) if leader else ()
+            if kind == "layers" or not isinstance(values, tuple) or not values:
+                raise InvalidChoice(
+                    f"{stage.name}.shares must be choices of {stage.after}, not its layers, got {kind!r}"
+                )
+            if stage.values(kind) != values:
+                stage = stage.with_values(kind, values)
+        found[stage.name] = stage
+    return tuple(found.values())
+
+
+def _check_widths(name: str, given: Any, *, least: int) -> None:
+    values = given if isinstance(given, tuple) else (given,)
+    if not values or len(set(values)) != len(values) or not all(type(v) is int and v >= least for v in values):
+        raise InvalidChoice(f"{name} must be an integer of at least {least}, or several different ones, got {given!r}")
 
 
 def _listed(key: str, values: Any) -> tuple[Any, ...]:

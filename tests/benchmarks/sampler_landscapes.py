@@ -15,7 +15,8 @@ from search.sizes import Sizes
 from searchspace.cost import layer_params_macs
 from searchspace.graph import Layer, lower
 from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
-from searchspace.spaces.space import Choices, SearchSpace, StageChoices
+from searchspace.spaces.space import Choices, SearchSpace
+from searchspace.spaces.stage import StageChoices
 
 SPREAD = 2.5  # points of accuracy, standard deviation over random networks
 

@@ -24,7 +24,8 @@ from searchspace.cost import layer_params_macs
 from searchspace.errors import InfeasibleBudget, InvalidArgument
 from searchspace.graph import Layer
 from searchspace.spaces.mnasnet import KNOWN, mnasnet_space
-from searchspace.spaces.space import Choices, SearchSpace, StageChoices
+from searchspace.spaces.space import Choices, SearchSpace
+from searchspace.spaces.stage import StageChoices
 from tests.block_examples import all_choices
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

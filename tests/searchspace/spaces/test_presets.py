@@ -47,7 +47,7 @@ def test_a_file_is_a_file_and_another_name_is_refused_with_those_there_are(tmp_p
     file.write_text('[choices]\n"*.kernel" = [7]\n')
     space = space_of(file, classes=10, resolution=64)
     assert space.parameters()["stage2.kernel"] == (7,)
-    with pytest.raises(InvalidChoice, match="--space must be one of mnasnet, edge, mcu or a TOML file, got 'egde'"):
+    with pytest.raises(InvalidChoice, match="be one of mnasnet, universal, edge, mcu or a TOML file, got 'egde'"):
         space_of("egde", classes=10, resolution=64)
 
 

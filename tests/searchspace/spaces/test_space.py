@@ -14,7 +14,8 @@ from searchspace.cost import costs
 from searchspace.errors import InvalidChoice
 from searchspace.graph import lower
 from searchspace.spaces.mnasnet import mnasnet_space
-from searchspace.spaces.space import Choices, SearchSpace, StageChoices
+from searchspace.spaces.space import Choices, SearchSpace
+from searchspace.spaces.stage import StageChoices
 from tests.block_examples import all_choices
 
 SPACE = mnasnet_space()

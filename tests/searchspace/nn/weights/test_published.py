@@ -5,7 +5,8 @@ tests/facts/published_weights.json holds, for networks of torchvision 0.29.1, ti
 (first row's first 8, mean and standard deviation of all) that they give with the weights and the image of `states.fill`
 and `states.image`. Most images are small: 64 px, or 75 px where maps of odd sizes tell kinds of padding apart.
 Outputs agree to 1e-5 of the largest, save those of a case with a `tolerance` of its own: with these weights
-EfficientNetV2-S's 40 blocks make of float32's rounding, which depends on the memory format, 4e-4 (1e-7 in theirs).
+EfficientNetV2-S's 40 blocks make of float32's rounding, which depends on the memory format and the processor, 4e-4 in the
+first logits and 1e-2 in the mean of all: 1,680 in the facts, 1,666 to 2,122 on one processor, 2,123 in float64.
 """
 
 import hashlib
@@ -60,10 +61,11 @@ def test_weights_give_the_outputs_of_their_implementation_and_come_back_unchange
     with torch.inference_mode():
         logits = network(image(case["resolution"]))
     assert list(logits.shape) == output["shape"]
-    tolerance = case.get("tolerance", 1e-5) * max(output["std"], *map(abs, output["first"]))
+    largest = max(output["std"], *map(abs, output["first"]))
+    tolerance, of_all = case.get("tolerance", 1e-5) * largest, 10 * case.get("tolerance", 1e-6) * largest
     assert logits[0, :8].tolist() == pytest.approx(output["first"], rel=0, abs=tolerance)
-    assert logits.mean().item() == pytest.approx(output["mean"], rel=0, abs=tolerance)
-    assert logits.std().item() == pytest.approx(output["std"], rel=0, abs=tolerance)
+    assert logits.mean().item() == pytest.approx(output["mean"], rel=0, abs=of_all)
+    assert logits.std().item() == pytest.approx(output["std"], rel=0, abs=of_all)
     assert equal(to_published(network, implementation), state)
 
 

@@ -5,7 +5,7 @@ tests/facts/published_weights.json holds, for networks of torchvision 0.29.1, ti
 (first row's first 8, mean and standard deviation of all) that they give with the weights and the image of `states.fill`
 and `states.image`. Most images are small: 64 px, or 75 px where maps of odd sizes tell kinds of padding apart.
 Outputs agree to 1e-5 of the largest, save those of a case with a `tolerance` of its own: with these weights
-EfficientNetV2-S's 40 blocks make of float32's rounding, which depends on the memory format and the processor, 4e-4 in the
+EfficientNetV2-S's 40 blocks make of float32's rounding, which depends on memory format and processor, 4e-4 in the
 first logits and 1e-2 in the mean of all: 1,680 in the facts, 1,666 to 2,122 on one processor, 2,123 in float64.
 """
 

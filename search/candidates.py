@@ -122,7 +122,7 @@ class PricedSpace:
             raise InfeasibleBudget(
                 f"no network of the space {self.space.name!r} meets a budget of {limit_ms:g} ms at "
                 f"{free.spec.resolution} px: the fastest one ({free.macs / 1e6:.0f} M MACs, fingerprint "
-                f"{free.fingerprint}) is predicted at {free.latency_ms:.2f} ms{surely}. Raise --budget-ms above "
+                f"{free.fingerprint}) is predicted at {free.latency_ms:.2f} ms{surely}. Raise the budget above "
                 f"that, lower --resolution, or widen the space (--space) towards fewer channels and layers"
             )
         raise InfeasibleBudget(self._excluded(limit_ms))

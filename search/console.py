@@ -53,11 +53,13 @@ class TimeLeft:
 class Progress:
     """Phases with the time left, and the candidates of a search.
 
-    `left_s` estimates the seconds until the whole command ends (None: unknown).
+    `left_s` estimates the seconds until the whole command ends (None: unknown). `about`: what lines are about at
+    present, such as one of several budgets; it stands before them.
     """
 
     def __init__(self, left_s: Callable[[], float | None], *, quiet: bool = False) -> None:
         self.left_s = left_s
+        self.about = ""
         self._start = time.monotonic()
         self._last_line = -LINE_EVERY_S
         self._quiet = quiet
@@ -93,7 +95,7 @@ class Progress:
         if self._quiet:
             return
         self._last_line = time.monotonic()
-        self._print(f"[{self._time()}] {text}")
+        self._print(f"[{self._time()}] {self._about(text)}")
 
     def candidate(self, row: Row) -> None:
         """Show one more candidate: a row of the table on a terminal, a line elsewhere."""
@@ -119,9 +121,12 @@ class Progress:
     def update(self, fraction: float, what: str) -> None:
         """Show that the present phase is done to `fraction` (0 to 1)."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=fraction, description=what, left=self._time())
+            self._bar.update(self._task, completed=fraction, description=self._about(what), left=self._time())
         elif time.monotonic() - self._last_line >= LINE_EVERY_S:
             self.line(f"{what}: {fraction:.0%}")
+
+    def _about(self, text: str) -> str:
+        return f"{self.about}: {text}" if self.about else text
 
     def _print(self, text: str) -> None:
         if self._live is not None:

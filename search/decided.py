@@ -60,9 +60,17 @@ def _parents(settings: Settings, machinery: Machinery, note: Note) -> Parents | 
 
 
 def _deployed_size(settings: Settings, parents: Parents | None, machinery: Machinery) -> Deployed:
-    """What `--resolution auto` comes to."""
+    """What `--resolution auto` comes to; where the smallest of several budgets has another size, both are choices."""
     if parents is None:
         return from_scratch(settings.proxy_resolution)
     native = data.native_resolution(settings.data)
     latency_of = partial(machinery.rough_ms, threads=settings.threads)
-    return auto_resolution(native, budget_ms=settings.budget_ms, latency_of=latency_of)
+    largest, *others = [
+        auto_resolution(native, budget_ms=ms, latency_of=latency_of)
+        for ms in (settings.budget_ms, *(settings.budgets_ms or ())[:1])
+    ]
+    smaller = tuple(one for one in others if one.px < largest.px)
+    if not smaller:
+        return largest
+    reason = f"{largest.reason}; for the smallest budget: {smaller[0].reason}"
+    return Deployed(largest.px, reason, (smaller[0].px,))

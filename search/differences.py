@@ -12,7 +12,7 @@ Settings = Mapping[str, Any]
 # A file may move: where both are files, what is in them is compared in place of where they are.
 CONTENT_OF = {"data": "data_fingerprint", "space_file": "space", "latency": "table", "weights": "weights_sha256"}
 _HASH = re.compile(r"[0-9a-f]{16}")
-_FLAGS = {"space_file": "--space"}
+_FLAGS = {"space_file": "--space", "budgets_ms": "--budgets"}
 _NAMED = 3
 
 

@@ -25,8 +25,8 @@ def check_time(
 ) -> None:
     """Raises InvalidArgument for a time limit that is too short for any search.
 
-    Counted are a latency table, one candidate, as long a training of the winner, its measurement and its test, all of
-    a small network.
+    Counted are a latency table and, for each budget, one candidate, as long a training of the winner, its measurement
+    and its test, all of a small network.
 
     Args:
         settings: Of the search.
@@ -48,12 +48,16 @@ def check_time(
         if recipe is not None:
             learnt = recipe.epochs * min(len(images.train), recipe.epoch_images)
             training_s = learnt * rough_ms(settings.proxy_resolution) / 1000
-    needed_s = table_s + 2 * training_s + test_s + CLOSING_S
+    training_s, test_s = settings.winners * training_s, settings.winners * (test_s + CLOSING_S)
+    needed_s = table_s + 2 * training_s + test_s
     if left_s >= needed_s:
         return
     parts = [f"a latency table takes {table_s:.0f} s"] if table_s else []
-    parts += [f"judging one network {training_s:.0f} s, training the winner as long again"] if training_s else []
-    parts += [f"measuring, testing and writing it {test_s + CLOSING_S:.0f} s"]
+    one, winner, it = "one network", "the winner", "it"
+    if settings.winners > 1:
+        one, winner, it = f"one network for each of {settings.winners} budgets", "their winners", "them"
+    parts += [f"judging {one} {training_s:.0f} s, training {winner} as long again"] if training_s else []
+    parts += [f"measuring, testing and writing {it} {test_s:.0f} s"]
     spent_s = limit_s - left_s
     spent = f", of which {spent_s / 60:.1f} are spent" if spent_s >= 6 else ""
     raise InvalidArgument(

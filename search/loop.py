@@ -3,8 +3,9 @@
 Every trial is in the study's database before the next begins, with everything that was known of it.
 """
 
+import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -26,6 +27,7 @@ from search.schedule import Schedule
 from search.session import StudyClock
 from search.settings import Settings
 from search.training.errors import TrainingFailed
+from search.turns import TURN, StoppingByTurn, Turn
 from searchspace.errors import PhinasError
 from searchspace.graph import lower
 from searchspace.latency.table import LatencyTable
@@ -45,7 +47,8 @@ class Search:
 
     A network that is the best so far is measured at once, and the budget learns from it. `known`: the fingerprints of
     networks tried before (see `recover`). `starts`: choices to try first, but for the random sampler. `published`:
-    networks outside of the space that are candidates too.
+    networks outside of the space that are candidates too. `turns`: where a network is found for each of several
+    budgets, the smallest first; they take turns, and `budget` is the one whose turn it is.
     """
 
     study: optuna.Study
@@ -58,23 +61,48 @@ class Search:
     known: set[str]
     starts: Iterable[Choices] = ()
     published: Sequence[Published] = ()
+    turns: Sequence[Turn] = ()
+    turn: Turn = field(init=False)
 
     def __post_init__(self) -> None:
         self.is_busy = False
         self.reward = REWARDS[self.settings.reward]
-        self.published_names = {one.spec.fingerprint(): one.name for one in self.published}
+        self.turns = self.turns or (Turn(self.budget, self.published),)
+        self.published_names = {one.spec.fingerprint(): one.name for turn in self.turns for one in turn.published}
         self.schedule = Schedule(self.study, self.settings, self.clock, self.estimator.trains)
-        self.sampler = BudgetSampler(
+        self.samplers = [self._sampler_of(turn.budget) for turn in self.turns]
+        self.study.pruner = early_stopping() if len(self.turns) == 1 else StoppingByTurn(early_stopping())
+        self.take(self.turns[-1])
+
+    def _sampler_of(self, budget: LatencyBudget) -> BudgetSampler:
+        return BudgetSampler(
             self.priced,
-            limit_ms=self.budget.prediction_limit_ms,
-            starts_ms=self.budget.first_prediction_limit_ms,
+            limit_ms=budget.prediction_limit_ms,
+            starts_ms=budget.first_prediction_limit_ms,
             seed=self.settings.seed,
             kind=self.settings.sampler,
             known=self.known,
             starting_points=() if self.settings.sampler == "random" else tuple(self.starts),
         )
+
+    def take(self, turn: Turn) -> None:
+        """From here on everything is for this one of the budgets."""
+        self.turn, self.budget = turn, turn.budget
+        self.sampler = self.samplers[[*self.turns].index(turn)]
         self.study.sampler = self.sampler
-        self.study.pruner = early_stopping()
+        self.progress.about = turn.text if len(self.turns) > 1 else ""
+
+    def of_turn(self, turn: Turn, clock: StudyClock) -> "Search":
+        """The search as it stands for one of its budgets, whose winner has the time of `clock`."""
+        found = copy.copy(self)
+        found.clock = clock
+        found.take(turn)
+        return found
+
+    @property
+    def suffix(self) -> str:
+        """What tells this budget's part of the study from others in names: `-5ms`; empty where there is one budget."""
+        return f"-{self.budget.limit_ms:g}ms" if len(self.turns) > 1 else ""
 
     def run(self) -> None:
         """Try candidates until the time for it or the number of trials is reached, or the space is used up."""
@@ -86,7 +114,10 @@ class Search:
                 trial, candidate = self._ask()
             except SpaceExhausted as end:
                 self.progress.line(str(end))
-                return
+                self.turn.is_exhausted = True
+                if all(turn.is_exhausted for turn in self.turns):
+                    return
+                continue
             failures = 0 if self._run_trial(trial, candidate) else failures + 1
             self.study.set_user_attr("spent_s", self.clock.elapsed_s())
             if failures == FAILURES_IN_A_ROW:
@@ -99,8 +130,9 @@ class Search:
     def _ask(self) -> tuple[optuna.Trial, Candidate]:
         """The next candidate: a published network, or what the sampler proposes."""
         self._refuse_queued()
-        turn = self.schedule.attempts()
-        waiting = [one for one in self.published if one.spec.fingerprint() not in self.known]
+        turn, at = divmod(self.schedule.attempts(), len(self.turns))
+        self.take(next(one for one in (*self.turns[at:], *self.turns[:at]) if not one.is_exhausted))
+        waiting = [one for one in self.turn.published if one.spec.fingerprint() not in self.known]
         queued = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))  # has the sampler's turn
         if waiting and not queued and (turn < FIRST_PUBLISHED or (turn - FIRST_PUBLISHED) % 2 == 1):
             return self._ask_for(waiting[0])
@@ -149,9 +181,11 @@ class Search:
             self.study.sampler = self.sampler
 
     def finished(self) -> list[FrozenTrial]:
-        """The trials that were trained to their end, best reward first."""
+        """The trials that were trained to their end, best reward first; of several budgets those within this one."""
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         complete = [trial for trial in complete if is_trained_here(trial)]
+        if len(self.turns) > 1:
+            complete = [trial for trial in complete if self.turn.counts(trial)]
         return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
 
     def begin(self, trial: optuna.Trial, candidate: Candidate) -> None:
@@ -170,6 +204,7 @@ class Search:
             "predicted_low_ms": low_ms,
             "predicted_high_ms": high_ms,
             "seed": self.settings.seed,
+            **({TURN: self.budget.limit_ms} if len(self.turns) > 1 else {}),
         }
         for name, value in attrs.items():
             trial.set_user_attr(name, value)
@@ -239,7 +274,7 @@ class Search:
     ) -> None:
         """A row of the table of candidates; the latency is the prediction."""
         ms, low_ms, high_ms, _ = self.budget.corrected_table.predict(candidate.spec)
-        name = self._name(candidate)
+        name = self._name(candidate) if len(self.turns) == 1 else f"{self.turn.text}: {self._name(candidate)}"
         self.progress.candidate(Row(str(number), name, accuracy, deviation, ms, low_ms, high_ms, seconds, status))
 
     def _succeed(self, trial: optuna.Trial, candidate: Candidate, estimate: Estimate) -> None:
@@ -262,7 +297,8 @@ class Search:
             self._measure(trial.number, candidate)
 
     def _reward_of(self, candidate: Candidate, accuracy: float) -> float:
-        return self.reward(accuracy, candidate.latency_ms * self.budget.correction, self.budget.search_limit_ms)
+        limit_ms = self.turns[-1].budget.search_limit_ms  # one reward for all budgets
+        return self.reward(accuracy, candidate.latency_ms * self.budget.correction, limit_ms)
 
     def _measure(self, number: int, candidate: Candidate) -> None:
         """Measure a network, and hold those to come to what it teaches."""
@@ -275,8 +311,9 @@ class Search:
             self.progress.line(f"the machine is too noisy to measure trial {number}{rest}")
             return
         record_measured(self.study, number, found, self.budget.table)
-        self.budget.learn(*learnt(candidate, found.latency_ms, self.budget.table))
-        self.sampler.limit_ms = self.budget.prediction_limit_ms
+        for turn, sampler in zip(self.turns, self.samplers, strict=True):
+            turn.budget.learn(*learnt(candidate, found.latency_ms, self.budget.table))
+            sampler.limit_ms = turn.budget.prediction_limit_ms
         self.progress.line(
             f"trial {number} measures {found.latency_ms:.2f} ms, {candidate.latency_ms:.2f} were predicted: "
             f"predictions count {self.budget.correction - 1:+.1%} from here on"

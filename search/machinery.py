@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from search.console import Now
 from search.cores import are_cores_held
 from search.device import Device
+from search.exported import export_onnx
 from search.latency.rough import rough_ms
 from search.netadapt.timing import DeviceTimer, PairedTimer
 from search.training.finetune import FineTuner
@@ -26,6 +28,7 @@ class Machinery:
         weights: Finds published weights; see searchspace.nn.weights.sources.resolve.
         are_cores_held: Says whether other processes hold the cores now.
         rough_ms: Says about how long a small network takes; see search.latency.rough.
+        export: Writes a finished network of several as an ONNX model; see search.exported.
         now: Gives seconds, from any start.
     """
 
@@ -36,4 +39,5 @@ class Machinery:
     weights: Callable[..., Parents | None] = resolve
     are_cores_held: Callable[[], bool] = are_cores_held
     rough_ms: Callable[..., float] = rough_ms
+    export: Callable[[Path], str | None] = export_onnx
     now: Now = time.monotonic

@@ -21,11 +21,12 @@ from search.data.readers.registry import open_source
 from search.decided import decided
 from search.deployed import final_resolution, judged_resolution
 from search.finished import about_images, finished_summary
+from search.front import Front
 from search.kept_candidates import KeptCandidates
 from search.latency.runtimes import runtime
 from search.least_time import check_time
 from search.long_training import LongTraining
-from search.loop import Search, measured_before, recover
+from search.loop import Search, recover
 from search.machinery import Machinery
 from search.published import Published, published_candidates, usual_forms
 from search.renamed import begun_on
@@ -35,11 +36,13 @@ from search.session import StudyClock, bind, check_study, given_table, opened_st
 from search.settings import AUTO, Settings, check_command, check_same, px_text
 from search.sizes import VALUE_BYTES, SizeLimits
 from search.study_augment import decide_in
+from search.study_budgets import with_budgets
 from search.training.effort import WHOLE
 from search.training.recipe import FineTuning, Recipe
 from search.training.variation import before
+from search.turns import Turn
 from search.winner import WinnerSelection
-from searchspace.errors import InvalidData, PhinasError
+from searchspace.errors import InvalidArgument, InvalidData, PhinasError
 from searchspace.latency.table import LatencyTable, describe, read_table
 from searchspace.nn.weights.sources import Parents
 from searchspace.spaces.space import SearchSpace
@@ -69,6 +72,11 @@ def run_search(
     machinery = machinery or Machinery()
     began = machinery.now() if began is None else began
     limit_threads()
+    if baselines and settings.winners > 1:
+        raise InvalidArgument(
+            f"--baselines stands beside one winner, got {settings.winners} budgets: leave it out, or search with "
+            f"--budget-ms {settings.budget_ms:g} --baselines under another --study"
+        )
     settings.search_space(classes=2)  # a mistake in --space is told before images are read
     name = settings.study_name
     if settings.study is None and not fresh and not study_folder(name).exists():
@@ -161,18 +169,30 @@ class Pipeline:
         return replace(self, settings=replace(settings, augment=found.augment)), images
 
     def _search(self, images: data.Dataset) -> dict[str, Any]:
-        settings, progress = self.settings, self.progress
-        space = settings.search_space(classes=len(images.classes))
+        progress = self.progress
+        space = self.settings.search_space(classes=len(images.classes))
         progress.line(f"search space: {space.name}, {space.size():.3g} networks at {px_text(space.resolutions)} px")
         table = self._table(space)
         estimates = ", others are estimated" if table.quick else ""
         progress.line(f"latency table: {len(table.kernels)} kernels{estimates}, error {table.relative_error:.1%}")
+        # The cost model estimates kernels that a table of another device lacks.
+        priced = PricedSpace(
+            space,
+            CostModel("ms", table),
+            confidence=self.settings.confidence,
+            limits=SizeLimits.of(vars(self.settings)),
+            value_bytes=VALUE_BYTES.get(table.identity["dtype"], 4),
+        )
+        settings, budgets = with_budgets(
+            self.settings, priced, table, self.machinery.device, self.study, note=progress.line
+        )
+        self = replace(self, settings=settings)
+        turns = [Turn(budget, self._published(priced, budget)) for budget in budgets]
         versions = {package: version(package) for package in ("torch", "optuna", "numpy")}
         about, name = self._about(images, space, table), self.study.study_name
         bind(self.study, about, images=images, table=table, note=progress.line, name=name, versions=versions)
         known, cut_off = recover(self.study)
-        priced, budget = self._budget(space, table)
-        judge = self._judge(lambda spec: priced.is_within(spec, budget.prediction_limit_ms))
+        judge = self._judge(lambda spec: priced.is_within(spec, budgets[-1].prediction_limit_ms))
         judge.prepare(images, on_progress=lambda share: progress.update(share, "preparing the estimator"))
         if known or cut_off:
             progress.line(f"going on with {len(known)} networks tried before; {cut_off} cut off are run again")
@@ -180,19 +200,24 @@ class Pipeline:
             self.study,
             settings,
             priced,
-            budget,
+            budgets[-1],
             judge,
             self.clock,
             progress,
             known,
             starts=starting_points(space)[:STARTS] if self.parents is None else (),
-            published=self._published(priced, budget),
+            published=turns[-1].published,
+            turns=turns,
         )
         progress.left_s = search.schedule.left_s
         search.run()
-        selection = WinnerSelection(search, self._training(images), images, self.folder, self.machinery.timer)
-        weights = None if self.parents is None else self.parents.describe()
-        summary = write_results(search, selection.select_winner(), images, self.folder, weights=weights)
+        training, weights = self._training(images), None if self.parents is None else self.parents.describe()
+        if len(turns) > 1:
+            summary = Front(search, training, images, self.folder, self.machinery, weights).finish()
+        else:
+            selection = WinnerSelection(search, training, images, self.folder, self.machinery.timer)
+            summary = write_results(search, selection.select_winner(), images, self.folder, weights=weights)
+        KeptCandidates(self.folder).forget()
         self.study.set_user_attr("finished", [settings.time_limit_s, settings.trials])
         return summary
 
@@ -213,38 +238,6 @@ class Pipeline:
             upper_ms=priced.counted_ms,
             limit_ms=budget.first_prediction_limit_ms,
         )
-
-    def _budget(self, space: SearchSpace, table: LatencyTable) -> tuple[PricedSpace, LatencyBudget]:
-        """The space with its prices, and the budget. Raises InfeasibleBudget where no network of the space meets it."""
-        settings = self.settings
-        # The cost model estimates kernels that a table of another device lacks.
-        priced = PricedSpace(
-            space,
-            CostModel("ms", table),
-            confidence=settings.confidence,
-            limits=SizeLimits.of(vars(settings)),
-            value_bytes=VALUE_BYTES.get(table.identity["dtype"], 4),
-        )
-        fastest = priced.fastest_within(settings.budget_ms)
-        budget = LatencyBudget(
-            settings.budget_ms,
-            table,
-            confidence=settings.confidence,
-            overshoot=settings.candidates_overshoot,
-            fastest_ms=fastest.latency_upper_ms,
-            measured=measured_before(self.study, priced, table),
-            device=self.machinery.device,
-        )
-        budget.check_reachable()
-        goal = "the budget" if budget.overshoot == 1 else f"{budget.overshoot:g} times the budget"
-        why = f"there they meet {goal} with a probability of {settings.confidence:.0%}"
-        if not budget.is_confident:
-            why = f"with a probability of {settings.confidence:.0%} none would do"
-        self.progress.line(
-            f"the fastest network takes {fastest.latency_ms:.1f} ms; candidates are kept within "
-            f"{budget.prediction_limit_ms:.2f} ms: {why}"
-        )
-        return priced, budget
 
     @property
     def _judged_px(self) -> int:
@@ -347,7 +340,7 @@ class Pipeline:
             parents=self.parents,
             images=large,
             largest=largest,
-            limit_s=settings.time_limit_s,
+            limit_s=None if settings.time_limit_s is None else settings.time_limit_s / settings.winners,
             progress=self.progress,
             clock=self.machinery.now,
         )

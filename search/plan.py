@@ -80,8 +80,8 @@ class Plans:
         return dict(self.search.study.user_attrs.get("winner_epochs", {}))
 
     def key(self, finalist: Finalist) -> str:
-        """Under which a finalist's plan is kept: another time limit has another plan."""
-        return f"{finalist.trial.user_attrs['fingerprint']}@{self.search.clock.limit_s}"
+        """Under which a finalist's plan is kept: another time limit or budget has another plan."""
+        return f"{finalist.trial.user_attrs['fingerprint']}@{self.search.clock.limit_s}{self.search.suffix}"
 
     def _times_over(self, finalist: Finalist) -> float:
         """How many times the budget the network takes; 1 where pruning is not asked for."""

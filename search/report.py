@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from search.differences import flag_of
 from search.latency.runtimes import runtime_info
 from search.settings import NO_WEIGHTS, Settings
 from search.sizes import SizeLimits
@@ -296,14 +297,20 @@ def grow_command(settings: dict[str, Any], folder: Path) -> str:
 def command(settings: dict[str, Any], *, study: str) -> str:
     """The command line that goes on with a study of these settings; what is at its default is left out."""
     words = ["python -m search.run"]
+    one_budget = bool(settings.get("pareto")) or not settings.get("budgets_ms")
     for field in fields(Settings):
         value = settings.get(field.name, field.default)
+        if field.name == ("budgets_ms" if one_budget else "budget_ms"):
+            continue
         if value != field.default and field.name != "study":
             if field.name == "ema":
                 words.append("--ema" if value else "--no-ema")
                 continue
-            flag = "--space" if field.name == "space_file" else "--" + field.name.replace("_", "-")
-            text = f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
-            text = ",".join(map(str, value)) if isinstance(value, list) else text
+            text = ",".join(map(_text, value)) if isinstance(value, list) else _text(value)
+            flag = flag_of(field.name)
             words.append(f"{flag} {shlex.quote(text)}")
     return " ".join([*words, f"--study {study}"])
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

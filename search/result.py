@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searchspace.errors import InvalidArgument, PhinasError, StudyMismatch
-from searchspace.files import content_of, storage_error
+from searchspace.files import content_of, read_json, storage_error
 from searchspace.spec import NetworkSpec, read_spec
 from studies.storage import BEST, SUMMARY
 
@@ -23,8 +23,13 @@ if TYPE_CHECKING:
     from searchspace.nn import Network
 
 # By the kind of a summary, the module whose `report(summary)` is its text.
-_REPORTS = {"search": "search.report", "table": "search.measured.job", "finetune": "search.finetune"}
-_FILES = (BEST, "best.safetensors", SUMMARY, "trials.csv")
+_REPORTS = {
+    "search": "search.report",
+    "front": "search.front_report",
+    "table": "search.measured.job",
+    "finetune": "search.finetune",
+}
+_FILES = (BEST, "best.safetensors", "best.onnx", SUMMARY, "trials.csv", "front.csv", "front.png")
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,23 @@ class Result:
 
         return load_network(self.spec, (self.folder / BEST).with_suffix(".safetensors"))
 
+    @cached_property
+    def front(self) -> list[Result]:
+        """One result for each budget of a search for several, the smallest first; else this one alone.
+
+        Raises StorageError where a budget's summary.json cannot be read.
+        """
+        if self.summary.get("kind") != "front":
+            return [self]
+        folders = [self.folder / row["folder"] for row in self.summary["front"]]
+        own = {"study": self.summary["study"]}
+        return [Result({**read_json(folder / SUMMARY), **own, "folder": str(folder)}) for folder in folders]
+
     def check(self, way_out: str) -> None:
         """Raises StudyMismatch, with the way out, where the network's files are gone, damaged or of two networks."""
         try:
-            _ = self.module
+            for each in self.front:
+                _ = each.module
         except PhinasError as error:
             raise StudyMismatch(
                 f"{self.folder} is finished and its network cannot be read ({error}): restore its files from a copy, "
@@ -108,7 +126,7 @@ class Result:
     def save(self, folder: str | Path) -> Path:
         """Copy best.json, best.safetensors, summary.json and trials.csv to `folder`, which is made if it is missing.
 
-        Raises StorageError if it cannot be written.
+        Of a search for several budgets, each one's folder too. Raises StorageError if it cannot be written.
         """
         folder = Path(folder)
         try:
@@ -118,4 +136,7 @@ class Result:
                     shutil.copyfile(self.folder / name, folder / name)
         except OSError as error:
             raise storage_error("write in", folder, error) from error
+        for each in self.front:
+            if each is not self:
+                each.save(folder / each.folder.name)
         return folder

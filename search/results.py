@@ -2,12 +2,13 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from search.budget import latency_fields
 from search.data import Dataset
-from search.kept_candidates import KeptCandidates
 from search.loop import Search
 from search.sizes import VALUE_BYTES, sizes_of
 from search.training.augmentation import weights_metadata
@@ -28,41 +29,47 @@ TESTED = "tested.json"  # which test images the winner told right, to compare ot
 
 
 def write_results(
-    search: Search, winner: Winner, data: Dataset, folder: Path, *, weights: str | None = None
+    search: Search,
+    winner: Winner,
+    data: Dataset,
+    folder: Path,
+    *,
+    weights: str | None = None,
+    about: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Write best.json, best.safetensors, tested.json and summary.json; gives the content of the last.
 
-    Weights carry in their metadata: classes, pixels, the seed of the splits and how images are normalised.
+    about: What else it holds. Weights carry in their metadata: classes, pixels, the seed of the splits and how images
+    are normalised.
     """
-    about = weights_metadata(
+    metadata = weights_metadata(
         data,
         seed=search.settings.seed,
         preprocessing=winner.spec.preprocessing,
         trained_at=winner.trained.pixels,
         deployed_at=winner.spec.resolution,
     )
-    about |= {"fingerprint": winner.spec.fingerprint()}
-    write_atomic(folder / WEIGHTS, network_bytes(winner.module, about))
+    metadata |= {"fingerprint": winner.spec.fingerprint()}
+    write_atomic(folder / WEIGHTS, network_bytes(winner.module, metadata))
     write_spec(folder / BEST, winner.spec)
     if winner.tested is not None:
         write_json(folder / TESTED, {"winner": packed(winner.tested.right)})
-    summary = _summary(search, winner, data, folder) | {"weights": weights}
+    summary = _summary(search, winner, data, folder) | {"weights": weights} | dict(about)
     write_json(folder / SUMMARY, summary)
     for state_file in folder.glob("winner-*.ckpt"):
         state_file.unlink(missing_ok=True)
-    KeptCandidates(folder).forget()
     return summary
 
 
 def _summary(search: Search, winner: Winner, data: Dataset, folder: Path) -> dict[str, Any]:
-    study, settings = search.study, search.settings
+    study = search.study
     statuses = [trial.user_attrs.get("status", "running") for trial in study.get_trials(deepcopy=False)]
-    tested = int(study.user_attrs.get("times_tested", 0)) + 1
-    study.set_user_attr("times_tested", tested)
+    tested = int(study.user_attrs.get(f"times_tested{search.suffix}", 0)) + 1
+    study.set_user_attr(f"times_tested{search.suffix}", tested)
     return {
         "study": study.study_name,
         "folder": str(folder),
-        "budget_ms": settings.budget_ms,
+        "budget_ms": search.budget.limit_ms,
         "within_budget": search.budget.within(winner.measured),
         "winner": _winner(winner, data),
         "correction": {"networks": len(search.budget.measured), "factor": search.budget.correction},

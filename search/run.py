@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.accuracy import names as estimators
+from search.budgets import the_budgets
+from search.differences import flag_of
 from search.latency.runtimes import names as runtimes
 from search.reward import REWARDS
 from search.samplers import KINDS
@@ -49,6 +51,8 @@ examples:
   python -m search.run --budget-ms 20 --weights none           from scratch, as if there were no published weights
   python -m search.run --budget-ms 20 --resolution 224         at other pixels than those that suit the images
   python -m search.run --budget-ms 20 --resolution 160,192,224 each candidate at one of three sizes
+  python -m search.run --budgets 5,10,20 --minutes 27          a network for each budget, which share what was learnt
+  python -m search.run --budget-ms 20 --pareto 4 --minutes 36  the same for 4 budgets, from the fastest network's on
   python -m search.run --budget-ms 5 --trials 10 --json        ten candidates, however long they take
   python -m search.run --budget-ms 30 --latency phone.json     for another device, by its table
   python -m search.run --budget-ms 50 --max-flash-kb 1024 --max-ram-kb 320       and into a microcontroller
@@ -62,8 +66,10 @@ exit codes: 0 done, 2 the input is wrong, 130 stopped by Ctrl-C (everything is k
 
 
 def find(
-    budget_ms: float,
+    budget_ms: float | None = None,
     *,
+    budgets_ms: Sequence[float] | None = None,
+    pareto: int | None = None,
     data: str | Path | None = None,
     split_folders: str | None = None,
     label_column: str | None = None,
@@ -98,7 +104,7 @@ def find(
     baselines: str | None = None,
     quiet: bool = False,
 ) -> "Result":
-    """Find the most accurate network for some images that runs within `budget_ms`.
+    """Find the most accurate network for some images that runs within `budget_ms`, or one for each of `budgets_ms`.
 
     Keyword arguments are the flags of `python -m search.run`, see its --help; `quiet` prints no progress.
     The study is kept in studies/NAME/, and the same call goes on where it stopped.
@@ -108,7 +114,9 @@ def find(
     """
     flags: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
     began = time.monotonic()  # what is imported now takes seconds
-    check_types(find, {**flags, "budget_ms": budget_ms})
+    check_types(find, flags)
+    largest_ms, several = the_budgets(budget_ms, budgets_ms, pareto)
+    flags |= {"budget_ms": largest_ms, **({} if several is None else {"budgets_ms": several})}
     how = {name: flags.pop(name, None) for name in ("data", "split_folders", "label_column")}
     flags |= {"data": text} if (text := source_text(**how)) is not None else {}
     flags |= {"weights": str(weights)}
@@ -146,8 +154,8 @@ def _of_table(flags: dict[str, Any]) -> "Result":
     missing = [name for name in ("table", "latency_column") if name not in flags]
     other = [name for name, value in flags.items() if name not in _BY_TABLE and value != defaults[name]]
     if missing or other:
-        known = ", ".join(_flag(name) for name in _BY_TABLE if name != "quiet")
-        wrong = f"{_flag(missing[0])} is missing" if missing else f"got {_flag(other[0])}"
+        known = ", ".join(flag_of(name) for name in _BY_TABLE if name != "quiet")
+        wrong = f"{flag_of(missing[0])} is missing" if missing else f"got {flag_of(other[0])}"
         raise InvalidArgument(
             f"a search by a table of measured networks trains nothing and takes {known}; {wrong}: "
             f"{'add it' if missing else 'leave it out'}"
@@ -158,8 +166,8 @@ def _of_table(flags: dict[str, Any]) -> "Result":
     return Result(search_table(flags.pop("table"), **{name: flags[name] for name in _BY_TABLE if name in flags}))
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def _budgets(text: str) -> tuple[float, ...]:
+    return tuple(number(part) for part in text.split(","))
 
 
 def baseline_names(given: str | None) -> tuple[str, ...]:
@@ -250,7 +258,11 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
 def parser() -> CommandParser:
     """The command line of search.run."""
     cli = CommandParser("python -m search.run", description=_DESCRIPTION, epilog=_EPILOG)
-    cli.add_argument("--budget-ms", type=number, required=True, metavar="MS", help="latency of one image in ms")
+    cli.add_argument("--budget-ms", type=number, metavar="MS", help="latency of one image in ms")
+    several = "several, as in 5,10,20, in its place: one study that ends in a network for each"
+    cli.add_argument("--budgets", type=_budgets, dest="budgets_ms", metavar="MS,MS,...", help=several)
+    spread = "N budgets by equal ratios, between the fastest network and --budget-ms, which is the last"
+    cli.add_argument("--pareto", type=integer, metavar="N", help=spread)
     for title, flags in _FLAGS.items():
         add = cli.add_argument_group(title).add_argument
         for flag, kind, metavar, text in flags:

@@ -38,8 +38,8 @@ class Schedule:
         if self.settings.trials is not None and self.attempts() >= self.settings.trials:
             return True
         left_s, usual_s = self.clock.left_s(self._share()), self._usual_s()
-        if left_s is None or usual_s is None:
-            return False  # at least one network is trained, however short the time
+        if left_s is None or usual_s is None or self.attempts() < self.settings.winners:
+            return False  # at least one network is trained for each budget, however short the time
         return left_s < 0.7 * usual_s
 
     def sentence(self) -> str:
@@ -48,14 +48,20 @@ class Schedule:
         if limit_s is None:
             count = self.settings.trials
             judged = "1 candidate is judged, then it" if count == 1 else f"{count} candidates are judged, then the best"
-            return f"{judged} is trained for longer"
+            return f"{judged}{self._of_each} is trained for longer"
         spent_s, share = self.clock.elapsed_s(), self._usual_share
         until_s = max(spent_s, share * limit_s)
         least = "" if self.trains else f", and until {JUDGED} are"
+        winners = self.settings.winners
+        has = "the winner has" if winners == 1 else f"the winners of {winners} budgets share"
         return (
-            f"candidates are judged for about {clock_text(until_s - spent_s)}{least}; then those tied with the best "
-            f"train on, and the winner has what is left of {clock_text(limit_s - until_s)}"
+            f"candidates are judged for about {clock_text(until_s - spent_s)}{least}; then those tied with the best"
+            f"{self._of_each} train on, and {has} what is left of {clock_text(limit_s - until_s)}"
         )
+
+    @property
+    def _of_each(self) -> str:
+        return " for each budget" if self.settings.winners > 1 else ""
 
     def left_s(self) -> float | None:
         """Seconds until the whole command ends: by the time limit, or else by what trainings have taken so far."""
@@ -76,7 +82,7 @@ class Schedule:
         """Work out when a search without a time limit will end."""
         usual_s = self._usual_s()
         if usual_s is not None and self.settings.trials is not None:
-            trainings = max(0, self.settings.trials - self.attempts()) + LONGER
+            trainings = max(0, self.settings.trials - self.attempts()) + LONGER * self.settings.winners
             self._ends_at = self.clock.elapsed_s() + trainings * usual_s
 
     @property

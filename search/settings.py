@@ -11,6 +11,7 @@ from typing import Any
 
 from search.accuracy import names as estimators
 from search.budget import DEFAULT_CONFIDENCE
+from search.budgets import budgets_text, check_budgets, check_pareto
 from search.differences import command_of, in_words, moved
 from search.latency.kernels import placed_blocks
 from search.latency.runtimes import check_profiles_layers, names
@@ -44,6 +45,9 @@ _FILES = (".tar", ".gz", ".tgz", ".zip", ".parquet", ".csv", ".tsv", ".jsonl", "
 class Settings:
     """The flags of `search.run`. `minutes` and `trials` say how far to go; all others define the study.
 
+    budget_ms: the largest where there are several.
+    budgets_ms: one network is found for each of these, the smallest first; None where there is one budget.
+    pareto: how many budgets are spread up to `budget_ms`; `budgets_ms` are they, once the fastest network is known.
     proxy_resolution: pixels that candidates are trained at from scratch; with weights images are judged at their own
         size, or at least at this.
     resolution: pixels of the deployed network: latency is measured there, and the winner is tested there. Several, the
@@ -66,6 +70,8 @@ class Settings:
     """
 
     budget_ms: float
+    budgets_ms: tuple[float, ...] | None = None
+    pareto: int | None = None
     data: str | None = None
     resolution: int | tuple[int, ...] = DEFAULT_RESOLUTION
     auto_resolution: bool = False
@@ -95,6 +101,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_flag("--budget-ms", self.budget_ms, 0 < self.budget_ms < math.inf, "a number of ms above 0", needed=True)
+        if self.budgets_ms is not None:
+            check_budgets(self.budgets_ms)
+        check_pareto(self.pareto, self.trials, self.winners, self.reward)
         sizes = self.resolutions
         for flag, px in (*(("--resolution", px) for px in sizes), ("--proxy-resolution", self.proxy_resolution)):
             check_flag(flag, px, 32 <= px <= MAX_RESOLUTION, f"32 to {MAX_RESOLUTION} px (total stride is 32)")
@@ -130,6 +139,11 @@ class Settings:
         check_minutes("--minutes", self.minutes)
 
     @property
+    def winners(self) -> int:
+        """Networks that are found: one for each budget."""
+        return self.pareto or len(self.budgets_ms or (self.budget_ms,))
+
+    @property
     def resolutions(self) -> tuple[int, ...]:
         """The deployed sizes that candidates may have, the smallest first."""
         return (self.resolution,) if isinstance(self.resolution, int) else self.resolution
@@ -143,19 +157,21 @@ class Settings:
 
     @property
     def candidates_overshoot(self) -> float:
-        """Times the budget that candidates may take; 1 where the time is too short to prune a winner besides."""
+        """Times the budget that candidates may take; 1 where a winner's time is too short to prune it besides."""
         limit_s = self.time_limit_s
-        return 1.0 if limit_s is not None and limit_s < PRUNED_FROM_S else self.overshoot
+        return 1.0 if limit_s is not None and limit_s / self.winners < PRUNED_FROM_S else self.overshoot
 
     @property
     def study_name(self) -> str:
-        """--study, or a name made of the data and the budget: `digits-20ms`."""
+        """--study, or a name made of the data and budget: `digits-20ms`, `digits-5-10-20ms`, `digits-20ms-pareto4`."""
         if self.study is not None:
             return self.study
         stem = Path(parse_source(self.data).place).name if self.data else "digits"
         for suffix in (".gz", ".tar", ".tgz", ".zip", ".parquet", ".csv", ".tsv", ".jsonl"):
             stem = stem.removesuffix(suffix)
-        return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', stem).strip('-.') or 'data'}-{self.budget_ms:g}ms".replace("+", "")
+        several = () if self.pareto else self.budgets_ms
+        budget = f"{budgets_text(several or (self.budget_ms,), '-')}ms{f'-pareto{self.pareto}' if self.pareto else ''}"
+        return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', stem).strip('-.') or 'data'}-{budget}".replace("+", "")
 
     def search_space(self, *, classes: int) -> SearchSpace:
         """The space to search, for networks of `classes` outputs."""
@@ -203,7 +219,9 @@ class Settings:
         resolution = resolution_of(was["resolution"]) if self.auto_resolution else self.resolution
         augment = was["augment"] if self.augment == AUTO else self.augment
         threads = was.get("threads") if self.threads is None else self.threads
-        decided = replace(self, weights=weights, accuracy=accuracy, augment=augment, threads=threads)
+        budgets = was.get("budgets_ms") if self.pareto is not None and was.get("pareto") == self.pareto else None
+        decided = self if budgets is None else replace(self, budgets_ms=tuple(budgets))
+        decided = replace(decided, weights=weights, accuracy=accuracy, augment=augment, threads=threads)
         return replace(decided, resolution=resolution, auto_resolution=False)
 
     def identity(self) -> dict[str, Any]:
@@ -212,6 +230,7 @@ class Settings:
         for free in ("study", "minutes", "trials", "auto_resolution"):
             del own[free]
         own["resolution"] = self.resolution if isinstance(self.resolution, int) else list(self.resolution)
+        own["budgets_ms"] = self.budgets_ms and list(self.budgets_ms)
         own["weights"] = resolved_weights(self.weights)
         own["augment"] = variation.checked(self.augment)
         own["data"] = None if self.data == "digits" else self.data and resolved_source(self.data)

@@ -57,7 +57,8 @@ class Winner(NamedTuple):
 class WinnerSelection:
     """Chooses the winner of a search. `timer(table, seed=...)` makes what times cuts of its pruning.
 
-    data: the images that candidates were judged by.
+    data: the images that candidates were judged by. kept_in: where the candidates' weights are (default: in
+    `folder`).
     """
 
     search: Search
@@ -65,9 +66,10 @@ class WinnerSelection:
     data: Dataset
     folder: Path
     timer: Callable[..., PairedTimer] = DeviceTimer
+    kept_in: Path | None = None
 
     def __post_init__(self) -> None:
-        self.kept = KeptCandidates(self.folder)
+        self.kept = KeptCandidates(self.kept_in or self.folder)
         self.plans = Plans(self.search, self.training, self.kept)
 
     def select_winner(self) -> Winner:
@@ -196,7 +198,7 @@ class WinnerSelection:
                 fixed_table=search.settings.latency is not None,
                 images=self.data,
                 recipe=self.training.trainer.recipe,
-                name=f"{search.study.study_name[:80]}-trial{trial.number}-pruned",
+                name=f"{search.study.study_name[:80]}-trial{trial.number}{search.suffix}-pruned",
                 data=search.settings.data,
                 seed=search.settings.seed,
                 augment=search.settings.augment,
@@ -274,7 +276,8 @@ class WinnerSelection:
 
 def _terms(contest: Contest, standings: list[Standing], plans: Plans) -> Terms | None:
     """Those that an earlier, cut-off run began the contest by. All in it are planned before the first one trains."""
-    study, key = plans.search.study, f"{plans.search.clock.limit_s} {len(plans.search.finished())}"
+    search = plans.search
+    study, key = search.study, f"{search.clock.limit_s} {len(search.finished())}{search.suffix}"
     kept = dict(study.user_attrs.get("contest_terms", {}))
     if key in kept:
         return Terms(*kept[key])

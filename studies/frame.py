@@ -240,7 +240,7 @@ def _frame(stored: StoredStudy) -> pd.DataFrame:
 
 def _check_budget(settings: dict[str, Any]) -> None:
     """Raises ValueError or TypeError for settings whose budget is none."""
-    budgets = [settings.get("budget_ms", 1.0), *settings.get("budgets", ())]
+    budgets = [settings.get("budget_ms", 1.0), *settings.get("budgets", ()), *(settings.get("budgets_ms") or ())]
     if not all(type(budget) in (int, float) and budget > 0 for budget in budgets if budget is not None):
         raise ValueError(f"its budget is {budgets!r:.80}")
 

@@ -138,8 +138,12 @@ def _headline(df: pd.DataFrame, summary: dict[str, Any]) -> str:
     endings = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in counts.items() if count)
     endings = "by a table of measured networks, none trained" if _is_of_table(df) else endings
     budget = f", budget {settings['budget_ms']:g} ms" if "budget_ms" in settings else ""
+    if several := settings.get("budgets_ms"):
+        budget = f", budgets {', '.join(f'{one:g}' for one in several)} ms"
     lines = [f"{name}: {len(df)} trials{f' ({endings})' if endings else ''}{budget}, {storage.state(name)}"]
     winner = summary.get("winner")
+    if front := summary.get("front"):
+        return "\n".join([*lines, *(_front_line(row, df.attrs["folder"]) for row in front)])
     if winner and _is_of_table(df):
         lines.append(f"best: trial {winner['trial']}, expected {percent_text(winner['accuracy'])}")
         lines.append(f"network: {df.attrs['folder']}/{storage.BEST}")
@@ -155,6 +159,13 @@ def _headline(df: pd.DataFrame, summary: dict[str, Any]) -> str:
             f"network: {df.attrs['folder']}/{storage.BEST}",
         ]
     return "\n".join(lines)
+
+
+def _front_line(row: dict[str, Any], folder: str) -> str:
+    """The network that a search for several budgets found for one of them."""
+    latency = f"{row['latency']} {ms_text(row['latency_ms'], unit=True)}"
+    found = f"{row['network']}, test accuracy {percent_text(row['test_accuracy'])}, {latency}"
+    return f"{row['budget_ms']:g} ms: {found}: {folder}/{row['folder']}/{storage.BEST}"
 
 
 def _is_of_table(df: pd.DataFrame) -> bool:

@@ -87,6 +87,7 @@ def selection(
         budget=LatencyBudget(20.0, TABLE, overshoot=overshoot, device=device),
         clock=SimpleNamespace(left_s=lambda: left_s, limit_s=540.0),
         study=study(),
+        suffix="",
         progress=SimpleNamespace(line=lambda _: None, update=lambda *_: None),
     )
     training: Any = SimpleNamespace(

@@ -105,8 +105,11 @@ def run(args: Namespace) -> str:
     )
     check_names(args.weights)
     folder(args.study)  # a name that cannot be
-    settings.search_space(classes=2)  # a mistake in --space is told before images are read
+    space = settings.search_space(classes=2)  # a mistake in --space is told before images are read
     from search.weight_sharing.together import process_group
+    from searchspace.nn.shared.start import check_space
+
+    check_space(space)
 
     with process_group() as is_first:
         path, was_finished = train(settings, args, is_first=is_first)

@@ -12,6 +12,7 @@ from search.weight_sharing.training import SharedRecipe, SharedTrainer
 from searchspace.errors import InvalidArgument, InvalidChoice
 from searchspace.nn.build import Network
 from searchspace.nn.shared.network import SharedNetwork
+from searchspace.nn.shared.start import check_space
 from searchspace.spec import NetworkSpec
 
 TRAININGS = 4  # short trainings' images that the shared network sees where no time limit says how long
@@ -35,6 +36,7 @@ class SharedWeights:
                 "accuracy by shared weights (--accuracy shared) needs the search space that they are of, got none: "
                 "give EstimatorSettings(space=...)"
             )
+        check_space(settings.space)
         self._settings, self._space = settings, settings.space
         self._recipe = SharedRecipe.following(settings.recipe, from_weights=settings.parents is not None)
         self._trainer: SharedTrainer | None = None

@@ -100,9 +100,9 @@ class Parameters:
     def learn_conditions(self, rows: Rows) -> None:
         """Infer which parameters are present when, from rows of finished trials.
 
-        A parameter is absent where another has a value with which it was seen absent and never present. As few
-        others as explain all absences are taken, those that are always there first. Where none explains them the
-        parameter is taken to be present.
+        A parameter is absent where another, which is there more often, has a value with which it was seen absent and
+        never present. As few others as explain all absences are taken, those that are always there first. Where none
+        explains them the parameter is taken to be present.
         """
         self._conditions = []
         absences = (rows == ABSENT).sum(axis=0)
@@ -110,7 +110,8 @@ class Parameters:
             missing = rows[:, child] == ABSENT
             unexplained = missing.copy()
             while unexplained.any():
-                allowed = {q: self._allowed(rows[:, q], missing, q) for q in range(len(self.names)) if q != child}
+                others = np.flatnonzero(absences < absences[child])  # two that come together do not explain each other
+                allowed = {int(q): self._allowed(rows[:, q], missing, q) for q in others}
                 explains = {q: int((unexplained & ~ok[rows[:, q]]).sum()) for q, ok in allowed.items()}
                 parent = max(explains, key=lambda q: (explains[q], -absences[q], -q), default=None)
                 if parent is None or explains[parent] == 0:

@@ -214,7 +214,8 @@ class SearchSpace:
         """Every (head, classifier) behind a last stage with that activation, each with the choices that mean it."""
         widths = ((each if isinstance(each, tuple) else (each,)) for each in (self.head_width, self.hidden_width))
         for each in product(*widths):
-            choices = {name: width for name, width in zip(_ENDS, each, strict=True) if name in self._known}
+            named = zip(_ENDS, each, strict=True)
+            choices: Choices = {name: width for name, width in named if name in self._known}
             yield choices, self._last(activation, *each)
 
     def _last(self, activation: str, head_width: Any, hidden_width: Any) -> tuple[StageTemplate, StageTemplate]:
@@ -255,7 +256,7 @@ class SearchSpace:
         `*` stands for every stage, save where the stage's own key says otherwise. "resolution" has the input sizes, one
         or several. Narrower or wider, both are allowed; InvalidChoice names a wrong key or value.
         """
-        stages = {stage.name: stage for stage in self.stages}
+        given: dict[str, dict[str, tuple[Any, ...]]] = {stage.name: {} for stage in self.stages}
         *smaller, largest = _sizes(_listed(RESOLUTION, choices.get(RESOLUTION, self.resolutions)))
         changes: dict[str, Any] = {"resolution": largest, "smaller_resolutions": tuple(smaller)}
         for key, values in sorted(choices.items(), key=lambda item: not item[0].startswith("*")):
@@ -271,11 +272,11 @@ class SearchSpace:
                 kinds = dict.fromkeys(kind for stage in self.stages for kind in stage.kinds)
                 raise InvalidChoice(
                     f"{key!r} is no choice of the space {self.name!r}; write STAGE.CHOICE or *.CHOICE with "
-                    f"STAGE in {', '.join(stages)} and CHOICE in {', '.join(kinds)}"
+                    f"STAGE in {', '.join(given)} and CHOICE in {', '.join(kinds)}"
                 )
             for name in meant:
-                stages[name] = stages[name].with_values(kind, _listed(key, values))
-        return replace(self, stages=tuple(stages.values()), **changes)
+                given[name][kind] = _listed(key, values)
+        return replace(self, stages=tuple(stage.with_values(given[stage.name]) for stage in self.stages), **changes)
 
     def to_dict(self) -> dict[str, Any]:
         """The space as JSON types, for a study's settings.
@@ -310,7 +311,7 @@ def _with_shared(stages: tuple[StageChoices, ...]) -> tuple[StageChoices, ...]:
                     f"{stage.name}.shares must be choices of {stage.after}, not its layers, got {kind!r}"
                 )
             if stage.values(kind) != values:
-                stage = stage.with_values(kind, values)
+                stage = stage.with_values({kind: values})
         found[stage.name] = stage
     return tuple(found.values())
 

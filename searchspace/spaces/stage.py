@@ -113,12 +113,11 @@ class StageChoices:
         kinds = (kind for kind in self.kinds_of(block) if kind not in ("layers", BLOCK))
         return math.prod(len(self.values(kind)) for kind in kinds)
 
-    def with_values(self, kind: str, values: tuple[Any, ...]) -> "StageChoices":
-        """The stage with other values of one choice."""
-        changes: dict[str, Any] = {kind: values}
-        if kind not in self.__dataclass_fields__:
-            changes = {"others": {**self.others, **changes}}
-        return replace(self, **changes)
+    def with_values(self, values: Mapping[str, tuple[Any, ...]]) -> "StageChoices":
+        """The stage with other values of some choices."""
+        own: dict[str, Any] = {kind: each for kind, each in values.items() if kind in self.__dataclass_fields__}
+        others = {**self.others, **{kind: each for kind, each in values.items() if kind not in own}}
+        return replace(self, **own, others=others) if values else self
 
     def to_dict(self) -> dict[str, Any]:
         """The stage as JSON types. One of MBConv does not name its block; what it does not share is left out."""

@@ -1,7 +1,7 @@
 """python -m tests.benchmarks.latency_predictions: does the predicted latency equal the measured one?
 
-Builds the default space's table from nothing in a temporary cache, then predicts and measures 40 random networks that
-it was not fitted to.
+Builds a space's table from nothing in a temporary cache, then predicts and measures 40 random networks that it was not
+fitted to.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from searchspace.files import write_atomic
 from searchspace.latency.table import LatencyTable
-from searchspace.spaces.mnasnet import mnasnet_space
+from searchspace.spaces.presets import space_of
 from searchspace.spaces.space import SearchSpace
 from tests.benchmarks.harness import BenchmarkParser, benchmark
 
@@ -24,6 +24,7 @@ def parser() -> BenchmarkParser:
     cli.count("--networks", 40, "networks")
     cli.number("--seconds", 90.0, "time for them", metavar="S")
     cli.count("--seed", 1, "which networks", least=0)
+    cli.flag("--space", None, "which space (default: mnasnet)", metavar="NAME|FILE")
     cli.flag("--cache-dir", None, "use (or keep) the table there", type=Path, metavar="DIR")
     cli.add_argument("--quick", action="store_true", help="10 networks in 10 s, table built in 15 s")
     cli.json("write every number there")
@@ -41,7 +42,7 @@ def _checked(args: Namespace, cache_dir: Path) -> str:
     from search.latency.check import check, networks_to_check
     from search.latency.report import check_text, summary
 
-    space = mnasnet_space()
+    space = space_of(args.space, classes=1000, resolution=224)
     table = _built(space, cache_dir, args.quick)
     networks, seconds = (10, 10.0) if args.quick else (args.networks, args.seconds)
     found = check(table, networks_to_check(space, count=networks, seed=args.seed), seconds=seconds, explained=3)

@@ -1,6 +1,6 @@
 """python -m tests.benchmarks.latency_quick_table: how long a search's table takes here, and how wrong it is.
 
-Measures the quick table of the default space from nothing in a temporary cache, then predicts and measures random
+Measures the quick table of a space from nothing in a temporary cache, then predicts and measures random
 networks that it was not fitted to.
 """
 
@@ -24,6 +24,7 @@ def parser() -> BenchmarkParser:
     cli.number("--seconds", 60.0, "for them", metavar="S")
     cli.count("--resolution", 224, "of the images", metavar="PX")
     cli.count("--threads", None, "of the runtime (default: as many as torch uses)")
+    cli.flag("--space", None, "which space (default: mnasnet)", metavar="NAME|FILE")
     cli.flag("--runtime", "eager", "which times", metavar="NAME")
     return cli
 
@@ -40,9 +41,9 @@ def timed(machine: Any, args: Namespace) -> Verdict:
     from search.latency.check import check, networks_to_check
     from search.latency.quick import quick_table
     from search.latency.report import check_text, table_text
-    from searchspace.spaces.mnasnet import mnasnet_space
+    from searchspace.spaces.presets import space_of
 
-    space, began = mnasnet_space(resolution=args.resolution, classes=10), time.monotonic()
+    space, began = space_of(args.space, resolution=args.resolution, classes=10), time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         table = quick_table(space, cache_dir=Path(scratch), progress=show_progress, runtime=machine)
     took_s = time.monotonic() - began

@@ -13,7 +13,7 @@ import pytest
 
 import studies
 from search.budget import CostModel, LatencyBudget
-from search.candidates import PricedSpace
+from search.candidates import PricedSpace, starting_points
 from search.console import Progress
 from search.device import Device
 from search.latency import Measurement
@@ -24,12 +24,15 @@ from search.samplers.budget_sampler import distributions
 from search.session import StudyClock
 from search.settings import Settings
 from search.training.errors import OutOfMemory, TrainingDiverged
+from searchspace import zoo
 from searchspace.cost import costs
 from searchspace.errors import InfeasibleBudget, PhinasError
 from searchspace.graph import Graph, lower
 from searchspace.latency.table import SCHEMA, Correction, Identity, LatencyTable, Prediction
+from searchspace.spaces.encode import encode
 from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import Choices
+from searchspace.spaces.universal import universal_space
 from searchspace.spec import NetworkSpec
 from studies.schema import Status
 from studies.storage import open_study
@@ -118,6 +121,23 @@ def test_no_trial_is_over_the_budget_and_none_is_trained_twice() -> None:
     assert (df["predicted_latency_ms"] <= BUDGET_MS).all()
     assert df["fingerprint"].nunique() == 9
     assert len(set(estimator.scored)) == len(estimator.scored)
+
+
+def test_choices_that_hang_on_others_are_searched_within_the_budget_from_a_published_network() -> None:
+    spec = zoo.get("mobilenetv4_conv_small", classes=2)
+    space = universal_space(classes=2)
+    start = encode(space, spec)
+    few = {name: values[:1] for name, values in space.parameters().items()} | {n: (v,) for n, v in start.items()}
+    kept = ("stage4.block", "stage4b.middle_kernel", "stage4b.layers", "stage6.width_mult", "head.width")
+    space = space.with_choices(few | {name: space.parameters()[name][:2] for name in kept} | {"stage4b.layers": (0, 4)})
+    estimator = ScriptedEstimator()
+    make_search(
+        for_trials(9, sampler="gp"), estimator, priced=PricedSpace(space, ByMacs("ms")), starts=starting_points(space)
+    ).run()
+    df = studies.load("s")
+    assert estimator.scored[0] == spec.fingerprint()
+    assert df["fingerprint"].nunique() == 9
+    assert (df["predicted_latency_ms"] <= BUDGET_MS).all()
 
 
 @pytest.mark.parametrize("sampler", KINDS)

@@ -7,6 +7,7 @@ import torch
 from searchspace.channels.coupling import coupling
 from searchspace.channels.maps import best, unit_maps
 from searchspace.channels.steps import Step
+from searchspace.errors import InvalidArgument
 from searchspace.graph import lower
 from searchspace.nn.build import Network, build
 from searchspace.nn.shared.network import SharedNetwork
@@ -25,11 +26,28 @@ def shared_network(space: SearchSpace, parent: Network | None, *, generator: tor
     The largest network computes what `transfer` makes of the parent: channels stand in another order, the most
     important first, so that narrow networks have the best ones. Raises InvalidArgument for a space that cannot share.
     """
+    check_space(space)
     spec = largest_spec(space, None if parent is None else parent.spec)
     if parent is None:
         return SharedNetwork(build(spec, generator=generator))
     SharedNetwork(build(spec, generator=torch.Generator()))  # what cannot be shared is told first
     return SharedNetwork(transfer(best_first(parent), spec, generator=generator).network)
+
+
+def check_space(space: SearchSpace) -> None:
+    """Raises InvalidArgument for a space with networks that are no parts of its largest one, naming what differs.
+
+    Those are networks with another kind of block, with further layers of their own, or without a hidden layer.
+    """
+    hidden = isinstance(space.hidden_width, tuple) and 0 in space.hidden_width
+    found = [f"{stage.name}.block" for stage in space.stages if len(stage.blocks) > 1]
+    found += [f"further layers {stage.name}" for stage in space.stages if stage.after]
+    found += ["classifier.hidden_width"] if hidden else []
+    if found:
+        raise InvalidArgument(
+            f"networks share weights where each is a part of the largest one, and the space {space.name!r} has "
+            f"{found[0]} as a choice: judge by another --accuracy, or take a space with one kind of block a stage"
+        )
 
 
 def largest_spec(space: SearchSpace, parent: NetworkSpec | None) -> NetworkSpec:

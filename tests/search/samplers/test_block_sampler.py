@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
 from search.samplers.block_sampler import BlockSampler
+from search.samplers.budget_sampler import distributions
 from search.samplers.parameters import ABSENT, Parameters
+from searchspace.spaces.space import Choices
+from searchspace.spaces.universal import universal_space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 ACTIVATIONS = {"relu": 0.0, "swish": 1.0, "gelu": 0.5}
@@ -232,6 +236,22 @@ def test_conditions_are_inferred_from_trials(seed: int, sizes: int, depth: int) 
     rows = parameters.draw(200, rng)
     present = (true_rows(parameters.draw(400, rng)) != ABSENT).any(axis=0)  # of one that never was nothing is known
     assert (parameters.canonical(rows) == true_rows(rows))[:, present].all()
+
+
+def test_choices_that_come_together_hang_on_what_brings_both_and_not_on_each_other() -> None:
+    space = universal_space()
+    parameters = Parameters(distributions(space))
+
+    def row_of(choices: Choices) -> np.ndarray[Any, Any]:
+        row = parameters.row({name: choices[name] for name in parameters.names if name in choices})
+        assert row is not None
+        return row
+
+    rng = random.Random(0)
+    parameters.learn_conditions(np.array([row_of(space.sample(rng)) for _ in range(200)]))
+    every = [{name: rng.choice(values) for name, values in space.parameters().items()} for _ in range(50)]
+    found = parameters.canonical(np.array([row_of(choices) for choices in every]))
+    assert (found == [row_of(space.canonical(choices)) for choices in every]).all()
 
 
 def test_rows_and_choices_are_each_others_inverse() -> None:

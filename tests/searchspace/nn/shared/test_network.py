@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from search.accuracy import EstimatorSettings, estimator
 from searchspace import zoo
 from searchspace.errors import InvalidArgument, InvalidChoice
 from searchspace.nn import Network, build
@@ -16,6 +18,7 @@ from searchspace.nn.shared.network import SharedNetwork
 from searchspace.nn.shared.start import largest_spec, shared_network
 from searchspace.nn.weights.transfer import transfer
 from searchspace.preprocessing import Preprocessing
+from searchspace.spaces.universal import universal_space
 from searchspace.spec import Conventions, NetworkSpec
 from tests.naive_slicing import TINY, naive_logits
 
@@ -170,3 +173,18 @@ def test_blocks_that_shuffle_are_refused_by_their_kind() -> None:
     spec = zoo.get("shufflenet_v2", width=0.5, resolution=32)
     with pytest.raises(InvalidArgument, match=r"stage2.0 is a ShuffleUnitV2: leave such stages out of the space"):
         SharedNetwork(build(spec, generator=generator()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "has stage1.block as a choice: judge by another --accuracy"),
+        ({"*.block": ("UniversalIB",), "stage1.block": ("MBConv",)}, "further layers stage2_out"),
+    ],
+)
+def test_a_space_whose_networks_are_no_parts_of_the_largest_is_refused(changes: dict[str, Any], told: str) -> None:
+    space = universal_space(classes=2, resolution=32).with_choices(changes)
+    with pytest.raises(InvalidArgument, match=told):
+        shared_network(space, None, generator=generator())
+    with pytest.raises(InvalidArgument, match=told):
+        estimator("shared", EstimatorSettings(space=space))

@@ -4,6 +4,7 @@ Every trial is in the study's database before the next begins, with everything t
 """
 
 import copy
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,11 +22,12 @@ from search.published import Published
 from search.queued import AGAIN, check_distributions, is_trained_here, refusal
 from search.reward import REWARDS
 from search.rows import BEST, Row
-from search.samplers.budget_sampler import BudgetSampler, distributions, early_stopping
 from search.samplers.moves import SpaceExhausted
+from search.samplers.network_sampler import NetworkSampler, distributions, early_stopping
 from search.schedule import Schedule
 from search.session import StudyClock
 from search.settings import Settings
+from search.settled import GAIN, SETTLED, SETTLED_AFTER, settled
 from search.training.errors import TrainingFailed
 from search.turns import TURN, StoppingByTurn, Turn
 from searchspace.errors import PhinasError
@@ -74,8 +76,8 @@ class Search:
         self.study.pruner = early_stopping() if len(self.turns) == 1 else StoppingByTurn(early_stopping())
         self.take(self.turns[-1])
 
-    def _sampler_of(self, budget: LatencyBudget) -> BudgetSampler:
-        return BudgetSampler(
+    def _sampler_of(self, budget: LatencyBudget) -> NetworkSampler:
+        return NetworkSampler(
             self.priced,
             limit_ms=budget.prediction_limit_ms,
             starts_ms=budget.first_prediction_limit_ms,
@@ -110,6 +112,10 @@ class Search:
         self.progress.plan(self.schedule.sentence())
         while not self.schedule.is_over():
             self.schedule.guess_end()
+            if self._is_settled():
+                self.turn.is_exhausted = True
+                if all(turn.is_exhausted for turn in self.turns):
+                    return
             try:
                 trial, candidate = self._ask()
             except SpaceExhausted as end:
@@ -127,6 +133,22 @@ class Search:
                     "cause (smaller --proxy-resolution, other data) and run the same command again"
                 )
 
+    def _is_settled(self) -> bool:
+        """Whether --until-settled ends the search here, for the budget whose turn it was, which is said."""
+        waiting = any(one.spec.fingerprint() not in self.known for one in self.turn.published)
+        if not self.settings.until_settled or waiting or self.turn.is_exhausted:
+            return False
+        trials = self.study.get_trials(deepcopy=False)
+        if len(self.turns) > 1:
+            trials = [trial for trial in trials if trial.user_attrs.get(TURN) == self.budget.limit_ms]
+        found = settled(self.finished(), trials)
+        if found is not None:
+            self.progress.line(
+                f"settled: the last {SETTLED_AFTER} proposals were expected to gain {100 * found:.2f} points at most, "
+                f"less than {SETTLED:g} of the deviation with which a network is judged"
+            )
+        return found is not None
+
     def _ask(self) -> tuple[optuna.Trial, Candidate]:
         """The next candidate: a published network, or what the sampler proposes."""
         self._refuse_queued()
@@ -137,7 +159,10 @@ class Search:
         if waiting and not queued and (turn < FIRST_PUBLISHED or (turn - FIRST_PUBLISHED) % 2 == 1):
             return self._ask_for(waiting[0])
         try:
+            self.sampler.gain = math.inf
             trial = self.study.ask(fixed_distributions=distributions(self.priced.space))
+            if math.isfinite(self.sampler.gain):
+                trial.set_user_attr(GAIN, self.sampler.gain)
         except SpaceExhausted:
             if not waiting:
                 raise
@@ -218,6 +243,8 @@ class Search:
             return True
         self.begin(trial, candidate)
         what = f"judging trial {trial.number}, {self._name(candidate)}"
+        if GAIN in trial.user_attrs:
+            what += f", expected to gain {100 * trial.user_attrs[GAIN]:.2f} points"
         began_s = self.clock.elapsed_s()
         history: list[float] = []
 

@@ -173,6 +173,8 @@ def _search(summary: dict[str, Any]) -> list[tuple[str, str]]:
             f"the budget never trained; {summary['spent_s'] / 60:.1f} minutes",
         ),
     ]
+    if (gain := summary.get("expected_gain")) is not None:
+        rows.append(("", f"one more candidate is expected to gain {100 * gain:.2f} points"))
     rows += [
         ("", f"trial {row['trial']} was better but takes {_ms(row)} ms: passed over") for row in summary["rejected"]
     ]

@@ -1,5 +1,6 @@
 """What a search writes: the winner's spec and weights, and summary.json."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any
 from search.budget import latency_fields
 from search.data import Dataset
 from search.loop import Search
+from search.samplers import expected_gain
 from search.sizes import VALUE_BYTES, sizes_of
 from search.training.augmentation import weights_metadata
 from search.training.auto_augment import AUGMENTATION
@@ -79,7 +81,11 @@ def _summary(search: Search, winner: Winner, data: Dataset, folder: Path) -> dic
         AUGMENTATION: study.user_attrs.get(AUGMENTATION),
         "published": _published(search, winner),
         "trials": dict(Counter(map(str, statuses))),
-        "priced_and_rejected": dict(search.sampler.rejected),
+        "priced_and_rejected": {
+            "over_budget": search.sampler.rejected["over_limit"],
+            "duplicate": search.sampler.rejected["duplicate"],
+        },
+        "expected_gain": _expected_gain(search),
         "times_tested": tested,
         "spent_s": round(search.clock.elapsed_s(), 1),
         "resolution": winner.spec.resolution,
@@ -91,6 +97,12 @@ def _summary(search: Search, winner: Winner, data: Dataset, folder: Path) -> dic
         "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "settings": study.user_attrs["settings"],
     }
+
+
+def _expected_gain(search: Search) -> float | None:
+    """What one more candidate is expected to gain over the best, in the reward's unit; None where nobody knows yet."""
+    gain = expected_gain(search.study).next_trial
+    return gain if math.isfinite(gain) else None
 
 
 def _published(search: Search, winner: Winner) -> dict[str, Any] | None:

@@ -76,6 +76,7 @@ def find(
     images: int | None = None,
     minutes: float | None = None,
     trials: int | None = None,
+    until_settled: bool = False,
     study: str | None = None,
     fresh: bool = False,
     seed: int = 0,
@@ -189,6 +190,8 @@ measured first); it says resolution, runtime and threads. Networks are measured 
 taken at its word"""
 _OVERSHOOT = """look at networks up to F times the budget and prune the winner down to it (python -m search.netadapt); 1
 searches within the budget alone, as do less than 5 --minutes"""
+_SETTLED = """stop judging candidates when three in a row were expected to gain less than a tenth of the deviation with
+which one is judged; the winner has the time that is left"""
 _VALUES = "float32, or as narrow as the values of a table of --latency (int8: 1 byte each)"
 _FLASH = f"most KB (1024 bytes) of weights, batch norms folded in, as {_VALUES}"
 _RAM = """most KB of activations alive at once for one image, the same values: input and output of the layer that runs
@@ -211,6 +214,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
         ("--images", integer, "N", "use at most N training images (default: all)"),
         ("--minutes", number, "M", f"time for everything, earlier runs included ({_LIMIT})"),
         ("--trials", integer, "N", "stop searching after N candidates (default: time decides)"),
+        ("--until-settled", None, "", _SETTLED),
         ("--study", str, "NAME", "name of the study (default: made of data and budget)"),
         ("--fresh", None, "", "set an existing study of this name aside and start anew"),
         ("--seed", integer, "N", "splits, first weights and proposals, which also depend on what was measured"),

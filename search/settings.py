@@ -16,7 +16,7 @@ from search.differences import command_of, in_words, moved
 from search.latency.kernels import placed_blocks
 from search.latency.runtimes import check_profiles_layers, names
 from search.reward import REWARDS
-from search.samplers import KINDS
+from search.samplers import EARLIER, KINDS
 from search.sources import parse_source
 from search.training import variation
 from searchspace.arguments import check_flag, check_threads
@@ -43,7 +43,7 @@ _FILES = (".tar", ".gz", ".tgz", ".zip", ".parquet", ".csv", ".tsv", ".jsonl", "
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The flags of `search.run`. `minutes` and `trials` say how far to go; all others define the study.
+    """The flags of `search.run`. `minutes`, `trials`, `until_settled` say how far to go; all others define the study.
 
     budget_ms: the largest where there are several.
     budgets_ms: one network is found for each of these, the smallest first; None where there is one budget.
@@ -80,7 +80,7 @@ class Settings:
     ema: bool | None = None
     reward: str = "feasible"
     accuracy: str = AUTO
-    sampler: str = "gp"
+    sampler: str = KINDS[0]
     confidence: float = DEFAULT_CONFIDENCE
     runtime: str = "eager"
     threads: int | None = None
@@ -98,8 +98,10 @@ class Settings:
     study: str | None = None
     minutes: float | None = None
     trials: int | None = None
+    until_settled: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "sampler", EARLIER.get(self.sampler, self.sampler))
         check_flag("--budget-ms", self.budget_ms, 0 < self.budget_ms < math.inf, "a number of ms above 0", needed=True)
         if self.budgets_ms is not None:
             check_budgets(self.budgets_ms)
@@ -227,7 +229,7 @@ class Settings:
     def identity(self) -> dict[str, Any]:
         """The settings that must agree for a study to go on."""
         own = asdict(self)
-        for free in ("study", "minutes", "trials", "auto_resolution"):
+        for free in ("study", "minutes", "trials", "until_settled", "auto_resolution"):
             del own[free]
         own["resolution"] = self.resolution if isinstance(self.resolution, int) else list(self.resolution)
         own["budgets_ms"] = self.budgets_ms and list(self.budgets_ms)
@@ -296,7 +298,7 @@ def check_same(
     """Raises StudyMismatch naming every setting of `asked` that differs from the stored study's.
 
     A setting that is younger than the study had its default there, or what BEFORE says; of those UNRECORDED nothing
-    is known. Recipes are compared under the names that their fields have now. Files may have
+    is known. Recipes and samplers are compared under the names that they have now. Files may have
     other names than before: what is in them is compared, where `asked` says it. told: what is known of changed content,
     by setting.
     """
@@ -304,6 +306,8 @@ def check_same(
     if "recipe" in stored:
         recipe = {RENAMED_IN_RECIPE.get(key, key): value for key, value in stored["recipe"].items()}
         stored = {**stored, "recipe": recipe}
+    if "sampler" in stored:
+        stored = {**stored, "sampler": EARLIER.get(stored["sampler"], stored["sampler"])}
     unknown = {key: asked[key] for key in UNRECORDED & asked.keys()}
     augment = variation.before(stored["data"]) if "data" in stored else asked.get("augment")  # fits store no data
     before = {**BEFORE, "augment": augment}

@@ -9,7 +9,7 @@ import optuna
 from search.console import Progress, TimeLeft
 from search.measured.networks import MeasuredNetworks, read_measured
 from search.measured.search import Found, TableSearch
-from search.samplers.budget_sampler import distributions
+from search.samplers.network_sampler import distributions
 from search.session import opened_study
 from searchspace.cost import costs
 from searchspace.describe import stage_table

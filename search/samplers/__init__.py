@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from search.samplers.advice import expected_gain, importance, recommend
     from search.samplers.block_sampler import BlockSampler
 
-KINDS = ("gp", "tpe", "random")
+KINDS = ("block", "tpe", "random")
+EARLIER = {"gp": "block"}  # names that older studies store
 
 __all__ = ["KINDS", "BlockSampler", "expected_gain", "importance", "recommend"]
 __getattr__, __dir__ = lazy_names(

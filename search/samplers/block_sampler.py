@@ -12,7 +12,7 @@ import math
 import random
 import threading
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,9 @@ from optuna.trial import FrozenTrial
 from search.samplers.acquisition import expected_improvement, front_of, hypervolume_improvement, steady
 from search.samplers.history import PROPOSED, History, Reader
 from search.samplers.limits import Cost, Limits, every_row, upper_end
-from search.samplers.parameters import ABSENT, Parameters, Rows, is_choice
+from search.samplers.parameters import ABSENT, Parameters, Present, Rows, Summaries, is_choice
 from search.samplers.pool import Pool, Score
+from search.samplers.surrogate import Surrogate
 from searchspace.errors import InfeasibleBudget, InvalidArgument
 
 FIRST_TRIALS = 6  # drawn at random before the surrogate has its say
@@ -40,13 +41,23 @@ class BlockSampler(optuna.samplers.BaseSampler):
     seed: the same trials for the same seed, in another process and after a restart too; None draws one.
     space: name -> values, or Optuna's distribution, of every choice; without it, what trials were asked for.
     cost: the choices as a dict -> name -> number, or interval (low, high) of which the upper end counts. limits: name
-    -> the highest cost; what is over one is never evaluated. minimize: names of costs that are objectives as well.
+    -> the highest cost; what is over one is never evaluated. The attribute `limits` may be changed between trials.
+    minimize: names of costs that are objectives as well.
     identity: the choices -> what tells a network from others (default: the choices themselves); none is tried twice.
+    known: identities that count as tried beside the study's trials; it may grow.
+    starts: choices that are proposed first, as far as they keep the limits.
+    present: all choices -> the names of those that mean something (default: told by the trials). Where it is given,
+        `space` is all there is.
+    prior: an earlier study of one objective and the same choices, of another budget, device or data set. Its values
+        count as far as this study's are likelier with them, see `fit_slope`. Raises StudyMismatch for other choices.
+    features: the choices -> numbers, always as many, that a value may depend on smoothly: sizes of the whole network.
 
+    gain: what the trial that was proposed last is expected to improve the best by, in the objective's unit; infinite
+    before anything is known, and with several objectives.
     rejected: how many candidates were "over_limit", a "duplicate" or "without_cost" since this sampler was made.
     A proposal raises InfeasibleBudget where nothing keeps the limits, and InvalidArgument where nothing has a cost or
-    cost lacks a limit's name. Floats and logarithmic integers are drawn by Optuna's default sampler, which is said
-    once. Where every point was tried, they are tried again, which is said once.
+    cost lacks a limit's name. Floats, logarithmic integers and those of many values are drawn by Optuna's default
+    sampler, which is said once. Where every point was tried, they are tried again, which is said once.
     """
 
     def __init__(
@@ -58,6 +69,11 @@ class BlockSampler(optuna.samplers.BaseSampler):
         limits: Mapping[str, float] | None = None,
         minimize: Sequence[str] = (),
         identity: Callable[[dict[str, Any]], Hashable] | None = None,
+        known: Collection[Hashable] = (),
+        starts: Sequence[Mapping[str, Any]] = (),
+        present: Present | None = None,
+        features: Summaries | None = None,
+        prior: optuna.Study | None = None,
     ) -> None:
         if cost is None and (limits or minimize):
             raise InvalidArgument("limits and minimize name costs, so they need cost=, a function of the choices")
@@ -67,7 +83,9 @@ class BlockSampler(optuna.samplers.BaseSampler):
         self.seed = random.SystemRandom().getrandbits(31) if seed is None else seed
         self.cost, self.limits, self.minimize, self.identity = cost, dict(limits or {}), tuple(minimize), identity
         self.rejected = {"over_limit": 0, "duplicate": 0, "without_cost": 0}
-        self.reader = Reader({name: _distribution(name, values) for name, values in (space or {}).items()})
+        self.known, self.starts, self.gain = known, starts, math.inf
+        distributions = {name: _distribution(name, values) for name, values in (space or {}).items()}
+        self.reader = Reader(distributions, present, features, prior)
         self._limits: Limits | None = None
         self._said: set[str] = set()
         self._identities: dict[Hashable, Hashable] = {}
@@ -133,6 +151,20 @@ class BlockSampler(optuna.samplers.BaseSampler):
             self.reader.add({**trial.distributions, param_name: param_distribution})
         raise optuna.TrialPruned(f"no {param_name!r} keeps the limits {self.limits} with {given}; give space=")
 
+    def posterior(self, study: optuna.Study) -> dict[int, tuple[float, float]]:
+        """What is believed of trials' noiseless values: mean and standard deviation, by number, of one objective.
+
+        Of those of choices that completed or were stopped early; none with fewer than FIRST_TRIALS of them.
+        """
+        with _LOCK:
+            history = self.reader.read(study, study.get_trials(deepcopy=False))
+            if len(history.numbers) < FIRST_TRIALS:
+                return {}
+            (surrogate,) = self.reader.surrogates(history)
+            sign = -1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else 1.0
+            mean, deviation = surrogate.predict(history.parameters.features(history.rows))
+            return dict(zip(history.numbers, zip((sign * mean).tolist(), deviation.tolist(), strict=True), strict=True))
+
     # The proposal
 
     def _history(self, study: optuna.Study, trial: FrozenTrial) -> History:
@@ -149,7 +181,7 @@ class BlockSampler(optuna.samplers.BaseSampler):
             for row in self._ranked(history, pool):
                 if self._claimed(study, trial, history, row):
                     return row
-            self._say("every point of the space that keeps the limits was tried: they are tried again")
+            self._exhausted()
             pool.taken = set()
             row = next(itertools.chain(self._ranked(history, pool), self._last(pool)))
             self._tell_others(study, trial, parameters, row)
@@ -158,6 +190,9 @@ class BlockSampler(optuna.samplers.BaseSampler):
             self.rejected["without_cost"] = pool.limits.without_cost
             if pool.limits.error is not None:
                 self._say(f"choices that cost has no number for are left out; the first time: {pool.limits.error!r}")
+
+    def _exhausted(self) -> None:
+        self._say("every point of the space that keeps the limits was tried: they are tried again")
 
     def _last(self, pool: Pool) -> Iterator[Rows]:
         """What is left where the pool is empty, or the error that says why nothing is."""
@@ -175,12 +210,50 @@ class BlockSampler(optuna.samplers.BaseSampler):
 
     def _ranked(self, history: History, pool: Pool) -> Iterator[Rows]:
         """New rows within the limits, the best first; all there are."""
+        self.gain = math.inf
+        yield from self._first(pool)
         if len(history.numbers) < FIRST_TRIALS:
+            if self.reader.earlier is not None and len(history.counted) % 2 == 0:
+                yield from self._by_prior(self.reader.earlier, history, pool)
             yield from pool.fresh(8)
         else:
             parents, score = self.belief(history, pool)
-            yield from pool.climbed(pool.candidates(parents), score)
+            yield from pool.climbed(pool.candidates(parents), self._noted(score, history))
         yield from pool.anything_new([*history.tried.values()])
+
+    def _by_prior(self, earlier: Surrogate, history: History, pool: Pool) -> Iterator[Rows]:
+        """What an earlier study believes to be best: every second one of the first trials."""
+
+        def best_first(rows: Rows) -> Rows:
+            means = earlier.mean(history.parameters.features(rows)) / earlier.noise
+            return np.asarray(rows[np.argsort(-np.round(means, 6), kind="stable")])
+
+        if len(drawn := pool.fresh(40)):
+            best = best_first(drawn)[:PARENTS]
+            yield from best_first(np.concatenate([best, pool.candidates(best)]))
+
+    def _noted(self, score: Score, history: History) -> Score:
+        """The same, and `gain` becomes the highest that there was."""
+        if history.values.shape[1] > 1 or self.minimize:
+            return score
+        found = [0.0]
+
+        def noting(rows: Rows) -> npt.NDArray[np.float64]:
+            scores = score(rows)
+            found.append(math.exp(scores.max(initial=-math.inf)))
+            self.gain = max(found)
+            return scores
+
+        return noting
+
+    def _first(self, pool: Pool) -> Iterator[Rows]:
+        """The starting points that are new and keep the limits."""
+        for choices in () if pool.fixed else self.starts:
+            row = pool.parameters.row(choices)
+            if row is not None:
+                row = pool.parameters.canonical(row[None])[0]
+                if row.tobytes() not in pool.taken and pool.limits.fits(row):
+                    yield row
 
     def belief(self, history: History, pool: Pool) -> tuple[Rows, Score]:
         """The rows that candidates are changed from, and the acquisition function."""
@@ -223,7 +296,8 @@ class BlockSampler(optuna.samplers.BaseSampler):
             self._tell_others(study, trial, history.parameters, row)
             return True
         own = self._identity(history.parameters, row)
-        if self.identity and any(self._identity(history.parameters, tried) == own for tried in history.tried.values()):
+        tried_before = (self._identity(history.parameters, tried) for tried in history.tried.values())
+        if own in self.known or (self.identity and any(tried == own for tried in tried_before)):
             self.rejected["duplicate"] += 1
             return False
         self._tell_others(study, trial, history.parameters, row)

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +12,22 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from search.samplers.outcomes import clipped, outcomes
-from search.samplers.parameters import Parameters, Rows, choices_of, is_choice
-from search.samplers.surrogate import MOST, Levels, Surrogate, fit_levels
+from search.samplers.parameters import Parameters, Present, Rows, Summaries, choices_of, is_choice
+from search.samplers.surrogate import MOST, Levels, Slope, Surrogate, fit_levels, fit_slope
+from searchspace.errors import StudyMismatch
 
 PROPOSED = "block_sampler:proposed"  # system attribute of a trial: the codes of its choices by name, told to others
 GROWTH = 1.15  # the levels are fitted anew when there are so many times more values
 KEPT = 300  # rows that a proposal is by; of more, each costs too long
+LEAST_EARLIER = 6  # trials of an earlier study that tell something
 Places = npt.NDArray[np.int64]
+
+
+class Fitted(NamedTuple):
+    """Of one objective: the levels, and how much of an earlier study holds, where there is one."""
+
+    levels: Levels
+    slope: Slope | None
 
 
 @dataclass(frozen=True)
@@ -49,18 +59,29 @@ class History:
 class Reader:
     """Reads a study's trials again and again; what is finished is looked at once."""
 
-    def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
-        self._space = dict(space)
+    def __init__(
+        self,
+        space: Mapping[str, BaseDistribution],
+        present: Present | None = None,
+        summaries: Summaries | None = None,
+        prior: optuna.Study | None = None,
+    ) -> None:
+        self._space, self._present, self._summaries, self._prior = dict(space), present, summaries, prior
+        if prior is not None and not space:
+            self._space = choices_of(filter(_is_whole, prior.get_trials(deepcopy=False)))
+        self.is_closed = present is not None
+        """Whether the space is known wholly, so that no trial adds to it."""
         self._study: tuple[Any, int] | None = None
         self._forget()
 
     def _forget(self) -> None:
-        self.parameters = Parameters(self._space)
+        self.parameters = Parameters(self._space, self._present, self._summaries)
         self.has_others = False
         """Whether trials have parameters that are no choices."""
         self._rows: dict[int, Rows | None] = {}
-        self._levels: dict[tuple[int, int], list[Levels]] = {}
+        self._levels: dict[tuple[int, int], list[Fitted]] = {}
         self._looked_at: set[int] = set()
+        self.__dict__.pop("earlier", None)
 
     def read(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> History:
         """The history of `trials`, in the order of their numbers."""
@@ -83,6 +104,8 @@ class Reader:
 
     def add(self, found: Mapping[str, BaseDistribution]) -> None:
         """Choices that no whole trial has yet, of the study that was read last."""
+        if self.is_closed:
+            return
         self._widen(
             {n: what for n, what in found.items() if is_choice(what) and n not in self.parameters.distributions}
         )
@@ -97,21 +120,24 @@ class Reader:
     def _learn_space(self, trials: Sequence[FrozenTrial]) -> None:
         fresh = [t for t in trials if _is_whole(t) and t.number not in self._looked_at]
         self._looked_at |= {t.number for t in fresh}
+        if self.is_closed:
+            return
         self.has_others |= any(not is_choice(what) for t in fresh for what in t.distributions.values())
         self._widen(choices_of(fresh))
 
     def _widen(self, found: dict[str, BaseDistribution]) -> None:
         known = self.parameters.distributions
         if any(name not in known or vars(known[name]) != vars(what) for name, what in found.items()):
-            self.parameters = Parameters(known | found)
+            self.parameters = Parameters(known | found, self._present, self._summaries)
             self._rows.clear()
             self._levels.clear()
+            self.__dict__.pop("earlier", None)
 
     def row(self, trial: FrozenTrial) -> Rows | None:
         """The trial's row; of one that runs, with what was proposed for it."""
         if trial.number in self._rows:
             return self._rows[trial.number]
-        row = self.parameters.row(trial.params)
+        row = self._canonical(self.parameters.row(trial.params))
         if not trial.state.is_finished():
             if row is not None:
                 fixed = self.parameters.row(trial.system_attrs.get("fixed_params", {}))
@@ -121,9 +147,13 @@ class Reader:
                         row[place] = fixed[place]
                     elif row[place] < 0 and 0 <= proposed.get(name, -1) < self.parameters.sizes[place]:
                         row[place] = proposed[name]
-            return row
+            return self._canonical(row)
         self._rows[trial.number] = row
         return row
+
+    def _canonical(self, row: Rows | None) -> Rows | None:
+        """Without what means nothing, where that is known: trials that others bring in may have it."""
+        return row if row is None or self.parameters.present is None else self.parameters.canonical(row[None])[0]
 
     def _table(self, rows: list[Rows]) -> Rows:
         return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.parameters.names))
@@ -133,21 +163,61 @@ class Reader:
         features, running = self.parameters.features(history.rows), self.parameters.features(history.running)
         some = slice(None) if places is None else places
         return [
-            Surrogate(features[some], self.parameters.groups, clipped(values)[some], levels, running)
-            for values, levels in zip(history.values.T, self._fitted(features, history), strict=True)
+            Surrogate(features[some], self.parameters.groups, clipped(values)[some], levels, running, slope)
+            for values, (levels, slope) in zip(history.values.T, self.fitted(history), strict=True)
         ]
 
-    def _fitted(self, features: npt.NDArray[np.float64], history: History) -> list[Levels]:
-        """Levels by the first values, so many that a study that goes on has the same as an undisturbed one."""
-        count, used = len(features), 4
+    def fitted(self, history: History) -> list[Fitted]:
+        """By the first values, so many that a study that goes on has the same as an undisturbed one."""
+        count, used = len(history.rows), 4
         while (larger := max(used + 1, int(used * GROWTH))) <= count:
             used = larger
         key = (used, hash(history.rows[:used].tobytes() + history.values[:used].tobytes()))
         if key not in self._levels:
             last = slice(max(0, used - MOST), used)
             columns = [clipped(column[last]) for column in history.values.T]
-            self._levels = {key: [fit_levels(features[last], self.parameters.groups, c) for c in columns]}
+            features = self.parameters.features(history.rows[last])
+            fit = self._fit if len(columns) == 1 else self._fit_alone  # an earlier study is of one objective
+            self._levels = {key: [fit(features, column) for column in columns]}
         return self._levels[key]
+
+    def _fit_alone(self, features: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> Fitted:
+        return Fitted(fit_levels(features, self.parameters.groups, values, self.parameters.usual), None)
+
+    def _fit(self, features: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> Fitted:
+        if self.earlier is None:
+            return self._fit_alone(features, values)
+        found = fit_slope(features, self.parameters.groups, values, self.parameters.usual, self.earlier.mean)
+        return Fitted(*found)
+
+    @cached_property
+    def earlier(self) -> Surrogate | None:
+        """What an earlier study of the same choices taught; None where there is none, or too few trials to learn from.
+
+        Raises StudyMismatch where its choices are others.
+        """
+        if self._prior is None:
+            return None
+        reader = Reader(self._space, self._present, self._summaries)
+        trials = self._prior.get_trials(deepcopy=False)
+        check_alike(self._prior.study_name, self.parameters.distributions, choices_of(filter(_is_whole, trials)))
+        history = reader.read(self._prior, trials)
+        if history.values.shape[1] != 1 or len(history.numbers) < LEAST_EARLIER:
+            return None
+        return reader.surrogates(history)[0]
+
+
+def check_alike(name: str, own: Mapping[str, BaseDistribution], earlier: Mapping[str, BaseDistribution]) -> None:
+    """Raises StudyMismatch where an earlier study has other choices, naming the difference."""
+    if not earlier or not own:
+        return
+    for choice in sorted(own.keys() | earlier.keys()):
+        here, there = own.get(choice), earlier.get(choice)
+        if here is None or there is None or vars(here) != vars(there):
+            raise StudyMismatch(
+                f"a prior must be a study of the same choices, and of {choice!r} the study {name!r} has "
+                f"{'nothing' if there is None else there}, this one {'nothing' if here is None else here}: give another"
+            )
 
 
 def _is_whole(trial: FrozenTrial) -> bool:

@@ -19,11 +19,12 @@ class Limits:
     """What `cost` says of rows, each asked once, and whether it is within `limits` (name -> highest cost).
 
     A cost is a number, or an interval (low, high), of which the upper end counts. Choices that `cost` raises for, or
-    gives no finite number for, are left out and counted in `without_cost`; `error` is the first one's.
+    gives no finite number for, are left out and counted in `without_cost`; `error` is the first one's. What `limits`
+    holds may change.
     """
 
     def __init__(self, cost: Cost | None, limits: Mapping[str, float], parameters: Parameters) -> None:
-        self._cost, self.limits, self.parameters = cost, dict(limits), parameters
+        self._cost, self.limits, self.parameters = cost, limits, parameters
         self._known: dict[bytes, dict[str, float] | None] = {}
         self.asked = cost is not None
         """Whether there are costs at all."""

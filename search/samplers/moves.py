@@ -44,7 +44,7 @@ class Moves:
         """Within the limits and new; counts what is not."""
         over = self.share(candidate) > 1
         if over or candidate.fingerprint in self.taken:
-            self.rejected["over_budget" if over else "duplicate"] += 1
+            self.rejected["over_limit" if over else "duplicate"] += 1
             return False
         return True
 
@@ -55,6 +55,10 @@ class Moves:
     def draw(self, given: Choices | None = None) -> Choices:
         """Every choice drawn evenly and independently, those of absent stages included; `given` ones are kept."""
         return {name: self.rng.choice(values) for name, values in self.parameters.items()} | (given or {})
+
+    def full(self, choices: Choices) -> Choices:
+        """With the fastest network's choices, or the first, for what is left out."""
+        return self.fast | choices
 
     def step(self, choices: Choices) -> Choices:
         """One choice changed."""
@@ -101,7 +105,7 @@ class Moves:
             changed = self.step(choices)
             there = self.price(changed)
             is_over = self.share(there) > 1
-            self.rejected["over_budget"] += is_over
+            self.rejected["over_limit"] += is_over
             if min(floor_ms, here.latency_upper_ms) <= there.latency_upper_ms and not is_over:
                 choices, here = changed, there
             yield here

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,20 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.trial import FrozenTrial
 
 Rows = npt.NDArray[np.int64]
+Present = Callable[[dict[str, Any]], Collection[str]]
+Summaries = Callable[[dict[str, Any]], Sequence[float]]
 ABSENT = -1  # the code of a parameter that a trial does not have
 WAVES = 8  # most features of an ordered parameter
+MOST_VALUES = 4096  # of an integer: more are a range
+SUMMARIES = 0.5  # what all summaries together weigh, of all choices
+REFERENCE = 48  # random rows that summaries are scaled by
 LENGTH = 1.0  # of an ordered parameter's range, within which its values are alike
 
 
 def is_choice(distribution: BaseDistribution) -> bool:
-    """Whether a parameter is a choice: categorical, or an integer on an even scale."""
+    """Whether a parameter is a choice: categorical, or an integer of at most MOST_VALUES on an even scale."""
     return isinstance(distribution, CategoricalDistribution) or (
-        isinstance(distribution, IntDistribution) and not distribution.log
+        isinstance(distribution, IntDistribution) and not distribution.log and _size(distribution) <= MOST_VALUES
     )
 
 
@@ -34,16 +40,23 @@ def choices_of(trials: Iterable[FrozenTrial]) -> dict[str, BaseDistribution]:
 class Parameters:
     """The choices by name. A row is a code for each: the index of its value, or ABSENT.
 
-    Conditional ones are told by the trials: see `learn_conditions`.
+    present: all choices -> the names of those that mean something. Without it that is told by the trials: see
+    `learn_conditions`. summaries: the choices -> more numbers to learn from.
     """
 
-    def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
+    def __init__(
+        self,
+        distributions: Mapping[str, BaseDistribution],
+        present: Present | None = None,
+        summaries: Summaries | None = None,
+    ) -> None:
         self.distributions = dict(distributions)
         self.names = list(distributions)
         self.sizes = np.array([_size(distribution) for distribution in distributions.values()], dtype=np.int64)
         self._index = [_index(distribution) for distribution in distributions.values()]
         self._codes = [_features(distribution) for distribution in distributions.values()]
         self._conditions: list[tuple[int, int, npt.NDArray[np.bool_]]] = []
+        self.present, self._known_rows = present, dict[bytes, Rows]()
         self._kinds = _kinds(self.distributions)
         width = max((codes.shape[1] for codes in self._codes), default=0)
         self._table = np.vstack(
@@ -51,8 +64,38 @@ class Parameters:
         )
         """The features of every code of every parameter, ABSENT last, padded with columns of 0."""
         self._starts = np.cumsum([0, *(self.sizes + 1)])[:-1]
-        self.groups = np.repeat(np.arange(len(self.names) + len(self._kinds)), width)
-        """Of each feature: which parameter, or kind of parameters, it is of."""
+        self._groups = np.repeat(np.arange(len(self.names) + len(self._kinds)), width)
+        self._summaries, self._summed = summaries, dict[bytes, Sequence[float]]()
+
+    @cached_property
+    def groups(self) -> Rows:
+        """Of each feature: which parameter, kind of parameters or summary it is of."""
+        first = len(self.names) + len(self._kinds)
+        return np.concatenate([self._groups, first + np.arange(len(self._scale[0]))])
+
+    @cached_property
+    def usual(self) -> npt.NDArray[np.float64]:
+        """Of each group the weight before anything is known: together 1, and SUMMARIES for all summaries."""
+        own, more = len(self.names) + len(self._kinds), len(self._scale[0])
+        return np.concatenate([np.full(own, 1 / max(1, own)), np.full(more, SUMMARIES / max(1, more))])
+
+    @cached_property
+    def _scale(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Mean and standard deviation of each summary over random rows."""
+        if self._summaries is None:
+            return np.zeros(0), np.zeros(0)
+        reference = self._raw_summaries(self.canonical(self.draw(REFERENCE, np.random.default_rng(0))))
+        return reference.mean(axis=0), reference.std(axis=0) + 1e-9
+
+    def _raw_summaries(self, rows: Rows) -> npt.NDArray[np.float64]:
+        assert self._summaries is not None
+        found = []
+        for row in rows:
+            key = row.tobytes()
+            if key not in self._summed:
+                self._summed[key] = self._summaries(self.choices(row))
+            found.append(self._summed[key])
+        return np.array(found, dtype=np.float64)
 
     def row(self, params: Mapping[str, Any]) -> Rows | None:
         """The row of a trial's parameters; None where a value is none of the parameter's as it is now."""
@@ -93,9 +136,15 @@ class Parameters:
 
         An absent parameter's are 0, the middle of its values.
         """
+        if not len(rows):
+            return np.zeros((0, len(self.groups)))
         found = self._table[self._starts + rows % (self.sizes + 1)]
         sums = [found[:, kind].sum(axis=1, keepdims=True) / math.sqrt(len(kind)) for kind in self._kinds]
-        return np.concatenate([found, *sums], axis=1).reshape(len(rows), len(self.groups))
+        flat = np.concatenate([found, *sums], axis=1).reshape(len(rows), -1)
+        if self._summaries is None:
+            return flat
+        middle, deviation = self._scale
+        return np.hstack([flat, ((self._raw_summaries(rows) - middle) / deviation).clip(-3, 3)])
 
     def learn_conditions(self, rows: Rows) -> None:
         """Infer which parameters are present when, from rows of finished trials.
@@ -104,6 +153,8 @@ class Parameters:
         never present. As few others as explain all absences are taken, those that are always there first. Where none
         explains them the parameter is taken to be present.
         """
+        if self.present is not None:
+            return
         self._conditions = []
         absences = (rows == ABSENT).sum(axis=0)
         for child in np.flatnonzero((absences > 0) & (absences < len(rows))):
@@ -126,7 +177,9 @@ class Parameters:
         return np.asarray((with_it > 0) | (without == 0))
 
     def canonical(self, rows: Rows) -> Rows:
-        """The rows with what their conditions exclude set to ABSENT."""
+        """The rows with what means nothing set to ABSENT."""
+        if self.present is not None:
+            return np.array([self._told(row) for row in rows], dtype=np.int64).reshape(rows.shape)
         rows = rows.copy()
         for _ in range(len(self.names)):  # a condition may hang on another's outcome
             before = rows.copy()
@@ -135,6 +188,14 @@ class Parameters:
             if np.array_equal(before, rows):
                 break
         return rows
+
+    def _told(self, row: Rows) -> Rows:
+        assert self.present is not None
+        key = row.tobytes()
+        if key not in self._known_rows:
+            names = self.present(self.choices(np.maximum(row, 0)))
+            self._known_rows[key] = np.where([name in names for name in self.names], row, ABSENT)
+        return self._known_rows[key]
 
     def draw(self, count: int, rng: np.random.Generator) -> Rows:
         """Random rows, every parameter present."""

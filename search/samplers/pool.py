@@ -27,6 +27,7 @@ class Pool:
     taken: set[bytes]
     fixed: Mapping[int, int] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=lambda: {"over_limit": 0, "duplicate": 0})
+    climbs: int = CLIMBS
 
     def _usable(self, rows: Rows) -> Rows:
         """Canonical, each once, new and within the limits."""
@@ -92,7 +93,7 @@ class Pool:
             return
         scores = score(rows)
         found = {row.tobytes(): (value, row) for value, row in zip(scores.tolist(), rows, strict=True)}
-        places = np.argsort(-scores, kind="stable")[: CLIMBS if self.parameters.count() > FEW else 0]
+        places = np.argsort(-scores, kind="stable")[: self.climbs if self.parameters.count() > FEW else 0]
         climbers = [(float(scores[place]), rows[place]) for place in places]
         for _ in range(CLIMB_STEPS):
             climbers = self._step(climbers, score)

@@ -8,6 +8,7 @@ determination) and the four levels are the most likely ones under a log-normal p
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,8 @@ JITTER = 1e-6
 MOST = 200  # rows that the likelihood is worked out for
 LEVELS = {"main": (0.5, 1.0), "pairs": (0.2, 1.0), "smooth": (0.3, 1.0), "noise": (0.1, 1.5)}
 """Prior median of each level, and the standard deviation of its logarithm."""
-RELEVANCE = 1.0  # prior standard deviation of a weight's logarithm; its median is 1 / parameters
+SHARED = 0.5  # prior standard deviation of the weight of an earlier study, about 1
+RELEVANCE = 1.0  # prior standard deviation of a weight's logarithm; its median is 1 / parameters, see Parameters.usual
 STEPS = 20  # of L-BFGS
 
 
@@ -36,10 +38,10 @@ class Levels(NamedTuple):
     noise: float
 
 
-def _prior(parameters: int) -> tuple[Array, Array]:
+def _prior(usual: Array) -> tuple[Array, Array]:
     medians, deviations = zip(*LEVELS.values(), strict=True)
-    middle = np.concatenate([np.full(parameters, -math.log(max(1, parameters))), np.log(medians)])
-    return middle, np.concatenate([np.full(parameters, RELEVANCE), deviations])
+    middle = np.log(np.concatenate([usual, medians]))
+    return middle, np.concatenate([np.full(len(usual), RELEVANCE), deviations])
 
 
 def _levels(theta: Array) -> Levels:
@@ -78,7 +80,9 @@ def _covariance(parts: _Parts, levels: Levels) -> Array:
     return np.asarray(OFFSET + inner * (levels.main + levels.pairs * inner) + levels.smooth * near)
 
 
-def _loss(theta: Array, features: Array, groups: npt.NDArray[np.int64], targets: Array) -> tuple[float, Array]:
+def _loss(
+    theta: Array, features: Array, groups: npt.NDArray[np.int64], targets: Array, usual: Array
+) -> tuple[float, Array]:
     """Minus the log posterior of the levels, and its gradient."""
     levels = _levels(theta)
     scaled = _scaled(features, groups, levels)
@@ -101,36 +105,94 @@ def _loss(theta: Array, features: Array, groups: npt.NDArray[np.int64], targets:
         levels.smooth * (slope * parts.near).sum(),
         levels.noise * np.trace(slope),
     ]
-    middle, deviation = _prior(len(levels.weights))
+    middle, deviation = _prior(usual)
     apart = (theta - middle) / deviation
     return float(loss + 0.5 * apart @ apart), np.concatenate([by_weights, by_levels]) + apart / deviation
 
 
-def fit_levels(features: Array, groups: npt.NDArray[np.int64], values: Array) -> Levels:
-    """The most likely levels by rows of features (n, columns) and their values (n,)."""
+def fit_levels(features: Array, groups: npt.NDArray[np.int64], values: Array, usual: Array) -> Levels:
+    """The most likely levels by rows of features (n, columns) and their values (n,).
+
+    usual: the prior median of each group's weight.
+    """
+    return _fitted(features, groups, values, usual)[0]
+
+
+def _fitted(features: Array, groups: npt.NDArray[np.int64], values: Array, usual: Array) -> tuple[Levels, float]:
+    """The levels, and minus the logarithm of how likely the values are by them."""
+    unit = values.std() or 1.0
     values = (values - values.mean()) / (values.std() or 1.0)
-    start, deviation = _prior(int(groups.max(initial=-1)) + 1)
+    start, deviation = _prior(usual)
     found = minimize(
         _loss,
         start,
-        (features, groups, values),
+        (features, groups, values, usual),
         jac=True,
         method="L-BFGS-B",
         bounds=list(zip(start - 5 * deviation, start + 5 * deviation, strict=True)),
         options={"maxiter": STEPS},
     )
-    return _levels(
-        np.round(found.x, 2)
-    )  # what the last bits of a sum, which differ from process to process, do not move
+    # what the last bits of a sum, which differ from process to process, do not move
+    return _levels(np.round(found.x, 2)), float(found.fun) + len(values) * math.log(unit)
+
+
+class Slope(NamedTuple):
+    """What is believed from elsewhere, `mean` of features, times how much of it holds here."""
+
+    mean: Callable[[Array], Array]
+    weight: float
+
+    def of(self, features: Array) -> Array:
+        """float64 (n,)."""
+        if not self.weight or not len(features):
+            return np.zeros(len(features))
+        return self.weight * self.mean(features)
+
+
+def fit_slope(
+    features: Array, groups: npt.NDArray[np.int64], values: Array, usual: Array, mean: Callable[[Array], Array]
+) -> tuple[Levels, Slope]:
+    """The levels, and how much of an earlier belief the values share: 0 where they are likelier without it.
+
+    The weight is the most likely one under a normal prior about 1 of deviation SHARED, in units that make the earlier
+    belief vary as the values do.
+    """
+    levels, loss = _fitted(features, groups, values, usual)
+    earlier = mean(features)
+    unit, spread = float(values.std()) or 1.0, float(earlier.std())
+    if spread < 1e-12:
+        return levels, Slope(mean, 0.0)
+    line, targets = (earlier - earlier.mean()) / spread, (values - values.mean()) / unit
+    scaled = _scaled(features, groups, levels)
+    covariance = _covariance(_parts(scaled, scaled), levels)
+    covariance[np.diag_indices(len(line))] += levels.noise + JITTER
+    root = cholesky(covariance, lower=True, check_finite=False)
+    known = cho_solve((root, True), line, check_finite=False)
+    share = float((known @ targets + 1 / SHARED**2) / (known @ line + 1 / SHARED**2))
+    weight = round(max(0.0, share), 3) * unit / spread
+    with_it, its_loss = _fitted(features, groups, values - weight * earlier, usual)
+    its_loss += 0.5 * ((share - 1) / SHARED) ** 2
+    return (with_it, Slope(mean, weight)) if weight and its_loss < loss else (levels, Slope(mean, 0.0))
 
 
 class Surrogate:
-    """What is believed of all rows, by the values of some; rows that run now count as if they gave what is believed."""
+    """What is believed of all rows, by the values of some; rows that run now count as if they gave what is believed.
+
+    slope: what is believed before any value.
+    """
 
     def __init__(
-        self, features: Array, groups: npt.NDArray[np.int64], values: Array, levels: Levels, running: Array
+        self,
+        features: Array,
+        groups: npt.NDArray[np.int64],
+        values: Array,
+        levels: Levels,
+        running: Array,
+        slope: Slope | None = None,
     ) -> None:
-        self.levels, self._groups = levels, groups
+        self.levels, self._groups, self._slope = levels, groups, slope
+        before = self._before(features)
+        values = values - before
         self._middle, self._unit = float(values.mean()), float(values.std()) or 1.0
         self._rows = _scaled(np.vstack([features, running]), groups, levels)
         count = len(values)
@@ -140,13 +202,16 @@ class Surrogate:
         targets = (values - self._middle) / self._unit
         seen = cho_solve((self._root[:count, :count], True), targets, check_finite=False)
         self._weights = np.concatenate([seen, np.zeros(len(running))])
-        self.fitted: Array = self._middle + self._unit * (targets - (levels.noise + JITTER) * seen)
+        self.fitted: Array = before + self._middle + self._unit * (targets - (levels.noise + JITTER) * seen)
         """What is expected of the rows that gave the values, (n,)."""
 
     @property
     def noise(self) -> float:
         """Standard deviation of a value about what is believed, in the values' unit."""
         return self._unit * math.sqrt(self.levels.noise)
+
+    def _before(self, features: Array) -> Array:
+        return np.zeros(len(features)) if self._slope is None else self._slope.of(features)
 
     def _cross(self, rows: _Scaled) -> Array:
         return _covariance(_parts(rows, self._rows), self.levels)
@@ -158,7 +223,7 @@ class Surrogate:
     def mean(self, features: Array) -> Array:
         """float64 (n,): what is expected, without noise."""
         cross = self._cross(_scaled(features, self._groups, self.levels))
-        return np.asarray(self._middle + self._unit * (cross @ self._weights))
+        return np.asarray(self._before(features) + self._middle + self._unit * (cross @ self._weights))
 
     def predict(self, features: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the noiseless value: float64 (n,) each."""
@@ -166,7 +231,8 @@ class Surrogate:
         cross = self._cross(rows)
         known = solve_triangular(self._root, cross.T, lower=True, check_finite=False)
         variance = np.maximum(self._prior(rows) - np.einsum("ij,ij->j", known, known), 1e-12)
-        return self._middle + self._unit * (cross @ self._weights), self._unit * np.sqrt(variance)
+        mean = self._before(features) + self._middle + self._unit * (cross @ self._weights)
+        return mean, self._unit * np.sqrt(variance)
 
     def joint(self, features: Array) -> tuple[Array, Array]:
         """Mean (n,) and covariance (n, n) of the noiseless values."""
@@ -174,4 +240,5 @@ class Surrogate:
         cross = self._cross(rows)
         known = solve_triangular(self._root, cross.T, lower=True, check_finite=False)
         prior = _covariance(_parts(rows, rows), self.levels)
-        return self._middle + self._unit * (cross @ self._weights), self._unit**2 * (prior - known.T @ known)
+        mean = self._before(features) + self._middle + self._unit * (cross @ self._weights)
+        return mean, self._unit**2 * (prior - known.T @ known)

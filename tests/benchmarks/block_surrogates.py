@@ -68,7 +68,7 @@ def correlation(variant: str, name: str, land: Landscape, seed: int, count: int)
         changed.enter_context(mock.patch.dict(surrogate.LEVELS, VARIANTS[variant]))
         changed.enter_context(mock.patch.object(surrogate, "RELEVANCE", relevance))
         features, began = parameters.features(rows), time.process_time()
-        levels = surrogate.fit_levels(features, parameters.groups, values)
+        levels = surrogate.fit_levels(features, parameters.groups, values, parameters.usual)
         model = surrogate.Surrogate(features, parameters.groups, values, levels, features[:0])
         took = time.process_time() - began
     return float(spearmanr(model.mean(parameters.features(others[best])), true[best]).statistic), took

@@ -39,8 +39,8 @@ METHODS = {  # name: (kind, with starting points)
     "evolution": ("evolution", True),
     "tpe-no-starts": ("tpe", False),
     "tpe": ("tpe", True),
-    "gp-no-starts": ("gp", False),
-    "gp": ("gp", True),
+    "block-no-starts": ("block", False),
+    "block": ("block", True),
 }
 COUNTS = (12, 40)
 NOISE = 0.7  # points
@@ -72,7 +72,7 @@ def run_job(job: Job, csv: Path) -> Scores:
     import optuna
 
     from search.samplers import KINDS as OPTUNA_KINDS
-    from search.samplers.budget_sampler import BudgetSampler, distributions
+    from search.samplers.network_sampler import NetworkSampler, distributions
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     name, share, seed, method = job
@@ -81,7 +81,7 @@ def run_job(job: Job, csv: Path) -> Scores:
     priced, space = land.priced, land.priced.space
     starts = land.starting_points() if with_starts else []
     own = kind not in OPTUNA_KINDS
-    sampler = BudgetSampler(
+    sampler = NetworkSampler(
         priced,
         limit_ms=land.budget_ms(share),
         seed=seed,
@@ -122,7 +122,7 @@ def parser() -> BenchmarkParser:
     cli.number("--minutes", 3.5, "stop then, to go on later", metavar="M")
     cli.flag("--csv", CSV, "Accel-NASBench's networks", type=Path, metavar="FILE")
     cli.flag("--json", out, "results", type=Path, metavar="FILE")
-    cli.add_argument("--short", action="store_true", help="2 seeds, one budget, random and gp, synthetic only")
+    cli.add_argument("--short", action="store_true", help="2 seeds, one budget, random and block, synthetic only")
     return cli
 
 
@@ -194,7 +194,7 @@ def _checked(flag: str, text: str, known: Any) -> list[str]:
 def run(args: Namespace) -> str:
     """Every search that is missing, as far as the time goes, and the comparison."""
     if args.short:
-        args.landscapes, args.methods, args.budgets, args.seeds = "synthetic", "random,gp", "0.2", 2
+        args.landscapes, args.methods, args.budgets, args.seeds = "synthetic", "random,block", "0.2", 2
     methods = _checked("--methods", args.methods, METHODS)
     landscapes = _checked("--landscapes", args.landscapes, ("accel", "synthetic"))
     shares = [number(share) for share in args.budgets.split(",")]

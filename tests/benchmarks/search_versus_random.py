@@ -30,7 +30,7 @@ def parser() -> BenchmarkParser:
     cli.count("--proxy-resolution", 48, "training pixels", metavar="PX")
     cli.count("--seeds", 3, "runs of each sampler")
     cli.flag("--weights", "none", "where candidates start from")
-    cli.flag("--samplers", "gp,random", "compared samplers")
+    cli.flag("--samplers", "block,random", "compared samplers")
     cli.add_argument("--one-at-a-time", action="store_true", help="one run after the other, each on all cores")
     return cli
 

@@ -11,7 +11,7 @@ from search.budget import CostModel
 from search.candidates import PricedSpace
 from search.latency.kernels import placed_blocks, signatures
 from search.netadapt.proposals import propose
-from search.samplers.budget_sampler import BudgetSampler, distributions
+from search.samplers.network_sampler import NetworkSampler, distributions
 from searchspace.blocks import BLOCKS, Block, ConvBN, HeadRow, MixConv, UniversalIB, block_from_dict
 from searchspace.blocks.protocol import ROWS
 from searchspace.channels.coupling import coupling
@@ -282,7 +282,7 @@ def test_toys_are_searched_within_a_budget(toy_space: SearchSpace) -> None:
 
     priced = PricedSpace(toy_space, CostModel("macs"))
     limit = 2.0 * priced.fastest().latency_ms
-    sampler = BudgetSampler(priced, limit_ms=limit, seed=0, kind="random", known=set(), starting_points=[])
+    sampler = NetworkSampler(priced, limit_ms=limit, seed=0, kind="random", known=set(), starting_points=[])
     study = optuna.create_study(sampler=sampler)
     for _ in range(5):
         trial = study.ask(fixed_distributions=distributions(toy_space))

@@ -20,7 +20,7 @@ from search.latency import Measurement
 from search.loop import BUSY_S, Search, measured_before, recover
 from search.published import Published
 from search.samplers import KINDS
-from search.samplers.budget_sampler import distributions
+from search.samplers.network_sampler import distributions
 from search.session import StudyClock
 from search.settings import Settings
 from search.training.errors import OutOfMemory, TrainingDiverged
@@ -115,7 +115,7 @@ def for_trials(trials: int, *, sampler: str = "random", **more: Any) -> Settings
 
 def test_no_trial_is_over_the_budget_and_none_is_trained_twice() -> None:
     estimator = ScriptedEstimator()
-    make_search(for_trials(9, sampler="gp"), estimator).run()
+    make_search(for_trials(9, sampler="block"), estimator).run()
     df = studies.load("s")
     assert len(df) == 9
     assert (df["predicted_latency_ms"] <= BUDGET_MS).all()
@@ -231,16 +231,16 @@ def test_where_measuring_takes_long_networks_are_measured_at_the_end_alone(takes
 
 def test_starting_points_are_the_same_networks_after_the_budget_was_corrected() -> None:
     starts = [SPACE.corner("largest"), *map(SPACE.sample, map(random.Random, range(3)))]
-    make_search(for_trials(4, sampler="gp"), ScriptedEstimator(), starts=starts).run()
+    make_search(for_trials(4, sampler="block"), ScriptedEstimator(), starts=starts).run()
     tried = set(studies.load("s")["fingerprint"])
     again = make_search(
-        for_trials(7, sampler="gp"), ScriptedEstimator(), starts=starts, table=TABLE, learnt=[(10.0, 10.2)] * 4
+        for_trials(7, sampler="block"), ScriptedEstimator(), starts=starts, table=TABLE, learnt=[(10.0, 10.2)] * 4
     )
     assert again.budget.prediction_limit_ms < BUDGET_MS
     again.run()
     df = studies.load("s")
     assert (len(df), df["fingerprint"].nunique()) == (7, 7)
-    assert {start.fingerprint for start in again.sampler.starts} == tried  # none is shrunk anew
+    assert {PRICED.price(start).fingerprint for start in again.sampler.starts} == tried  # none is shrunk anew
 
 
 def test_every_trial_stores_what_it_was_and_what_came_of_it() -> None:
@@ -272,10 +272,10 @@ def test_a_resumed_search_proposes_what_an_undisturbed_one_would(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     whole, parts = ScriptedEstimator(), ScriptedEstimator()
-    make_search(for_trials(10, sampler="gp"), whole).run()
+    make_search(for_trials(10, sampler="block"), whole).run()
     monkeypatch.setenv("PHINAS_STUDIES", str(tmp_path / "other"))
     for trials in (4, 10):
-        make_search(for_trials(trials, sampler="gp"), parts).run()
+        make_search(for_trials(trials, sampler="block"), parts).run()
     assert parts.scored == whole.scored
 
 

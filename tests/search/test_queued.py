@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 import studies
-from search.samplers.budget_sampler import distributions
+from search.samplers.network_sampler import distributions
 from searchspace.errors import StudyMismatch
 from studies.schema import Status
 from studies.storage import open_study
@@ -27,7 +27,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHINAS_STUDIES", str(tmp_path / "studies"))
 
 
-def searched(trials: int = 4, *, sampler: str = "gp") -> tuple[Any, ScriptedEstimator]:
+def searched(trials: int = 4, *, sampler: str = "block") -> tuple[Any, ScriptedEstimator]:
     estimator = ScriptedEstimator(lambda _: 0.9)
     search = make_search(for_trials(trials, sampler=sampler), estimator)
     search.run()

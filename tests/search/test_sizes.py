@@ -61,7 +61,7 @@ def test_flash_is_the_weights_of_the_folded_module(name: str) -> None:
     assert sizes_of(lower(spec)).flash_bytes == 4 * sum(each.numel() for each in folded.parameters())
 
 
-@pytest.mark.parametrize("sampler", ["gp", "random"])
+@pytest.mark.parametrize("sampler", ["block", "random"])
 def test_nothing_over_a_limit_is_ever_judged(sampler: str) -> None:
     search = make_search(
         for_trials(8, sampler=sampler), ScriptedEstimator(), priced=priced(LIMITS), starts=[SPACE.corner("largest")]

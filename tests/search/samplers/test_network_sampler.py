@@ -18,8 +18,8 @@ from optuna.trial import TrialState, create_trial
 from search.budget import CostModel
 from search.candidates import PricedSpace
 from search.samplers import KINDS
-from search.samplers.budget_sampler import BudgetSampler, distributions
 from search.samplers.moves import SpaceExhausted
+from search.samplers.network_sampler import NetworkSampler, distributions
 from searchspace.cost import layer_params_macs
 from searchspace.errors import InfeasibleBudget, InvalidArgument
 from searchspace.graph import Layer
@@ -78,13 +78,13 @@ def value_of(priced: PricedSpace, choices: Choices) -> float:
     return sum(kernels) / len(kernels) + priced.price(choices).params / 1e5
 
 
-def new_study(sampler: BudgetSampler, storage: JournalStorage | None = None) -> optuna.Study:
+def new_study(sampler: NetworkSampler, storage: JournalStorage | None = None) -> optuna.Study:
     return optuna.create_study(
         sampler=sampler, storage=storage, study_name="s", direction="maximize", load_if_exists=True
     )
 
 
-def go_on(study: optuna.Study, sampler: BudgetSampler, trials: int) -> list[Choices]:
+def go_on(study: optuna.Study, sampler: NetworkSampler, trials: int) -> list[Choices]:
     """Ask and tell `trials` times."""
     asked = []
     for _ in range(trials):
@@ -100,7 +100,7 @@ def go_on(study: optuna.Study, sampler: BudgetSampler, trials: int) -> list[Choi
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(share=st.floats(1.0, 8.0), seed=st.integers(0, 1000), starts=st.integers(0, 2))
 def test_every_proposal_is_within_the_budget_and_new(kind: str, share: float, seed: int, starts: int) -> None:
-    sampler = BudgetSampler(
+    sampler = NetworkSampler(
         SMALL,
         limit_ms=FASTEST_MS * share,
         seed=seed,
@@ -120,16 +120,16 @@ def test_every_proposal_is_within_the_budget_and_new(kind: str, share: float, se
         assert candidate.latency_ms <= FASTEST_MS * share
         assert candidate.fingerprint not in seen
         seen.add(candidate.fingerprint)
-    assert set(sampler.rejected) == {"over_budget", "duplicate"}
+    assert set(sampler.rejected) == {"over_limit", "duplicate", "without_cost"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_study_that_goes_on_from_storage_proposes_what_an_undisturbed_one_would(kind: str, tmp_path: Path) -> None:
     space = SMALL.space
 
-    def sampler(known: set[str]) -> BudgetSampler:
+    def sampler(known: set[str]) -> NetworkSampler:
         starts = [space.corner("largest")]
-        return BudgetSampler(SMALL, limit_ms=3 * FASTEST_MS, seed=3, kind=kind, known=known, starting_points=starts)
+        return NetworkSampler(SMALL, limit_ms=3 * FASTEST_MS, seed=3, kind=kind, known=known, starting_points=starts)
 
     whole = sampler(set())
     undisturbed = go_on(new_study(whole), whole, 10)
@@ -154,7 +154,7 @@ def test_a_space_that_is_used_up_ends_after_each_network_came_once(kind: str) ->
     every = {priced.price(choices).fingerprint: priced.price(choices) for choices in all_choices(priced.space)}
     budget_ms = sorted(candidate.latency_ms for candidate in every.values())[5]
     fitting = {fingerprint for fingerprint, candidate in every.items() if candidate.latency_ms <= budget_ms}
-    sampler = BudgetSampler(priced, limit_ms=budget_ms, seed=0, kind=kind, known=set())
+    sampler = NetworkSampler(priced, limit_ms=budget_ms, seed=0, kind=kind, known=set())
     study = new_study(sampler)
     asked = go_on(study, sampler, len(fitting))
     assert {priced.price(choices).fingerprint for choices in asked} == fitting
@@ -166,7 +166,7 @@ def test_a_space_that_is_used_up_ends_after_each_network_came_once(kind: str) ->
 
 def test_a_space_of_one_network_ends_after_it() -> None:
     space = tiny_space((1,)).with_choices({"stage1.kernel": (3,)})
-    sampler = BudgetSampler(PricedSpace(space, ByMacs("ms")), limit_ms=1e9, seed=0, known=set())
+    sampler = NetworkSampler(PricedSpace(space, ByMacs("ms")), limit_ms=1e9, seed=0, known=set())
     study = new_study(sampler)
     assert len(go_on(study, sampler, 1)) == 1
     with pytest.raises(SpaceExhausted):
@@ -175,7 +175,7 @@ def test_a_space_of_one_network_ends_after_it() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_budget_that_nothing_meets_names_the_fastest_network(kind: str) -> None:
-    sampler = BudgetSampler(SMALL, limit_ms=FASTEST_MS * 0.99, seed=0, kind=kind, known=set())
+    sampler = NetworkSampler(SMALL, limit_ms=FASTEST_MS * 0.99, seed=0, kind=kind, known=set())
     with pytest.raises(InfeasibleBudget, match=SMALL.fastest().fingerprint):
         new_study(sampler).ask(fixed_distributions=distributions(SMALL.space))
 
@@ -186,7 +186,7 @@ def test_random_search_is_uniform_over_the_networks_that_fit() -> None:
     budget_ms = sorted(candidate.latency_ms for candidate in every)[3]
     counts: Counter[str] = Counter()
     for seed in range(600):
-        sampler = BudgetSampler(priced, limit_ms=budget_ms, seed=seed, kind="random", known=set())
+        sampler = NetworkSampler(priced, limit_ms=budget_ms, seed=seed, kind="random", known=set())
         trial = new_study(sampler).ask(fixed_distributions=distributions(priced.space))
         counts[priced.price(trial.params).fingerprint] += 1
     assert len(counts) == 4
@@ -198,7 +198,7 @@ def test_starting_points_come_first_and_lose_as_little_as_fits_the_budget() -> N
     starts = [KNOWN[name] for name in names]
     budget_ms = PRICER.price(starts[0]).latency_ms
     assert PRICER.price(starts[1]).latency_ms > budget_ms
-    sampler = BudgetSampler(PRICER, limit_ms=budget_ms, seed=0, known=set(), starting_points=starts)
+    sampler = NetworkSampler(PRICER, limit_ms=budget_ms, seed=0, known=set(), starting_points=starts)
     first, second = go_on(new_study(sampler), sampler, 2)
     assert first == SPACE.canonical(starts[0])
     assert 0.8 * budget_ms < PRICER.price(second).latency_ms <= budget_ms
@@ -207,7 +207,7 @@ def test_starting_points_come_first_and_lose_as_little_as_fits_the_budget() -> N
 
 def test_trials_that_run_now_and_known_fingerprints_are_not_proposed_again() -> None:
     priced = PricedSpace(tiny_space(), ByMacs("ms"))
-    sampler = BudgetSampler(priced, limit_ms=1e9, seed=0, known=set())
+    sampler = NetworkSampler(priced, limit_ms=1e9, seed=0, known=set())
     study = new_study(sampler)
     running = [study.ask(fixed_distributions=distributions(priced.space)) for _ in range(3)]
     fingerprints = {priced.price(trial.params).fingerprint for trial in running}
@@ -219,10 +219,10 @@ def test_trials_that_run_now_and_known_fingerprints_are_not_proposed_again() -> 
 
 def test_the_default_learns_what_random_search_does_not() -> None:
     def best(kind: str, seed: int) -> float:
-        sampler = BudgetSampler(SMALL, limit_ms=3 * FASTEST_MS, seed=seed, kind=kind, known=set())
+        sampler = NetworkSampler(SMALL, limit_ms=3 * FASTEST_MS, seed=seed, kind=kind, known=set())
         return max(value_of(SMALL, choices) for choices in go_on(new_study(sampler), sampler, 16))
 
-    assert sum(best("gp", seed) for seed in range(3)) > sum(best("random", seed) for seed in range(3))
+    assert sum(best("block", seed) for seed in range(3)) > sum(best("random", seed) for seed in range(3))
 
 
 def test_a_trial_stopped_early_counts_against_what_it_was() -> None:
@@ -232,7 +232,7 @@ def test_a_trial_stopped_early_counts_against_what_it_was() -> None:
     networks = [space.sample(rng) for _ in range(24)]
 
     def next_one(stopped: bool, seed: int) -> bool:
-        sampler = BudgetSampler(SMALL, limit_ms=1e9, seed=seed, known=set())
+        sampler = NetworkSampler(SMALL, limit_ms=1e9, seed=seed, known=set())
         study = new_study(sampler)
         for choices in networks:
             params = {name: choices.get(name, space.parameters()[name][0]) for name in distributions(space)}
@@ -264,7 +264,7 @@ def test_a_proposal_after_200_trials_takes_less_than_a_second(kind: str) -> None
         value = value_of(PRICER, SPACE.canonical(choices))
         study.add_trial(create_trial(params=params, distributions=distributions(SPACE), value=value))
         PRICER.price(choices)
-    study.sampler = BudgetSampler(PRICER, limit_ms=20.0, seed=0, kind=kind, known=set())
+    study.sampler = NetworkSampler(PRICER, limit_ms=20.0, seed=0, kind=kind, known=set())
     study.ask(fixed_distributions=distributions(SPACE))
     began = time.thread_time()
     study.ask(fixed_distributions=distributions(SPACE))
@@ -272,12 +272,12 @@ def test_a_proposal_after_200_trials_takes_less_than_a_second(kind: str) -> None
 
 
 def test_an_unknown_kind_names_the_known_ones() -> None:
-    with pytest.raises(InvalidArgument, match="gp, tpe, random; got 'grid'"):
-        BudgetSampler(PRICER, limit_ms=20.0, seed=0, kind="grid", known=set())
+    with pytest.raises(InvalidArgument, match="block, tpe, random; got 'grid'"):
+        NetworkSampler(PRICER, limit_ms=20.0, seed=0, kind="grid", known=set())
 
 
 def test_trial_choices_are_canonical() -> None:
-    sampler = BudgetSampler(PRICER, limit_ms=20.0, seed=0, known=set())
+    sampler = NetworkSampler(PRICER, limit_ms=20.0, seed=0, known=set())
     trial = new_study(sampler).ask(fixed_distributions=distributions(SPACE))
     choices = SPACE.canonical(trial.params)
     assert choices == SPACE.canonical(choices)

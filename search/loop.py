@@ -27,7 +27,7 @@ from search.samplers.network_sampler import NetworkSampler, distributions, early
 from search.schedule import Schedule
 from search.session import StudyClock
 from search.settings import Settings
-from search.settled import GAIN, SETTLED, SETTLED_AFTER, settled
+from search.settled import GAIN, sentence, settled
 from search.training.errors import TrainingFailed
 from search.turns import TURN, StoppingByTurn, Turn
 from searchspace.errors import PhinasError
@@ -143,10 +143,7 @@ class Search:
             trials = [trial for trial in trials if trial.user_attrs.get(TURN) == self.budget.limit_ms]
         found = settled(self.finished(), trials)
         if found is not None:
-            self.progress.line(
-                f"settled: the last {SETTLED_AFTER} proposals were expected to gain {100 * found:.2f} points at most, "
-                f"less than {SETTLED:g} of the deviation with which a network is judged"
-            )
+            self.progress.line(sentence(found))
         return found is not None
 
     def _ask(self) -> tuple[optuna.Trial, Candidate]:

@@ -24,3 +24,11 @@ def settled(finished: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> f
     if len(ended) < LEAST or len(gains) < SETTLED_AFTER or not deviations:
         return None
     return max(gains) if max(gains) < SETTLED * statistics.median(deviations) else None
+
+
+def sentence(gain: float) -> str:
+    """Why the search ends, for people."""
+    return (
+        f"settled: the last {SETTLED_AFTER} proposals were expected to gain {100 * gain:.2f} points at most, less than "
+        f"{SETTLED:g} of the deviation with which a network is judged"
+    )

@@ -19,7 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
 from search.samplers.block_sampler import BlockSampler
-from search.samplers.budget_sampler import distributions
+from search.samplers.network_sampler import distributions
 from search.samplers.parameters import ABSENT, Parameters
 from searchspace.spaces.space import Choices
 from searchspace.spaces.universal import universal_space

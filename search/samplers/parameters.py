@@ -162,7 +162,7 @@ class Parameters:
             unexplained = missing.copy()
             while unexplained.any():
                 others = np.flatnonzero(absences < absences[child])  # two that come together do not explain each other
-                allowed = {int(q): self._allowed(rows[:, q], missing, q) for q in others}
+                allowed = {q: self._allowed(rows[:, q], missing, q) for q in map(int, others)}
                 explains = {q: int((unexplained & ~ok[rows[:, q]]).sum()) for q, ok in allowed.items()}
                 parent = max(explains, key=lambda q: (explains[q], -absences[q], -q), default=None)
                 if parent is None or explains[parent] == 0:

@@ -19,7 +19,7 @@ from search.console import Progress
 from search.cores import fitted_threads
 from search.latency import Measurement
 from search.published import Published
-from search.queued import AGAIN, check_distributions, is_trained_here, refusal
+from search.queued import AGAIN, check_distributions, is_trained_here, over_limits, refusal
 from search.reward import REWARDS
 from search.rows import BEST, Row
 from search.samplers.moves import SpaceExhausted
@@ -50,7 +50,7 @@ class Search:
     A network that is the best so far is measured at once, and the budget learns from it. `known`: the fingerprints of
     networks tried before (see `recover`). `starts`: choices to try first, but for the random sampler. `published`:
     networks outside of the space that are candidates too. `turns`: where a network is found for each of several
-    budgets, the smallest first; they take turns, and `budget` is the one whose turn it is.
+    budgets, the smallest first; they take turns, and `budget` is the one whose turn it is. `prior`: an earlier study.
     """
 
     study: optuna.Study
@@ -64,6 +64,7 @@ class Search:
     starts: Iterable[Choices] = ()
     published: Sequence[Published] = ()
     turns: Sequence[Turn] = ()
+    prior: optuna.Study | None = None
     turn: Turn = field(init=False)
 
     def __post_init__(self) -> None:
@@ -85,6 +86,7 @@ class Search:
             kind=self.settings.sampler,
             known=self.known,
             starting_points=() if self.settings.sampler == "random" else tuple(self.starts),
+            prior=self.prior,
         )
 
     def take(self, turn: Turn) -> None:
@@ -165,11 +167,8 @@ class Search:
                 raise
             return self._ask_for(waiting[0])
         candidate = self.priced.price(trial.params)
-        limit_ms = self.budget.prediction_limit_ms
-        if queued and AGAIN not in trial.user_attrs and self.priced.share(candidate, limit_ms) > 1:
-            over = f"it was queued and is over the budget: {candidate.latency_ms:.2f} ms are predicted"
-            if self.priced.limits.share(candidate.sizes) > 1:
-                over = f"it was queued and is over {self.priced.limits.text(candidate.sizes)}"
+        over = over_limits(candidate, self.priced, self.budget.prediction_limit_ms)
+        if over is not None and queued and AGAIN not in trial.user_attrs:
             self._refuse(trial, over)
             return self._ask()
         return trial, candidate

@@ -20,6 +20,7 @@ from search.cores import limit_threads
 from search.data.readers.registry import open_source
 from search.decided import decided
 from search.deployed import final_resolution, judged_resolution
+from search.earlier import earlier_study
 from search.finished import about_images, finished_summary
 from search.front import Front
 from search.kept_candidates import KeptCandidates
@@ -172,6 +173,7 @@ class Pipeline:
         progress = self.progress
         space = self.settings.search_space(classes=len(images.classes))
         progress.line(f"search space: {space.name}, {space.size():.3g} networks at {px_text(space.resolutions)} px")
+        earlier = earlier_study(self.settings.from_study, space, own=self.study.study_name)
         table = self._table(space)
         estimates = ", others are estimated" if table.quick else ""
         progress.line(f"latency table: {len(table.kernels)} kernels{estimates}, error {table.relative_error:.1%}")
@@ -208,6 +210,7 @@ class Pipeline:
             starts=starting_points(space)[:STARTS] if self.parents is None else (),
             published=turns[-1].published,
             turns=turns,
+            prior=earlier,
         )
         progress.left_s = search.schedule.left_s
         search.run()

@@ -10,6 +10,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
+from search.candidates import Candidate, PricedSpace
 from searchspace.errors import InvalidChoice, StudyMismatch
 from searchspace.spaces.space import SearchSpace
 from studies.schema import is_recorded
@@ -47,4 +48,13 @@ def refusal(trial: FrozenTrial, space: SearchSpace) -> str | None:
     for name, value in given.items():  # those of an absent stage too
         if value not in parameters[name]:
             return f"it was queued with a value that the space does not have: {name} is {value!r}"
+    return None
+
+
+def over_limits(candidate: Candidate, priced: PricedSpace, limit_ms: float) -> str | None:
+    """Why a queued network is not judged, in one sentence; None where it keeps all limits."""
+    if priced.limits.share(candidate.sizes) > 1:
+        return f"it was queued and is over {priced.limits.text(candidate.sizes)}"
+    if candidate.latency_upper_ms > limit_ms:
+        return f"it was queued and is over the budget: {candidate.latency_ms:.2f} ms are predicted"
     return None

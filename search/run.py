@@ -98,6 +98,7 @@ def find(
     accuracy: str = Settings.accuracy,
     space: str | Path | None = None,
     sampler: str = Settings.sampler,
+    from_study: str | None = None,
     reward: str = Settings.reward,
     table: str | Path | None = None,
     latency_column: str | None = None,
@@ -190,6 +191,8 @@ measured first); it says resolution, runtime and threads. Networks are measured 
 taken at its word"""
 _OVERSHOOT = """look at networks up to F times the budget and prune the winner down to it (python -m search.netadapt); 1
 searches within the budget alone, as do less than 5 --minutes"""
+_FROM_STUDY = """earlier study of the same space, for another budget, device or data: its trials count as far as they
+help to tell what this one finds"""
 _SETTLED = """stop judging candidates when three in a row were expected to gain less than a tenth of the deviation with
 which one is judged; the winner has the time that is left"""
 _VALUES = "float32, or as narrow as the values of a table of --latency (int8: 1 byte each)"
@@ -237,6 +240,7 @@ _FLAGS: dict[str, list[tuple[str, Any, str, str]]] = {
     "candidates": [
         ("--space", str, "NAME|FILE.toml", f"{ABOUT}; or narrower or wider choices, in a table [choices], {_CHOICES}"),
         ("--sampler", str, "NAME", f"who proposes: {', '.join(KINDS)}"),
+        ("--from-study", str, "NAME", _FROM_STUDY),
         ("--reward", str, "NAME", f"what is maximised: {', '.join(REWARDS)}"),
         ("--accuracy", str, "NAME", f"{_JUDGE}, {', '.join(estimators())}"),
         (

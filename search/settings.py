@@ -55,6 +55,7 @@ class Settings:
     auto_resolution: choose these pixels by the images' own size (search.deployed), whatever `resolution` says.
     weights: what networks start from: "auto" for what is at hand, "none" for random weights, names or files.
     ema: of a weights file that has both, take the averaged ones; None where a file has one kind.
+    from_study: the name of an earlier study of the same space, whose trials are a prior for the sampler's surrogate.
     accuracy: the estimator; "auto" for frozen features where there are weights, else training.
     confidence: the probability of measuring within the budget that a candidate's prediction must leave.
     runtime: what runs the deployed network; latency is measured with it.
@@ -78,6 +79,7 @@ class Settings:
     proxy_resolution: int = 48
     weights: str = AUTO
     ema: bool | None = None
+    from_study: str | None = None
     reward: str = "feasible"
     accuracy: str = AUTO
     sampler: str = KINDS[0]

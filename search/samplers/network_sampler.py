@@ -101,7 +101,7 @@ class NetworkSampler(BlockSampler):
 
     known: fingerprints tried already, read at every proposal (the caller adds to it). starting_points: proposed first,
     brought within `starts_ms` (default: the limit as it is at first) where they are above it. Besides the choices the
-    surrogate learns from the logarithms of parameters, MACs, layers and latency.
+    surrogate learns from the logarithms of parameters, MACs, layers and latency. prior: an earlier study of the space.
     Raises InvalidArgument for an unknown kind. A proposal raises InfeasibleBudget if nothing fits and SpaceExhausted
     if nothing is left; the trial it was for is then closed as failed.
     """
@@ -118,6 +118,7 @@ class NetworkSampler(BlockSampler):
         known: set[str],
         starting_points: Sequence[Choices] = (),
         starts_ms: float | None = None,
+        prior: optuna.Study | None = None,
     ) -> None:
         if kind not in KINDS:
             raise InvalidArgument(f"the sampler must be one of {', '.join(KINDS)}; got {kind!r}")
@@ -137,6 +138,7 @@ class NetworkSampler(BlockSampler):
             known=known,
             present=lambda choices: priced.space.canonical(self._only | choices),
             features=self._summaries,
+            prior=prior,
         )
 
     @property

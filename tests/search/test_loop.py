@@ -132,7 +132,10 @@ def test_choices_that_hang_on_others_are_searched_within_the_budget_from_a_publi
     space = space.with_choices(few | {name: space.parameters()[name][:2] for name in kept} | {"stage4b.layers": (0, 4)})
     estimator = ScriptedEstimator()
     make_search(
-        for_trials(9, sampler="block"), estimator, priced=PricedSpace(space, ByMacs("ms")), starts=starting_points(space)
+        for_trials(9, sampler="block"),
+        estimator,
+        priced=PricedSpace(space, ByMacs("ms")),
+        starts=starting_points(space),
     ).run()
     df = studies.load("s")
     assert estimator.scored[0] == spec.fingerprint()

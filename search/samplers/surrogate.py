@@ -21,7 +21,7 @@ Array = npt.NDArray[np.float64]
 OFFSET = 0.3  # prior variance of the mean; values are scaled to variance 1
 JITTER = 1e-6
 MOST = 200  # rows that the likelihood is worked out for
-LEVELS = {"main": (0.5, 1.0), "pairs": (0.2, 1.0), "smooth": (0.3, 1.0), "noise": (0.1, 1.5)}
+LEVELS = {"main": (1.0, 1.0), "pairs": (0.2, 1.0), "smooth": (0.3, 1.0), "noise": (0.1, 1.5)}
 """Prior median of each level, and the standard deviation of its logarithm."""
 SHARED = 0.5  # prior standard deviation of the weight of an earlier study, about 1
 RELEVANCE = 1.0  # prior standard deviation of a weight's logarithm; its median is 1 / parameters, see Parameters.usual

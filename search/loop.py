@@ -106,7 +106,7 @@ class Search:
     @property
     def suffix(self) -> str:
         """What tells this budget's part of the study from others in names: `-5ms`; empty where there is one budget."""
-        return f"-{self.budget.limit_ms:g}ms" if len(self.turns) > 1 else ""
+        return f"-{self.budget.limit_ms:g}ms".replace("+", "") if len(self.turns) > 1 else ""
 
     def run(self) -> None:
         """Try candidates until the time for it or the number of trials is reached, or the space is used up."""

@@ -115,12 +115,17 @@ def quick(words: list[str]) -> list[str]:
         if "--baselines" in kept:  # each has as long as the whole search: one of them
             kept = [*kept[: kept.index("--baselines") + 1], "efficientnet_lite0"]
         if "--data" not in kept:
-            kept += ["--data", "digits:40", "--study", f"digits-{kept[kept.index('--budget-ms') + 1]}ms"]
+            budget = kept[kept.index("--budgets" if "--budgets" in kept else "--budget-ms") + 1]
+            kept += ["--data", "digits:40", "--study", f"digits-{budget.replace(',', '-')}ms"]
         if "--latency" not in kept:
             kept += ["--latency", "device.json"]
     if "--budgets" in kept:
         at = kept.index("--budgets") + 1
-        kept[at] = kept[at].partition(",")[0]
+        first, *_, last = kept[at].split(",")
+        kept[at] = first
+        if key == "search.run":  # a candidate for each of two
+            kept[at] = f"{first},{last}"
+            return [*kept, *QUICK[key].split(), "--trials", "2"]
     if key == "search.netadapt" and "--latency" not in kept and {"--budgets", "--budget-ms"} & set(kept):
         kept += ["--latency", "device.json"]
     return kept + QUICK[key].split()

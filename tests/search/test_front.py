@@ -15,10 +15,12 @@ import search
 import studies
 from search.accuracy import register
 from search.front_files import draw
+from search.least_time import check_time
 from search.machinery import Machinery
 from search.pipeline import run_search
 from search.result import Result
 from search.run import main
+from search.session import StudyClock
 from search.settings import Settings
 from searchspace.errors import InfeasibleBudget, InvalidArgument, StudyMismatch
 from searchspace.graph import lower
@@ -345,3 +347,17 @@ def test_without_matplotlib_there_is_no_plot(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     assert not draw([], tmp_path / "front.png", "s")
     assert [*tmp_path.iterdir()] == []
+
+
+def test_the_least_time_counts_a_winner_for_each_budget(place: Place) -> None:
+    def told(**budgets: Any) -> str:
+        settings = place.settings(trials=None, minutes=50 / 60, **budgets)
+        try:
+            check_time(settings, StudyClock(settings.time_limit_s), None, None, TableDevice(), lambda pixels: 1.0)
+        except InvalidArgument as error:
+            return str(error)
+        return ""
+
+    assert told(budgets_ms=None) == ""  # 20 s to measure, test and write one
+    assert "at least about 1.1 on this machine" in told()
+    assert "measuring, testing and writing them 60 s" in told()

@@ -15,7 +15,7 @@ def test_each_run_is_made_once_and_pairs_are_compared(
     asked: list[dict[str, Any]] = []
 
     def found(budget: float, test: float) -> SimpleNamespace:
-        winner = {"test_accuracy": test, "validation_accuracy": test, "measured_latency_ms": budget}
+        winner: dict[str, Any] = {"test_accuracy": test, "validation_accuracy": test, "measured_latency_ms": budget}
         winner |= {"network": None, "trial": 1}
         summary = {"winner": winner, "budget_ms": budget, "within_budget": True, "spent_s": 60.0}
         return SimpleNamespace(summary=summary, front=[])

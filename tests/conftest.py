@@ -3,12 +3,14 @@
 `@given(...)` on a test with an argument `spec: NetworkSpec` draws points of the search space and hand-made networks.
 """
 
+import functools
 import gc
 import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import alembic.util
 import pytest
 from hypothesis import HealthCheck, reject, settings
 from hypothesis import strategies as st
@@ -40,6 +42,14 @@ def pytest_collection_finish() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest file first: as the last one it kept one worker busy for a minute and a half alone."""
     items.sort(key=lambda item: item.path.name != "test_readmes.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrations_are_read_once() -> Iterator[None]:
+    """Optuna reads the ten scripts of its tables' versions for each new study."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("alembic.util.load_python_file", functools.cache(alembic.util.load_python_file))
+        yield
 
 
 @pytest.fixture(scope="module")

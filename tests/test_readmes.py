@@ -31,7 +31,7 @@ _INSTALLS = re.compile(r"(\.venv/bin/)?(python3 -m venv|pip |pytest|ruff|mypy|li
 _TRAINING = "--epochs 1 --proxy-resolution 32"
 QUICK = {
     "search.run": f"--trials 1 --images 40 --space space.toml {_TRAINING}",
-    "search.finetune": "--minutes 0.1 --resolution 32",
+    "search.finetune": "--minutes 0.04 --resolution 32",
     "search.validate": "--data digits:60 --budget-macs 3e6 --space space.toml --networks 3 --images-each 32 "
     "--resolution 32 --proxy-resolution 32 --epochs 1 --accuracy training",
     "search.netadapt": f"--short-steps 1 --shortlist 1 --validation-images 20 --epoch-images 40 {_TRAINING}",
@@ -66,7 +66,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, scripted_runtimes: None) 
     lines = "\n".join(f'"*.{name}" = {str(values).lower()}' for name, values in choices.items())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PHINAS_CACHE", str(folder / "cache"))
-        flags = ["--runtime", "scripted", "--seconds", "1", "--resolution", "64"]
+        flags = ["--runtime", "scripted", "--seconds", "1", "--resolution", "32"]
         assert build(["build", *flags, "--out", str(folder / "device.json")]) == 0
     shutil.copy(folder / "device.json", folder / "phone.json")
     (folder / "best.json").write_text(zoo.get("mobilenet_v1", width=0.25).to_json())

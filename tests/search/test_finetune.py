@@ -17,8 +17,8 @@ from search.training.evaluate import evaluate
 from search.training.recipe import FineTuning
 from searchspace.errors import InvalidArgument, StudyMismatch
 from searchspace.nn import build, network_bytes
-from searchspace.zoo import get
 from tests.scripted import Ticks, unbalanced_photos
+from tests.small_search import tiny_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -31,7 +31,7 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PHINAS_STUDIES", str(tmp_path / "studies"))
     monkeypatch.setenv("PHINAS_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "small.json"
-    path.write_text(get("mobilenet_v3_small", width=0.25, resolution=32).to_json())
+    path.write_text(tiny_network(tmp_path).to_json())
     return path
 
 
@@ -104,7 +104,7 @@ def test_without_weights_it_says_what_to_do(spec: Path, monkeypatch: pytest.Monk
 def test_of_a_file_with_averaged_weights_one_kind_is_chosen_by_a_flag(
     spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    state = build(get("mobilenet_v3_small", width=0.25, resolution=32)).state_dict()
+    state = build(tiny_network(tmp_path)).state_dict()
     torch.save({"state_dict": state, "state_dict_ema": state}, tmp_path / "both.pth")
     torch.save(state, tmp_path / "plain.pth")
     words = ["--data", "digits:40", "--network", str(spec), "--minutes", "0.03", "--resolution", "32", "--json"]
@@ -120,8 +120,7 @@ def test_of_a_file_with_averaged_weights_one_kind_is_chosen_by_a_flag(
 
 def test_weights_that_changed_since_it_began_are_refused(spec: Path, tmp_path: Path) -> None:
     def save(seed: int) -> None:
-        own = get("mobilenet_v3_small", width=0.25, resolution=32)
-        module = build(own, generator=torch.Generator().manual_seed(seed))
+        module = build(tiny_network(tmp_path), generator=torch.Generator().manual_seed(seed))
         (tmp_path / "a.safetensors").write_bytes(network_bytes(module, {}))
 
     clock, lines = Ticks(each=0.05), 0

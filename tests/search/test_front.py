@@ -40,7 +40,7 @@ from tests.small_search import (
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-WIDER = TOML.replace('"*.width_mult" = [0.75]', '"*.width_mult" = [0.5, 0.75, 1.0]')
+WIDER = TOML.replace('"*.width_mult" = [0.25]', '"*.width_mult" = [0.5, 0.75, 1.0]')
 Judge = Callable[[NetworkSpec], float]
 
 
@@ -326,7 +326,7 @@ def test_the_command_prints_the_table_and_the_study_is_listed_with_it(
     words = flags(place.folder, "--trials", "3", "--study", "real", "--overshoot", "1")
     space_in(place.folder, WIDER)
     (place.folder / "TFLite.json").write_text(table_of(place.space).to_json())
-    words[:2] = ["--budgets", f"{1.2 * place.budgets[0]:.4f},{place.budgets[2]:.4f}"]
+    words[:2] = ["--budgets", f"{1.08 * place.budgets[0]:.4f},{1.2 * place.budgets[2]:.4f}"]
     assert main(words) == 0
     printed = capsys.readouterr()
     assert "Networks of real for 2 budgets" in printed.out

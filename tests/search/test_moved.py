@@ -20,9 +20,8 @@ from search.pipeline import run_search
 from search.settings import Settings, check_same
 from search.training.recipe import FineTuning
 from searchspace.errors import StudyMismatch
-from searchspace.zoo import get
 from tests.scripted import ScriptedEstimator, ScriptedTrainer, Ticks
-from tests.small_search import RESOLUTION, space_in, table_of
+from tests.small_search import RESOLUTION, space_in, table_of, tiny_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 register("scripted")(lambda settings: ScriptedEstimator(epochs=settings.recipe.epochs))
@@ -161,7 +160,7 @@ def test_a_renamed_table_of_other_content_is_refused(place: Path, go: Callable[.
 
 
 def test_a_finetuning_goes_on_with_moved_images_and_names_what_changed(place: Path) -> None:
-    (place / "net.json").write_text(get("mobilenet_v3_small", width=0.25, resolution=32).to_json())
+    (place / "net.json").write_text(tiny_network(place).to_json())
     recipe = FineTuning(epochs=2, batch_size=8)
 
     def run(data: str, stop: int = 0, study: str | None = "t") -> Any:

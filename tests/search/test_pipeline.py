@@ -22,6 +22,7 @@ from search.latency.kernels import rough_cost
 from search.latency.runtimes import runtime
 from search.machinery import Machinery
 from search.netadapt.last_stage import prune_winner
+from search.netadapt.settings import LAST_STAGE
 from search.pipeline import run_search
 from search.report import report
 from search.run import main
@@ -38,6 +39,7 @@ from searchspace.spec import NetworkSpec, read_spec
 from tests.scripted import ScriptedEstimator, ScriptedTrainer, unbalanced_photos
 from tests.small_search import (
     RESOLUTION,
+    WIDER,
     TableDevice,
     TableTimer,
     flags,
@@ -62,6 +64,13 @@ def space(tmp_path: Path) -> SearchSpace:
     return space_in(tmp_path)
 
 
+@pytest.fixture
+def wider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchSpace:
+    """A space whose winner can be pruned, in trainings of two steps."""
+    monkeypatch.setitem(LAST_STAGE, "short_steps", 2)
+    return space_in(tmp_path, WIDER, resolution=64)
+
+
 def smallest_ms(space: SearchSpace) -> float:
     return table_of(space).latency_ms(lower(space.spec(space.corner("smallest"))))
 
@@ -78,11 +87,11 @@ def test_baselines_that_cannot_be_told_are_refused_before_the_search(tmp_path: P
 
 
 def test_a_winner_above_the_budget_is_pruned_to_it(
-    tmp_path: Path, space: SearchSpace, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, wider: SearchSpace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table, budget_ms = with_table(tmp_path, space), 0.97 * largest_ms(space)
+    table, budget_ms = with_table(tmp_path, wider), 0.97 * largest_ms(wider)
     machinery = Machinery(device=TableDevice(), timer=TableTimer, trainer=ScriptedTrainer)
-    found = run_search(scripted_settings(tmp_path, budget_ms, trials=4), quiet=True, machinery=machinery)
+    found = run_search(scripted_settings(tmp_path, budget_ms, trials=4, resolution=64), quiet=True, machinery=machinery)
     folder = Path(found["folder"])
     spec = read_spec(folder / "best.json")
     assert found["within_budget"]
@@ -98,16 +107,16 @@ def test_a_winner_above_the_budget_is_pruned_to_it(
 
 
 def test_a_winner_that_is_over_the_budget_only_once_it_is_trained_is_pruned_from_the_weights_that_it_has(
-    tmp_path: Path, space: SearchSpace, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, wider: SearchSpace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with_table(tmp_path, space)
-    budget_ms, fits = 0.97 * largest_ms(space), list[tuple[Any, Any, Any]]()
+    with_table(tmp_path, wider)
+    budget_ms, fits = 0.97 * largest_ms(wider), list[tuple[Any, Any, Any]]()
     machinery = Machinery(
         device=TableDevice(0.7),  # before it is trained
         timer=TableTimer,
         trainer=lambda **given: ScriptedTrainer(**given, fits=fits),
     )
-    found = run_search(scripted_settings(tmp_path, budget_ms, trials=4), machinery=machinery)
+    found = run_search(scripted_settings(tmp_path, budget_ms, trials=4, resolution=64), machinery=machinery)
     told = " ".join(capsys.readouterr().err.split())
     assert "ms once it is trained, not within" in told
     assert "the next is taken" not in told
@@ -208,7 +217,7 @@ def test_a_table_that_does_not_belong_to_the_search_is_refused(
     table = with_table(tmp_path, space)
     path = str(tmp_path / "table.json")
     assert main(["--budget-ms", "9", "--latency", path, "--resolution", "96"]) == 2
-    assert "64 px, got 96" in capsys.readouterr().err
+    assert f"{RESOLUTION} px, got 96" in capsys.readouterr().err
     assert main(["--budget-ms", "9", "--latency", path, "--runtime", "eager"]) == 2
     assert "got --latency and --runtime eager: give one of them" in capsys.readouterr().err
     assert main(["--budget-ms", "9", "--latency", str(tmp_path / "none.json")]) == 2

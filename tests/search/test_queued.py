@@ -66,12 +66,12 @@ def test_a_queued_network_that_the_space_or_the_budget_does_not_have_is_ended_wi
     params: dict[str, Any], words: str
 ) -> None:
     open_study("s").enqueue_trial(params)
-    _, estimator = searched(3)
+    _, estimator = searched(3, sampler="random")
     df = studies.load("s")
     assert df["status"].iloc[0] == Status.FAILED
     assert words in df["error"].iloc[0]
     assert estimator.calls == 2
-    searched(4)  # and the study goes on
+    searched(4, sampler="random")  # and the study goes on
 
 
 KERNEL = optuna.distributions.CategoricalDistribution([3, 5, 99])

@@ -17,6 +17,7 @@ from search.accuracy import EstimatorSettings, estimator, register
 from search.candidates import starting_points
 from search.deployed import Deployed
 from search.machinery import Machinery
+from search.netadapt.settings import LAST_STAGE
 from search.pipeline import run_search
 from search.report import command, report
 from search.run import find, main
@@ -31,7 +32,7 @@ from searchspace.spaces.mnasnet import mnasnet_space
 from searchspace.spaces.space import SearchSpace
 from searchspace.spec import NetworkSpec, read_spec
 from tests.scripted import ScriptedEstimator, ScriptedTrainer, dataset_of, two_halves
-from tests.small_search import PHONE, TableDevice, TableTimer, space_in, table_of
+from tests.small_search import PHONE, WIDER, TableDevice, TableTimer, space_in, table_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIZES = (64, 96)
@@ -160,7 +161,7 @@ class SizedTrainer(ScriptedTrainer):
 @pytest.fixture
 def space(tmp_path: Path) -> SearchSpace:
     """With its table in the folder."""
-    found = space_in(tmp_path, resolution=SIZES)
+    found = space_in(tmp_path, WIDER, resolution=SIZES)
     (tmp_path / "table.json").write_text(table_of(found, {**PHONE, "resolution": SIZES[-1]}).to_json())
     return found
 
@@ -184,8 +185,9 @@ def asked(folder: Path, budget_ms: float, **more: Any) -> Settings:
 
 @pytest.mark.parametrize("is_pruned", [False, True])
 def test_the_winner_is_timed_trained_pruned_tested_and_written_at_its_own_size(
-    tmp_path: Path, space: SearchSpace, is_pruned: bool
+    tmp_path: Path, space: SearchSpace, is_pruned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(LAST_STAGE, "short_steps", 2)
     budget_ms = 0.97 * largest_ms(space, 64) if is_pruned else 1000.0
     shown: list[int | None] = []
     machinery = Machinery(

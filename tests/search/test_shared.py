@@ -28,7 +28,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def words(folder: Path, study: str, *more: str) -> list[str]:
     (folder / "table.json").write_text(table_of(space_in(folder)).to_json())
-    given = ["--data", "digits:60", "--space", str(folder / "space.toml"), "--resolution", "64", "--study", study]
+    given = ["--data", "digits:60", "--space", str(folder / "space.toml"), "--resolution", "32", "--study", study]
     return [*given, "--proxy-resolution", "32", "--images", "32", *more]
 
 

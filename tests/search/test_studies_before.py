@@ -14,7 +14,7 @@ from search.report import report
 from search.settings import Settings
 from searchspace.errors import StudyMismatch
 from tests.scripted import ScriptedTrainer
-from tests.small_search import space_in
+from tests.small_search import WIDER, space_in
 
 BEFORE = Path(__file__).parent / "version_1"  # written by commit 5fa4987
 
@@ -23,7 +23,7 @@ BEFORE = Path(__file__).parent / "version_1"  # written by commit 5fa4987
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the study's files."""
     monkeypatch.setenv("PHINAS_STUDIES", str(tmp_path / "studies"))
-    space_in(tmp_path)
+    space_in(tmp_path, WIDER, resolution=64)
     shutil.copy(BEFORE / "phone.json", tmp_path)
     (tmp_path / "studies" / "before").mkdir(parents=True)
     database = sqlite3.connect(tmp_path / "studies" / "before" / "study.db")

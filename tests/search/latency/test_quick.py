@@ -107,11 +107,19 @@ def test_a_quick_table_under_the_name_of_a_full_one_is_measured_again(tmp_path: 
     assert "it is a quick table" in notes[0]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[LatencyTable, int]:
+    """The table of a measurement that nothing interrupts, and the calls that it takes."""
+    runtime, clock = machine()
+    return quick_table(DEFAULT, cache_dir=tmp_path_factory.mktemp("whole"), runtime=runtime, clock=clock), runtime.calls
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
-def test_an_interrupted_measurement_goes_on_in_the_time_that_is_left(tmp_path: Path, share: float) -> None:
-    whole, clock = machine()
-    expected = quick_table(DEFAULT, cache_dir=tmp_path / "whole", runtime=whole, clock=clock)
-    first, clock = machine(stop_after=int(whole.calls * share))
+def test_an_interrupted_measurement_goes_on_in_the_time_that_is_left(
+    tmp_path: Path, whole: tuple[LatencyTable, int], share: float
+) -> None:
+    expected, calls = whole
+    first, clock = machine(stop_after=int(calls * share))
     with pytest.raises(KeyboardInterrupt):
         quick_table(DEFAULT, cache_dir=tmp_path, runtime=first, clock=clock)
     told: list[str] = []

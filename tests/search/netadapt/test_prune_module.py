@@ -74,7 +74,7 @@ def test_half_of_the_macs_compute_what_the_module_did_with_the_other_channels_at
     module, inputs = filled(make), tuple(torch.randn(shape) for shape in shapes)
     before = {key: value.clone() for key, value in module.state_dict().items()}
     whole = macs_of(module, *shapes)
-    found = search.prune_module(module, inputs, budget_macs=whole / 2, step=0.05, quiet=True)
+    found = search.prune_module(module, inputs, budget_macs=whole / 2, step=0.15, quiet=True)
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
     assert type(found.module) is make
     assert not found.module.training
@@ -221,11 +221,10 @@ class InVectors(ByMacs):
     """A device that computes 8 channels at once, and tells times apart that differ by more than 5 %."""
 
     def ms(self, subject: Any) -> float:
-        layers = trace(subject, resolution=32).graph.layers
+        layers = [layer for layer in subject.modules() if isinstance(layer, nn.Conv2d)]
         return sum(
-            math.prod(-(-size[0] // 8) for size in (layer.in_shape, layer.out_shape))
+            math.prod(math.ceil(channels / 8) for channels in (layer.in_channels, layer.out_channels))
             for layer in layers
-            if layer.weights
         )
 
     def pair(self, before: Any, after: Any) -> Timing:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.small_search import TOML
 
-BUDGET = 1.6e6
+BUDGET = 0.665e6
 Command = Callable[..., list[str]]
 
 

@@ -180,7 +180,7 @@ def test_the_function_has_the_commands_flags_and_draws(tmp_path: Path, monkeypat
     (tmp_path / "space.toml").write_text(TOML)
     found = validate(
         tmp_path / "set.csv",
-        budget_macs=1.6e6,
+        budget_macs=0.665e6,
         data="digits:60",
         space=tmp_path / "space.toml",
         resolution=32,

@@ -115,7 +115,9 @@ def test_the_command_trains_a_set_and_goes_on_with_it(command: Command, tmp_path
     assert len({row.fingerprint for row in rows}) == 3
     assert all(row.accuracy is not None and 0 <= row.accuracy <= 1 for row in rows)
     assert {row.images for row in rows} == {32}
-    space = Settings(budget_macs=1.6e6, space_file=str(tmp_path / "space.toml"), resolution=32).search_space(classes=10)
+    space = Settings(budget_macs=0.665e6, space_file=str(tmp_path / "space.toml"), resolution=32).search_space(
+        classes=10
+    )
     assert [space.spec(json.loads(row.choices)).fingerprint() for row in rows] == [row.fingerprint for row in rows]
     before = (tmp_path / "set.csv").read_text()
     assert not files.state_path.exists()

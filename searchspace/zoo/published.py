@@ -39,6 +39,7 @@ class PublishedWeights:
         revision: of the hub's repository, a branch or a commit.
         checksum: the first 8 hexadecimal digits of the SHA-256 of the published .pth file; "" for none.
         top1: ImageNet top-1 in percent at `preprocessing.pixels`, as the publisher states it.
+        norm_eps: batch norm's, where these weights were trained with another than the implementation's.
     """
 
     name: str
@@ -52,6 +53,7 @@ class PublishedWeights:
     preprocessing: Preprocessing
     top1: float | None
     licence: str
+    norm_eps: float | None = None
 
     @property
     def repo(self) -> str:
@@ -74,8 +76,10 @@ def _row(*, options: str, pixels: str, statistics: str, interpolation: str, top1
     mean, std = MEAN_STD[statistics]
     preprocessing = Preprocessing(mean=mean, std=std, interpolation=interpolation, pixels=int(pixels))
     named = dict(option.split("=") for option in options.split())
+    norm_eps = named.pop("norm_eps", None)
     return PublishedWeights(
         **rest,
+        norm_eps=float(norm_eps) if norm_eps else None,
         options={option: _value(text) for option, text in named.items()},
         preprocessing=preprocessing,
         top1=float(top1) if top1 else None,

@@ -98,11 +98,16 @@ def load_weights(spec: NetworkSpec, state_dict: Mapping[str, Tensor], *, note: N
 
 
 def load_any(
-    spec: NetworkSpec, state_dict: Mapping[str, Tensor], *, note: Note = lambda text: None
+    spec: NetworkSpec,
+    state_dict: Mapping[str, Tensor],
+    *,
+    norm_eps: float | None = None,
+    note: Note = lambda text: None,
 ) -> tuple[Network, str | None]:
     """The network with weights under whatever names, for as many classes as they tell apart, and whose names they are.
 
-    None for our own names. Raises InvalidArgument that names what differs, by the names that the most entries have.
+    None for our own names. norm_eps: see `load_published`. Raises InvalidArgument that names what differs, by the
+    names that the most entries have.
     """
     found: dict[str | None, tuple[int, int | None]] = {}
     for form in (spec, *other_forms(spec)):
@@ -116,7 +121,7 @@ def load_any(
             found[implementation] = max(found.get(implementation, (-1, None)), known, key=lambda each: each[0])
     implementation = max(found, key=lambda each: found[each][0])
     classes = found[implementation][1] or spec.classes
-    return _load(spec.with_classes(classes), state_dict, implementation, note=note), implementation
+    return _load(spec.with_classes(classes), state_dict, implementation, norm_eps=norm_eps, note=note), implementation
 
 
 def weights_classes(spec: NetworkSpec, state_dict: Mapping[str, Tensor]) -> int:

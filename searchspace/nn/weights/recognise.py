@@ -57,7 +57,7 @@ def recognise(path: Path, *, name: str = "", ema: bool | None = None, note: Call
     if spec is None:
         spec = _tried(state, path, note)
     try:
-        network, implementation = load_any(spec, state, note=note)
+        network, implementation = load_any(spec, state, norm_eps=row.norm_eps if row else None, note=note)
     except InvalidArgument as error:
         raise InvalidArgument(f"{path}: {error}") from None
     check_belongs(network.spec, path)

@@ -138,7 +138,7 @@ def _published(text: str, note: Note) -> Parent:
 def _load(row: PublishedWeights, place: Place) -> Parent:
     state = read_weights(place.path)
     try:
-        network = load_published(row.spec(), state, row.implementation)
+        network = load_published(row.spec(), state, row.implementation, norm_eps=row.norm_eps)
     except InvalidArgument as error:
         raise InvalidArgument(f"{place.path} holds other weights than those of {row.name}: {error}") from None
     return _checked(Parent(row.name, network, place.source, row.licence, row.top1, sha256(place.path)), place.path)

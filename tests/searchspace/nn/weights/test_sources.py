@@ -100,6 +100,15 @@ def test_the_hubs_cache_gives_weights_without_a_network(cache: Path, network: Ne
     assert _same_logits(parent, network)
 
 
+def test_weights_trained_with_another_eps_have_it(tmp_path: Path) -> None:
+    row = find("fbnetc_100")
+    assert row.norm_eps == 1e-3
+    save_file(to_published(build(row.spec()), "timm"), file := tmp_path / "fbnet.safetensors")
+    parent = _only(resolve(f"{row.name}={file}", note=lambda line: None))
+    assert parent.network.spec.conventions.norm_eps == 1e-3
+    assert find("mobilenetv2_100").norm_eps is None
+
+
 def test_a_folder_carried_over_without_its_refs_is_found(cache: Path) -> None:
     (cache / "refs" / "main").unlink()
     assert _only(resolve(NAME, note=_no_note)).source.endswith(COMMIT)

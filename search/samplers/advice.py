@@ -40,7 +40,10 @@ def recommend(study: optuna.Study) -> Any:
     values = history.values[places]
     if len(history.numbers) >= FIRST_TRIALS:
         surrogates = sampler.reader.surrogates(history)
-        values = np.stack([surrogate.fitted[places] for surrogate in surrogates], axis=1)
+        believed = [np.round(surrogate.fitted[places] / surrogate.noise, 6) for surrogate in surrogates]
+        # Of alike choices, whose trials differ in what is no choice, the best value is first.
+        own = np.argsort(np.argsort(values, axis=0, kind="stable"), axis=0) / len(places)
+        values = np.stack(believed, axis=1) + 1e-7 * own
     values = np.hstack([values, sampler.free_costs(limits, history.rows[places])])
     found = [dict(complete[history.numbers[places[place]]].params) for place in front_of(values)]
     return found if values.shape[1] > 1 else found[0]
@@ -51,17 +54,22 @@ def importance(study: optuna.Study, *, objective: int = 0, plot: str | Path | No
 
     effect: what its best value gives over its worst, in the objective's unit, in the mean over random points where it
     is present; low, high: the 95% interval of that, which allows for having chosen the two; best, worst: the values.
-    The interval of one that did not matter reaches below 0. `plot` names a file for a drawing. Raises InvalidArgument
-    with fewer than FIRST_TRIALS values.
+    The interval of one that did not matter reaches below 0; one that no trial had is left out. `plot` names a file for
+    a drawing. Raises InvalidArgument with fewer than FIRST_TRIALS values, and for an objective that there is not.
     """
     sampler, _, history = _read(study)
-    surrogate = _surrogates(sampler, study, history)[objective]
+    surrogates = _surrogates(sampler, study, history)
+    if not 0 <= objective < len(surrogates):
+        raise InvalidArgument(
+            f"objective must be the place of one, from 0 to {len(surrogates) - 1}, got {objective}: choose one"
+        )
+    surrogate = surrogates[objective]
     rng = np.random.default_rng(0)
     drawn = history.parameters.canonical(history.parameters.draw(40 * BASE, rng))
     rows = []
     for place, name in enumerate(history.parameters.names):
         base = drawn[drawn[:, place] >= 0][:BASE]
-        if len(base) and history.parameters.sizes[place] > 1:
+        if len(base) and history.parameters.sizes[place] > 1 and (history.rows[:, place] >= 0).any():
             rows.append({"parameter": name, **_effect(surrogate, history, base, place)})
     frame = pd.DataFrame(rows, columns=["parameter", "effect", "low", "high", "best", "worst"])
     frame = frame.sort_values("effect", ascending=False, kind="stable", ignore_index=True)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from search.samplers.acquisition import expected_improvement, front_of, hypervolume_improvement, steady
 from search.samplers.history import PROPOSED, History, Reader
@@ -105,10 +105,11 @@ class BlockSampler(optuna.samplers.BaseSampler):
         with _LOCK:
             parameters = self._history(study, trial).parameters
             row = parameters.row(given)
-            if row is None or not (parameters.canonical(np.maximum(row, 0)[None])[0] <= row).all():
+            if row is None or not parameters.is_whole(row):
                 return  # some are left to propose, or not known of
             limits = self.limits_of(parameters)
             if not limits.fits(row):
+                study.tell(trial.number, state=TrialState.FAIL)
                 raise InfeasibleBudget(
                     f"trial {trial.number} was enqueued with {given}, which costs {limits.costs(row)}, over the limits "
                     f"{self.limits}: enqueue what is within them"
@@ -154,13 +155,16 @@ class BlockSampler(optuna.samplers.BaseSampler):
     def posterior(self, study: optuna.Study) -> dict[int, tuple[float, float]]:
         """What is believed of trials' noiseless values: mean and standard deviation, by number, of one objective.
 
-        Of those of choices that completed or were stopped early; none with fewer than FIRST_TRIALS of them.
+        Of those of choices that completed or were stopped early; none with fewer than FIRST_TRIALS of them. Raises
+        InvalidArgument for several objectives.
         """
         with _LOCK:
             history = self.reader.read(study, study.get_trials(deepcopy=False))
             if len(history.numbers) < FIRST_TRIALS:
                 return {}
-            (surrogate,) = self.reader.surrogates(history)
+            surrogate, *others = self.reader.surrogates(history)
+            if others:
+                raise InvalidArgument(f"a posterior is of one objective; the study {study.study_name!r} has several")
             sign = -1.0 if study.direction == optuna.study.StudyDirection.MINIMIZE else 1.0
             mean, deviation = surrogate.predict(history.parameters.features(history.rows))
             return dict(zip(history.numbers, zip((sign * mean).tolist(), deviation.tolist(), strict=True), strict=True))
@@ -296,8 +300,8 @@ class BlockSampler(optuna.samplers.BaseSampler):
             self._tell_others(study, trial, history.parameters, row)
             return True
         own = self._identity(history.parameters, row)
-        tried_before = (self._identity(history.parameters, tried) for tried in history.tried.values())
-        if own in self.known or (self.identity and any(tried == own for tried in tried_before)):
+        tried_before = (self._identity_of_trial(history.parameters, tried) for tried in history.tried.values())
+        if own in self.known or history.has(row) or (self.identity and own in tried_before):
             self.rejected["duplicate"] += 1
             return False
         self._tell_others(study, trial, history.parameters, row)
@@ -305,7 +309,7 @@ class BlockSampler(optuna.samplers.BaseSampler):
             theirs = self.reader.row(other)
             if theirs is None or theirs is history.tried.get(other.number) or other.number == trial.number:
                 continue
-            if self._identity(history.parameters, theirs) == own:
+            if self._identity_of_trial(history.parameters, theirs) == own:
                 self.rejected["duplicate"] += 1
                 return False
         return True
@@ -319,22 +323,39 @@ class BlockSampler(optuna.samplers.BaseSampler):
             return row.tobytes()
         key = (tuple(parameters.names), row.tobytes())
         if key not in self._identities:
-            self._identities[key] = self.identity(parameters.choices(row))
+            found = self.identity(parameters.choices(row))
+            try:
+                hash(found)
+            except TypeError:
+                raise InvalidArgument(
+                    f"identity must give what can be hashed, as a string or a tuple, got {found!r:.80}: convert it"
+                ) from None
+            self._identities[key] = found
         return self._identities[key]
+
+    def _identity_of_trial(self, parameters: Parameters, row: Rows) -> Hashable:
+        """The same; of a trial that ended before it had asked for all that identity needs, its row."""
+        try:
+            return self._identity(parameters, row)
+        except InvalidArgument:
+            raise
+        except Exception:  # whatever a user's function raises
+            return row.tobytes()
 
     def limits_of(self, parameters: Parameters) -> Limits:
         """The limits on rows of these parameters."""
         if self._limits is None or self._limits.parameters is not parameters:
-            self._limits = Limits(self.cost, self.limits, parameters)
+            self._limits = Limits(self.cost, self.limits, parameters, self.minimize)
+        self._limits.limits = self.limits
         return self._limits
 
     def _may_fit(self, choices: dict[str, Any]) -> bool:
         """Whether choices keep the limits as far as cost can say of what may be a part of them."""
         try:
-            costs = dict(self.cost(choices)) if self.cost else {}
+            costs = {name: upper_end(value) for name, value in self.cost(choices).items()} if self.cost else {}
         except Exception:  # it may miss what is drawn later
             return True
-        return not any(upper_end(costs[name]) > limit for name, limit in self.limits.items() if name in costs)
+        return not any(costs[name] > limit for name, limit in self.limits.items() if name in costs)
 
     def _say(self, text: str) -> None:
         """A warning, once."""
@@ -346,7 +367,7 @@ class BlockSampler(optuna.samplers.BaseSampler):
 
 def _distribution(name: str, values: BaseDistribution | Sequence[Any]) -> BaseDistribution:
     if not isinstance(values, BaseDistribution):
-        if isinstance(values, str) or not len(values):
+        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
             raise InvalidArgument(f"space gives {name!r} {values!r}: give a list of values or Optuna's distribution")
         return CategoricalDistribution(tuple(values))
     if not is_choice(values):

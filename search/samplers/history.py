@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from search.samplers.outcomes import clipped, outcomes
-from search.samplers.parameters import Parameters, Present, Rows, Summaries, choices_of, is_choice
+from search.samplers.parameters import ABSENT, Parameters, Present, Rows, Summaries, choices_of, is_choice
 from search.samplers.surrogate import MOST, Levels, Slope, Surrogate, fit_levels, fit_slope
 from searchspace.errors import StudyMismatch
 
@@ -35,8 +35,8 @@ class History:
     """What was tried, by trial number, and what it gave.
 
     rows (n, choices) and values (n, objectives) are of `numbers`. running: rows without a value yet. tried: of any
-    trial. counted: numbers of trials that did not fail. A trial with a value that its parameter no longer has is left
-    out.
+    trial. whole: of trials that were asked for all. counted: numbers of trials that did not fail. A trial with a value
+    that its parameter no longer has is left out. fitted_rows and fitted_values: what the levels are fitted to.
     """
 
     parameters: Parameters
@@ -46,6 +46,13 @@ class History:
     running: Rows
     counted: list[int]
     tried: dict[int, Rows]
+    whole: Rows
+    fitted_rows: Rows
+    fitted_values: npt.NDArray[np.float64]
+
+    def has(self, row: Rows) -> bool:
+        """Whether some trial was asked for nothing but values of this row, so that it is the same again."""
+        return bool(((self.whole == row) | (self.whole == ABSENT)).all(axis=1).any())
 
     def telling(self) -> Places:
         """Places of all rows, or of the KEPT that tell the most of where the best is: the best half, and the latest."""
@@ -95,12 +102,30 @@ class Reader:
                 tried[trial.number] = row
         whole = [tried[t.number] for t in finished if _is_whole(t) and t.number in tried]
         self.parameters.learn_conditions(self._table(whole))
-        found = {n: v for n, v in outcomes(study, finished).items() if n in tried}
-        counted = [t.number for t in trials if t.state != TrialState.FAIL]
         running = [tried[t.number] for t in trials if t.state == TrialState.RUNNING and t.number in tried]
+        numbers, rows, values = self._outcomes(study, finished, tried)
+        last = numbers[_fitted_to(len(numbers)) - 1] if numbers else -1
+        _, fitted_rows, fitted_values = self._outcomes(study, [t for t in finished if t.number <= last], tried)
+        return History(
+            self.parameters,
+            numbers,
+            rows,
+            values,
+            self._table([row for row in running if self.parameters.is_whole(row)]),
+            [t.number for t in trials if t.state != TrialState.FAIL],
+            tried,
+            self._table(whole),
+            fitted_rows,
+            fitted_values,
+        )
+
+    def _outcomes(
+        self, study: optuna.Study, trials: Sequence[FrozenTrial], tried: Mapping[int, Rows]
+    ) -> tuple[list[int], Rows, npt.NDArray[np.float64]]:
+        """Numbers, rows and values of finished trials that gave one."""
+        found = {n: v for n, v in outcomes(study, trials).items() if n in tried}
         values = np.array([*found.values()]).reshape(len(found), len(study.directions))
-        rows = self._table([tried[number] for number in found])
-        return History(self.parameters, [*found], rows, values, self._table(running), counted, tried)
+        return [*found], self._table([tried[number] for number in found]), values
 
     def add(self, found: Mapping[str, BaseDistribution]) -> None:
         """Choices that no whole trial has yet, of the study that was read last."""
@@ -127,7 +152,7 @@ class Reader:
 
     def _widen(self, found: dict[str, BaseDistribution]) -> None:
         known = self.parameters.distributions
-        if any(name not in known or vars(known[name]) != vars(what) for name, what in found.items()):
+        if any(name not in known or known[name] != what for name, what in found.items()):
             self.parameters = Parameters(known | found, self._present, self._summaries)
             self._rows.clear()
             self._levels.clear()
@@ -169,14 +194,11 @@ class Reader:
 
     def fitted(self, history: History) -> list[Fitted]:
         """By the first values, so many that a study that goes on has the same as an undisturbed one."""
-        count, used = len(history.rows), 4
-        while (larger := max(used + 1, int(used * GROWTH))) <= count:
-            used = larger
-        key = (used, hash(history.rows[:used].tobytes() + history.values[:used].tobytes()))
+        rows, values = history.fitted_rows, history.fitted_values
+        key = (len(rows), hash(rows.tobytes() + values.tobytes()))
         if key not in self._levels:
-            last = slice(max(0, used - MOST), used)
-            columns = [clipped(column[last]) for column in history.values.T]
-            features = self.parameters.features(history.rows[last])
+            columns = [clipped(column[-MOST:]) for column in values.T]
+            features = self.parameters.features(rows[-MOST:])
             fit = self._fit if len(columns) == 1 else self._fit_alone  # an earlier study is of one objective
             self._levels = {key: [fit(features, column) for column in columns]}
         return self._levels[key]
@@ -207,13 +229,21 @@ class Reader:
         return reader.surrogates(history)[0]
 
 
+def _fitted_to(count: int) -> int:
+    """How many of so many values, at most, the levels are fitted to."""
+    used = min(count, 4)
+    while (larger := max(used + 1, int(used * GROWTH))) <= count:
+        used = larger
+    return used
+
+
 def check_alike(name: str, own: Mapping[str, BaseDistribution], earlier: Mapping[str, BaseDistribution]) -> None:
     """Raises StudyMismatch where an earlier study has other choices, naming the difference."""
     if not earlier or not own:
         return
     for choice in sorted(own.keys() | earlier.keys()):
         here, there = own.get(choice), earlier.get(choice)
-        if here is None or there is None or vars(here) != vars(there):
+        if here is None or there is None or here != there:
             raise StudyMismatch(
                 f"a prior must be a study of the same choices, and of {choice!r} the study {name!r} has "
                 f"{'nothing' if there is None else there}, this one {'nothing' if here is None else here}: give another"

@@ -23,8 +23,14 @@ class Limits:
     holds may change.
     """
 
-    def __init__(self, cost: Cost | None, limits: Mapping[str, float], parameters: Parameters) -> None:
-        self._cost, self.limits, self.parameters = cost, limits, parameters
+    def __init__(
+        self,
+        cost: Cost | None,
+        limits: Mapping[str, float],
+        parameters: Parameters,
+        minimize: Sequence[str] = (),
+    ) -> None:
+        self._cost, self.limits, self.parameters, self._minimize = cost, limits, parameters, minimize
         self._known: dict[bytes, dict[str, float] | None] = {}
         self.asked = cost is not None
         """Whether there are costs at all."""
@@ -32,11 +38,17 @@ class Limits:
         self.error: Exception | str | None = None
 
     def costs(self, row: Rows) -> dict[str, float] | None:
-        """Name -> cost of a canonical row; None if it has none. Raises InvalidArgument if a limit's is missing."""
+        """Name -> cost of a canonical row; None if it has none. Raises InvalidArgument where a limit's is missing."""
         key = row.tobytes()
         if key not in self._known:
             self._known[key] = {} if self._cost is None else self._asked(self.parameters.choices(row))
-        return self._known[key]
+        found = self._known[key]
+        if found is not None and (missing := [name for name in (*self.limits, *self._minimize) if name not in found]):
+            raise InvalidArgument(
+                f"{'limits' if missing[0] in self.limits else 'minimize'} name {', '.join(sorted(missing))}, but cost "
+                f"gives {', '.join(found) or 'nothing'}: name them as the keys of what cost returns"
+            )
+        return found
 
     def _asked(self, choices: dict[str, Any]) -> dict[str, float] | None:
         assert self._cost is not None
@@ -45,12 +57,7 @@ class Limits:
         except Exception as error:  # whatever a user's function raises
             self._left_out(error)
             return None
-        if missing := self.limits.keys() - found:
-            raise InvalidArgument(
-                f"limits name {', '.join(sorted(missing))}, but cost gives {', '.join(found) or 'nothing'}: name "
-                "limits as the keys of what cost returns"
-            )
-        if any(math.isnan(value) for value in found.values()):
+        if not all(map(math.isfinite, found.values())):
             self._left_out(f"cost gave {found}")
             return None
         return found
@@ -71,7 +78,8 @@ class Limits:
         costs = self.costs(row)
         if costs is None:
             return math.inf
-        return max(((costs[n] - self.limits[n]) / (abs(self.limits[n]) or 1.0) for n in names), default=0.0)
+        finite = [(costs[name], limit) for name in names if (limit := self.limits[name]) < math.inf]
+        return max(((cost - limit) / (abs(limit) or 1.0) for cost, limit in finite), default=0.0)
 
     def descend(self, row: Rows, names: Sequence[str], rng: np.random.Generator, fixed: Mapping[int, int]) -> Rows:
         """From a row, by single changes that lower the excess over the limits `names`, till they are kept."""
@@ -152,10 +160,11 @@ class Limits:
 
 def every_row(parameters: Parameters) -> Rows:
     """All rows, every parameter present."""
-    grid = np.indices(tuple(parameters.sizes)).reshape(len(parameters.sizes), -1).T
-    return np.ascontiguousarray(grid.astype(np.int64))
+    sizes = parameters.sizes
+    below = np.append(np.cumprod(sizes[::-1])[::-1], 1)[1:]  # rows in which a value stays as it is
+    return np.asarray(np.arange(int(parameters.count()))[:, None] // below % sizes, dtype=np.int64)
 
 
 def upper_end(value: Any) -> float:
     """Of a number itself, of an interval (low, high) its higher end."""
-    return float(value[-1] if isinstance(value, tuple | list) else value)
+    return float(value[-1] if isinstance(value, tuple | list | np.ndarray) and np.ndim(value) else value)

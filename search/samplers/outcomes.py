@@ -22,13 +22,16 @@ def outcomes(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[int, li
     signs = [-1.0 if direction == StudyDirection.MINIMIZE else 1.0 for direction in study.directions]
     complete = [t for t in trials if t.state == TrialState.COMPLETE and all(map(math.isfinite, t.values or []))]
     values = {t.number: list(t.values) for t in complete}
+    gained: dict[int, list[float]] = {}
     for trial in trials:
         step = trial.last_step
         if trial.state != TrialState.PRUNED or step is None or not math.isfinite(trial.intermediate_values[step]):
             continue
-        gains = [values[t.number][0] - t.intermediate_values.get(step, math.nan) for t in complete]
-        if gains := [gain for gain in gains if math.isfinite(gain)]:
-            values[trial.number] = [trial.intermediate_values[step] + fmean(gains)]
+        if step not in gained:
+            gains = [values[t.number][0] - t.intermediate_values.get(step, math.nan) for t in complete]
+            gained[step] = [fmean(finite)] if (finite := [gain for gain in gains if math.isfinite(gain)]) else []
+        if gained[step]:
+            values[trial.number] = [trial.intermediate_values[step] + gained[step][0]]
     return {number: [s * v for s, v in zip(signs, values[number], strict=True)] for number in sorted(values)}
 
 

@@ -25,7 +25,9 @@ LENGTH = 1.0  # of an ordered parameter's range, within which its values are ali
 def is_choice(distribution: BaseDistribution) -> bool:
     """Whether a parameter is a choice: categorical, or an integer of at most MOST_VALUES on an even scale."""
     return isinstance(distribution, CategoricalDistribution) or (
-        isinstance(distribution, IntDistribution) and not distribution.log and _size(distribution) <= MOST_VALUES
+        isinstance(distribution, IntDistribution)
+        and not distribution.log
+        and (distribution.high - distribution.low) // distribution.step < MOST_VALUES
     )
 
 
@@ -52,8 +54,9 @@ class Parameters:
     ) -> None:
         self.distributions = dict(distributions)
         self.names = list(distributions)
-        self.sizes = np.array([_size(distribution) for distribution in distributions.values()], dtype=np.int64)
-        self._index = [_index(distribution) for distribution in distributions.values()]
+        self._values = [_values(distribution) for distribution in distributions.values()]
+        self.sizes = np.array([len(values) for values in self._values], dtype=np.int64)
+        self._index = [_index(values) for values in self._values]
         self._codes = [_features(distribution) for distribution in distributions.values()]
         self._conditions: list[tuple[int, int, npt.NDArray[np.bool_]]] = []
         self.present, self._known_rows = present, dict[bytes, Rows]()
@@ -109,27 +112,21 @@ class Parameters:
         return codes
 
     def _code(self, place: int, value: Any) -> int | None:
-        distribution = self.distributions[self.names[place]]
-        if isinstance(distribution, IntDistribution):
-            code, rest = divmod(value - distribution.low, distribution.step)
-            return int(code) if rest == 0 and 0 <= code < self.sizes[place] else None
-        index = self._index[place]
+        distribution, values = self.distributions[self.names[place]], self._values[place]
         try:
-            return index[value] if index is not None else int(distribution.to_internal_repr(value))
-        except (KeyError, ValueError):
+            if isinstance(values, range):
+                return values.index(value)
+            if (index := self._index[place]) is not None and value in index:
+                return index[value]
+            assert isinstance(distribution, CategoricalDistribution)
+            return values.index(distribution.choices[int(distribution.to_internal_repr(value))])  # of NaN, too
+        except (TypeError, ValueError):
             return None
 
     def choices(self, row: Rows) -> dict[str, Any]:
         """Name -> value of the parameters that are present, as Python's own types."""
-        found = {}
-        for name, code in zip(self.names, row.tolist(), strict=True):
-            distribution = self.distributions[name]
-            if code != ABSENT:
-                if isinstance(distribution, IntDistribution):
-                    found[name] = distribution.low + code * distribution.step
-                elif isinstance(distribution, CategoricalDistribution):
-                    found[name] = distribution.choices[code]
-        return found
+        rows = zip(self.names, self._values, row.tolist(), strict=True)
+        return {name: values[code] for name, values, code in rows if code != ABSENT}
 
     def features(self, rows: Rows) -> npt.NDArray[np.float64]:
         """float64 (n, features): of each parameter, then sums over those of a kind, such as the layers of all stages.
@@ -201,6 +198,10 @@ class Parameters:
         """Random rows, every parameter present."""
         return rng.integers(0, self.sizes, (count, len(self.sizes)))
 
+    def is_whole(self, row: Rows) -> bool:
+        """Whether the row has a value for all that means something."""
+        return bool((self.canonical(np.maximum(row, 0)[None])[0] <= row).all())
+
     def count(self) -> float:
         """How many rows there are, absent parameters not considered."""
         return math.prod(map(float, self.sizes))
@@ -210,22 +211,26 @@ def _kinds(distributions: Mapping[str, BaseDistribution]) -> list[list[int]]:
     """Places of parameters that have the same values and, but for digits, the same name: two or more each."""
     found: dict[tuple[str, str], list[int]] = {}
     for place, (name, distribution) in enumerate(distributions.items()):
-        if _size(distribution) > 1:
+        if len(_values(distribution)) > 1:
             found.setdefault((re.sub(r"\d+", "", name), repr(distribution)), []).append(place)
     return [places for places in found.values() if len(places) > 1]
 
 
-def _index(distribution: BaseDistribution) -> dict[Any, int] | None:
-    """The code of each categorical value, where a dict tells them apart: 1 and True it does not."""
-    choices = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
-    return {value: code for code, value in enumerate(choices)} if 0 < len(choices) == len(set(choices)) else None
-
-
-def _size(distribution: BaseDistribution) -> int:
+def _values(distribution: BaseDistribution) -> Sequence[Any]:
+    """A choice's values; of equal ones, such as True and 1, the first alone, as Optuna stores them."""
     if isinstance(distribution, IntDistribution):
-        return (distribution.high - distribution.low) // distribution.step + 1
+        return range(distribution.low, distribution.high + 1, distribution.step)
     assert isinstance(distribution, CategoricalDistribution)
-    return len(distribution.choices)
+    choices = distribution.choices
+    return [value for place, value in enumerate(choices) if choices.index(value) == place]
+
+
+def _index(values: Sequence[Any]) -> dict[Any, int] | None:
+    """The code of each value, where they can be keys."""
+    try:
+        return {value: code for code, value in enumerate(values)}
+    except TypeError:  # lists
+        return None
 
 
 def _features(distribution: BaseDistribution) -> npt.NDArray[np.float64]:
@@ -234,7 +239,7 @@ def _features(distribution: BaseDistribution) -> npt.NDArray[np.float64]:
     Names get a feature each; numbers the cosine waves of a process that forgets within LENGTH of their range (the
     spectrum of an exponential kernel), by their place in order.
     """
-    size = _size(distribution)
+    size = len(_values(distribution))
     places = _places(distribution)
     if size == 1:
         return np.zeros((2, 0))
@@ -251,9 +256,8 @@ def _features(distribution: BaseDistribution) -> npt.NDArray[np.float64]:
 def _places(distribution: BaseDistribution) -> npt.NDArray[np.float64] | None:
     """The place of each value in order; None where values have none."""
     if isinstance(distribution, IntDistribution):
-        return np.arange(_size(distribution), dtype=np.float64)
-    assert isinstance(distribution, CategoricalDistribution)
-    values: Sequence[Any] = distribution.choices
+        return np.arange(len(_values(distribution)), dtype=np.float64)
+    values = _values(distribution)
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return None
     return np.argsort(np.argsort(np.array(values, dtype=float), kind="stable")).astype(float)

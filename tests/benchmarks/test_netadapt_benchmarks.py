@@ -20,6 +20,7 @@ from searchspace.nn import build
 from tests.benchmarks import netadapt_last_stage, netadapt_resume, netadapt_retest, netadapt_screening
 
 
+@pytest.mark.slow
 def test_a_killed_pruning_loses_nothing_and_ends_as_an_undisturbed_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ def words(folder: Path, study: str, *more: str) -> list[str]:
     return [*given, "--proxy-resolution", "32", "--images", "32", *more]
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     """In four steps: single precision lets the two drift apart later, as it would any two machines."""
     script = Path(two_processes.__file__)

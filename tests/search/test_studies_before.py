@@ -69,6 +69,7 @@ def test_a_study_of_the_version_before_is_held_to_its_settings(place: Path) -> N
         go_on(place)
 
 
+@pytest.mark.slow
 def test_a_study_of_the_version_before_varies_its_images_as_it_did(place: Path) -> None:
     with pytest.raises(StudyMismatch, match="augment is 'shift,flip' and was 'shift'"):
         go_on(place, augment="flip,shift")

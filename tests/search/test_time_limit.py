@@ -212,7 +212,9 @@ def whole_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     return run
 
 
-@pytest.mark.parametrize(("slower", "from_s"), [(1.0, 0.0), (3.0, 0.0), (3.0, 40.0)])
+@pytest.mark.parametrize(
+    ("slower", "from_s"), [pytest.param(1.0, 0.0, marks=pytest.mark.slow), (3.0, 0.0), (3.0, 40.0)]
+)
 def test_a_search_ends_in_time_also_where_the_machine_becomes_three_times_slower(
     whole_search: Callable[..., dict[str, Any]], slower: float, from_s: float
 ) -> None:

@@ -182,6 +182,7 @@ def test_a_detector_starts_from_the_weights_that_lie_beside_its_backbone(tmp_pat
     assert start(spec, backbone="mobilenet_v2", weights="none").parent is None
 
 
+@pytest.mark.slow
 def test_a_detector_is_timed_whole_and_by_part_and_by_onnx_runtime(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

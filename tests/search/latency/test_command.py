@@ -124,6 +124,7 @@ def test_a_table_is_built_validated_by_holdout_networks_and_written(
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")} == before
 
 
+@pytest.mark.slow
 def test_a_table_without_the_published_networks_is_measured_anew_with_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,6 +72,7 @@ def test_eager_torch_times_folded_networks_without_autograd() -> None:
     assert SEEN == [(True, False, 0)]
 
 
+@pytest.mark.slow
 def test_a_trained_module_measures_as_its_network_does(table: LatencyTable) -> None:
     spec = SPACE.spec(SPACE.corner("largest"))
     (untrained,) = measure_specs([spec], table=table, seconds=0.1)

@@ -97,6 +97,7 @@ def test_the_fit_finds_the_scale_of_exact_data_and_no_error(scale: float, seed: 
     assert found.correction.relative_error < 1e-6
 
 
+@pytest.mark.slow
 def test_the_error_of_a_fit_to_few_networks_holds_nine_of_ten_others() -> None:
     rng, specs = random.Random(0), sampled(20, 0)
     kernels, held = kernels_of(specs), 0

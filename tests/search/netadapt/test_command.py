@@ -84,6 +84,7 @@ def test_the_network_of_every_step_is_a_network_like_any_other(
     assert "of it used" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_two_workers_go_the_way_of_one(best: Path, place: Path) -> None:
     """The same history and the same weights at its end."""
     line = ["--network", str(best), "--budget-macs", BUDGET, *QUICK, "--shortlist", "2"]

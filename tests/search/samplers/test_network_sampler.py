@@ -217,6 +217,7 @@ def test_trials_that_run_now_and_known_fingerprints_are_not_proposed_again() -> 
         study.ask(fixed_distributions=distributions(priced.space))
 
 
+@pytest.mark.slow
 def test_the_default_learns_what_random_search_does_not() -> None:
     def best(kind: str, seed: int) -> float:
         sampler = NetworkSampler(SMALL, limit_ms=3 * FASTEST_MS, seed=seed, kind=kind, known=set())
@@ -253,7 +254,7 @@ def test_a_trial_stopped_early_counts_against_what_it_was() -> None:
     assert [next_one(False, seed) for seed in range(4)] == [True] * 4
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])])
 def test_a_proposal_after_200_trials_takes_less_than_a_second(kind: str) -> None:
     """0.2 to 0.3 s on a quiet machine; the limit leaves room for a busy one."""
     rng = random.Random(0)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from search.latency.interleave import Timer
 from search.latency.kernels import PlacedBlock
 from search.latency.machine import isolated_block, machine, noise, without_garbage_collection
+from search.latency.reference import REFERENCE
 from searchspace.errors import InvalidArgument
 from searchspace.graph import Layer, lower
 from searchspace.latency.table import SCHEMA, Identity
@@ -140,7 +141,11 @@ class OnnxModels(ABC):
                 model, feeds = kernel(layer)
                 self.load(self.prepared(model))(feeds)
             except Exception as alone:
-                return InvalidArgument(f"{self.title} cannot run layer {layer.name or layer.op} of {name}: {alone}")
+                space = "" if name == REFERENCE.name else " or a --space without it"  # all is timed beside that
+                return InvalidArgument(
+                    f"{self.title} cannot run layer {layer.name or layer.op} of {name}: {alone}; it is a layer "
+                    f"{layer.op} with {layer.activation}: choose another --runtime or --dtype{space}"
+                )
         return InvalidArgument(f"{self.title} cannot run {name}: {error}")
 
 

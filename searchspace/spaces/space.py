@@ -310,6 +310,12 @@ def _with_shared(stages: tuple[StageChoices, ...]) -> tuple[StageChoices, ...]:
                 raise InvalidChoice(
                     f"{stage.name}.shares must be choices of {stage.after}, not its layers, got {kind!r}"
                 )
+            lacking = [block for block in leader.blocks if kind not in (BLOCK, *leader.all_of(block))] if leader else []
+            if lacking and BLOCK not in stage.shares:
+                raise InvalidChoice(
+                    f"{stage.name}.shares must be choices of every kind of block of {stage.after}, got {kind!r}, which "
+                    f"{lacking[0]} has not: share {BLOCK!r} too"
+                )
             if stage.values(kind) != values:
                 stage = stage.with_values({kind: values})
         found[stage.name] = stage

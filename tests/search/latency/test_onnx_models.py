@@ -1,11 +1,13 @@
 """Runtimes of ONNX models: shares of the profile, layers that are refused, int8."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from search.latency.kernels import blocks_of, placed_blocks
 from search.latency.onnx_models import Feeds, OnnxModels, Run, shares
+from search.latency.quick import quick_table
 from search.latency.runtimes import runtime
 from searchspace import zoo
 from searchspace.cost import layer_params_macs
@@ -14,6 +16,7 @@ from searchspace.graph import lower
 from searchspace.nn import untrained
 from searchspace.nn.onnx_model import to_onnx
 from searchspace.spaces.mnasnet import mnasnet_space
+from searchspace.spaces.presets import space_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -112,6 +115,27 @@ def test_a_layer_that_a_runtime_of_onnx_models_does_not_take_is_named() -> None:
     assert Narrow(*CPU).network(zoo.get("mobilenet_v1", width=0.25, resolution=32))()[0] > 0
     with pytest.raises(InvalidArgument, match=r"json cannot run layer conv of isolated blocks: no such operator"):
         Narrow(*CPU).kernels(blocks_of(zoo.get("mobilenet_v3_small", width=0.5, resolution=32)))
+
+
+def test_a_preset_with_a_runtime_that_lacks_one_of_its_operators_is_told_which(
+    tmp_path: Path,
+) -> None:
+    class Narrow(OnnxModels):
+        title, extra = "json", "json"  # any package that is there
+
+        def load(self, model: bytes) -> Callable[[Feeds], object]:
+            if b"Clip" in model:
+                raise RuntimeError("Clip")
+            return lambda feeds: None
+
+        def profile(self, model: bytes, feeds: Feeds) -> list[Run]:
+            return []
+
+    pytest.importorskip("onnx")
+    space = space_of("edge", classes=2, resolution=32)
+    wanted = r"json cannot run layer .*: Clip; it is a layer conv with relu6: choose another .* or a --space without it"
+    with pytest.raises(InvalidArgument, match=wanted):
+        quick_table(space, runtime=Narrow(*CPU), cache_dir=tmp_path)
 
 
 def test_a_network_that_loads_and_does_not_run_is_told() -> None:

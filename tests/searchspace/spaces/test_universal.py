@@ -208,6 +208,16 @@ def test_further_layers_come_behind_a_stage_that_has_what_they_share(changes: di
         SearchSpace(name="s", stages=(a, replace(b, **changes)))
 
 
+def test_what_further_layers_share_is_there_whatever_the_block_of_their_stage() -> None:
+    kernels = {"start_kernel": (0, 3), "middle_kernel": (3,)}
+    a = StageChoices(name="a", base_width=16, stride=1, block=("UniversalIB", "MBConv"), others=kernels)
+    both = SearchSpace(name="s", stages=(a, replace(a, name="b", after="a", shares=("block", "se"))))
+    for seed in range(8):
+        both.spec(both.sample(random.Random(seed)))
+    with pytest.raises(InvalidChoice, match="every kind of block of a, got 'se', which UniversalIB has not"):
+        SearchSpace(name="s", stages=(a, replace(a, name="b", after="a", shares=("se",))))
+
+
 def test_spaces_without_its_choices_are_told_as_they_were() -> None:
     told = mnasnet_space().to_dict()
     assert {"hidden_width", "block", "after", "shares"}.isdisjoint({*told, *told["stages"][0]})

@@ -21,6 +21,7 @@ from search.latency import Measurement
 from search.long_training import LongTraining
 from search.results import TESTED
 from search.settings import BEST_OF_ALL, Settings
+from search.sizes import VALUE_BYTES, SizeLimits, sizes_of
 from search.training.balance import balance
 from search.training.errors import OutOfMemory, TrainingFailed
 from search.versus import packed, paired_difference, unpacked, unpaired_difference
@@ -105,7 +106,7 @@ class Baselines:
             elif fitted := fitting[name]:
                 done[name] = self._train(name, fitted, seconds, run["lengths"], keep, effort["tested"])
             else:
-                done[name] = {"name": name, "status": f"no width meets {self.budget.limit_ms:g} ms"}
+                done[name] = {"name": name, "status": f"no width meets {self._limits_text}"}
             keep()
         with content_of(path):
             rows = sorted((done[name] for name in names), key=lambda row: -row.get("test_accuracy", -1.0))
@@ -120,7 +121,7 @@ class Baselines:
         fitting = self.fit(known)
         specs = {name: fitted[0] for name, fitted in fitting.items() if fitted}
         without = f"{len(zoo.names()) - len(known)} of {len(zoo.names())} without weights here or kernels in the table"
-        over = f"{len(known) - len(specs)} over {self.budget.limit_ms:g} ms"
+        over = f"{len(known) - len(specs)} over {self._limits_text}"
         self.progress.line(f"published networks left out: {without}, {over}")
         own = Parents([parent for name in specs for parent in self._own[name]])
         ranked = rank_by_frozen_features(
@@ -163,7 +164,7 @@ class Baselines:
         return {key: value for key, value in row.items() if key != "right"} | {"versus_winner": about}
 
     def fit(self, names: Sequence[str]) -> dict[str, Fitting | None]:
-        """For each name the last network of a grid that measures within the budget.
+        """For each name the last network of a grid that measures within the budget and keeps the limits on sizes.
 
         The grid has the widths up to 1 in steps of 0.05 at the smallest of the input sizes, then width 1 at the others.
         EfficientNet-B1 to B7 are B0 grown, so they are not narrowed: one that is over the budget is left out (None).
@@ -181,7 +182,7 @@ class Baselines:
             for name, step in asking.items():
                 if name not in built:
                     low[name] = step  # too narrow to be built
-                elif found[name].high_ms <= limit_ms:
+                elif found[name].high_ms <= limit_ms and self._keeps_sizes(built[name]):
                     low[name], best[name] = step, (built[name], grid[step - 1][0], found[name])
                 else:
                     high[name] = step
@@ -189,6 +190,19 @@ class Baselines:
             widest = max((high[name] - low[name] for name in asking), default=1)
             self.progress.update(1 - widest / (len(grid) + 1), "finding the widths that meet the budget")
         return best
+
+    @property
+    def _sizes(self) -> SizeLimits:
+        return SizeLimits.of(vars(self.settings))
+
+    @property
+    def _limits_text(self) -> str:
+        """For people."""
+        return f"{self.budget.limit_ms:g} ms" + (f" and {self._sizes.text()}" if self._sizes.given else "")
+
+    def _keeps_sizes(self, spec: NetworkSpec) -> bool:
+        value_bytes = VALUE_BYTES.get(self.budget.table.identity["dtype"], 4)
+        return not self._sizes.given or self._sizes.share(sizes_of(lower(spec), value_bytes)) <= 1
 
     def _is_known(self, name: str) -> bool:
         """Whether it can be told how long the network takes: a table of another device may lack kinds of kernels."""

@@ -26,6 +26,7 @@ from search.training.evaluate import Accuracy
 from search.training.recipe import Recipe
 from search.versus import packed
 from searchspace import macs, zoo
+from searchspace.cost import params
 from searchspace.errors import InvalidArgument, InvalidSpec, StorageError
 from searchspace.files import read_json
 from searchspace.nn import build
@@ -80,6 +81,15 @@ def test_each_network_is_as_wide_as_the_budget_allows(budget_ms: float) -> None:
         fitting = [width for width in widths if within(name, width, budget_ms)]
         found = fitted[name]
         assert (found and found[1]) == (max(fitting) if fitting else None)
+
+
+def test_each_keeps_the_limits_on_sizes_too() -> None:
+    limited = replace(baselines(Path(), 100.0, classes=10), settings=replace(settings(100.0), max_params=1_000_000))
+    fitted = limited.fit(("mobilenet_v2", "efficientnet_b4"))
+    narrowed = fitted["mobilenet_v2"]
+    assert narrowed is not None
+    assert 800_000 < params(narrowed[0]) <= 1_000_000
+    assert fitted["efficientnet_b4"] is None  # it is not narrowed
 
 
 def test_of_several_sizes_each_has_the_largest_at_which_it_fits_as_it_is_and_else_the_smallest() -> None:

@@ -49,6 +49,9 @@ def _differences(theirs: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
     for key in sorted((theirs.keys() | here.keys()) - MAY_DIFFER - {"stages"}):
         if theirs.get(key) != here.get(key):
             yield f"{key} ({theirs.get(key)} there, {here.get(key)} here)"
+    sizes = [[*each.get("smaller_resolutions", ()), each.get("resolution")] for each in (theirs, here)]
+    if sizes[0] != sizes[1] and max(map(len, sizes)) > 1:  # a choice of the networks
+        yield f"--resolution ({sizes[0]} there, {sizes[1]} here)"
     stages = [{str(stage["name"]): stage for stage in each["stages"]} for each in (theirs, here)]
     for name in sorted(stages[0].keys() | stages[1].keys()):
         there, now = (each.get(name, {}) for each in stages)

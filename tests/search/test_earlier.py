@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,6 +47,9 @@ def test_a_study_of_another_space_is_named_with_the_difference() -> None:
     study_of("a", space=SPACE.with_choices({"stage3.kernel": (3,)}).to_dict())
     with pytest.raises(StudyMismatch, match=r"differs in stage3.kernel \(\[3\] there, \[3, 5, 7\] here\)"):
         earlier_study("a", SPACE, own="b")
+    study_of("d", space=replace(SPACE, smaller_resolutions=(160,)).to_dict())
+    with pytest.raises(StudyMismatch, match=r"differs in --resolution \(\[160, 224\] there, \[224\] here\)"):
+        earlier_study("d", SPACE, own="b")
     study_of("c", space={**SPACE.to_dict(), "head_width": 64})
     with pytest.raises(StudyMismatch, match=r"head_width \(64 there"):
         earlier_study("c", SPACE, own="b")

@@ -29,7 +29,7 @@ from search.session import StudyClock
 from search.settings import Settings
 from search.settled import GAIN, sentence, settled
 from search.training.errors import TrainingFailed
-from search.turns import TURN, StoppingByTurn, Turn
+from search.turns import TURN, StoppingByTurn, Turn, turn_of
 from searchspace.errors import PhinasError
 from searchspace.graph import lower
 from searchspace.latency.table import LatencyTable
@@ -114,17 +114,14 @@ class Search:
         self.progress.plan(self.schedule.sentence())
         while not self.schedule.is_over():
             self.schedule.guess_end()
-            if self._is_settled():
-                self.turn.is_exhausted = True
-                if all(turn.is_exhausted for turn in self.turns):
-                    return
+            self._end_settled()
+            if all(turn.is_exhausted for turn in self.turns):
+                return
             try:
                 trial, candidate = self._ask()
             except SpaceExhausted as end:
                 self.progress.line(str(end))
                 self.turn.is_exhausted = True
-                if all(turn.is_exhausted for turn in self.turns):
-                    return
                 continue
             failures = 0 if self._run_trial(trial, candidate) else failures + 1
             self.study.set_user_attr("spent_s", self.clock.elapsed_s())
@@ -135,26 +132,28 @@ class Search:
                     "cause (smaller --proxy-resolution, other data) and run the same command again"
                 )
 
-    def _is_settled(self) -> bool:
-        """Whether --until-settled ends the search here, for the budget whose turn it was, which is said."""
-        waiting = any(one.spec.fingerprint() not in self.known for one in self.turn.published)
-        if not self.settings.until_settled or waiting or self.turn.is_exhausted:
-            return False
-        trials = self.study.get_trials(deepcopy=False)
-        if len(self.turns) > 1:
-            trials = [trial for trial in trials if trial.user_attrs.get(TURN) == self.budget.limit_ms]
-        found = settled(self.finished(), trials)
-        if found is not None:
-            self.progress.line(sentence(found))
-        return found is not None
+    def _end_settled(self) -> None:
+        """End the turns of the budgets for which --until-settled ends the search here, and say so."""
+        for turn in self.turns if self.settings.until_settled else ():
+            if turn.is_exhausted or any(one.spec.fingerprint() not in self.known for one in turn.published):
+                continue
+            self.take(turn)
+            own = self.budget.limit_ms if len(self.turns) > 1 else None
+            trials = [one for one in self.study.get_trials(deepcopy=False) if one.user_attrs.get(TURN) == own]
+            found = settled(self.finished(), trials)
+            if found is not None:
+                self.progress.line(sentence(found))
+                turn.is_exhausted = True
 
     def _ask(self) -> tuple[optuna.Trial, Candidate]:
         """The next candidate: a published network, or what the sampler proposes."""
         self._refuse_queued()
         turn, at = divmod(self.schedule.attempts(), len(self.turns))
         self.take(next(one for one in (*self.turns[at:], *self.turns[:at]) if not one.is_exhausted))
-        waiting = [one for one in self.turn.published if one.spec.fingerprint() not in self.known]
         queued = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))  # has the sampler's turn
+        if queued:
+            self.take(turn_of(queued[0], self.turns, self.study.get_trials(deepcopy=False)))
+        waiting = [one for one in self.turn.published if one.spec.fingerprint() not in self.known]
         if waiting and not queued and (turn < FIRST_PUBLISHED or (turn - FIRST_PUBLISHED) % 2 == 1):
             return self._ask_for(waiting[0])
         try:

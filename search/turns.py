@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 
 from search.budget import LatencyBudget
 from search.published import Published
+from search.queued import AGAIN
 from studies.schema import is_recorded
 
 TURN = "for_budget_ms"  # a trial's attribute: the budget in whose turn it was asked for
@@ -40,6 +41,13 @@ class Turn:
             return False
         predicted_ms = float(trial.user_attrs["predicted_latency_ms"])
         return predicted_ms * self.budget.correction <= self.budget.search_limit_ms
+
+
+def turn_of(queued: FrozenTrial, turns: Sequence[Turn], trials: Sequence[FrozenTrial]) -> Turn:
+    """The turn in which a queued trial was cut off; for what somebody else queued the largest budget's."""
+    again = queued.user_attrs.get(AGAIN)
+    asked_for = [trial.user_attrs.get(TURN) for trial in trials if trial.number == again]
+    return next((turn for turn in turns if turn.budget.limit_ms in asked_for), turns[-1])
 
 
 class StoppingByTurn(BasePruner):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from searchspace.arguments import check_flag
 from searchspace.errors import InvalidArgument
@@ -41,7 +42,7 @@ def check_budgets(budgets: Sequence[float]) -> None:
     text = ",".join(f"{one:g}" for one in budgets)
     fits = 2 <= len(budgets) <= MOST_BUDGETS and all(0 < one < math.inf for one in budgets)
     check_flag("--budgets", text, fits, f"2 to {MOST_BUDGETS} numbers of ms above 0, as 5,10,20 (--budget-ms for one)")
-    for smaller, larger in zip(sorted(budgets), sorted(budgets)[1:], strict=False):
+    for smaller, larger in pairwise(sorted(budgets)):
         if larger < CLOSEST * smaller:
             raise InvalidArgument(
                 f"--budgets must differ by at least {CLOSEST - 1:.0%}, got {smaller:g} and {larger:g}: leave one out"
@@ -68,13 +69,13 @@ def spread(fastest_ms: float, largest_ms: float, count: int) -> tuple[float, ...
     All but the largest are rounded up to three digits. Raises InvalidArgument where there is no room for so many.
     """
     ratio = (largest_ms / fastest_ms) ** (1 / count)
-    if not ratio >= CLOSEST:
+    budgets = (*(_rounded_up(fastest_ms * ratio**step) for step in range(1, count)), float(largest_ms))
+    if ratio < CLOSEST or any(after < CLOSEST * before for before, after in pairwise(budgets)):
         raise InvalidArgument(
             f"--pareto {count} needs budgets that differ by at least {CLOSEST - 1:.0%} between the fastest network, at "
             f"{fastest_ms:.3g} ms, and --budget-ms {largest_ms:g}, too near: give fewer, or a larger --budget-ms"
         )
-    exact = [fastest_ms * ratio**step for step in range(1, count)]
-    return (*map(_rounded_up, exact), float(largest_ms))
+    return budgets
 
 
 def _rounded_up(ms: float) -> float:

@@ -141,6 +141,11 @@ class Settings:
             check_flag(flag, kb, kb is None or 0 < kb < math.inf, "a number of KB (1024 bytes) above 0")
         check_threads(self.threads)
         check_minutes("--minutes", self.minutes)
+        if self.until_settled and self.sampler != KINDS[0]:
+            raise InvalidArgument(
+                f"--until-settled goes by what --sampler {KINDS[0]} expects to gain, got --sampler {self.sampler}: "
+                "leave one of them out"
+            )
 
     @property
     def winners(self) -> int:

@@ -355,7 +355,7 @@ class BlockSampler(optuna.samplers.BaseSampler):
             costs = {name: upper_end(value) for name, value in self.cost(choices).items()} if self.cost else {}
         except Exception:  # it may miss what is drawn later
             return True
-        return not any(costs[name] > limit for name, limit in self.limits.items() if name in costs)
+        return all(costs[name] <= limit for name, limit in self.limits.items() if name in costs)
 
     def _say(self, text: str) -> None:
         """A warning, once."""

@@ -28,6 +28,7 @@ from searchspace.errors import InvalidArgument, StudyMismatch
         ["--budget-ms", "20", "--seed", "-1"],
         ["--budget-ms", "20", "--reward", "accuracy"],
         ["--budget-ms", "20", "--sampler", "grid"],
+        ["--budget-ms", "20", "--until-settled", "--sampler", "random"],
         ["--budget-ms", "20", "--confidence", "1"],
         ["--budget-ms", "20", "--confidence", "0.4"],
         ["--budget-ms", "20", "--runtime", "tvm"],

@@ -105,6 +105,12 @@ def test_a_cost_that_has_no_number_for_anything_says_why(limits: dict[str, float
         study.optimize(objective, n_trials=1)
 
 
+def test_without_a_given_space_what_costs_no_number_is_left_out_too() -> None:
+    study = new_study(cost=lambda choices: {"ms": math.nan if choices["a"] else 1.0}, limits={"ms": 2.0})
+    study.optimize(lambda trial: float(trial.suggest_categorical("a", [0, 1])), n_trials=3)
+    assert {trial.params["a"] for trial in study.trials} == {0}
+
+
 def test_a_limit_that_cost_does_not_give_is_named() -> None:
     with pytest.raises(InvalidArgument, match="limits name flash, but cost gives ms, params, unused_bytes"):
         new_study(cost=cost, limits={"flash": 1.0}, space=SPACE).optimize(objective, n_trials=1)

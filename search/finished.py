@@ -9,7 +9,6 @@ import optuna
 from search import data
 from search.data.contents import can_compare
 from search.differences import flag_of, moved, weights_sums
-from search.front_files import folder_of
 from search.result import Result
 from search.session import Note, check_study, given_table
 from search.settings import Settings, check_same
@@ -35,8 +34,7 @@ def finished_summary(settings: Settings, study: optuna.Study, *, note: Note) -> 
     """
     folder = study_folder(study.study_name)
     path, done = folder / SUMMARY, study.user_attrs.get("finished")
-    of_budgets = [folder_of(folder, ms) for ms in settings.budgets_ms or ()]
-    if done is None or not path.exists() or not all((each / BEST).exists() for each in (folder, *of_budgets)):
+    if done is None or not path.exists() or not (folder / BEST).exists():
         return None
     asked = (settings.time_limit_s, settings.trials)
     if any(a is not None and (d is None or a > d) for a, d in zip(asked, done, strict=True)):
@@ -45,6 +43,9 @@ def finished_summary(settings: Settings, study: optuna.Study, *, note: Note) -> 
     with content_of(path):
         if not summary.keys() >= _NEEDED:
             raise KeyError(min(_NEEDED - summary.keys()))
+        of_budgets = [row["folder"] for row in summary.get("front", ()) if row["folder"] is not None]
+        if not all((folder / each / BEST).exists() for each in of_budgets):
+            return None
         classes, written = len(summary["classes"]), dict(summary["settings"])
         pixels = int(summary.get("proxy_resolution", settings.proxy_resolution))
     space = settings.search_space(classes=classes).to_dict()

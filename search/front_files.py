@@ -7,7 +7,7 @@ import io
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,14 +56,27 @@ def row_of(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def with_network(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of budgets for which there is a network."""
+    return [row for row in rows if row["folder"] is not None]
+
+
 def write_front(
-    search: Search, folder: Path, summaries: Sequence[dict[str, Any]], notes: Sequence[str]
+    search: Search,
+    folder: Path,
+    done: Mapping[float, dict[str, Any]],
+    lacking: Mapping[float, str],
+    notes: Sequence[str],
 ) -> dict[str, Any]:
     """Write front.csv, front.png and summary.json, and the largest budget's network as the study's best.json.
 
-    notes: What could not be made, for people. Gives the content of summary.json.
+    done: Budgets in ms -> the summary of their network. lacking: Budgets -> why they have none. notes: What could not
+    be made, for people. Gives the content of summary.json.
     """
-    rows, largest = [row_of(each) for each in summaries], summaries[-1]
+    largest = done[max(done)]
+    empty = dict.fromkeys(row_of(largest))
+    missing = [{**empty, "budget_ms": ms, "within_budget": False, "why": why} for ms, why in lacking.items()]
+    rows = sorted([*map(row_of, done.values()), *missing], key=lambda row: float(row["budget_ms"]))
     write_atomic(folder / FRONT_CSV, csv_text(rows))
     notes = [*dict.fromkeys(notes), *([] if draw(rows, folder / FRONT_PLOT, search.study.study_name) else [NO_PLOT])]
     for name in (WEIGHTS, BEST, TESTED):
@@ -81,7 +94,7 @@ def write_front(
         "front": rows,
         "notes": notes,
         "trials": dict(Counter(map(str, trials))),
-        "priced_and_rejected": dict(rejected),
+        "priced_and_rejected": {"over_budget": rejected["over_limit"], "duplicate": rejected["duplicate"]},
         "spent_s": round(search.clock.elapsed_s(), 1),
         "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
@@ -105,7 +118,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path, name: str) -> bool:
     except InvalidArgument:
         return False
     axes = figure.subplots()
-    networks = {row["fingerprint"]: row for row in rows}.values()  # each once
+    networks = {row["fingerprint"]: row for row in with_network(rows)}.values()  # each once
     for row in networks:
         ms, test = row["latency_ms"], row["test_accuracy"]
         beside = [[max(0.0, ms - row["low_ms"])], [max(0.0, row["high_ms"] - ms)]]
@@ -121,7 +134,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path, name: str) -> bool:
     )
     for row in rows:
         axes.axvline(row["budget_ms"], linestyle=":", color="gray")
-    kinds = " and ".join(sorted({row["latency"] for row in rows}))
+    kinds = " and ".join(sorted({row["latency"] for row in networks}))
     title = f"{name}: networks for {len(rows)} budgets (dotted), with 95 % intervals"
     axes.set(xlabel=f"{kinds} latency (ms)", ylabel="test accuracy", title=title)
     save_figure(figure, path)

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from search.front_files import FRONT_CSV, FRONT_PLOT
+from search.front_files import FRONT_CSV, FRONT_PLOT, with_network
 from search.report import command
 from searchspace.report import count_text, interval_text, ms_text, next_steps, notes, paragraphs, percent_text, table
 from studies.storage import BEST
@@ -15,7 +15,7 @@ def front_table(rows: list[dict[str, Any]]) -> str:
     cells = [
         [
             f"{row['budget_ms']:g}",
-            row["network"],
+            row["network"] or "none",
             percent_text(row["test_accuracy"]),
             interval_text(row["test_low"], row["test_high"], percent_text),
             ms_text(row["latency_ms"]),
@@ -23,11 +23,11 @@ def front_table(rows: list[dict[str, Any]]) -> str:
             "yes" if row["within_budget"] else "NO",
             count_text(row["macs"]),
             count_text(row["params"]),
-            row["folder"],
+            row["folder"] or "-",
         ]
         for row in rows
     ]
-    kind = rows[0]["latency"]
+    kind = with_network(rows)[0]["latency"]
     heads = ("budget ms", "network", "test", "95 % interval", f"{kind} ms", "interval", "within", "MACs", "params")
     return table((*heads, "folder"), cells, text_columns=(1, 6, 9))
 
@@ -44,11 +44,12 @@ def report(summary: dict[str, Any]) -> str:
         for row in rows
         if row["from_budget_ms"] is not None
     ]
+    lacking = [f"{row['budget_ms']:g} ms has no network: {row['why']}" for row in rows if row["folder"] is None]
     plot = f", {FRONT_PLOT}" if (folder / FRONT_PLOT).exists() else ""
     return "\n" + paragraphs(
         f"Networks of {summary['study']} for {len(rows)} budgets",
         front_table(rows),
-        notes(judged, *handed, *summary["notes"]),
+        notes(judged, *handed, *lacking, *summary["notes"]),
         f"Written to {folder}/: {FRONT_CSV}{plot}, trials.csv, summary.json, and in a folder for each budget best.json "
         "(network), best.safetensors (weights), summary.json",
         next_steps(_next_steps(summary, folder)),
@@ -56,7 +57,7 @@ def report(summary: dict[str, Any]) -> str:
 
 
 def _next_steps(summary: dict[str, Any], folder: Path) -> list[str]:
-    best = shlex.quote(str(folder / summary["front"][0]["folder"] / BEST))
+    best = shlex.quote(str(folder / with_network(summary["front"])[0]["folder"] / BEST))
     minutes = max(30, round(summary["spent_s"] / 60) * 3)
     return [
         f"python -m studies {summary['study']}",

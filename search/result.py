@@ -68,11 +68,12 @@ class Result:
     def front(self) -> list[Result]:
         """One result for each budget of a search for several, the smallest first; else this one alone.
 
+        Budgets without a network are left out; `summary["front"]` says why they have none.
         Raises StorageError where a budget's summary.json cannot be read.
         """
         if self.summary.get("kind") != "front":
             return [self]
-        folders = [self.folder / row["folder"] for row in self.summary["front"]]
+        folders = [self.folder / row["folder"] for row in self.summary["front"] if row["folder"] is not None]
         own = {"study": self.summary["study"]}
         return [Result({**read_json(folder / SUMMARY), **own, "folder": str(folder)}) for folder in folders]
 

@@ -72,17 +72,18 @@ class WinnerSelection:
         self.kept = KeptCandidates(self.kept_in or self.folder)
         self.plans = Plans(self.search, self.training, self.kept)
 
-    def select_winner(self) -> Winner:
+    def select_winner(self, measured: tuple[list[Finalist], list[dict[str, Any]]] | None = None) -> Winner:
         """Choose a finalist, train it longer, prune it to the budget if it is over it, measure it.
 
-        Then make it good at the deployed size and test it once there.
+        Then make it good at the deployed size and test it once there. measured: what `finalists_within` gave for the
+        search limit, where that is known.
 
         If pruning cannot bring it there, or the trained module measures over the budget, the next finalist is taken;
         where none of what the search looked at comes down, one that measures within the budget as it is. Raises
         InfeasibleBudget.
         """
         budget = self.search.budget
-        finalists, rejected = finalists_within(self.search, budget.search_limit_ms)
+        finalists, rejected = measured or finalists_within(self.search, budget.search_limit_ms)
         finalists, contest = self.contested(finalists)
         found = self.first_within(finalists, rejected)
         if found is None and budget.overshoot > 1:
@@ -106,10 +107,7 @@ class WinnerSelection:
 
     def contested(self, finalists: list[Finalist]) -> tuple[list[Finalist], dict[str, Any] | None]:
         """The finalists in the order that a contest of the tied ones gives, and what a summary says of it."""
-        search, belief = self.search, believed(self.search)
-        standings = [
-            Standing(one, self._name(one), *belief[one.trial.number]) for one in self.plans.in_order(finalists)
-        ]
+        search, standings = self.search, self._standings(self.plans.in_order(finalists))
         left_s = search.clock.left_s()
         if left_s is not None:
             left_s = max(0.0, left_s - self.plans.closing_s(standings[0].finalist.spec, left_s))
@@ -117,6 +115,15 @@ class WinnerSelection:
         is_telling = not by_epochs or self.plans.is_telling(standings[0].finalist, BY_EPOCHS)
         contest = Contest(self._contest_training, search.progress, left_s, by_epochs=by_epochs, is_telling=is_telling)
         return contest.run(standings, _terms(contest, standings, self.plans))
+
+    def may_win(self, finalists: list[Finalist]) -> list[Finalist]:
+        """Those of the finalists that the contest may be between, however much time there is for it."""
+        contest = Contest(self._contest_training, self.search.progress, None, by_epochs=not self.training.tunes)
+        return [one.finalist for one in contest.tied(self._standings(finalists))]
+
+    def _standings(self, finalists: list[Finalist]) -> list[Standing]:
+        belief = believed(self.search)
+        return [Standing(one, self._name(one), *belief[one.trial.number]) for one in finalists]
 
     def _name(self, finalist: Finalist) -> str:
         return finalist.network or f"trial {finalist.trial.number}"

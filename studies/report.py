@@ -163,6 +163,8 @@ def _headline(df: pd.DataFrame, summary: dict[str, Any]) -> str:
 
 def _front_line(row: dict[str, Any], folder: str) -> str:
     """The network that a search for several budgets found for one of them."""
+    if row["folder"] is None:
+        return f"{row['budget_ms']:g} ms: no network: {row['why']}"
     latency = f"{row['latency']} {ms_text(row['latency_ms'], unit=True)}"
     found = f"{row['network']}, test accuracy {percent_text(row['test_accuracy'])}, {latency}"
     return f"{row['budget_ms']:g} ms: {found}: {folder}/{row['folder']}/{storage.BEST}"

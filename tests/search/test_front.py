@@ -14,6 +14,8 @@ from torch import nn
 import search
 import studies
 from search.accuracy import register
+from search.budgets import spread
+from search.finalists import finalists_within
 from search.front_files import draw
 from search.least_time import check_time
 from search.machinery import Machinery
@@ -255,6 +257,68 @@ def test_the_time_that_is_left_is_shared_by_the_budgets_that_are_left(place: Pla
     assert 1500 < third < 1600
 
 
+def test_a_network_that_all_budgets_end_in_has_the_time_of_all(place: Place) -> None:
+    now = [0.0]
+    seconds: list[float] = []
+
+    class Watched(ScriptedTrainer):
+        def fit(self, module: nn.Module, **how: Any) -> Any:
+            if how.get("state_file") is not None and how.get("seconds") is not None:
+                seconds.append(how["seconds"])
+            return super().fit(module, **how)
+
+    machinery = Machinery(
+        device=TableDevice(), trainer=lambda **given: Watched(**given), export=lambda spec: None, now=lambda: now[0]
+    )
+    judged_by[0] = lambda spec: 0.9 if place.table.latency_ms(lower(spec)) <= place.budgets[0] else 0.3
+    found = run_search(place.settings(minutes=30), quiet=True, machinery=machinery)
+    assert [row["from_budget_ms"] for row in found["front"]] == [place.budgets[2]] * 2 + [None]
+    (only,) = seconds
+    assert 1600 < only < 1800  # not a third of it
+
+
+def within_at_first(limit_ms: float) -> Callable[..., Any]:
+    """As finalists_within, but for the budget `limit_ms`, within which nothing measures."""
+
+    def found(search: Any, ms: float) -> Any:
+        if ms == limit_ms:
+            raise InfeasibleBudget("none of the trained networks is within it")
+        return finalists_within(search, ms)
+
+    return found
+
+
+def test_a_budget_within_which_nothing_measures_has_no_network_and_the_others_have(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.front.finalists_within", within_at_first(place.budgets[0]))
+    found = place.run()
+    first = found["front"][0]
+    assert (first["budget_ms"], first["within_budget"]) == (place.budgets[0], False)
+    assert (first["network"], first["folder"]) == (None, None)
+    assert [one.summary["budget_ms"] for one in Result(found).front] == list(place.budgets[1:])
+    assert not (place.study / f"budget-{place.budgets[0]:g}ms").exists()
+    text = " ".join(Result(found).report().split())
+    assert f"{place.budgets[0]:g} ms has no network: none of the trained networks is within it" in text
+    assert (place.study / "front.png").exists()
+    trainings = len(place.fits)
+    assert place.run() == found  # it is finished
+    assert len(place.fits) == trainings
+    from studies.__main__ import main as listed
+
+    assert listed(["s"]) == 0
+
+
+def test_where_no_budget_has_a_network_that_is_the_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: Any) -> Any:
+        raise InfeasibleBudget("none of the trained networks is within it")
+
+    monkeypatch.setattr("search.front.finalists_within", nothing)
+    with pytest.raises(InfeasibleBudget, match="none of the trained networks"):
+        place.run()
+    assert place.fits == []
+
+
 def test_budgets_define_the_study(place: Place) -> None:
     place.run()
     with pytest.raises(StudyMismatch, match=r"--budgets is .* and was "):
@@ -274,6 +338,11 @@ def test_pareto_spreads_budgets_from_the_fastest_network_to_the_largest_and_keep
     assert place.run(place.settings((largest,), budgets_ms=None, pareto=3)) == found
     with pytest.raises(InvalidArgument, match="--pareto 20 needs budgets that differ"):
         place.run(place.settings((1.1 * fastest,), budgets_ms=None, pareto=20, trials=20, study="near"))
+
+
+def test_budgets_of_pareto_keep_their_distance_once_they_are_rounded() -> None:
+    with pytest.raises(InvalidArgument, match="--pareto 2 needs budgets that differ"):
+        spread(10.0, 10.0 * 1.0205**2, 2)  # 10.2 is rounded up to 10.3
 
 
 def test_a_budget_that_no_network_meets_is_named_before_anything_is_trained(place: Place) -> None:

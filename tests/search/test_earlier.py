@@ -66,7 +66,7 @@ def test_a_study_that_is_none_of_search_run_or_is_this_one_or_is_not_there_is_to
 
 
 def test_a_search_learns_from_another_of_the_same_space(tmp_path: Path) -> None:
-    register("scripted")(lambda settings: ScriptedEstimator())
+    register("scripted")(lambda settings: ScriptedEstimator(epochs=settings.recipe.epochs))
     with_table(tmp_path, space_in(tmp_path))
     machinery = Machinery(trainer=ScriptedTrainer)
     run_search(scripted_settings(tmp_path, 1000.0, study="first"), quiet=True, machinery=machinery)

@@ -125,7 +125,7 @@ def test_limits_that_exclude_each_other_are_named_without_the_others() -> None:
 
 
 def test_a_search_hands_over_a_network_within_the_limits_and_says_so(tmp_path: Path) -> None:
-    register("scripted")(lambda settings: ScriptedEstimator())
+    register("scripted")(lambda settings: ScriptedEstimator(epochs=settings.recipe.epochs))
     space = space_in(tmp_path)
     with_table(tmp_path, space)
     every = PricedSpace(space, ByMacs("ms"))

@@ -98,7 +98,7 @@ def test_the_expected_improvement_of_known_values_is_in_proportion_to_the_hyperv
         compute_hypervolume(np.minimum(-np.vstack([front, row]), reference) / extent, reference / extent) - before
         for row in new
     ]
-    assert np.corrcoef(gains, added)[0, 1] > 0.97
+    assert np.allclose(gains, np.array(added).clip(0), atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -201,7 +201,7 @@ class Baselines:
         return f"{self.budget.limit_ms:g} ms" + (f" and {self._sizes.text()}" if self._sizes.given else "")
 
     def _keeps_sizes(self, spec: NetworkSpec) -> bool:
-        value_bytes = VALUE_BYTES.get(self.budget.table.identity["dtype"], 4)
+        value_bytes = VALUE_BYTES.get(self.budget.table.identity.get("dtype", ""), 4)
         return not self._sizes.given or self._sizes.share(sizes_of(lower(spec), value_bytes)) <= 1
 
     def _is_known(self, name: str) -> bool:

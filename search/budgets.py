@@ -22,8 +22,8 @@ def the_budgets(
     if (budget_ms is None) == (budgets_ms is None):
         got = "none of them" if budget_ms is None else "both"
         raise InvalidArgument(
-            f"exactly one of --budget-ms and --budgets must be given, got {got}: --budget-ms 20 for one network, "
-            "--budgets 5,10,20 for one each"
+            f"exactly one of --budget-ms and --budgets must be given, got {got}: give --budget-ms 20 for one network "
+            "or --budgets 5,10,20 for one each"
         )
     if budgets_ms is None:
         assert budget_ms is not None

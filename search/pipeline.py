@@ -83,6 +83,8 @@ def run_search(
     if settings.study is None and not fresh and not study_folder(name).exists():
         name = _renamed(settings) or name
     if not study_folder(name).exists():
+        if settings.from_study is not None:
+            open_study(settings.from_study, create=False)
         open_source(settings.data)  # a mistake in --data is told before a study is made
     with opened_study(name, fresh=fresh) as study:
         stored = stored_settings(study)
@@ -183,7 +185,7 @@ class Pipeline:
             CostModel("ms", table),
             confidence=self.settings.confidence,
             limits=SizeLimits.of(vars(self.settings)),
-            value_bytes=VALUE_BYTES.get(table.identity["dtype"], 4),
+            value_bytes=VALUE_BYTES.get(table.identity.get("dtype", ""), 4),
         )
         settings, budgets = with_budgets(
             self.settings, priced, table, self.machinery.device, self.study, note=progress.line

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from tests.small_search import (
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 WIDER = TOML.replace('"*.width_mult" = [0.25]', '"*.width_mult" = [0.5, 0.75, 1.0]')
+CAN_DRAW = find_spec("matplotlib") is not None
 Judge = Callable[[NetworkSpec], float]
 
 
@@ -152,7 +154,7 @@ def test_three_budgets_end_in_a_finished_network_each_which_share_trials_and_tab
     assert [float(row["budget_ms"]) for row in rows] == list(place.budgets)
     assert [row["folder"] for row in rows] == [one.folder.name for one in front]
     assert found.summary["front"][0]["macs"] == front[0].summary["winner"]["macs"]
-    assert (place.study / "front.png").stat().st_size > 1000
+    assert (place.study / "front.png").exists() == CAN_DRAW
     assert place.exported == [one.folder / "best.json" for one in front]
     assert not [*place.study.rglob("*.ckpt"), *place.study.glob("candidate-*")]
     text = found.report()
@@ -300,7 +302,7 @@ def test_a_budget_within_which_nothing_measures_has_no_network_and_the_others_ha
     assert not (place.study / f"budget-{place.budgets[0]:g}ms").exists()
     text = " ".join(Result(found).report().split())
     assert f"{place.budgets[0]:g} ms has no network: none of the trained networks is within it" in text
-    assert (place.study / "front.png").exists()
+    assert (place.study / "front.png").exists() == CAN_DRAW
     trainings = len(place.fits)
     assert place.run() == found  # it is finished
     assert len(place.fits) == trainings

@@ -10,7 +10,6 @@ the others are finished.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,12 +19,12 @@ from typing import Any
 from search.budget import LatencyBudget
 from search.data import Dataset
 from search.finalists import Finalist, finalists_within
-from search.front_files import folder_of, write_front
+from search.front_files import copy_network, folder_of, write_front
 from search.long_training import LongTraining
 from search.loop import Search
 from search.machinery import Machinery
 from search.result import Result
-from search.results import TESTED, WEIGHTS, write_results
+from search.results import write_results
 from search.session import StudyClock
 from search.turns import Turn
 from search.winner import WinnerSelection
@@ -219,9 +218,7 @@ class Front:
         source, folder = folder_of(self.folder, source_ms), folder_of(self.folder, ms)
         folder.mkdir(exist_ok=True)
         (folder / ONNX).unlink(missing_ok=True)
-        for name in (WEIGHTS, BEST, TESTED):
-            if (source / name).exists():
-                shutil.copyfile(source / name, folder / name)
+        copy_network(source, folder)
         handed = {"from_budget_ms": source_ms, "why": why}
         own = {"folder": str(folder), "budget_ms": ms, "within_budget": True, "handed_over": handed}
         summary = {**found, **own}

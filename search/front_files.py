@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.results import TESTED, WEIGHTS
 from searchspace.errors import InvalidArgument
-from searchspace.files import write_atomic, write_json
+from searchspace.files import copy_files, write_atomic, write_json
 from studies.figure import new_figure, save_figure
 from studies.storage import BEST, SUMMARY
 
@@ -27,6 +26,12 @@ NO_PLOT = "no plot: it needs matplotlib, pip install 'phinas[plot]'; the same co
 def folder_of(study: Path, budget_ms: float) -> Path:
     """The folder of one budget's network in its study's: budget-5ms."""
     return study / f"budget-{budget_ms:g}ms"
+
+
+def copy_network(source: Path, folder: Path) -> None:
+    """Copy a finished network: spec, weights, and which test images it told right."""
+    (folder / TESTED).unlink(missing_ok=True)  # another network's
+    copy_files(source, folder, (WEIGHTS, BEST, TESTED))
 
 
 def row_of(summary: dict[str, Any]) -> dict[str, Any]:
@@ -79,9 +84,7 @@ def write_front(
     rows = sorted([*map(row_of, done.values()), *missing], key=lambda row: float(row["budget_ms"]))
     write_atomic(folder / FRONT_CSV, csv_text(rows))
     notes = [*dict.fromkeys(notes), *([] if draw(rows, folder / FRONT_PLOT, search.study.study_name) else [NO_PLOT])]
-    for name in (WEIGHTS, BEST, TESTED):
-        if (Path(largest["folder"]) / name).exists():
-            shutil.copyfile(Path(largest["folder"]) / name, folder / name)
+    copy_network(Path(largest["folder"]), folder)
     trials = (trial.user_attrs.get("status", "running") for trial in search.study.get_trials(deepcopy=False))
     rejected = Counter[str]()
     for sampler in search.samplers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searchspace.errors import InvalidArgument, PhinasError, StudyMismatch
-from searchspace.files import content_of, read_json, storage_error
+from searchspace.files import content_of, copy_files, read_json
 from searchspace.spec import NetworkSpec, read_spec
 from studies.storage import BEST, SUMMARY
 
@@ -130,13 +129,7 @@ class Result:
         Of a search for several budgets, each one's folder too. Raises StorageError if it cannot be written.
         """
         folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name in _FILES:
-                if (self.folder / name).exists():
-                    shutil.copyfile(self.folder / name, folder / name)
-        except OSError as error:
-            raise storage_error("write in", folder, error) from error
+        copy_files(self.folder, folder, _FILES)
         for each in self.front:
             if each is not self:
                 each.save(folder / each.folder.name)

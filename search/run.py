@@ -124,30 +124,34 @@ def find(
     flags |= {"weights": str(weights)}
     if table is not None or latency_column is not None or accuracy_column != ACCURACY_COLUMN:
         return _of_table(flags)
-    for name in ("fresh", "baselines", "quiet", "accuracy_column"):
-        flags.pop(name, None)
-    if space is not None:
-        flags["space_file"] = str(flags.pop("space"))
-    if latency is not None:
-        for name in ("runtime", "threads"):
-            if name in flags:
-                raise InvalidArgument(
-                    f"a table says what runs the network, got --latency and --{name} {flags[name]}: give one of them"
-                )
-        flags["latency"] = str(latency)
-        if resolution == AUTO:
-            flags["resolution"] = read_table(Path(latency)).identity["resolution"]
-    if flags["resolution"] == AUTO:
-        del flags["resolution"]
-        flags["auto_resolution"] = True
-    else:
-        flags["resolution"] = resolution_of(flags["resolution"])
-    settings, compared = Settings(**flags), baseline_names(baselines)
+    settings, compared = _settings(flags), baseline_names(baselines)
     check_weights(settings.weights)
     from search.pipeline import run_search
     from search.result import Result
 
     return Result(run_search(settings, fresh=fresh, quiet=quiet, baselines=compared, began=began))
+
+
+def _settings(flags: dict[str, Any]) -> Settings:
+    """What the flags of a search that trains mean. Raises InvalidArgument."""
+    given = {name: value for name, value in flags.items() if name not in _NO_SETTINGS}
+    if "space" in given:
+        given["space_file"] = str(given.pop("space"))
+    if "latency" in given:
+        for name in ("runtime", "threads"):
+            if name in given:
+                raise InvalidArgument(
+                    f"a table says what runs the network, got --latency and --{name} {given[name]}: give one of them"
+                )
+        given["latency"] = str(given["latency"])
+        if given["resolution"] == AUTO:
+            given["resolution"] = read_table(Path(given["latency"])).identity["resolution"]
+    if given["resolution"] == AUTO:
+        del given["resolution"]
+        given["auto_resolution"] = True
+    else:
+        given["resolution"] = resolution_of(given["resolution"])
+    return Settings(**given)
 
 
 def _of_table(flags: dict[str, Any]) -> "Result":
@@ -184,6 +188,7 @@ def baseline_names(given: str | None) -> tuple[str, ...]:
     return names
 
 
+_NO_SETTINGS = ("fresh", "baselines", "quiet", "accuracy_column")  # flags of the command, not of the study
 _BY_TABLE = ("table", "latency_column", "accuracy_column", "budget_ms", "confidence", "seed", "study", "fresh", "quiet")
 _LIMIT = f"default: {DEFAULT_MINUTES:g}, or no limit where --trials is given"
 _TABLE = """latency table of any device, by python -m search.latency build, adapt or import (default: this device's,

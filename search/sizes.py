@@ -82,10 +82,15 @@ class SizeLimits(NamedTuple):
         """The flags with their limits, and what a network takes of each."""
         values = zip(self._fields, self, sizes.taken if sizes else self, strict=True)
         return " and ".join(
-            f"--max-{name.replace('_', '-')} {limit:g}" + (f" (it takes {value:.6g})" if sizes else "")
+            f"--max-{name.replace('_', '-')} {_text(limit)}" + (f" (it takes {_text(value)})" if sizes else "")
             for name, limit, value in values
             if limit < math.inf
         )
+
+
+def _text(value: float) -> str:
+    """Whole numbers in full: a million parameters is no 1e+06."""
+    return f"{value:.0f}" if value == round(value) else f"{value:g}"
 
 
 NO_LIMITS = SizeLimits()

@@ -9,7 +9,7 @@ import secrets
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,17 @@ def write_atomic(path: Path, data: str | bytes) -> None:
     content = data.encode(errors="surrogateescape") if isinstance(data, str) else data
     with atomic_path(path) as temp:
         temp.write_bytes(content)
+
+
+def copy_files(source: Path, folder: Path, names: Iterable[str]) -> None:
+    """Copy those of the files that are in `source` to `folder`, each whole or not at all. Raises StorageError."""
+    for name in names:
+        if (source / name).exists():
+            try:
+                content = (source / name).read_bytes()
+            except OSError as error:
+                raise storage_error("read", source / name, error) from error
+            write_atomic(folder / name, content)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -121,7 +121,7 @@ def fit_levels(features: Array, groups: npt.NDArray[np.int64], values: Array, us
 def _fitted(features: Array, groups: npt.NDArray[np.int64], values: Array, usual: Array) -> tuple[Levels, float]:
     """The levels, and minus the logarithm of how likely the values are by them."""
     unit = values.std() or 1.0
-    values = (values - values.mean()) / (values.std() or 1.0)
+    values = (values - values.mean()) / unit
     start, deviation = _prior(usual)
     found = minimize(
         _loss,

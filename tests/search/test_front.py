@@ -154,7 +154,7 @@ def test_three_budgets_end_in_a_finished_network_each_which_share_trials_and_tab
     assert [float(row["budget_ms"]) for row in rows] == list(place.budgets)
     assert [row["folder"] for row in rows] == [one.folder.name for one in front]
     assert found.summary["front"][0]["macs"] == front[0].summary["winner"]["macs"]
-    assert (place.study / "front.png").exists() == CAN_DRAW
+    assert not CAN_DRAW or (place.study / "front.png").stat().st_size > 1000
     assert place.exported == [one.folder / "best.json" for one in front]
     assert not [*place.study.rglob("*.ckpt"), *place.study.glob("candidate-*")]
     text = found.report()

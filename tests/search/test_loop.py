@@ -115,11 +115,11 @@ def for_trials(trials: int, *, sampler: str = "random", **more: Any) -> Settings
 
 def test_no_trial_is_over_the_budget_and_none_is_trained_twice() -> None:
     estimator = ScriptedEstimator()
-    make_search(for_trials(7, sampler="block"), estimator).run()
+    make_search(for_trials(9, sampler="block"), estimator).run()
     df = studies.load("s")
-    assert len(df) == 7
+    assert len(df) == 9
     assert (df["predicted_latency_ms"] <= BUDGET_MS).all()
-    assert df["fingerprint"].nunique() == 7
+    assert df["fingerprint"].nunique() == 9
     assert len(set(estimator.scored)) == len(estimator.scored)
 
 
@@ -187,7 +187,7 @@ def test_networks_that_are_the_best_so_far_are_measured_and_later_ones_are_held_
     factor: float,
 ) -> None:
     table = replace(TABLE, correction=Correction(1.0, 0.0, 0.05))
-    search = make_search(for_trials(8), ScriptedEstimator(), table=table, device=SlowerDevice(factor))
+    search = make_search(for_trials(12), ScriptedEstimator(), table=table, device=SlowerDevice(factor))
     search.run()
     df = studies.load("s")
     measured = df["measured_latency_ms"].dropna()
@@ -275,9 +275,9 @@ def test_a_resumed_search_proposes_what_an_undisturbed_one_would(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     whole, parts = ScriptedEstimator(), ScriptedEstimator()
-    make_search(for_trials(7, sampler="block"), whole).run()
+    make_search(for_trials(10, sampler="block"), whole).run()
     monkeypatch.setenv("PHINAS_STUDIES", str(tmp_path / "other"))
-    for trials in (4, 7):
+    for trials in (4, 10):
         make_search(for_trials(trials, sampler="block"), parts).run()
     assert parts.scored == whole.scored
 

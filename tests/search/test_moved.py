@@ -159,7 +159,6 @@ def test_a_renamed_table_of_other_content_is_refused(place: Path, go: Callable[.
             go(latency=str(place / "other.json"), trials=trials)
 
 
-@pytest.mark.slow
 def test_a_finetuning_goes_on_with_moved_images_and_names_what_changed(place: Path) -> None:
     (place / "net.json").write_text(tiny_network(place).to_json())
     recipe = FineTuning(epochs=2, batch_size=8)

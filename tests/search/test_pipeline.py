@@ -266,7 +266,6 @@ def test_a_study_begun_where_others_hold_the_cores_times_networks_with_one_threa
     assert device.threads == [1, 1, 2, 2]
 
 
-@pytest.mark.slow
 def test_shared_weights_are_trained_within_the_budget_once_and_kept_with_the_study(
     tmp_path: Path, space: SearchSpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

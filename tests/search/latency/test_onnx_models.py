@@ -96,46 +96,41 @@ def test_a_disturbed_run_is_left_out_of_a_layer_s_share() -> None:
     assert shares([run, run, slow, run], [2])[0] == pytest.approx(0.5)
 
 
-def test_a_layer_that_a_runtime_of_onnx_models_does_not_take_is_named() -> None:
+def lacking(operator: str) -> OnnxModels:
+    """A runtime that takes every model but those with the operator."""
+
     class Narrow(OnnxModels):
         title, extra = "json", "json"  # any package that is there
 
         def load(self, model: bytes) -> Callable[[Feeds], object]:
-            if b"HardSwish" in model:
-                raise RuntimeError("no such operator: HardSwish")
+            if operator.encode() in model:
+                raise RuntimeError(f"no such operator: {operator}")
             return lambda feeds: None
 
         def profile(self, model: bytes, feeds: Feeds) -> list[Run]:
             return []
 
+    return Narrow(*CPU)
+
+
+def test_a_layer_that_a_runtime_of_onnx_models_does_not_take_is_named() -> None:
     pytest.importorskip("onnx")
+    narrow = lacking("HardSwish")
     wanted = r"json cannot run layer stem\.0 of mobilenet_v3_small_w0\.5: no such operator"
     with pytest.raises(InvalidArgument, match=wanted):
-        Narrow(*CPU).network(zoo.get("mobilenet_v3_small", width=0.5, resolution=32))
-    assert Narrow(*CPU).network(zoo.get("mobilenet_v1", width=0.25, resolution=32))()[0] > 0
+        narrow.network(zoo.get("mobilenet_v3_small", width=0.5, resolution=32))
+    assert narrow.network(zoo.get("mobilenet_v1", width=0.25, resolution=32))()[0] > 0
     with pytest.raises(InvalidArgument, match=r"json cannot run layer conv of isolated blocks: no such operator"):
-        Narrow(*CPU).kernels(blocks_of(zoo.get("mobilenet_v3_small", width=0.5, resolution=32)))
+        narrow.kernels(blocks_of(zoo.get("mobilenet_v3_small", width=0.5, resolution=32)))
 
 
-def test_a_preset_with_a_runtime_that_lacks_one_of_its_operators_is_told_which(
-    tmp_path: Path,
-) -> None:
-    class Narrow(OnnxModels):
-        title, extra = "json", "json"  # any package that is there
-
-        def load(self, model: bytes) -> Callable[[Feeds], object]:
-            if b"Clip" in model:
-                raise RuntimeError("Clip")
-            return lambda feeds: None
-
-        def profile(self, model: bytes, feeds: Feeds) -> list[Run]:
-            return []
-
+def test_a_preset_with_a_runtime_that_lacks_one_of_its_operators_is_told_which(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     space = space_of("edge", classes=2, resolution=32)
-    wanted = r"json cannot run layer .*: Clip; it is a layer conv with relu6: choose another .* or a --space without it"
+    said = r"json cannot run layer .*: no such operator: Clip; it is a layer conv with relu6"
+    wanted = said + ": choose another .* or a --space without it"
     with pytest.raises(InvalidArgument, match=wanted):
-        quick_table(space, runtime=Narrow(*CPU), cache_dir=tmp_path)
+        quick_table(space, runtime=lacking("Clip"), cache_dir=tmp_path)
 
 
 def test_a_network_that_loads_and_does_not_run_is_told() -> None:

@@ -142,7 +142,6 @@ def program(folder: Path, name: str, body: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs a shell")
-@pytest.mark.slow
 def test_openvino_s_own_benchmark_program_fills_the_folder(tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("benchmark_app")
     if not program.exists():

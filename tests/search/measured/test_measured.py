@@ -115,7 +115,6 @@ def test_the_search_finds_a_better_network_than_the_table_has_and_keeps_the_limi
     assert found == search.run(0)
 
 
-@pytest.mark.slow
 def test_a_limit_below_every_network_is_told(table: MeasuredNetworks) -> None:
     search = TableSearch.of(table, accuracy="accuracy", latency="latency", limit_ms=0.01, confidence=0.95)
     with pytest.raises(InfeasibleBudget, match="the fastest of"):

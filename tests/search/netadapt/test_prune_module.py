@@ -173,7 +173,6 @@ def test_each_network_is_trained_by_the_users_own_loop_and_what_it_learnt_stays(
 
 
 @torch.no_grad()
-@pytest.mark.slow
 def test_units_are_numbered_as_in_the_module_that_was_given_also_after_trainings() -> None:
     """A training that changes nothing leaves what is left of the module as it was."""
     for make, shape in ((ShuffleNetV2, (1, 3, 32, 32)), (Own, (1, 3, 32, 32))):
@@ -233,7 +232,6 @@ class InVectors(ByMacs):
         return Timing(self.ms(before), self.ms(after), ratio, ratio - 0.05, ratio + 0.05, 12)
 
 
-@pytest.mark.slow
 def test_half_of_the_time_is_reached_where_single_channels_save_none() -> None:
     module = nn.Sequential(*(nn.Conv2d(24 if at else 3, 24, 3, padding=1) for at in range(3)), nn.Conv2d(24, 4, 1))
     whole = InVectors().ms(module)

@@ -60,13 +60,16 @@ def test_no_point_comes_twice_where_parameters_hang_on_others() -> None:
     assert len(set(points(study))) == 60
 
 
-@pytest.mark.parametrize(("direction", "seed"), [("maximize", 0), ("minimize", 1)])
-def test_the_best_of_700_points_is_found_in_60_trials_in_both_directions(direction: str, seed: int) -> None:
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_the_best_of_700_points_is_found_in_60_trials_in_both_directions(direction: str) -> None:
     """24 x (1 + 2 x 3 x 5) = 744 points; two are the best, and 60 random ones hold one of them once in six times."""
     sign = 1.0 if direction == "maximize" else -1.0
-    study = new_study(BlockSampler(seed=seed), direction)
-    study.optimize(lambda trial: sign * blocks(trial), n_trials=60)
-    assert sign * study.best_value == 9.0
+    found = []
+    for seed in range(3):
+        study = new_study(BlockSampler(seed=seed), direction)
+        study.optimize(lambda trial: sign * blocks(trial), n_trials=60)
+        found.append(sign * study.best_value)
+    assert found == [9.0] * 3
 
 
 def test_a_space_is_used_up_before_a_point_comes_again_and_that_is_said_once() -> None:
@@ -104,7 +107,7 @@ def test_another_process_proposes_the_same() -> None:
 
 
 def test_workers_that_share_a_storage_try_no_point_twice(tmp_path: Path) -> None:
-    """Two processes, 256 points, of which the best few are what both of them want."""
+    """Four processes, 256 points, of which the best few are what all of them want."""
     storage = tmp_path / "j"
     study = new_study(BlockSampler(seed=0), study_name="s", storage=journal(storage))
     code = (
@@ -114,10 +117,10 @@ def test_workers_that_share_a_storage_try_no_point_twice(tmp_path: Path) -> None
         "study.optimize(flat, n_trials=15)"
     )
     root = Path(__file__).parents[3]
-    workers = [subprocess.Popen([sys.executable, "-c", code, str(storage)], cwd=root) for _ in range(2)]
-    assert [worker.wait() for worker in workers] == [0] * 2
-    assert len(study.trials) == 30
-    assert len(set(points(study))) == 30
+    workers = [subprocess.Popen([sys.executable, "-c", code, str(storage)], cwd=root) for _ in range(4)]
+    assert [worker.wait() for worker in workers] == [0] * 4
+    assert len(study.trials) == 60
+    assert len(set(points(study))) == 60
 
 
 def test_threads_of_one_study_try_no_point_twice() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from search.samplers.block_sampler import BlockSampler
@@ -34,7 +36,8 @@ def new_study(**kwargs: Any) -> optuna.Study:
     return optuna.create_study(direction="maximize", sampler=BlockSampler(seed=0, **kwargs))
 
 
-@pytest.mark.parametrize(("share", "given_space"), [(0.002, True), (0.002, False), (0.3, True), (1.0, False)])
+@settings(max_examples=8)
+@given(st.sampled_from([0.002, 0.05, 0.3, 1.0]), st.booleans())
 def test_nothing_over_a_limit_is_ever_evaluated(share: float, given_space: bool) -> None:
     """`share` of random points keep the limit; without a space, the first trials are drawn choice by choice."""
     rng = np.random.default_rng(0)

@@ -60,7 +60,6 @@ def test_two_objectives_reach_the_front_in_60_trials() -> None:
     assert covered(np.array([(accuracy(params), ms(params)) for params in front])) > 0.97
 
 
-@pytest.mark.slow
 def test_a_free_cost_may_be_an_objective_of_a_study_that_has_one() -> None:
     sampler = BlockSampler(seed=0, cost=lambda choices: {"ms": ms(choices)}, minimize=["ms"])
     study = optuna.create_study(direction="maximize", sampler=sampler)

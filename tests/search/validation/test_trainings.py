@@ -48,7 +48,6 @@ def test_a_published_network_is_trained_from_its_own_weights_and_others_from_its
 
 
 @pytest.mark.parametrize(("from_weights", "tick_s"), [(True, 0.4), (False, 0.5)])
-@pytest.mark.slow
 def test_a_training_by_the_clock_takes_its_minutes(from_weights: bool, tick_s: float, tmp_path: Path) -> None:
     space = mnasnet_space(classes=2, resolution=32).with_choices({"*.layers": (1,), "*.width_mult": (0.75,)})
     spec = space.spec(space.corner("smallest"))

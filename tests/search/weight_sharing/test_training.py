@@ -97,7 +97,6 @@ def test_a_step_takes_the_largest_the_smallest_and_random_networks_within_the_bu
 
 
 @pytest.mark.parametrize(("corner", "least"), [("smallest", 0.8), ("largest", 0.9)])
-@pytest.mark.slow
 def test_all_networks_of_the_space_learn(learnt: SharedNetwork, corner: str, least: float) -> None:
     network = learnt.view(TINY.spec(TINY.corner(corner)))
     with_statistics(network, DATA.train, pixels=32, device=torch.device("cpu"))

@@ -80,7 +80,6 @@ def test_a_grown_residual_network_computes_what_the_small_one_does(
     ("name", "depth", "width"),
     [*((name, 1.2, 1.1) for name in RESIDUAL), ("mobilenet_v3_small", 2.0, 1.5)],
 )
-@pytest.mark.slow
 def test_the_residual_families_inherit_exactly_from_their_papers_tables(name: str, depth: float, width: float) -> None:
     template = zoo.template(name).with_classes(5)
     small = template.expand(resolution=32)
